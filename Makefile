@@ -1,0 +1,80 @@
+# Everything a developer does here, in the words that CI uses. Each target sets up what it needs.
+#   make demo    a real Airflow runs the example pipeline on a local Titan cluster
+#   make test    the whole test suite            make check   format, lint, types, layout rules
+#   make e2e     the same in a real `airflow standalone` and a browser (installs Debian's chromium)
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+E2E_STAMP := $(VENV)/.installed-e2e
+CONSTRAINTS ?= -c constraints.txt
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --no-input --disable-pip-version-check $(CONSTRAINTS)
+
+.PHONY: help setup demo test e2e check fix bench clean constraints _demo _test _e2e _check
+
+help:
+	@sed -n 's/^#   //p' Makefile
+
+# -- setup: a virtual environment, rebuilt only when the dependencies change ---------------------------
+setup: $(STAMP)
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; set PYTHON=/path/to/python3.11" \
+	    if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv $(VENV)
+
+# hatchling first: without build isolation pip downloads the build tool once, pinned, instead of per build.
+$(STAMP): pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP_INSTALL) hatchling editables
+	$(PIP_INSTALL) --no-build-isolation -e '.[airflow,demo,dev]'
+	@touch $@
+
+constraints: | $(BIN)/python
+	@{ sed '/^#/!d' constraints.txt; \
+	   $(BIN)/python -m pip freeze --exclude-editable --disable-pip-version-check; } > constraints.new
+	@mv constraints.new constraints.txt
+
+# -- what people run; each says how long it took, setup included ---------------------------------------
+demo:
+	@.ci/timed "make demo" $(MAKE) --no-print-directory _demo
+test:
+	@.ci/timed "make test" $(MAKE) --no-print-directory _test
+check:
+	@.ci/timed "make check" $(MAKE) --no-print-directory _check
+e2e:
+	@.ci/timed "make e2e" $(MAKE) --no-print-directory _e2e
+
+_demo: $(STAMP)
+	@$(BIN)/python -m dags_examples.demo
+
+_test: $(STAMP)
+	$(BIN)/python -m pytest $(ARGS)
+
+_check: $(STAMP)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q tests/rules
+
+fix: $(STAMP)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(STAMP)
+	@$(BIN)/python -m benchmarks
+
+# Debian's chromium is the browser; Playwright from PyPI only drives it (its own browsers are not downloaded).
+$(E2E_STAMP): $(STAMP)
+	@command -v chromium >/dev/null || { apt-get update -q && apt-get install -y -q --no-install-recommends chromium; }
+	$(PIP_INSTALL) -e '.[e2e]' --no-build-isolation
+	@touch $@
+
+_e2e: $(E2E_STAMP)
+	$(BIN)/python -m pytest -o addopts= --import-mode=importlib -ra -s tests/e2e
+
+clean:
+	rm -rf $(VENV) .demo e2e-artifacts .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
