@@ -1,0 +1,119 @@
+"""The one-way rule of docs/architecture.md, read from the imports themselves."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from tests.rules.sources import Import, Source, imports, sources
+
+BASE = {"errors", "config", "model", "_version"}
+
+# Layer (first part of the name below titan_sdk, longest match first) -> layers it may import.
+ALLOWED: dict[str, set[str]] = {
+    "errors": BASE,
+    "config": BASE,
+    "_version": set(),
+    "model": BASE,
+    "wire": BASE | {"wire"},
+    "transport": {"errors", "config", "transport"},
+    "runtime.worker": set(),
+    "runtime": BASE | {"wire", "runtime"},
+    "flows": BASE | {"wire", "runtime", "flows"},
+    "dashboard": BASE,
+    "cluster": BASE | {"wire", "cluster"},
+    "cli": {"*"},
+}
+# Everything else directly below titan_sdk belongs to the client layer.
+CLIENT = BASE | {"wire", "runtime", "flows", "transport", "dashboard", "client"}
+
+NO_IO = {
+    "socket",
+    "asyncio",
+    "time",
+    "threading",
+    "select",
+    "selectors",
+    "ssl",
+    "subprocess",
+    "http",
+    "urllib",
+}
+PUBLIC_MODULES = {"titan_sdk", "titan_sdk.errors", "titan_sdk.config", "titan_sdk.cluster"}
+THIRD_PARTY_OF = {"cli": {"typer", "click", "rich"}, "dashboard": {"requests"}, "model": {"yaml"}}
+
+SDK = sources("titan_sdk")
+PROVIDER = sources("titan_provider")
+
+
+def layer_of(module: str) -> str:
+    """`titan_sdk.wire.frames` -> `wire`; a module no layer names belongs to `client`."""
+    rest = module.removeprefix("titan_sdk").lstrip(".")
+    for layer in sorted(ALLOWED, key=len, reverse=True):
+        if rest == layer or rest.startswith(layer + "."):
+            return layer
+    return "client"
+
+
+def targets(found: Import) -> list[str]:
+    """The titan_sdk modules that one import statement reaches."""
+    if found.module == "titan_sdk" and found.names:
+        return [f"titan_sdk.{name}" for name in found.names]
+    return [found.module]
+
+
+@pytest.mark.parametrize("source", SDK, ids=lambda source: source.name)
+def test_sdk_imports_point_downwards_only(source: Source) -> None:
+    layer = layer_of(source.module)
+    if source.module == "titan_sdk":
+        pytest.skip("the facade re-exports public names of several layers")
+    allowed = ALLOWED.get(layer, CLIENT)
+    wrong = [
+        f"{source.name}:{found.line} ({layer}) imports {target} ({layer_of(target)})"
+        for found in imports(source)
+        if found.module.split(".")[0] == "titan_sdk"
+        for target in targets(found)
+        if "*" not in allowed and layer_of(target) not in allowed
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("source", SDK, ids=lambda source: source.name)
+def test_sdk_knows_nothing_of_airflow(source: Source) -> None:
+    roots = {found.module.split(".")[0] for found in imports(source)}
+    assert not roots & {"airflow", "titan_provider", "tests"}
+
+
+@pytest.mark.parametrize(
+    "source", [s for s in SDK if layer_of(s.module) == "wire"], ids=lambda source: source.name
+)
+def test_wire_is_pure(source: Source) -> None:
+    """No socket, no event loop, no clock: bytes to values and back."""
+    roots = {found.module.split(".")[0] for found in imports(source)}
+    assert not roots & NO_IO
+
+
+@pytest.mark.parametrize("source", SDK, ids=lambda source: source.name)
+def test_third_party_imports_are_lazy_and_known(source: Source) -> None:
+    layer = layer_of(source.module)
+    own = {"titan_sdk", "titan_runtime", "titan_job", *sys.stdlib_module_names}
+    for found in imports(source):
+        root = found.module.split(".")[0]
+        if root in own:
+            continue
+        assert root in THIRD_PARTY_OF.get(layer, set()), f"{source.name}:{found.line} imports {found.module}"
+        assert layer == "cli" or not found.at_import, (
+            f"{source.name}:{found.line}: import it where it is used"
+        )
+
+
+@pytest.mark.parametrize("source", PROVIDER, ids=lambda source: source.name)
+def test_provider_uses_public_sdk_names_only(source: Source) -> None:
+    wrong = [
+        f"{source.name}:{found.line} imports {found.module}"
+        for found in imports(source)
+        if found.module.split(".")[0] == "titan_sdk"
+        and (found.module not in PUBLIC_MODULES or any(name.startswith("_") for name in found.names))
+    ]
+    assert not wrong, "\n".join(wrong)
