@@ -1,0 +1,115 @@
+"""How to reach a master: frozen values, and the environment variables they can come from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from titan_sdk.errors import InvalidArgument
+
+__all__ = ["DEFAULT_HOST", "DEFAULT_PORT", "ClientConfig", "RetryPolicy", "parse_address"]
+
+DEFAULT_HOST = "localhost"
+DEFAULT_PORT = 9090
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """How often an exchange is tried in all when it can be repeated safely.
+
+    A connection that could not be made is always repeatable; a lost reply only for calls that change nothing.
+    """
+
+    attempts: int = 3
+    first_pause: float = 0.1
+    """Seconds before the second try; doubled for each further one."""
+
+    def __post_init__(self) -> None:
+        if self.attempts < 1 or self.first_pause < 0:
+            raise InvalidArgument(f"{self!r}: attempts must be 1 or more and first_pause 0 or more")
+
+
+@dataclass(frozen=True, slots=True)
+class ClientConfig:
+    """Where a master is and how patient to be with it."""
+
+    host: str = DEFAULT_HOST
+    port: int = DEFAULT_PORT
+    connect_timeout: float = 5.0
+    """Seconds for making a connection."""
+    timeout: float = 30.0
+    """Seconds without any progress on an open connection; a real master itself never gives up (section 1)."""
+    worker_address: tuple[str, int] | None = None
+    """Host and port under which *workers* reach the master, where that differs from the client's (a tunnel,
+    ``localhost``). ``None``: the client's own."""
+    dashboard_url: str | None = None
+    """Base URL of Titan's HTTP dashboard, such as ``http://titan:5000``."""
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
+
+    def __post_init__(self) -> None:
+        if not self.host or "/" in self.host or any(c.isspace() for c in self.host):
+            raise InvalidArgument(f"host {self.host!r} is not a host name; give the name or address alone, without http://")
+        _check_port(self.port, "port")
+        if self.worker_address is not None:
+            _check_port(self.worker_address[1], "worker_address port")
+        for name in ("connect_timeout", "timeout"):
+            if not getattr(self, name) > 0:
+                raise InvalidArgument(f"{name} {getattr(self, name)!r} is not a number of seconds above 0")
+
+    @property
+    def address(self) -> str:
+        """``host:port``, brackets around an IPv6 host."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def address_for_workers(self) -> tuple[str, int]:
+        """What jobs are told to connect to."""
+        return self.worker_address or (self.host, self.port)
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str], *, host: str | None = None, port: int | None = None) -> ClientConfig:
+        """The configuration that ``TITAN_HOST``, ``TITAN_PORT``, ``TITAN_WORKER_ADDRESS``, ``TITAN_DASHBOARD_URL``
+        and ``TITAN_TIMEOUT`` (seconds) describe; arguments win over the environment.
+
+        Raises:
+            InvalidArgument: a variable is set and makes no sense; the sentence names it.
+        """
+        config = cls(
+            host=host or environ.get("TITAN_HOST") or DEFAULT_HOST,
+            port=port if port is not None else _number(environ, "TITAN_PORT", DEFAULT_PORT),
+            dashboard_url=environ.get("TITAN_DASHBOARD_URL") or None,
+        )
+        if text := environ.get("TITAN_WORKER_ADDRESS"):
+            config = replace(config, worker_address=parse_address(text, "TITAN_WORKER_ADDRESS"))
+        if environ.get("TITAN_TIMEOUT"):
+            config = replace(config, timeout=float(_number(environ, "TITAN_TIMEOUT", 30)))
+        return config
+
+
+def parse_address(text: str, what: str = "address") -> tuple[str, int]:
+    """Host and port of ``host:port`` or ``[ipv6]:port``.
+
+    Raises:
+        InvalidArgument: the text is no such pair; ``what`` names it in the sentence.
+    """
+    host, colon, port = text.strip().rpartition(":")
+    if not colon or not host or not port.isdigit():
+        raise InvalidArgument(f"{what} {text!r} is not host:port, for example titan.example.org:9090")
+    number = int(port)
+    _check_port(number, what)
+    return host.strip("[]"), number
+
+
+def _check_port(port: object, what: str) -> None:
+    if not isinstance(port, int) or isinstance(port, bool) or not 1 <= port <= 65535:
+        raise InvalidArgument(f"{what} {port!r} is not a port number from 1 to 65535")
+
+
+def _number(environ: Mapping[str, str], name: str, default: int) -> int:
+    text = environ.get(name)
+    if not text:
+        return default
+    try:
+        return int(text)
+    except ValueError as exc:
+        raise InvalidArgument(f"environment variable {name}={text!r} is not a number") from exc

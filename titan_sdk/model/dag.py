@@ -1,0 +1,74 @@
+"""A DAG of jobs: the checks a master does not make, and the order in which lines are sent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from graphlib import CycleError, TopologicalSorter
+
+from titan_sdk.errors import InvalidDag
+from titan_sdk.model import rules
+from titan_sdk.model.job import TitanJob
+
+__all__ = ["order_jobs", "outside_parents", "upstream_failures"]
+
+
+def order_jobs(name: str, jobs: Iterable[TitanJob]) -> tuple[TitanJob, ...]:
+    """The jobs, parents before children.
+
+    Raises:
+        InvalidDag: no jobs, an id twice, or a cycle; a real master would answer ``DAG_ACCEPTED`` to each
+            (section 4.1).
+    """
+    if not isinstance(name, str) or not name.strip():
+        raise InvalidDag(f"the DAG's name {name!r} is empty; give it a name")
+    given = tuple(jobs)
+    if not given:
+        raise InvalidDag(f"DAG {name!r} has no jobs")
+    by_id: dict[str, TitanJob] = {}
+    for job in given:
+        if not isinstance(job, TitanJob):
+            raise InvalidDag(f"DAG {name!r}: {job!r} is not a TitanJob")
+        if job.full_id in by_id:
+            raise InvalidDag(f"DAG {name!r}: the id {job.job_id!r} is used twice; ids with and without DAG- are the same")
+        by_id[job.full_id] = job
+    graph = {full_id: [p for p in job.parent_ids if p in by_id] for full_id, job in by_id.items()}
+    try:
+        ordered = list(TopologicalSorter(graph).static_order())
+    except CycleError as exc:
+        path = " -> ".join(rules.short_id(node) for node in reversed(exc.args[1]))
+        raise InvalidDag(f"DAG {name!r} has a cycle: {path}; remove one of these parents") from exc
+    return tuple(by_id[full_id] for full_id in ordered)
+
+
+def outside_parents(jobs: Sequence[TitanJob]) -> dict[str, tuple[str, ...]]:
+    """Parents that are not among the jobs, and the ids of the jobs that name them."""
+    inside = {job.full_id for job in jobs}
+    found: dict[str, list[str]] = {}
+    for job in jobs:
+        for parent in job.parent_ids:
+            if parent not in inside:
+                found.setdefault(parent, []).append(job.job_id)
+    return {parent: tuple(children) for parent, children in found.items()}
+
+
+def upstream_failures(parents: dict[str, tuple[str, ...]], failed: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """For each job below a failed one, the failed jobs it waits for.
+
+    A real master leaves such jobs PENDING for ever (section 6), so their end is derived from the graph.
+    Keys and values are full ids; ``parents`` maps each job to its parents.
+    """
+    roots = set(failed)
+    blocked: dict[str, tuple[str, ...]] = {}
+    order = TopologicalSorter({job: [p for p in ps if p in parents] for job, ps in parents.items()}).static_order()
+    for job in order:
+        if job in roots:
+            continue
+        causes: dict[str, None] = {}
+        for parent in parents[job]:
+            if parent in roots:
+                causes[parent] = None
+            for cause in blocked.get(parent, ()):
+                causes[cause] = None
+        if causes:
+            blocked[job] = tuple(causes)
+    return blocked

@@ -1,0 +1,236 @@
+"""TitanJob: what a user asks a Titan cluster to run. A frozen value; nothing is read or sent by making one."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from titan_sdk.errors import InvalidJob, MissingFile
+from titan_sdk.model import rules
+
+__all__ = ["JobKind", "TitanJob"]
+
+
+_SERVICE_TYPES = frozenset({"SERVICE", "DEPLOY_PAYLOAD", "START_ARCHIVE_SERVICE"})
+_TASK_TYPES = frozenset({"RUN_PAYLOAD", "TASK", "RUN_ARCHIVE"})
+
+
+class JobKind(Enum):
+    """The four ways a master runs something; each is a header of the job line (section 4)."""
+
+    SCRIPT = "RUN_PAYLOAD"
+    SERVICE = "DEPLOY_PAYLOAD"
+    ARCHIVE = "RUN_ARCHIVE"
+    ARCHIVE_SERVICE = "START_ARCHIVE_SERVICE"
+
+    @property
+    def is_service(self) -> bool:
+        return self in {JobKind.SERVICE, JobKind.ARCHIVE_SERVICE}
+
+    @property
+    def is_archive(self) -> bool:
+        return self in {JobKind.ARCHIVE, JobKind.ARCHIVE_SERVICE}
+
+
+@dataclass(frozen=True)
+class TitanJob:
+    """A unit of work.
+
+    Args:
+        job_id: letters, digits, ``.``, ``_``, ``-``; at most 200. With or without Titan's ``DAG-`` prefix. Ids are
+            global on a master and permanent: use a new one for each run unless you mean "run that again".
+        filename: path of the script, checked now and read at submission; for archives ``name.zip/entry.py``.
+        job_type: ``RUN_PAYLOAD``, or ``SERVICE`` for a long-running process that listens on ``port``.
+        args: command-line arguments. A list arrives exactly. A string is split at spaces, as Titan does, and
+            nothing else in it is interpreted: quotes are kept.
+        parents: ids of jobs that must complete first.
+        port: the port a service listens on (1-65535). The script must use it: a real master passes no arguments.
+        is_archive: ``filename`` points into a zip uploaded with ``upload_project_folder``.
+        priority: higher runs first (signed 32-bit).
+        delay: milliseconds from submission, not from the last parent's end.
+        affinity: prefer the worker on which the first parent to complete ran.
+        requirement: tag a worker must have; case-sensitive, at most 19 characters.
+        params: any JSON value, read in the script as ``titan_job.params``.
+        env: environment variables added to the worker's. They travel in the job's payload, which everybody who
+            reaches an unauthenticated master can read: no secrets.
+        runtime: send the small runtime along that carries all of the above exactly, and results, exit code,
+            signal and logs back. ``False`` sends what the upstream SDK would send (docs/runtime.md lists the losses).
+        python: interpreter on the worker; by default the first ``python3`` or ``python`` >= 3.8 on its PATH.
+        max_attempts: how often the script may be started in all; default 1 with the runtime. Without it the master
+            decides, and a real one runs a failing script four times.
+        timeout: seconds the script may run; then its whole process tree is ended.
+        hitl_message: not available in this version.
+        max_wait_seconds: limit of the approval that ``hitl_message`` asks for.
+
+    Raises:
+        InvalidJob: a field cannot be carried; the sentence names it and the fix.
+        MissingFile: the script is not there.
+    """
+
+    job_id: str
+    filename: str
+    job_type: str = "RUN_PAYLOAD"
+    args: str | Sequence[str] | None = None
+    parents: Sequence[str] | None = None
+    port: int = 0
+    is_archive: bool = False
+    priority: int = 1
+    delay: int = 0
+    affinity: bool = False
+    requirement: str = "GENERAL"
+    params: Any = field(default=None, kw_only=True)
+    env: Mapping[str, str] | None = field(default=None, kw_only=True)
+    runtime: bool = field(default=True, kw_only=True)
+    python: str | None = field(default=None, kw_only=True)
+    max_attempts: int | None = field(default=None, kw_only=True)
+    timeout: float | None = field(default=None, kw_only=True)
+    hitl_message: str | None = field(default=None, kw_only=True)
+    max_wait_seconds: int = field(default=172800, kw_only=True)
+
+    def __post_init__(self) -> None:
+        self._freeze("filename", os.fspath(self.filename))
+        self._freeze("requirement", "GENERAL" if self.requirement is None else self.requirement)
+        if isinstance(self.parents, str):
+            raise self._invalid("parents", self.parents, "is a single text; give a list of job ids")
+        self._freeze("parents", tuple(self.parents or ()))
+        if self.args is not None and not isinstance(self.args, str):
+            self._freeze("args", tuple(self.args))
+        self._freeze("env", dict(self.env) if self.env else {})
+        self._check_names()
+        self._check_numbers()
+        self._check_carriers()
+        if not self.kind.is_archive and not Path(self.filename).is_file():
+            raise MissingFile(
+                f"job {self.job_id!r}: there is no file {self.filename!r} (current folder {os.getcwd()!r}); "
+                "give a path that exists on this machine"
+            )
+
+    # -- identity ---------------------------------------------------------------------------------------------
+
+    @property
+    def id(self) -> str:
+        """The id as given; the name upstream's SDK uses."""
+        return self.job_id
+
+    @property
+    def full_id(self) -> str:
+        """The id as the master knows it, with ``DAG-``."""
+        return rules.full_id(self.job_id)
+
+    @property
+    def parent_ids(self) -> tuple[str, ...]:
+        """Full ids of the parents, each once: a real master never satisfies ``[a,a]`` (section 4.6)."""
+        return tuple(dict.fromkeys(rules.full_id(p) for p in self.parents or ()))
+
+    @property
+    def kind(self) -> JobKind:
+        """What the master is asked to do, from ``job_type`` and ``is_archive``."""
+        service = self.job_type in _SERVICE_TYPES
+        if self.is_archive:
+            return JobKind.ARCHIVE_SERVICE if service else JobKind.ARCHIVE
+        return JobKind.SERVICE if service else JobKind.SCRIPT
+
+    @property
+    def uses_runtime(self) -> bool:
+        """Whether the runtime travels with this job: script jobs, unless switched off."""
+        return self.runtime and self.kind is JobKind.SCRIPT
+
+    @property
+    def argv(self) -> tuple[str, ...]:
+        """The arguments one by one; a string is split at spaces and nothing else, as a worker does (section 5.1)."""
+        if self.args is None:
+            return ()
+        if isinstance(self.args, str):
+            return tuple(piece for piece in (p.strip() for p in self.args.split(" ")) if piece)
+        return tuple(self.args)
+
+    # -- checks -----------------------------------------------------------------------------------------------
+
+    def _check_names(self) -> None:
+        if not isinstance(self.job_id, str):
+            raise self._invalid("job_id", self.job_id, "is not a text")
+        if problem := rules.check_id(self.job_id):
+            raise self._invalid("job_id", self.job_id, problem)
+        for parent in self.parents or ():
+            if not isinstance(parent, str):
+                raise self._invalid("parents", parent, "is not a job id; give the parent's job_id")
+            if problem := rules.check_id(parent):
+                raise self._invalid("parents", parent, problem)
+        if not isinstance(self.requirement, str):
+            raise self._invalid("requirement", self.requirement, "is not a text")
+        if problem := rules.check_requirement(self.requirement):
+            raise self._invalid("requirement", self.requirement, problem)
+        if self.job_type not in _SERVICE_TYPES | _TASK_TYPES:
+            known = ", ".join(sorted(_SERVICE_TYPES | _TASK_TYPES))
+            raise self._invalid("job_type", self.job_type, f"is not known; use one of {known}")
+        if self.is_archive and ".zip/" not in self.filename:
+            raise self._invalid("filename", self.filename, "does not point into an archive; write 'name.zip/entry.py'")
+
+    def _check_numbers(self) -> None:
+        if not _is_int(self.priority) or not rules.INT32_MIN <= self.priority <= rules.INT32_MAX:
+            raise self._invalid("priority", self.priority, "is not a 32-bit integer")
+        if not _is_int(self.delay) or not 0 <= self.delay <= rules.INT64_MAX:
+            raise self._invalid("delay", self.delay, "is not a number of milliseconds from 0 up")
+        if self.kind.is_service and not (_is_int(self.port) and 1 <= self.port <= 65535):
+            raise self._invalid("port", self.port, "is not a port; a service needs the port its script listens on")
+        if self.max_attempts is not None and (not _is_int(self.max_attempts) or self.max_attempts < 1):
+            raise self._invalid("max_attempts", self.max_attempts, "is not a whole number from 1 up")
+        if self.timeout is not None and not self.timeout > 0:
+            raise self._invalid("timeout", self.timeout, "is not a number of seconds above 0")
+
+    def _check_carriers(self) -> None:
+        """Refuse what this kind of job has no carrier for, rather than drop it."""
+        if self.hitl_message is not None:
+            raise self._invalid("hitl_message", self.hitl_message, "cannot be used: approval gates are not available")
+        if self.kind.is_service and self.args:
+            raise self._invalid("args", self.args, "cannot reach a service: Titan starts services without arguments")
+        if isinstance(self.args, tuple) and not all(isinstance(a, str) for a in self.args):
+            raise self._invalid("args", self.args, "holds something else than texts; convert with str()")
+        if any("\0" in a for a in self.argv):
+            raise self._invalid("args", self.args, "contains a NUL character, which no process can be given")
+        for name, value in self.env.items() if self.env else ():
+            if not isinstance(name, str) or not isinstance(value, str) or not name or "=" in name or "\0" in name + value:
+                raise self._invalid("env", {name: value}, "is not a pair of texts with a name free of '='")
+        if self.uses_runtime:
+            try:
+                json.dumps(self.params, allow_nan=False)
+            except (TypeError, ValueError) as exc:
+                raise self._invalid("params", self.params, f"is not JSON ({exc})") from exc
+            return
+        for name in ("params", "env", "python", "max_attempts", "timeout"):
+            if getattr(self, name) not in (None, {}):
+                raise self._invalid(name, getattr(self, name), "needs the runtime, which only script jobs with runtime=True have")
+        if self.argv != () and not isinstance(self.args, str) and any(" " in a or not a for a in self.argv):
+            raise self._invalid("args", self.args, "has a space or an empty piece, which Titan splits or drops without the runtime")
+        self._check_plain_fields()
+
+    def _check_plain_fields(self) -> None:
+        shown = self.filename if self.kind.is_archive else Path(self.filename).name
+        if problem := rules.check_filename(shown):
+            raise self._invalid("filename", self.filename, problem)
+        if problem := rules.check_args(self.plain_args):
+            raise self._invalid("args", self.args, problem)
+        if not shown.endswith((".py", ".sh")) and self.kind is not JobKind.SERVICE:
+            raise self._invalid("filename", self.filename, "does not end in .py or .sh, the only kinds Titan runs by itself")
+
+    @property
+    def plain_args(self) -> str:
+        """The arguments as the job line carries them without the runtime: joined by spaces."""
+        if isinstance(self.args, str):
+            return self.args
+        return " ".join(self.argv)
+
+    def _freeze(self, name: str, value: object) -> None:
+        object.__setattr__(self, name, value)
+
+    def _invalid(self, name: str, value: object, problem: str) -> InvalidJob:
+        return InvalidJob(f"job {self.job_id!r}: {name} {value!r} {problem}")
+
+
+def _is_int(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)

@@ -1,0 +1,104 @@
+"""Rules on a job's ids, tags, file names and arguments: what a real master reads back as it was written.
+
+There is no escaping in Titan's job lines: they are cut at every ``;`` and ``|`` (protocol section 4.4). These
+rules are the only thing between a user's text and somebody else's job, so they refuse and never alter. Each
+check returns the end of a sentence ("contains ';' ...") or ``None``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+__all__ = [
+    "DAG_PREFIX",
+    "INT32_MAX",
+    "INT32_MIN",
+    "INT64_MAX",
+    "MAX_ID_LENGTH",
+    "MAX_REQUIREMENT_LENGTH",
+    "check_args",
+    "check_filename",
+    "check_id",
+    "check_requirement",
+    "full_id",
+    "short_id",
+]
+
+DAG_PREFIX = "DAG-"
+MAX_ID_LENGTH = 200
+"""A worker's log file is ``DAG-<id>.log``; over 255 bytes it cannot be opened and the job dies mute (4.4)."""
+MAX_REQUIREMENT_LENGTH = 19
+"""A requirement of 20 characters or more silently becomes GENERAL (section 4.3, rule 4)."""
+INT32_MIN, INT32_MAX = -(2**31), 2**31 - 1
+INT64_MAX = 2**63 - 1
+
+_SAFE_ID = re.compile(r"[A-Za-z0-9._-]+")
+_INTEGER = re.compile(r"[+-]?\d+")
+
+
+def full_id(job_id: str) -> str:
+    """The id as the master stores it: ``DAG-`` in front unless it is there already (section 4.1, rule 5)."""
+    return job_id if job_id.startswith(DAG_PREFIX) else DAG_PREFIX + job_id
+
+
+def short_id(job_id: str) -> str:
+    """The id as users write it, without ``DAG-``."""
+    return job_id.removeprefix(DAG_PREFIX)
+
+
+def check_id(job_id: str) -> str | None:
+    """Why this id cannot be used, or ``None``."""
+    if not job_id or job_id == DAG_PREFIX:
+        return "is empty; give the job a name"
+    if not _SAFE_ID.fullmatch(job_id):
+        bad = sorted({c for c in job_id if not _SAFE_ID.fullmatch(c)})
+        return f"contains {_shown(bad)}; use letters, digits, '.', '_' and '-'"
+    if len(short_id(job_id)) > MAX_ID_LENGTH:
+        return f"is {len(job_id)} characters long; the limit is {MAX_ID_LENGTH}"
+    if set(short_id(job_id)) <= {"."}:
+        return "consists of dots only; give the job a name"
+    return None
+
+
+def check_filename(name: str) -> str | None:
+    """Why this file name cannot stand in a job line, or ``None``."""
+    if not name.strip():
+        return "is empty"
+    return _refuse(name, ";|\n", "rename the file, or let the runtime carry it (runtime=True)")
+
+
+def check_args(args: str) -> str | None:
+    """Why this argument text cannot stand in a job line, or ``None``."""
+    return _refuse(args, ";|", "use a script job with the runtime (runtime=True), which carries any text")
+
+
+def check_requirement(tag: str) -> str | None:
+    """Why a master would not read this requirement as the tag it is, or ``None`` (section 4.3)."""
+    if not tag.strip():
+        return "is empty; name a tag such as GENERAL or GPU"
+    if tag != tag.strip():
+        return "has spaces at its edges; remove them"
+    if len(tag) > MAX_REQUIREMENT_LENGTH:
+        return (
+            f"is {len(tag)} characters long; Titan silently takes a tag of over "
+            f"{MAX_REQUIREMENT_LENGTH} characters for GENERAL"
+        )
+    if _INTEGER.fullmatch(tag):
+        return "is a number, which Titan skips; put a letter in front"
+    if tag in {"AFFINITY", "STICKY"} or tag.endswith("=") or (tag.startswith("[") and tag.endswith("]")):
+        return "is read by Titan as something else than a tag; choose another word"
+    if "INTERNAL_SCALE" in tag:
+        return "contains INTERNAL_SCALE, which Titan always sends to GENERAL; choose another word"
+    return _refuse(tag, ";|[]\n\r\t", "choose another word")
+
+
+def _refuse(text: str, forbidden: str, advice: str) -> str | None:
+    bad = [c for c in forbidden if c in text]
+    if not bad:
+        return None
+    return f"contains {_shown(bad)}, which would corrupt the job line; {advice}"
+
+
+def _shown(characters: Iterable[str]) -> str:
+    return ", ".join(repr(c) for c in characters)

@@ -1,0 +1,77 @@
+"""What a master says of itself: who it is, its workers, its queue (protocol section 9)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+__all__ = ["ClusterStats", "JobHistoryEntry", "ServerInfo", "WorkerStats"]
+
+
+@dataclass(frozen=True, slots=True)
+class ServerInfo:
+    """Which master answers. ``kind`` is ``"bundled"`` (this project's) or ``"titan"`` (the real one)."""
+
+    kind: str
+    version: str | None = None
+    features: frozenset[str] = frozenset()
+
+    def has(self, feature: str) -> bool:
+        """Whether the master announced that extension (docs/protocol.md)."""
+        return feature in self.features
+
+    def __str__(self) -> str:
+        name = "bundled master" if self.kind == "bundled" else "Titan master"
+        return f"{name} {self.version}" if self.version else name
+
+
+@dataclass(frozen=True, slots=True)
+class JobHistoryEntry:
+    """One of a worker's latest jobs (a real master shows at most 10)."""
+
+    job_id: str
+    status: str
+    time: str = ""
+    completed_at: float | None = None
+    """Unix seconds, where the job has ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerStats:
+    """One worker. A real master gives no host, so ``name`` is its port there."""
+
+    name: str
+    port: int
+    tags: tuple[str, ...]
+    running: int
+    slots: int
+    active_jobs: tuple[str, ...] = ()
+    services: tuple[str, ...] = ()
+    history: tuple[JobHistoryEntry, ...] = ()
+
+    @property
+    def free(self) -> int:
+        return max(self.slots - self.running, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterStats:
+    """Workers and queue at one instant: a hint for people and checks, never a proof of a job's state."""
+
+    workers: tuple[WorkerStats, ...] = ()
+    queue_size: int = 0
+    """Ready jobs without a slot; a real master leaves out delayed jobs and jobs waiting for parents."""
+    extra: dict[str, object] = field(default_factory=dict, compare=False)
+    """What the master said beyond the above, untouched."""
+
+    @property
+    def tags(self) -> dict[str, int]:
+        """How many live workers hold each tag."""
+        count: dict[str, int] = {}
+        for worker in self.workers:
+            for tag in worker.tags:
+                count[tag] = count.get(tag, 0) + 1
+        return count
+
+    def has_worker_for(self, requirement: str) -> bool:
+        """Whether any live worker holds that tag; tags are case-sensitive (section 4.3, rule 5)."""
+        return requirement in self.tags

@@ -1,0 +1,39 @@
+"""The states of a job (protocol section 6) and what each of them means."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+__all__ = ["JobStatus"]
+
+
+class JobStatus(StrEnum):
+    """A job's state in the words of a real master; compares equal to the plain word."""
+
+    PENDING = "PENDING"
+    """Queued, delayed, or waiting for parents; also between two attempts."""
+    RUNNING = "RUNNING"
+    COMPLETED = "COMPLETED"
+    """Ended with exit code 0. For a service: its port answers."""
+    DEAD = "DEAD"
+    """Failed, with no attempt left."""
+    CANCELLED = "CANCELLED"
+    UNKNOWN = "UNKNOWN"
+    """The master has no such id (Titan answers ``NULL``), or its store is down."""
+
+    @classmethod
+    def from_wire(cls, word: str) -> JobStatus:
+        """The state behind a reply; ``NULL`` and words from the future are ``UNKNOWN``, ``FAILED`` is ``DEAD``."""
+        word = word.strip().upper()
+        if word == "FAILED":
+            return cls.DEAD
+        return cls(word) if word in cls.__members__ else cls.UNKNOWN
+
+    @property
+    def is_terminal(self) -> bool:
+        """No further change by itself: COMPLETED, DEAD or CANCELLED."""
+        return self in {JobStatus.COMPLETED, JobStatus.DEAD, JobStatus.CANCELLED}
+
+    @property
+    def is_success(self) -> bool:
+        return self is JobStatus.COMPLETED

@@ -1,0 +1,218 @@
+"""Each operation a client can ask for, as one value: opcode, payload, and how to read the reply (section 2).
+
+A real master derives the reply's opcode from its text (section 1.1), so where a reply carries user data the
+opcode is ignored and only the exact failure texts count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from titan_sdk.errors import NotFound, PeerProtocolError, RequestRefused
+from titan_sdk.model.rules import full_id
+from titan_sdk.model.stats import ClusterStats, ServerInfo
+from titan_sdk.model.status import JobStatus
+from titan_sdk.wire import hello, statsjson, store_text
+from titan_sdk.wire.fields import decode_base64, encode_base64, join_pair
+from titan_sdk.wire.frames import Frame
+from titan_sdk.wire.jobs import JobLine, encode_dag
+from titan_sdk.wire.opcodes import Opcode
+
+__all__ = [
+    "Call",
+    "cancel_job",
+    "cluster_stats",
+    "deploy_script",
+    "fetch_asset",
+    "get_logs",
+    "job_status",
+    "kv_get",
+    "kv_sadd",
+    "kv_set",
+    "kv_smembers",
+    "server_info",
+    "stop_service",
+    "submit_dag",
+    "upload_asset",
+]
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Call(Generic[T]):
+    """One request and the meaning of its reply."""
+
+    name: str
+    opcode: Opcode
+    payload: str
+    read: Callable[[Frame], T]
+    idempotent: bool = True
+    """Whether sending it twice equals sending it once, so that a lost reply may be answered by repeating it."""
+    advice: str = ""
+    """What to do when the payload is over the packet limit."""
+
+    def encoded(self) -> bytes:
+        """The payload's bytes; lone surrogates, which UTF-8 cannot hold, are the caller's to escape."""
+        return self.payload.encode("utf-8", errors="surrogatepass")
+
+
+def submit_dag(lines: Sequence[JobLine]) -> Call[str]:
+    """0x04. A real master answers ``DAG_ACCEPTED`` to anything; the bundled one refuses with a sentence."""
+    return Call(
+        "submit_dag",
+        Opcode.SUBMIT_DAG,
+        encode_dag(lines),
+        _expect("submit_dag", "DAG_ACCEPTED"),
+        idempotent=False,
+        advice="split the DAG, or send large inputs with upload_file",
+    )
+
+
+def job_status(job_id: str) -> Call[JobStatus]:
+    """0x55, by full id: without ``DAG-`` a real master answers NULL (hazard 3)."""
+    return Call("get_job_status", Opcode.GET_JOB_STATUS, full_id(job_id), _read_status)
+
+
+def cancel_job(job_id: str) -> Call[bool]:
+    """0x56. False for ``NOT_FOUND``, which does not mean that nothing happened (section 7)."""
+    return Call("cancel_job", Opcode.CANCEL_JOB, full_id(job_id), _read_cancel)
+
+
+def stop_service(service_id: str) -> Call[str]:
+    """0x07, by full id."""
+    return Call("stop_service", Opcode.STOP, full_id(service_id), _read_stop, idempotent=False)
+
+
+def get_logs(job_id: str) -> Call[str]:
+    """0x16, by full id; log text may begin like an error, so the opcode says nothing."""
+    return Call("fetch_logs", Opcode.GET_LOGS, full_id(job_id), lambda frame: frame.text)
+
+
+def cluster_stats() -> Call[ClusterStats]:
+    """0x09."""
+    return Call("cluster_stats", Opcode.STATS_JSON, "", lambda frame: statsjson.parse(frame.text))
+
+
+def server_info() -> Call[ServerInfo]:
+    """0x40, our extension: a real master answers ``UNKNOWN_OPCODE`` and is thereby known."""
+    return Call("server_info", Opcode.HELLO, hello.request(), lambda frame: hello.read_reply(frame.text))
+
+
+def upload_asset(name: str, data: bytes) -> Call[str]:
+    """0x53; about 7.86 MB at most (section 8.2)."""
+    return Call(
+        f"upload of {name!r}",
+        Opcode.UPLOAD_ASSET,
+        join_pair(name, encode_base64(data)),
+        _expect(f"upload of {name!r}", "UPLOAD_SUCCESS"),
+        advice=_UPLOAD_ADVICE,
+    )
+
+
+def deploy_script(name: str, data: bytes) -> Call[str]:
+    """0x57."""
+    return Call(
+        f"deploy_script {name!r}",
+        Opcode.DEPLOY_SCRIPT,
+        join_pair(name, encode_base64(data)),
+        _expect(f"deploy_script {name!r}", "DEPLOY_SUCCESS"),
+        advice=_UPLOAD_ADVICE,
+    )
+
+
+def fetch_asset(name: str) -> Call[bytes]:
+    """0x54. Base64 may itself begin with ``ERROR``, so only texts that are not base64 count as failures."""
+    return Call(f"fetch of {name!r}", Opcode.FETCH_ASSET, name, lambda frame: _read_asset(name, frame.text))
+
+
+def kv_set(key: str, value: str) -> Call[str]:
+    """0x60. ``OK`` is no promise of durability on a real master (hazard 12)."""
+    payload = join_pair(store_text.encode_key(key), store_text.encode_value(value))
+    return Call(f"store_put {key!r}", Opcode.KV_SET, payload, _expect(f"store_put {key!r}", "OK"), advice=_STORE_ADVICE)
+
+
+def kv_get(key: str) -> Call[str | None]:
+    """0x61; ``None`` when absent (or, on a real master, when its store is down)."""
+    return Call(f"store_get {key!r}", Opcode.KV_GET, store_text.encode_key(key), _read_value)
+
+
+def kv_sadd(key: str, member: str) -> Call[int]:
+    """0x62. A real master answers 0 whatever happened (section 8.1)."""
+    payload = join_pair(store_text.encode_key(key), store_text.encode_member(member))
+    return Call(f"store_sadd {key!r}", Opcode.KV_SADD, payload, _read_count, advice=_STORE_ADVICE)
+
+
+def kv_smembers(key: str) -> Call[list[str]]:
+    """0x63."""
+    return Call(
+        f"store_smembers {key!r}",
+        Opcode.KV_SMEMBERS,
+        store_text.encode_key(key),
+        lambda frame: store_text.split_members(frame.text),
+    )
+
+
+_UPLOAD_ADVICE = "a file of up to 7.86 MB fits; make it smaller or put it where the workers can read it"
+_STORE_ADVICE = "store a reference and put the bytes into a file with upload_file"
+
+
+def _expect(operation: str, wanted: str) -> Callable[[Frame], str]:
+    def read(frame: Frame) -> str:
+        if frame.text == wanted:
+            return wanted
+        raise _refusal(operation, frame)
+
+    return read
+
+
+def _refusal(operation: str, frame: Frame) -> RequestRefused:
+    detail = frame.text
+    said = detail.removeprefix("ERROR:").strip() or "an empty answer"
+    return RequestRefused(f"{operation}: the master refused: {said}", detail=detail)
+
+
+def _read_status(frame: Frame) -> JobStatus:
+    return JobStatus.from_wire(frame.text)
+
+
+def _read_cancel(frame: Frame) -> bool:
+    if frame.text in {"CANCELLED", "NOT_FOUND"}:
+        return frame.text == "CANCELLED"
+    raise _refusal("cancel_job", frame)
+
+
+def _read_stop(frame: Frame) -> str:
+    text = frame.text
+    if text.startswith(("STOPPED", "SUCCESS")):
+        return text
+    if "not found" in text or text.startswith("UNKNOWN_SERVICE"):
+        raise NotFound(f"stop_service: no such running service ({text})", detail=text)
+    raise _refusal("stop_service", frame)
+
+
+def _read_value(frame: Frame) -> str | None:
+    return None if frame.text == "NULL" else store_text.decode_value(frame.text)
+
+
+def _read_count(frame: Frame) -> int:
+    if frame.text.strip() in {"0", "1"}:
+        return int(frame.text)
+    raise _refusal("store_sadd", frame)
+
+
+_FETCH_FAILURES = ("ERROR_NOT_FOUND", "ERROR_READING_FILE", "SERVER_ERROR", "ERROR:")
+
+
+def _read_asset(name: str, text: str) -> bytes:
+    # '_' and ':' are outside the base64 alphabet, so no file's content can look like one of these.
+    if text.startswith("ERROR_NOT_FOUND"):
+        raise NotFound(f"fetch of {name!r}: the master has no artifact of that name", detail=text)
+    if text.startswith(_FETCH_FAILURES):
+        raise RequestRefused(f"fetch of {name!r}: the master refused: {text}", detail=text)
+    try:
+        return decode_base64(text)
+    except PeerProtocolError as exc:
+        raise RequestRefused(f"fetch of {name!r}: the master answered {text[:200]!r}", detail=text) from exc

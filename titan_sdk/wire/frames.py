@@ -1,0 +1,124 @@
+"""Titan v1 frames: an 8-byte header and a text payload (protocol section 1).
+
+Pure bytes to values; whoever owns a socket feeds it. Both halves use the same code.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+from titan_sdk.errors import PayloadTooLarge, PeerProtocolError
+
+__all__ = ["HEADER_SIZE", "MAX_PAYLOAD", "PROTOCOL_VERSION", "Frame", "FrameDecoder", "encode_frame"]
+
+PROTOCOL_VERSION = 1
+HEADER_SIZE = 8
+MAX_PAYLOAD = 10_485_760
+"""Largest payload a Titan process reads: exactly 10 MiB is taken, one byte more is reset (section 1, fact 3)."""
+
+_HEADER = struct.Struct(">BBBBi")
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One message. ``payload`` is UTF-8 text by definition of the protocol."""
+
+    opcode: int
+    payload: bytes
+
+    @property
+    def text(self) -> str:
+        """The payload as text; malformed UTF-8 becomes U+FFFD, as a real master does."""
+        return self.payload.decode("utf-8", errors="replace")
+
+    def __str__(self) -> str:
+        shown = self.payload[:60]
+        tail = f"... {len(self.payload)} bytes" if len(self.payload) > len(shown) else ""
+        return f"<0x{self.opcode:02X} {shown!r}{tail}>"
+
+
+def encode_frame(opcode: int, payload: bytes, *, limit: int | None = MAX_PAYLOAD) -> bytes:
+    """Header and payload in one buffer.
+
+    Args:
+        limit: the packet limit to enforce; ``None`` for a server's reply, which may be larger (section 1, fact 3).
+
+    Raises:
+        PayloadTooLarge: the payload is over the limit.
+    """
+    if limit is not None and len(payload) > limit:
+        raise PayloadTooLarge(f"opcode 0x{opcode:02X}", len(payload), limit)
+    return _HEADER.pack(PROTOCOL_VERSION, opcode, 0, 0, len(payload)) + payload
+
+
+class FrameDecoder:
+    """Cuts a byte stream into frames, however it is chunked.
+
+    Args:
+        limit: largest payload accepted; ``None`` for a client, since replies are not limited.
+    """
+
+    def __init__(self, *, limit: int | None = MAX_PAYLOAD) -> None:
+        self._limit = limit
+        self._buffer = bytearray()
+        self._need: int | None = None
+        self._opcode = 0
+
+    @property
+    def pending(self) -> int:
+        """Bytes received that do not yet make a frame."""
+        return len(self._buffer) + (HEADER_SIZE if self._need is not None else 0)
+
+    @property
+    def wanted(self) -> int:
+        """Bytes still missing for the current header or payload; a reader's next read size."""
+        whole = HEADER_SIZE if self._need is None else self._need
+        return max(whole - len(self._buffer), 0)
+
+    def feed(self, data: bytes) -> None:
+        """Store bytes; parsing happens in ``next_frame``."""
+        self._buffer += data
+
+    def next_frame(self) -> Frame | None:
+        """The next complete frame, or ``None`` when more bytes are needed.
+
+        Raises:
+            PeerProtocolError: the header is not Titan v1. The stream cannot be used any further.
+        """
+        if self._need is None:
+            if len(self._buffer) < HEADER_SIZE:
+                return None
+            self._read_header()
+        assert self._need is not None
+        if len(self._buffer) < self._need:
+            return None
+        payload = bytes(self._buffer[: self._need])
+        del self._buffer[: self._need]
+        self._need = None
+        return Frame(self._opcode, payload)
+
+    def _read_header(self) -> None:
+        head = bytes(self._buffer[:HEADER_SIZE])
+        version, opcode, _flags, _spare, length = _HEADER.unpack(head)
+        if version != PROTOCOL_VERSION:
+            raise PeerProtocolError(f"the peer does not speak Titan v1: its first bytes are {head!r}{_guess(head)}")
+        if length < 0:
+            raise PeerProtocolError(f"the peer announced a payload of {length} bytes")
+        if self._limit is not None and length > self._limit:
+            raise PeerProtocolError(f"the peer announced {length:,} bytes; the limit is {self._limit:,}")
+        del self._buffer[:HEADER_SIZE]
+        self._need, self._opcode = length, opcode
+
+
+def _guess(head: bytes) -> str:
+    """What the usual wrong ports answer with, so that the message can name the mistake."""
+    if head.startswith(b"HTTP/"):
+        return " (an HTTP server; Titan's dashboard is HTTP, its master is a different port, 9090 by default)"
+    if head[:1] in {b"+", b"-", b"$", b"*", b":"}:
+        return " (a Redis-like server; TitanStore's own port is not the master's, which is 9090 by default)"
+    if head[:1] in {b"\x15", b"\x16"}:
+        return " (a TLS server)"
+    if head.startswith(b"SSH-"):
+        return " (an SSH server)"
+    return ""

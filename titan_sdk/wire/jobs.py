@@ -1,0 +1,191 @@
+"""Job lines: what a SUBMIT_DAG payload is made of (protocol section 4), written and read.
+
+``encode_*`` is the client's half and refuses what the grammar cannot carry; ``parse_*`` is the master's half
+and reads as a real master does, outside in, hazards included.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from titan_sdk.errors import LocalProtocolError
+from titan_sdk.model.rules import INT32_MAX, INT32_MIN, INT64_MAX, full_id
+
+__all__ = [
+    "DEPLOY_PAYLOAD",
+    "HEADERS",
+    "RUN_ARCHIVE",
+    "RUN_PAYLOAD",
+    "START_ARCHIVE_SERVICE",
+    "JobLine",
+    "LineError",
+    "encode_dag",
+    "encode_line",
+    "parse_dag",
+    "parse_line",
+]
+
+RUN_PAYLOAD = "RUN_PAYLOAD"
+DEPLOY_PAYLOAD = "DEPLOY_PAYLOAD"
+RUN_ARCHIVE = "RUN_ARCHIVE"
+START_ARCHIVE_SERVICE = "START_ARCHIVE_SERVICE"
+HEADERS: dict[str, tuple[str, ...]] = {
+    RUN_PAYLOAD: ("filename", "args", "content_b64", "requirement"),
+    DEPLOY_PAYLOAD: ("filename", "content_b64", "port", "requirement"),
+    RUN_ARCHIVE: ("filename", "args", "requirement"),
+    START_ARCHIVE_SERVICE: ("filename", "args", "port", "requirement"),
+}
+"""The body fields of each header, in order, as the upstream SDK sends them."""
+
+_INT = re.compile(r"[+-]?\d+")
+_FLAGS = ("|AFFINITY", "|STICKY")
+
+
+@dataclass(frozen=True, slots=True)
+class JobLine:
+    """One job as it stands on the wire. Ids and parents are full (``DAG-...``)."""
+
+    job_id: str
+    header: str
+    fields: tuple[str, ...]
+    priority: int = 1
+    delay_ms: int = 0
+    parents: tuple[str, ...] = ()
+    affinity: bool = False
+
+    def field(self, name: str) -> str:
+        """The body field of that name, or an empty text where the header has none or the line is short."""
+        names = HEADERS.get(self.header, ())
+        if name not in names:
+            return ""
+        index = names.index(name)
+        return self.fields[index] if index < len(self.fields) else ""
+
+    @property
+    def filename(self) -> str:
+        return self.field("filename")
+
+    @property
+    def args(self) -> str:
+        return self.field("args")
+
+    @property
+    def content_b64(self) -> str:
+        return self.field("content_b64")
+
+    @property
+    def port(self) -> str:
+        return self.field("port")
+
+    @property
+    def requirement(self) -> str:
+        """The tag a worker must have, found as a real master finds it (section 4.3)."""
+        if "INTERNAL_SCALE" in "|".join((self.header, *self.fields)):
+            return "GENERAL"
+        if self.header not in HEADERS:
+            # Without a header word in the first fields, the first field itself is the capability.
+            return self.header.strip()
+        for text in (part.strip() for part in reversed(self.fields)):
+            if text in {self.job_id, "AFFINITY"} or _bracketed(text) or _INT.fullmatch(text):
+                continue
+            return text if 0 < len(text) < 20 and not text.endswith("=") else "GENERAL"
+        return "GENERAL"
+
+
+@dataclass(frozen=True, slots=True)
+class LineError:
+    """A line that does not parse. A real master drops it and says nothing (section 4.1)."""
+
+    text: str
+    reason: str
+
+    def __str__(self) -> str:
+        shown = self.text if len(self.text) <= 80 else self.text[:77] + "..."
+        return f"line {shown!r}: {self.reason}"
+
+
+def encode_line(line: JobLine) -> str:
+    """The line's text.
+
+    Raises:
+        LocalProtocolError: a field holds a delimiter and would be read as something else.
+    """
+    for name, text in zip(HEADERS.get(line.header, ()), line.fields, strict=False):
+        if "|" in text or ";" in text:
+            raise LocalProtocolError(f"job {line.job_id!r}: {name} {text[:60]!r} contains '|' or ';'")
+    for text in (line.job_id, *line.parents):
+        if any(c in text for c in "|;,[]"):
+            raise LocalProtocolError(f"job {line.job_id!r}: id {text!r} contains a delimiter of the job grammar")
+    parents = ",".join(line.parents)
+    body = "|".join((line.job_id, line.header, *line.fields))
+    return f"{body}|{line.priority}|{line.delay_ms}|[{parents}]{'|AFFINITY' if line.affinity else ''}"
+
+
+def encode_dag(lines: Iterable[JobLine]) -> str:
+    """A SUBMIT_DAG payload. Give children before their parents: a real master registers line by line (section 14)."""
+    return " ; ".join(encode_line(line) for line in lines)
+
+
+def parse_dag(payload: str) -> list[JobLine | LineError]:
+    """Every non-empty line of a payload, in order, as a job or as the reason why it is none."""
+    found: list[JobLine | LineError] = []
+    for part in payload.split(";"):
+        text = part.strip()
+        if text:
+            found.append(parse_line(text))
+    return found
+
+
+def parse_line(text: str) -> JobLine | LineError:
+    """Read one line, outside in (section 4.1)."""
+    rest = text.strip()
+    affinity = rest.endswith(_FLAGS)
+    if affinity:
+        rest = rest.rpartition("|")[0]
+    head, bracket, tail = rest.rpartition("[")
+    if not bracket:
+        return LineError(text, "there is no parent list; end the line with [] or [parent,...]")
+    parents = tuple(full_id(p) for p in (part.strip() for part in tail.replace("]", "").split(",")) if p)
+    head = head.rstrip()
+    head = head.removesuffix("|")
+    head, _, delay_text = head.rpartition("|")
+    head, _, priority_text = head.rpartition("|")
+    priority, delay = _integer(priority_text, INT32_MIN, INT32_MAX), _integer(delay_text, -INT64_MAX - 1, INT64_MAX)
+    if priority is None:
+        return LineError(text, f"the priority {priority_text.strip()[:40]!r} is not a 32-bit integer")
+    if delay is None:
+        return LineError(text, f"the delay {delay_text.strip()[:40]!r} is not a 64-bit integer")
+    parts = head.split("|")
+    if len(parts) < 3:
+        return LineError(text, "there are fewer than three fields before the priority; expected id|HEADER|body")
+    job_id, header, *fields = parts
+    return _normalised(full_id(job_id.strip()), header.strip(), tuple(fields), priority, delay, parents, affinity)
+
+
+def _normalised(
+    job_id: str,
+    header: str,
+    fields: tuple[str, ...],
+    priority: int,
+    delay: int,
+    parents: tuple[str, ...],
+    affinity: bool,
+) -> JobLine:
+    """Accept ``id|SKILL|HEADER|...``: a real master finds the header among the first three fields (4.2, 4.3)."""
+    if header not in HEADERS and fields and fields[0].strip() in HEADERS:
+        header, fields = fields[0].strip(), fields[1:]
+    return JobLine(job_id, header, fields, priority, delay, parents, affinity)
+
+
+def _integer(text: str, low: int, high: int) -> int | None:
+    text = text.strip()
+    if not _INT.fullmatch(text) or not text.isascii():
+        return None
+    value = int(text)
+    return value if low <= value <= high else None
+
+
+def _bracketed(text: str) -> bool:
+    return text.startswith("[") and text.endswith("]")
