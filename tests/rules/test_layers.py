@@ -16,17 +16,21 @@ ALLOWED: dict[str, set[str]] = {
     "config": BASE,
     "_version": set(),
     "model": BASE,
-    "wire": BASE | {"wire"},
-    "transport": {"errors", "config", "transport"},
+    "wire.frames": {"errors"},
+    "wire": BASE | {"wire", "wire.frames"},
+    # Where a frame ends is all that a transport knows of the protocol.
+    "transport": {"errors", "config", "transport", "wire.frames"},
+    "archive": BASE,
+    "session": BASE,
     "runtime.worker": set(),
-    "runtime": BASE | {"wire", "runtime"},
-    "flows": BASE | {"wire", "runtime", "flows"},
+    "runtime": BASE | {"wire", "wire.frames", "runtime"},
+    "flows": BASE | {"wire", "wire.frames", "runtime", "archive", "session", "flows"},
     "dashboard": BASE,
-    "cluster": BASE | {"wire", "cluster"},
+    "cluster": BASE | {"wire", "wire.frames", "cluster"},
     "cli": {"*"},
 }
 # Everything else directly below titan_sdk belongs to the client layer.
-CLIENT = BASE | {"wire", "runtime", "flows", "transport", "dashboard", "client"}
+CLIENT = set(ALLOWED) - {"cluster", "cli", "runtime.worker"} | {"client"}
 
 NO_IO = {
     "socket",
