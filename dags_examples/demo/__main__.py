@@ -43,7 +43,7 @@ def run(console: Console, folder: Path) -> None:
         console.print("[bold]Airflow[/] creating its database (temporary AIRFLOW_HOME)")
         airflow_run.migrate(environ, folder)
         console.print(f"[bold]Airflow[/] running {DAG_ID}")
-        airflow_run.run_dag(DAG_ID, environ, folder, console)
+        airflow_run.run_dag(DAG_ID, environ, folder, address, console)
         jobs = report.collect(address)
         console.print(report.table(jobs))
         report.check(jobs)

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 from dags_examples.demo.processes import DemoFailed, path_with_this_python
+from dags_examples.demo.progress import ProgressWatch
 from dags_examples.demo.task_log import TaskLogFilter
 
 DAGS = Path(__file__).resolve().parents[1]
@@ -50,11 +51,15 @@ def migrate(environ: dict[str, str], folder: Path) -> None:
         raise DemoFailed(f"airflow db migrate ended with {done.returncode}; see {log.name}")
 
 
-def run_dag(dag_id: str, environ: dict[str, str], folder: Path, console: Console) -> None:
+def run_dag(dag_id: str, environ: dict[str, str], folder: Path, address: str, console: Console) -> None:
     """`airflow dags test`, its own words in a file, the tasks' words on the terminal as they come."""
     path = folder / "airflow-dags-test.log"
     lines = TaskLogFilter()
-    with path.open("w", encoding="utf-8") as log, _dags_test(dag_id, environ) as process:
+    with (
+        path.open("w", encoding="utf-8") as log,
+        _dags_test(dag_id, environ) as process,
+        ProgressWatch(address, console),
+    ):
         assert process.stdout is not None
         for line in process.stdout:
             log.write(line)
