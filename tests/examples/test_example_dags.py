@@ -1,0 +1,84 @@
+"""Every example DAG is imported without touching the network, and then runs in a real Airflow."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import Master
+from tests.rules.sources import ROOT
+
+DAGS = ROOT / "dags_examples"
+FILES = sorted(DAGS.glob("example_*.py"))
+XCOM_BACKEND = "titan_provider.xcom.titan_store.TitanStoreXComBackend"
+
+pytestmark = pytest.mark.airflow
+
+
+@pytest.fixture
+def no_connections(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever opens a socket or fetches an Airflow connection fails."""
+    from airflow.sdk.bases.hook import BaseHook
+
+    def refuse(*args: object, **kwargs: object) -> None:
+        raise AssertionError("a DAG file opened a connection while it was parsed")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(BaseHook, "get_connection", refuse)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_parsing_an_example_opens_no_connection(path: Path, no_connections: None) -> None:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert module.dag.dag_id == path.stem
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_an_example_says_what_it_shows_and_needs(path: Path) -> None:
+    docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+    assert docstring
+    assert "titan_default" in docstring
+
+
+@pytest.fixture(scope="module")
+def runs(cluster: Master, airflow_home: Path) -> dict[str, Any]:
+    """All examples, run one after the other in one Airflow process with the XCom backend on."""
+    environ = dict(os.environ) | {
+        "AIRFLOW_CONN_TITAN_DEFAULT": f"titan://{cluster.host}:{cluster.port}",
+        "AIRFLOW__CORE__DAGS_FOLDER": str(DAGS),
+        "AIRFLOW__CORE__XCOM_BACKEND": XCOM_BACKEND,
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
+    }
+    command = [sys.executable, "-m", "tests.support.run_dags", str(DAGS), *(path.stem for path in FILES)]
+    done = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=115)
+    assert done.returncode == 0, (done.stdout + done.stderr)[-8000:]
+    ended: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    for run in ended.values():
+        run["log"] = done.stdout
+    return ended
+
+
+@pytest.mark.parametrize("dag_id", [path.stem for path in FILES])
+def test_an_example_runs(dag_id: str, runs: dict[str, Any]) -> None:
+    run = runs[dag_id]
+    assert run["state"] == "success", f"{run['tasks']}\n{run['log'][-8000:]}"
+
+
+def test_airflow_is_told_to_leave_the_workers_scripts_alone() -> None:
+    """A script of jobs/ parsed as a DAG file would train a model in the DAG processor."""
+    ignored = (DAGS / ".airflowignore").read_text(encoding="utf-8")
+    folders = {path.relative_to(DAGS).parts[0] for path in DAGS.rglob("*.py") if path.parent != DAGS}
+    assert {f"{folder}/**" for folder in folders} <= set(ignored.splitlines())

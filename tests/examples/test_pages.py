@@ -1,0 +1,43 @@
+"""Every code block of the README and of docs/ works as printed."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Master
+from tests.examples.markdown import KNOWN, Block, blocks, fences
+from tests.examples.player import Player
+from tests.rules.sources import ROOT
+
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+BLOCKS = [block for page in PAGES for block in blocks(page)]
+
+
+@pytest.fixture(scope="module")
+def players(
+    cluster: Master, airflow_home: Path, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Player]:
+    """One for each page: a page's blocks build on each other."""
+    return {page.name: Player(tmp_path_factory.mktemp(page.stem), cluster.address) for page in PAGES}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_block_is_accounted_for(page: Path) -> None:
+    found = blocks(page)
+    assert len(found) == fences(page)
+    assert {block.what for block in found} <= KNOWN
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_inside_the_repository_lead_somewhere(page: Path) -> None:
+    links = re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text(encoding="utf-8"))
+    local = [link for link in links if "://" not in link]
+    assert [link for link in local if not (page.parent / link).exists()] == []
+
+
+@pytest.mark.parametrize("block", BLOCKS, ids=str)
+def test_block_works_as_printed(block: Block, players: dict[str, Player]) -> None:
+    players[block.page].play(block)

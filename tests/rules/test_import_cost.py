@@ -1,0 +1,43 @@
+"""`import titan_sdk` needs Python and nothing else, whatever is installed beside it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from tests.rules.sources import ROOT
+
+PROBE = """
+import json, sys
+sys.path.insert(0, {root!r})
+before = set(sys.modules)
+import titan_sdk
+for name in titan_sdk.__all__:
+    getattr(titan_sdk, name)
+print(json.dumps(sorted(set(sys.modules) - before)))
+"""
+
+
+@pytest.fixture(scope="module")
+def loaded() -> list[str]:
+    """Modules that the facade and every name on it bring in, in an interpreter without site-packages."""
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", PROBE.format(root=str(ROOT))],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    return list(json.loads(done.stdout))
+
+
+def test_import_titan_sdk_loads_the_standard_library_only(loaded: list[str]) -> None:
+    roots = {name.split(".")[0] for name in loaded}
+    assert roots - sys.stdlib_module_names == {"titan_sdk"}
+
+
+def test_import_titan_sdk_does_not_load_the_cluster_or_the_cli(loaded: list[str]) -> None:
+    assert [name for name in loaded if name.startswith(("titan_sdk.cluster", "titan_sdk.cli"))] == []
