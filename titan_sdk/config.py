@@ -85,6 +85,21 @@ class ClientConfig:
             config = replace(config, timeout=float(_number(environ, "TITAN_TIMEOUT", 30)))
         return config
 
+    @classmethod
+    def choose(
+        cls, config: ClientConfig | None, host: str | None, port: int | None, environ: Mapping[str, str]
+    ) -> ClientConfig:
+        """The configuration of a client made with these arguments.
+
+        Raises:
+            InvalidArgument: both a configuration and a host or port were given.
+        """
+        if config is None:
+            return cls.from_env(environ, host=host, port=port)
+        if host is not None or port is not None:
+            raise InvalidArgument("give host and port, or config, not both; config has them already")
+        return config
+
 
 def parse_address(text: str, what: str = "address") -> tuple[str, int]:
     """Host and port of ``host:port`` or ``[ipv6]:port``.

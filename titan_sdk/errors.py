@@ -213,8 +213,8 @@ def map_os_errors(*, address: str, operation: str, connecting: bool, seconds: fl
             address=address,
             operation=operation,
         ) from exc
-    except OSError as exc:
-        reason = exc.strerror or str(exc) or type(exc).__name__
+    except (OSError, UnicodeError) as exc:  # a host name that IDNA cannot encode is a UnicodeError
+        reason = getattr(exc, "strerror", None) or str(exc) or type(exc).__name__
         if connecting:
             raise ConnectFailed(
                 f"{operation}: cannot connect to {address} ({reason}); "

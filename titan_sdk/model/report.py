@@ -7,7 +7,7 @@ from typing import Any
 
 from titan_sdk.model.status import JobStatus
 
-__all__ = ["DagReport", "JobReport", "RemoteException"]
+__all__ = ["DagReport", "JobReport", "LogPage", "RemoteException"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +86,15 @@ class JobReport:
         if self.exit_code is not None:
             return f"failed with exit code {self.exit_code}"
         return "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class LogPage:
+    """A piece of a job's output, and where the next one begins."""
+
+    text: str
+    position: int
+    """Opaque; give it to the next ``read_logs`` of the same submission, also from another process."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,134 @@
+"""The handles of AsyncTitanClient: the same names as in handles.py, awaited."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Any
+
+from titan_sdk.flows.cancel import cancel_dag
+from titan_sdk.flows.report import JobRef, job_report, job_result
+from titan_sdk.flows.submit import Submission
+from titan_sdk.flows.wait import dag_report, wait_for_dag, wait_for_job
+from titan_sdk.handles import wait_targets
+from titan_sdk.model.report import DagReport, JobReport
+from titan_sdk.model.status import JobStatus
+
+if TYPE_CHECKING:
+    from titan_sdk.async_client import AsyncTitanClient
+
+__all__ = ["AsyncDagHandle", "AsyncJobHandle"]
+
+
+class AsyncJobHandle:
+    """One submitted job. Holds no connection."""
+
+    def __init__(self, client: AsyncTitanClient, ref: JobRef) -> None:
+        self._client = client
+        self._ref = ref
+
+    @property
+    def job_id(self) -> str:
+        """The id as it was given."""
+        return self._ref.job_id
+
+    @property
+    def full_id(self) -> str:
+        """The id as the master knows it, with ``DAG-``."""
+        return self._ref.full_id
+
+    @property
+    def nonce(self) -> str | None:
+        """Names this submission among all of the id; ``None`` where no runtime travels with the job."""
+        return self._ref.nonce
+
+    async def status(self) -> JobStatus:
+        """The master's word now."""
+        return await self._client.get_job_status(self.job_id)
+
+    async def report(self) -> JobReport:
+        """Everything known now; does not wait."""
+        return await self._client._run(job_report(self._ref))
+
+    async def wait(self, timeout: float | None = None, raise_on_failure: bool = True) -> JobReport:
+        """Wait until the job has ended.
+
+        Args:
+            timeout: seconds; ``None`` waits for ever.
+
+        Raises:
+            JobFailed: it ended without success, unless ``raise_on_failure`` is false.
+            WaitTimedOut: the time is over; the job goes on.
+        """
+        return await self._client._run(wait_for_job(self._ref, timeout, raise_on_failure))
+
+    async def logs(self) -> str:
+        """Everything printed so far."""
+        return await self._client.fetch_logs(self.job_id, nonce=self.nonce)
+
+    def follow_logs(self) -> AsyncIterator[str]:
+        """New lines as they come, each once, until the job has ended."""
+        return self._client.follow_logs(self.job_id, nonce=self.nonce)
+
+    async def result(self) -> Any:
+        """What the script gave to ``titan_job.result``; does not wait.
+
+        Raises:
+            ResultUnavailable: the job has not completed, or left no result.
+        """
+        return await self._client._run(job_result(self._ref))
+
+    async def cancel(self) -> JobStatus:
+        """Cancel, and return the state after it; a job that has ended is left as it is. Idempotent."""
+        return await self._client.cancel_job(self.job_id)
+
+    def __repr__(self) -> str:
+        return f"<AsyncJobHandle {self.job_id!r} on {self._client.config.address}>"
+
+
+class AsyncDagHandle:
+    """One submitted DAG."""
+
+    def __init__(self, client: AsyncTitanClient, submission: Submission) -> None:
+        self._client = client
+        self._submission = submission
+        self.name = submission.name
+        self.run_id = submission.run_id
+        """Names this submission in the manifest."""
+        self.jobs = tuple(AsyncJobHandle(client, JobRef(job.job_id, job.nonce)) for job in submission.jobs)
+        """One handle per job, in the order given."""
+
+    def __getitem__(self, job_id: str) -> AsyncJobHandle:
+        wanted = JobRef(job_id).full_id
+        for job in self.jobs:
+            if job.full_id == wanted:
+                return job
+        raise KeyError(f"DAG {self.name!r} has no job {job_id!r}; it has {[job.job_id for job in self.jobs]}")
+
+    async def report(self) -> DagReport:
+        """Every job as it stands now; does not wait."""
+        return await self._client._run(dag_report(self.name, wait_targets(self._submission)))
+
+    async def status(self) -> JobStatus:
+        """One word for the whole DAG: COMPLETED when all jobs are."""
+        return (await self.report()).state
+
+    async def wait(self, timeout: float | None = None, raise_on_failure: bool = True) -> DagReport:
+        """Wait until every job has ended or can never run because a parent failed.
+
+        Raises:
+            DagFailed: a job ended without success, unless ``raise_on_failure`` is false.
+            WaitTimedOut: ``timeout`` seconds are over; the DAG goes on.
+        """
+        return await self._client._run(wait_for_dag(self.name, wait_targets(self._submission), timeout, raise_on_failure))
+
+    async def result(self, job_id: str) -> Any:
+        """What that job gave to ``titan_job.result``; does not wait."""
+        return await self[job_id].result()
+
+    async def cancel(self) -> dict[str, JobStatus]:
+        """Cancel every job that has not ended; the states after it, by job id. Idempotent."""
+        return await self._client._run(cancel_dag([job.job_id for job in self.jobs]))
+
+    def __repr__(self) -> str:
+        return f"<AsyncDagHandle {self.name!r} run {self.run_id}: {len(self.jobs)} jobs on {self._client.config.address}>"
+

@@ -1,0 +1,268 @@
+"""TitanClient: the synchronous entry to a Titan cluster."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import TypeVar
+
+from titan_sdk.config import ClientConfig
+from titan_sdk.drivers import drive
+from titan_sdk.flows import artifacts, cancel, dag, logs, pipeline, server, store, submit, wait
+from titan_sdk.flows.core import Flow, ask
+from titan_sdk.flows.report import JobRef, job_report
+from titan_sdk.handles import DagHandle, JobHandle
+from titan_sdk.model.artifact import ArtifactRef
+from titan_sdk.model.job import TitanJob
+from titan_sdk.model.report import JobReport, LogPage
+from titan_sdk.model.stats import ClusterStats, ServerInfo
+from titan_sdk.model.status import JobStatus
+from titan_sdk.session import Session
+from titan_sdk.wire import calls
+
+__all__ = ["TitanClient"]
+
+T = TypeVar("T")
+
+
+class TitanClient:
+    """A Titan master, reached over TCP.
+
+    Making a client connects to nothing. Methods block, may be called from several threads, and raise subclasses
+    of ``TitanError``. Ids may be given with or without Titan's ``DAG-`` prefix.
+
+    Args:
+        host: default ``TITAN_HOST``, else ``localhost``.
+        port: default ``TITAN_PORT``, else 9090.
+        config: everything else (timeouts, ``worker_address``); excludes ``host`` and ``port``.
+    """
+
+    def __init__(
+        self, host: str | None = None, port: int | None = None, *, config: ClientConfig | None = None
+    ) -> None:
+        self.config = ClientConfig.choose(config, host, port, os.environ)
+        self._session = Session(self.config)
+
+    def __enter__(self) -> TitanClient:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Release what the client holds. Titan v1 has one connection per request, so there is nothing to wait for."""
+
+    def __repr__(self) -> str:
+        return f"<TitanClient {self.config.address}>"
+
+    def _run(self, flow: Flow[T]) -> T:
+        return drive(flow, self.config)
+
+    # -- jobs and DAGs ----------------------------------------------------------------------------------------
+
+    def submit_job(self, job: TitanJob, *, nonce: str | None = None) -> JobHandle:
+        """Send one job and make sure that the master took it. Not idempotent; never sent twice by itself.
+
+        Args:
+            nonce: 16 hex digits naming this submission, for a caller who records it before submitting.
+
+        Raises:
+            InvalidDag: the id is still in use, or a parent is not known. Nothing was sent.
+            RequestRefused: the bundled master refused it.
+            SubmissionUnconfirmed: sent, outcome unknown.
+        """
+        return self.submit_dag(job.job_id, [job], nonce=nonce).jobs[0]
+
+    def submit_dag(
+        self, name: str, jobs: Iterable[TitanJob], agent_run_id: str | None = None, *, nonce: str | None = None
+    ) -> DagHandle:
+        """Send linked jobs as one DAG and make sure that the master took every one.
+
+        Args:
+            agent_run_id: recorded in the DAG's manifest; no effect on scheduling.
+            nonce: as ``submit_job``.
+
+        Raises:
+            InvalidDag: an id twice, a cycle, an unknown parent. Nothing was sent.
+            RequestRefused, SubmissionUnconfirmed: as ``submit_job``.
+        """
+        return DagHandle(self, self._run(submit.submit_dag(self._session, name, jobs, agent_run_id, nonce=nonce)))
+
+    def submit_yaml(self, path: str | os.PathLike[str], agent_run_id: str | None = None) -> DagHandle:
+        """Submit the pipeline that a YAML file describes; in project mode its folder is uploaded first.
+
+        Raises:
+            InvalidPipeline: names file, line and key. Nothing was sent.
+        """
+        return DagHandle(self, self._run(pipeline.submit_yaml(self._session, path, agent_run_id)))
+
+    def job_handle(self, job_id: str, nonce: str | None = None) -> JobHandle:
+        """A handle on a job that was submitted earlier or elsewhere; asks the master nothing.
+
+        Args:
+            nonce: which submission of the id is meant; default the latest one.
+        """
+        return JobHandle(self, JobRef(job_id, nonce))
+
+    def find_dag(self, name: str, run: str | None = None) -> DagHandle:
+        """The latest DAG submitted under that name through this SDK, or the run called ``run``.
+
+        Raises:
+            NotFound: there is none.
+        """
+        return DagHandle(self, self._run(dag.find_dag(name, run)))
+
+    def get_job_status(self, job_id: str) -> JobStatus:
+        """The master's word for the job; ``UNKNOWN`` when it has no such id (or its store is down)."""
+        return self._run(ask(calls.job_status(job_id)))
+
+    def job_report(self, job_id: str, *, nonce: str | None = None) -> JobReport:
+        """Everything known of the job now; does not wait."""
+        return self._run(job_report(JobRef(job_id, nonce)))
+
+    def wait_for_job(
+        self, job_id: str, timeout: float | None = None, raise_on_failure: bool = True, *, nonce: str | None = None
+    ) -> JobReport:
+        """Wait until the job has ended.
+
+        Args:
+            timeout: seconds; ``None`` waits for ever.
+
+        Raises:
+            JobFailed: it ended without success, unless ``raise_on_failure`` is false.
+            WaitTimedOut: the time is over; the job goes on.
+            NotFound: the master does not know the id.
+        """
+        return self._run(wait.wait_for_job(JobRef(job_id, nonce), timeout, raise_on_failure))
+
+    def cancel_job(self, job_id: str) -> JobStatus:
+        """Cancel, and return the state after it; a job that has ended is left as it is. Idempotent.
+
+        Raises:
+            NotFound: the master does not know the id.
+        """
+        return self._run(cancel.cancel_job(job_id))
+
+    def stop_service(self, service_id: str) -> str:
+        """End a running service and its descendants; returns the master's words.
+
+        Raises:
+            NotFound: no service of that id is running.
+        """
+        return self._run(ask(calls.stop_service(service_id)))
+
+    # -- logs -------------------------------------------------------------------------------------------------
+
+    def fetch_logs(self, job_id: str, *, nonce: str | None = None) -> str:
+        """Everything the job has printed so far, stdout and stderr merged; empty when there is nothing.
+
+        Complete and ordered for jobs with the runtime; see docs/runtime.md for the others.
+        """
+        return self._run(logs.fetch_logs(JobRef(job_id, nonce)))
+
+    def follow_logs(self, job_id: str, *, nonce: str | None = None, position: int = 0) -> Iterator[str]:
+        """New lines as they come, each once, until the job has ended.
+
+        Args:
+            position: where to go on; see ``LogFollower``.
+        """
+        follower = logs.LogFollower(JobRef(job_id, nonce), position=position)
+        while not follower.done:
+            yield from self._run(follower.read())
+
+    def read_logs(self, job_id: str, *, nonce: str | None = None, position: int = 0) -> LogPage:
+        """What was printed from ``position`` on, at most some MiB at once, without waiting.
+
+        Ask again with the page's ``position``. An empty page after the job's end is the end. Exact and complete for
+        jobs with the runtime; otherwise as good as the master's own log.
+        """
+        return self._run(logs.read_logs(JobRef(job_id, nonce), position))
+
+    # -- the master -------------------------------------------------------------------------------------------
+
+    def server_info(self) -> ServerInfo:
+        """Which master answers and what it can do beyond Titan v1; asked once per client."""
+        return self._run(server.server_info(self._session))
+
+    def cluster_stats(self) -> ClusterStats:
+        """Workers with tags and load, and the queue, at this instant."""
+        return self._run(server.cluster_stats())
+
+    # -- artifacts --------------------------------------------------------------------------------------------
+
+    def upload_file(self, path: str | os.PathLike[str]) -> ArtifactRef:
+        """Store a file in the artifact registry under its base name, replacing what was there. Idempotent.
+
+        Raises:
+            MissingFile: there is no such file.
+            PayloadTooLarge: over about 7.86 MB, the packet limit of Titan v1. Nothing was sent.
+        """
+        return self._run(artifacts.upload_file(path))
+
+    def upload_project_folder(
+        self, path: str | os.PathLike[str], project_name: str | None = None
+    ) -> ArtifactRef:
+        """Zip a folder and store it as ``<project_name>.zip``; default name: the folder's. Idempotent.
+
+        Raises:
+            MissingFile, PayloadTooLarge: as ``upload_file``.
+        """
+        return self._run(artifacts.upload_project_folder(path, project_name))
+
+    def fetch_artifact(self, name: str, save_path: str | os.PathLike[str] | None = None) -> Path:
+        """Write an artifact to ``save_path``, default its base name in the current folder; whole or not at all.
+
+        Raises:
+            NotFound: the registry has no artifact of that name.
+        """
+        return self._run(artifacts.fetch_artifact(name, save_path))
+
+    def publish_artifact(self, key: str, path: str | os.PathLike[str]) -> ArtifactRef:
+        """Upload a file and store its name in TitanStore under ``key``.
+
+        Raises:
+            MissingFile, PayloadTooLarge: as ``upload_file``.
+        """
+        return self._run(artifacts.publish_artifact(key, path))
+
+    def get_artifact(self, key: str, save_path: str | os.PathLike[str] | None = None) -> Path:
+        """Fetch the file that was published under ``key``; see ``fetch_artifact``.
+
+        Raises:
+            NotFound: nothing is published under the key.
+        """
+        return self._run(artifacts.get_artifact(key, save_path))
+
+    def deploy_script(self, path: str | os.PathLike[str]) -> ArtifactRef:
+        """Put a script into the master's own script folder under its base name. Idempotent."""
+        return self._run(artifacts.deploy_script(path))
+
+    # -- TitanStore -------------------------------------------------------------------------------------------
+
+    def store_put(self, key: str, value: str) -> None:
+        """Set a key to any text; read back exactly by ``store_get``. Last writer wins.
+
+        Raises:
+            PayloadTooLarge: over 10 MiB with its key. Nothing was sent.
+        """
+        self._run(store.store_put(key, value))
+
+    def store_get(self, key: str) -> str | None:
+        """The key's text, or ``None`` when it is absent."""
+        return self._run(store.store_get(key))
+
+    def store_sadd(self, key: str, member: str) -> int:
+        """Add to a set: 1 when the member is new, 0 when it was there.
+
+        Exact on the bundled master. A real one does not tell, so the members are read first: two clients that add
+        the same member at the same instant may both read 1.
+        """
+        return self._run(store.store_sadd(self._session, key, member))
+
+    def store_smembers(self, key: str) -> list[str]:
+        """All members of a set, sorted; empty when there is no such set."""
+        return self._run(store.store_smembers(key))

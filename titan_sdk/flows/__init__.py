@@ -1,0 +1,1 @@
+"""Multi-step operations, each written once for both clients."""

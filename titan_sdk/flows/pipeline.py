@@ -1,0 +1,26 @@
+"""Pipelines: a YAML file becomes a DAG; in project mode its folder travels as an archive."""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+
+from titan_sdk.flows.artifacts import upload_project_folder
+from titan_sdk.flows.core import Flow, blocking
+from titan_sdk.flows.submit import Submission, submit_dag
+from titan_sdk.model.pipeline import load_pipeline
+from titan_sdk.session import Session
+
+__all__ = ["submit_yaml"]
+
+
+def submit_yaml(session: Session, path: str | os.PathLike[str], agent_run_id: str | None = None) -> Flow[Submission]:
+    """Submit the pipeline a file describes.
+
+    Raises:
+        InvalidPipeline: the file is wrong; names file, line and key. Nothing was sent.
+    """
+    pipeline = yield from blocking(partial(load_pipeline, path))
+    if pipeline.project:
+        yield from upload_project_folder(pipeline.base_dir, pipeline.name)
+    return (yield from submit_dag(session, pipeline.name, pipeline.jobs, agent_run_id))

@@ -1,0 +1,146 @@
+"""What is known of a job: the master's word, and the record its runtime left in TitanStore."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+
+from titan_sdk.errors import CorruptData, NotFound, ResultUnavailable
+from titan_sdk.flows.core import Flow, ask
+from titan_sdk.model.report import JobReport, RemoteException
+from titan_sdk.model.rules import full_id
+from titan_sdk.model.status import JobStatus
+from titan_sdk.runtime import keys, reader
+from titan_sdk.wire import calls
+
+__all__ = ["JobRef", "job_report", "job_result", "read_run_state", "resolve_nonce"]
+
+
+@dataclass(frozen=True, slots=True)
+class JobRef:
+    """A job and, where known, the submission of it that is meant."""
+
+    job_id: str
+    nonce: str | None = None
+
+    @property
+    def full_id(self) -> str:
+        return full_id(self.job_id)
+
+
+def resolve_nonce(ref: JobRef) -> Flow[JobRef]:
+    """The reference with the nonce of the id's latest submission, if its runtime left one."""
+    if ref.nonce:
+        return ref
+    text = yield from ask(calls.kv_get(keys.job_key(ref.full_id)))
+    if text is None:
+        return ref
+    try:
+        nonce = json.loads(text)["nonce"]
+    except (ValueError, KeyError, TypeError) as exc:
+        raise CorruptData(f"TitanStore key {keys.job_key(ref.full_id)!r} holds {text[:80]!r}, which is no job record") from exc
+    return replace(ref, nonce=nonce)
+
+
+def read_run_state(ref: JobRef) -> Flow[reader.RunState | None]:
+    """The runtime's record, or ``None`` while it has not claimed the job (or where no runtime travels)."""
+    if not ref.nonce:
+        return None
+    text = yield from ask(calls.kv_get(keys.state_key(ref.full_id, ref.nonce)))
+    return None if text is None else reader.parse_state(text)
+
+
+def job_report(ref: JobRef, *, status: JobStatus | None = None, with_result: bool = True) -> Flow[JobReport]:
+    """The job as it stands, in one to a few exchanges.
+
+    Args:
+        status: the master's word, where the caller has just asked for it.
+    """
+    ref = yield from resolve_nonce(ref)
+    if status is None:
+        status = yield from ask(calls.job_status(ref.job_id))
+    state = yield from read_run_state(ref)
+    if state is None:
+        return JobReport(ref.job_id, status, reason=_mute_reason(ref, status))
+    report = JobReport(
+        job_id=ref.job_id,
+        state=status,
+        exit_code=state.exit_code,
+        signal=state.signal,
+        attempts=state.attempt,
+        worker=state.worker,
+        started_at=state.started_at,
+        ended_at=state.ended_at,
+        exception=_exception(state),
+        reason=_reason(state, status),
+        progress=state.progress,
+        has_result=state.result is not None,
+    )
+    if report.has_result and with_result and status is JobStatus.COMPLETED:
+        report = replace(report, result=(yield from _read_result(ref, state)))
+    if status is JobStatus.DEAD:
+        report = replace(report, log_tail=(yield from _log_tail(ref, state)))
+    return report
+
+
+def job_result(ref: JobRef) -> Flow[object]:
+    """What the job gave to ``titan_job.result``.
+
+    Raises:
+        NotFound: the master does not know the id.
+        ResultUnavailable: the job has not completed, or left no result.
+    """
+    report = yield from job_report(ref)
+    if report.state is JobStatus.UNKNOWN:
+        raise NotFound(f"result: the master does not know the job {ref.job_id!r}")
+    if report.state is not JobStatus.COMPLETED:
+        raise ResultUnavailable(f"result: {report.describe()}; a result exists once the job has completed")
+    if not report.has_result:
+        raise ResultUnavailable(
+            f"result: job {ref.job_id!r} completed without one; call titan_job.result(value) in the script"
+        )
+    return report.result
+
+
+def _read_result(ref: JobRef, state: reader.RunState) -> Flow[object]:
+    assert ref.nonce is not None
+    assert state.result is not None
+    slices = []
+    for index in range(state.result.chunks):
+        key = keys.result_key(ref.full_id, ref.nonce, index)
+        text = yield from ask(calls.kv_get(key))
+        if text is None:
+            raise CorruptData(f"result of job {ref.job_id!r}: part {index + 1} of {state.result.chunks} is missing in TitanStore")
+        slices.append(text)
+    return reader.join_result(state.result, slices)
+
+
+def _log_tail(ref: JobRef, state: reader.RunState, lines: int = 20) -> Flow[str]:
+    """The end of the output, from the last chunks the runtime wrote, else from the master's log."""
+    text = ""
+    if state.log_chunks and ref.nonce:
+        for index in range(state.log_chunks - 1, -1, -1):
+            chunk = yield from ask(calls.kv_get(keys.log_key(ref.full_id, ref.nonce, index)))
+            text = (reader.parse_log_chunk(chunk).text if chunk else "") + text
+            if text.count("\n") > lines:
+                break
+    else:
+        text = yield from ask(calls.get_logs(ref.job_id))
+    return "\n".join(text.splitlines()[-lines:])
+
+
+def _exception(state: reader.RunState) -> RemoteException | None:
+    found = state.exception
+    return RemoteException(found.type, found.message, found.traceback) if found else None
+
+
+def _mute_reason(ref: JobRef, status: JobStatus) -> str | None:
+    if ref.nonce and status is JobStatus.DEAD:
+        return "it left no record: its runtime never started or could not reach the master (see its logs)"
+    return None
+
+
+def _reason(state: reader.RunState, status: JobStatus) -> str | None:
+    if status is JobStatus.DEAD and not state.ended:
+        return "its runtime ended without a final record: killed from outside, or its worker was lost"
+    return state.reason

@@ -1,0 +1,121 @@
+"""Turn jobs into job lines: what travels for each kind of job, and what must be on the master before."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from titan_sdk.errors import InvalidJob, MissingFile
+from titan_sdk.flows.core import Flow, blocking
+from titan_sdk.model.job import JobKind, TitanJob
+from titan_sdk.model.rules import full_id
+from titan_sdk.model.stats import ServerInfo
+from titan_sdk.runtime.bundle import Asset, blob_asset, runtime_bundle
+from titan_sdk.runtime.spec import RunSpec, ScriptSource
+from titan_sdk.runtime.stub import build_stub
+from titan_sdk.session import Session
+from titan_sdk.wire.fields import encode_base64
+from titan_sdk.wire.jobs import JobLine
+
+__all__ = ["Staged", "check_for_master", "plain_line", "stage"]
+
+
+@dataclass(frozen=True, slots=True)
+class Staged:
+    """Everything a submit sends, by full id."""
+
+    lines: dict[str, JobLine]
+    assets: tuple[Asset, ...]
+    inside_parents: dict[str, tuple[str, ...]]
+
+
+def check_for_master(info: ServerInfo, jobs: Sequence[TitanJob]) -> None:
+    """Refuse what this master would drop without a word (section 5.4).
+
+    Raises:
+        InvalidJob: an archive job has arguments and the master is a real one.
+    """
+    if info.has("archive_args"):
+        return
+    for job in jobs:
+        if job.kind is JobKind.ARCHIVE and job.args:
+            raise InvalidJob(
+                f"job {job.job_id!r}: args {job.args!r} cannot reach an archive on this master: a real Titan drops them; "
+                "put them into a file of the project"
+            )
+
+
+def stage(
+    session: Session, jobs: Sequence[TitanJob], run: str, parents: dict[str, tuple[str, ...]]
+) -> Flow[Staged]:
+    """Read the scripts and build the lines. ``parents`` are those to send, by full id."""
+    by_id = {job.full_id: job for job in jobs}
+    inside = {job_id: tuple(p for p in ps if p in by_id) for job_id, ps in parents.items()}
+    lines: dict[str, JobLine] = {}
+    assets: dict[str, Asset] = {}
+    for index, job in enumerate(jobs):
+        content = b"" if job.kind.is_archive else (yield from blocking(partial(_read, job)))
+        if not job.uses_runtime:
+            lines[job.full_id] = plain_line(job, content, parents[job.full_id], run)
+            continue
+        bundle = runtime_bundle()
+        source = ScriptSource.of(Path(job.filename).name, content)
+        blob = blob_asset(content) if source.asset else None
+        for asset in (bundle, blob):
+            if asset:
+                assets[asset.name] = asset
+        watched = {p: run for p in inside[job.full_id] if by_id[p].uses_runtime}
+        stub = build_stub(_spec(session, job, run, source, watched), bundle)
+        fields = (f"titan-{run}-{index}.sh", "", encode_base64(stub), job.requirement)
+        lines[job.full_id] = _line(job, fields, parents[job.full_id])
+    return Staged(lines, tuple(assets.values()), inside)
+
+
+def plain_line(job: TitanJob, content: bytes, parents: tuple[str, ...], run: str) -> JobLine:
+    """The line upstream's SDK would send, except that a service's script gets a name of its own: staged files
+    share one folder per worker, so two services called ``app.py`` would overwrite each other (hazard 7)."""
+    name = Path(job.filename).name
+    fields: tuple[str, ...]
+    match job.kind:
+        case JobKind.SCRIPT:
+            fields = (name, job.plain_args, encode_base64(content), job.requirement)
+        case JobKind.SERVICE:
+            fields = (f"titan-{run}-{name}" if job.runtime else name, encode_base64(content), str(job.port), job.requirement)
+        case JobKind.ARCHIVE:
+            fields = (job.filename, job.plain_args, job.requirement)
+        case JobKind.ARCHIVE_SERVICE:
+            fields = (job.filename, "", str(job.port), job.requirement)
+    return _line(job, fields, parents)
+
+
+def _line(job: TitanJob, fields: tuple[str, ...], parents: tuple[str, ...]) -> JobLine:
+    """Ids stand as the user wrote them; the master puts ``DAG-`` in front (section 4.1, rule 5)."""
+    named = {full_id(p): p for p in job.parents or ()}
+    short = tuple(named[p] for p in parents)
+    return JobLine(job.job_id, job.kind.value, fields, job.priority, job.delay, short, job.affinity)
+
+
+def _spec(session: Session, job: TitanJob, run: str, source: ScriptSource, watched: dict[str, str]) -> RunSpec:
+    return RunSpec(
+        id=job.full_id,
+        nonce=run,
+        master=session.config.address_for_workers,
+        script=source,
+        argv=job.argv,
+        env=dict(job.env or {}),
+        params=job.params,
+        python=job.python,
+        max_attempts=job.max_attempts or 1,
+        timeout=job.timeout,
+        parents=watched,
+    )
+
+
+def _read(job: TitanJob) -> bytes:
+    path = Path(job.filename)
+    try:
+        return path.read_bytes()
+    except FileNotFoundError as exc:
+        raise MissingFile(f"job {job.job_id!r}: the file {job.filename!r} is gone since the job was made") from exc

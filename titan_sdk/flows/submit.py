@@ -1,0 +1,188 @@
+"""Submitting: check, stage, record, send, confirm. Nothing is sent before everything that can be checked is."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from titan_sdk.errors import ConnectionLost, InvalidDag, PayloadTooLarge, SubmissionUnconfirmed, TimedOut, TransportError
+from titan_sdk.flows import staging
+from titan_sdk.flows.artifacts import ensure_asset
+from titan_sdk.flows.core import Flow, ask, pause
+from titan_sdk.flows.parents import settle_outside_parents
+from titan_sdk.flows.server import server_info
+from titan_sdk.model.dag import order_jobs
+from titan_sdk.model.job import TitanJob
+from titan_sdk.model.rules import full_id
+from titan_sdk.model.status import JobStatus
+from titan_sdk.runtime import keys
+from titan_sdk.session import Session
+from titan_sdk.wire import calls
+from titan_sdk.wire.frames import MAX_PAYLOAD
+from titan_sdk.wire.jobs import encode_dag
+
+__all__ = ["Submission", "SubmittedJob", "submit_dag"]
+
+_CONFIRM_PAUSES = (0.0, 0.02, 0.05, 0.1, 0.3, 0.5, 1.0, 2.0)
+
+
+@dataclass(frozen=True, slots=True)
+class SubmittedJob:
+    """What is needed to follow a job. ``nonce`` is ``None`` where no runtime travels with it."""
+
+    job_id: str
+    nonce: str | None
+    parents: tuple[str, ...] = ()
+    """Full ids of its parents inside the same DAG."""
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """A DAG that the master has taken."""
+
+    name: str
+    run_id: str
+    jobs: tuple[SubmittedJob, ...]
+    """In the order the jobs were given."""
+
+
+def submit_dag(
+    session: Session,
+    name: str,
+    jobs: Iterable[TitanJob],
+    agent_run_id: str | None = None,
+    *,
+    nonce: str | None = None,
+) -> Flow[Submission]:
+    """Send the jobs as one DAG and make sure that the master took every one of them.
+
+    Args:
+        nonce: 16 hex digits naming this submission; chosen by a caller who must be able to find it again after
+            a crash of its own. Default: random.
+
+    Raises:
+        InvalidDag: refused here, nothing was sent.
+        RequestRefused: the bundled master refused it as a whole.
+        SubmissionUnconfirmed: sent, but no answer settles whether it was taken.
+    """
+    given = tuple(jobs)
+    ordered = order_jobs(name, given)
+    info = yield from server_info(session)
+    staging.check_for_master(info, ordered)
+    kept_parents = yield from settle_outside_parents(info, name, ordered)
+    before = yield from _states_before(name, ordered)
+    run = nonce or secrets.token_hex(8)
+    staged = yield from staging.stage(session, ordered, run, kept_parents)
+    # A real master registers line by line, so a parent listed first may finish before its child exists (section 14).
+    lines = [staged.lines[job.full_id] for job in reversed(ordered)]
+    _check_size(name, lines)
+    for asset in staged.assets:
+        yield from ensure_asset(session, asset.name, asset.data)
+    submission = Submission(name, run, tuple(_submitted(job, run, staged.inside_parents) for job in given))
+    yield from _write_records(submission, agent_run_id)
+    yield from _send(name, lines, before)
+    if not info.has("strict_submit"):
+        yield from _confirm(name, ordered, before)
+    return submission
+
+
+def _submitted(job: TitanJob, run: str, inside: dict[str, tuple[str, ...]]) -> SubmittedJob:
+    return SubmittedJob(job.job_id, run if job.uses_runtime else None, inside[job.full_id])
+
+
+def _states_before(name: str, jobs: Sequence[TitanJob]) -> Flow[dict[str, JobStatus]]:
+    """Each id's state now; ids that must not be sent again are refused (hazard 6, section 7)."""
+    states: dict[str, JobStatus] = {}
+    for job in jobs:
+        state = states[job.full_id] = yield from ask(calls.job_status(job.job_id))
+        if state in {JobStatus.PENDING, JobStatus.RUNNING}:
+            raise InvalidDag(
+                f"DAG {name!r}: job {job.job_id!r} is {state} on this master from an earlier submission; "
+                "wait for it, cancel it, or use a new id"
+            )
+        if state is JobStatus.CANCELLED:
+            raise InvalidDag(
+                f"DAG {name!r}: the id {job.job_id!r} was cancelled on this master, and Titan loses the end of the "
+                "next run of a cancelled id; use a new id"
+            )
+    return states
+
+
+def _check_size(name: str, lines: Sequence[calls.JobLine]) -> None:
+    size = len(encode_dag(lines).encode())
+    if size > MAX_PAYLOAD:
+        raise PayloadTooLarge(
+            f"DAG {name!r} with {len(lines)} jobs", size, MAX_PAYLOAD, "submit it as several DAGs; Titan cannot take one in parts"
+        )
+
+
+def _write_records(submission: Submission, agent_run_id: str | None) -> Flow[None]:
+    """What lets anybody who knows a job's id or a DAG's name follow it; written first, so it is never missing."""
+    now = time.time()
+    for job in submission.jobs:
+        if job.nonce:
+            record = {"v": 1, "nonce": job.nonce, "runtime": True, "dag": submission.name, "submitted_at": now}
+            yield from ask(calls.kv_set(keys.job_key(full_id(job.job_id)), json.dumps(record)))
+    manifest = {
+        "v": 1,
+        "name": submission.name,
+        "run": submission.run_id,
+        "submitted_at": now,
+        "agent_run_id": agent_run_id,
+        "jobs": [{"id": j.job_id, "nonce": j.nonce, "parents": list(j.parents)} for j in submission.jobs],
+    }
+    yield from ask(calls.kv_set(keys.dag_run_key(submission.name, submission.run_id), json.dumps(manifest)))
+    yield from ask(calls.kv_set(keys.dag_key(submission.name), json.dumps({"v": 1, "run": submission.run_id})))
+
+
+def _send(name: str, lines: Sequence[calls.JobLine], before: dict[str, JobStatus]) -> Flow[None]:
+    """One try. A lost reply is settled by asking for the ids, never by sending again (hazard 23)."""
+    try:
+        yield from ask(calls.submit_dag(lines))
+    except (ConnectionLost, TimedOut) as exc:
+        yield from _settle_lost_reply(name, before, exc)
+
+
+def _settle_lost_reply(name: str, before: dict[str, JobStatus], cause: TransportError) -> Flow[None]:
+    for seconds in _CONFIRM_PAUSES:
+        yield from pause(seconds)
+        try:
+            if (yield from _all_moved(before)):
+                return
+        except TransportError:
+            continue
+    raise SubmissionUnconfirmed(
+        f"DAG {name!r} was sent, but the reply was lost and the master shows no trace of "
+        f"{', '.join(map(repr, before))} yet; it may still appear. Ask get_job_status() before submitting again",
+        job_ids=tuple(before),
+    ) from cause
+
+
+def _all_moved(before: dict[str, JobStatus]) -> Flow[bool]:
+    """Whether every id has left the state it had before the submit."""
+    for job_id, state in before.items():
+        if (yield from ask(calls.job_status(job_id))) is state:
+            return False
+    return True
+
+
+def _confirm(name: str, jobs: Sequence[TitanJob], before: dict[str, JobStatus]) -> Flow[None]:
+    """A real master accepts anything; only a status proves that it took a job (hazard 1)."""
+    missing = [job for job in jobs if before[job.full_id] is JobStatus.UNKNOWN]
+    for seconds in _CONFIRM_PAUSES:
+        yield from pause(seconds)
+        still = []
+        for job in missing:
+            if (yield from ask(calls.job_status(job.job_id))) is JobStatus.UNKNOWN:
+                still.append(job)
+        missing = still
+        if not missing:
+            return
+    raise SubmissionUnconfirmed(
+        f"DAG {name!r}: the master answered DAG_ACCEPTED but does not know {', '.join(repr(j.job_id) for j in missing)}; "
+        "either it dropped them or its store is down (`titan doctor` tells which)",
+        job_ids=tuple(job.job_id for job in missing),
+    )

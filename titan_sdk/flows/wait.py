@@ -1,0 +1,124 @@
+"""Waiting: poll often at first, ever more slowly later, and end when nothing more can happen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from titan_sdk.errors import DagFailed, JobFailed, NotFound, WaitTimedOut
+from titan_sdk.flows.core import Flow, ask, now, pause
+from titan_sdk.flows.report import JobRef, job_report
+from titan_sdk.model.dag import upstream_failures
+from titan_sdk.model.report import DagReport, JobReport
+from titan_sdk.model.status import JobStatus
+from titan_sdk.wire import calls
+
+__all__ = ["WaitTarget", "dag_report", "wait_for_dag", "wait_for_job"]
+
+_FIRST_PAUSE = 0.01
+_LONGEST_PAUSE = 1.0
+_GROWTH = 1.4
+_UNKNOWN_GRACE = 15.0
+"""Seconds an id may be unknown before the wait gives up: a real master answers NULL while its store is down."""
+
+
+@dataclass(frozen=True, slots=True)
+class WaitTarget:
+    """A job to wait for, and the full ids of its parents among the same targets."""
+
+    ref: JobRef
+    parents: tuple[str, ...] = ()
+
+
+def wait_for_job(ref: JobRef, timeout: float | None = None, raise_on_failure: bool = True) -> Flow[JobReport]:
+    """Until the job has ended.
+
+    Raises:
+        JobFailed: it ended without success, unless ``raise_on_failure`` is false.
+        WaitTimedOut: ``timeout`` seconds have passed; the job goes on.
+        NotFound: the master does not know the id, and did not for a while.
+    """
+    states = yield from _until_over((WaitTarget(ref),), timeout)
+    report = yield from job_report(ref, status=states[ref.full_id])
+    if raise_on_failure and not report.state.is_success:
+        raise JobFailed(report)
+    return report
+
+
+def wait_for_dag(
+    name: str, targets: Sequence[WaitTarget], timeout: float | None = None, raise_on_failure: bool = True
+) -> Flow[DagReport]:
+    """Until every job has ended or can never run because of a parent that failed.
+
+    Raises:
+        DagFailed, WaitTimedOut, NotFound: as ``wait_for_job``, for the DAG.
+    """
+    states = yield from _until_over(targets, timeout)
+    report = yield from dag_report(name, targets, states)
+    if raise_on_failure and report.failures:
+        raise DagFailed(report)
+    return report
+
+
+def dag_report(
+    name: str, targets: Sequence[WaitTarget], states: dict[str, JobStatus] | None = None
+) -> Flow[DagReport]:
+    """Every job as it stands, in the order given."""
+    if states is None:
+        states = {}
+        for target in targets:
+            states[target.ref.full_id] = yield from ask(calls.job_status(target.ref.job_id))
+    blocked = _blocked(targets, states)
+    reports = []
+    for target in targets:
+        report = yield from job_report(target.ref, status=states[target.ref.full_id])
+        causes = tuple(cause.removeprefix("DAG-") for cause in blocked.get(target.ref.full_id, ()))
+        if causes and not report.state.is_success:
+            report = replace(report, upstream_failed=causes)
+        reports.append(report)
+    return DagReport(name, tuple(reports))
+
+
+def _until_over(targets: Sequence[WaitTarget], timeout: float | None) -> Flow[dict[str, JobStatus]]:
+    started = yield from now()
+    states = dict.fromkeys((t.ref.full_id for t in targets), JobStatus.UNKNOWN)
+    unknown_since: dict[str, float] = {}
+    interval = _FIRST_PAUSE
+    while True:
+        for target in targets:
+            if not states[target.ref.full_id].is_terminal:
+                states[target.ref.full_id] = yield from ask(calls.job_status(target.ref.job_id))
+        blocked = _blocked(targets, states)
+        open_ids = [job_id for job_id, state in states.items() if not state.is_terminal and job_id not in blocked]
+        if not open_ids:
+            return states
+        moment = yield from now()
+        _check_known(open_ids, states, unknown_since, moment)
+        left = None if timeout is None else started + timeout - moment
+        if left is not None and left <= 0:
+            shown = ", ".join(f"{job_id.removeprefix('DAG-')} {states[job_id]}" for job_id in open_ids[:5])
+            more = f" and {len(open_ids) - 5} more" if len(open_ids) > 5 else ""
+            raise WaitTimedOut(f"wait: not over after {timeout:g} s: {shown}{more}; the work goes on, wait again or cancel it")
+        yield from pause(interval if left is None else min(interval, left))
+        interval = min(interval * _GROWTH, _LONGEST_PAUSE)
+
+
+def _blocked(targets: Sequence[WaitTarget], states: dict[str, JobStatus]) -> dict[str, tuple[str, ...]]:
+    """Jobs that wait for a failed parent; a real master leaves them PENDING for ever (section 6)."""
+    failed = [job_id for job_id, state in states.items() if state.is_terminal and not state.is_success]
+    if not failed:
+        return {}
+    return upstream_failures({t.ref.full_id: t.parents for t in targets}, failed)
+
+
+def _check_known(
+    open_ids: Sequence[str], states: dict[str, JobStatus], since: dict[str, float], moment: float
+) -> None:
+    for job_id in open_ids:
+        if states[job_id] is not JobStatus.UNKNOWN:
+            since.pop(job_id, None)
+        elif moment - since.setdefault(job_id, moment) > _UNKNOWN_GRACE:
+            raise NotFound(
+                f"wait: the master has not known the job {job_id.removeprefix('DAG-')!r} for {_UNKNOWN_GRACE:g} s; "
+                "it was never submitted there, or the master's store is down (`titan doctor` tells which)"
+            )

@@ -1,0 +1,23 @@
+"""What a client remembers between calls: who the master is, and which assets it surely has."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from titan_sdk.config import ClientConfig
+from titan_sdk.model.stats import ServerInfo
+
+__all__ = ["Session"]
+
+
+@dataclass
+class Session:
+    """One client's memory. Every field may be lost at any time; it only saves questions.
+
+    Shared by threads without a lock: assignments and set updates are atomic, and doing one twice is harmless.
+    """
+
+    config: ClientConfig
+    server: ServerInfo | None = None
+    uploaded: set[str] = field(default_factory=set)
+    """Names of content-addressed assets that this client has uploaded or seen on the master."""
