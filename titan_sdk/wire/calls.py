@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from titan_sdk.errors import NotFound, PeerProtocolError, RequestRefused
+from titan_sdk.errors import LocalProtocolError, NotFound, PeerProtocolError, RequestRefused
 from titan_sdk.model.rules import full_id
 from titan_sdk.model.stats import ClusterStats, ServerInfo
 from titan_sdk.model.status import JobStatus
@@ -55,8 +55,19 @@ class Call(Generic[T]):
     """What to do when the payload is over the packet limit."""
 
     def encoded(self) -> bytes:
-        """The payload's bytes; lone surrogates, which UTF-8 cannot hold, are the caller's to escape."""
-        return self.payload.encode("utf-8", errors="surrogatepass")
+        """The payload's bytes.
+
+        Raises:
+            LocalProtocolError: it holds a lone surrogate (an undecodable file name, say), which a master would
+                replace silently.
+        """
+        try:
+            return self.payload.encode("utf-8")
+        except UnicodeEncodeError as exc:
+            shown = self.payload[max(exc.start - 20, 0) : exc.end + 20]
+            raise LocalProtocolError(
+                f"{self.name}: {shown!r} holds a lone surrogate, which UTF-8 cannot hold; rename or encode it"
+            ) from exc
 
 
 def submit_dag(lines: Sequence[JobLine]) -> Call[str]:
@@ -131,7 +142,13 @@ def fetch_asset(name: str) -> Call[bytes]:
 def kv_set(key: str, value: str) -> Call[str]:
     """0x60. ``OK`` is no promise of durability on a real master (hazard 12)."""
     payload = join_pair(store_text.encode_key(key), store_text.encode_value(value))
-    return Call(f"store_put {key!r}", Opcode.KV_SET, payload, _expect(f"store_put {key!r}", "OK"), advice=_STORE_ADVICE)
+    return Call(
+        f"store_put {key!r}",
+        Opcode.KV_SET,
+        payload,
+        _expect(f"store_put {key!r}", "OK"),
+        advice=_STORE_ADVICE,
+    )
 
 
 def kv_get(key: str) -> Call[str | None]:

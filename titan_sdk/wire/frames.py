@@ -102,7 +102,9 @@ class FrameDecoder:
         head = bytes(self._buffer[:HEADER_SIZE])
         version, opcode, _flags, _spare, length = _HEADER.unpack(head)
         if version != PROTOCOL_VERSION:
-            raise PeerProtocolError(f"the peer does not speak Titan v1: its first bytes are {head!r}{_guess(head)}")
+            raise PeerProtocolError(
+                f"the peer does not speak Titan v1: its first bytes are {head!r}{_guess(head)}"
+            )
         if length < 0:
             raise PeerProtocolError(f"the peer announced a payload of {length} bytes")
         if self._limit is not None and length > self._limit:

@@ -6,6 +6,7 @@ and reads as a real master does, outside in, hazards included.
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -82,7 +83,7 @@ class JobLine:
     @property
     def requirement(self) -> str:
         """The tag a worker must have, found as a real master finds it (section 4.3)."""
-        if "INTERNAL_SCALE" in "|".join((self.header, *self.fields)):
+        if "INTERNAL_SCALE" in "|".join((self.header, *self.fields, self.job_id)):
             return "GENERAL"
         if self.header not in HEADERS:
             # Without a header word in the first fields, the first field itself is the capability.
@@ -107,20 +108,46 @@ class LineError:
 
 
 def encode_line(line: JobLine) -> str:
-    """The line's text.
+    """The line's text, which every master reads back as this very line.
 
     Raises:
-        LocalProtocolError: a field holds a delimiter and would be read as something else.
+        LocalProtocolError: it would be read as something else; the sentence names the field.
     """
-    for name, text in zip(HEADERS.get(line.header, ()), line.fields, strict=False):
+    names = HEADERS.get(line.header, ())
+    if not names or len(line.fields) != len(names):
+        raise LocalProtocolError(
+            f"job {line.job_id!r}: header {line.header!r} does not go with {len(line.fields)} fields"
+        )
+    for name, text in zip(names, line.fields, strict=True):
         if "|" in text or ";" in text:
             raise LocalProtocolError(f"job {line.job_id!r}: {name} {text[:60]!r} contains '|' or ';'")
     for text in (line.job_id, *line.parents):
         if any(c in text for c in "|;,[]"):
-            raise LocalProtocolError(f"job {line.job_id!r}: id {text!r} contains a delimiter of the job grammar")
+            raise LocalProtocolError(
+                f"job {line.job_id!r}: id {text!r} contains a delimiter of the job grammar"
+            )
     parents = ",".join(line.parents)
     body = "|".join((line.job_id, line.header, *line.fields))
-    return f"{body}|{line.priority}|{line.delay_ms}|[{parents}]{'|AFFINITY' if line.affinity else ''}"
+    text = f"{body}|{line.priority}|{line.delay_ms}|[{parents}]{'|AFFINITY' if line.affinity else ''}"
+    _check_read_back(line, text)
+    return text
+
+
+def _check_read_back(line: JobLine, text: str) -> None:
+    read = parse_line(text)
+    if isinstance(read, LineError):
+        raise LocalProtocolError(f"job {line.job_id!r}: {read.reason}")
+    for item in dataclasses.fields(JobLine):
+        meant, found = getattr(line, item.name), getattr(read, item.name)
+        if meant != found:
+            raise LocalProtocolError(
+                f"job {line.job_id!r}: a master would read {item.name} {meant!r} as {found!r}"
+            )
+    tag = line.field("requirement").strip()
+    if line.requirement != tag:
+        raise LocalProtocolError(
+            f"job {line.job_id!r}: a master would read requirement {tag!r} as {line.requirement!r}"
+        )
 
 
 def encode_dag(lines: Iterable[JobLine]) -> str:
@@ -152,16 +179,23 @@ def parse_line(text: str) -> JobLine | LineError:
     head = head.removesuffix("|")
     head, _, delay_text = head.rpartition("|")
     head, _, priority_text = head.rpartition("|")
-    priority, delay = _integer(priority_text, INT32_MIN, INT32_MAX), _integer(delay_text, -INT64_MAX - 1, INT64_MAX)
+    priority, delay = (
+        _integer(priority_text, INT32_MIN, INT32_MAX),
+        _integer(delay_text, -INT64_MAX - 1, INT64_MAX),
+    )
     if priority is None:
         return LineError(text, f"the priority {priority_text.strip()[:40]!r} is not a 32-bit integer")
     if delay is None:
         return LineError(text, f"the delay {delay_text.strip()[:40]!r} is not a 64-bit integer")
     parts = head.split("|")
     if len(parts) < 3:
-        return LineError(text, "there are fewer than three fields before the priority; expected id|HEADER|body")
+        return LineError(
+            text, "there are fewer than three fields before the priority; expected id|HEADER|body"
+        )
     job_id, header, *fields = parts
-    return _normalised(full_id(job_id.strip()), header.strip(), tuple(fields), priority, delay, parents, affinity)
+    return _normalised(
+        full_id(job_id.strip()), header.strip(), tuple(fields), priority, delay, parents, affinity
+    )
 
 
 def _normalised(
@@ -174,8 +208,10 @@ def _normalised(
     affinity: bool,
 ) -> JobLine:
     """Accept ``id|SKILL|HEADER|...``: a real master finds the header among the first three fields (4.2, 4.3)."""
-    if header not in HEADERS and fields and fields[0].strip() in HEADERS:
-        header, fields = fields[0].strip(), fields[1:]
+    for index, text in enumerate((header, *fields[:2])):
+        if text.strip() in HEADERS:
+            header, fields = text.strip(), fields[index:]
+            break
     return JobLine(job_id, header, fields, priority, delay, parents, affinity)
 
 

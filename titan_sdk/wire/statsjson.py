@@ -29,8 +29,10 @@ def parse(text: str) -> ClusterStats:
         workers = tuple(_worker(entry) for entry in data["workers"])
         extra = {k: v for k, v in data.items() if k not in {"active_workers", "queue_size", "workers"}}
         return ClusterStats(workers, int(data.get("queue_size", 0)), extra)
-    except (ValueError, KeyError, TypeError, AttributeError) as exc:
-        raise PeerProtocolError(f"cluster_stats: the master's statistics cannot be read ({exc}): {text[:200]!r}") from exc
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as exc:
+        raise PeerProtocolError(
+            f"cluster_stats: the master's statistics cannot be read ({exc}): {text[:200]!r}"
+        ) from exc
 
 
 def _worker(entry: Mapping[str, Any]) -> WorkerStats:

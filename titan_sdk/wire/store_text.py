@@ -13,7 +13,15 @@ import json
 from titan_sdk.errors import CorruptData
 from titan_sdk.wire.opcodes import FAILURE_WORDS
 
-__all__ = ["MARK", "decode_member", "decode_value", "encode_key", "encode_member", "encode_value", "split_members"]
+__all__ = [
+    "MARK",
+    "decode_member",
+    "decode_value",
+    "encode_key",
+    "encode_member",
+    "encode_value",
+    "split_members",
+]
 
 MARK = "~t1~"
 _ABSENT = "NULL"
@@ -65,7 +73,9 @@ def _unmarked(stored: str) -> str:
     try:
         text = json.loads(stored[len(MARK) :])
     except ValueError as exc:
-        raise CorruptData(f"TitanStore holds {stored[:80]!r}, which begins like our escape but is not one") from exc
+        raise CorruptData(
+            f"TitanStore holds {stored[:80]!r}, which begins like our escape but is not one"
+        ) from exc
     if not isinstance(text, str):
         raise CorruptData(f"TitanStore holds {stored[:80]!r}, whose escape does not hold a text")
     return text
