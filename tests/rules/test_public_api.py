@@ -1,0 +1,99 @@
+"""The facade is frozen: a change here is a change for users, and belongs in CHANGELOG.md."""
+
+from __future__ import annotations
+
+import inspect
+
+import pytest
+
+import titan_sdk
+from tests.rules.sources import Source, sources
+
+FACADE = """
+ArtifactRef AsyncDagHandle AsyncJobHandle AsyncTitanClient ClientConfig ClusterStats ConnectFailed ConnectionLost
+CorruptData DagFailed DagHandle DagReport InvalidArgument InvalidDag InvalidJob InvalidPipeline JobFailed JobHandle
+JobHistoryEntry JobReport JobStatus LocalProtocolError MissingFile NotFound PayloadTooLarge PeerProtocolError
+ProtocolError RemoteException RequestRefused ResultUnavailable RetryPolicy ServerInfo SubmissionUnconfirmed TimedOut
+TitanClient TitanError TitanJob TransportError WaitTimedOut WorkerStats
+""".split()
+
+# The constructor that existing scripts call by position; new parameters come after it, by keyword only.
+SEED_JOB = {
+    "job_id": inspect.Parameter.empty,
+    "filename": inspect.Parameter.empty,
+    "job_type": "RUN_PAYLOAD",
+    "args": None,
+    "parents": None,
+    "port": 0,
+    "is_archive": False,
+    "priority": 1,
+    "delay": 0,
+    "affinity": False,
+    "requirement": "GENERAL",
+}
+TWINS = [
+    ("TitanClient", "AsyncTitanClient"),
+    ("JobHandle", "AsyncJobHandle"),
+    ("DagHandle", "AsyncDagHandle"),
+]
+
+
+def test_facade_is_frozen_and_sorted() -> None:
+    assert titan_sdk.__all__ == FACADE
+    assert sorted(FACADE) == FACADE
+
+
+def test_every_public_error_is_one_titan_error() -> None:
+    errors = [value for name in FACADE if inspect.isclass(value := getattr(titan_sdk, name))]
+    assert all(issubclass(e, titan_sdk.TitanError) for e in errors if issubclass(e, Exception))
+
+
+def test_titan_job_keeps_the_seeds_constructor() -> None:
+    parameters = list(inspect.signature(titan_sdk.TitanJob).parameters.values())
+    positional = {p.name: p.default for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD}
+    assert positional == SEED_JOB
+    assert list(positional) == list(SEED_JOB)
+    assert all(p.kind is p.KEYWORD_ONLY for p in parameters[len(SEED_JOB) :])
+
+
+def public(cls: type) -> dict[str, object]:
+    return {name: value for name, value in vars(cls).items() if not name.startswith("_")}
+
+
+@pytest.mark.parametrize(("sync", "asynchronous"), TWINS)
+def test_both_clients_have_the_same_names_parameters_and_promises(sync: str, asynchronous: str) -> None:
+    one, other = public(getattr(titan_sdk, sync)), public(getattr(titan_sdk, asynchronous))
+    # An async with block has its own way of closing.
+    assert one.keys() - {"close"} == other.keys() - {"aclose", "close"}
+    for name in one.keys() & other.keys():
+        if inspect.isfunction(one[name]):
+            assert list(inspect.signature(one[name]).parameters) == list(
+                inspect.signature(other[name]).parameters  # type: ignore[arg-type]
+            ), name
+
+
+@pytest.mark.parametrize("name", FACADE)
+def test_every_public_name_says_what_it_is(name: str) -> None:
+    documented = getattr(titan_sdk, name)
+    assert inspect.getdoc(documented), name
+
+
+@pytest.mark.parametrize("name", ["TitanClient", "AsyncTitanClient", "JobHandle", "DagHandle"])
+def test_every_public_method_says_what_it_promises(name: str) -> None:
+    silent = [
+        method for method, value in public(getattr(titan_sdk, name)).items() if not inspect.getdoc(value)
+    ]
+    assert not silent
+
+
+@pytest.mark.parametrize(
+    "source", [s for s in sources("titan_sdk") if "__all__" in s.text], ids=lambda source: source.name
+)
+def test_every_module_says_what_it_exports(source: Source) -> None:
+    """Sorted, and nothing in it that the module does not define."""
+    exported = [
+        [ast_name.value for ast_name in node.value.elts]
+        for node in source.tree.body
+        if type(node).__name__ == "Assign" and node.targets[0].id == "__all__"
+    ]
+    assert exported == [sorted(names) for names in exported]
