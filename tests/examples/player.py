@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import signal
+import socket
 import subprocess
 import sys
 import time
@@ -27,6 +29,7 @@ class Player:
             "TITAN_HOST": host,
             "TITAN_PORT": port,
             "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
+            "TITAN_REPO": str(ROOT),
             # What a reader installs, the page's own way, is checked for existence, not downloaded again.
             "PIP_DRY_RUN": "1",
             "PIP_NO_DEPS": "1",
@@ -80,6 +83,21 @@ class Player:
             pattern = ".*".join(re.escape(part) for part in wanted.strip().split("..."))
             assert any(re.search(pattern, line) for line in printed), f"not printed: {wanted}\n{self.output}"
 
+    def _stays(self, block: Block) -> None:
+        """Start it on a port of its own (the README's may be taken), talk to it, stop it as Ctrl-C does."""
+        port = free_port()
+        command = ["bash", "-c", f"exec {block.text.strip()} --port {port}"]
+        process = subprocess.Popen(
+            command, cwd=self.folder, env=self.environ, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+        )
+        try:
+            wait_for_port(port, process, BLOCK_SECONDS)
+            process.send_signal(signal.SIGINT)
+            assert process.wait(30) == 0, f"{block}: exit status {process.returncode} after Ctrl-C"
+        finally:
+            process.kill()
+            process.wait()
+
     def _ci(self, block: Block) -> None:
         called = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
         for line in filter(None, (line.partition("#")[0].strip() for line in block.text.splitlines())):
@@ -105,3 +123,21 @@ class Player:
         self.output = done.stdout + done.stderr
         took = time.monotonic() - started
         assert done.returncode == 0, f"exit status {done.returncode} after {took:.1f} s\n{self.output}"
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_for_port(port: int, process: subprocess.Popen[bytes], seconds: float) -> None:
+    """Until something listens there; fails when the process ends first."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        assert process.poll() is None, f"ended with {process.returncode} before it listened"
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.05)
+    raise AssertionError(f"nothing listens on port {port} after {seconds:g} s")
