@@ -48,7 +48,9 @@ class ClientConfig:
 
     def __post_init__(self) -> None:
         if not self.host or "/" in self.host or any(c.isspace() for c in self.host):
-            raise InvalidArgument(f"host {self.host!r} is not a host name; give the name or address alone, without http://")
+            raise InvalidArgument(
+                f"host {self.host!r} is not a host name; give the name or address alone, without http://"
+            )
         _check_port(self.port, "port")
         if self.worker_address is not None:
             _check_port(self.worker_address[1], "worker_address port")
@@ -67,7 +69,9 @@ class ClientConfig:
         return self.worker_address or (self.host, self.port)
 
     @classmethod
-    def from_env(cls, environ: Mapping[str, str], *, host: str | None = None, port: int | None = None) -> ClientConfig:
+    def from_env(
+        cls, environ: Mapping[str, str], *, host: str | None = None, port: int | None = None
+    ) -> ClientConfig:
         """The configuration that ``TITAN_HOST``, ``TITAN_PORT``, ``TITAN_WORKER_ADDRESS``, ``TITAN_DASHBOARD_URL``
         and ``TITAN_TIMEOUT`` (seconds) describe; arguments win over the environment.
 
@@ -76,13 +80,13 @@ class ClientConfig:
         """
         config = cls(
             host=host or environ.get("TITAN_HOST") or DEFAULT_HOST,
-            port=port if port is not None else _number(environ, "TITAN_PORT", DEFAULT_PORT),
+            port=port if port is not None else int(_number(environ, "TITAN_PORT", int, DEFAULT_PORT)),
             dashboard_url=environ.get("TITAN_DASHBOARD_URL") or None,
         )
         if text := environ.get("TITAN_WORKER_ADDRESS"):
             config = replace(config, worker_address=parse_address(text, "TITAN_WORKER_ADDRESS"))
         if environ.get("TITAN_TIMEOUT"):
-            config = replace(config, timeout=float(_number(environ, "TITAN_TIMEOUT", 30)))
+            config = replace(config, timeout=_number(environ, "TITAN_TIMEOUT", float, 30))
         return config
 
     @classmethod
@@ -107,12 +111,12 @@ def parse_address(text: str, what: str = "address") -> tuple[str, int]:
     Raises:
         InvalidArgument: the text is no such pair; ``what`` names it in the sentence.
     """
-    host, colon, port = text.strip().rpartition(":")
-    if not colon or not host or not port.isdigit():
+    host, _, port = text.strip().rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not host or not (port.isascii() and port.isdigit()) or "/" in host or any(c.isspace() for c in host):
         raise InvalidArgument(f"{what} {text!r} is not host:port, for example titan.example.org:9090")
-    number = int(port)
-    _check_port(number, what)
-    return host.strip("[]"), number
+    _check_port(int(port), what)
+    return host, int(port)
 
 
 def _check_port(port: object, what: str) -> None:
@@ -120,11 +124,11 @@ def _check_port(port: object, what: str) -> None:
         raise InvalidArgument(f"{what} {port!r} is not a port number from 1 to 65535")
 
 
-def _number(environ: Mapping[str, str], name: str, default: int) -> int:
+def _number(environ: Mapping[str, str], name: str, kind: type[int] | type[float], default: float) -> float:
     text = environ.get(name)
     if not text:
         return default
     try:
-        return int(text)
+        return kind(text)
     except ValueError as exc:
         raise InvalidArgument(f"environment variable {name}={text!r} is not a number") from exc

@@ -110,8 +110,13 @@ class PayloadTooLarge(LocalProtocolError):
     def __init__(self, what: str, size: int, limit: int, advice: str = "") -> None:
         tail = f"; {advice}" if advice else ""
         super().__init__(f"{what} needs a packet of {size:,} bytes, but Titan takes at most {limit:,}{tail}")
+        self.what = what
         self.size = size
         self.limit = limit
+        self.advice = advice
+
+    def __reduce__(self) -> tuple[type[PayloadTooLarge], tuple[str, int, int, str]]:
+        return type(self), (self.what, self.size, self.limit, self.advice)
 
 
 class PeerProtocolError(ProtocolError):

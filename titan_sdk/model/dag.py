@@ -19,8 +19,8 @@ def order_jobs(name: str, jobs: Iterable[TitanJob]) -> tuple[TitanJob, ...]:
         InvalidDag: no jobs, an id twice, or a cycle; a real master would answer ``DAG_ACCEPTED`` to each
             (section 4.1).
     """
-    if not isinstance(name, str) or not name.strip():
-        raise InvalidDag(f"the DAG's name {name!r} is empty; give it a name")
+    if not _is_name(name):
+        raise InvalidDag(f"the DAG's name {name!r} is not a text, or empty; give it a name")
     given = tuple(jobs)
     if not given:
         raise InvalidDag(f"DAG {name!r} has no jobs")
@@ -29,7 +29,9 @@ def order_jobs(name: str, jobs: Iterable[TitanJob]) -> tuple[TitanJob, ...]:
         if not isinstance(job, TitanJob):
             raise InvalidDag(f"DAG {name!r}: {job!r} is not a TitanJob")
         if job.full_id in by_id:
-            raise InvalidDag(f"DAG {name!r}: the id {job.job_id!r} is used twice; ids with and without DAG- are the same")
+            raise InvalidDag(
+                f"DAG {name!r}: the id {job.job_id!r} is used twice; ids with and without DAG- are the same"
+            )
         by_id[job.full_id] = job
     graph = {full_id: [p for p in job.parent_ids if p in by_id] for full_id, job in by_id.items()}
     try:
@@ -38,6 +40,10 @@ def order_jobs(name: str, jobs: Iterable[TitanJob]) -> tuple[TitanJob, ...]:
         path = " -> ".join(rules.short_id(node) for node in reversed(exc.args[1]))
         raise InvalidDag(f"DAG {name!r} has a cycle: {path}; remove one of these parents") from exc
     return tuple(by_id[full_id] for full_id in ordered)
+
+
+def _is_name(value: object) -> bool:
+    return isinstance(value, str) and bool(value.strip())
 
 
 def outside_parents(jobs: Sequence[TitanJob]) -> dict[str, tuple[str, ...]]:
@@ -51,7 +57,9 @@ def outside_parents(jobs: Sequence[TitanJob]) -> dict[str, tuple[str, ...]]:
     return {parent: tuple(children) for parent, children in found.items()}
 
 
-def upstream_failures(parents: dict[str, tuple[str, ...]], failed: Iterable[str]) -> dict[str, tuple[str, ...]]:
+def upstream_failures(
+    parents: dict[str, tuple[str, ...]], failed: Iterable[str]
+) -> dict[str, tuple[str, ...]]:
     """For each job below a failed one, the failed jobs it waits for.
 
     A real master leaves such jobs PENDING for ever (section 6), so their end is derived from the graph.
@@ -59,7 +67,9 @@ def upstream_failures(parents: dict[str, tuple[str, ...]], failed: Iterable[str]
     """
     roots = set(failed)
     blocked: dict[str, tuple[str, ...]] = {}
-    order = TopologicalSorter({job: [p for p in ps if p in parents] for job, ps in parents.items()}).static_order()
+    order = TopologicalSorter(
+        {job: [p for p in ps if p in parents] for job, ps in parents.items()}
+    ).static_order()
     for job in order:
         if job in roots:
             continue

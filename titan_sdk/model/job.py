@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -93,14 +93,7 @@ class TitanJob:
     max_wait_seconds: int = field(default=172800, kw_only=True)
 
     def __post_init__(self) -> None:
-        self._freeze("filename", os.fspath(self.filename))
-        self._freeze("requirement", "GENERAL" if self.requirement is None else self.requirement)
-        if isinstance(self.parents, str):
-            raise self._invalid("parents", self.parents, "is a single text; give a list of job ids")
-        self._freeze("parents", tuple(self.parents or ()))
-        if self.args is not None and not isinstance(self.args, str):
-            self._freeze("args", tuple(self.args))
-        self._freeze("env", dict(self.env) if self.env else {})
+        self._normalise()
         self._check_names()
         self._check_numbers()
         self._check_carriers()
@@ -151,6 +144,25 @@ class TitanJob:
 
     # -- checks -----------------------------------------------------------------------------------------------
 
+    def _normalise(self) -> None:
+        """Bring each field into its one frozen form."""
+        if not _is_path(self.filename):
+            raise self._invalid("filename", self.filename, "is not a path; give the script's path as a text")
+        self._freeze("filename", os.fspath(self.filename))
+        self._freeze("requirement", _or_general(self.requirement))
+        if _is_text(self.parents):
+            raise self._invalid("parents", self.parents, "is a single text; give a list of job ids")
+        if self.parents is not None and not _is_listing(self.parents):
+            raise self._invalid("parents", self.parents, "is not a list of job ids")
+        self._freeze("parents", tuple(self.parents or ()))
+        if self.args is not None and not isinstance(self.args, str):
+            if not _is_listing(self.args):
+                raise self._invalid("args", self.args, "is neither a text nor a list of texts")
+            self._freeze("args", tuple(self.args))
+        if not isinstance(self.env or {}, Mapping):
+            raise self._invalid("env", self.env, "is not a mapping of names to texts")
+        self._freeze("env", dict(self.env) if self.env else {})
+
     def _check_names(self) -> None:
         if not isinstance(self.job_id, str):
             raise self._invalid("job_id", self.job_id, "is not a text")
@@ -168,8 +180,11 @@ class TitanJob:
         if self.job_type not in _SERVICE_TYPES | _TASK_TYPES:
             known = ", ".join(sorted(_SERVICE_TYPES | _TASK_TYPES))
             raise self._invalid("job_type", self.job_type, f"is not known; use one of {known}")
-        if self.is_archive and ".zip/" not in self.filename:
-            raise self._invalid("filename", self.filename, "does not point into an archive; write 'name.zip/entry.py'")
+        # Titan cuts the pointer at the first ".zip", wherever it stands (section 5.4).
+        if self.is_archive and not self.filename.partition(".zip")[2].startswith("/"):
+            raise self._invalid(
+                "filename", self.filename, "does not point into an archive; write 'name.zip/entry.py'"
+            )
 
     def _check_numbers(self) -> None:
         if not _is_int(self.priority) or not rules.INT32_MIN <= self.priority <= rules.INT32_MAX:
@@ -177,24 +192,30 @@ class TitanJob:
         if not _is_int(self.delay) or not 0 <= self.delay <= rules.INT64_MAX:
             raise self._invalid("delay", self.delay, "is not a number of milliseconds from 0 up")
         if self.kind.is_service and not (_is_int(self.port) and 1 <= self.port <= 65535):
-            raise self._invalid("port", self.port, "is not a port; a service needs the port its script listens on")
+            raise self._invalid(
+                "port", self.port, "is not a port; a service needs the port its script listens on"
+            )
         if self.max_attempts is not None and (not _is_int(self.max_attempts) or self.max_attempts < 1):
             raise self._invalid("max_attempts", self.max_attempts, "is not a whole number from 1 up")
-        if self.timeout is not None and not self.timeout > 0:
+        if self.timeout is not None and not (_is_number(self.timeout) and self.timeout > 0):
             raise self._invalid("timeout", self.timeout, "is not a number of seconds above 0")
 
     def _check_carriers(self) -> None:
         """Refuse what this kind of job has no carrier for, rather than drop it."""
         if self.hitl_message is not None:
-            raise self._invalid("hitl_message", self.hitl_message, "cannot be used: approval gates are not available")
+            raise self._invalid(
+                "hitl_message", self.hitl_message, "cannot be used: approval gates are not available"
+            )
         if self.kind.is_service and self.args:
-            raise self._invalid("args", self.args, "cannot reach a service: Titan starts services without arguments")
+            raise self._invalid(
+                "args", self.args, "cannot reach a service: Titan starts services without arguments"
+            )
         if isinstance(self.args, tuple) and not all(isinstance(a, str) for a in self.args):
             raise self._invalid("args", self.args, "holds something else than texts; convert with str()")
         if any("\0" in a for a in self.argv):
             raise self._invalid("args", self.args, "contains a NUL character, which no process can be given")
         for name, value in self.env.items() if self.env else ():
-            if not isinstance(name, str) or not isinstance(value, str) or not name or "=" in name or "\0" in name + value:
+            if not _is_text(name) or not _is_text(value) or not name or "=" in name or "\0" in name + value:
                 raise self._invalid("env", {name: value}, "is not a pair of texts with a name free of '='")
         if self.uses_runtime:
             try:
@@ -204,9 +225,17 @@ class TitanJob:
             return
         for name in ("params", "env", "python", "max_attempts", "timeout"):
             if getattr(self, name) not in (None, {}):
-                raise self._invalid(name, getattr(self, name), "needs the runtime, which only script jobs with runtime=True have")
+                raise self._invalid(
+                    name,
+                    getattr(self, name),
+                    "needs the runtime, which only script jobs with runtime=True have",
+                )
         if self.argv != () and not isinstance(self.args, str) and any(" " in a or not a for a in self.argv):
-            raise self._invalid("args", self.args, "has a space or an empty piece, which Titan splits or drops without the runtime")
+            raise self._invalid(
+                "args",
+                self.args,
+                "has a space or an empty piece, which Titan splits or drops without the runtime",
+            )
         self._check_plain_fields()
 
     def _check_plain_fields(self) -> None:
@@ -216,7 +245,9 @@ class TitanJob:
         if problem := rules.check_args(self.plain_args):
             raise self._invalid("args", self.args, problem)
         if not shown.endswith((".py", ".sh")) and self.kind is not JobKind.SERVICE:
-            raise self._invalid("filename", self.filename, "does not end in .py or .sh, the only kinds Titan runs by itself")
+            raise self._invalid(
+                "filename", self.filename, "does not end in .py or .sh, the only kinds Titan runs by itself"
+            )
 
     @property
     def plain_args(self) -> str:
@@ -234,3 +265,24 @@ class TitanJob:
 
 def _is_int(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _or_general(value: object) -> object:
+    # Upstream's YAML files may leave the key's value out.
+    return "GENERAL" if value is None else value
+
+
+def _is_listing(value: object) -> bool:
+    return isinstance(value, Iterable) and not isinstance(value, str | bytes | Mapping)
+
+
+def _is_path(value: object) -> bool:
+    return isinstance(value, str) or (isinstance(value, os.PathLike) and isinstance(os.fspath(value), str))
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

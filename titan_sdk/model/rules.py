@@ -58,19 +58,21 @@ def check_id(job_id: str) -> str | None:
         return f"is {len(job_id)} characters long; the limit is {MAX_ID_LENGTH}"
     if set(short_id(job_id)) <= {"."}:
         return "consists of dots only; give the job a name"
-    return None
+    return _refuse_internal_scale(job_id)
 
 
 def check_filename(name: str) -> str | None:
     """Why this file name cannot stand in a job line, or ``None``."""
     if not name.strip():
         return "is empty"
-    return _refuse(name, ";|\n", "rename the file, or let the runtime carry it (runtime=True)")
+    advice = "rename the file, or let the runtime carry it (runtime=True)"
+    return _refuse_internal_scale(name) or _refuse(name, ";|\n", advice)
 
 
 def check_args(args: str) -> str | None:
     """Why this argument text cannot stand in a job line, or ``None``."""
-    return _refuse(args, ";|", "use a script job with the runtime (runtime=True), which carries any text")
+    advice = "use a script job with the runtime (runtime=True), which carries any text"
+    return _refuse_internal_scale(args) or _refuse(args, ";|", advice)
 
 
 def check_requirement(tag: str) -> str | None:
@@ -88,9 +90,14 @@ def check_requirement(tag: str) -> str | None:
         return "is a number, which Titan skips; put a letter in front"
     if tag in {"AFFINITY", "STICKY"} or tag.endswith("=") or (tag.startswith("[") and tag.endswith("]")):
         return "is read by Titan as something else than a tag; choose another word"
-    if "INTERNAL_SCALE" in tag:
+    return _refuse_internal_scale(tag) or _refuse(tag, ";|[]\n\r\t", "choose another word")
+
+
+def _refuse_internal_scale(text: str) -> str | None:
+    """Anywhere in a job line that word makes the job GENERAL, whatever it requires (section 4.3, rule 1)."""
+    if "INTERNAL_SCALE" in text:
         return "contains INTERNAL_SCALE, which Titan always sends to GENERAL; choose another word"
-    return _refuse(tag, ";|[]\n\r\t", "choose another word")
+    return None
 
 
 def _refuse(text: str, forbidden: str, advice: str) -> str | None:
