@@ -1,0 +1,151 @@
+"""The one module that branches on Airflow's version; the rest of the package imports these names.
+
+Airflow 3.3 is first-class, 2.11 the floor. What a version cannot do is a function here that says so.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.common.compat.connection import get_async_connection, get_async_extra_dejson
+from airflow.providers.common.compat.sdk import (
+    AirflowException,
+    AirflowFailException,
+    AirflowSkipException,
+    BaseHook,
+    BaseOperator,
+    BaseSensorOperator,
+    TaskInstanceState,
+    conf,
+)
+from airflow.triggers.base import BaseTrigger, TriggerEvent
+
+try:
+    from airflow.sdk.exceptions import TaskDeferralError, TaskDeferralTimeout
+except ModuleNotFoundError:  # Airflow 2
+    from airflow.exceptions import TaskDeferralError, TaskDeferralTimeout  # type: ignore[no-redef]
+
+try:
+    from airflow.sdk.bases.xcom import BaseXCom
+
+    _xcom_is_bytes = False
+except ModuleNotFoundError:  # Airflow 2
+    from airflow.models.xcom import BaseXCom  # type: ignore[no-redef]
+
+    _xcom_is_bytes = True
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+__all__ = [
+    "AirflowException",
+    "AirflowFailException",
+    "AirflowSkipException",
+    "BaseHook",
+    "BaseOperator",
+    "BaseSensorOperator",
+    "BaseTrigger",
+    "BaseXCom",
+    "TaskDeferralError",
+    "TaskDeferralTimeout",
+    "TaskInstanceState",
+    "TriggerEvent",
+    "conf",
+    "current_task_state",
+    "dag_run_clear_number",
+    "database_to_plain",
+    "form_widgets",
+    "get_async_connection",
+    "get_async_extra_dejson",
+    "plain_to_database",
+    "task_state_store",
+    "triggerer_calls_on_kill",
+]
+
+triggerer_calls_on_kill = hasattr(BaseTrigger, "on_kill")
+"""Airflow 3.3+ tells a trigger that its task was killed; before, there is only ``cleanup()``."""
+
+
+def task_state_store(context: Context) -> Any | None:
+    """The store that outlives a task's tries (Airflow 3.3+), or None.
+
+    :param context: the task's context
+    """
+    return context.get("task_state_store")
+
+
+def dag_run_clear_number(context: Context) -> int:
+    """How often tasks of this DAG run have been cleared so far.
+
+    :param context: the task's context
+    """
+    return int(getattr(context["dag_run"], "clear_number", None) or 0)
+
+
+async def current_task_state(trigger: BaseTrigger) -> str | None:
+    """State of the task instance that a trigger works for, or None when it has none any more.
+
+    :param trigger: a trigger that runs in a triggerer
+    """
+    # asgiref comes with Airflow; its thread keeps the event loop free while the API server answers.
+    from asgiref.sync import sync_to_async
+
+    ti: Any = trigger.task_instance
+    if ti is None:
+        return None
+    return await sync_to_async(_state_reader())(ti)
+
+
+def _state_reader() -> Callable[[Any], str | None]:
+    try:
+        from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
+    except ModuleNotFoundError:  # Airflow 2: triggers may read the database
+        return _state_from_database
+
+    def read(ti: Any) -> str | None:
+        states = RuntimeTaskInstance.get_task_states(
+            dag_id=ti.dag_id, task_ids=[ti.task_id], run_ids=[ti.run_id], map_index=ti.map_index
+        )
+        # The answer's key of a mapped task has its index behind the task id.
+        key = f"{ti.task_id}_{ti.map_index}" if ti.map_index >= 0 else ti.task_id
+        state = states.get(ti.run_id, {}).get(key)
+        return None if state is None else str(getattr(state, "value", state))
+
+    return read
+
+
+def _state_from_database(ti: Any) -> str | None:
+    from airflow.models.taskinstance import TaskInstance
+    from airflow.utils.session import create_session
+
+    with create_session() as session:
+        row = (
+            session.query(TaskInstance)
+            .filter_by(dag_id=ti.dag_id, task_id=ti.task_id, run_id=ti.run_id, map_index=ti.map_index)
+            .one_or_none()
+        )
+        return None if row is None else str(row.state)
+
+
+def database_to_plain(value: Any) -> Any:
+    """JSON values behind what an XCom backend hands to or gets from the database: bytes of JSON on Airflow 2."""
+    return json.loads(value) if _xcom_is_bytes else value
+
+
+def plain_to_database(value: Any) -> Any:
+    """The reverse of :func:`database_to_plain`."""
+    return json.dumps(value).encode() if _xcom_is_bytes else value
+
+
+def form_widgets(fields: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Airflow 2's connection form (wtforms), built from Airflow 3's ``conn-fields``.
+
+    :param fields: the ``conn-fields`` of the provider info
+    """
+    from wtforms import StringField  # type: ignore[import-untyped]  # comes with Airflow 2
+
+    return {
+        name: StringField(field["label"], description=field["description"]) for name, field in fields.items()
+    }

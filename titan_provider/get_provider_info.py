@@ -1,0 +1,98 @@
+"""What Airflow discovers. Airflow loads this module unguarded in every process, so it imports nothing.
+
+The connection form of Airflow 3 is drawn from here alone, without importing the hook. A field whose type
+lacks ``"null"`` would keep the form's Save button disabled while the field is empty. TLS and token fields
+are left out until the SDK has them; the hook refuses a connection that sets them.
+"""
+
+from __future__ import annotations
+
+__all__ = ["get_provider_info"]
+
+
+def get_provider_info() -> dict[str, object]:
+    """Provider metadata in the form of Airflow's ``provider_info.schema.json``."""
+    return {
+        "package-name": "airflow-provider-titan",
+        "name": "Titan",
+        "description": "Dispatch GPU and general work from Airflow DAGs to a Titan cluster.",
+        "integrations": [
+            {
+                "integration-name": "Titan",
+                "external-doc-url": "https://github.com/ramn51/titan-orchestrator",
+                "tags": ["service"],
+            }
+        ],
+        "hooks": [{"integration-name": "Titan", "python-modules": ["titan_provider.hooks.titan"]}],
+        "operators": [{"integration-name": "Titan", "python-modules": ["titan_provider.operators.titan"]}],
+        "sensors": [{"integration-name": "Titan", "python-modules": ["titan_provider.sensors.titan"]}],
+        "triggers": [{"integration-name": "Titan", "python-modules": ["titan_provider.triggers.titan"]}],
+        "connection-types": [_connection_type()],
+        "config": {"titan_provider": {"description": _CONFIG, "options": _config_options()}},
+    }
+
+
+_CONFIG = "Options of the Titan provider; all of them concern its XCom backend."
+
+
+def _connection_type() -> dict[str, object]:
+    return {
+        "connection-type": "titan",
+        "hook-class-name": "titan_provider.hooks.titan.TitanHook",
+        "hook-name": "Titan",
+        "conn-fields": {
+            "worker_address": {
+                "label": "Worker address",
+                "description": "host:port under which the workers reach the master, if not the one above",
+                "schema": {"type": ["string", "null"]},
+            },
+            "dashboard_url": {
+                "label": "Dashboard URL",
+                "description": "Titan's HTTP dashboard, such as http://titan.example:5000",
+                "schema": {"type": ["string", "null"], "format": "uri"},
+            },
+            "timeout": {
+                "label": "Timeout",
+                "description": "Seconds one request to the master may take (default 30)",
+                "schema": {"type": ["number", "null"], "minimum": 0.1},
+            },
+        },
+        "ui-field-behaviour": {
+            "hidden-fields": ["schema", "login", "password"],
+            "relabeling": {"host": "Master host", "port": "Master port"},
+            "placeholders": {"host": "localhost", "port": "9090"},
+        },
+    }
+
+
+def _config_options() -> dict[str, object]:
+    return {
+        "xcom_conn_id": {
+            "description": "Connection of the Titan master whose store keeps the XCom values.",
+            "version_added": "0.1.0",
+            "type": "string",
+            "example": None,
+            "default": "titan_default",
+        },
+        "xcom_threshold": {
+            "description": "Values whose JSON is shorter than this many bytes stay in Airflow's database.",
+            "version_added": "0.1.0",
+            "type": "integer",
+            "example": "1024",
+            "default": "0",
+        },
+        "xcom_compression": {
+            "description": "How stored values are compressed: none or zlib. Jobs read both.",
+            "version_added": "0.1.0",
+            "type": "string",
+            "example": "zlib",
+            "default": "none",
+        },
+        "xcom_preview": {
+            "description": "Characters of a stored value that its reference shows in Airflow's UI; 0 for none.",
+            "version_added": "0.1.0",
+            "type": "integer",
+            "example": None,
+            "default": "80",
+        },
+    }

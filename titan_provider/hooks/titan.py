@@ -1,0 +1,98 @@
+"""TitanHook: from an Airflow connection of type ``titan`` to the SDK's clients."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any
+
+from titan_provider.compat import BaseHook, form_widgets, get_async_connection, get_async_extra_dejson
+from titan_provider.get_provider_info import get_provider_info
+from titan_provider.hooks.config import client_config
+from titan_sdk import AsyncTitanClient, ClientConfig, ClusterStats, TitanClient, TitanError
+
+__all__ = ["TitanHook"]
+
+
+class TitanHook(BaseHook):
+    """Reaches a Titan master through an Airflow connection.
+
+    :param titan_conn_id: id of a connection of type ``titan``
+    """
+
+    conn_name_attr = "titan_conn_id"
+    default_conn_name = "titan_default"
+    conn_type = "titan"
+    hook_name = "Titan"
+
+    def __init__(self, titan_conn_id: str = default_conn_name, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.titan_conn_id = titan_conn_id
+        self._config: ClientConfig | None = None
+
+    def get_config(self) -> ClientConfig:
+        """How to reach the master. The connection is fetched once per hook."""
+        if self._config is None:
+            conn = self.get_connection(self.titan_conn_id)
+            self._config = client_config(conn, conn.extra_dejson)
+        return self._config
+
+    async def get_async_config(self) -> ClientConfig:
+        """As :meth:`get_config`, for code on an event loop (triggers)."""
+        if self._config is None:
+            conn = await get_async_connection(self.titan_conn_id, hook=type(self))
+            self._config = client_config(conn, await get_async_extra_dejson(conn))
+        return self._config
+
+    def get_conn(self) -> TitanClient:
+        """A client of the connection's master; it connects with its first call, and the caller closes it."""
+        return TitanClient(config=self.get_config())
+
+    async def get_async_conn(self) -> AsyncTitanClient:
+        """As :meth:`get_conn`, for code on an event loop."""
+        return AsyncTitanClient(config=await self.get_async_config())
+
+    def test_connection(self) -> tuple[bool, str]:
+        """What the Test button of the connection form shows: success, and a sentence."""
+        try:
+            with self.get_conn() as client:
+                server, stats = client.server_info(), client.cluster_stats()
+                trouble = _store_trouble(client)
+        except (TitanError, ValueError) as exc:
+            return False, str(exc)
+        found = f"{server} at {self.get_config().address}: {_describe_workers(stats)}"
+        if trouble:
+            return False, f"{found}; {trouble}"
+        return True, f"{found}; store round trip OK"
+
+    @classmethod
+    def get_connection_form_widgets(cls) -> dict[str, Any]:
+        """The form's own fields on Airflow 2; Airflow 3 reads the provider info instead."""
+        return form_widgets(_declared()["conn-fields"])
+
+    @classmethod
+    def get_ui_field_behaviour(cls) -> dict[str, Any]:
+        """How the form's standard fields look on Airflow 2; Airflow 3 reads the provider info instead."""
+        return {name.replace("-", "_"): value for name, value in _declared()["ui-field-behaviour"].items()}
+
+
+def _declared() -> dict[str, Any]:
+    info: dict[str, Any] = get_provider_info()
+    declared: dict[str, Any] = info["connection-types"][0]
+    return declared
+
+
+def _store_trouble(client: TitanClient) -> str:
+    """A Titan master acknowledges writes while its store is down, so only reading back proves anything."""
+    written = secrets.token_hex(8)
+    client.store_put("titan:airflow:test_connection", written)
+    if client.store_get("titan:airflow:test_connection") == written:
+        return ""
+    return "but its store lost a value written a moment ago; start or repair TitanStore, results need it"
+
+
+def _describe_workers(stats: ClusterStats) -> str:
+    if not stats.workers:
+        return "no workers, so every job would wait; start one"
+    tags = ", ".join(f"{tag} {count}" for tag, count in sorted(stats.tags.items()))
+    plural = "" if len(stats.workers) == 1 else "s"
+    return f"{len(stats.workers)} worker{plural} ({tags})"

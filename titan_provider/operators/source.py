@@ -1,0 +1,50 @@
+"""The script a task sends: found from a file name, or written from inline source for the moment of the submit."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from titan_provider.compat import AirflowException
+
+__all__ = ["find_script", "script_file"]
+
+
+def find_script(filename: str, dag_file: str | None) -> str:
+    """Absolute path of the script: as given, else beside the DAG file, else in the current folder.
+
+    :param filename: what the DAG's author wrote
+    :param dag_file: the file that defines the DAG, where known
+    :raises AirflowException: it is in none of these places; the sentence lists them
+    """
+    path = Path(filename).expanduser()
+    folders = [Path.cwd()] if dag_file is None else [Path(dag_file).parent, Path.cwd()]
+    places = [path] if path.is_absolute() else [folder / path for folder in folders]
+    for place in places:
+        if place.is_file():
+            return str(place.resolve())
+    looked = " nor ".join(str(place) for place in dict.fromkeys(places))
+    raise AirflowException(
+        f"the script {filename!r} was not found: there is no file {looked}. "
+        "Give its path relative to the DAG file, or an absolute path that exists where the task runs"
+    )
+
+
+@contextmanager
+def script_file(source: str, name: str) -> Iterator[str]:
+    """A file with that source while the block runs, named so that the job's tracebacks make sense.
+
+    :param source: Python, or a shell script when its first line is a ``#!`` line that names a shell
+    :param name: what the file is called, without suffix
+    """
+    first = source.lstrip().partition("\n")[0]
+    is_shell = first.startswith("#!") and first.rstrip().endswith("sh")
+    safe = "".join(c if c.isalnum() or c in "._-" else "_" for c in name)[:100]
+    with tempfile.TemporaryDirectory(prefix="titan-script-") as folder:
+        path = os.path.join(folder, safe + (".sh" if is_shell else ".py"))
+        # An inline script starts with the line break after the opening quotes; a #! must be first.
+        Path(path).write_text(source.lstrip("\n"), encoding="utf-8")
+        yield path

@@ -1,0 +1,105 @@
+"""The blocking wait of a task that keeps its worker slot. Its asynchronous twin is in ``triggers/titan.py``."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from titan_provider.exceptions import TitanPlacementTimedOut
+from titan_provider.joblog import JobLog, LogCursor, Logger
+from titan_provider.waiting import REASON_EVERY, Patience, jittered, why_waiting
+from titan_sdk import JobStatus, LogPage, NotFound, TitanClient, TransportError
+
+__all__ = ["JobWatch"]
+
+T = TypeVar("T")
+
+
+class JobWatch:
+    """One job until it is over, its log lines copied to ``log`` as they come.
+
+    :param placement_timeout: seconds the job may be pending before it is cancelled
+    :param unreachable_timeout: seconds for which the master may be silent
+    :param cursor: how much of the log somebody else has copied already
+    """
+
+    def __init__(
+        self,
+        client: TitanClient,
+        job_id: str,
+        *,
+        log: Logger,
+        requirement: str,
+        poll_interval: float,
+        placement_timeout: float | None = None,
+        unreachable_timeout: float = 300.0,
+        cursor: LogCursor | None = None,
+    ) -> None:
+        self._client = client
+        self._job_id = job_id
+        self._log = log
+        self._requirement = requirement
+        self._poll_interval = poll_interval
+        self._placement_timeout = placement_timeout
+        self._patience = Patience(unreachable_timeout)
+        self._joblog = JobLog(log, cursor)
+        self._started = time.monotonic()
+        self._reason, self._reason_at = "", float("-inf")
+
+    def wait(self) -> None:
+        """Return when the job is over, however it ended.
+
+        :raises TitanPlacementTimedOut: it did not start in time, and was cancelled
+        :raises TitanMasterUnreachable: the master was silent for too long
+        """
+        while True:
+            status = self._patiently(self._ask_status)
+            if status is JobStatus.PENDING:
+                self._explain_wait()
+                self._check_placement()
+            while self._joblog.take(self._patiently(self._read_page)):
+                pass
+            if status.is_terminal:
+                self._joblog.finish()
+                return
+            time.sleep(jittered(self._poll_interval))
+
+    def _ask_status(self) -> JobStatus:
+        status = self._client.get_job_status(self._job_id)
+        if status is JobStatus.UNKNOWN:
+            # A Titan master also answers this while its store is down, so it is believed only after a while.
+            raise NotFound(f"the master does not know the job {self._job_id!r}")
+        return status
+
+    def _read_page(self) -> LogPage:
+        return self._client.read_logs(self._job_id, position=self._joblog.cursor.position)
+
+    def _explain_wait(self) -> None:
+        if time.monotonic() - self._reason_at < REASON_EVERY:
+            return
+        reason = why_waiting(self._patiently(self._client.cluster_stats), self._requirement)
+        if reason != self._reason:
+            self._log.info("Job %s waits for a worker: %s", self._job_id, reason)
+        self._reason, self._reason_at = reason, time.monotonic()
+
+    def _check_placement(self) -> None:
+        limit = self._placement_timeout
+        if limit is not None and time.monotonic() - self._started >= limit:
+            self._client.cancel_job(self._job_id)
+            raise TitanPlacementTimedOut(
+                f"job {self._job_id!r} had not started after {limit:g} s and was cancelled: {self._reason}"
+            )
+
+    def _patiently(self, request: Callable[[], T]) -> T:
+        while True:
+            try:
+                answer = request()
+            except (TransportError, NotFound) as exc:
+                pause = self._patience.failed(exc)
+                if self._patience.is_first_failure:
+                    self._log.warning("The state of job %s is not known; asking again: %s", self._job_id, exc)
+                time.sleep(pause)
+            else:
+                self._patience.succeeded()
+                return answer

@@ -1,0 +1,142 @@
+"""All requests that one triggerer process makes to one master, however many tasks it waits for.
+
+Triggers on the same master lease one :class:`SharedMaster`. It bounds the connections they open together, and when
+the master goes silent one of them probes, with growing pauses, while the others wait: one warning, one recovery line.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import TypeVar
+from weakref import WeakKeyDictionary
+
+from titan_provider.exceptions import TitanMasterUnreachable
+from titan_sdk import AsyncTitanClient, ClientConfig, TransportError
+
+__all__ = ["MAX_CONNECTIONS", "SharedMaster", "lease"]
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+MAX_CONNECTIONS = 16
+"""A real master has one thread per connection and takes 0.2 ms per status: more would only queue there."""
+
+_FIRST_PROBE, _LAST_PROBE, _LOOK_AGAIN = 0.5, 15.0, 2.0
+
+
+class SharedMaster:
+    """One master as all triggers of this process see it.
+
+    :param client: makes the requests
+    """
+
+    def __init__(self, client: AsyncTitanClient, address: str) -> None:
+        self.client = client
+        self.leases = 0
+        self._address = address
+        self._slots = asyncio.Semaphore(MAX_CONNECTIONS)
+        self._up = asyncio.Event()
+        self._up.set()
+        self._probing = False
+        self._failures = 0
+        self._down_since = 0.0
+        self._last_error: TransportError | None = None
+
+    async def ask(self, request: Callable[[AsyncTitanClient], Awaitable[T]], patience: float) -> T:
+        """The request's answer; repeated for as long as the master is silent, so it must change nothing or
+        bear being repeated.
+
+        :param patience: seconds of silence, counted from the last answer to anybody or from this call
+        :raises TitanMasterUnreachable: the master was silent for longer
+        """
+        began = _now()
+        while True:
+            if self._up.is_set():
+                async with self._slots:
+                    try:
+                        return await request(self.client)
+                    except TransportError as exc:
+                        self._note_failure(exc)
+            left = patience - (_now() - max(self._down_since, began))
+            if left <= 0:
+                raise self._unreachable(patience)
+            if self._probing or self._up.is_set():
+                await self._wait_until_up(min(left, _LOOK_AGAIN))
+                continue
+            self._probing = True
+            try:
+                await asyncio.sleep(min(self._pause(), left))
+                answer = await request(self.client)
+            except TransportError as exc:
+                self._note_failure(exc)
+            else:
+                self._note_recovery()
+                return answer
+            finally:
+                self._probing = False
+
+    async def _wait_until_up(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._up.wait()
+        except TimeoutError:
+            pass  # the caller looks whether to probe itself, and at its patience
+
+    def _pause(self) -> float:
+        pause = min(_FIRST_PROBE * 2.0 ** (self._failures - 1), _LAST_PROBE)
+        return pause * random.uniform(0.75, 1.0)
+
+    def _note_failure(self, exc: TransportError) -> None:
+        self._last_error = exc
+        if self._up.is_set():
+            self._up.clear()
+            self._failures, self._down_since = 0, _now()
+            log.warning(
+                "The Titan master at %s does not answer; asking again until it does: %s", self._address, exc
+            )
+        self._failures += 1
+
+    def _note_recovery(self) -> None:
+        self._up.set()
+        log.warning(
+            "The Titan master at %s answers again after %.0f s", self._address, _now() - self._down_since
+        )
+
+    def _unreachable(self, patience: float) -> TitanMasterUnreachable:
+        error = TitanMasterUnreachable(
+            f"the Titan master at {self._address} has not answered for {patience:g} s; the job may still be running, "
+            f"and a retry of this task finds it again: {self._last_error}"
+        )
+        error.__cause__ = self._last_error
+        return error
+
+
+_shared: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[ClientConfig, SharedMaster]] = WeakKeyDictionary()
+
+
+@asynccontextmanager
+async def lease(config: ClientConfig) -> AsyncIterator[SharedMaster]:
+    """The master of that configuration, shared with everybody on this event loop who waits for the same one.
+
+    :param config: two configurations that differ in anything, such as address or timeout, share nothing
+    """
+    masters = _shared.setdefault(asyncio.get_running_loop(), {})
+    master = masters.get(config)
+    if master is None:
+        master = masters[config] = SharedMaster(AsyncTitanClient(config=config), config.address)
+    master.leases += 1
+    try:
+        yield master
+    finally:
+        master.leases -= 1
+        if not master.leases:
+            masters.pop(config, None)
+            await master.client.close()
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

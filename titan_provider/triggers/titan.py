@@ -1,0 +1,230 @@
+"""The trigger of deferred Titan tasks: asynchronous client only, one event, everything it needs in its arguments.
+
+Rules for editing. Arguments lie in Airflow's database in plain text: ids, never secrets. A triggerer may die and
+another start :meth:`TitanJobTrigger.run` again at any moment, so deadlines are wall-clock times and nothing but the
+position in the log is remembered, in TitanStore. ``cleanup`` runs at every triggerer restart and must not cancel.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, TypeVar
+
+from titan_provider.compat import (
+    BaseTrigger,
+    TaskInstanceState,
+    TriggerEvent,
+    current_task_state,
+    triggerer_calls_on_kill,
+)
+from titan_provider.events import JobEvent, Outcome
+from titan_provider.exceptions import TitanMasterUnreachable
+from titan_provider.hooks.titan import TitanHook
+from titan_provider.joblog import JobLog, LogCursor
+from titan_provider.triggers.poller import SharedMaster, lease
+from titan_provider.waiting import REASON_EVERY, Patience, jittered, why_waiting
+from titan_sdk import AsyncTitanClient, JobStatus, NotFound, TitanError
+
+__all__ = ["TitanJobTrigger"]
+
+T = TypeVar("T")
+
+_SAVE_LIMIT = 3.0  # seconds; the position in the log is worth no longer delay of a triggerer that stops
+
+
+class TitanJobTrigger(BaseTrigger):
+    """Waits for one job, copies its log into the task log, and fires once.
+
+    :param job_id: the job
+    :param requirement: tag of the worker it needs, to explain why it waits
+    :param deadline: unix time at which the job is cancelled
+    :param placement_deadline: unix time at which it is cancelled if it has not started
+    :param unreachable_timeout: seconds for which the master may be silent
+    :param cancel_on_kill: cancel the job when the task is killed, cleared or marked
+    :param log_key: where in TitanStore the position in the log is kept; made here, new for every deferral
+    """
+
+    def __init__(
+        self,
+        titan_conn_id: str,
+        job_id: str,
+        requirement: str = "GENERAL",
+        poll_interval: float = 2.0,
+        deadline: float | None = None,
+        placement_deadline: float | None = None,
+        unreachable_timeout: float = 300.0,
+        cancel_on_kill: bool = True,
+        log_key: str | None = None,
+    ) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.titan_conn_id = titan_conn_id
+        self.job_id = job_id
+        self.requirement = requirement
+        self.poll_interval = poll_interval
+        self.deadline = deadline
+        self.placement_deadline = placement_deadline
+        self.unreachable_timeout = unreachable_timeout
+        self.cancel_on_kill = cancel_on_kill
+        self.log_key = log_key or f"titan:airflow:log:{job_id}:{secrets.token_hex(4)}"
+        self._patience = Patience(unreachable_timeout)
+        self._status = JobStatus.UNKNOWN
+        self._joblog = JobLog(self.log)
+        self._reason, self._reason_at = "", float("-inf")
+        self._fired = False
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Class path and all arguments: the trigger built from them is equal to this one."""
+        names = (
+            "titan_conn_id",
+            "job_id",
+            "requirement",
+            "poll_interval",
+            "deadline",
+            "placement_deadline",
+            "unreachable_timeout",
+            "cancel_on_kill",
+            "log_key",
+        )
+        path = f"{type(self).__module__}.{type(self).__qualname__}"
+        return path, {name: getattr(self, name) for name in names}
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Fire one event when the job is over, or when waiting for it is."""
+        event = await self._watch()
+        self._fired = True
+        yield TriggerEvent(event.to_dict())  # type: ignore[no-untyped-call]
+
+    async def on_kill(self) -> None:
+        """Cancel the job when a person killed, cleared or marked the task.
+
+        Airflow also calls this when it moves a trigger to another triggerer. The task is then still deferred, and
+        its job must live.
+        """
+        if self._fired or not self.cancel_on_kill:
+            return
+        try:
+            state = await current_task_state(self)
+        except Exception as exc:  # noqa: BLE001 - whatever Airflow raises, a healthy job must not die of it
+            self.log.warning(
+                "Job %s is not cancelled, because the task's state is not known: %s", self.job_id, exc
+            )
+            return
+        if state == TaskInstanceState.DEFERRED:
+            self.log.info("The task is still deferred, so job %s goes on", self.job_id)
+            return
+        try:
+            async with await TitanHook(self.titan_conn_id).get_async_conn() as client:
+                status = await client.cancel_job(self.job_id)
+        except TitanError as exc:
+            self.log.error("Job %s could not be cancelled and may still be running: %s", self.job_id, exc)
+        else:
+            self.log.info("Task is %s: cancelled job %s; it is %s", state, self.job_id, status)
+
+    async def cleanup(self) -> None:
+        """Before Airflow 3.3 the only sign of a kill; since then nothing to do."""
+        if not triggerer_calls_on_kill:
+            await self.on_kill()
+
+    # -- waiting --------------------------------------------------------------------------------------------
+
+    async def _watch(self) -> JobEvent:
+        try:
+            config = await TitanHook(self.titan_conn_id).get_async_config()
+            async with lease(config) as master:
+                try:
+                    async with asyncio.timeout(self._seconds_left()) as limit:
+                        return await self._wait(master)
+                except TimeoutError:
+                    if not limit.expired():
+                        raise
+                    return await self._give_up(
+                        master, Outcome.TIMED_OUT, "its task's execution_timeout was over"
+                    )
+        except TitanMasterUnreachable as exc:
+            return self._event(Outcome.UNREACHABLE, str(exc))
+        except Exception as exc:
+            self.log.exception("Waiting for job %s failed", self.job_id)
+            return self._event(
+                Outcome.FAILED, f"waiting for job {self.job_id!r} failed: {type(exc).__name__}: {exc}"
+            )
+
+    async def _wait(self, master: SharedMaster) -> JobEvent:
+        saved = await self._ask(master, lambda client: client.store_get(self.log_key))
+        self._joblog = JobLog(self.log, LogCursor.from_text(saved))
+        try:
+            while True:
+                self._status = await self._ask_status(master)
+                if self._status is JobStatus.PENDING:
+                    await self._explain_wait(master)
+                    if self.placement_deadline is not None and time.time() >= self.placement_deadline:
+                        why = f"it had not started in time: {self._reason}"
+                        return await self._give_up(master, Outcome.NOT_PLACED, why)
+                await self._copy_log(master)
+                if self._status.is_terminal:
+                    self._joblog.finish()
+                    return self._event(Outcome.ENDED)
+                await asyncio.sleep(jittered(self.poll_interval))
+        except asyncio.CancelledError:
+            # The triggerer stops: the trigger that goes on elsewhere starts from here.
+            await self._save_cursor(master)
+            raise
+
+    async def _copy_log(self, master: SharedMaster) -> None:
+        before = self._joblog.cursor
+        while self._joblog.take(
+            await self._ask(
+                master, lambda client: client.read_logs(self.job_id, position=self._joblog.cursor.position)
+            )
+        ):
+            pass
+        if self._joblog.cursor != before and not self._status.is_terminal:
+            await self._save_cursor(master)
+
+    async def _save_cursor(self, master: SharedMaster) -> None:
+        try:
+            async with asyncio.timeout(_SAVE_LIMIT):
+                await master.client.store_put(self.log_key, self._joblog.cursor.to_text())
+        except (TitanError, TimeoutError) as exc:
+            self.log.debug("The position in the log of job %s could not be saved: %s", self.job_id, exc)
+
+    async def _explain_wait(self, master: SharedMaster) -> None:
+        if time.monotonic() - self._reason_at < REASON_EVERY:
+            return
+        reason = why_waiting(await self._ask(master, lambda client: client.cluster_stats()), self.requirement)
+        if reason != self._reason:
+            self.log.info("Job %s waits for a worker: %s", self.job_id, reason)
+        self._reason, self._reason_at = reason, time.monotonic()
+
+    async def _ask_status(self, master: SharedMaster) -> JobStatus:
+        while True:
+            status = await self._ask(master, lambda client: client.get_job_status(self.job_id))
+            if status is not JobStatus.UNKNOWN:
+                self._patience.succeeded()
+                return status
+            # A Titan master also answers this while its store is down, so it is believed only after a while.
+            pause = self._patience.failed(NotFound(f"the master does not know the job {self.job_id!r}"))
+            if self._patience.is_first_failure:
+                self.log.warning("The master does not know the job %s; asking again", self.job_id)
+            await asyncio.sleep(pause)
+
+    async def _ask(self, master: SharedMaster, request: Callable[[AsyncTitanClient], Awaitable[T]]) -> T:
+        return await master.ask(request, self.unreachable_timeout)
+
+    async def _give_up(self, master: SharedMaster, outcome: Outcome, why: str) -> JobEvent:
+        try:
+            self._status = await master.client.cancel_job(self.job_id)
+        except TitanError as exc:
+            return self._event(
+                outcome, f"job {self.job_id!r} must end ({why}), but could not be cancelled: {exc}"
+            )
+        return self._event(outcome, f"job {self.job_id!r} was cancelled, because {why}")
+
+    def _event(self, outcome: Outcome, message: str = "") -> JobEvent:
+        cursor = self._joblog.cursor
+        return JobEvent(outcome, {self.job_id: self._status}, cursor.position, cursor.lines, message)
+
+    def _seconds_left(self) -> float | None:
+        return None if self.deadline is None else max(self.deadline - time.time(), 0.0)
