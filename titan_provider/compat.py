@@ -17,6 +17,7 @@ from airflow.providers.common.compat.sdk import (
     BaseHook,
     BaseOperator,
     BaseSensorOperator,
+    PokeReturnValue,
     TaskInstanceState,
     conf,
 )
@@ -48,6 +49,7 @@ __all__ = [
     "BaseSensorOperator",
     "BaseTrigger",
     "BaseXCom",
+    "PokeReturnValue",
     "TaskDeferralError",
     "TaskDeferralTimeout",
     "TaskInstanceState",

@@ -9,10 +9,13 @@
     ├── TitanPlacementTimedOut        the job did not start in time and was cancelled
     ├── TitanJobFailed                the remote job ended without success; ``.report`` says how
     │   └── TitanJobFailedForGood     (AirflowFailException) the same, and a retry would be pointless
+    ├── TitanWorkFailed               (AirflowFailException) jobs that a sensor waited for did not succeed
     └── TitanXComError                a value in TitanStore is missing, damaged or cannot be stored
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from titan_provider.compat import AirflowException, AirflowFailException
 from titan_sdk import JobReport
@@ -24,6 +27,7 @@ __all__ = [
     "TitanJobTimedOut",
     "TitanMasterUnreachable",
     "TitanPlacementTimedOut",
+    "TitanWorkFailed",
     "TitanXComError",
     "failure_message",
 ]
@@ -31,6 +35,7 @@ __all__ = [
 # Airflow stores and shows the message in several places; the full log is in the task log anyway.
 _TAIL_LINES = 20
 _TAIL_CHARS = 4_000
+_MANY = 10
 
 
 class TitanConnectionError(AirflowException, ValueError):
@@ -67,6 +72,25 @@ class TitanJobFailed(AirflowException):
 
 class TitanJobFailedForGood(TitanJobFailed, AirflowFailException):
     """As :class:`TitanJobFailed`, but Airflow does not retry the task."""
+
+
+class TitanWorkFailed(AirflowFailException):
+    """Jobs that a sensor waited for did not succeed. Looking again would find the same, so it is not retried.
+
+    :param failures: the jobs, root causes first
+    :param total: how many jobs were waited for
+    """
+
+    def __init__(self, failures: Sequence[JobReport], total: int) -> None:
+        lines = [failure_message(report) for report in failures[:_MANY]]
+        if len(failures) > _MANY:
+            lines.append(f"and {len(failures) - _MANY} more")
+        super().__init__(f"{len(failures)} of {total} jobs did not succeed:\n" + "\n".join(lines))
+        self.failures = tuple(failures)
+        self.total = total
+
+    def __reduce__(self) -> tuple[type[TitanWorkFailed], tuple[tuple[JobReport, ...], int]]:
+        return type(self), (self.failures, self.total)
 
 
 class TitanXComError(AirflowException):

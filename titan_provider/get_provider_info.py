@@ -26,7 +26,12 @@ def get_provider_info() -> dict[str, object]:
         "hooks": [{"integration-name": "Titan", "python-modules": ["titan_provider.hooks.titan"]}],
         "operators": [{"integration-name": "Titan", "python-modules": ["titan_provider.operators.titan"]}],
         "sensors": [{"integration-name": "Titan", "python-modules": ["titan_provider.sensors.titan"]}],
-        "triggers": [{"integration-name": "Titan", "python-modules": ["titan_provider.triggers.titan"]}],
+        "triggers": [
+            {
+                "integration-name": "Titan",
+                "python-modules": ["titan_provider.triggers.titan", "titan_provider.triggers.jobs"],
+            }
+        ],
         "connection-types": [_connection_type()],
         "config": {"titan_provider": {"description": _CONFIG, "options": _config_options()}},
     }

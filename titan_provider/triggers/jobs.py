@@ -1,0 +1,92 @@
+"""The trigger of deferred sensors: several jobs, no log, nothing to cancel. Rules: see ``triggers/titan.py``."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+from titan_provider.compat import BaseTrigger, TriggerEvent
+from titan_provider.events import JobEvent, Outcome
+from titan_provider.exceptions import TitanMasterUnreachable
+from titan_provider.hooks.titan import TitanHook
+from titan_provider.triggers.poller import SharedMaster, lease
+from titan_provider.waiting import jittered
+from titan_sdk import DagReport, JobReport, NotFound
+
+__all__ = ["TitanJobsTrigger"]
+
+
+class TitanJobsTrigger(BaseTrigger):
+    """Fires once, when all jobs have ended or can never run.
+
+    :param dag_name: name of a DAG submitted through the SDK; its latest run, unless ``run`` is given
+    :param run: run id of that DAG
+    :param job_ids: in place of a DAG, the jobs
+    :param unreachable_timeout: seconds for which the master may be silent
+    """
+
+    def __init__(
+        self,
+        titan_conn_id: str,
+        dag_name: str | None = None,
+        run: str | None = None,
+        job_ids: Sequence[str] = (),
+        poll_interval: float = 5.0,
+        unreachable_timeout: float = 300.0,
+    ) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.titan_conn_id = titan_conn_id
+        self.dag_name = dag_name
+        self.run_id = run
+        self.job_ids = list(job_ids)
+        self.poll_interval = poll_interval
+        self.unreachable_timeout = unreachable_timeout
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Class path and all arguments: the trigger built from them is equal to this one."""
+        return f"{type(self).__module__}.{type(self).__qualname__}", {
+            "titan_conn_id": self.titan_conn_id,
+            "dag_name": self.dag_name,
+            "run": self.run_id,
+            "job_ids": self.job_ids,
+            "poll_interval": self.poll_interval,
+            "unreachable_timeout": self.unreachable_timeout,
+        }
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Fire one event when nothing more can happen to the jobs, or when waiting for them is over."""
+        event = await self._watch()
+        yield TriggerEvent(event.to_dict())  # type: ignore[no-untyped-call]
+
+    async def _watch(self) -> JobEvent:
+        try:
+            config = await TitanHook(self.titan_conn_id).get_async_config()
+            async with lease(config) as master:
+                while True:
+                    report = await self._report(master)
+                    if report is not None and all(job.will_not_run for job in report.jobs):
+                        return JobEvent(Outcome.ENDED, {job.job_id: job.state for job in report.jobs})
+                    await asyncio.sleep(jittered(self.poll_interval))
+        except TitanMasterUnreachable as exc:
+            return JobEvent(Outcome.UNREACHABLE, {}, message=str(exc))
+        except Exception as exc:
+            self.log.exception("Waiting for Titan jobs failed")
+            return JobEvent(Outcome.FAILED, {}, message=f"waiting failed: {type(exc).__name__}: {exc}")
+
+    async def _report(self, master: SharedMaster) -> DagReport | None:
+        if self.dag_name is None:
+            reports = [await self._report_job(master, job_id) for job_id in self.job_ids]
+            return DagReport("", tuple(reports))
+        name = self.dag_name
+        try:
+            handle = await master.ask(
+                lambda client: client.find_dag(name, self.run_id), self.unreachable_timeout
+            )
+        except NotFound:
+            return None  # not submitted yet
+        return await master.ask(lambda _: handle.report(), self.unreachable_timeout)
+
+    async def _report_job(self, master: SharedMaster, job_id: str) -> JobReport:
+        status = await master.ask(lambda client: client.get_job_status(job_id), self.unreachable_timeout)
+        return JobReport(job_id, status)
