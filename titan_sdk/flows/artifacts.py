@@ -40,7 +40,9 @@ def upload_project_folder(path: str | os.PathLike[str], project_name: str | None
     folder = Path(path)
     name = _safe_name(f"{project_name or folder.resolve().name}.zip")
     if ".zip" in name.removesuffix(".zip"):
-        raise InvalidArgument(f"project name {name!r} holds '.zip', at which Titan would cut a job's pointer into it")
+        raise InvalidArgument(
+            f"project name {name!r} holds '.zip', at which Titan would cut a job's pointer into it"
+        )
     data = yield from blocking(partial(zip_folder, folder))
     return (yield from _upload(name, data))
 
@@ -129,4 +131,6 @@ def _safe_name(name: str) -> str:
 def _check_registry_name(name: str) -> None:
     parts = name.split("/")
     if not name or name != name.strip() or ".." in parts or name.startswith("/") or "\0" in name:
-        raise InvalidArgument(f"{name!r} is not the name of an artifact; give it as it was uploaded, without folders above it")
+        raise InvalidArgument(
+            f"{name!r} is not the name of an artifact; give it as it was uploaded, without folders above it"
+        )

@@ -128,7 +128,9 @@ class LogFollower:
         if text.startswith(old):
             fresh = text[len(old) :]
         else:
-            overlap = next((n for n in range(min(len(old), len(text)), 0, -1) if text.startswith(old[-n:])), 0)
+            overlap = next(
+                (n for n in range(min(len(old), len(text)), 0, -1) if text.startswith(old[-n:])), 0
+            )
             fresh = text[overlap:]
         self.position += len(fresh)
         return fresh

@@ -15,7 +15,9 @@ from titan_sdk.wire import calls
 __all__ = ["settle_outside_parents"]
 
 
-def settle_outside_parents(info: ServerInfo, name: str, jobs: Sequence[TitanJob]) -> Flow[dict[str, tuple[str, ...]]]:
+def settle_outside_parents(
+    info: ServerInfo, name: str, jobs: Sequence[TitanJob]
+) -> Flow[dict[str, tuple[str, ...]]]:
     """The parents to send for each job (full ids).
 
     The bundled master honours parents of earlier submissions. A real one waits for ever for a parent that has
@@ -28,11 +30,17 @@ def settle_outside_parents(info: ServerInfo, name: str, jobs: Sequence[TitanJob]
     leave_out: set[str] = set()
     for parent, children in outside_parents(jobs).items():
         state = yield from ask(calls.job_status(parent))
-        named = f"DAG {name!r}: job {children[0]!r} names the parent {parent.removeprefix('DAG-')!r}, which is"
+        named = (
+            f"DAG {name!r}: job {children[0]!r} names the parent {parent.removeprefix('DAG-')!r}, which is"
+        )
         if state is JobStatus.UNKNOWN:
-            raise InvalidDag(f"{named} neither in this DAG nor known to the master; add the job or correct the id")
+            raise InvalidDag(
+                f"{named} neither in this DAG nor known to the master; add the job or correct the id"
+            )
         if state in {JobStatus.DEAD, JobStatus.CANCELLED}:
-            raise InvalidDag(f"{named} {state}, so the job would never run; run the parent again under a new id")
+            raise InvalidDag(
+                f"{named} {state}, so the job would never run; run the parent again under a new id"
+            )
         if info.has("completed_parents"):
             continue
         if state is not JobStatus.COMPLETED:

@@ -14,7 +14,9 @@ from titan_sdk.session import Session
 __all__ = ["submit_yaml"]
 
 
-def submit_yaml(session: Session, path: str | os.PathLike[str], agent_run_id: str | None = None) -> Flow[Submission]:
+def submit_yaml(
+    session: Session, path: str | os.PathLike[str], agent_run_id: str | None = None
+) -> Flow[Submission]:
     """Submit the pipeline a file describes.
 
     Raises:

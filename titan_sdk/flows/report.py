@@ -38,7 +38,9 @@ def resolve_nonce(ref: JobRef) -> Flow[JobRef]:
     try:
         nonce = json.loads(text)["nonce"]
     except (ValueError, KeyError, TypeError) as exc:
-        raise CorruptData(f"TitanStore key {keys.job_key(ref.full_id)!r} holds {text[:80]!r}, which is no job record") from exc
+        raise CorruptData(
+            f"TitanStore key {keys.job_key(ref.full_id)!r} holds {text[:80]!r}, which is no job record"
+        ) from exc
     return replace(ref, nonce=nonce)
 
 
@@ -110,7 +112,9 @@ def _read_result(ref: JobRef, state: reader.RunState) -> Flow[object]:
         key = keys.result_key(ref.full_id, ref.nonce, index)
         text = yield from ask(calls.kv_get(key))
         if text is None:
-            raise CorruptData(f"result of job {ref.job_id!r}: part {index + 1} of {state.result.chunks} is missing in TitanStore")
+            raise CorruptData(
+                f"result of job {ref.job_id!r}: part {index + 1} of {state.result.chunks} is missing in TitanStore"
+            )
         slices.append(text)
     return reader.join_result(state.result, slices)
 

@@ -75,14 +75,20 @@ def stage(
 
 def plain_line(job: TitanJob, content: bytes, parents: tuple[str, ...], run: str) -> JobLine:
     """The line upstream's SDK would send, except that a service's script gets a name of its own: staged files
-    share one folder per worker, so two services called ``app.py`` would overwrite each other (hazard 7)."""
+    share one folder per worker, so two services called ``app.py`` would overwrite each other (hazard 7).
+    """
     name = Path(job.filename).name
     fields: tuple[str, ...]
     match job.kind:
         case JobKind.SCRIPT:
             fields = (name, job.plain_args, encode_base64(content), job.requirement)
         case JobKind.SERVICE:
-            fields = (f"titan-{run}-{name}" if job.runtime else name, encode_base64(content), str(job.port), job.requirement)
+            fields = (
+                f"titan-{run}-{name}" if job.runtime else name,
+                encode_base64(content),
+                str(job.port),
+                job.requirement,
+            )
         case JobKind.ARCHIVE:
             fields = (job.filename, job.plain_args, job.requirement)
         case JobKind.ARCHIVE_SERVICE:
@@ -97,7 +103,9 @@ def _line(job: TitanJob, fields: tuple[str, ...], parents: tuple[str, ...]) -> J
     return JobLine(job.job_id, job.kind.value, fields, job.priority, job.delay, short, job.affinity)
 
 
-def _spec(session: Session, job: TitanJob, run: str, source: ScriptSource, watched: dict[str, str]) -> RunSpec:
+def _spec(
+    session: Session, job: TitanJob, run: str, source: ScriptSource, watched: dict[str, str]
+) -> RunSpec:
     return RunSpec(
         id=job.full_id,
         nonce=run,
@@ -118,4 +126,6 @@ def _read(job: TitanJob) -> bytes:
     try:
         return path.read_bytes()
     except FileNotFoundError as exc:
-        raise MissingFile(f"job {job.job_id!r}: the file {job.filename!r} is gone since the job was made") from exc
+        raise MissingFile(
+            f"job {job.job_id!r}: the file {job.filename!r} is gone since the job was made"
+        ) from exc

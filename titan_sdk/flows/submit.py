@@ -8,11 +8,19 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from titan_sdk.errors import ConnectionLost, InvalidDag, PayloadTooLarge, SubmissionUnconfirmed, TimedOut, TransportError
+from titan_sdk.errors import (
+    ConnectionLost,
+    InvalidDag,
+    PayloadTooLarge,
+    SubmissionUnconfirmed,
+    TimedOut,
+    TransportError,
+)
 from titan_sdk.flows import staging
 from titan_sdk.flows.artifacts import ensure_asset
 from titan_sdk.flows.core import Flow, ask, pause
 from titan_sdk.flows.parents import settle_outside_parents
+from titan_sdk.flows.report import JobRef, read_run_state
 from titan_sdk.flows.server import server_info
 from titan_sdk.model.dag import order_jobs
 from titan_sdk.model.job import TitanJob
@@ -85,7 +93,7 @@ def submit_dag(
     yield from _write_records(submission, agent_run_id)
     yield from _send(name, lines, before)
     if not info.has("strict_submit"):
-        yield from _confirm(name, ordered, before)
+        yield from _confirm(submission, before)
     return submission
 
 
@@ -115,7 +123,10 @@ def _check_size(name: str, lines: Sequence[calls.JobLine]) -> None:
     size = len(encode_dag(lines).encode())
     if size > MAX_PAYLOAD:
         raise PayloadTooLarge(
-            f"DAG {name!r} with {len(lines)} jobs", size, MAX_PAYLOAD, "submit it as several DAGs; Titan cannot take one in parts"
+            f"DAG {name!r} with {len(lines)} jobs",
+            size,
+            MAX_PAYLOAD,
+            "submit it as several DAGs; Titan cannot take one in parts",
         )
 
 
@@ -124,7 +135,13 @@ def _write_records(submission: Submission, agent_run_id: str | None) -> Flow[Non
     now = time.time()
     for job in submission.jobs:
         if job.nonce:
-            record = {"v": 1, "nonce": job.nonce, "runtime": True, "dag": submission.name, "submitted_at": now}
+            record = {
+                "v": 1,
+                "nonce": job.nonce,
+                "runtime": True,
+                "dag": submission.name,
+                "submitted_at": now,
+            }
             yield from ask(calls.kv_set(keys.job_key(full_id(job.job_id)), json.dumps(record)))
     manifest = {
         "v": 1,
@@ -135,7 +152,9 @@ def _write_records(submission: Submission, agent_run_id: str | None) -> Flow[Non
         "jobs": [{"id": j.job_id, "nonce": j.nonce, "parents": list(j.parents)} for j in submission.jobs],
     }
     yield from ask(calls.kv_set(keys.dag_run_key(submission.name, submission.run_id), json.dumps(manifest)))
-    yield from ask(calls.kv_set(keys.dag_key(submission.name), json.dumps({"v": 1, "run": submission.run_id})))
+    yield from ask(
+        calls.kv_set(keys.dag_key(submission.name), json.dumps({"v": 1, "run": submission.run_id}))
+    )
 
 
 def _send(name: str, lines: Sequence[calls.JobLine], before: dict[str, JobStatus]) -> Flow[None]:
@@ -169,20 +188,30 @@ def _all_moved(before: dict[str, JobStatus]) -> Flow[bool]:
     return True
 
 
-def _confirm(name: str, jobs: Sequence[TitanJob], before: dict[str, JobStatus]) -> Flow[None]:
+def _confirm(submission: Submission, before: dict[str, JobStatus]) -> Flow[None]:
     """A real master accepts anything; only a status proves that it took a job (hazard 1)."""
-    missing = [job for job in jobs if before[job.full_id] is JobStatus.UNKNOWN]
+    missing = list(submission.jobs)
     for seconds in _CONFIRM_PAUSES:
         yield from pause(seconds)
         still = []
         for job in missing:
-            if (yield from ask(calls.job_status(job.job_id))) is JobStatus.UNKNOWN:
+            if not (yield from _is_taken(job, before[full_id(job.job_id)])):
                 still.append(job)
         missing = still
         if not missing:
             return
     raise SubmissionUnconfirmed(
-        f"DAG {name!r}: the master answered DAG_ACCEPTED but does not know {', '.join(repr(j.job_id) for j in missing)}; "
-        "either it dropped them or its store is down (`titan doctor` tells which)",
+        f"DAG {submission.name!r}: the master answered DAG_ACCEPTED but shows no trace of "
+        f"{', '.join(repr(j.job_id) for j in missing)}; either it dropped them or its store is down "
+        "(`titan doctor` tells which)",
         job_ids=tuple(job.job_id for job in missing),
     )
+
+
+def _is_taken(job: SubmittedJob, before: JobStatus) -> Flow[bool]:
+    """Whether the master shows this submission. The state an id had before proves nothing: a re-run of a fast job
+    may have ended again already, and then only the runtime's own record tells it from the earlier run."""
+    state = yield from ask(calls.job_status(job.job_id))
+    if state is not before or job.nonce is None:
+        return state is not JobStatus.UNKNOWN
+    return state is not JobStatus.UNKNOWN and (yield from read_run_state(JobRef(job.job_id, job.nonce))) is not None

@@ -89,7 +89,9 @@ def _until_over(targets: Sequence[WaitTarget], timeout: float | None) -> Flow[di
             if not states[target.ref.full_id].is_terminal:
                 states[target.ref.full_id] = yield from ask(calls.job_status(target.ref.job_id))
         blocked = _blocked(targets, states)
-        open_ids = [job_id for job_id, state in states.items() if not state.is_terminal and job_id not in blocked]
+        open_ids = [
+            job_id for job_id, state in states.items() if not state.is_terminal and job_id not in blocked
+        ]
         if not open_ids:
             return states
         moment = yield from now()
@@ -98,7 +100,9 @@ def _until_over(targets: Sequence[WaitTarget], timeout: float | None) -> Flow[di
         if left is not None and left <= 0:
             shown = ", ".join(f"{job_id.removeprefix('DAG-')} {states[job_id]}" for job_id in open_ids[:5])
             more = f" and {len(open_ids) - 5} more" if len(open_ids) > 5 else ""
-            raise WaitTimedOut(f"wait: not over after {timeout:g} s: {shown}{more}; the work goes on, wait again or cancel it")
+            raise WaitTimedOut(
+                f"wait: not over after {timeout:g} s: {shown}{more}; the work goes on, wait again or cancel it"
+            )
         yield from pause(interval if left is None else min(interval, left))
         interval = min(interval * _GROWTH, _LONGEST_PAUSE)
 

@@ -27,12 +27,12 @@ def exchange(config: ClientConfig, operation: str, opcode: int, payload: bytes) 
     address = config.address
     with map_os_errors(address=address, operation=operation, connecting=True, seconds=config.connect_timeout):
         connection = socket.create_connection((config.host, config.port), config.connect_timeout)
-    with connection:
-        with map_os_errors(address=address, operation=operation, connecting=False, seconds=config.timeout):
-            connection.settimeout(config.timeout)
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            connection.sendall(request)
-            return _read_frame(connection, address, operation)
+    exchanging = map_os_errors(address=address, operation=operation, connecting=False, seconds=config.timeout)
+    with connection, exchanging:
+        connection.settimeout(config.timeout)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connection.sendall(request)
+        return _read_frame(connection, address, operation)
 
 
 def _read_frame(connection: socket.socket, address: str, operation: str) -> Frame:

@@ -1,0 +1,197 @@
+"""Single jobs: what is passed arrives exactly, what happened comes back."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from titan_sdk import (
+    InvalidDag,
+    JobFailed,
+    JobStatus,
+    NotFound,
+    ResultUnavailable,
+    SubmissionUnconfirmed,
+    TitanJob,
+    WaitTimedOut,
+)
+
+ECHO = """
+import json, os, sys
+import titan_job
+titan_job.result({"argv": sys.argv[1:], "env": os.environ.get("GREETING"), "params": titan_job.params,
+                  "file": os.path.basename(__file__)})
+"""
+NASTY_ARGS = ["--name", "z w", 'quo"te', "it's", "a|b;c", "[x]", "", "new\nline", "日本語", "$HOME `id`"]
+
+
+def test_a_job_completes_and_returns_its_result(api, unique, script):
+    job = TitanJob(unique("echo"), script(ECHO), args=NASTY_ARGS, params={"n": [1, None, "é"]}, env={"GREETING": "hé|;"})
+    handle = api.submit_job(job)
+    report = handle.wait(timeout=60)
+    assert report.state == "COMPLETED"
+    assert report.exit_code == 0
+    assert report.result == {"argv": NASTY_ARGS, "env": "hé|;", "params": {"n": [1, None, "é"]}, "file": "script.py"}
+    assert handle.result() == report.result
+    assert report.attempts == 1
+    assert report.worker
+    assert report.seconds is not None
+
+
+def test_a_string_of_args_is_split_at_spaces_only(api, unique, script):
+    handle = api.submit_job(TitanJob(unique("args"), script(ECHO), args='--lr 0.01  {"a":1} "q'))
+    assert handle.wait(timeout=60).result["argv"] == ["--lr", "0.01", '{"a":1}', '"q']
+
+
+def test_a_failure_carries_exit_code_and_log(api, unique, script):
+    handle = api.submit_job(TitanJob(unique("fails"), script("import sys; print('last words'); sys.exit(3)")))
+    with pytest.raises(JobFailed, match="failed with exit code 3") as failure:
+        handle.wait(timeout=60)
+    assert failure.value.report.state is JobStatus.DEAD
+    assert failure.value.report.exit_code == 3
+    assert "last words" in failure.value.report.log_tail
+    with pytest.raises(ResultUnavailable, match="a result exists once the job has completed"):
+        handle.result()
+
+
+def test_a_remote_exception_comes_back_with_its_traceback(api, unique, script):
+    handle = api.submit_job(TitanJob(unique("raises"), script("def f():\n    raise KeyError('lost')\nf()\n")))
+    report = handle.wait(timeout=60, raise_on_failure=False)
+    assert report.exception.type == "KeyError"
+    assert "in f" in report.exception.traceback
+    assert "KeyError" in report.describe()
+
+
+def test_a_failing_script_runs_once_by_default_and_max_attempts_times_on_demand(api, unique, script):
+    source = script(
+        "import sys, titan_job\nfrom titan_sdk import TitanClient\n"
+        "TitanClient().store_sadd(sys.argv[1], str(titan_job.attempt)); sys.exit(1)"
+    )
+    for attempts, expected in ((None, ["1"]), (3, ["1", "2", "3"])):
+        key = unique("runs")
+        job = TitanJob(unique("counted"), source, args=[key], max_attempts=attempts)
+        report = api.submit_job(job).wait(timeout=60, raise_on_failure=False)
+        assert report.state is JobStatus.DEAD
+        assert api.store_smembers(key) == expected
+
+
+def test_a_signal_is_reported_by_name(api, unique, script):
+    handle = api.submit_job(TitanJob(unique("killed"), script("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)")))
+    report = handle.wait(timeout=60, raise_on_failure=False)
+    assert report.signal == "SIGSEGV"
+    assert "ended by SIGSEGV" in report.describe()
+
+
+def test_logs_are_whole_and_followed_once(api, unique, script):
+    handle = api.submit_job(TitanJob(unique("prints"), script("for i in range(3000): print(f'line {i} é')")))
+    expected = [f"line {i} é" for i in range(3000)]
+    assert list(handle.follow_logs()) == expected
+    handle.wait(timeout=60)
+    assert handle.logs().splitlines() == expected
+    first = api.read_logs(handle.job_id, nonce=handle.nonce)
+    second = api.read_logs(handle.job_id, nonce=handle.nonce, position=first.position)
+    assert (first.text + second.text).splitlines() == expected
+
+
+def test_a_job_goes_to_the_worker_with_its_tag(api, unique, script):
+    source = script("import os, titan_job; titan_job.result(os.getcwd())")
+    cwds = {
+        tag: api.submit_job(TitanJob(unique(tag), source, requirement=tag)).wait(timeout=60).result
+        for tag in ("GPU", "GENERAL")
+    }
+    assert cwds["GPU"] != cwds["GENERAL"]
+
+
+def test_a_shell_script_runs_with_its_arguments(api, unique, script):
+    source = script('echo "got $1 $GREETING"\npython3 -m titan_job result \'{"ok": true}\'\n', "job.sh")
+    handle = api.submit_job(TitanJob(unique("shell"), source, args=["a b"], env={"GREETING": "hi"}))
+    assert handle.wait(timeout=60).result == {"ok": True}
+    assert "got a b hi" in handle.logs()
+
+
+def test_two_jobs_with_the_same_file_name_run_their_own_code(api, unique, tmp_path):
+    jobs = []
+    for name in ("one", "two"):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "main.py").write_text(f"import titan_job; titan_job.result({name!r})")
+        jobs.append(TitanJob(unique(name), str(folder / "main.py")))
+    handles = [api.submit_job(job) for job in jobs]
+    assert [handle.wait(timeout=60).result for handle in handles] == ["one", "two"]
+
+
+def test_cancel_ends_a_running_job(api, unique, script):
+    source = script("import time, titan_job\nprint('started', flush=True)\ntime.sleep(600)")
+    handle = api.submit_job(TitanJob(unique("endless"), source, timeout=600))
+    while handle.status() is not JobStatus.RUNNING:
+        with pytest.raises(WaitTimedOut, match="not over after 0.05 s"):
+            handle.wait(timeout=0.05)
+    assert handle.cancel() is JobStatus.CANCELLED
+    report = handle.wait(timeout=30, raise_on_failure=False)
+    assert report.state is JobStatus.CANCELLED
+    with pytest.raises(InvalidDag, match="was cancelled on this master"):
+        api.submit_job(TitanJob(handle.job_id, source))
+
+
+def test_a_timeout_ends_the_job_and_says_so(api, unique, script):
+    handle = api.submit_job(TitanJob(unique("slow"), script("import time; time.sleep(600)"), timeout=0.5))
+    report = handle.wait(timeout=60, raise_on_failure=False)
+    assert report.state is JobStatus.DEAD
+    assert "0.5" in report.describe()
+
+
+def test_an_id_works_with_and_without_the_prefix(api, unique, script):
+    handle = api.submit_job(TitanJob(unique("prefix"), script("print('hello')")))
+    handle.wait(timeout=60)
+    assert api.get_job_status(handle.job_id) == api.get_job_status(handle.full_id) == "COMPLETED"
+    assert api.fetch_logs(handle.full_id) == api.fetch_logs(handle.job_id) == "hello\n"
+
+
+def test_a_reused_id_reads_only_its_own_run(api, unique, script):
+    job_id = unique("again")
+    first = api.submit_job(TitanJob(job_id, script("import titan_job; titan_job.result(1); print('one')")))
+    first.wait(timeout=60)
+    second = api.submit_job(TitanJob(job_id, script("import titan_job; titan_job.result(2); print('two')")))
+    assert second.wait(timeout=60).result == 2
+    assert second.logs() == "two\n"
+    assert api.job_handle(job_id).result() == 2
+
+
+def test_an_unknown_id_is_told_apart(api, unique):
+    job_id = unique("never")
+    assert api.get_job_status(job_id) is JobStatus.UNKNOWN
+    assert api.fetch_logs(job_id) == ""
+    with pytest.raises(NotFound, match="does not know the job"):
+        api.cancel_job(job_id)
+    assert api.get_job_status(job_id) is JobStatus.UNKNOWN
+    with pytest.raises(NotFound):
+        api.job_handle(job_id).result()
+
+
+def test_without_the_runtime_the_job_is_titans_own(api, unique, script):
+    source = script("import sys; print('plain', sys.argv[1:])")
+    handle = api.submit_job(TitanJob(unique("plain"), source, args="a b", runtime=False))
+    report = handle.wait(timeout=60)
+    assert report.state is JobStatus.COMPLETED
+    assert not report.has_result
+    assert handle.nonce is None
+    assert "plain ['a', 'b']" in "\n".join(handle.follow_logs())
+
+
+def test_a_parent_nobody_knows_is_refused(api, unique, script):
+    with pytest.raises(InvalidDag, match="neither in this DAG nor known to the master"):
+        api.submit_job(TitanJob(unique("orphan"), script("pass"), parents=[unique("nobody")]))
+
+
+def test_a_result_is_any_json(api, unique, script):
+    value = {"text": "é\n|;", "list": [1.5, None, True], "big": "x" * 200_000}
+    source = script("import json, sys, titan_job; titan_job.result(json.loads(titan_job.params))")
+    handle = api.submit_job(TitanJob(unique("json"), source, params=json.dumps(value)))
+    assert handle.wait(timeout=60).result == value
+
+
+def test_the_submission_error_names_its_ids():
+    error = SubmissionUnconfirmed("lost", job_ids=("DAG-a",))
+    assert error.outcome_unknown
+    assert error.job_ids == ("DAG-a",)

@@ -1,0 +1,58 @@
+"""Services: deployed when their port answers, stopped on demand."""
+
+from __future__ import annotations
+
+import socket
+import urllib.request
+
+import pytest
+
+from titan_sdk import InvalidJob, JobStatus, NotFound, TitanJob
+
+SERVER = """
+import http.server
+class Hello(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b"hello")
+http.server.HTTPServer(("127.0.0.1", {port}), Hello).serve_forever()
+"""
+
+
+@pytest.fixture
+def port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def test_a_service_is_deployed_answers_and_stops(api, unique, script, port):
+    source = script(SERVER.format(port=port), "server.py")
+    handle = api.submit_job(TitanJob(unique("service"), source, job_type="SERVICE", port=port))
+    try:
+        assert handle.wait(timeout=60).state is JobStatus.COMPLETED
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=10) as reply:
+            assert reply.read() == b"hello"
+        services = {service for worker in api.cluster_stats().workers for service in worker.services}
+        assert handle.full_id in services
+    finally:
+        stopped = api.stop_service(handle.job_id)
+    assert "STOPPED" in stopped
+    with socket.socket() as probe:
+        assert probe.connect_ex(("127.0.0.1", port)) != 0
+
+
+def test_stopping_what_does_not_run_is_not_found(api, unique):
+    with pytest.raises(NotFound, match="no such running service"):
+        api.stop_service(unique("nothing"))
+
+
+def test_a_service_needs_its_port(script):
+    with pytest.raises(InvalidJob, match="port 0 is not a port; a service needs the port its script listens on"):
+        TitanJob("svc", script("pass"), job_type="SERVICE")
+
+
+def test_a_service_takes_no_arguments(script):
+    with pytest.raises(InvalidJob, match="Titan starts services without arguments"):
+        TitanJob("svc", script("pass"), job_type="SERVICE", port=8000, args="x")
