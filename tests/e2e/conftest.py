@@ -1,0 +1,72 @@
+"""The whole product as a user has it: a Titan cluster, a running Airflow, a browser. Started by `make e2e`."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import Master
+from tests.e2e.airflow_server import AirflowServer
+from tests.rules.sources import ROOT
+
+ARTIFACTS = ROOT / "e2e-artifacts"
+XCOM_BACKEND = "titan_provider.xcom.titan_store.TitanStoreXComBackend"
+# Without the background-networking flags, Chromium calls its maker's hosts at every start.
+FLAGS = (
+    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync"
+).split()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        item.add_marker(pytest.mark.timeout(240))
+
+
+@pytest.fixture(scope="session")
+def airflow(cluster: Master, tmp_path_factory: pytest.TempPathFactory) -> Iterator[AirflowServer]:
+    # Short: Airflow's components talk over Unix sockets, whose paths are limited to about 100 characters.
+    home = Path(tempfile.mkdtemp(prefix="titan-e2e-"))
+    environ = {
+        "AIRFLOW_CONN_TITAN_DEFAULT": f"titan://{cluster.host}:{cluster.port}",
+        "AIRFLOW__CORE__XCOM_BACKEND": XCOM_BACKEND,
+    }
+    with AirflowServer(home, ROOT / "dags_examples", environ) as server:
+        yield server
+    shutil.rmtree(home, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    from playwright.sync_api import sync_playwright
+
+    chromium = shutil.which("chromium")
+    assert chromium, "no chromium: `make e2e` installs Debian's package"
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=chromium, headless=True, args=FLAGS)
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def page(browser: Any, airflow: AirflowServer) -> Iterator[Any]:
+    opened = browser.new_page(base_url=airflow.url, viewport={"width": 1280, "height": 1000})
+    opened.set_default_timeout(30_000)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def keep_screenshot(page: Any, request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """Saves what the page shows under e2e-artifacts/, which git ignores."""
+    ARTIFACTS.mkdir(exist_ok=True)
+
+    def keep(name: str) -> None:
+        page.screenshot(path=ARTIFACTS / f"{request.node.name}-{name}.png")
+
+    return keep

@@ -1,0 +1,39 @@
+"""The example DAGs in a running Airflow: scheduler, executor, triggerer, REST API."""
+
+from __future__ import annotations
+
+import json
+
+from tests.conftest import Master
+from tests.e2e.airflow_server import AirflowServer
+from titan_sdk import TitanClient
+
+PIPELINE = "example_titan_pipeline"
+
+
+def test_pipeline_triggered_over_rest_leaves_its_metrics_in_titan_store(
+    airflow: AirflowServer, cluster: Master
+) -> None:
+    run_id = airflow.run_dag(PIPELINE, seconds=120)
+    assert set(airflow.task_states(PIPELINE, run_id).values()) == {"success"}
+    reference = airflow.xcom(PIPELINE, run_id, "evaluate")
+    reference = json.loads(reference) if isinstance(reference, str) else reference
+    assert reference["titan_xcom"] == 1
+    with TitanClient(cluster.host, cluster.port) as client:
+        metrics = json.loads(client.store_get(reference["key"]) or "null")
+    assert metrics["accuracy"] > 0.9
+    assert metrics["model_was_on_this_node"] is True
+
+
+def test_job_log_is_in_the_task_log(airflow: AirflowServer) -> None:
+    run_id = airflow.run_dag(PIPELINE, seconds=120)
+    log = airflow.task_log(PIPELINE, run_id, "prepare")
+    assert log.count("images to train on") == 1
+
+
+def test_deferred_task_waits_in_the_triggerer_and_returns_its_result(airflow: AirflowServer) -> None:
+    run_id = airflow.run_dag("example_titan_deferrable", seconds=120)
+    log = airflow.task_log("example_titan_deferrable", run_id, "count_down")
+    assert [log.count(f"{left} s left") for left in (2, 1)] == [1, 1]
+    reference = airflow.xcom("example_titan_deferrable", run_id, "count_down")
+    assert "lift-off" in str(reference)
