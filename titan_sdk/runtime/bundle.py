@@ -1,0 +1,50 @@
+"""The assets a runtime job needs on the master, each named by the hash of its content."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import io
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["Asset", "blob_asset", "runtime_bundle"]
+
+_WORKER = Path(__file__).with_name("worker")
+
+
+@dataclass(frozen=True, slots=True)
+class Asset:
+    """A file to upload under `name` unless the master has it already; equal names mean equal bytes."""
+
+    name: str
+    data: bytes
+    sha256: str
+
+    def __repr__(self) -> str:
+        return f"Asset({self.name!r}, {len(self.data)} bytes)"
+
+
+def _named(stem: str, suffix: str, data: bytes) -> Asset:
+    digest = hashlib.sha256(data).hexdigest()
+    return Asset(f"{stem}-{digest[:32]}{suffix}", data, digest)
+
+
+def blob_asset(data: bytes) -> Asset:
+    """A script too large for the job's stub."""
+    return _named("titan-blob", ".bin", data)
+
+
+@functools.cache
+def runtime_bundle() -> Asset:
+    """The zip of ``worker/`` as package ``titan_runtime``: the same bytes wherever this version is installed."""
+    target = io.BytesIO()
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:
+        for path in sorted(_WORKER.rglob("*.py"), key=lambda path: path.relative_to(_WORKER).as_posix()):
+            # Stored, with a fixed date and system: another zlib, clock or checkout must not change the hash.
+            entry = zipfile.ZipInfo(f"titan_runtime/{path.relative_to(_WORKER).as_posix()}")
+            entry.create_system = 3
+            entry.external_attr = 0o644 << 16
+            archive.writestr(entry, path.read_bytes().replace(b"\r\n", b"\n"))
+    return _named("titan-runtime", ".zip", target.getvalue())

@@ -1,0 +1,28 @@
+"""Names of the runtime's values in TitanStore, scoped by id and nonce so that a reused id reads nothing old.
+
+``worker/keys.py`` says the same on the worker; a test holds the two together.
+"""
+
+from __future__ import annotations
+
+__all__ = ["job_key", "log_key", "result_key", "state_key"]
+
+
+def job_key(full_id: str) -> str:
+    """Which nonce belongs to an id; written by the client before the submit."""
+    return f"titan:job:{full_id}"
+
+
+def state_key(full_id: str, nonce: str) -> str:
+    """The state record."""
+    return f"titan:run:{full_id}:{nonce}:state"
+
+
+def result_key(full_id: str, nonce: str, index: int) -> str:
+    """Slice `index` of the result's JSON text."""
+    return f"titan:run:{full_id}:{nonce}:result:{index}"
+
+
+def log_key(full_id: str, nonce: str, index: int) -> str:
+    """Chunk `index` of the output, counted from 0 over all attempts."""
+    return f"titan:run:{full_id}:{nonce}:log:{index}"

@@ -1,0 +1,142 @@
+"""What a job's launcher is told: a frozen value, checked here because the worker is the wrong place to find out."""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+import re
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from typing import Any, Literal
+
+from titan_sdk.errors import InvalidJob
+from titan_sdk.runtime.bundle import Asset, blob_asset
+
+__all__ = ["INLINE_LIMIT", "RunSpec", "Script", "ScriptKind"]
+
+ScriptKind = Literal["python", "shell", "executable"]
+
+INLINE_LIMIT = 4096
+"""Packed bytes up to which a script travels inside the stub; above it is an asset, uploaded once per content."""
+
+_NONCE = re.compile(r"[0-9a-f]{16}")
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """The user's file: its own base name, how it is started, and its content, inline or by asset."""
+
+    name: str
+    kind: ScriptKind
+    data: str | None = None
+    asset: str | None = None
+    sha256: str | None = None
+
+    @classmethod
+    def of(cls, name: str, content: bytes, kind: ScriptKind | None = None) -> tuple[Script, Asset | None]:
+        """The script, and the asset that must be on the master before the job is submitted, if it needs one.
+
+        Without `kind` the name decides: ``.py`` and ``.sh`` as in Titan, anything else is executed directly.
+        """
+        kind = kind or cls.kind_of(name)
+        packed = zlib.compress(content, 9)
+        if len(packed) <= INLINE_LIMIT:
+            return cls(name, kind, data=base64.b64encode(packed).decode("ascii")), None
+        asset = blob_asset(content)
+        return cls(name, kind, asset=asset.name, sha256=asset.sha256), asset
+
+    @staticmethod
+    def kind_of(name: str) -> ScriptKind:
+        """How a file of this name is started."""
+        suffixes: dict[str, ScriptKind] = {".py": "python", ".sh": "shell"}
+        return suffixes.get(PurePosixPath(name).suffix, "executable")
+
+    def to_dict(self) -> dict[str, str]:
+        """The JSON form."""
+        carried = {"data": self.data} if self.data is not None else {"asset": self.asset, "sha256": self.sha256}
+        return {"name": self.name, "kind": self.kind, **{key: value for key, value in carried.items() if value}}
+
+
+@dataclass(frozen=True, slots=True)
+class RunSpec:
+    """Everything one submission tells its launcher.
+
+    Raises:
+        InvalidJob: a field cannot be carried; the sentence names it.
+    """
+
+    job_id: str
+    """Full id, with ``DAG-``."""
+    nonce: str
+    """16 hex digits, new for each submission."""
+    host: str
+    """Where workers reach the master."""
+    port: int
+    script: Script
+    argv: tuple[str, ...] = ()
+    env: Mapping[str, str] = field(default_factory=dict)
+    params: Any = None
+    python: str | None = None
+    """Interpreter on the worker; None takes the first ``python3`` or ``python`` >= 3.8 on its PATH."""
+    max_attempts: int = 1
+    timeout: float | None = None
+    parents: Mapping[str, str] = field(default_factory=dict)
+    """Full ids of parents in the same submission that use the runtime, with their nonces."""
+
+    def __post_init__(self) -> None:
+        self._check_script()
+        if not _NONCE.fullmatch(self.nonce):
+            raise self._invalid("nonce", self.nonce, "is not 16 hex digits")
+        if any("\0" in text for text in self.argv):
+            raise self._invalid("args", self.argv, "contains a NUL character, which no process can be given")
+        for name, value in self.env.items():
+            if not name or "=" in name or "\0" in name + value:
+                raise self._invalid("env", {name: value}, "cannot be an environment variable")
+        if self.python is not None and (not self.python or not self.python.isprintable()):
+            raise self._invalid("python", self.python, "is not the name or path of a program")
+        if self.max_attempts < 1:
+            raise self._invalid("max_attempts", self.max_attempts, "is not a whole number from 1 up")
+        if self.timeout is not None and not (self.timeout > 0 and math.isfinite(self.timeout)):
+            raise self._invalid("timeout", self.timeout, "is not a number of seconds above 0")
+        self._params_text()
+
+    def _check_script(self) -> None:
+        name = self.script.name
+        if name in ("", ".", "..") or "/" in name or "\0" in name:
+            raise self._invalid("filename", name, "is not the base name of a file")
+        if len(name.encode("utf-8", "surrogateescape")) > 255:
+            raise self._invalid("filename", name, "is longer than the 255 bytes a file name may have")
+
+    def _params_text(self) -> str:
+        try:
+            return json.dumps(self.params, allow_nan=False)
+        except (TypeError, ValueError, RecursionError) as exc:
+            raise self._invalid("params", self.params, f"is not JSON ({exc})") from exc
+
+    def _invalid(self, name: str, value: object, problem: str) -> InvalidJob:
+        shown = repr(value)
+        return InvalidJob(f"job {self.job_id!r}: {name} {shown if len(shown) <= 200 else shown[:200] + '...'} {problem}")
+
+    def to_json(self, bundle: Asset) -> str:
+        """ASCII JSON; ``params`` is JSON text inside it, which the launcher passes on without parsing."""
+        return json.dumps(
+            {
+                "v": 1,
+                "id": self.job_id,
+                "nonce": self.nonce,
+                "master": [self.host, self.port],
+                "runtime": {"asset": bundle.name, "sha256": bundle.sha256},
+                "script": self.script.to_dict(),
+                "argv": list(self.argv),
+                "env": dict(self.env),
+                "params": self._params_text(),
+                "python": self.python,
+                "max_attempts": self.max_attempts,
+                "timeout": self.timeout,
+                "parents": dict(self.parents),
+            },
+            separators=(",", ":"),
+        )

@@ -1,0 +1,138 @@
+"""The text a worker is given to run: one line of bash that finds a Python, then a Python script for the same file.
+
+``python -x`` skips a file's first line, so bash reads the first line only and Python all the others. Nothing is
+started but that one interpreter: bash replaces itself, so the worker's SIGKILL reaches the launcher directly.
+
+The Python part must parse on Python 2.7 to be able to say that it is too old. It finds the runtime bundle in a
+private cache folder or fetches it from the master, and runs nothing whose SHA-256 is not the expected one.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+
+from titan_sdk.runtime.bundle import Asset
+from titan_sdk.runtime.spec import RunSpec
+
+__all__ = ["build_stub"]
+
+_CANDIDATES = "python3 python python3.{14,13,12,11,10,9,8}"
+
+_BASH = (
+    "shopt -s execfail;set -- {candidates};"
+    'while [ $# -gt 0 ];do p=$1;shift;command -v -- "$p">/dev/null&&exec "$p" -EsSx "$0" "$@";done;'
+    "echo {sentence};exit 98"
+)
+
+_NOT_FOUND = (
+    "titan-runtime: this worker has no Python for job {id}: {what} on its PATH. The job's code was not started. "
+    "Install Python 3.8 or later there, or name one with python="
+)
+
+# Comments and indentation of four are for readers here; they do not travel.
+_PYTHON = r"""
+import sys
+del sys.path[0]  # the workspace, where a staged json.py would shadow the module
+import os, time
+S = {spec}
+H, P = S["master"]
+N, X = S["runtime"]["asset"], S["runtime"]["sha256"]
+E = os.environ.get
+def die(code, text):
+    sys.stdout.write("titan-runtime: job " + S["id"] + " was not started: " + text + "\n")
+    sys.stdout.flush()
+    os._exit(code)
+if sys.version_info < (3, 8):
+    A = sys.argv[1:]
+    while A:
+        try:
+            os.execvp(A[0], [A[0], "-EsSx", __file__] + A[1:])
+        except OSError:
+            del A[0]
+    die(98, "this worker's Python is %d.%d; install 3.8 or later, or name one with python=" % sys.version_info[:2])
+try:
+    from _sha2 import sha256
+except ImportError:
+    try:
+        from _sha256 import sha256
+    except ImportError:
+        from hashlib import sha256
+def good(path, digest):
+    try:
+        with open(path, "rb") as f:
+            return sha256(f.read()).hexdigest() == digest
+    except OSError:
+        return False
+def fetch():
+    import base64, socket
+    end, pause = time.time() + float(E("TITAN_RUNTIME_START_PATIENCE") or 10), .1
+    while 1:
+        try:
+            s = socket.create_connection((H, P), 5)
+            s.settimeout(30)
+            s.sendall(b"\1\x54\0\0" + len(N).to_bytes(4, "big") + N.encode())
+            f = s.makefile("rb")
+            t = f.read(int.from_bytes(f.read(8)[4:], "big"))
+            s.close()
+            why = "the master at %s:%s does not hold %s intact (%r); submit the job again" % (H, P, N, t[:60])
+            b = base64.b64decode(t)
+            if sha256(b).hexdigest() == X:
+                return b
+        except OSError as e:
+            why = "cannot reach the Titan master at %s:%s (%s). If workers know it by another address, set worker_address (ClientConfig, or the connection's extra)" % (H, P, e)
+        except ValueError:
+            pass
+        if time.time() > end:
+            die(97, why)
+        time.sleep(pause)
+        pause *= 2
+def folder():
+    home = E("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    for d in E("TITAN_RUNTIME_CACHE"), home + "/titan-runtime", "%s/titan-runtime-%d" % (E("TMPDIR") or "/tmp", os.getuid()):
+        try:
+            os.makedirs(d, 448, True)
+            s = os.lstat(d)
+            if s.st_uid == os.getuid() and s.st_mode & 0o170077 == 0o40000 and os.access(d, 7):
+                return d
+        except (OSError, TypeError):
+            pass
+    die(98, "no folder that is only this user's for the runtime; set TITAN_RUNTIME_CACHE on the worker")
+D = folder()
+T = X[:32] + "-" + sys.implementation.cache_tag + "-"
+for Z in os.listdir(D):
+    if Z.startswith(T) and good(D + "/" + Z, Z[len(T):-4]):
+        Z, T = D + "/" + Z, None
+        break
+else:
+    Z = D + "/" + X + ".zip"
+    if not good(Z, X):
+        b = fetch()
+        t = "%s/.%d" % (D, os.getpid())
+        with open(t, "wb") as f:
+            f.write(b)
+            f.flush()
+            os.fsync(f.fileno())
+        os.replace(t, Z)
+sys.path.insert(0, Z)
+from titan_runtime.main import main
+main(S, Z, D, T)
+"""
+
+
+def build_stub(spec: RunSpec, bundle: Asset) -> bytes:
+    """The staged ``.sh`` of a runtime job: the same bytes for the same arguments."""
+    if spec.python is None:
+        candidates, what = _CANDIDATES, "neither python3 nor python"
+    else:
+        candidates, what = shlex.quote(spec.python), f"no {spec.python!r}"
+    sentence = shlex.quote(_NOT_FOUND.format(id=spec.job_id, what=what))
+    # A Python literal rather than JSON: the launcher starts without the json module.
+    python = _minified().replace("{spec}", ascii(json.loads(spec.to_json(bundle))))
+    return f"{_BASH.format(candidates=candidates, sentence=sentence)}\n{python}".encode()
+
+
+def _minified() -> str:
+    lines = [re.sub(r"  #.*$", "", line) for line in _PYTHON.strip().splitlines()]
+    return "\n".join(re.sub(r"^(    )+", lambda m: " " * (len(m[0]) // 4), line) for line in lines) + "\n"

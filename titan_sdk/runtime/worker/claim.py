@@ -1,0 +1,202 @@
+"""May this launcher start the user's code? Settled through the state record, before anything runs.
+
+A real master runs a failing job four times, and everything unfinished again after its own restart, children
+without their parents. So: what already ran is not run again beyond ``max_attempts``, another copy that is
+alive is waited for, parents are checked, and nothing starts before the claim has been read back.
+"""
+
+from __future__ import annotations
+
+import time
+
+from . import keys, limits, processes, store
+from .natives import dumps
+from .record import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable, Dict, NoReturn, Optional, TypeVar
+
+    T = TypeVar("T")
+
+UNREACHABLE, REFUSED = 97, 98
+_UNFINISHED = ("claimed", "running")
+
+
+class Leave(Exception):
+    """The launcher ends here, without user code; `code` is its exit code and the text is its last line."""
+
+    def __init__(self, code: int, sentence: str) -> None:
+        super().__init__(sentence)
+        self.code = code
+
+
+class Claimant:
+    """One launcher's way to a confirmed claim."""
+
+    def __init__(
+        self,
+        master: store.Master,
+        spec: Dict[str, Any],
+        patience: Callable[[], Callable[[], float]],
+        say: Callable[[str], None],
+        asked: Callable[[], int],
+    ) -> None:
+        """`patience` gives a new deadline for reaching the store, `asked` the signal that says stop, or 0."""
+        self.master, self.spec, self.patience, self.say, self.asked = master, spec, patience, say, asked
+        self.key = keys.state_key(spec["id"], spec["nonce"])
+
+    def claim(self) -> Record:
+        """The record of an attempt that is now this launcher's.
+
+        Raises:
+            Leave: user code must not start, or has nothing left to do.
+        """
+        while True:
+            prior = self._read(self.key)
+            if prior is not None and prior["state"] in _UNFINISHED:
+                prior = self._outlast(prior)
+            attempt = self._attempt(prior)
+            record = Record(self.spec, attempt, self._first_chunk(prior))
+            self._check_parents(record, prior)
+            try:
+                self._write(record)
+            except store.Contended:
+                # Another copy wrote at the same moment; whoever reads its own text back goes on.
+                continue
+            return record
+
+    def _attempt(self, prior: Optional[Dict[str, Any]]) -> int:
+        """Number of the attempt that may start now."""
+        if prior is None:
+            return 1
+        allowed, done = self.spec["max_attempts"], int(prior["attempt"])
+        if prior["state"] == "succeeded":
+            raise Leave(0, "attempt %d of this job has already succeeded; nothing is run again" % done)
+        if done >= allowed:
+            how = prior.get("reason") or prior.get("signal") or "exit code %s" % prior.get("exit_code")
+            raise Leave(
+                REFUSED,
+                "attempt %d of %d failed (%s); the master asked for one more, which max_attempts=%d rules out"
+                % (done, allowed, how, allowed),
+            )
+        return done + 1
+
+    # -- another copy -----------------------------------------------------------------------------------------
+
+    def _outlast(self, prior: Dict[str, Any]) -> Optional[Dict[str, Any]]:
+        """Wait while the copy behind an unfinished record lives; its final record, written here if it left none."""
+        dead = processes.known_dead(prior.get("processes"))
+        if not dead:
+            where = (prior["attempt"], prior["state"], prior["host"])
+            self.say("attempt %s is recorded as %s on %s; waiting for its end" % where)
+        changed = time.monotonic()
+        while not dead and time.monotonic() - changed < limits.LEASE:
+            time.sleep(min(1.0, limits.LEASE / 10))
+            if self.asked():
+                raise Leave(128 + self.asked(), "stopped while waiting for another copy of this job")
+            try:
+                text = self.master.get(self.key)
+            except store.StoreError:
+                text = None
+            if text is None:
+                # Only a record that can be read and does not change is a sign of death.
+                changed = time.monotonic()
+                continue
+            latest = _parse(text)
+            if latest["state"] not in _UNFINISHED:
+                return latest
+            if latest != prior:
+                prior, changed = latest, time.monotonic()
+            dead = processes.known_dead(prior.get("processes"))
+        return self._declare_lost(prior)
+
+    def _declare_lost(self, prior: Dict[str, Any]) -> Optional[Dict[str, Any]]:
+        """Record that the attempt is over, under a token of our own, so that it steps down should it still live."""
+        fresh = Record(self.spec, prior["attempt"], self._first_chunk(prior))
+        lost = dict(
+            prior,
+            token=fresh.token,
+            state="failed",
+            ended_at=prior["heartbeat_at"],
+            log_chunks=fresh.fields["log_chunks"],
+            processes=None,
+            reason="its launcher on %s ended without a word: killed, or the machine went down" % prior["host"],
+        )
+        try:
+            self.master.confirm(self.key, dumps(lost))
+        except (store.StoreError, store.Contended):
+            # It was not dead, or the store went away: look again.
+            return self._read(self.key)
+        return lost
+
+    def _first_chunk(self, prior: Optional[Dict[str, Any]]) -> int:
+        """Number of the first log chunk that no earlier attempt has written."""
+        if prior is None:
+            return 0
+        index = int(prior.get("log_chunks") or 0)
+        while self._reach(lambda: self.master.get(keys.log_key(self.spec["id"], self.spec["nonce"], index))):
+            index += 1
+        return index
+
+    # -- parents ----------------------------------------------------------------------------------------------
+
+    def _check_parents(self, record: Record, prior: Optional[Dict[str, Any]]) -> None:
+        for parent, nonce in sorted(self.spec["parents"].items()):
+            key = keys.state_key(parent, nonce)
+            state = self._read(key)
+            if state is None:
+                # No record, or a store that is down and answers every read with nothing? A round trip tells.
+                self._probe(record)
+                state = self._read(key)
+            if state is None or state["state"] != "succeeded":
+                told = "has not run" if state is None else "is recorded as %s" % state["state"]
+                self._refuse(record, prior, "parent %s %s, so this job is not started" % (parent, told))
+
+    def _probe(self, record: Record) -> None:
+        key = self.key[: -len("state")] + "probe"
+        try:
+            self._reach(lambda: self.master.confirm(key, dumps({"v": 1, "token": record.token})))
+        except store.Contended:
+            # Another copy probes too; either way the store keeps what is written.
+            pass
+
+    def _refuse(self, record: Record, prior: Optional[Dict[str, Any]], sentence: str) -> NoReturn:
+        """Leave, with a record of attempt 0 unless an earlier attempt left a better one."""
+        if prior is None:
+            record.update(state="failed", attempt=0, reason=sentence, ended_at=round(time.time(), 3), processes=None)
+            self._write(record)
+        raise Leave(REFUSED, sentence)
+
+    # -- the store --------------------------------------------------------------------------------------------
+
+    def _read(self, key: str) -> Optional[Dict[str, Any]]:
+        text = self._reach(lambda: self.master.get(key))
+        return None if text is None else _parse(text)
+
+    def _write(self, record: Record) -> None:
+        self._reach(lambda: self.master.confirm(self.key, record.text()))
+
+    def _reach(self, action: Callable[[], T]) -> T:
+        try:
+            return store.persist(action, self.patience())
+        except store.StoreError as exc:
+            raise Leave(
+                UNREACHABLE,
+                "cannot settle this job with the Titan master at %s: %s. The job's code was not started. If "
+                "workers know the master by another address, set worker_address (ClientConfig, or the "
+                "connection's extra)" % (self.master.address, exc),
+            ) from None
+
+
+def _parse(text: str) -> Dict[str, Any]:
+    import json
+
+    try:
+        record = dict(json.loads(text))
+        record["attempt"] = int(record["attempt"])
+        # What follows relies on these.
+        float(record["heartbeat_at"]), str(record["state"]), str(record["host"])
+    except (ValueError, KeyError, TypeError) as exc:
+        raise Leave(REFUSED, "the store holds a state record that this runtime cannot read (%r)" % exc) from None
+    return record

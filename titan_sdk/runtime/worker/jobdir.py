@@ -1,0 +1,96 @@
+"""The private folder of one attempt: script, params, and what user code and runtime tell each other.
+
+    titan-job-<nonce>-<random>/     0700, below TMPDIR or /tmp; TITAN_JOB_DIR
+        script/<own base name>      alone there: it is sys.path[0], where a neighbour could shadow a module
+        params.json                 written before the start
+        result.json  progress.json  exception.json      written by titan_job and the Python runner
+"""
+
+from __future__ import annotations
+
+import binascii
+import os
+import time
+import zlib
+
+from . import limits, store
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable, Dict
+
+
+class JobDir:
+    """Paths of one attempt's folder."""
+
+    def __init__(self, root: str, script_name: str) -> None:
+        self.root = root
+        self.script = os.fsencode(root) + b"/script/" + script_name.encode("utf-8", "surrogateescape")
+
+    def path(self, name: str) -> str:
+        return self.root + "/" + name
+
+
+def prepare(master: store.Master, spec: Dict[str, Any], until: Callable[[], float]) -> JobDir:
+    """Make the folder and put script and params in it.
+
+    Raises:
+        StoreError: a large script could not be fetched from the master.
+        OSError: the worker's disk.
+    """
+    script = spec["script"]
+    source = _source(master, script, until)
+    root = "%s/titan-job-%s-%s" % (
+        (os.environ.get("TMPDIR") or "/tmp").rstrip("/") or "/",
+        spec["nonce"],
+        binascii.hexlify(os.urandom(4)).decode(),
+    )
+    os.mkdir(root, 0o700)
+    try:
+        os.mkdir(root + "/script", 0o700)
+        place = JobDir(root, script["name"])
+        mode = 0o700 if script["kind"] == "executable" else 0o600
+        _write(place.script, source, mode)
+        _write(place.path("params.json"), spec["params"].encode("ascii"), 0o600)
+    except BaseException:
+        remove(root)
+        raise
+    return place
+
+
+def _source(master: store.Master, script: Dict[str, Any], until: Callable[[], float]) -> bytes:
+    packed = script.get("data")
+    if packed is not None:
+        return zlib.decompress(binascii.a2b_base64(packed))
+    return store.persist(lambda: master.asset(script["asset"], script["sha256"]), until)
+
+
+def _write(path: Any, data: bytes, mode: int) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    with open(descriptor, "wb") as file:
+        file.write(data)
+    # The umask may have taken the executable bit.
+    os.chmod(path, mode)
+
+
+def remove(root: str) -> None:
+    """Delete the folder and all that the job left in it; what cannot be deleted stays."""
+    for attempt in range(3):
+        for folder, folders, files in os.walk(root, topdown=False):
+            for name in files:
+                _delete(os.unlink, os.path.join(folder, name))
+            for name in folders:
+                path = os.path.join(folder, name)
+                _delete(os.unlink if os.path.islink(path) else os.rmdir, path)
+        _delete(os.rmdir, root)
+        if attempt == 2 or not os.path.exists(root):
+            return
+        # A process on its way out may have created another file.
+        time.sleep(limits.FLUSH_EVERY / 10)
+
+
+def _delete(how: Callable[[str], None], path: str) -> None:
+    try:
+        how(path)
+    except OSError:
+        pass

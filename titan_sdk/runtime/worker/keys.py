@@ -1,0 +1,18 @@
+"""Names of the runtime's values in TitanStore, as the launcher writes them.
+
+``titan_sdk.runtime.keys`` says the same on the reading side; a test holds the two together.
+"""
+
+from __future__ import annotations
+
+
+def state_key(full_id: str, nonce: str) -> str:
+    return "titan:run:%s:%s:state" % (full_id, nonce)
+
+
+def result_key(full_id: str, nonce: str, index: int) -> str:
+    return "titan:run:%s:%s:result:%d" % (full_id, nonce, index)
+
+
+def log_key(full_id: str, nonce: str, index: int) -> str:
+    return "titan:run:%s:%s:log:%d" % (full_id, nonce, index)

@@ -1,0 +1,96 @@
+"""Runs the user's script in the real ``__main__``, as ``python -u script.py`` would, and notes what it raised.
+
+What the script can observe stays as it would be without this module: ``__file__``, ``sys.argv``,
+``sys.path[0]``, ``__main__`` for pickle and multiprocessing, exit codes, and tracebacks without a frame of ours.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import Any, Dict, Optional, Type
+
+
+def main() -> None:
+    """Become ``sys.argv[1]``."""
+    del sys.argv[0]
+    script = sys.argv[0]
+    if not getattr(sys.flags, "safe_path", False):
+        # "-c" put the working directory here; a script has its own folder.
+        sys.path[0] = os.path.dirname(script)
+    namespace = sys.modules["__main__"].__dict__
+    _dress(namespace, script)
+    process = os.getpid()
+    try:
+        with open(script, "rb") as file:
+            source = file.read()
+        code = compile(source, script, "exec", dont_inherit=True)
+        exec(code, namespace)
+    except SystemExit:
+        raise
+    except BaseException as exc:
+        # A child that the script forked may come out here as well; the job is the parent's.
+        _hide_own_frames(exc)
+        if os.getpid() == process:
+            _note(exc)
+        raise
+
+
+def _dress(namespace: Dict[str, Any], script: str) -> None:
+    """The names a script finds in its namespace at its start."""
+    from importlib.machinery import SourceFileLoader
+
+    namespace.pop("_titan_runner", None)
+    namespace["__file__"] = script
+    namespace["__loader__"] = SourceFileLoader("__main__", script)
+    if sys.version_info < (3, 15):
+        namespace["__cached__"] = None
+
+
+def _user_part(trace: Optional[TracebackType]) -> Optional[TracebackType]:
+    while trace is not None and (
+        trace.tb_frame.f_code.co_filename in (__file__, "<string>") and trace.tb_frame.f_globals is not None
+    ):
+        if trace.tb_frame.f_code.co_name not in ("main", "<module>"):
+            break
+        trace = trace.tb_next
+    return trace
+
+
+def _hide_own_frames(exc: BaseException) -> None:
+    """Let the interpreter, or the hook the script has installed, see the script's own frames only."""
+    hook = sys.excepthook
+    trace = _user_part(exc.__traceback__)
+
+    def shown(kind: Type[BaseException], value: BaseException, whole: Optional[TracebackType]) -> None:
+        if value is exc:
+            whole = trace
+            value.__traceback__ = trace
+        sys.excepthook = hook
+        hook(kind, value, whole)
+
+    sys.excepthook = shown
+
+
+def _note(exc: BaseException) -> None:
+    """Leave the exception for the launcher; failing to must not change how the script ends."""
+    try:
+        import json
+        import traceback
+
+        kind = type(exc)
+        name = kind.__qualname__ if kind.__module__ in ("builtins", "__main__") else "%s.%s" % (kind.__module__, kind.__qualname__)
+        lines = traceback.format_exception(kind, exc, _user_part(exc.__traceback__))
+        try:
+            message = str(exc)
+        except Exception:
+            message = "<exception whose str() fails>"
+        noted = {"type": name, "message": message, "traceback": "".join(lines)}
+        with open(os.path.join(os.environ["TITAN_JOB_DIR"], "exception.json"), "w", encoding="ascii") as file:
+            json.dump(noted, file)
+    except Exception:
+        return

@@ -1,0 +1,270 @@
+"""The launcher: claims the job, starts the user's code under the guard, and hands in what became of it.
+
+Its exit code is the user's (128+n for signal n), or 97 (master out of reach) or 98 (refused) of its own.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import sys
+import time
+
+from . import guard, jobdir, limits, outcome, processes, store
+from .claim import REFUSED, UNREACHABLE, Claimant, Leave
+from .natives import signal, signal_name
+from .shipper import Shipper
+from .spool import Spool
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable, Dict, List, NoReturn, Optional, Tuple
+
+    from .record import Record
+
+
+def main(spec: Dict[str, Any], bundle: str, cache: str, prefix: Optional[str]) -> NoReturn:
+    """Run one attempt of a job and exit.
+
+    Args:
+        spec: RunSpec, with ``params`` as JSON text.
+        bundle: path of the zip this module was imported from.
+        cache: folder to leave a compiled bundle in, under `prefix`, when that is not None.
+    """
+    code = UNREACHABLE
+    try:
+        code = _Launch(spec, bundle, cache, prefix).run()
+    except Leave as leave:
+        code = leave.code
+        say(str(leave))
+    except Exception as exc:
+        say("internal error, %s: %s" % (type(exc).__name__, exc))
+        sys.excepthook(*sys.exc_info())  # type: ignore[arg-type]
+    finally:
+        # Ends the death pipe too, should a guard still be there.
+        os._exit(code)
+
+
+def say(sentence: str) -> None:
+    """One line of the launcher's own in the worker's log."""
+    _write(("titan-runtime: %s\n" % sentence).encode("utf-8", "backslashreplace"))
+
+
+def _write(data: bytes) -> bool:
+    """All of `data` to the worker's stdout; False once the worker no longer listens."""
+    while data:
+        try:
+            data = data[os.write(1, data) :]
+        except BlockingIOError:
+            poll = select.poll()
+            poll.register(1, select.POLLOUT)
+            poll.poll()
+        except OSError:
+            return False
+    return True
+
+
+class _Launch:
+    def __init__(self, spec: Dict[str, Any], bundle: str, cache: str, prefix: Optional[str]) -> None:
+        self.spec, self.bundle, self.cache, self.prefix = spec, bundle, cache, prefix
+        self.master = store.Master(spec["master"][0], spec["master"][1])
+        self.guard: Optional[guard.Guard] = None
+        self.asked = 0
+        """The signal that asked this launcher to stop, or 0."""
+        self.ignored: List[int] = []
+
+    def run(self) -> int:
+        self._open_standard_descriptors()
+        self._handle_signals()
+        record = Claimant(self.master, self.spec, self._start_deadline, say, lambda: self.asked).claim()
+        try:
+            place = jobdir.prepare(self.master, self.spec, self._start_deadline())
+        except (OSError, ValueError, store.StoreError) as exc:
+            return self._close(record, 126, {"state": "failed", "reason": "its script cannot be put in place: %s" % exc})
+        try:
+            return self._attempt(record, place)
+        finally:
+            jobdir.remove(place.root)
+
+    def _attempt(self, record: Record, place: jobdir.JobDir) -> int:
+        if self.asked:
+            words = "stopped by %s before it started" % signal_name(self.asked)
+            return self._close(record, 128 + self.asked, {"state": "failed", "reason": words})
+        processes.become_subreaper()
+        record.update(state="running", started_at=round(time.time(), 3))
+        started = guard.start(
+            self._argv(place), self._environment(place, record), place.root, self.spec["timeout"], self.ignored
+        )
+        self.guard = started
+        if self.asked:
+            started.tell(guard.STOP)
+        record.update(processes=processes.identity(os.getpid(), started.pid))
+        spool = Spool(place.path("output"))
+        shipper = Shipper(self.master, record, spool, place, lambda: started.tell(guard.KILL))
+        shipper.start()
+        self._compile_bundle()
+        report, status = self._pump(started, spool)
+        return self._finish(record, place, shipper, report, status)
+
+    def _pump(self, started: guard.Guard, spool: Spool) -> Tuple[str, int]:
+        """Tee the output until the guard has ended; its report and its wait status."""
+        poll = select.poll()
+        poll.register(started.output, select.POLLIN)
+        poll.register(started.status, select.POLLIN)
+        report = b""
+        listening = watching = True
+        while watching:
+            for descriptor, _ in poll.poll():
+                data = os.read(descriptor, 65536)
+                if descriptor == started.status:
+                    report += data
+                    watching = bool(data)
+                elif data:
+                    spool.put(data)
+                    listening = listening and _write(data)
+                else:
+                    poll.unregister(descriptor)
+        status = os.waitpid(started.pid, 0)[1]
+        # The guard leaves nothing alive; if it was itself killed, what it held has come up to this process.
+        processes.kill_children(limits.KILL_PATIENCE, lambda pid, ended: None)
+        os.set_blocking(started.output, False)
+        while True:
+            try:
+                data = os.read(started.output, 65536)
+            except BlockingIOError:
+                # Somebody out of reach still holds the pipe; what is in it has been read.
+                break
+            if not data:
+                break
+            spool.put(data)
+            listening = listening and _write(data)
+        return report.decode("utf-8", "replace"), status
+
+    def _finish(self, record: Record, place: jobdir.JobDir, shipper: Shipper, report: str, status: int) -> int:
+        ended_at = round(time.time(), 3)
+        until = self._deadline(limits.END_PATIENCE)
+        problem = shipper.finish(until)
+        if shipper.overtaken:
+            raise Leave(REFUSED, "another copy of this job has taken over; this one was ended")
+        code, fields = outcome.describe(report, status, self.asked, self.spec["timeout"])
+        fields["ended_at"] = ended_at
+        fields["exception"] = outcome.read_exception(place)
+        fields["progress"] = outcome.read_progress(place.path("progress.json"))
+        text, refused = outcome.read_result(place)
+        if refused and fields["state"] == "succeeded":
+            code, fields["state"], fields["reason"] = 1, "failed", refused
+        if text is not None and not problem:
+            try:
+                fields["result"] = outcome.send_result(self.master, record, text, until)
+            except (store.StoreError, store.Contended) as exc:
+                problem = str(exc)
+        if problem:
+            raise Leave(UNREACHABLE, self._unrecorded(code, problem))
+        return self._close(record, code, fields, until)
+
+    def _close(self, record: Record, code: int, fields: Dict[str, Any], until: Any = None) -> int:
+        """Write the final record and read it back."""
+        record.update(**fields)
+        record.update(ended_at=record.fields["ended_at"] or round(time.time(), 3), processes=None)
+
+        def hand_in() -> None:
+            seen = self.master.get(record.key)
+            if seen is not None and not record.is_ours(seen):
+                raise store.Contended(seen)
+            self.master.confirm(record.key, record.text())
+
+        try:
+            store.persist(hand_in, until or self._deadline(limits.END_PATIENCE))
+        except store.Contended:
+            raise Leave(REFUSED, "another copy of this job has taken over; this one's end is not recorded") from None
+        except store.StoreError as exc:
+            raise Leave(UNREACHABLE, self._unrecorded(code, str(exc))) from None
+        if fields.get("reason"):
+            say("%s: %s" % (record.full_id, fields["reason"]))
+        return code
+
+    def _unrecorded(self, code: int, problem: str) -> str:
+        return "the job ended with exit code %d, but the master at %s did not take its record: %s" % (
+            code,
+            self.master.address,
+            problem,
+        )
+
+    def _argv(self, place: jobdir.JobDir) -> List[bytes]:
+        kind = self.spec["script"]["kind"]
+        arguments = [text.encode("utf-8", "surrogateescape") for text in self.spec["argv"]]
+        if kind == "python":
+            runner = b"import _titan_runner; _titan_runner.main()"
+            return [os.fsencode(sys.executable), b"-u", b"-c", runner, place.script] + arguments
+        if kind == "shell":
+            return [b"/bin/bash", place.script] + arguments
+        return [place.script] + arguments
+
+    def _environment(self, place: jobdir.JobDir, record: Record) -> Dict[bytes, bytes]:
+        ours = {
+            "TITAN_HOST": self.master.host,
+            "TITAN_PORT": str(self.master.port),
+            "TITAN_JOB_ID": record.full_id,
+            "TITAN_NONCE": record.nonce,
+            "TITAN_ATTEMPT": str(record.attempt),
+            "TITAN_JOB_DIR": place.root,
+            "PYTHONUNBUFFERED": "1",
+        }
+        ours.update(self.spec["env"])
+        env = dict(os.environb)
+        env.update((name.encode("utf-8", "surrogateescape"), value.encode("utf-8", "surrogateescape")) for name, value in ours.items())
+        # Where `import titan_job` is found, by the script and by any Python it starts.
+        library = os.fsencode(self.bundle) + b"/titan_runtime/lib"
+        env[b"PYTHONPATH"] = b":".join(filter(None, (env.get(b"PYTHONPATH"), library)))
+        return env
+
+    def _handle_signals(self) -> None:
+        """SIGTERM, SIGINT and SIGHUP stop the job, unless the worker ignores them (nohup)."""
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            if signal.getsignal(number) == signal.SIG_IGN:
+                self.ignored.append(number)
+            else:
+                signal.signal(number, self._on_signal)
+
+    def _on_signal(self, number: int, frame: object) -> None:
+        self.asked = self.asked or number
+        if self.guard is not None:
+            self.guard.tell(guard.STOP)
+
+    def _start_deadline(self) -> Callable[[], float]:
+        return self._deadline(limits.START_PATIENCE)
+
+    def _deadline(self, patience: float) -> Callable[[], float]:
+        """The monotonic time until which to try; short once somebody asked to stop."""
+        begun = time.monotonic()
+        stop_begun: List[float] = []
+
+        def until() -> float:
+            if not self.asked:
+                return begun + patience
+            if not stop_begun:
+                stop_begun.append(time.monotonic())
+            return min(begun + patience, stop_begun[0] + limits.GRACE)
+
+        return until
+
+    @staticmethod
+    def _open_standard_descriptors() -> None:
+        """A worker that closed them would have the pipes below take their numbers."""
+        for descriptor in (0, 1, 2):
+            try:
+                os.fstat(descriptor)
+            except OSError:
+                os.open(os.devnull, os.O_RDWR)
+
+    def _compile_bundle(self) -> None:
+        if self.prefix is None:
+            return
+        from . import pack
+
+        try:
+            pack.compile_bundle(self.bundle, self.cache, self.prefix)
+        except OSError:
+            # Read-only or full: the next job compiles in memory again.
+            pass

@@ -1,0 +1,118 @@
+"""How the job ended, in the words of the state record, and the exit code the launcher passes on."""
+
+from __future__ import annotations
+
+import os
+
+from . import limits, store
+from .natives import sha256, signal, signal_name
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable, Dict, Optional, Tuple
+
+    from .jobdir import JobDir
+    from .record import Record
+
+
+def describe(report: str, guard_status: int, asked: int, timeout: Optional[float]) -> Tuple[int, Dict[str, Any]]:
+    """Exit code and record fields from the guard's report, its own wait status and the signal that asked to stop."""
+    lines = dict((line[0], line[2:]) for line in report.splitlines() if line[1:2] == " ")
+    if "F" in lines:
+        number, _, words = lines["F"].partition(" ")
+        return 127 if number == "2" else 126, _failed(None, None, "the worker cannot start it: " + words)
+    if "X" not in lines:
+        told = lines.get("E") or ("killed by " + signal_name(os.WTERMSIG(guard_status)) if os.WIFSIGNALED(guard_status) else "gone")
+        return 128 + signal.SIGKILL, _failed(
+            None, "SIGKILL", "the runtime's guard process ended early (%s), so everything it watched was ended" % told
+        )
+    status, cause, _ = lines["X"].split(" ")
+    number = os.WTERMSIG(int(status)) if os.WIFSIGNALED(int(status)) else 0
+    code = None if number else os.WEXITSTATUS(int(status))
+    name = signal_name(number) if number else None
+    if cause == "timeout":
+        sentence = "it ran longer than its timeout of %g s and was ended" % (timeout or 0)
+        return code or (128 + number if number else 124), _failed(code, name or "SIGTERM", sentence)
+    if cause in ("stopped", "killed"):
+        sentence = "stopped: the job was sent %s" % signal_name(asked or signal.SIGTERM)
+        return code or 128 + (number or asked or signal.SIGTERM), _failed(code, name or "SIGTERM", sentence)
+    if number:
+        return 128 + number, _failed(None, name, _SIGNALS.get(name or "", "it was ended by %s" % name))
+    if code:
+        return code, _failed(code, None, None)
+    return 0, {"state": "succeeded", "exit_code": 0, "signal": None, "reason": None}
+
+
+_SIGNALS = {
+    "SIGKILL": "it was ended by SIGKILL, which the runtime did not send: most often the kernel, out of memory",
+    "SIGSEGV": "it was ended by SIGSEGV: a crash in native code (segmentation fault)",
+}
+
+
+def _failed(code: Optional[int], name: Optional[str], reason: Optional[str]) -> Dict[str, Any]:
+    return {"state": "failed", "exit_code": code, "signal": name, "reason": reason}
+
+
+def read_exception(place: JobDir) -> Optional[Dict[str, str]]:
+    """What the Python runner wrote about an uncaught exception, cut to a size the record can carry."""
+    found = _load(place.path("exception.json"))
+    if not isinstance(found, dict):
+        return None
+    texts = {name: str(found.get(name, "")) for name in ("type", "message", "traceback")}
+    texts["message"] = texts["message"][: limits.EXCEPTION_TEXT]
+    texts["traceback"] = texts["traceback"][-limits.EXCEPTION_TEXT :]
+    return texts
+
+
+def read_progress(path: str) -> Optional[Dict[str, Any]]:
+    """``{"fraction", "text"}`` as titan_job wrote it; None for anything else."""
+    found = _load(path)
+    if not isinstance(found, dict):
+        return None
+    fraction, text = found.get("fraction"), found.get("text")
+    if not isinstance(fraction, (int, float)):
+        fraction = None
+    return {"fraction": fraction, "text": str(text or "")[:4096]}
+
+
+def _load(path: str) -> Any:
+    if not os.path.exists(path):
+        return None
+    import json
+
+    try:
+        with open(path, encoding="ascii") as file:
+            return json.load(file)
+    except (OSError, ValueError):
+        return None
+
+
+def read_result(place: JobDir) -> Tuple[Optional[str], Optional[str]]:
+    """The result's JSON text, or None; and why it cannot be used, or None."""
+    path = place.path("result.json")
+    if not os.path.exists(path):
+        return None, None
+    import json
+
+    try:
+        size = os.path.getsize(path)
+        if size > limits.RESULT_LIMIT:
+            return None, "its result has %d bytes; the limit is %d" % (size, limits.RESULT_LIMIT)
+        with open(path, encoding="ascii") as file:
+            text = file.read()
+        json.loads(text)
+    except (OSError, ValueError, RecursionError) as exc:
+        return None, "its result is not JSON text (%s); write it with titan_job.result" % exc
+    return text, None
+
+
+def send_result(master: store.Master, record: Record, text: str, until: Callable[[], float]) -> Dict[str, Any]:
+    """Write the slices, each read back; what the record says about them."""
+    from .natives import dumps
+
+    count = 0
+    for start in range(0, len(text), limits.RESULT_SLICE):
+        value = dumps({"v": 1, "data": text[start : start + limits.RESULT_SLICE]})
+        store.persist(lambda key=record.result_key(count), value=value: master.confirm(key, value), until)
+        count += 1
+    return {"chunks": count, "bytes": len(text), "sha256": sha256(text.encode("ascii")).hexdigest()}

@@ -1,0 +1,128 @@
+"""What the kernel offers to keep hold of a process tree: subreapers, parent-death signals, /proc."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+
+from .natives import signal
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Callable, List, Optional
+
+PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
+LINUX = sys.platform.startswith("linux")
+
+
+def _prctl(option: int, value: int) -> bool:
+    if not LINUX:
+        return False
+    try:
+        import ctypes
+
+        return bool(ctypes.CDLL(None).prctl(option, value, 0, 0, 0) == 0)
+    except (ImportError, OSError, AttributeError):
+        return False
+
+
+def become_subreaper() -> bool:
+    """From now on orphaned descendants become children of this process. False where there is no such thing."""
+    return _prctl(PR_SET_CHILD_SUBREAPER, 1)
+
+
+def die_with_parent(parent: int) -> None:
+    """Have the kernel kill this process when `parent`, its parent until now, dies."""
+    _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if LINUX and os.getppid() != parent:
+        os._exit(1)
+
+
+def children() -> List[int]:
+    """Pids of this process's direct children, zombies included; empty where /proc does not tell."""
+    found: List[int] = []
+    try:
+        for thread in os.listdir("/proc/self/task"):
+            with open("/proc/self/task/%s/children" % thread) as listing:
+                found.extend(map(int, listing.read().split()))
+        return found
+    except (OSError, ValueError):
+        return _children_by_scan()
+
+
+def _children_by_scan() -> List[int]:
+    try:
+        names = os.listdir("/proc")
+    except OSError:
+        return []
+    mine = str(os.getpid())
+    return [int(name) for name in names if name.isdigit() and _stat(name, "")[1:2] == [mine]]
+
+
+def _stat(pid: str, default: str) -> List[str]:
+    """Fields of /proc/<pid>/stat from the state on: the command name before them may hold anything."""
+    try:
+        with open("/proc/%s/stat" % pid, errors="replace") as stat:
+            return stat.read().rpartition(")")[2].split()
+    except OSError:
+        return [default]
+
+
+def kill_children(patience: float, reaped: Callable[[int, int], None], group: int = 0) -> bool:
+    """Kill everything below this process; True when nothing is left.
+
+    Only direct children are killed, which nobody else can reap, so a pid is never somebody else's by then.
+    Their orphans come up to this subreaper and are killed in the next round. Without a subreaper the process
+    group `group` is all that can be reached.
+    """
+    deadline = time.monotonic() + patience
+    pause = 0.0005
+    while True:
+        try:
+            while True:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+                if pid == 0:
+                    break
+                reaped(pid, status)
+        except ChildProcessError:
+            return True
+        if group and not LINUX:
+            _kill(-group)
+        for pid in children():
+            _kill(pid)
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(pause)
+        pause = min(pause * 2, 0.02)
+
+
+def _kill(pid: int) -> None:
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except OSError:
+        # Gone meanwhile, or another user's by setuid: then waiting for it is all there is.
+        pass
+
+
+def identity(*pids: int) -> Optional[str]:
+    """Words that name these processes for as long as this machine is up; None where /proc does not tell."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id") as boot:
+            scope = boot.read().strip() + "/" + os.readlink("/proc/self/ns/pid")
+        return " ".join([scope] + ["%d.%s" % (pid, _stat(str(pid), "")[19]) for pid in pids])
+    except (OSError, IndexError):
+        return None
+
+
+def known_dead(name: Optional[str]) -> bool:
+    """Whether all processes of an `identity` are certainly gone; False when this machine cannot know."""
+    scope, *processes = (name or "").split(" ")
+    if not processes or (identity() or "?") != scope:
+        return False
+    for process in processes:
+        pid, _, started = process.partition(".")
+        fields = _stat(pid, "")
+        if len(fields) > 19 and fields[19] == started and fields[0] not in ("Z", "X"):
+            return False
+    return True

@@ -1,0 +1,65 @@
+"""The state record: the one value in the store that says how the job stands."""
+
+from __future__ import annotations
+
+import binascii
+import os
+import time
+
+from . import keys, processes
+from .natives import dumps
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Dict
+
+
+class Record:
+    """This attempt's state, kept by one thread at a time and written whole each time."""
+
+    def __init__(self, spec: Dict[str, Any], attempt: int, first_chunk: int) -> None:
+        self.full_id, self.nonce = spec["id"], spec["nonce"]
+        self.key = keys.state_key(self.full_id, self.nonce)
+        self.token = binascii.hexlify(os.urandom(8)).decode()
+        self.attempt = attempt
+        host = os.uname().nodename
+        self.fields: Dict[str, Any] = {
+            "v": 1,
+            "state": "claimed",
+            "attempt": attempt,
+            "token": self.token,
+            "worker": os.environ.get("TITAN_WORKER") or host,
+            "host": host,
+            "pid": os.getpid(),
+            "started_at": None,
+            "ended_at": None,
+            "heartbeat_at": 0.0,
+            "exit_code": None,
+            "signal": None,
+            "exception": None,
+            "reason": None,
+            "progress": None,
+            # Chunks of earlier attempts are kept: numbering goes on where they stopped.
+            "log_chunks": first_chunk,
+            "result": None,
+            # Lets another launcher on this machine know at once that this one is gone.
+            "processes": processes.identity(os.getpid()),
+        }
+
+    def update(self, **changes: Any) -> None:
+        self.fields.update(changes)
+
+    def text(self) -> str:
+        """The record as of now."""
+        self.fields["heartbeat_at"] = round(time.time(), 3)
+        return dumps(self.fields)
+
+    def log_key(self, index: int) -> str:
+        return keys.log_key(self.full_id, self.nonce, index)
+
+    def result_key(self, index: int) -> str:
+        return keys.result_key(self.full_id, self.nonce, index)
+
+    def is_ours(self, text: str) -> bool:
+        """Whether a record read from the store is this attempt's. Tokens are random, so their text will do."""
+        return ('"token":"%s"' % self.token) in text

@@ -1,0 +1,151 @@
+"""The thread that talks to the store while the user's code runs: log chunks, heartbeat, progress.
+
+A store that fails costs the job nothing: chunks stay spooled and are tried again. The one thing that ends the
+job from here is a record that carries somebody else's token (another copy has taken over).
+"""
+
+from __future__ import annotations
+
+import _thread
+import os
+import time
+
+from . import limits, outcome, store
+from .chunks import Chunker
+from .natives import dumps
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Callable, Optional, Tuple
+
+    from .jobdir import JobDir
+    from .record import Record
+    from .spool import Spool
+
+
+class Shipper:
+    """Owns the record between `start` and the end of `finish`."""
+
+    def __init__(
+        self, master: store.Master, record: Record, spool: Spool, place: JobDir, overtaken: Callable[[], None]
+    ) -> None:
+        self._master, self._record, self._spool, self._place = master, record, spool, place
+        self._on_overtaken = overtaken
+        self.overtaken = False
+        self._chunker = Chunker()
+        self._pending: Optional[str] = None
+        self._retry_at = self._retry_pause = 0.0
+        self._beat_at = 0.0
+        self._progress_seen: Optional[Tuple[int, int]] = None
+        self._until: Optional[Callable[[], float]] = None
+        self._error: Optional[str] = None
+        # Locks used as events: released once to wake the thread, or to say that it is done.
+        self._wake = _thread.allocate_lock()
+        self._wake.acquire()
+        self._done = _thread.allocate_lock()
+        self._done.acquire()
+
+    def start(self) -> None:
+        _thread.start_new_thread(self._run, ())
+
+    def finish(self, until: Callable[[], float]) -> Optional[str]:
+        """Ship the rest; None when the store has all output, else why it has not by the time `until()`."""
+        self._until = until
+        self._wake.release()
+        while not self._done.acquire(timeout=1.0):
+            if time.monotonic() > until() + limits.REPLY_TIMEOUT:
+                return "master %s keeps a connection open without answering" % self._master.address
+        return self._error
+
+    def _run(self) -> None:
+        try:
+            self._beat(first=True)
+            while self._until is None:
+                if self._wake.acquire(timeout=limits.FLUSH_EVERY):
+                    break
+                self._ship(final=False)
+                self._beat(first=False)
+            self._drain()
+        except Exception as exc:
+            self._error = "%s: %s" % (type(exc).__name__, exc)
+            raise
+        finally:
+            self._done.release()
+
+    def _drain(self) -> None:
+        until = self._until
+        assert until is not None
+        while not self.overtaken:
+            if self._ship(final=True):
+                self._error = None
+                return
+            if time.monotonic() >= until():
+                return
+            time.sleep(min(0.1, max(self._retry_at - time.monotonic(), 0.0)))
+
+    def _ship(self, final: bool) -> bool:
+        """Hand over what waits; False when the store failed, with the reason kept."""
+        if time.monotonic() < self._retry_at:
+            return False
+        while self._pending is not None or self._cut(final):
+            assert self._pending is not None
+            try:
+                index = self._record.fields["log_chunks"]
+                self._master.confirm(self._record.log_key(index), self._pending)
+            except (store.StoreError, store.Contended) as exc:
+                self._error = str(exc)
+                self._retry_pause = min(max(self._retry_pause * 2, 0.1), 5.0)
+                self._retry_at = time.monotonic() + self._retry_pause
+                return False
+            self._record.update(log_chunks=index + 1)
+            self._pending = None
+            self._retry_pause = 0.0
+        return True
+
+    def _cut(self, final: bool) -> bool:
+        """Make the next chunk pending; False when there is nothing to ship yet."""
+        while True:
+            data = self._spool.take(limits.CHUNK)
+            text = self._chunker.next(data, final and not self._spool.size)
+            if final and not self._spool.size and self._spool.dropped:
+                text += "\n[titan-runtime: %d bytes of output lost, the disk is full]\n" % self._spool.dropped
+                self._spool.dropped = 0
+            if text:
+                self._pending = dumps({"v": 1, "attempt": self._record.attempt, "text": text})
+                return True
+            if not data:
+                return False
+
+    def _beat(self, first: bool) -> None:
+        """Say that this attempt is alive, when it is time or there is progress to tell."""
+        now = time.monotonic()
+        progressed = self._read_progress()
+        if now < self._beat_at and not progressed:
+            return
+        self._beat_at = now + limits.HEARTBEAT
+        try:
+            if not first:
+                seen = self._master.get(self._record.key)
+                if seen is not None and not self._record.is_ours(seen):
+                    self.overtaken = True
+                    self._on_overtaken()
+                    return
+            self._master.set(self._record.key, self._record.text())
+        except store.StoreError:
+            # The next heartbeat tries again; the final record is what must arrive.
+            pass
+
+    def _read_progress(self) -> bool:
+        path = self._place.path("progress.json")
+        try:
+            stat = os.stat(path)
+        except OSError:
+            return False
+        mark = (stat.st_mtime_ns, stat.st_ino)
+        if mark == self._progress_seen:
+            return False
+        self._progress_seen = mark
+        progress = outcome.read_progress(path)
+        if progress is not None:
+            self._record.update(progress=progress)
+        return progress is not None

@@ -1,0 +1,84 @@
+"""Output on its way to the store: first in, first out, in memory up to a limit and in a file beyond it.
+
+The user's code must neither wait for a store that is down nor lose output to it, and the launcher must not
+grow with it.
+"""
+
+from __future__ import annotations
+
+import _thread
+import os
+
+from . import limits
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import List, Optional
+
+
+class Spool:
+    """Bytes put in by the pump and taken out by the shipper, from two threads."""
+
+    def __init__(self, overflow: str) -> None:
+        self._path = overflow
+        self._lock = _thread.allocate_lock()
+        self._pieces: List[bytes] = []
+        self._held = 0
+        self._file: Optional[int] = None
+        self._read = self._written = 0
+        self.dropped = 0
+        """Bytes lost because the disk was full as well."""
+
+    @property
+    def size(self) -> int:
+        """Bytes that wait."""
+        return self._held + self._written - self._read
+
+    def put(self, data: bytes) -> None:
+        with self._lock:
+            if self._file is None and self._held + len(data) <= limits.SPOOL_MEMORY:
+                self._pieces.append(data)
+                self._held += len(data)
+                return
+            try:
+                self._spill(data)
+            except OSError:
+                self.dropped += len(data)
+
+    def _spill(self, data: bytes) -> None:
+        if self._file is None:
+            self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
+            os.unlink(self._path)
+            self._read = self._written = 0
+        done = 0
+        while done < len(data):
+            done += os.pwrite(self._file, data[done:], self._written + done)
+        self._written += done
+
+    def take(self, limit: int) -> bytes:
+        """Up to `limit` bytes, oldest first; empty when nothing waits."""
+        with self._lock:
+            if not self._pieces:
+                return self._take_spilled(limit)
+            taken: List[bytes] = []
+            while self._pieces and limit > 0:
+                piece = self._pieces.pop(0)
+                if len(piece) > limit:
+                    self._pieces.insert(0, piece[limit:])
+                    piece = piece[:limit]
+                taken.append(piece)
+                limit -= len(piece)
+            data = b"".join(taken)
+            self._held -= len(data)
+            return data
+
+    def _take_spilled(self, limit: int) -> bytes:
+        if self._file is None:
+            return b""
+        data = os.pread(self._file, min(limit, self._written - self._read), self._read)
+        self._read += len(data)
+        if self._read == self._written:
+            os.close(self._file)
+            self._file = None
+            self._read = self._written = 0
+        return data

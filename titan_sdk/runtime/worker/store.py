@@ -1,0 +1,139 @@
+"""The launcher's own small client of the Titan protocol: one frame per connection, bounded waits, retries.
+
+A real master answers ``OK`` to a write that its store never saw, so whatever matters is read back.
+"""
+
+from __future__ import annotations
+
+import binascii
+import time
+
+from . import limits
+from .natives import sha256, socket
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable, Optional, TypeVar
+
+    T = TypeVar("T")
+
+KV_SET, KV_GET, FETCH_ASSET = 0x60, 0x61, 0x54
+
+
+class StoreError(Exception):
+    """One exchange with the master failed; trying again may help."""
+
+
+class Contended(Exception):
+    """The value read back is another copy's; ``args[0]`` is its text."""
+
+
+class Master:
+    """The master as this worker reaches it."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self.host, self.port = host, port
+        self.address = "%s:%d" % (host, port)
+        self._route: Any = None
+
+    def get(self, key: str) -> Optional[str]:
+        """A value of the runtime (they all begin with ``{``), or None when there is none or the store is down."""
+        text = self.call(KV_GET, key.encode("ascii")).decode("utf-8", "replace")
+        if text == "NULL":
+            return None
+        if text.startswith("{"):
+            return text
+        raise StoreError("master %s answered %r to a read of %s" % (self.address, text[:200], key))
+
+    def set(self, key: str, text: str) -> None:
+        reply = self.call(KV_SET, ("%s|%s" % (key, text)).encode("ascii"))
+        if reply != b"OK":
+            raise StoreError("master %s answered %r to a write of %s" % (self.address, reply[:200], key))
+
+    def confirm(self, key: str, text: str) -> None:
+        """Write, and read the same text back."""
+        self.set(key, text)
+        seen = self.get(key)
+        if seen is None:
+            raise StoreError("the store behind master %s does not keep what is written to it" % self.address)
+        if seen != text:
+            raise Contended(seen)
+
+    def asset(self, name: str, digest: str) -> bytes:
+        """An uploaded file; refused unless its SHA-256 is the expected one (it may be half overwritten)."""
+        text = self.call(FETCH_ASSET, name.encode("utf-8"))
+        try:
+            data = binascii.a2b_base64(text)
+        except binascii.Error:
+            data = b""
+        if sha256(data).hexdigest() != digest:
+            raise StoreError(
+                "master %s does not hold asset %s intact (reply of %d bytes beginning %r)"
+                % (self.address, name, len(text), text[:40])
+            )
+        return data
+
+    def call(self, opcode: int, payload: bytes) -> bytes:
+        """Payload of the reply to one request."""
+        try:
+            sock = self._connect()
+            try:
+                sock.settimeout(limits.REPLY_TIMEOUT)
+                sock.sendall(bytes((1, opcode, 0, 0)) + len(payload).to_bytes(4, "big") + payload)
+                head = _read(sock, 8)
+                if head[0] != 1:
+                    raise StoreError("what listens at %s does not speak Titan v1" % self.address)
+                return _read(sock, int.from_bytes(head[4:], "big"))
+            finally:
+                sock.close()
+        except OSError as exc:
+            # The next try resolves the name again: the master may have moved.
+            self._route = None
+            raise StoreError("no exchange with %s: %s" % (self.address, exc or type(exc).__name__)) from None
+
+    def _connect(self) -> Any:
+        if self._route is not None:
+            routes = [self._route]
+        else:
+            routes = socket.getaddrinfo(self.host, self.port, 0, socket.SOCK_STREAM)
+        error: Optional[OSError] = None
+        for route in routes:
+            family, kind, protocol, _, address = route
+            sock = socket.socket(family, kind, protocol)
+            try:
+                sock.settimeout(limits.CONNECT_TIMEOUT)
+                sock.connect(address)
+            except OSError as exc:
+                sock.close()
+                error = exc
+            else:
+                self._route = route
+                return sock
+        raise error or OSError("the name has no address")
+
+
+def _read(sock: Any, size: int) -> bytes:
+    data = bytearray()
+    while len(data) < size:
+        piece = sock.recv(min(size - len(data), 1 << 20))
+        if not piece:
+            raise OSError("connection closed after %d of %d bytes" % (len(data), size))
+        data += piece
+    return bytes(data)
+
+
+def persist(action: Callable[[], T], until: Callable[[], float]) -> T:
+    """Repeat `action` while it raises StoreError, waiting longer each time, until the monotonic time `until()`.
+
+    The limit is asked for anew each time because a signal may bring it forward.
+    """
+    pause = 0.05
+    while True:
+        try:
+            return action()
+        except StoreError:
+            left = until() - time.monotonic()
+            if left <= 0:
+                raise
+        time.sleep(min(pause, left))
+        pause = min(pause * 2, 2.0)
