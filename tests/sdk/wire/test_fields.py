@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -41,7 +43,5 @@ def test_what_is_not_base64_is_a_peer_error(text: str) -> None:
 
 @given(st.text())
 def test_any_text_is_bytes_or_a_peer_error(text: str) -> None:
-    try:
-        decode_base64(text)
-    except PeerProtocolError as exc:
-        assert "expected base64" in str(exc)
+    with contextlib.suppress(PeerProtocolError):
+        assert isinstance(decode_base64(text), bytes)

@@ -45,14 +45,12 @@ def test_the_real_master_s_statistics() -> None:
 
 def test_what_the_bundled_master_adds_is_kept() -> None:
     worker = {
-        **{
-            "port": 1,
-            "capabilities": "[GPU]",
-            "load": "2/2",
-            "active_job": "DAG-b",
-            "history": [],
-            "services": [],
-        },
+        "port": 1,
+        "capabilities": "[GPU]",
+        "load": "2/2",
+        "active_job": "DAG-b",
+        "history": [],
+        "services": [],
         "name": "GPU-1",
         "running": ["DAG-a", "DAG-b"],
     }

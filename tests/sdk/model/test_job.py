@@ -1,0 +1,319 @@
+"""TitanJob: the seed's constructor, frozen, and a sentence for whatever cannot be carried."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from titan_sdk.errors import InvalidJob, MissingFile
+from titan_sdk.model.job import JobKind, TitanJob
+
+KEYWORD_ONLY = [
+    ("params", None),
+    ("env", None),
+    ("runtime", True),
+    ("python", None),
+    ("max_attempts", None),
+    ("timeout", None),
+    ("hitl_message", None),
+    ("max_wait_seconds", 172800),
+]
+
+
+@pytest.fixture
+def script(tmp_path: Path) -> str:
+    path = tmp_path / "train.py"
+    path.write_text("print('hi')\n")
+    return str(path)
+
+
+def refusal(*args: Any, **kwargs: Any) -> str:
+    with pytest.raises(InvalidJob) as caught:
+        TitanJob(*args, **kwargs)
+    assert isinstance(caught.value, ValueError)
+    return str(caught.value)
+
+
+# -- the seed's signature -----------------------------------------------------------------------------
+
+
+def test_positional_parameters_and_defaults_are_the_seed_s() -> None:
+    parameters = list(inspect.signature(TitanJob).parameters.values())
+    positional = [(p.name, p.default) for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
+    assert positional == [
+        ("job_id", inspect.Parameter.empty),
+        ("filename", inspect.Parameter.empty),
+        ("job_type", "RUN_PAYLOAD"),
+        ("args", None),
+        ("parents", None),
+        ("port", 0),
+        ("is_archive", False),
+        ("priority", 1),
+        ("delay", 0),
+        ("affinity", False),
+        ("requirement", "GENERAL"),
+    ]
+    assert [(p.name, p.default) for p in parameters if p.kind is p.KEYWORD_ONLY] == KEYWORD_ONLY
+
+
+def test_a_job_given_by_position_reads_back_field_by_field(script: str) -> None:
+    job = TitanJob("a", script, "RUN_PAYLOAD", "--n 3", ["b"], 0, False, 10, 5, True, "GPU")
+    assert (job.job_id, job.id, job.full_id) == ("a", "a", "DAG-a")
+    assert (job.priority, job.delay, job.affinity, job.requirement) == (10, 5, True, "GPU")
+    assert job.parent_ids == ("DAG-b",)
+    assert job.argv == ("--n", "3")
+    assert job.uses_runtime
+
+
+def test_a_job_is_frozen_and_does_not_follow_its_caller_s_lists(script: str) -> None:
+    parents, args, env = ["b"], ["x"], {"K": "v"}
+    job = TitanJob("a", script, args=args, parents=parents, env=env)
+    parents.append("c")
+    args.append("y")
+    env["L"] = "w"
+    assert (job.parents, job.args, job.env) == (("b",), ("x",), {"K": "v"})
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        job.job_id = "b"  # type: ignore[misc]
+
+
+def test_ids_with_the_prefix_are_the_same_job(script: str) -> None:
+    job = TitanJob("DAG-a", script, parents=["b", "DAG-b", "c"])
+    assert (job.job_id, job.full_id) == ("DAG-a", "DAG-a")
+    assert job.parent_ids == ("DAG-b", "DAG-c")
+
+
+@pytest.mark.parametrize(
+    ("args", "argv", "plain"),
+    [
+        (None, (), ""),
+        ("", (), ""),
+        ("a  b", ("a", "b"), "a  b"),
+        ('say "z w"', ("say", '"z', 'w"'), 'say "z w"'),
+        (["a", "b"], ("a", "b"), "a b"),
+        (["a b", ""], ("a b", ""), "a b "),
+    ],
+)
+def test_a_text_is_split_at_spaces_and_a_list_is_exact(
+    script: str, args: object, argv: tuple[str, ...], plain: str
+) -> None:
+    job = TitanJob("a", script, args=args)  # type: ignore[arg-type]
+    assert (job.argv, job.plain_args) == (argv, plain)
+
+
+@pytest.mark.parametrize(
+    ("job_type", "is_archive", "kind"),
+    [
+        ("RUN_PAYLOAD", False, JobKind.SCRIPT),
+        ("TASK", False, JobKind.SCRIPT),
+        ("SERVICE", False, JobKind.SERVICE),
+        ("RUN_PAYLOAD", True, JobKind.ARCHIVE),
+        ("TASK", True, JobKind.ARCHIVE),
+        ("SERVICE", True, JobKind.ARCHIVE_SERVICE),
+    ],
+)
+def test_the_kind_follows_from_type_and_archive(
+    script: str, job_type: str, is_archive: bool, kind: JobKind
+) -> None:
+    job = TitanJob("a", "p.zip/x.py" if is_archive else script, job_type, port=8095, is_archive=is_archive)
+    assert job.kind is kind
+    assert (kind.is_archive, kind.is_service) == (is_archive, job_type == "SERVICE")
+    assert job.uses_runtime == (kind is JobKind.SCRIPT)
+
+
+def test_a_missing_requirement_is_general(script: str) -> None:
+    assert TitanJob("a", script, requirement=None).requirement == "GENERAL"  # type: ignore[arg-type]
+
+
+def test_a_path_object_is_a_filename(script: str) -> None:
+    assert TitanJob("a", Path(script)).filename == script  # type: ignore[arg-type]
+
+
+def test_a_missing_script_is_both_an_invalid_argument_and_a_file_not_found(tmp_path: Path) -> None:
+    path = str(tmp_path / "gone.py")
+    with pytest.raises(MissingFile, match="give a path that exists on this machine") as caught:
+        TitanJob("a", path)
+    assert str(caught.value).startswith(f"job 'a': there is no file {path!r} (current folder ")
+    assert isinstance(caught.value, FileNotFoundError)
+    assert isinstance(caught.value, ValueError)
+
+
+# -- refusals: every sentence -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("job_id", "sentence"),
+    [
+        ("", "job '': job_id '' is empty; give the job a name"),
+        ("DAG-", "job 'DAG-': job_id 'DAG-' is empty; give the job a name"),
+        ("a;b|c", "job 'a;b|c': job_id 'a;b|c' contains ';', '|'; use letters, digits, '.', '_' and '-'"),
+        ("../x", "job '../x': job_id '../x' contains '/'; use letters, digits, '.', '_' and '-'"),
+        ("..", "job '..': job_id '..' consists of dots only; give the job a name"),
+        (7, "job 7: job_id 7 is not a text"),
+    ],
+)
+def test_ids_a_master_would_corrupt_are_refused(script: str, job_id: Any, sentence: str) -> None:
+    assert refusal(job_id, script) == sentence
+
+
+def test_the_longest_id_has_200_characters(script: str) -> None:
+    assert len(TitanJob("x" * 200, script).full_id) == 204
+    assert refusal("x" * 201, script).endswith("is 201 characters long; the limit is 200")
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"filename": 7}, "filename 7 is not a path; give the script's path as a text"),
+        ({"filename": b"x.py"}, "filename b'x.py' is not a path; give the script's path as a text"),
+        ({"parents": "b"}, "parents 'b' is a single text; give a list of job ids"),
+        ({"parents": 7}, "parents 7 is not a list of job ids"),
+        ({"parents": [7]}, "parents 7 is not a job id; give the parent's job_id"),
+        ({"parents": ["b,c"]}, "parents 'b,c' contains ','; use letters, digits, '.', '_' and '-'"),
+        ({"args": 7}, "args 7 is neither a text nor a list of texts"),
+        ({"args": b"x"}, "args b'x' is neither a text nor a list of texts"),
+        ({"args": ["x", 7]}, "args ('x', 7) holds something else than texts; convert with str()"),
+        ({"args": ["\0"]}, "args ('\\x00',) contains a NUL character, which no process can be given"),
+        ({"requirement": 7}, "requirement 7 is not a text"),
+        ({"requirement": " "}, "requirement ' ' is empty; name a tag such as GENERAL or GPU"),
+        ({"requirement": "GPU "}, "requirement 'GPU ' has spaces at its edges; remove them"),
+        (
+            {"requirement": "x" * 20},
+            (
+                f"requirement '{'x' * 20}' is 20 characters long; "
+                "Titan silently takes a tag of over 19 characters for GENERAL"
+            ),
+        ),
+        ({"requirement": "-5"}, "requirement '-5' is a number, which Titan skips; put a letter in front"),
+        (
+            {"requirement": "AFFINITY"},
+            "requirement 'AFFINITY' is read by Titan as something else than a tag; choose another word",
+        ),
+        (
+            {"requirement": "x="},
+            "requirement 'x=' is read by Titan as something else than a tag; choose another word",
+        ),
+        (
+            {"requirement": "INTERNAL_SCALE"},
+            (
+                "requirement 'INTERNAL_SCALE' contains INTERNAL_SCALE, which Titan always sends to GENERAL; "
+                "choose another word"
+            ),
+        ),
+        (
+            {"requirement": "G|U"},
+            "requirement 'G|U' contains '|', which would corrupt the job line; choose another word",
+        ),
+        (
+            {"job_type": "BATCH"},
+            (
+                "job_type 'BATCH' is not known; use one of DEPLOY_PAYLOAD, RUN_ARCHIVE, RUN_PAYLOAD, SERVICE, "
+                "START_ARCHIVE_SERVICE, TASK"
+            ),
+        ),
+        ({"priority": 2**31}, "priority 2147483648 is not a 32-bit integer"),
+        ({"priority": True}, "priority True is not a 32-bit integer"),
+        ({"delay": -1}, "delay -1 is not a number of milliseconds from 0 up"),
+        ({"delay": 1.5}, "delay 1.5 is not a number of milliseconds from 0 up"),
+        ({"max_attempts": 0}, "max_attempts 0 is not a whole number from 1 up"),
+        ({"timeout": 0}, "timeout 0 is not a number of seconds above 0"),
+        ({"timeout": "5"}, "timeout '5' is not a number of seconds above 0"),
+        ({"timeout": float("nan")}, "timeout nan is not a number of seconds above 0"),
+        ({"hitl_message": "ok?"}, "hitl_message 'ok?' cannot be used: approval gates are not available"),
+        ({"env": ["K"]}, "env ['K'] is not a mapping of names to texts"),
+        ({"env": {"A=B": "x"}}, "env {'A=B': 'x'} is not a pair of texts with a name free of '='"),
+        ({"env": {"": "x"}}, "env {'': 'x'} is not a pair of texts with a name free of '='"),
+        ({"env": {"A": 1}}, "env {'A': 1} is not a pair of texts with a name free of '='"),
+        ({"env": {1: "x"}}, "env {1: 'x'} is not a pair of texts with a name free of '='"),
+        ({"env": {"A": "\0"}}, "env {'A': '\\x00'} is not a pair of texts with a name free of '='"),
+        ({"params": {1, 2}}, "params {1, 2} is not JSON (Object of type set is not JSON serializable)"),
+        (
+            {"params": float("inf")},
+            "params inf is not JSON (Out of range float values are not JSON compliant",
+        ),
+    ],
+)
+def test_each_field_s_refusal_is_a_sentence(script: str, change: dict[str, Any], sentence: str) -> None:
+    assert refusal("a", **{"filename": script, **change}).startswith(f"job 'a': {sentence}")
+
+
+@pytest.mark.parametrize("port", [0, 65536, "81", True])
+def test_a_service_needs_a_port(script: str, port: Any) -> None:
+    expected = f"job 'a': port {port!r} is not a port; a service needs the port its script listens on"
+    assert refusal("a", script, "SERVICE", port=port) == expected
+
+
+def test_a_service_takes_no_arguments(script: str) -> None:
+    assert refusal("a", script, "SERVICE", "x", port=81) == (
+        "job 'a': args 'x' cannot reach a service: Titan starts services without arguments"
+    )
+
+
+@pytest.mark.parametrize("name", ["p.tar/x.py", "p.zip", "p.zip.zip/x.py", "my.zipper.zip/x.py"])
+def test_an_archive_pointer_is_cut_at_the_first_zip(name: str) -> None:
+    assert refusal("a", name, is_archive=True) == (
+        f"job 'a': filename {name!r} does not point into an archive; write 'name.zip/entry.py'"
+    )
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"params": {"n": 1}},
+        {"env": {"K": "v"}},
+        {"python": "/usr/bin/python3"},
+        {"max_attempts": 2},
+        {"timeout": 5},
+    ],
+)
+@pytest.mark.parametrize("carrier", [{"runtime": False}, {"job_type": "SERVICE", "port": 81}])
+def test_what_only_the_runtime_carries_is_refused_without_it(
+    script: str, change: dict[str, Any], carrier: dict[str, Any]
+) -> None:
+    name = next(iter(change))
+    expected = f"{name} {change[name]!r} needs the runtime, which only script jobs with runtime=True have"
+    assert refusal("a", script, **carrier, **change) == f"job 'a': {expected}"
+
+
+@pytest.mark.parametrize(
+    ("args", "problem"),
+    [
+        (["a b"], "has a space or an empty piece, which Titan splits or drops without the runtime"),
+        ([""], "has a space or an empty piece, which Titan splits or drops without the runtime"),
+        ("a;b", "contains ';', which would corrupt the job line; use a script job with the runtime"),
+        ("a|b;c", "contains ';', '|', which would corrupt the job line; use a script job with the runtime"),
+        ("INTERNAL_SCALE", "contains INTERNAL_SCALE, which Titan always sends to GENERAL"),
+    ],
+)
+def test_plain_arguments_that_titan_would_alter_are_refused(script: str, args: Any, problem: str) -> None:
+    assert problem in refusal("a", script, args=args, runtime=False)
+    assert TitanJob("a", script, args=args).uses_runtime
+
+
+def test_plain_arguments_that_titan_keeps_are_taken(script: str) -> None:
+    assert TitanJob("a", script, args=["a", "b"], runtime=False).plain_args == "a b"
+
+
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [
+        ("x;y.py", "contains ';', which would corrupt the job line; rename the file, or let the runtime"),
+        ("x|y.py", "contains '|', which would corrupt the job line"),
+        ("x.txt", "does not end in .py or .sh, the only kinds Titan runs by itself"),
+        ("INTERNAL_SCALE.py", "contains INTERNAL_SCALE"),
+    ],
+)
+def test_plain_file_names_that_titan_would_not_run_are_refused(
+    tmp_path: Path, name: str, problem: str
+) -> None:
+    path = tmp_path / name
+    path.write_text("")
+    assert problem in refusal("a", str(path), runtime=False)
+    assert TitanJob("a", str(path)).uses_runtime
+
+
+def test_an_archive_without_an_entry_is_refused() -> None:
+    assert "does not end in .py or .sh" in refusal("a", "p.zip/", is_archive=True)

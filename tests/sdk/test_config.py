@@ -1,0 +1,156 @@
+"""Configuration: frozen values, the environment, addresses; nonsense is named."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from titan_sdk.config import ClientConfig, RetryPolicy, parse_address
+from titan_sdk.errors import InvalidArgument
+
+
+def test_the_defaults_are_the_seed_s() -> None:
+    config = ClientConfig()
+    assert (config.host, config.port, config.address) == ("localhost", 9090, "localhost:9090")
+    assert (config.connect_timeout, config.timeout) == (5.0, 30.0)
+    assert config.address_for_workers == ("localhost", 9090)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        config.port = 1  # type: ignore[misc]
+
+
+def test_an_ipv6_host_stands_in_brackets() -> None:
+    assert ClientConfig("::1", 1).address == "[::1]:1"
+
+
+def test_workers_may_have_another_address() -> None:
+    config = ClientConfig(worker_address=("master.internal", 19090))
+    assert config.address_for_workers == ("master.internal", 19090)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"host": ""}, "host '' is not a host name; give the name or address alone, without http://"),
+        ({"host": "http://h"}, "host 'http://h' is not a host name; give the name or address alone"),
+        ({"host": "a b"}, "host 'a b' is not a host name"),
+        ({"port": 0}, "port 0 is not a port number from 1 to 65535"),
+        ({"port": 65536}, "port 65536 is not a port number from 1 to 65535"),
+        ({"port": "9090"}, "port '9090' is not a port number from 1 to 65535"),
+        ({"port": True}, "port True is not a port number from 1 to 65535"),
+        ({"worker_address": ("h", 0)}, "worker_address port 0 is not a port number from 1 to 65535"),
+        ({"timeout": 0}, "timeout 0 is not a number of seconds above 0"),
+        ({"connect_timeout": float("nan")}, "connect_timeout nan is not a number of seconds above 0"),
+    ],
+)
+def test_nonsense_is_refused_with_a_sentence(change: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        ClientConfig(**change)
+    assert str(caught.value).startswith(sentence)
+
+
+@pytest.mark.parametrize("policy", [{"attempts": 0}, {"first_pause": -0.1}])
+def test_a_retry_policy_tries_at_least_once(policy: dict[str, Any]) -> None:
+    with pytest.raises(InvalidArgument, match="attempts must be 1 or more and first_pause 0 or more"):
+        RetryPolicy(**policy)
+
+
+# -- environment --------------------------------------------------------------------------------------
+
+
+def test_an_empty_environment_gives_the_defaults() -> None:
+    assert ClientConfig.from_env({}) == ClientConfig()
+    assert ClientConfig.from_env({"TITAN_HOST": "", "TITAN_PORT": "", "TITAN_TIMEOUT": ""}) == ClientConfig()
+
+
+def test_every_variable_is_read() -> None:
+    config = ClientConfig.from_env(
+        {
+            "TITAN_HOST": "titan.example.org",
+            "TITAN_PORT": "19090",
+            "TITAN_WORKER_ADDRESS": "10.0.0.5:9090",
+            "TITAN_DASHBOARD_URL": "http://titan:5000",
+            "TITAN_TIMEOUT": "2.5",
+        }
+    )
+    assert config == ClientConfig(
+        host="titan.example.org",
+        port=19090,
+        worker_address=("10.0.0.5", 9090),
+        dashboard_url="http://titan:5000",
+        timeout=2.5,
+    )
+
+
+def test_arguments_win_over_the_environment() -> None:
+    config = ClientConfig.from_env({"TITAN_HOST": "a", "TITAN_PORT": "1"}, host="b", port=2)
+    assert (config.host, config.port) == ("b", 2)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "sentence"),
+    [
+        ("TITAN_PORT", "http", "environment variable TITAN_PORT='http' is not a number"),
+        ("TITAN_TIMEOUT", "soon", "environment variable TITAN_TIMEOUT='soon' is not a number"),
+        ("TITAN_TIMEOUT", "-1", "timeout -1.0 is not a number of seconds above 0"),
+        ("TITAN_PORT", "0", "port 0 is not a port number from 1 to 65535"),
+        (
+            "TITAN_WORKER_ADDRESS",
+            "titan",
+            "TITAN_WORKER_ADDRESS 'titan' is not host:port, for example titan.example.org:9090",
+        ),
+        (
+            "TITAN_WORKER_ADDRESS",
+            "titan:99999",
+            "TITAN_WORKER_ADDRESS 99999 is not a port number from 1 to 65535",
+        ),
+    ],
+)
+def test_a_variable_that_makes_no_sense_is_named(variable: str, value: str, sentence: str) -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        ClientConfig.from_env({variable: value})
+    assert str(caught.value) == sentence
+
+
+def test_a_configuration_excludes_host_and_port() -> None:
+    config = ClientConfig("h", 1)
+    assert ClientConfig.choose(config, None, None, {"TITAN_HOST": "x"}) is config
+    assert ClientConfig.choose(None, "h", 1, {}) == config
+    with pytest.raises(InvalidArgument, match="give host and port, or config, not both"):
+        ClientConfig.choose(config, "h", None, {})
+
+
+# -- addresses ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("titan:9090", ("titan", 9090)),
+        (" 10.0.0.5:1 ", ("10.0.0.5", 1)),
+        ("[::1]:65535", ("::1", 65535)),
+        ("::1:9090", ("::1", 9090)),
+    ],
+)
+def test_addresses_are_split_at_the_last_colon(text: str, address: tuple[str, int]) -> None:
+    assert parse_address(text) == address
+
+
+@pytest.mark.parametrize(
+    "text", ["", "titan", ":9090", "[]:9090", "titan:", "titan:²", "titan:-1", "http://t:1"]
+)
+def test_what_is_no_address_is_refused(text: str) -> None:
+    with pytest.raises(InvalidArgument, match="is not host:port, for example"):
+        parse_address(text)
+
+
+@given(st.text())
+def test_any_text_is_an_address_or_an_invalid_argument(text: str) -> None:
+    try:
+        host, port = parse_address(text)
+    except InvalidArgument:
+        return
+    assert ClientConfig(host, port).port == port
