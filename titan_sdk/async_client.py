@@ -8,12 +8,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
 
+from titan_sdk.async_handles import AsyncDagHandle, AsyncJobHandle
 from titan_sdk.config import ClientConfig
 from titan_sdk.drivers import drive_async
-from titan_sdk.flows import artifacts, cancel, dag, logs, pipeline, server, store, submit, wait
+from titan_sdk.flows import artifacts, cancel, logs, manifest, pipeline, server, store, submit, wait
 from titan_sdk.flows.core import Flow, ask
 from titan_sdk.flows.report import JobRef, job_report
-from titan_sdk.async_handles import AsyncDagHandle, AsyncJobHandle
 from titan_sdk.model.artifact import ArtifactRef
 from titan_sdk.model.job import TitanJob
 from titan_sdk.model.report import JobReport, LogPage
@@ -78,7 +78,12 @@ class AsyncTitanClient:
         return (await self.submit_dag(job.job_id, [job], nonce=nonce)).jobs[0]
 
     async def submit_dag(
-        self, name: str, jobs: Iterable[TitanJob], agent_run_id: str | None = None, *, nonce: str | None = None
+        self,
+        name: str,
+        jobs: Iterable[TitanJob],
+        agent_run_id: str | None = None,
+        *,
+        nonce: str | None = None,
     ) -> AsyncDagHandle:
         """Send linked jobs as one DAG and make sure that the master took every one.
 
@@ -90,9 +95,13 @@ class AsyncTitanClient:
             InvalidDag: an id twice, a cycle, an unknown parent. Nothing was sent.
             RequestRefused, SubmissionUnconfirmed: as ``submit_job``.
         """
-        return AsyncDagHandle(self, await self._run(submit.submit_dag(self._session, name, jobs, agent_run_id, nonce=nonce)))
+        return AsyncDagHandle(
+            self, await self._run(submit.submit_dag(self._session, name, jobs, agent_run_id, nonce=nonce))
+        )
 
-    async def submit_yaml(self, path: str | os.PathLike[str], agent_run_id: str | None = None) -> AsyncDagHandle:
+    async def submit_yaml(
+        self, path: str | os.PathLike[str], agent_run_id: str | None = None
+    ) -> AsyncDagHandle:
         """Submit the pipeline that a YAML file describes; in project mode its folder is uploaded first.
 
         Raises:
@@ -114,7 +123,7 @@ class AsyncTitanClient:
         Raises:
             NotFound: there is none.
         """
-        return AsyncDagHandle(self, await self._run(dag.find_dag(name, run)))
+        return AsyncDagHandle(self, await self._run(manifest.find_dag(name, run)))
 
     async def get_job_status(self, job_id: str) -> JobStatus:
         """The master's word for the job; ``UNKNOWN`` when it has no such id (or its store is down)."""
@@ -125,7 +134,12 @@ class AsyncTitanClient:
         return await self._run(job_report(JobRef(job_id, nonce)))
 
     async def wait_for_job(
-        self, job_id: str, timeout: float | None = None, raise_on_failure: bool = True, *, nonce: str | None = None
+        self,
+        job_id: str,
+        timeout: float | None = None,
+        raise_on_failure: bool = True,
+        *,
+        nonce: str | None = None,
     ) -> JobReport:
         """Wait until the job has ended.
 
@@ -164,7 +178,9 @@ class AsyncTitanClient:
         """
         return await self._run(logs.fetch_logs(JobRef(job_id, nonce)))
 
-    async def follow_logs(self, job_id: str, *, nonce: str | None = None, position: int = 0) -> AsyncIterator[str]:
+    async def follow_logs(
+        self, job_id: str, *, nonce: str | None = None, position: int = 0
+    ) -> AsyncIterator[str]:
         """New lines as they come, each once, until the job has ended.
 
         Args:

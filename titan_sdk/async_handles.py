@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
 from titan_sdk.flows.cancel import cancel_dag
+from titan_sdk.flows.manifest import Submission
 from titan_sdk.flows.report import JobRef, job_report, job_result
-from titan_sdk.flows.submit import Submission
 from titan_sdk.flows.wait import dag_report, wait_for_dag, wait_for_job
 from titan_sdk.handles import wait_targets
 from titan_sdk.model.report import DagReport, JobReport
@@ -119,7 +119,9 @@ class AsyncDagHandle:
             DagFailed: a job ended without success, unless ``raise_on_failure`` is false.
             WaitTimedOut: ``timeout`` seconds are over; the DAG goes on.
         """
-        return await self._client._run(wait_for_dag(self.name, wait_targets(self._submission), timeout, raise_on_failure))
+        return await self._client._run(
+            wait_for_dag(self.name, wait_targets(self._submission), timeout, raise_on_failure)
+        )
 
     async def result(self, job_id: str) -> Any:
         """What that job gave to ``titan_job.result``; does not wait."""
@@ -131,4 +133,3 @@ class AsyncDagHandle:
 
     def __repr__(self) -> str:
         return f"<AsyncDagHandle {self.name!r} run {self.run_id}: {len(self.jobs)} jobs on {self._client.config.address}>"
-

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from titan_sdk.config import ClientConfig
 from titan_sdk.drivers import drive
-from titan_sdk.flows import artifacts, cancel, dag, logs, pipeline, server, store, submit, wait
+from titan_sdk.flows import artifacts, cancel, logs, manifest, pipeline, server, store, submit, wait
 from titan_sdk.flows.core import Flow, ask
 from titan_sdk.flows.report import JobRef, job_report
 from titan_sdk.handles import DagHandle, JobHandle
@@ -78,7 +78,12 @@ class TitanClient:
         return self.submit_dag(job.job_id, [job], nonce=nonce).jobs[0]
 
     def submit_dag(
-        self, name: str, jobs: Iterable[TitanJob], agent_run_id: str | None = None, *, nonce: str | None = None
+        self,
+        name: str,
+        jobs: Iterable[TitanJob],
+        agent_run_id: str | None = None,
+        *,
+        nonce: str | None = None,
     ) -> DagHandle:
         """Send linked jobs as one DAG and make sure that the master took every one.
 
@@ -90,7 +95,9 @@ class TitanClient:
             InvalidDag: an id twice, a cycle, an unknown parent. Nothing was sent.
             RequestRefused, SubmissionUnconfirmed: as ``submit_job``.
         """
-        return DagHandle(self, self._run(submit.submit_dag(self._session, name, jobs, agent_run_id, nonce=nonce)))
+        return DagHandle(
+            self, self._run(submit.submit_dag(self._session, name, jobs, agent_run_id, nonce=nonce))
+        )
 
     def submit_yaml(self, path: str | os.PathLike[str], agent_run_id: str | None = None) -> DagHandle:
         """Submit the pipeline that a YAML file describes; in project mode its folder is uploaded first.
@@ -114,7 +121,7 @@ class TitanClient:
         Raises:
             NotFound: there is none.
         """
-        return DagHandle(self, self._run(dag.find_dag(name, run)))
+        return DagHandle(self, self._run(manifest.find_dag(name, run)))
 
     def get_job_status(self, job_id: str) -> JobStatus:
         """The master's word for the job; ``UNKNOWN`` when it has no such id (or its store is down)."""
@@ -125,7 +132,12 @@ class TitanClient:
         return self._run(job_report(JobRef(job_id, nonce)))
 
     def wait_for_job(
-        self, job_id: str, timeout: float | None = None, raise_on_failure: bool = True, *, nonce: str | None = None
+        self,
+        job_id: str,
+        timeout: float | None = None,
+        raise_on_failure: bool = True,
+        *,
+        nonce: str | None = None,
     ) -> JobReport:
         """Wait until the job has ended.
 

@@ -126,4 +126,4 @@ def may_repeat(call: Call[T], exc: TitanError, tries: int, config: ClientConfig)
 
 def retry_pause(tries: int, config: ClientConfig) -> float:
     """Seconds before the next try: doubling, with jitter so that many clients do not return at once."""
-    return config.retry.first_pause * float(2 ** (tries - 1)) * random.uniform(0.5, 1.0)  # noqa: S311 (not secret)
+    return config.retry.first_pause * float(2 ** (tries - 1)) * random.uniform(0.5, 1.0)

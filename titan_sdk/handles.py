@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from titan_sdk.flows.cancel import cancel_dag
+from titan_sdk.flows.manifest import Submission
 from titan_sdk.flows.report import JobRef, job_report, job_result
-from titan_sdk.flows.submit import Submission
 from titan_sdk.flows.wait import WaitTarget, dag_report, wait_for_dag, wait_for_job
 from titan_sdk.model.report import DagReport, JobReport
 from titan_sdk.model.status import JobStatus
@@ -118,7 +118,9 @@ class DagHandle:
             DagFailed: a job ended without success, unless ``raise_on_failure`` is false.
             WaitTimedOut: ``timeout`` seconds are over; the DAG goes on.
         """
-        return self._client._run(wait_for_dag(self.name, wait_targets(self._submission), timeout, raise_on_failure))
+        return self._client._run(
+            wait_for_dag(self.name, wait_targets(self._submission), timeout, raise_on_failure)
+        )
 
     def result(self, job_id: str) -> Any:
         """What that job gave to ``titan_job.result``; does not wait."""

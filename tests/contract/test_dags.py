@@ -31,7 +31,12 @@ def test_results_flow_from_job_to_job(api, unique, script):
     first, second = f"{run}-extract", f"{run}-train"
     jobs = [
         TitanJob(first, script("import titan_job; titan_job.result([1, 2])", "extract.py"), priority=5),
-        TitanJob(second, script("import titan_job; titan_job.result('ok')", "train.py"), requirement="GPU", parents=[first]),
+        TitanJob(
+            second,
+            script("import titan_job; titan_job.result('ok')", "train.py"),
+            requirement="GPU",
+            parents=[first],
+        ),
     ]
     dag = api.submit_dag(run, jobs)
     dag.wait(timeout=60)
@@ -47,7 +52,9 @@ def test_what_waits_for_a_failed_job_is_reported_as_never_running(api, unique, s
         TitanJob(f"{run}-other", script("pass", "other.py")),
     ]
     dag = api.submit_dag(run, jobs)
-    with pytest.raises(DagFailed, match=rf"DAG '{run}' failed: job '{run}-root' failed with exit code 7") as failure:
+    with pytest.raises(
+        DagFailed, match=rf"DAG '{run}' failed: job '{run}-root' failed with exit code 7"
+    ) as failure:
         dag.wait(timeout=60)
     report = failure.value.dag_report
     assert report[f"{run}-child"].upstream_failed == (f"{run}-root",)
@@ -108,7 +115,9 @@ def test_a_delay_is_respected(api, unique, script):
 )
 def test_a_dag_that_cannot_run_is_refused(api, unique, script, edges, sentence):
     run, source = unique("bad"), script("pass")
-    jobs = [TitanJob(f"{run}-{name}", source, parents=[f"{run}-{p}" for p in ps]) for name, ps in edges.items()]
+    jobs = [
+        TitanJob(f"{run}-{name}", source, parents=[f"{run}-{p}" for p in ps]) for name, ps in edges.items()
+    ]
     with pytest.raises(InvalidDag, match=sentence):
         api.submit_dag(run, jobs)
     assert {api.get_job_status(job.job_id) for job in jobs} == {JobStatus.UNKNOWN}
@@ -129,5 +138,7 @@ def test_an_empty_dag_is_refused(api, unique):
 def test_a_parent_of_an_earlier_submission_counts(api, unique, script):
     parent = api.submit_job(TitanJob(unique("before"), script("pass")))
     parent.wait(timeout=60)
-    child = api.submit_job(TitanJob(unique("after"), script("print('ran')"), parents=[parent.job_id], affinity=True))
+    child = api.submit_job(
+        TitanJob(unique("after"), script("print('ran')"), parents=[parent.job_id], affinity=True)
+    )
     assert child.wait(timeout=60).state is JobStatus.COMPLETED

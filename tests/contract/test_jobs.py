@@ -27,12 +27,19 @@ NASTY_ARGS = ["--name", "z w", 'quo"te', "it's", "a|b;c", "[x]", "", "new\nline"
 
 
 def test_a_job_completes_and_returns_its_result(api, unique, script):
-    job = TitanJob(unique("echo"), script(ECHO), args=NASTY_ARGS, params={"n": [1, None, "é"]}, env={"GREETING": "hé|;"})
+    job = TitanJob(
+        unique("echo"), script(ECHO), args=NASTY_ARGS, params={"n": [1, None, "é"]}, env={"GREETING": "hé|;"}
+    )
     handle = api.submit_job(job)
     report = handle.wait(timeout=60)
     assert report.state == "COMPLETED"
     assert report.exit_code == 0
-    assert report.result == {"argv": NASTY_ARGS, "env": "hé|;", "params": {"n": [1, None, "é"]}, "file": "script.py"}
+    assert report.result == {
+        "argv": NASTY_ARGS,
+        "env": "hé|;",
+        "params": {"n": [1, None, "é"]},
+        "file": "script.py",
+    }
     assert handle.result() == report.result
     assert report.attempts == 1
     assert report.worker
@@ -77,7 +84,9 @@ def test_a_failing_script_runs_once_by_default_and_max_attempts_times_on_demand(
 
 
 def test_a_signal_is_reported_by_name(api, unique, script):
-    handle = api.submit_job(TitanJob(unique("killed"), script("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)")))
+    handle = api.submit_job(
+        TitanJob(unique("killed"), script("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)"))
+    )
     report = handle.wait(timeout=60, raise_on_failure=False)
     assert report.signal == "SIGSEGV"
     assert "ended by SIGSEGV" in report.describe()

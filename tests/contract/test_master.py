@@ -9,7 +9,15 @@ import threading
 import pytest
 
 from tests.support.blocking_async import BlockingAsyncClient
-from titan_sdk import ClientConfig, ConnectFailed, InvalidArgument, PeerProtocolError, RetryPolicy, TimedOut, TitanClient
+from titan_sdk import (
+    ClientConfig,
+    ConnectFailed,
+    InvalidArgument,
+    PeerProtocolError,
+    RetryPolicy,
+    TimedOut,
+    TitanClient,
+)
 
 
 def test_the_master_says_who_it_is(api, capabilities):
@@ -38,12 +46,18 @@ def closed_port():
 
 
 def test_an_unreachable_master_says_so(connect, closed_port):
-    with connect("127.0.0.1", closed_port) as api, pytest.raises(ConnectFailed, match="is a Titan master running there"):
+    with (
+        connect("127.0.0.1", closed_port) as api,
+        pytest.raises(ConnectFailed, match="is a Titan master running there"),
+    ):
         api.get_job_status("x")
 
 
 def test_an_unknown_host_says_so(connect):
-    with connect("no-such-host.invalid", 9090) as api, pytest.raises(ConnectFailed, match="cannot connect to no-such-host"):
+    with (
+        connect("no-such-host.invalid", 9090) as api,
+        pytest.raises(ConnectFailed, match="cannot connect to no-such-host"),
+    ):
         api.get_job_status("x")
 
 
@@ -52,7 +66,10 @@ def test_a_web_server_is_recognised(connect):
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     try:
-        with connect("127.0.0.1", server.server_address[1]) as api, pytest.raises(PeerProtocolError, match="an HTTP server"):
+        with (
+            connect("127.0.0.1", server.server_address[1]) as api,
+            pytest.raises(PeerProtocolError, match="an HTTP server"),
+        ):
             api.get_job_status("x")
     finally:
         server.shutdown()
@@ -62,8 +79,13 @@ def test_a_web_server_is_recognised(connect):
 
 def test_a_silent_peer_times_out():
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        config = ClientConfig("127.0.0.1", silent.getsockname()[1], timeout=0.2, retry=RetryPolicy(attempts=1))
-        with TitanClient(config=config) as api, pytest.raises(TimedOut, match=r"no complete reply from .* within 0.2 s"):
+        config = ClientConfig(
+            "127.0.0.1", silent.getsockname()[1], timeout=0.2, retry=RetryPolicy(attempts=1)
+        )
+        with (
+            TitanClient(config=config) as api,
+            pytest.raises(TimedOut, match=r"no complete reply from .* within 0.2 s"),
+        ):
             api.get_job_status("x")
 
 

@@ -49,7 +49,9 @@ def test_stopping_what_does_not_run_is_not_found(api, unique):
 
 
 def test_a_service_needs_its_port(script):
-    with pytest.raises(InvalidJob, match="port 0 is not a port; a service needs the port its script listens on"):
+    with pytest.raises(
+        InvalidJob, match="port 0 is not a port; a service needs the port its script listens on"
+    ):
         TitanJob("svc", script("pass"), job_type="SERVICE")
 
 

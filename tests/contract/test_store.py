@@ -70,10 +70,14 @@ def test_an_absent_set_is_empty(api, unique):
 
 
 def test_what_is_no_text_is_refused_before_sending(api):
-    with pytest.raises(InvalidArgument, match=r"the value 98\.5 is a float, not a text; convert it with str\(\)"):
+    with pytest.raises(
+        InvalidArgument, match=r"the value 98\.5 is a float, not a text; convert it with str\(\)"
+    ):
         api.store_put("accuracy", 98.5)
 
 
 def test_a_value_over_the_packet_limit_is_refused_with_both_sizes(api):
-    with pytest.raises(PayloadTooLarge, match=r"needs a packet of 10,485,764 bytes, but Titan takes at most 10,485,760"):
+    with pytest.raises(
+        PayloadTooLarge, match=r"needs a packet of 10,485,764 bytes, but Titan takes at most 10,485,760"
+    ):
         api.store_put("big", "x" * 10_485_760)

@@ -6,7 +6,14 @@ import pytest
 
 from tests.support.blocking_async import BlockingAsyncClient
 from tests.support.scripted_peer import ScriptedPeer, raw, reply, reply_bytewise, reset_after, truncate
-from titan_sdk import ClientConfig, ConnectFailed, ConnectionLost, PeerProtocolError, RequestRefused, TitanClient
+from titan_sdk import (
+    ClientConfig,
+    ConnectFailed,
+    ConnectionLost,
+    PeerProtocolError,
+    RequestRefused,
+    TitanClient,
+)
 from titan_sdk.config import RetryPolicy
 from titan_sdk.drivers import may_repeat, retry_pause
 from titan_sdk.wire import calls
@@ -26,7 +33,10 @@ def test_a_reply_may_come_byte_by_byte(connect):
 
 @pytest.mark.parametrize("keep", [0, 1, 7, 8, 12])
 def test_a_question_is_asked_again_after_a_broken_reply(connect, keep):
-    with ScriptedPeer(truncate("RUNNING", keep), reply("RUNNING")) as peer, connect("127.0.0.1", peer.port) as api:
+    with (
+        ScriptedPeer(truncate("RUNNING", keep), reply("RUNNING")) as peer,
+        connect("127.0.0.1", peer.port) as api,
+    ):
         assert api.get_job_status("x") == "RUNNING"
     assert len(peer.requests) == 2
 

@@ -100,6 +100,8 @@ def _handler(store: MiniStore) -> type[socketserver.StreamRequestHandler]:
             payload = self.rfile.read(int.from_bytes(head[4:], "big"))
             reply = store.answer(head[1], payload.decode()).encode()
             failed = reply.startswith((b"ERROR", b"UNKNOWN"))
-            self.wfile.write(bytes((1, 0x51 if failed else 0x50, 0, 0)) + len(reply).to_bytes(4, "big") + reply)
+            self.wfile.write(
+                bytes((1, 0x51 if failed else 0x50, 0, 0)) + len(reply).to_bytes(4, "big") + reply
+            )
 
     return Handler

@@ -31,7 +31,9 @@ class ScriptedPeer:
         self._thread.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         # shutdown() wakes an accept() that nobody will answer any more.
         self._listener.close() if not self._thread.is_alive() else self._wake()
         self._thread.join(timeout=10)

@@ -7,8 +7,8 @@ from functools import partial
 
 from titan_sdk.flows.artifacts import upload_project_folder
 from titan_sdk.flows.core import Flow, blocking
-from titan_sdk.flows.submit import Submission, submit_dag
-from titan_sdk.model.pipeline import load_pipeline
+from titan_sdk.flows.manifest import Submission
+from titan_sdk.flows.submit import submit_dag
 from titan_sdk.session import Session
 
 __all__ = ["submit_yaml"]
@@ -22,6 +22,8 @@ def submit_yaml(
     Raises:
         InvalidPipeline: the file is wrong; names file, line and key. Nothing was sent.
     """
+    from titan_sdk.model.pipeline import load_pipeline
+
     pipeline = yield from blocking(partial(load_pipeline, path))
     if pipeline.project:
         yield from upload_project_folder(pipeline.base_dir, pipeline.name)

@@ -12,8 +12,8 @@ from titan_sdk.flows.core import Flow, blocking
 from titan_sdk.model.job import JobKind, TitanJob
 from titan_sdk.model.rules import full_id
 from titan_sdk.model.stats import ServerInfo
-from titan_sdk.runtime.bundle import Asset, blob_asset, runtime_bundle
-from titan_sdk.runtime.spec import RunSpec, ScriptSource
+from titan_sdk.runtime.bundle import Asset, runtime_bundle
+from titan_sdk.runtime.spec import RunSpec, Script
 from titan_sdk.runtime.stub import build_stub
 from titan_sdk.session import Session
 from titan_sdk.wire.fields import encode_base64
@@ -61,8 +61,7 @@ def stage(
             lines[job.full_id] = plain_line(job, content, parents[job.full_id], run)
             continue
         bundle = runtime_bundle()
-        source = ScriptSource.of(Path(job.filename).name, content)
-        blob = blob_asset(content) if source.asset else None
+        source, blob = Script.of(Path(job.filename).name, content)
         for asset in (bundle, blob):
             if asset:
                 assets[asset.name] = asset
@@ -103,13 +102,13 @@ def _line(job: TitanJob, fields: tuple[str, ...], parents: tuple[str, ...]) -> J
     return JobLine(job.job_id, job.kind.value, fields, job.priority, job.delay, short, job.affinity)
 
 
-def _spec(
-    session: Session, job: TitanJob, run: str, source: ScriptSource, watched: dict[str, str]
-) -> RunSpec:
+def _spec(session: Session, job: TitanJob, run: str, source: Script, watched: dict[str, str]) -> RunSpec:
+    host, port = session.config.address_for_workers
     return RunSpec(
-        id=job.full_id,
+        job_id=job.full_id,
         nonce=run,
-        master=session.config.address_for_workers,
+        host=host,
+        port=port,
         script=source,
         argv=job.argv,
         env=dict(job.env or {}),

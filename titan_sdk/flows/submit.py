@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import secrets
-import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 from titan_sdk.errors import (
     ConnectionLost,
@@ -19,6 +16,7 @@ from titan_sdk.errors import (
 from titan_sdk.flows import staging
 from titan_sdk.flows.artifacts import ensure_asset
 from titan_sdk.flows.core import Flow, ask, pause
+from titan_sdk.flows.manifest import Submission, SubmittedJob, write_records
 from titan_sdk.flows.parents import settle_outside_parents
 from titan_sdk.flows.report import JobRef, read_run_state
 from titan_sdk.flows.server import server_info
@@ -26,35 +24,13 @@ from titan_sdk.model.dag import order_jobs
 from titan_sdk.model.job import TitanJob
 from titan_sdk.model.rules import full_id
 from titan_sdk.model.status import JobStatus
-from titan_sdk.runtime import keys
 from titan_sdk.session import Session
 from titan_sdk.wire import calls
 from titan_sdk.wire.frames import MAX_PAYLOAD
-from titan_sdk.wire.jobs import encode_dag
 
-__all__ = ["Submission", "SubmittedJob", "submit_dag"]
+__all__ = ["submit_dag"]
 
 _CONFIRM_PAUSES = (0.0, 0.02, 0.05, 0.1, 0.3, 0.5, 1.0, 2.0)
-
-
-@dataclass(frozen=True, slots=True)
-class SubmittedJob:
-    """What is needed to follow a job. ``nonce`` is ``None`` where no runtime travels with it."""
-
-    job_id: str
-    nonce: str | None
-    parents: tuple[str, ...] = ()
-    """Full ids of its parents inside the same DAG."""
-
-
-@dataclass(frozen=True, slots=True)
-class Submission:
-    """A DAG that the master has taken."""
-
-    name: str
-    run_id: str
-    jobs: tuple[SubmittedJob, ...]
-    """In the order the jobs were given."""
 
 
 def submit_dag(
@@ -86,12 +62,13 @@ def submit_dag(
     staged = yield from staging.stage(session, ordered, run, kept_parents)
     # A real master registers line by line, so a parent listed first may finish before its child exists (section 14).
     lines = [staged.lines[job.full_id] for job in reversed(ordered)]
-    _check_size(name, lines)
+    call = calls.submit_dag(lines)
+    _check_size(name, call, len(lines))
     for asset in staged.assets:
         yield from ensure_asset(session, asset.name, asset.data)
     submission = Submission(name, run, tuple(_submitted(job, run, staged.inside_parents) for job in given))
-    yield from _write_records(submission, agent_run_id)
-    yield from _send(name, lines, before)
+    yield from write_records(submission, agent_run_id)
+    yield from _send(name, call, before)
     if not info.has("strict_submit"):
         yield from _confirm(submission, before)
     return submission
@@ -119,48 +96,17 @@ def _states_before(name: str, jobs: Sequence[TitanJob]) -> Flow[dict[str, JobSta
     return states
 
 
-def _check_size(name: str, lines: Sequence[calls.JobLine]) -> None:
-    size = len(encode_dag(lines).encode())
+def _check_size(name: str, call: calls.Call[str], count: int) -> None:
+    size = len(call.encoded())
     if size > MAX_PAYLOAD:
-        raise PayloadTooLarge(
-            f"DAG {name!r} with {len(lines)} jobs",
-            size,
-            MAX_PAYLOAD,
-            "submit it as several DAGs; Titan cannot take one in parts",
-        )
+        advice = "submit it as several DAGs; Titan cannot take one in parts"
+        raise PayloadTooLarge(f"DAG {name!r} with {count} jobs", size, MAX_PAYLOAD, advice)
 
 
-def _write_records(submission: Submission, agent_run_id: str | None) -> Flow[None]:
-    """What lets anybody who knows a job's id or a DAG's name follow it; written first, so it is never missing."""
-    now = time.time()
-    for job in submission.jobs:
-        if job.nonce:
-            record = {
-                "v": 1,
-                "nonce": job.nonce,
-                "runtime": True,
-                "dag": submission.name,
-                "submitted_at": now,
-            }
-            yield from ask(calls.kv_set(keys.job_key(full_id(job.job_id)), json.dumps(record)))
-    manifest = {
-        "v": 1,
-        "name": submission.name,
-        "run": submission.run_id,
-        "submitted_at": now,
-        "agent_run_id": agent_run_id,
-        "jobs": [{"id": j.job_id, "nonce": j.nonce, "parents": list(j.parents)} for j in submission.jobs],
-    }
-    yield from ask(calls.kv_set(keys.dag_run_key(submission.name, submission.run_id), json.dumps(manifest)))
-    yield from ask(
-        calls.kv_set(keys.dag_key(submission.name), json.dumps({"v": 1, "run": submission.run_id}))
-    )
-
-
-def _send(name: str, lines: Sequence[calls.JobLine], before: dict[str, JobStatus]) -> Flow[None]:
+def _send(name: str, call: calls.Call[str], before: dict[str, JobStatus]) -> Flow[None]:
     """One try. A lost reply is settled by asking for the ids, never by sending again (hazard 23)."""
     try:
-        yield from ask(calls.submit_dag(lines))
+        yield from ask(call)
     except (ConnectionLost, TimedOut) as exc:
         yield from _settle_lost_reply(name, before, exc)
 
@@ -210,8 +156,12 @@ def _confirm(submission: Submission, before: dict[str, JobStatus]) -> Flow[None]
 
 def _is_taken(job: SubmittedJob, before: JobStatus) -> Flow[bool]:
     """Whether the master shows this submission. The state an id had before proves nothing: a re-run of a fast job
-    may have ended again already, and then only the runtime's own record tells it from the earlier run."""
+    may have ended again already, and then only the runtime's own record tells it from the earlier run.
+    """
     state = yield from ask(calls.job_status(job.job_id))
     if state is not before or job.nonce is None:
         return state is not JobStatus.UNKNOWN
-    return state is not JobStatus.UNKNOWN and (yield from read_run_state(JobRef(job.job_id, job.nonce))) is not None
+    return (
+        state is not JobStatus.UNKNOWN
+        and (yield from read_run_state(JobRef(job.job_id, job.nonce))) is not None
+    )

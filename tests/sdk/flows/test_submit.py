@@ -1,0 +1,182 @@
+"""Submitting: nothing is sent twice, nothing is believed without proof."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.support.flow_runner import FlowRunner, MasterModel
+from titan_sdk import (
+    ClientConfig,
+    ConnectionLost,
+    InvalidDag,
+    InvalidJob,
+    PayloadTooLarge,
+    SubmissionUnconfirmed,
+    TitanJob,
+)
+from titan_sdk.flows.submit import submit_dag
+from titan_sdk.session import Session
+from titan_sdk.wire.jobs import parse_dag
+from titan_sdk.wire.opcodes import Opcode
+
+NONCE = "0123456789abcdef"
+
+
+@pytest.fixture
+def session():
+    return Session(ClientConfig())
+
+
+@pytest.fixture
+def script(tmp_path):
+    path = tmp_path / "job.py"
+    path.write_text("pass")
+    return str(path)
+
+
+def lost(_payload):
+    raise ConnectionLost("submit_dag: lost")
+
+
+def test_children_are_sent_before_their_parents(session, script):
+    runner = FlowRunner(MasterModel())
+    jobs = [TitanJob("a", script), TitanJob("b", script, parents=["a"]), TitanJob("c", script, parents=["b"])]
+    runner.run(submit_dag(session, "d", jobs))
+    (payload,) = runner.sent(Opcode.SUBMIT_DAG)
+    assert [line.job_id for line in parse_dag(payload)] == ["DAG-c", "DAG-b", "DAG-a"]
+
+
+def test_records_are_written_before_the_submit(session, script):
+    runner = FlowRunner(MasterModel())
+    runner.run(submit_dag(session, "d", [TitanJob("a", script)], nonce=NONCE))
+    opcodes = [opcode for opcode, _ in runner.calls]
+    last_record = len(opcodes) - 1 - opcodes[::-1].index(Opcode.KV_SET)
+    assert last_record < opcodes.index(Opcode.SUBMIT_DAG)
+    assert [payload.partition("|")[0] for payload in runner.sent(Opcode.KV_SET)] == [
+        "titan:job:DAG-a",
+        f"titan:dag:d:{NONCE}",
+        "titan:dag:d",
+    ]
+
+
+def test_a_lost_reply_is_settled_by_the_ids_states(session, script):
+    master = MasterModel()
+
+    def accept_and_lose(payload):
+        master.accept(payload)
+        lost(payload)
+
+    master.on_submit = accept_and_lose
+    runner = FlowRunner(master)
+    submission = runner.run(submit_dag(session, "d", [TitanJob("a", script)], nonce=NONCE))
+    assert submission.jobs[0].nonce == NONCE
+    assert len(runner.sent(Opcode.SUBMIT_DAG)) == 1
+
+
+def test_a_lost_submit_without_a_trace_is_unconfirmed_and_never_repeated(session, script):
+    master = MasterModel(bundled=True)
+    master.on_submit = lost
+    runner = FlowRunner(master)
+    with pytest.raises(
+        SubmissionUnconfirmed, match=r"Ask get_job_status\(\) before submitting again"
+    ) as error:
+        runner.run(submit_dag(session, "d", [TitanJob("a", script)]))
+    assert error.value.job_ids == ("DAG-a",)
+    assert error.value.outcome_unknown
+    assert len(runner.sent(Opcode.SUBMIT_DAG)) == 1
+
+
+def test_an_old_state_of_the_id_proves_nothing(session, script):
+    master = MasterModel(bundled=True)
+    master.status["DAG-a"] = "COMPLETED"
+    master.on_submit = lost
+    with pytest.raises(SubmissionUnconfirmed):
+        FlowRunner(master).run(submit_dag(session, "d", [TitanJob("a", script)]))
+
+
+def test_acceptance_by_a_real_master_is_confirmed_id_by_id(session, script):
+    master = MasterModel()
+    master.on_submit = lambda payload: "DAG_ACCEPTED"
+    with pytest.raises(SubmissionUnconfirmed, match="answered DAG_ACCEPTED but shows no trace of 'a'"):
+        FlowRunner(master).run(submit_dag(session, "d", [TitanJob("a", script)]))
+
+
+@pytest.mark.parametrize(
+    ("state", "sentence"),
+    [
+        ("PENDING", "is PENDING on this master"),
+        ("RUNNING", "is RUNNING"),
+        ("CANCELLED", "was cancelled on this master"),
+    ],
+)
+def test_an_id_in_use_is_refused(session, script, state, sentence):
+    master = MasterModel()
+    master.status["DAG-a"] = state
+    runner = FlowRunner(master)
+    with pytest.raises(InvalidDag, match=sentence):
+        runner.run(submit_dag(session, "d", [TitanJob("a", script)]))
+    assert not runner.sent(Opcode.SUBMIT_DAG)
+
+
+@pytest.mark.parametrize(
+    ("state", "bundled", "sentence"),
+    [
+        ("NULL", False, "neither in this DAG nor known"),
+        ("DEAD", False, "DEAD, so the job would never run"),
+        ("CANCELLED", True, "CANCELLED, so the job would never run"),
+        ("RUNNING", False, "a real Titan can miss its end"),
+    ],
+)
+def test_outside_parents_that_cannot_count_are_refused(session, script, state, bundled, sentence):
+    master = MasterModel(bundled=bundled)
+    master.status["DAG-p"] = state
+    with pytest.raises(InvalidDag, match=sentence):
+        FlowRunner(master).run(submit_dag(session, "d", [TitanJob("a", script, parents=["p"])]))
+
+
+@pytest.mark.parametrize(("bundled", "sent"), [(False, ()), (True, ("DAG-p",))])
+def test_a_completed_parent_is_left_out_where_it_would_block(session, script, bundled, sent):
+    master = MasterModel(bundled=bundled)
+    master.status["DAG-p"] = "COMPLETED"
+    runner = FlowRunner(master)
+    runner.run(submit_dag(session, "d", [TitanJob("a", script, parents=["p"])]))
+    assert parse_dag(runner.sent(Opcode.SUBMIT_DAG)[0])[0].parents == sent
+
+
+def test_arguments_an_archive_would_lose_are_refused(session):
+    job = TitanJob("a", "p.zip/main.py", is_archive=True, args="x")
+    with pytest.raises(InvalidJob, match="a real Titan drops them"):
+        FlowRunner(MasterModel()).run(submit_dag(session, "d", [job]))
+
+
+def test_a_dag_over_one_frame_is_refused_before_anything_is_sent(session, tmp_path):
+    path = tmp_path / "big.py"
+    path.write_text("#" * 8_000_000)
+    runner = FlowRunner(MasterModel())
+    with pytest.raises(PayloadTooLarge, match="submit it as several DAGs"):
+        runner.run(submit_dag(session, "d", [TitanJob("a", str(path), runtime=False)]))
+    assert not runner.sent(Opcode.KV_SET)
+    assert not runner.sent(Opcode.SUBMIT_DAG)
+
+
+def test_assets_are_sent_once_per_client(session, script):
+    runner = FlowRunner(MasterModel())
+    for job_id in ("a", "b"):
+        runner.run(submit_dag(session, job_id, [TitanJob(job_id, script)]))
+    assert len(runner.sent(Opcode.UPLOAD_ASSET)) == 1
+
+
+def test_without_the_runtime_the_line_is_upstreams(session, script):
+    runner = FlowRunner(MasterModel())
+    job = TitanJob(
+        "j",
+        script,
+        args="--lr 0.01",
+        parents=None,
+        priority=7,
+        requirement="GPU",
+        runtime=False,
+        affinity=True,
+    )
+    runner.run(submit_dag(session, "d", [job]))
+    assert runner.sent(Opcode.SUBMIT_DAG) == ["j|RUN_PAYLOAD|job.py|--lr 0.01|cGFzcw==|GPU|7|0|[]|AFFINITY"]

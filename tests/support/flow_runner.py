@@ -1,0 +1,101 @@
+"""Runs a flow against answers given by a function: no socket, no clock, no waiting."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from titan_sdk.errors import TitanError
+from titan_sdk.flows.core import Ask, Blocking, Flow, Now, Pause
+from titan_sdk.wire.calls import Call
+from titan_sdk.wire.frames import Frame
+from titan_sdk.wire.opcodes import Opcode, reply_opcode
+
+T = TypeVar("T")
+Answer = Callable[[Call[Any]], str]
+
+
+class FlowRunner:
+    """Answers every call with text from ``answer`` (which may raise); time passes only by pauses."""
+
+    def __init__(self, answer: Answer) -> None:
+        self._answer = answer
+        self.time = 0.0
+        self.calls: list[tuple[Opcode, str]] = []
+
+    def run(self, flow: Flow[T]) -> T:
+        outcome: Any = None
+        error: Exception | None = None
+        while True:
+            try:
+                step = flow.throw(error) if error else flow.send(outcome)
+            except StopIteration as end:
+                return end.value
+            outcome, error = None, None
+            try:
+                outcome = self._do(step)
+            except (TitanError, OSError, ValueError) as exc:
+                error = exc
+
+    def _do(self, step: Any) -> Any:
+        match step:
+            case Ask(call):
+                self.calls.append((call.opcode, call.payload))
+                text = self._answer(call)
+                return call.read(Frame(reply_opcode(text), text.encode()))
+            case Pause(seconds):
+                self.time += seconds
+                return None
+            case Now():
+                return self.time
+            case Blocking(function):
+                return function()
+
+    def sent(self, opcode: Opcode) -> list[str]:
+        """Payloads of all calls with that opcode, in order."""
+        return [payload for code, payload in self.calls if code is opcode]
+
+
+class MasterModel:
+    """The few replies that flows need, in memory; tests change its fields to misbehave."""
+
+    def __init__(self, *, bundled: bool = False) -> None:
+        self.bundled = bundled
+        self.status: dict[str, str] = {}
+        self.kv: dict[str, str] = {}
+        self.on_submit: Callable[[str], str] = self.accept
+
+    def accept(self, payload: str) -> str:
+        """Take every line of a DAG."""
+        for line in payload.split(" ; "):
+            job_id = line.split("|")[0]
+            self.status[job_id if job_id.startswith("DAG-") else f"DAG-{job_id}"] = "PENDING"
+        return "DAG_ACCEPTED"
+
+    def __call__(self, call: Call[Any]) -> str:
+        match call.opcode:
+            case Opcode.HELLO:
+                features = '["strict_submit","completed_parents","archive_args","sadd_reply"]'
+                return (
+                    f'{{"server":"x","version":"1","features":{features}}}'
+                    if self.bundled
+                    else "UNKNOWN_OPCODE: 64"
+                )
+            case Opcode.GET_JOB_STATUS:
+                return self.status.get(call.payload, "NULL")
+            case Opcode.SUBMIT_DAG:
+                return self.on_submit(call.payload)
+            case Opcode.KV_SET:
+                key, _, value = call.payload.partition("|")
+                self.kv[key] = value
+                return "OK"
+            case Opcode.KV_GET:
+                return self.kv.get(call.payload, "NULL")
+            case Opcode.UPLOAD_ASSET:
+                return "UPLOAD_SUCCESS"
+            case Opcode.CANCEL_JOB:
+                self.status[call.payload] = "CANCELLED"
+                return "CANCELLED"
+            case Opcode.GET_LOGS:
+                return self.kv.get("log:" + call.payload, "")
+        raise AssertionError(f"no answer for {call}")

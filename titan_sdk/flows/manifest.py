@@ -1,0 +1,106 @@
+"""The manifest a submit leaves in TitanStore, so that whoever knows a DAG's name can follow it.
+
+``titan:dag:<name>`` names the latest run, ``titan:dag:<name>:<run>`` lists its jobs.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from titan_sdk.errors import CorruptData, NotFound
+from titan_sdk.flows.core import Flow, ask
+from titan_sdk.model.rules import full_id
+from titan_sdk.runtime import keys
+from titan_sdk.wire import calls
+
+__all__ = ["Submission", "SubmittedJob", "find_dag", "write_records"]
+
+
+@dataclass(frozen=True, slots=True)
+class SubmittedJob:
+    """What is needed to follow a job. ``nonce`` is ``None`` where no runtime travels with it."""
+
+    job_id: str
+    nonce: str | None
+    parents: tuple[str, ...] = ()
+    """Full ids of its parents inside the same DAG."""
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """A DAG that the master has taken."""
+
+    name: str
+    run_id: str
+    jobs: tuple[SubmittedJob, ...]
+    """In the order the jobs were given."""
+
+
+def write_records(submission: Submission, agent_run_id: str | None) -> Flow[None]:
+    """What lets anybody who knows a job's id or a DAG's name follow it; written first, so it is never missing."""
+    now = time.time()
+    for job in submission.jobs:
+        if job.nonce:
+            record = {
+                "v": 1,
+                "nonce": job.nonce,
+                "runtime": True,
+                "dag": submission.name,
+                "submitted_at": now,
+            }
+            yield from ask(calls.kv_set(keys.job_key(full_id(job.job_id)), json.dumps(record)))
+    manifest = {
+        "v": 1,
+        "name": submission.name,
+        "run": submission.run_id,
+        "submitted_at": now,
+        "agent_run_id": agent_run_id,
+        "jobs": [{"id": j.job_id, "nonce": j.nonce, "parents": list(j.parents)} for j in submission.jobs],
+    }
+    yield from ask(calls.kv_set(_run_key(submission.name, submission.run_id), json.dumps(manifest)))
+    yield from ask(calls.kv_set(_latest_key(submission.name), json.dumps({"v": 1, "run": submission.run_id})))
+
+
+def find_dag(name: str, run: str | None = None) -> Flow[Submission]:
+    """The latest submission under that name, or the one called ``run``.
+
+    Raises:
+        NotFound: nobody submitted a DAG of that name through this SDK (foreign DAGs are followed by job ids).
+    """
+    if run is None:
+        latest = yield from _record(_latest_key(name), name)
+        run = str(latest.get("run"))
+    manifest = yield from _record(_run_key(name, run), name)
+    try:
+        jobs = tuple(SubmittedJob(j["id"], j["nonce"], tuple(j["parents"])) for j in manifest["jobs"])
+    except (KeyError, TypeError) as exc:
+        raise CorruptData(f"the manifest of DAG {name!r}, run {run!r}, cannot be read: {manifest!r}") from exc
+    return Submission(name, run, jobs)
+
+
+def _latest_key(name: str) -> str:
+    # A colon in a name would make "a:b" the run "b" of the DAG "a".
+    return "titan:dag:" + name.replace("%", "%25").replace(":", "%3A")
+
+
+def _run_key(name: str, run: str) -> str:
+    return f"{_latest_key(name)}:{run}"
+
+
+def _record(key: str, name: str) -> Flow[dict[str, Any]]:
+    text = yield from ask(calls.kv_get(key))
+    if text is None:
+        raise NotFound(
+            f"find_dag: TitanStore has no manifest {key!r}; was the DAG {name!r} submitted through this SDK? "
+            "Follow other DAGs by their job ids"
+        )
+    try:
+        record = json.loads(text)
+    except ValueError as exc:
+        raise CorruptData(f"TitanStore key {key!r} holds {text[:80]!r}, which is not JSON") from exc
+    if not isinstance(record, dict):
+        raise CorruptData(f"TitanStore key {key!r} holds {text[:80]!r}, which is not a JSON object")
+    return record
