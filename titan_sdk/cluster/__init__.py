@@ -1,0 +1,9 @@
+"""The bundled master: a Titan-compatible cluster on one machine."""
+
+from __future__ import annotations
+
+from titan_sdk.cluster.local import LocalCluster
+from titan_sdk.cluster.serve import run_master
+from titan_sdk.cluster.settings import ClusterSettings
+
+__all__ = ["ClusterSettings", "LocalCluster", "run_master"]

@@ -1,0 +1,69 @@
+"""What the master asks of an engine, and what it hears from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from titan_sdk.cluster.scheduler import Outcome
+from titan_sdk.wire.jobs import JobLine
+
+__all__ = ["Engine", "Reports", "RunRequest", "RunResult"]
+
+
+@dataclass(frozen=True, slots=True)
+class RunRequest:
+    """One run of one job."""
+
+    run: str
+    """Unique over the cluster's whole life; names the run's files and marks its processes."""
+    line: JobLine
+    worker: str
+    attempt: int
+
+    @property
+    def job_id(self) -> str:
+        return self.line.job_id
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    outcome: Outcome
+    exit_code: int | None = None
+    """As a shell reports it: 128 + n for signal n."""
+    reason: str | None = None
+    """Set unless the run succeeded; one sentence."""
+
+
+class Reports(Protocol):
+    """The master's ears. Called in the loop's thread."""
+
+    def launched(self, request: RunRequest, handle: str) -> None:
+        """A process waits for ``Engine.release``; the handle finds it again after a restart of the master."""
+
+    def exited(self, request: RunRequest, result: RunResult) -> None:
+        """Nothing of the run is left that could disturb a next one. Also the answer to a launch that failed."""
+
+
+class Engine(Protocol):
+    """Runs jobs. Every ``start`` and ``reattach`` is answered by exactly one ``Reports.exited``."""
+
+    def start(self, request: RunRequest) -> None: ...
+
+    def release(self, run: str) -> None:
+        """What ``launched`` said is durable: the job may begin."""
+
+    def kill(self, run: str) -> None:
+        """End the run and everything it started."""
+
+    def reattach(self, request: RunRequest, handle: str) -> None:
+        """Watch a run that an earlier master started."""
+
+    def discard(self, run: str, handle: str) -> None:
+        """End whatever lives of a run that nobody waits for; may block."""
+
+    def clean(self, run: str, worker: str) -> None:
+        """The run's end is durable: its private files can go."""
+
+    async def close(self) -> None:
+        """Kill every run and wait until they are gone; no further report is made."""

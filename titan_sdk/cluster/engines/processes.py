@@ -1,0 +1,118 @@
+"""Processes by number: waiting for one without polling, knowing one again, ending all of a run.
+
+Linux only: everything here rests on pidfds and /proc.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import signal
+from pathlib import Path
+
+__all__ = [
+    "boot_id",
+    "end_marked",
+    "kill_group",
+    "kill_leader_and_group",
+    "open_live",
+    "parse_handle",
+    "process_handle",
+]
+
+_ROUNDS = 20
+
+
+@functools.cache
+def boot_id() -> str:
+    """Changes with every start of the machine, after which process numbers mean something else."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+
+
+def _start_time(pid: int) -> str | None:
+    """When the process started, in clock ticks since boot; with the number it names a process for good."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as stat:
+            # The command's name is in parentheses and may hold anything, parentheses included.
+            return stat.read().rpartition(b")")[2].split()[19].decode("ascii")
+    except (OSError, IndexError):
+        return None
+
+
+def process_handle(pid: int) -> str:
+    """A text that finds this very process again, also from another process."""
+    return f"{pid}:{_start_time(pid)}:{boot_id()}"
+
+
+def parse_handle(handle: str) -> int | None:
+    """The process number, if it can still mean that process: same boot."""
+    pid, _, rest = handle.partition(":")
+    return int(pid) if rest.endswith(f":{boot_id()}") and pid.isdigit() else None
+
+
+def open_live(handle: str) -> int | None:
+    """A pidfd of the process behind a handle, or ``None`` if it is gone."""
+    pid = parse_handle(handle)
+    if pid is None:
+        return None
+    try:
+        pidfd = os.pidfd_open(pid)
+    except OSError:
+        return None
+    # Only now is the number pinned; what it meant before does not count.
+    if process_handle(pid) != handle:
+        os.close(pidfd)
+        return None
+    return pidfd
+
+
+def kill_group(leader: int) -> None:
+    """SIGKILL to a process group whose leader is known to exist still, as a zombie at least."""
+    try:
+        os.killpg(leader, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):
+        pass  # nobody is left in it, or only processes that changed their user
+
+
+def kill_leader_and_group(leader: int, pidfd: int) -> None:
+    """SIGKILL to a group whose leader may have ended unseen, in which case its number says nothing."""
+    try:
+        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+    kill_group(leader)
+
+
+def end_marked(mark: bytes) -> int:
+    """SIGKILL every process that has this entry in its environment; how many were found.
+
+    Reaches what has left the process group (``setsid``, double forks). Repeats until a round finds nothing, so
+    that a child forked during the search is found in the next round.
+    """
+    total = 0
+    for _ in range(_ROUNDS):
+        found = 0
+        for entry in os.listdir("/proc"):
+            if entry.isdigit() and _kill_if_marked(int(entry), mark):
+                found += 1
+        total += found
+        if not found:
+            break
+    return total
+
+
+def _kill_if_marked(pid: int, mark: bytes) -> bool:
+    try:
+        pidfd = os.pidfd_open(pid)
+    except OSError:
+        return False
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as environ:
+            if mark not in environ.read().split(b"\0"):
+                return False
+        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+    except OSError:
+        return False  # another user's process, or gone in the meantime
+    finally:
+        os.close(pidfd)
+    return True

@@ -1,0 +1,112 @@
+"""From a job line to a command: files put in place, working directory made, nothing started."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from titan_sdk.cluster.engines.archives import ArchiveRefused, split_pointer, unpack
+from titan_sdk.cluster.engines.base import RunRequest
+from titan_sdk.cluster.folders import DataDir, safe_name
+from titan_sdk.errors import PeerProtocolError
+from titan_sdk.model.rules import DAG_PREFIX
+from titan_sdk.wire.fields import decode_base64
+from titan_sdk.wire.jobs import DEPLOY_PAYLOAD, RUN_ARCHIVE, RUN_PAYLOAD, START_ARCHIVE_SERVICE, JobLine
+
+__all__ = ["ARCHIVES", "SERVICES", "Command", "StagingFailed", "split_args", "stage"]
+
+ARCHIVES = frozenset({RUN_ARCHIVE, START_ARCHIVE_SERVICE})
+SERVICES = frozenset({DEPLOY_PAYLOAD, START_ARCHIVE_SERVICE})
+
+
+class StagingFailed(Exception):
+    """Why a job cannot be started, now or ever; one sentence for its log."""
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    argv: tuple[str, ...]
+    cwd: Path
+
+
+def split_args(args: str) -> list[str]:
+    """As a real worker does: cut at spaces, no quoting, empty pieces dropped (protocol section 5.1)."""
+    return [piece for piece in (part.strip() for part in args.split(" ")) if piece]
+
+
+def stage(request: RunRequest, data: DataDir) -> Command:
+    """Put the job's files in place. May take long for an archive; touches only this run's own files.
+
+    Raises:
+        StagingFailed: the job can never run as it is.
+    """
+    line = request.line
+    try:
+        if line.header in ARCHIVES:
+            return _stage_archive(request, data)
+        if line.header in {RUN_PAYLOAD, DEPLOY_PAYLOAD}:
+            return _stage_script(request, data)
+    except OSError as exc:
+        raise StagingFailed(f"its files could not be put in place: {exc}") from exc
+    raise StagingFailed(f"{line.header!r} is no kind of job; use RUN_PAYLOAD, DEPLOY_PAYLOAD or an archive")
+
+
+def _stage_script(request: RunRequest, data: DataDir) -> Command:
+    line = request.line
+    service = line.header in SERVICES
+    folder = data.staging(request.worker, request.run)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    script = folder / Path(line.filename.strip()).name
+    try:
+        script.write_bytes(decode_base64(line.content_b64.strip()))
+    except PeerProtocolError as exc:
+        raise StagingFailed(f"its script is not valid base64: {exc}") from exc
+    workspace = data.workspace(request.worker)
+    if service:
+        cwd = workspace
+    elif line.job_id.startswith(DAG_PREFIX):
+        cwd = workspace / "shared"
+    else:
+        cwd = workspace / safe_name(line.job_id)
+    cwd.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # A service gets no arguments: DEPLOY_PAYLOAD has no field for them.
+    args = [] if service else split_args(line.args)
+    return Command((*_interpreter(script, executable=service), *args), cwd)
+
+
+def _stage_archive(request: RunRequest, data: DataDir) -> Command:
+    line = request.line
+    try:
+        name, entry = split_pointer(line.filename.strip())
+        archive = data.uploads / name
+        if archive.resolve().parent != data.uploads.resolve() or not archive.is_file():
+            raise ArchiveRefused("it is not among the uploaded files; upload it before submitting the job")
+        folder = data.workspace(request.worker) / safe_name(line.job_id)
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(mode=0o700, parents=True)
+        unpack(archive, folder)
+    except ArchiveRefused as exc:
+        raise StagingFailed(f"the archive {line.filename.strip()!r} was refused: {exc}") from exc
+    script = folder / entry
+    if not script.resolve().is_relative_to(folder.resolve()) or not script.is_file():
+        raise StagingFailed(f"the archive {name!r} has no file {entry!r}")
+    return Command((*_interpreter(script, executable=False), *split_args(line.args)), script.parent)
+
+
+def _interpreter(script: Path, *, executable: bool) -> tuple[str, ...]:
+    if script.suffix == ".py":
+        return (sys.executable, "-u", str(script))
+    if script.suffix == ".sh":
+        return ("/bin/bash", str(script))
+    if executable:
+        script.chmod(0o700)
+        return (str(script),)
+    raise StagingFailed(f"{script.name!r} is neither a .py nor a .sh file")
+
+
+def job_port(line: JobLine) -> int | None:
+    """The port of a service's line, or ``None`` if it is no port number."""
+    text = line.port.strip()
+    return int(text) if text.isascii() and text.isdigit() and int(text) <= 65535 else None

@@ -1,0 +1,79 @@
+"""The layout of a data directory, its lock, and names that are safe to use as file names."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+from pathlib import Path
+from urllib.parse import quote
+
+from titan_sdk.errors import TitanError
+
+__all__ = ["DataDir", "safe_name"]
+
+_MAX_NAME = 180
+
+
+def safe_name(text: str) -> str:
+    """A file name that is the text itself where that is harmless, and distinct for distinct texts."""
+    name = quote(text, safe=" +=@,").replace("~", "%7E")
+    if name.startswith("."):
+        name = "%2E" + name[1:]
+    if not name or len(name) > _MAX_NAME:
+        digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+        name = f"{name[:100]}~{digest}"
+    return name
+
+
+class DataDir:
+    """A master's folder, held for this process.
+
+    Raises:
+        TitanError: the folder cannot be written, or another master uses it.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.database = root / "master.sqlite3"
+        self.logs = root / "logs"
+        self.uploads = root / "uploads"
+        self.scripts = root / "perm_files"
+        self.runs = root / "runs"
+        self.workers = root / "workers"
+        try:
+            for folder in (root, self.logs, self.uploads, self.scripts, self.runs, self.workers):
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._lock = os.open(root / "master.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as exc:
+            raise TitanError(
+                f"cannot use {root} as the master's data directory: {exc}; give another data_dir"
+            ) from exc
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as exc:
+            owner = os.pread(self._lock, 64, 0).decode("ascii", "replace").strip() or "unknown"
+            os.close(self._lock)
+            raise TitanError(
+                f"another master (process {owner}) uses {root}; stop it, or give this one another data_dir"
+            ) from exc
+        os.ftruncate(self._lock, 0)
+        os.pwrite(self._lock, f"{os.getpid()}\n".encode("ascii"), 0)
+
+    def release(self) -> None:
+        """Let another master use the folder."""
+        os.close(self._lock)
+
+    def log_file(self, job_id: str) -> Path:
+        return self.logs / f"{safe_name(job_id)}.log"
+
+    def status_file(self, run: str) -> Path:
+        """Where the shim of a run leaves the exit status."""
+        return self.runs / run
+
+    def workspace(self, worker: str) -> Path:
+        return self.workers / safe_name(worker) / "titan_workspace"
+
+    def staging(self, worker: str, run: str) -> Path:
+        """The private folder of one run's script: nobody else's file lies beside it."""
+        return self.workspace(worker) / ".runs" / run

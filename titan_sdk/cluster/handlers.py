@@ -1,0 +1,198 @@
+"""Opcode -> event on the master -> reply text (protocol section 2; deviations are safe ones of section 13.11)."""
+
+from __future__ import annotations
+
+import base64
+import sqlite3
+from collections.abc import Awaitable, Callable
+
+from titan_sdk.cluster import stats
+from titan_sdk.cluster.admission import Refused, check_dag, check_job
+from titan_sdk.cluster.artifacts import FileArea, OutsideArea
+from titan_sdk.cluster.by_name import deploy_by_name, run_by_name
+from titan_sdk.cluster.logs import read_log
+from titan_sdk.cluster.master import Master
+from titan_sdk.errors import PeerProtocolError
+from titan_sdk.wire import hello
+from titan_sdk.wire.fields import decode_base64, split_pair
+from titan_sdk.wire.opcodes import Opcode
+
+__all__ = ["FEATURES", "Handlers"]
+
+FEATURES = ("archive_args", "completed_parents", "exact_text", "ordered_logs", "sadd_reply", "strict_submit")
+
+_WORKER_ONLY = {Opcode.REGISTER, Opcode.JOB_COMPLETE, Opcode.LOG_STREAM, Opcode.LOG_BATCH}
+
+Handler = Callable[[str], Awaitable[str]]
+
+
+class Handlers:
+    """Answers requests. Every reply text begins as section 1.1 wants it: failures with one of its words."""
+
+    def __init__(self, master: Master, version: str) -> None:
+        self._master = master
+        self._version = version
+        self._uploads = FileArea(master.data.uploads)
+        self._scripts = FileArea(master.data.scripts)
+        self._by_opcode: dict[int, Handler] = {
+            Opcode.SUBMIT_JOB: self._submit_job,
+            Opcode.SUBMIT_DAG: self._submit_dag,
+            Opcode.DEPLOY: self._deploy,
+            Opcode.RUN: self._run,
+            Opcode.STOP: self._stop,
+            Opcode.STATS: self._stats,
+            Opcode.STATS_JSON: self._stats_json,
+            Opcode.UNREGISTER_SERVICE: self._unregister_service,
+            Opcode.CLEAN_STATS: self._clean_stats,
+            Opcode.KILL_WORKER: self._kill_worker,
+            Opcode.GET_LOGS: self._get_logs,
+            Opcode.HELLO: self._hello,
+            Opcode.UPLOAD_ASSET: self._upload,
+            Opcode.FETCH_ASSET: self._fetch,
+            Opcode.GET_JOB_STATUS: self._get_job_status,
+            Opcode.CANCEL_JOB: self._cancel,
+            Opcode.DEPLOY_SCRIPT: self._deploy_script,
+            Opcode.KV_SET: self._kv_set,
+            Opcode.KV_GET: self._kv_get,
+            Opcode.KV_SADD: self._kv_sadd,
+            Opcode.KV_SMEMBERS: self._kv_smembers,
+        }
+
+    async def answer(self, opcode: int, payload: str) -> str:
+        """The reply's text; a failure inside a handler is an answer too, as on a real master."""
+        handler = self._by_opcode.get(opcode)
+        if handler is None:
+            if opcode in _WORKER_ONLY:
+                return (
+                    f"ERROR: opcode 0x{opcode:02X} ({Opcode(opcode).name}) is for workers of a distributed Titan; "
+                    "this master runs its workers itself and accepts it from nobody"
+                )
+            return f"UNKNOWN_OPCODE: {opcode - 256 if opcode > 127 else opcode}"
+        try:
+            return await handler(payload)
+        except Refused as exc:
+            return f"ERROR: {exc}"
+        except sqlite3.Error as exc:
+            return f"SERVER_ERROR: the master cannot store this: {exc}"
+
+    # ------------------------------------------------------------------ jobs
+
+    async def _submit_dag(self, payload: str) -> str:
+        await self._master.submit(check_dag(payload, self._master.known))
+        return "DAG_ACCEPTED"
+
+    async def _submit_job(self, payload: str) -> str:
+        await self._master.submit([check_job(payload)])
+        return "JOB_ACCEPTED"
+
+    async def _run(self, payload: str) -> str:
+        return await run_by_name(self._master, self._scripts, payload)
+
+    async def _deploy(self, payload: str) -> str:
+        return await deploy_by_name(self._master, self._scripts, payload)
+
+    async def _get_job_status(self, payload: str) -> str:
+        return self._master.status(self._master.resolve(payload.strip())) or "NULL"
+
+    async def _cancel(self, payload: str) -> str:
+        found = await self._master.cancel(self._master.resolve(payload.strip()))
+        return "CANCELLED" if found else "NOT_FOUND"
+
+    async def _get_logs(self, payload: str) -> str:
+        return read_log(self._master.data.log_file(self._master.resolve(payload.strip())))
+
+    async def _stop(self, payload: str) -> str:
+        given = payload.strip()
+        if not given:
+            return "ERROR: Missing Service ID"
+        job_id = self._master.resolve(given)
+        if await self._master.stop_service(job_id):
+            return f"STOPPED: {job_id}"
+        live = ", ".join(self._master.services.live())
+        return f"ERROR: Service {given} not found in liveServiceMap. Current keys: [{live}]"
+
+    # ------------------------------------------------------------------ the cluster
+
+    async def _hello(self, _: str) -> str:
+        return hello.reply(self._version, FEATURES)
+
+    async def _stats(self, _: str) -> str:
+        return stats.stats_text(self._master)
+
+    async def _stats_json(self, _: str) -> str:
+        return stats.stats_json(self._master, self._version)
+
+    async def _clean_stats(self, _: str) -> str:
+        # A real master forgets its services here and can stop them no more; ours keeps them.
+        self._master.activity.clear()
+        return "Stats Map Cleared. Run STATS again to see fresh state."
+
+    async def _unregister_service(self, _: str) -> str:
+        # Sent by a worker whose service has ended. Here the master sees that itself, and a client's word for
+        # it would leave a running service that nobody can stop.
+        return "ACK_UNREGISTERED"
+
+    async def _kill_worker(self, payload: str) -> str:
+        parts = payload.split("|")
+        if len(parts) != 2:
+            return "ERROR: Payload must be HOST|PORT"
+        host, port = (part.strip() for part in parts)
+        if not port.isascii() or not port.isdigit():
+            return "ERROR: Invalid Port Format"
+        if host in {"127.0.0.1", "localhost", self._master.settings.host}:
+            for spec in self._master.settings.worker_specs():
+                if spec.port == int(port) and self._master.scheduler.workers.get(spec.name) is not None:
+                    services = await self._master.remove_worker(spec.name)
+                    return f"SUCCESS: Worker {port} and {services} services shut down."
+        return f"ERROR: Worker node {port} not found in registry."
+
+    # ------------------------------------------------------------------ files
+
+    async def _upload(self, payload: str) -> str:
+        return self._store_file(self._uploads, payload, "UPLOAD", "Upload", "asset")
+
+    async def _deploy_script(self, payload: str) -> str:
+        return self._store_file(self._scripts, payload, "DEPLOY", "Deploy", "script")
+
+    def _store_file(self, area: FileArea, payload: str, word: str, title: str, kind: str) -> str:
+        pair = split_pair(payload)
+        if pair is None:
+            return f"ERROR: Invalid {title} Payload"
+        try:
+            area.write(pair[0], decode_base64(pair[1].strip()))
+        except OutsideArea:
+            return f"ERROR: Invalid {kind} name (path traversal rejected)"
+        except (OSError, PeerProtocolError) as exc:
+            return f"{word}_FAILED: {exc}"
+        return f"{word}_SUCCESS"
+
+    async def _fetch(self, payload: str) -> str:
+        try:
+            data = self._uploads.read(payload.strip())
+        except (OutsideArea, FileNotFoundError):
+            return "ERROR_NOT_FOUND"
+        except OSError as exc:
+            return f"ERROR_READING_FILE: {exc.strerror}"
+        return base64.b64encode(data).decode("ascii")
+
+    # ------------------------------------------------------------------ values and sets
+
+    async def _kv_set(self, payload: str) -> str:
+        pair = split_pair(payload)
+        if pair is None:
+            return "ERROR: Invalid Format"
+        await self._master.store.put(*pair)
+        return "OK"
+
+    async def _kv_get(self, payload: str) -> str:
+        value = self._master.store.get(payload)
+        return "NULL" if value is None else value
+
+    async def _kv_sadd(self, payload: str) -> str:
+        pair = split_pair(payload)
+        if pair is None:
+            return "ERROR: Invalid Format"
+        return "1" if await self._master.store.add_member(*pair) else "0"
+
+    async def _kv_smembers(self, payload: str) -> str:
+        return ",".join(self._master.store.members(payload))

@@ -1,0 +1,173 @@
+"""A cluster inside your program: for tests, notebooks and demos."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import tempfile
+import threading
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from types import TracebackType
+
+from titan_sdk.cluster.node import Node
+from titan_sdk.cluster.settings import ClusterSettings
+from titan_sdk.errors import TitanError
+
+__all__ = ["LocalCluster", "sdk_version"]
+
+
+def sdk_version() -> str:
+    """Version of the installed distribution, or ``0`` in a tree that is not installed."""
+    try:
+        return metadata.version("airflow-provider-titan")
+    except metadata.PackageNotFoundError:
+        return "0"
+
+
+class LocalCluster:
+    """A master with its workers on this machine, served from a thread of its own.
+
+    Use it with ``with`` or ``async with``, or call ``start()`` and ``stop()``. Leaving it kills every job and
+    service that still runs. Many clusters may live in one program.
+
+    Args:
+        workers: how many workers of each tag.
+        slots: jobs a worker runs at once (a real Titan worker: 4).
+        data_dir: keeps state, logs and artifacts; a later cluster on the same folder goes on where this one
+            ended. Without it a temporary folder is used and removed.
+        port: 0 chooses a free one.
+
+    Raises:
+        InvalidArgument: a setting cannot work.
+    """
+
+    def __init__(
+        self,
+        workers: Mapping[str, int] | None = None,
+        *,
+        slots: int = 1,
+        data_dir: str | Path | None = None,
+        port: int = 0,
+    ) -> None:
+        self._temporary = data_dir is None
+        self._workers = {"GENERAL": 2, "GPU": 1} if workers is None else dict(workers)
+        self._slots = slots
+        self._given_port = port
+        self._data_dir = None if data_dir is None else Path(data_dir)
+        self._settings(self._data_dir or Path.cwd())  # refuse what cannot work before anything is started
+        self._address: tuple[str, int] | None = None
+        self._thread: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stop_event: asyncio.Event | None = None
+
+    def _settings(self, data_dir: Path) -> ClusterSettings:
+        return ClusterSettings(data_dir, port=self._given_port, workers=self._workers, slots=self._slots)
+
+    # ------------------------------------------------------------------ where it is
+
+    @property
+    def host(self) -> str:
+        return "127.0.0.1"
+
+    @property
+    def port(self) -> int:
+        """The port clients connect to.
+
+        Raises:
+            TitanError: the cluster is not running.
+        """
+        if self._address is None:
+            raise TitanError("the cluster is not running; use `with LocalCluster() as cluster:` or start()")
+        return self._address[1]
+
+    @property
+    def address(self) -> str:
+        """``host:port``."""
+        return f"{self.host}:{self.port}"
+
+    @property
+    def data_dir(self) -> Path:
+        """Where state, logs and artifacts are.
+
+        Raises:
+            TitanError: no folder was given and the cluster is not running.
+        """
+        if self._data_dir is None:
+            raise TitanError("the cluster is not running and was given no data_dir")
+        return self._data_dir
+
+    # ------------------------------------------------------------------ life
+
+    def start(self) -> LocalCluster:
+        """Serve; returns when clients can connect.
+
+        Raises:
+            TitanError: the folder or the port cannot be used, or the cluster runs already.
+        """
+        if self._thread is not None:
+            raise TitanError("the cluster is running already")
+        if self._temporary:
+            self._data_dir = Path(tempfile.mkdtemp(prefix="titan-cluster-"))
+        ready = threading.Event()
+        failure: list[BaseException] = []
+        self._thread = threading.Thread(
+            target=self._run, args=(ready, failure), name="titan-cluster", daemon=True
+        )
+        self._thread.start()
+        ready.wait()
+        if failure:
+            self._join()
+            raise failure[0]
+        return self
+
+    def stop(self) -> None:
+        """End every job and service and the master; does nothing if it is not running."""
+        if self._thread is None:
+            return
+        assert self._loop is not None
+        assert self._stop_event is not None
+        self._loop.call_soon_threadsafe(self._stop_event.set)
+        self._join()
+
+    def _join(self) -> None:
+        assert self._thread is not None
+        self._thread.join()
+        self._thread = self._loop = self._stop_event = self._address = None
+        if self._temporary and self._data_dir is not None:
+            shutil.rmtree(self._data_dir, ignore_errors=True)
+            self._data_dir = None
+
+    def _run(self, ready: threading.Event, failure: list[BaseException]) -> None:
+        asyncio.run(self._serve(ready, failure))
+
+    async def _serve(self, ready: threading.Event, failure: list[BaseException]) -> None:
+        node = Node(self._settings(self.data_dir), sdk_version())
+        self._loop = asyncio.get_running_loop()
+        self._stop_event = asyncio.Event()
+        try:
+            self._address = await node.start()
+        except BaseException as exc:  # noqa: BLE001 - raised again in the thread that called start()
+            failure.append(exc)
+            return
+        finally:
+            ready.set()
+        await self._stop_event.wait()
+        await node.stop()
+
+    def __enter__(self) -> LocalCluster:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, where: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    async def __aenter__(self) -> LocalCluster:
+        return await asyncio.to_thread(self.start)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, where: TracebackType | None
+    ) -> None:
+        await asyncio.to_thread(self.stop)

@@ -1,0 +1,65 @@
+"""One running master: data directory, state, port. What ``LocalCluster`` and ``titan up`` have in common."""
+
+from __future__ import annotations
+
+from titan_sdk.cluster.folders import DataDir
+from titan_sdk.cluster.handlers import Handlers
+from titan_sdk.cluster.master import Master
+from titan_sdk.cluster.recovery import recover
+from titan_sdk.cluster.server import Server
+from titan_sdk.cluster.settings import ClusterSettings
+from titan_sdk.errors import TitanError
+
+__all__ = ["Node"]
+
+
+class Node:
+    """Start it, and stop it, in the loop that runs it."""
+
+    def __init__(self, settings: ClusterSettings, version: str) -> None:
+        self._settings = settings
+        self._version = version
+        self._data: DataDir | None = None
+        self._master: Master | None = None
+        self._server: Server | None = None
+
+    async def start(self) -> tuple[str, int]:
+        """Take the folder, recover its state, serve; the address that jobs and local clients use.
+
+        Raises:
+            TitanError: the folder or the port cannot be used.
+        """
+        settings = self._settings
+        data = self._data = DataDir(settings.data_dir)
+        try:
+            server = self._server = Server(settings, self._answer)
+            try:
+                host, port = await server.listen()
+            except OSError as exc:
+                raise TitanError(
+                    f"cannot listen on {settings.host}:{settings.port}: {exc.strerror or exc}; "
+                    "stop what uses it, or give another port (0 for any free one)"
+                ) from exc
+            address = ("127.0.0.1" if host in {"0.0.0.0", "::"} else host, port)
+            master = self._master = Master(settings, data, address)
+            self._handlers = Handlers(master, self._version)
+            recover(master)
+            await server.serve()
+        except BaseException:
+            await self.stop()
+            raise
+        return address
+
+    async def _answer(self, opcode: int, payload: str) -> str:
+        return await self._handlers.answer(opcode, payload)
+
+    async def stop(self) -> None:
+        """Accept nothing more, end every job and service, store everything, give the folder back."""
+        if self._server is not None:
+            await self._server.stop_accepting()
+            self._server.drop_all()
+        if self._master is not None:
+            await self._master.close()
+        if self._data is not None:
+            self._data.release()
+        self._server = self._master = self._data = None

@@ -1,0 +1,103 @@
+"""Taking over a data directory: what was queued is queued again, what ran is re-attached or accounted for."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import shutil
+import sqlite3
+from collections.abc import Collection
+
+from titan_sdk.cluster.admission import load_line
+from titan_sdk.cluster.engines.base import RunRequest
+from titan_sdk.cluster.master import Master, spec_of
+from titan_sdk.cluster.scheduler import JobSpec, Outcome
+from titan_sdk.cluster.store import jobs
+from titan_sdk.model.status import JobStatus
+
+__all__ = ["recover"]
+
+
+def recover(master: Master) -> None:
+    """Bring a fresh master to the state that the last one of this folder had stored. To be called once, first."""
+    db = master.store.db
+    rows = list(jobs.unfinished(db))
+    services = jobs.live_services(db)
+    _end_leftovers(master)
+    _remove_files(master, {row.run for row in (*rows, *services) if row.run is not None})
+    for worker in master.settings.worker_specs():
+        master.perform(master.scheduler.add_worker(worker.name, [worker.tag], master.settings.slots))
+    running = [row for row in rows if row.status is JobStatus.RUNNING]
+    for row in running:
+        # Before the waiting jobs, whose parents these may be.
+        spec = _spec(master, row)
+        master.scheduler.adopt(dataclasses.replace(spec, parents=()), row.worker or "", row.attempts)
+    waiting = [_spec(master, row) for row in rows if row.status is JobStatus.PENDING]
+    master.perform(master.scheduler.submit(waiting, master.settled, master.clock.now()))
+    for row in running:
+        _resume(master, row)
+    for row in services:
+        _resume_service(master, row, up=True)
+
+
+def _spec(master: Master, row: jobs.JobRow) -> JobSpec:
+    line = load_line(row.job_id, jobs.line(master.store.db, row.seq))
+    # The system's clock may have been set back in between: nobody waits longer than was asked for.
+    submitted_at = min(row.submitted_at, master.clock.now())
+    return dataclasses.replace(
+        spec_of(line, row.seq, submitted_at, row.attempts),
+        # A parent whose id was used again had completed, or this child would not be unfinished.
+        parents=tuple(parent for parent, seq in row.parents if _number(master.store.db, parent) == seq),
+    )
+
+
+def _number(db: sqlite3.Connection, job_id: str) -> int:
+    row = jobs.get(db, job_id)
+    return -1 if row is None else row.seq
+
+
+def _resume(master: Master, row: jobs.JobRow) -> None:
+    """A job that was running, as far as the store knows."""
+    job = master.scheduler.get(row.job_id)
+    if job is not None and job.spec.service and row.handle is not None:
+        _resume_service(master, row, up=False)
+        return
+    if row.handle is None or row.run is None:
+        reason = "the master was stopped before the run could be watched"
+        effects = master.scheduler.exited(row.job_id, Outcome.INTERRUPTED, reason, master.clock.now())
+        master.perform(effects)
+        return
+    line = load_line(row.job_id, jobs.line(master.store.db, row.seq))
+    master.take_over(RunRequest(row.run, line, row.worker or "", row.attempts), row.handle)
+
+
+def _resume_service(master: Master, row: jobs.JobRow, *, up: bool) -> None:
+    line = load_line(row.job_id, jobs.line(master.store.db, row.seq))
+    service = master.services.resume(line, row.worker or "", lambda: master.run_name(row.seq, 0), up=up)
+    if row.handle is None or row.run is None:
+        master.services.restart(service, delay=0.0)
+        return
+    service.run = row.run
+    request = RunRequest(row.run, line, row.worker or "", row.attempts)
+    master.engine.reattach(request, row.handle)
+    master.services.released(request)
+
+
+def _end_leftovers(master: Master) -> None:
+    """Cancelled jobs whose processes the last master could not see to the end."""
+    for row in jobs.ended_but_alive(master.store.db):
+        if row.handle is not None and row.run is not None:
+            master.engine.discard(row.run, row.handle)
+            master.store.journal.record(functools.partial(jobs.set_gone, seq=row.seq, run=row.run))
+
+
+def _remove_files(master: Master, keep: Collection[str]) -> None:
+    """What runs left behind that ended while nobody could clean up after them."""
+    for status in master.data.runs.iterdir():
+        if status.name not in keep:
+            with contextlib.suppress(OSError):
+                status.unlink()
+    for staged in master.data.workers.glob("*/titan_workspace/.runs/*"):
+        if staged.name not in keep:
+            shutil.rmtree(staged, ignore_errors=True)

@@ -1,0 +1,34 @@
+"""The bundled master's scheduler, a pure state machine: ``Scheduler`` takes events and returns effects."""
+
+from __future__ import annotations
+
+from titan_sdk.cluster.scheduler.job import Job, Phase
+from titan_sdk.cluster.scheduler.machine import Scheduler
+from titan_sdk.cluster.scheduler.placement import Worker
+from titan_sdk.cluster.scheduler.types import (
+    Cancelled,
+    Effect,
+    Ended,
+    JobSpec,
+    Kill,
+    Outcome,
+    Requeued,
+    Settled,
+    Start,
+)
+
+__all__ = [
+    "Cancelled",
+    "Effect",
+    "Ended",
+    "Job",
+    "JobSpec",
+    "Kill",
+    "Outcome",
+    "Phase",
+    "Requeued",
+    "Scheduler",
+    "Settled",
+    "Start",
+    "Worker",
+]

@@ -1,0 +1,287 @@
+"""The scheduler: events in, effects out.
+
+Rules for editing: no I/O, no clock, no randomness (times come in as arguments); every event is O(log n) per job
+it touches; a job's phase changes only here; whoever performs an effect reports back with another event.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from titan_sdk.cluster.scheduler.job import Job, Phase
+from titan_sdk.cluster.scheduler.placement import Workers
+from titan_sdk.cluster.scheduler.queues import DelayQueue, ReadyQueues
+from titan_sdk.cluster.scheduler.types import (
+    Cancelled,
+    Effect,
+    Ended,
+    JobSpec,
+    Kill,
+    Outcome,
+    Requeued,
+    SettledLookup,
+    Start,
+)
+from titan_sdk.model.status import JobStatus
+
+__all__ = ["Scheduler"]
+
+
+class Scheduler:
+    """Unfinished jobs and the workers they run on. Finished jobs are forgotten: the store remembers those."""
+
+    def __init__(self) -> None:
+        self.workers = Workers()
+        self._jobs: dict[str, Job] = {}
+        self._ready = ReadyQueues()
+        self._ready_services = ReadyQueues()
+        self._delayed = DelayQueue()
+        self._stopping: dict[str, str] = {}
+        """Cancelled jobs whose process is not gone yet, with the worker whose slot they hold."""
+
+    # ------------------------------------------------------------------ reading
+
+    def __len__(self) -> int:
+        return len(self._jobs)
+
+    def get(self, job_id: str) -> Job | None:
+        """The unfinished job of that id."""
+        return self._jobs.get(job_id)
+
+    def is_stopping(self, job_id: str) -> bool:
+        """Whether the job was cancelled and its process is still being ended."""
+        return job_id in self._stopping
+
+    def next_due(self) -> float | None:
+        """When ``tick`` has something to do, if ever."""
+        return self._delayed.next_due()
+
+    def queue_lengths(self) -> dict[str, int]:
+        """Ready jobs per tag, tags without any worker included; delayed and waiting jobs are not counted."""
+        lengths = self._ready.lengths()
+        for tag, count in self._ready_services.lengths().items():
+            lengths[tag] = lengths.get(tag, 0) + count
+        return lengths
+
+    @property
+    def delayed(self) -> int:
+        return len(self._delayed)
+
+    # ------------------------------------------------------------------ events
+
+    def submit(self, specs: Sequence[JobSpec], settled: SettledLookup, now: float) -> list[Effect]:
+        """Take jobs that were checked before: ids free, parents known, no cycle.
+
+        A parent that completed earlier counts as completed; one that ended otherwise makes the job DEAD at once.
+
+        Args:
+            settled: how a job ended that is neither in this batch nor unfinished.
+        """
+        effects: list[Effect] = []
+        batch = [Job(spec) for spec in specs]
+        for job in batch:
+            if job.job_id in self._jobs:
+                raise ValueError(f"{job.job_id!r} is unfinished already")
+            self._jobs[job.job_id] = job
+        doomed: list[tuple[Job, str]] = []
+        for job in batch:
+            reason = self._link(job, settled)
+            if reason is not None:
+                doomed.append((job, reason))
+        for job, reason in doomed:
+            self._end(job, JobStatus.DEAD, reason, effects)
+        for job in batch:
+            if job.phase is Phase.WAITING and not job.missing:
+                self._make_ready(job, now)
+        self._dispatch(effects)
+        return effects
+
+    def adopt(self, spec: JobSpec, worker: str, attempt: int) -> None:
+        """Take over a job whose run is alive already (after a restart of the master)."""
+        job = Job(spec)
+        job.phase, job.worker, job.attempt = Phase.RUNNING, worker, attempt
+        self._jobs[job.job_id] = job
+        host = self.workers.get(worker)
+        if host is not None and not spec.service:
+            host.busy.add(job.job_id)
+
+    def exited(self, job_id: str, outcome: Outcome, reason: str | None, now: float) -> list[Effect]:
+        """The job's run is over and nothing of it holds its slot any more."""
+        effects: list[Effect] = []
+        stopping_on = self._stopping.pop(job_id, None)
+        if stopping_on is not None:
+            self._release(stopping_on, job_id)
+        else:
+            job = self._jobs.get(job_id)
+            if job is None or job.phase is not Phase.RUNNING:
+                return effects
+            assert job.worker is not None
+            self._release(job.worker, job_id)
+            self._conclude(job, outcome, reason, now, effects)
+        self._dispatch(effects)
+        return effects
+
+    def cancel(self, job_id: str) -> tuple[Cancelled, list[Effect]]:
+        """End an unfinished job, whatever it waits for; its descendants become DEAD."""
+        effects: list[Effect] = []
+        job = self._jobs.get(job_id)
+        if job is None:
+            return Cancelled(found=False), effects
+        running = job.phase is Phase.RUNNING
+        if running:
+            assert job.worker is not None
+            self._stopping[job_id] = job.worker
+            effects.append(Kill(job_id))
+        self._end(job, JobStatus.CANCELLED, "cancelled by a client", effects)
+        self._dispatch(effects)
+        return Cancelled(found=True, killing=running), effects
+
+    def withdraw(self, job_ids: Iterable[str]) -> list[Effect]:
+        """Undo a ``submit`` that could not be stored, newest knowledge of it included; nobody was told of it."""
+        effects: list[Effect] = []
+        for job_id in job_ids:
+            _, more = self.cancel(job_id)
+            effects.extend(effect for effect in more if not isinstance(effect, Ended))
+        return effects
+
+    def tick(self, now: float) -> list[Effect]:
+        """Time has passed."""
+        effects: list[Effect] = []
+        for job in self._delayed.pop_due(now):
+            self._enqueue(job)
+        self._dispatch(effects)
+        return effects
+
+    def add_worker(self, name: str, tags: Iterable[str], slots: int) -> list[Effect]:
+        """A worker is there."""
+        effects: list[Effect] = []
+        self.workers.add(name, tags, slots)
+        self._dispatch(effects)
+        return effects
+
+    def remove_worker(self, name: str) -> list[Effect]:
+        """A worker takes no more jobs; the runs on it are to be killed and count as failed."""
+        worker = self.workers.remove(name)
+        if worker is None:
+            return []
+        return [Kill(job_id) for job_id in sorted(worker.busy) if job_id not in self._stopping]
+
+    # ------------------------------------------------------------------ transitions
+
+    def _link(self, job: Job, settled: SettledLookup) -> str | None:
+        """Tie a new job to its parents; a sentence where one of them can never complete."""
+        for parent_id in dict.fromkeys(job.spec.parents):
+            parent = self._jobs.get(parent_id)
+            if parent is not None:
+                parent.children.append(job)
+                job.missing += 1
+                continue
+            past = settled(parent_id)
+            if past is None:
+                raise ValueError(f"{job.job_id!r} has an unknown parent {parent_id!r}")
+            if past.status is not JobStatus.COMPLETED:
+                return f"its parent {parent_id} ended {past.status}"
+            if job.spec.affinity and job.tied_to is None:
+                job.tied_to = past.worker
+        return None
+
+    def _make_ready(self, job: Job, now: float) -> None:
+        if job.spec.due > now:
+            job.phase = Phase.DELAYED
+            self._delayed.push(job)
+        else:
+            self._enqueue(job)
+
+    def _enqueue(self, job: Job) -> None:
+        job.phase = Phase.READY
+        self._queues_of(job).push(job)
+
+    def _queues_of(self, job: Job) -> ReadyQueues:
+        return self._ready_services if job.spec.service else self._ready
+
+    def _dispatch(self, effects: list[Effect]) -> None:
+        """Start what can start: services at once, jobs best rank first over all tags that have a free slot."""
+        for tag in self.workers.tags:
+            while (service := self._ready_services.head(tag)) is not None:
+                host = self.workers.host_for_service(tag, service.tied_to)
+                assert host is not None, "a tag is listed only while a worker has it"
+                self._ready_services.pop(tag)
+                self._start(service, host.name, effects)
+        while True:
+            heads = [head for tag in self.workers.tags if (head := self._startable(tag)) is not None]
+            if not heads:
+                return
+            job = min(heads, key=lambda head: head.rank)
+            worker = self.workers.choose(job.spec.tag, job.tied_to)
+            assert worker is not None, "_startable saw a free slot"
+            self._ready.pop(job.spec.tag)
+            worker.busy.add(job.job_id)
+            self._start(job, worker.name, effects)
+
+    def _startable(self, tag: str) -> Job | None:
+        head = self._ready.head(tag)
+        return head if head is not None and self.workers.choose(tag, None) is not None else None
+
+    def _start(self, job: Job, worker: str, effects: list[Effect]) -> None:
+        job.phase = Phase.RUNNING
+        job.worker = worker
+        job.attempt += 1
+        effects.append(Start(job.job_id, worker, job.attempt))
+
+    def _release(self, worker_name: str, job_id: str) -> None:
+        worker = self.workers.get(worker_name)
+        if worker is not None:
+            worker.busy.discard(job_id)
+
+    def _conclude(
+        self, job: Job, outcome: Outcome, reason: str | None, now: float, effects: list[Effect]
+    ) -> None:
+        if outcome is Outcome.SUCCESS:
+            self._end(job, JobStatus.COMPLETED, reason, effects, now)
+        elif outcome is Outcome.INTERRUPTED or (
+            outcome is Outcome.FAILURE and job.attempt < job.spec.max_runs
+        ):
+            if outcome is Outcome.INTERRUPTED:
+                job.attempt -= 1
+            effects.append(Requeued(job.job_id, job.spec.seq, job.attempt, reason or "the run failed"))
+            self._enqueue(job)
+        else:
+            self._end(job, JobStatus.DEAD, reason, effects)
+
+    def _end(
+        self,
+        job: Job,
+        status: JobStatus,
+        reason: str | None,
+        effects: list[Effect],
+        now: float = 0.0,
+    ) -> None:
+        """Close a job and pass the news on to its descendants (a loop: chains may be thousands long)."""
+        pending: list[tuple[Job, JobStatus, str | None]] = [(job, status, reason)]
+        while pending:
+            ended, how, why = pending.pop()
+            if ended.phase is Phase.ENDED:
+                continue
+            was, ended.phase = ended.phase, Phase.ENDED
+            if was is Phase.READY:
+                self._queues_of(ended).forget(ended.spec.tag)
+            elif was is Phase.DELAYED:
+                self._delayed.forget()
+            del self._jobs[ended.job_id]
+            effects.append(Ended(ended.job_id, ended.spec.seq, how, ended.worker, why, was is Phase.RUNNING))
+            if how is JobStatus.COMPLETED:
+                self._release_children(ended, now)
+            else:
+                news = f"its parent {ended.job_id} ended {how}"
+                pending.extend((child, JobStatus.DEAD, news) for child in reversed(ended.children))
+            ended.children = []
+
+    def _release_children(self, parent: Job, now: float) -> None:
+        for child in parent.children:
+            if child.phase is not Phase.WAITING:
+                continue
+            child.missing -= 1
+            if child.spec.affinity and child.tied_to is None:
+                child.tied_to = parent.worker
+            if not child.missing:
+                self._make_ready(child, now)

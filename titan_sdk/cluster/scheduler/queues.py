@@ -1,0 +1,119 @@
+"""Who is next: ready jobs per tag by priority then age, and delayed jobs by time. Every step is O(log n)."""
+
+from __future__ import annotations
+
+import heapq
+
+from titan_sdk.cluster.scheduler.job import Job, Phase
+
+__all__ = ["DelayQueue", "ReadyQueue", "ReadyQueues"]
+
+# A heap cannot drop an entry from its middle cheaply, so cancelled jobs stay until they surface; past this
+# many, and when they are the majority, the heap is rebuilt so that memory follows the live jobs.
+_COMPACT_FROM = 64
+
+
+class ReadyQueue:
+    """Ready jobs of one tag."""
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[tuple[int, int], Job]] = []
+        self._live = 0
+
+    def __len__(self) -> int:
+        return self._live
+
+    def push(self, job: Job) -> None:
+        heapq.heappush(self._heap, (job.rank, job))
+        self._live += 1
+
+    def head(self) -> Job | None:
+        while self._heap:
+            job = self._heap[0][1]
+            if job.phase is Phase.READY:
+                return job
+            heapq.heappop(self._heap)
+        return None
+
+    def pop(self) -> Job:
+        job = self.head()
+        if job is None:
+            raise IndexError("no job is ready")
+        heapq.heappop(self._heap)
+        self._live -= 1
+        return job
+
+    def forget(self) -> None:
+        """One queued job has left the READY phase by itself (it was cancelled)."""
+        self._live -= 1
+        if len(self._heap) > _COMPACT_FROM and self._live < len(self._heap) // 2:
+            self._heap = [entry for entry in self._heap if entry[1].phase is Phase.READY]
+            heapq.heapify(self._heap)
+
+
+class ReadyQueues:
+    """One queue per tag, so that a job nobody can run stands in nobody's way."""
+
+    def __init__(self) -> None:
+        self._queues: dict[str, ReadyQueue] = {}
+
+    def push(self, job: Job) -> None:
+        self._queues.setdefault(job.spec.tag, ReadyQueue()).push(job)
+
+    def head(self, tag: str) -> Job | None:
+        queue = self._queues.get(tag)
+        return None if queue is None else queue.head()
+
+    def pop(self, tag: str) -> Job:
+        job = self._queues[tag].pop()
+        self._drop_if_empty(tag)
+        return job
+
+    def forget(self, tag: str) -> None:
+        self._queues[tag].forget()
+        self._drop_if_empty(tag)
+
+    def lengths(self) -> dict[str, int]:
+        return {tag: len(queue) for tag, queue in self._queues.items()}
+
+    def _drop_if_empty(self, tag: str) -> None:
+        if not len(self._queues[tag]):
+            del self._queues[tag]
+
+
+class DelayQueue:
+    """Jobs whose time has not come."""
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[float, int, Job]] = []
+        self._live = 0
+
+    def __len__(self) -> int:
+        return self._live
+
+    def push(self, job: Job) -> None:
+        heapq.heappush(self._heap, (job.spec.due, job.spec.seq, job))
+        self._live += 1
+
+    def next_due(self) -> float | None:
+        self._drop_stale()
+        return self._heap[0][0] if self._heap else None
+
+    def pop_due(self, now: float) -> list[Job]:
+        """Every job whose time has come, earliest first."""
+        due: list[Job] = []
+        while (when := self.next_due()) is not None and when <= now:
+            due.append(heapq.heappop(self._heap)[2])
+        self._live -= len(due)
+        return due
+
+    def forget(self) -> None:
+        """One delayed job was cancelled."""
+        self._live -= 1
+        if len(self._heap) > _COMPACT_FROM and self._live < len(self._heap) // 2:
+            self._heap = [entry for entry in self._heap if entry[2].phase is Phase.DELAYED]
+            heapq.heapify(self._heap)
+
+    def _drop_stale(self) -> None:
+        while self._heap and self._heap[0][2].phase is not Phase.DELAYED:
+            heapq.heappop(self._heap)

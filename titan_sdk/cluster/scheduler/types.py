@@ -1,0 +1,113 @@
+"""What goes into the scheduler and what comes out of it: plain values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+
+from titan_sdk.model.status import JobStatus
+
+__all__ = [
+    "Cancelled",
+    "Effect",
+    "Ended",
+    "JobSpec",
+    "Kill",
+    "Outcome",
+    "Requeued",
+    "Settled",
+    "SettledLookup",
+    "Start",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class JobSpec:
+    """What the scheduler has to know of a job; the payload stays in the store."""
+
+    job_id: str
+    seq: int
+    """Order of submission over the cluster's whole life; unique, and what makes equal priorities FIFO."""
+    tag: str
+    priority: int = 1
+    due: float = 0.0
+    """Not before this time (the caller's clock)."""
+    parents: tuple[str, ...] = ()
+    affinity: bool = False
+    service: bool = False
+    """A service occupies no job slot: it may live for weeks."""
+    max_runs: int = 4
+    """Runs in all, as a real master gives a failing script (protocol section 5.2)."""
+    attempts: int = 0
+    """Runs it has had already, before the master was restarted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """How a job that the scheduler has forgotten ended, and where."""
+
+    status: JobStatus
+    worker: str | None = None
+
+
+SettledLookup = Callable[[str], Settled | None]
+
+
+class Outcome(Enum):
+    """How one run ended, as far as scheduling is concerned."""
+
+    SUCCESS = "success"
+    FAILURE = "failure"
+    """Run again while runs are left."""
+    FATAL = "fatal"
+    """No further run can help: staging failed, or the launcher refused."""
+    INTERRUPTED = "interrupted"
+    """The cluster's doing, not the job's: run again and do not count this one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    job_id: str
+    worker: str
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class Kill:
+    """End the run and report its exit as usual; its slot is held until then."""
+
+    job_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Requeued:
+    job_id: str
+    seq: int
+    attempts: int
+    """Runs that count."""
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """Final; the scheduler knows the id no longer."""
+
+    job_id: str
+    seq: int
+    status: JobStatus
+    worker: str | None
+    reason: str | None
+    ran: bool
+    """Whether it was running, rather than waiting for something."""
+
+
+Effect = Start | Kill | Requeued | Ended
+
+
+@dataclass(frozen=True, slots=True)
+class Cancelled:
+    """Answer to a cancel: whether there was anything to cancel, and whether a run is being killed for it."""
+
+    found: bool
+    killing: bool = False

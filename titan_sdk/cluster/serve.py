@@ -1,0 +1,43 @@
+"""The foreground master behind ``titan up``."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Callable
+
+from titan_sdk.cluster.local import sdk_version
+from titan_sdk.cluster.node import Node
+from titan_sdk.cluster.settings import ClusterSettings
+
+__all__ = ["ClusterSettings", "run_master"]
+
+
+def run_master(settings: ClusterSettings, on_ready: Callable[[str, int], None] | None = None) -> int:
+    """Serve until SIGTERM or SIGINT; then end jobs and services, store everything, and return 0.
+
+    Jobs that were running are queued again when the next master uses the same folder.
+
+    Args:
+        on_ready: called with host and port once clients can connect.
+
+    Raises:
+        TitanError: the folder or the port cannot be used.
+    """
+    return asyncio.run(_serve(settings, on_ready))
+
+
+async def _serve(settings: ClusterSettings, on_ready: Callable[[str, int], None] | None) -> int:
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    node = Node(settings, sdk_version())
+    host, port = await node.start()
+    try:
+        if on_ready is not None:
+            on_ready(host, port)
+        await stop.wait()
+    finally:
+        await node.stop()
+    return 0

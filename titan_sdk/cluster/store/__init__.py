@@ -1,0 +1,1 @@
+"""Where the bundled master keeps what must outlive it."""

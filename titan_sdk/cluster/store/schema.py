@@ -1,0 +1,89 @@
+"""The SQLite file: its tables, and opening it safely.
+
+Durability: WAL with ``synchronous=NORMAL``. A commit is in the operating system's hands before anything is
+acknowledged, so it survives ``kill -9`` of the master at any instant; after a power cut the last moments may be
+missing, never half of a transaction.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+from titan_sdk.errors import TitanError
+
+__all__ = ["SCHEMA_VERSION", "open_database"]
+
+SCHEMA_VERSION = 1
+
+# Payloads live apart from jobs: an UPDATE rewrites a row as a whole, and a payload may be megabytes.
+# `handle` is the engine's word for a process that may be alive; NULL once it is known to be gone.
+_TABLES = """
+CREATE TABLE jobs (
+    job_id TEXT PRIMARY KEY,
+    seq INTEGER NOT NULL UNIQUE,
+    status TEXT NOT NULL,
+    parents TEXT NOT NULL,
+    attempts INTEGER NOT NULL DEFAULT 0,
+    worker TEXT,
+    run TEXT,
+    handle TEXT,
+    exit_code INTEGER,
+    reason TEXT,
+    service INTEGER NOT NULL DEFAULT 0,
+    submitted_at REAL NOT NULL,
+    due REAL NOT NULL,
+    started_at REAL,
+    ended_at REAL
+);
+CREATE INDEX jobs_unfinished ON jobs(seq) WHERE status IN ('PENDING', 'RUNNING');
+CREATE INDEX jobs_alive ON jobs(seq) WHERE handle IS NOT NULL;
+CREATE INDEX jobs_services ON jobs(seq) WHERE service = 2;
+CREATE TABLE payloads (seq INTEGER PRIMARY KEY, line TEXT NOT NULL);
+CREATE TABLE history (
+    job_id TEXT NOT NULL,
+    seq INTEGER NOT NULL,
+    at REAL NOT NULL,
+    event TEXT NOT NULL,
+    detail TEXT NOT NULL
+);
+CREATE INDEX history_of ON history(job_id, seq);
+CREATE TABLE kv (key TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE members (key TEXT NOT NULL, member TEXT NOT NULL, UNIQUE (key, member));
+"""
+
+
+def open_database(path: Path) -> sqlite3.Connection:
+    """The database at that path, created if it is missing.
+
+    Raises:
+        TitanError: the file is damaged, is not ours, or was written by a newer version.
+    """
+    try:
+        db = sqlite3.connect(path, isolation_level=None)
+        try:
+            _prepare(db, path)
+        except BaseException:
+            db.close()
+            raise
+    except sqlite3.Error as exc:
+        raise TitanError(
+            f"cannot open the master's state in {path}: {exc}; "
+            "if the file is damaged, move its folder away or give another data_dir"
+        ) from exc
+    return db
+
+
+def _prepare(db: sqlite3.Connection, path: Path) -> None:
+    db.execute("PRAGMA journal_mode=WAL")
+    db.execute("PRAGMA synchronous=NORMAL")
+    # The master is the only user of the file (it holds a lock on the folder), so no lock is given back.
+    db.execute("PRAGMA locking_mode=EXCLUSIVE")
+    version = db.execute("PRAGMA user_version").fetchone()[0]
+    if version == 0:
+        db.executescript(f"BEGIN;{_TABLES}PRAGMA user_version={SCHEMA_VERSION};COMMIT;")
+    elif version != SCHEMA_VERSION:
+        raise TitanError(
+            f"the master's state in {path} has format {version}; this version reads format {SCHEMA_VERSION}. "
+            "Use the version that wrote it, or give another data_dir"
+        )
