@@ -90,9 +90,9 @@ def test_what_waits_for_a_failed_job_is_found_down_to_the_grandchildren() -> Non
     assert blocked == {"child": ("root",), "grand": ("root",)}
 
 
-def test_two_causes_are_both_named_and_a_failed_job_is_its_own_cause() -> None:
+def test_two_causes_are_both_named_and_what_failed_below_another_is_none() -> None:
     parents = {"a": (), "b": ("a",), "c": (), "d": ("b", "c")}
-    assert upstream_failures(parents, ["a", "b", "c"]) == {"d": ("b", "c")}
+    assert upstream_failures(parents, ["a", "b", "c"]) == {"b": ("a",), "d": ("a", "c")}
 
 
 def test_a_failed_parent_in_another_dag_counts() -> None:

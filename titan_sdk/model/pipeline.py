@@ -1,0 +1,174 @@
+"""Pipelines: Titan's YAML files, read into jobs.
+
+Every error is ``InvalidPipeline`` and begins with ``file:line``, so that an editor can jump there. PyYAML's
+nodes are read instead of its plain values, because only nodes know their lines and tell a key given twice.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from titan_sdk.errors import InvalidArgument, InvalidDag, InvalidPipeline, MissingFile
+from titan_sdk.model.dag import order_jobs
+from titan_sdk.model.job import TitanJob
+from titan_sdk.model.pipeline_yaml import Entry, Mapping, Source
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["Pipeline", "load_pipeline"]
+
+_DEFAULT_NAME = "titan_agent"
+"""What upstream's parser calls a pipeline without a name."""
+
+_TOP_KEYS = ("name", "version", "project", "jobs")
+_JOB_KEYS = (
+    "id",
+    "type",
+    "file",
+    "requirement",
+    "priority",
+    "delay",
+    "affinity",
+    "args",
+    "port",
+    "depends_on",
+    "hitl_message",
+    "max_wait_seconds",
+)
+_RUNTIME_KEYS = ("params", "env", "python", "max_attempts", "timeout", "runtime")
+"""Ours: only script jobs have the runtime, and a project's jobs are archive jobs."""
+
+_KEY_OF_FIELD = {"job_id": "id", "filename": "file", "parents": "depends_on", "job_type": "type"}
+"""TitanJob's names where the file's keys are called differently."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pipeline:
+    """A DAG as a YAML file describes it."""
+
+    name: str
+    project: bool
+    """Whether the folder of the file travels as ``<name>.zip`` and the jobs point into it."""
+    base_dir: Path
+    """The folder of the file; the jobs' files are relative to it."""
+    jobs: tuple[TitanJob, ...]
+    """In the order of the file."""
+
+
+def load_pipeline(path: str | os.PathLike[str]) -> Pipeline:
+    """Read a pipeline file and check everything that can be checked without a master.
+
+    Raises:
+        InvalidPipeline: the file cannot be read, or something in it is wrong; names file, line and key.
+    """
+    source = Source.read(Path(path))
+    top = source.mapping(source.root, "the file", _TOP_KEYS)
+    name = top.get("name", Entry.text, _DEFAULT_NAME)
+    top.get("version", Entry.words, "")
+    project = top.get("project", Entry.flag, True)
+    if project and (not name.strip() or "/" in name or ".zip" in name):
+        top.entry("name").fail(
+            f"{name!r} cannot name the project's zip file; use letters, digits, '_' and '-'"
+        )
+    listed = top.entry("jobs").items()
+    if not listed:
+        top.entry("jobs").fail("there are no jobs; list at least one")
+    base_dir = Path(path).resolve().parent
+    reader = _JobReader(name, project, base_dir)
+    return Pipeline(name, project, base_dir, reader.read_all(source, listed))
+
+
+class _JobReader:
+    """Turns the entries of ``jobs`` into TitanJobs."""
+
+    def __init__(self, name: str, project: bool, base_dir: Path) -> None:
+        self._name = name
+        self._project = project
+        self._base_dir = base_dir
+
+    def read_all(self, source: Source, entries: list[Entry]) -> tuple[TitanJob, ...]:
+        jobs: list[TitanJob] = []
+        lines: dict[str, int] = {}
+        for number, entry in enumerate(entries, 1):
+            job = self._read(source.mapping(entry.node, f"job {number}", _JOB_KEYS + _RUNTIME_KEYS))
+            if job.full_id in lines:
+                entry.fail(f"the id {job.job_id!r} is already used in line {lines[job.full_id]}")
+            lines[job.full_id] = entry.line
+            jobs.append(job)
+        try:
+            order_jobs(self._name, jobs)
+        except InvalidDag as exc:
+            raise InvalidPipeline(f"{source.place(source.root)}: jobs: {exc}") from exc
+        return tuple(jobs)
+
+    def _read(self, job: Mapping) -> TitanJob:
+        if self._project:
+            for key in _RUNTIME_KEYS:
+                if key in job:
+                    job.entry(key).fail(
+                        "only works with `project: false`, where script jobs have the runtime"
+                    )
+        kind = job.get("type", Entry.text, "run").lower()
+        if kind not in {"run", "service"}:
+            job.entry("type").fail(f"{kind!r} is neither run nor service")
+        port = job.entry("port").whole() if kind == "service" else job.get("port", Entry.whole, 0)
+        given: dict[str, Any] = {
+            "job_id": job.entry("id").text(),
+            "filename": self._filename(job.entry("file")),
+            "job_type": "SERVICE" if kind == "service" else "TASK",
+            "args": job.get("args", Entry.words_or_list, None),
+            "parents": job.get("depends_on", Entry.texts, None),
+            "port": port,
+            "is_archive": self._project,
+            "priority": job.get("priority", Entry.whole, 1),
+            "delay": round(job.get("delay", Entry.number, 0.0) * 1000),
+            "affinity": job.get("affinity", Entry.flag, False),
+            "requirement": job.get("requirement", Entry.text, "GENERAL"),
+            "hitl_message": job.get("hitl_message", Entry.text, None),
+            "max_wait_seconds": job.get("max_wait_seconds", Entry.whole, 172800),
+        }
+        for key, read in _RUNTIME_READERS.items():
+            if key in job:
+                given[key] = job.get(key, read, None)
+        try:
+            return TitanJob(**given)
+        except InvalidArgument as exc:
+            _refuse(job, given["job_id"], exc)
+
+    def _filename(self, entry: Entry) -> str:
+        relative = entry.text()
+        path = self._base_dir / relative
+        if not self._project:
+            return str(path)
+        relative = relative.replace("\\", "/")
+        path = (self._base_dir / relative).resolve()
+        if not path.is_relative_to(self._base_dir):
+            entry.fail(
+                f"{relative!r} is outside the project folder {str(self._base_dir)!r}, which is what travels"
+            )
+        if not path.is_file():
+            entry.fail(f"there is no file {relative!r} in the project folder {str(self._base_dir)!r}")
+        return f"{self._name}.zip/{path.relative_to(self._base_dir).as_posix()}"
+
+
+_RUNTIME_READERS: dict[str, Callable[[Entry], Any]] = {
+    "params": Entry.value,
+    "env": Entry.words_by_name,
+    "python": Entry.text,
+    "max_attempts": Entry.whole,
+    "timeout": Entry.number,
+    "runtime": Entry.flag,
+}
+
+
+def _refuse(job: Mapping, job_id: str, exc: InvalidArgument) -> NoReturn:
+    """Say at which line TitanJob's refusal arose; its sentences begin with the field they are about."""
+    problem = str(exc).removeprefix(f"job {job_id!r}: ")
+    field = "filename" if isinstance(exc, MissingFile) else problem.partition(" ")[0]
+    key = _KEY_OF_FIELD.get(field, field)
+    place = job.entry(key).place if key in job else job.place
+    raise InvalidPipeline(f"{place}: key {key!r}: {exc}") from exc
