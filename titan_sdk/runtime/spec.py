@@ -56,8 +56,14 @@ class Script:
 
     def to_dict(self) -> dict[str, str]:
         """The JSON form."""
-        carried = {"data": self.data} if self.data is not None else {"asset": self.asset, "sha256": self.sha256}
-        return {"name": self.name, "kind": self.kind, **{key: value for key, value in carried.items() if value}}
+        carried = (
+            {"data": self.data} if self.data is not None else {"asset": self.asset, "sha256": self.sha256}
+        )
+        return {
+            "name": self.name,
+            "kind": self.kind,
+            **{key: value for key, value in carried.items() if value},
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,10 +124,23 @@ class RunSpec:
 
     def _invalid(self, name: str, value: object, problem: str) -> InvalidJob:
         shown = repr(value)
-        return InvalidJob(f"job {self.job_id!r}: {name} {shown if len(shown) <= 200 else shown[:200] + '...'} {problem}")
+        return InvalidJob(
+            f"job {self.job_id!r}: {name} {shown if len(shown) <= 200 else shown[:200] + '...'} {problem}"
+        )
 
     def to_json(self, bundle: Asset) -> str:
-        """ASCII JSON; ``params`` is JSON text inside it, which the launcher passes on without parsing."""
+        """ASCII JSON, without fields that have their default.
+
+        ``params`` is JSON text inside it, which the launcher passes on without parsing.
+        """
+        optional = {
+            "argv": list(self.argv),
+            "env": dict(self.env),
+            "params": None if self.params is None else self._params_text(),
+            "max_attempts": None if self.max_attempts == 1 else self.max_attempts,
+            "timeout": self.timeout,
+            "parents": dict(self.parents),
+        }
         return json.dumps(
             {
                 "v": 1,
@@ -130,13 +149,7 @@ class RunSpec:
                 "master": [self.host, self.port],
                 "runtime": {"asset": bundle.name, "sha256": bundle.sha256},
                 "script": self.script.to_dict(),
-                "argv": list(self.argv),
-                "env": dict(self.env),
-                "params": self._params_text(),
-                "python": self.python,
-                "max_attempts": self.max_attempts,
-                "timeout": self.timeout,
-                "parents": dict(self.parents),
+                **{name: value for name, value in optional.items() if value},
             },
             separators=(",", ":"),
         )

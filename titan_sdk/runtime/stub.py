@@ -31,7 +31,7 @@ _NOT_FOUND = (
     "Install Python 3.8 or later there, or name one with python="
 )
 
-# Comments and indentation of four are for readers here; they do not travel.
+# Comments, and three of four spaces of indentation, are for readers here; they do not travel.
 _PYTHON = r"""
 import sys
 del sys.path[0]  # the workspace, where a staged json.py would shadow the module
@@ -41,30 +41,28 @@ H, P = S["master"]
 N, X = S["runtime"]["asset"], S["runtime"]["sha256"]
 E = os.environ.get
 def die(code, text):
-    sys.stdout.write("titan-runtime: job " + S["id"] + " was not started: " + text + "\n")
+    sys.stdout.write("titan-runtime: job %s was not started: %s\n" % (S["id"], text))
     sys.stdout.flush()
     os._exit(code)
 if sys.version_info < (3, 8):
-    A = sys.argv[1:]
-    while A:
+    for i in range(1, len(sys.argv)):
         try:
-            os.execvp(A[0], [A[0], "-EsSx", __file__] + A[1:])
+            os.execvp(sys.argv[i], [sys.argv[i], "-EsSx", __file__] + sys.argv[i + 1:])
         except OSError:
-            del A[0]
-    die(98, "this worker's Python is %d.%d; install 3.8 or later, or name one with python=" % sys.version_info[:2])
-try:
-    from _sha2 import sha256
-except ImportError:
+            pass
+    die(98, "Python here is %d.%d; install 3.8 or later, or set python=" % sys.version_info[:2])
+for m in "_sha2", "_sha256", "hashlib":  # the first two load without OpenSSL
     try:
-        from _sha256 import sha256
+        sha = __import__(m).sha256
+        break
     except ImportError:
-        from hashlib import sha256
+        pass
 def good(path, digest):
     try:
         with open(path, "rb") as f:
-            return sha256(f.read()).hexdigest() == digest
+            return sha(f.read()).hexdigest() == digest
     except OSError:
-        return False
+        pass
 def fetch():
     import base64, socket
     end, pause = time.time() + float(E("TITAN_RUNTIME_START_PATIENCE") or 10), .1
@@ -76,9 +74,9 @@ def fetch():
             f = s.makefile("rb")
             t = f.read(int.from_bytes(f.read(8)[4:], "big"))
             s.close()
-            why = "the master at %s:%s does not hold %s intact (%r); submit the job again" % (H, P, N, t[:60])
+            why = "master %s:%s has no intact %s (%r); submit again" % (H, P, N, t[:60])
             b = base64.b64decode(t)
-            if sha256(b).hexdigest() == X:
+            if sha(b).hexdigest() == X:
                 return b
         except OSError as e:
             why = "cannot reach the Titan master at %s:%s (%s). If workers know it by another address, set worker_address (ClientConfig, or the connection's extra)" % (H, P, e)
@@ -89,16 +87,15 @@ def fetch():
         time.sleep(pause)
         pause *= 2
 def folder():
-    home = E("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    for d in E("TITAN_RUNTIME_CACHE"), home + "/titan-runtime", "%s/titan-runtime-%d" % (E("TMPDIR") or "/tmp", os.getuid()):
+    for d in E("TITAN_RUNTIME_CACHE"), (E("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")) + "/titan-runtime", "%s/titan-runtime-%d" % (E("TMPDIR") or "/tmp", os.getuid()):
         try:
-            os.makedirs(d, 448, True)
+            os.makedirs(d, 448, True)  # 0700; only a folder that nobody else can write to will do
             s = os.lstat(d)
-            if s.st_uid == os.getuid() and s.st_mode & 0o170077 == 0o40000 and os.access(d, 7):
+            if s.st_uid == os.getuid() and s.st_mode & 61503 == 16384 and os.access(d, 7):
                 return d
         except (OSError, TypeError):
             pass
-    die(98, "no folder that is only this user's for the runtime; set TITAN_RUNTIME_CACHE on the worker")
+    die(98, "no private folder for the runtime; set TITAN_RUNTIME_CACHE on the worker")
 D = folder()
 T = X[:32] + "-" + sys.implementation.cache_tag + "-"
 for Z in os.listdir(D):
@@ -112,8 +109,6 @@ else:
         t = "%s/.%d" % (D, os.getpid())
         with open(t, "wb") as f:
             f.write(b)
-            f.flush()
-            os.fsync(f.fileno())
         os.replace(t, Z)
 sys.path.insert(0, Z)
 from titan_runtime.main import main

@@ -121,7 +121,8 @@ class Claimant:
             ended_at=prior["heartbeat_at"],
             log_chunks=fresh.fields["log_chunks"],
             processes=None,
-            reason="its launcher on %s ended without a word: killed, or the machine went down" % prior["host"],
+            reason="its launcher on %s ended without a word: killed, or the machine went down"
+            % prior["host"],
         )
         try:
             self.master.confirm(self.key, dumps(lost))
@@ -135,9 +136,13 @@ class Claimant:
         if prior is None:
             return 0
         index = int(prior.get("log_chunks") or 0)
-        while self._reach(lambda: self.master.get(keys.log_key(self.spec["id"], self.spec["nonce"], index))):
+        while self._has_chunk(index):
             index += 1
         return index
+
+    def _has_chunk(self, index: int) -> bool:
+        key = keys.log_key(self.spec["id"], self.spec["nonce"], index)
+        return self._reach(lambda: self.master.get(key)) is not None
 
     # -- parents ----------------------------------------------------------------------------------------------
 
@@ -164,7 +169,9 @@ class Claimant:
     def _refuse(self, record: Record, prior: Optional[Dict[str, Any]], sentence: str) -> NoReturn:
         """Leave, with a record of attempt 0 unless an earlier attempt left a better one."""
         if prior is None:
-            record.update(state="failed", attempt=0, reason=sentence, ended_at=round(time.time(), 3), processes=None)
+            record.update(
+                state="failed", attempt=0, reason=sentence, ended_at=round(time.time(), 3), processes=None
+            )
             self._write(record)
         raise Leave(REFUSED, sentence)
 
@@ -198,5 +205,7 @@ def _parse(text: str) -> Dict[str, Any]:
         # What follows relies on these.
         float(record["heartbeat_at"]), str(record["state"]), str(record["host"])
     except (ValueError, KeyError, TypeError) as exc:
-        raise Leave(REFUSED, "the store holds a state record that this runtime cannot read (%r)" % exc) from None
+        raise Leave(
+            REFUSED, "the store holds a state record that this runtime cannot read (%r)" % exc
+        ) from None
     return record

@@ -69,7 +69,13 @@ class _Warden:
     """The guard's side."""
 
     def __init__(
-        self, output: int, control: int, status: int, folder: str, timeout: Optional[float], ignored: List[int]
+        self,
+        output: int,
+        control: int,
+        status: int,
+        folder: str,
+        timeout: Optional[float],
+        ignored: List[int],
     ) -> None:
         self.output, self.control, self.status = output, control, status
         self.folder, self.timeout, self.ignored = folder, timeout, ignored
@@ -93,7 +99,7 @@ class _Warden:
                 jobdir.remove(self.folder)
             else:
                 self._report("X %d %s %d\n" % (self.ended or 0, self.cause, clean))
-        except BaseException as exc:
+        except BaseException as exc:  # noqa: BLE001 - whatever goes wrong here, nothing may stay alive
             self._report("E %s: %s\n" % (type(exc).__name__, exc))
             processes.kill_children(limits.KILL_PATIENCE, self._reaped, self.user)
         finally:
@@ -116,11 +122,12 @@ class _Warden:
         if self.user == 0:
             try:
                 self._become_user(guard, argv, env)
-            except BaseException as exc:
+            except BaseException as exc:  # noqa: BLE001 - two processes must not both go on from here
                 self._report("F %d %s\n" % (getattr(exc, "errno", None) or 0, exc))
             finally:
                 os._exit(127)
         os.close(self.output)
+        self._report("S %d\n" % self.user)
         if self.timeout is not None:
             self.deadline = time.monotonic() + self.timeout
 
@@ -168,7 +175,9 @@ class _Warden:
                     return False
                 self._stop("timeout")
                 continue
-            ready = {descriptor for descriptor, _ in poll.poll(left if left is None else min(left, _LONGEST_POLL))}
+            ready = {
+                descriptor for descriptor, _ in poll.poll(left if left is None else min(left, _LONGEST_POLL))
+            }
             if self.wake[0] in ready:
                 received = os.read(self.wake[0], 4096)
                 if any(number in received for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)):

@@ -1,9 +1,10 @@
 """The private folder of one attempt: script, params, and what user code and runtime tell each other.
 
-    titan-job-<nonce>-<random>/     0700, below TMPDIR or /tmp; TITAN_JOB_DIR
-        script/<own base name>      alone there: it is sys.path[0], where a neighbour could shadow a module
-        params.json                 written before the start
-        result.json  progress.json  exception.json      written by titan_job and the Python runner
+It is ``titan-job-<nonce>-<random>`` below TMPDIR or /tmp, 0700, TITAN_JOB_DIR to the job, and holds
+
+- ``script/<own base name>``: alone there, as it is sys.path[0], where a neighbour could shadow a module;
+- ``params.json``: written before the start;
+- ``result.json``, ``progress.json``, ``exception.json``: written by titan_job and the Python runner.
 """
 
 from __future__ import annotations

@@ -37,9 +37,9 @@ def main(spec: Dict[str, Any], bundle: str, cache: str, prefix: Optional[str]) -
     except Leave as leave:
         code = leave.code
         say(str(leave))
-    except Exception as exc:
+    except Exception as exc:  # noqa: BLE001 - ends the process either way; the log must say why
         say("internal error, %s: %s" % (type(exc).__name__, exc))
-        sys.excepthook(*sys.exc_info())  # type: ignore[arg-type]
+        sys.excepthook(*sys.exc_info())
     finally:
         # Ends the death pipe too, should a guard still be there.
         os._exit(code)
@@ -64,39 +64,60 @@ def _write(data: bytes) -> bool:
     return True
 
 
+# What RunSpec leaves out; "params" is JSON text.
+_DEFAULTS: Dict[str, Any] = {
+    "argv": [],
+    "env": {},
+    "params": "null",
+    "max_attempts": 1,
+    "timeout": None,
+    "parents": {},
+}
+
+
+def _ignore(*_: object) -> None:
+    pass
+
+
 class _Launch:
     def __init__(self, spec: Dict[str, Any], bundle: str, cache: str, prefix: Optional[str]) -> None:
-        self.spec, self.bundle, self.cache, self.prefix = spec, bundle, cache, prefix
+        self.spec = dict(_DEFAULTS, **spec)
+        self.bundle, self.cache, self.prefix = bundle, cache, prefix
         self.master = store.Master(spec["master"][0], spec["master"][1])
         self.guard: Optional[guard.Guard] = None
-        self.asked = 0
-        """The signal that asked this launcher to stop, or 0."""
+        self._signal = 0
         self.ignored: List[int] = []
 
     def run(self) -> int:
         self._open_standard_descriptors()
         self._handle_signals()
-        record = Claimant(self.master, self.spec, self._start_deadline, say, lambda: self.asked).claim()
+        record = Claimant(self.master, self.spec, self._start_deadline, say, self.asked).claim()
         try:
             place = jobdir.prepare(self.master, self.spec, self._start_deadline())
         except (OSError, ValueError, store.StoreError) as exc:
-            return self._close(record, 126, {"state": "failed", "reason": "its script cannot be put in place: %s" % exc})
+            return self._close(
+                record, 126, {"state": "failed", "reason": "its script cannot be put in place: %s" % exc}
+            )
         try:
             return self._attempt(record, place)
         finally:
             jobdir.remove(place.root)
 
     def _attempt(self, record: Record, place: jobdir.JobDir) -> int:
-        if self.asked:
-            words = "stopped by %s before it started" % signal_name(self.asked)
-            return self._close(record, 128 + self.asked, {"state": "failed", "reason": words})
+        if self.asked():
+            words = "stopped by %s before it started" % signal_name(self.asked())
+            return self._close(record, 128 + self.asked(), {"state": "failed", "reason": words})
         processes.become_subreaper()
         record.update(state="running", started_at=round(time.time(), 3))
         started = guard.start(
-            self._argv(place), self._environment(place, record), place.root, self.spec["timeout"], self.ignored
+            self._argv(place),
+            self._environment(place, record),
+            place.root,
+            self.spec["timeout"],
+            self.ignored,
         )
         self.guard = started
-        if self.asked:
+        if self.asked():
             started.tell(guard.STOP)
         record.update(processes=processes.identity(os.getpid(), started.pid))
         spool = Spool(place.path("output"))
@@ -111,22 +132,23 @@ class _Launch:
         poll = select.poll()
         poll.register(started.output, select.POLLIN)
         poll.register(started.status, select.POLLIN)
-        report = b""
+        heard = b""
         listening = watching = True
         while watching:
             for descriptor, _ in poll.poll():
                 data = os.read(descriptor, 65536)
                 if descriptor == started.status:
-                    report += data
+                    heard += data
                     watching = bool(data)
                 elif data:
                     spool.put(data)
                     listening = listening and _write(data)
                 else:
                     poll.unregister(descriptor)
+        report = heard.decode("utf-8", "replace")
         status = os.waitpid(started.pid, 0)[1]
         # The guard leaves nothing alive; if it was itself killed, what it held has come up to this process.
-        processes.kill_children(limits.KILL_PATIENCE, lambda pid, ended: None)
+        processes.kill_children(limits.KILL_PATIENCE, _ignore, outcome.user_pid(report))
         os.set_blocking(started.output, False)
         while True:
             try:
@@ -138,15 +160,17 @@ class _Launch:
                 break
             spool.put(data)
             listening = listening and _write(data)
-        return report.decode("utf-8", "replace"), status
+        return report, status
 
-    def _finish(self, record: Record, place: jobdir.JobDir, shipper: Shipper, report: str, status: int) -> int:
+    def _finish(
+        self, record: Record, place: jobdir.JobDir, shipper: Shipper, report: str, status: int
+    ) -> int:
         ended_at = round(time.time(), 3)
         until = self._deadline(limits.END_PATIENCE)
         problem = shipper.finish(until)
         if shipper.overtaken:
             raise Leave(REFUSED, "another copy of this job has taken over; this one was ended")
-        code, fields = outcome.describe(report, status, self.asked, self.spec["timeout"])
+        code, fields = outcome.describe(report, status, self.asked(), self.spec["timeout"])
         fields["ended_at"] = ended_at
         fields["exception"] = outcome.read_exception(place)
         fields["progress"] = outcome.read_progress(place.path("progress.json"))
@@ -176,7 +200,9 @@ class _Launch:
         try:
             store.persist(hand_in, until or self._deadline(limits.END_PATIENCE))
         except store.Contended:
-            raise Leave(REFUSED, "another copy of this job has taken over; this one's end is not recorded") from None
+            raise Leave(
+                REFUSED, "another copy of this job has taken over; this one's end is not recorded"
+            ) from None
         except store.StoreError as exc:
             raise Leave(UNREACHABLE, self._unrecorded(code, str(exc))) from None
         if fields.get("reason"):
@@ -212,7 +238,10 @@ class _Launch:
         }
         ours.update(self.spec["env"])
         env = dict(os.environb)
-        env.update((name.encode("utf-8", "surrogateescape"), value.encode("utf-8", "surrogateescape")) for name, value in ours.items())
+        env.update(
+            (name.encode("utf-8", "surrogateescape"), value.encode("utf-8", "surrogateescape"))
+            for name, value in ours.items()
+        )
         # Where `import titan_job` is found, by the script and by any Python it starts.
         library = os.fsencode(self.bundle) + b"/titan_runtime/lib"
         env[b"PYTHONPATH"] = b":".join(filter(None, (env.get(b"PYTHONPATH"), library)))
@@ -227,8 +256,12 @@ class _Launch:
             else:
                 signal.signal(number, self._on_signal)
 
-    def _on_signal(self, number: int, frame: object) -> None:
-        self.asked = self.asked or number
+    def asked(self) -> int:
+        """The signal that asked this launcher to stop, or 0."""
+        return self._signal
+
+    def _on_signal(self, number: int, _: object) -> None:
+        self._signal = self._signal or number
         if self.guard is not None:
             self.guard.tell(guard.STOP)
 
@@ -241,7 +274,7 @@ class _Launch:
         stop_begun: List[float] = []
 
         def until() -> float:
-            if not self.asked:
+            if not self.asked():
                 return begun + patience
             if not stop_begun:
                 stop_begun.append(time.monotonic())

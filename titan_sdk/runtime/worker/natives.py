@@ -22,6 +22,7 @@ def _first(*names: str) -> Any:
 
 socket = _first("_socket", "socket")
 signal = _first("_signal", "signal")
+partial = _first("_functools", "functools").partial
 sha256 = _first("_sha2", "_sha256", "hashlib").sha256
 
 
@@ -57,6 +58,10 @@ def dumps(value: Any) -> str:
 def signal_name(number: int) -> str:
     """``SIGKILL`` for 9; ``SIG34`` for a number without a name."""
     for name in dir(signal):
-        if name.startswith("SIG") and not name.startswith(("SIG_", "SIGRT")) and getattr(signal, name) == number:
+        if (
+            name.startswith("SIG")
+            and not name.startswith(("SIG_", "SIGRT"))
+            and getattr(signal, name) == number
+        ):
             return name
     return "SIG%d" % number

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from . import limits, store
-from .natives import sha256, signal, signal_name
+from .natives import dumps, partial, sha256, signal, signal_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,16 +15,22 @@ if TYPE_CHECKING:
     from .record import Record
 
 
-def describe(report: str, guard_status: int, asked: int, timeout: Optional[float]) -> Tuple[int, Dict[str, Any]]:
+def describe(
+    report: str, guard_status: int, asked: int, timeout: Optional[float]
+) -> Tuple[int, Dict[str, Any]]:
     """Exit code and record fields from the guard's report, its own wait status and the signal that asked to stop."""
-    lines = dict((line[0], line[2:]) for line in report.splitlines() if line[1:2] == " ")
+    lines = _lines(report)
     if "F" in lines:
-        number, _, words = lines["F"].partition(" ")
-        return 127 if number == "2" else 126, _failed(None, None, "the worker cannot start it: " + words)
+        errno, _, words = lines["F"].partition(" ")
+        return 127 if errno == "2" else 126, _failed(None, None, "the worker cannot start it: " + words)
     if "X" not in lines:
-        told = lines.get("E") or ("killed by " + signal_name(os.WTERMSIG(guard_status)) if os.WIFSIGNALED(guard_status) else "gone")
+        told = lines.get("E") or (
+            "killed by " + signal_name(os.WTERMSIG(guard_status)) if os.WIFSIGNALED(guard_status) else "gone"
+        )
         return 128 + signal.SIGKILL, _failed(
-            None, "SIGKILL", "the runtime's guard process ended early (%s), so everything it watched was ended" % told
+            None,
+            "SIGKILL",
+            "the runtime's guard process ended early (%s), so everything it watched was ended" % told,
         )
     status, cause, _ = lines["X"].split(" ")
     number = os.WTERMSIG(int(status)) if os.WIFSIGNALED(int(status)) else 0
@@ -41,6 +47,16 @@ def describe(report: str, guard_status: int, asked: int, timeout: Optional[float
     if code:
         return code, _failed(code, None, None)
     return 0, {"state": "succeeded", "exit_code": 0, "signal": None, "reason": None}
+
+
+def user_pid(report: str) -> int:
+    """The user's process and process group, or 0 if there never was one."""
+    return int(_lines(report).get("S", 0))
+
+
+def _lines(report: str) -> Dict[str, str]:
+    """The guard's report by kind: S started pid, F failed to start, X ended, E error of its own."""
+    return {line[0]: line[2:] for line in report.splitlines() if line[1:2] == " "}
 
 
 _SIGNALS = {
@@ -106,13 +122,13 @@ def read_result(place: JobDir) -> Tuple[Optional[str], Optional[str]]:
     return text, None
 
 
-def send_result(master: store.Master, record: Record, text: str, until: Callable[[], float]) -> Dict[str, Any]:
+def send_result(
+    master: store.Master, record: Record, text: str, until: Callable[[], float]
+) -> Dict[str, Any]:
     """Write the slices, each read back; what the record says about them."""
-    from .natives import dumps
-
-    count = 0
-    for start in range(0, len(text), limits.RESULT_SLICE):
+    starts = range(0, len(text), limits.RESULT_SLICE)
+    for index, start in enumerate(starts):
         value = dumps({"v": 1, "data": text[start : start + limits.RESULT_SLICE]})
-        store.persist(lambda key=record.result_key(count), value=value: master.confirm(key, value), until)
-        count += 1
+        store.persist(partial(master.confirm, record.result_key(index), value), until)
+    count = len(starts)
     return {"chunks": count, "bytes": len(text), "sha256": sha256(text.encode("ascii")).hexdigest()}

@@ -10,7 +10,7 @@ from .natives import signal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Callable, List, Optional
+    from typing import Any, Callable, List, Optional
 
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 LINUX = sys.platform.startswith("linux")
@@ -20,10 +20,20 @@ def _prctl(option: int, value: int) -> bool:
     if not LINUX:
         return False
     try:
+        # The C half of ctypes: importing the other half costs each job 2 ms.
+        library: Any = __import__("_ctypes")
+        function = library.dlsym(library.dlopen(None, 0), "prctl")
+        return bool(library.call_function(function, (option, value, 0, 0, 0)) == 0)
+    except (ImportError, AttributeError, OSError):
+        return _prctl_by_ctypes(option, value)
+
+
+def _prctl_by_ctypes(option: int, value: int) -> bool:
+    try:
         import ctypes
 
         return bool(ctypes.CDLL(None).prctl(option, value, 0, 0, 0) == 0)
-    except (ImportError, OSError, AttributeError):
+    except (ImportError, AttributeError, OSError):
         return False
 
 
@@ -76,6 +86,8 @@ def kill_children(patience: float, reaped: Callable[[int, int], None], group: in
     Their orphans come up to this subreaper and are killed in the next round. Without a subreaper the process
     group `group` is all that can be reached.
     """
+    if group and not LINUX:
+        _kill(-group)
     deadline = time.monotonic() + patience
     pause = 0.0005
     while True:
@@ -87,8 +99,6 @@ def kill_children(patience: float, reaped: Callable[[int, int], None], group: in
                 reaped(pid, status)
         except ChildProcessError:
             return True
-        if group and not LINUX:
-            _kill(-group)
         for pid in children():
             _kill(pid)
         if time.monotonic() > deadline:

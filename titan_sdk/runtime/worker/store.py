@@ -89,13 +89,17 @@ class Master:
         except OSError as exc:
             # The next try resolves the name again: the master may have moved.
             self._route = None
-            raise StoreError("no exchange with %s: %s" % (self.address, exc or type(exc).__name__)) from None
+            raise StoreError(
+                "no exchange with %s: %s" % (self.address, str(exc) or type(exc).__name__)
+            ) from None
 
     def _connect(self) -> Any:
         if self._route is not None:
             routes = [self._route]
         else:
-            routes = socket.getaddrinfo(self.host, self.port, 0, socket.SOCK_STREAM)
+            # As bytes: for a str, CPython imports its IDNA codec, which takes longer than everything else here.
+            name = self.host.encode("ascii") if self.host.isascii() else self.host
+            routes = socket.getaddrinfo(name, self.port, 0, socket.SOCK_STREAM)
         error: Optional[OSError] = None
         for route in routes:
             family, kind, protocol, _, address = route

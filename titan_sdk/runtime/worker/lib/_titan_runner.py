@@ -42,21 +42,19 @@ def main() -> None:
 
 def _dress(namespace: Dict[str, Any], script: str) -> None:
     """The names a script finds in its namespace at its start."""
-    from importlib.machinery import SourceFileLoader
-
+    # importlib.machinery's class; importing that module would cost each job a millisecond.
+    loader = sys.modules["_frozen_importlib_external"].SourceFileLoader  # type: ignore[attr-defined]
     namespace.pop("_titan_runner", None)
     namespace["__file__"] = script
-    namespace["__loader__"] = SourceFileLoader("__main__", script)
+    namespace["__loader__"] = loader("__main__", script)
     if sys.version_info < (3, 15):
         namespace["__cached__"] = None
 
 
 def _user_part(trace: Optional[TracebackType]) -> Optional[TracebackType]:
-    while trace is not None and (
-        trace.tb_frame.f_code.co_filename in (__file__, "<string>") and trace.tb_frame.f_globals is not None
-    ):
-        if trace.tb_frame.f_code.co_name not in ("main", "<module>"):
-            break
+    """The traceback without the frame of `main`, the first one when it catches."""
+    own = sys.modules[__name__].__dict__
+    while trace is not None and trace.tb_frame.f_globals is own:
         trace = trace.tb_next
     return trace
 
@@ -83,14 +81,18 @@ def _note(exc: BaseException) -> None:
         import traceback
 
         kind = type(exc)
-        name = kind.__qualname__ if kind.__module__ in ("builtins", "__main__") else "%s.%s" % (kind.__module__, kind.__qualname__)
+        name = (
+            kind.__qualname__
+            if kind.__module__ in ("builtins", "__main__")
+            else "%s.%s" % (kind.__module__, kind.__qualname__)
+        )
         lines = traceback.format_exception(kind, exc, _user_part(exc.__traceback__))
         try:
             message = str(exc)
-        except Exception:
+        except Exception:  # noqa: BLE001 - __str__ is the user's code
             message = "<exception whose str() fails>"
         noted = {"type": name, "message": message, "traceback": "".join(lines)}
         with open(os.path.join(os.environ["TITAN_JOB_DIR"], "exception.json"), "w", encoding="ascii") as file:
             json.dump(noted, file)
-    except Exception:
+    except Exception:  # noqa: BLE001 - a full disk, a broken __cause__: the job still ends as it would
         return

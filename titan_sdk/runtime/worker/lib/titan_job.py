@@ -62,7 +62,10 @@ def result(value: Any) -> None:
     _check(value)
     text = json.dumps(value, allow_nan=False)
     if len(text) > RESULT_LIMIT:
-        raise ValueError("the result has %d bytes as JSON; the limit is %d. Write it to a file and upload that" % (len(text), RESULT_LIMIT))
+        raise ValueError(
+            "the result has %d bytes as JSON; the limit is %d. Write it to a file and upload that"
+            % (len(text), RESULT_LIMIT)
+        )
     _store("result", text)
 
 
@@ -78,7 +81,11 @@ def progress(fraction: Optional[float], text: str = "") -> None:
 def _store(name: str, text: str) -> None:
     folder = os.environ.get("TITAN_JOB_DIR")
     if folder is None:
-        warnings.warn("not inside a Titan job (TITAN_JOB_DIR is not set): the %s is not stored" % name, RuntimeWarning, stacklevel=3)
+        warnings.warn(
+            "not inside a Titan job (TITAN_JOB_DIR is not set): the %s is not stored" % name,
+            RuntimeWarning,
+            stacklevel=3,
+        )
         return
     path = os.path.join(folder, name + ".json")
     temporary = "%s.%d" % (path, os.getpid())
@@ -109,7 +116,9 @@ def _check(root: Any) -> None:
                 continue
             for key, item in value.items():
                 if not isinstance(key, str):
-                    raise TypeError("%s has the key %r of type %s; JSON keys are texts" % (where, key, type(key).__name__))
+                    raise TypeError(
+                        "%s has the key %r of type %s; JSON keys are texts" % (where, key, type(key).__name__)
+                    )
                 waiting.append(("%s[%r]" % (where, key), item, inside))
         else:
             kind = "%s.%s" % (type(value).__module__, type(value).__qualname__)
@@ -130,7 +139,10 @@ def _command(arguments: List[str]) -> int:
                 value = value[words[1]]
             print(value if isinstance(value, str) else json.dumps(value))
         else:
-            print("usage: python3 -m titan_job result JSON | progress FRACTION|- [TEXT] | params [KEY]", file=sys.stderr)
+            print(
+                "usage: python3 -m titan_job result JSON | progress FRACTION|- [TEXT] | params [KEY]",
+                file=sys.stderr,
+            )
             return 2
     except (ValueError, TypeError, KeyError) as exc:
         print("titan_job %s: %s: %s" % (verb, type(exc).__name__, exc), file=sys.stderr)
