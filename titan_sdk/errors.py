@@ -213,8 +213,9 @@ def map_os_errors(*, address: str, operation: str, connecting: bool, seconds: fl
                 operation=operation,
             ) from exc
         raise TimedOut(
-            f"{operation}: no complete reply from {address} within {seconds:g} s; "
-            "the request may have taken effect, so ask for the state before repeating it",
+            f"{operation}: no complete reply from {address} within {seconds:g} s; the request may have taken effect, "
+            "so ask for the state before repeating it. If nothing ever answers there, check that the port is a "
+            "Titan master's (9090 by default) and not another server's, such as the HTTP dashboard's",
             address=address,
             operation=operation,
         ) from exc

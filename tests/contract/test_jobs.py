@@ -134,7 +134,7 @@ def test_cancel_ends_a_running_job(api, unique, script):
     source = script("import time, titan_job\nprint('started', flush=True)\ntime.sleep(600)")
     handle = api.submit_job(TitanJob(unique("endless"), source, timeout=600))
     while handle.status() is not JobStatus.RUNNING:
-        with pytest.raises(WaitTimedOut, match="not over after 0.05 s"):
+        with pytest.raises(WaitTimedOut, match=r"not over after 0\.05 s"):
             handle.wait(timeout=0.05)
     assert handle.cancel() is JobStatus.CANCELLED
     report = handle.wait(timeout=30, raise_on_failure=False)

@@ -9,6 +9,7 @@ import threading
 import pytest
 
 from tests.support.blocking_async import BlockingAsyncClient
+from tests.support.scripted_peer import ScriptedPeer, raw
 from titan_sdk import (
     ClientConfig,
     ConnectFailed,
@@ -62,19 +63,33 @@ def test_an_unknown_host_says_so(connect):
 
 
 def test_a_web_server_is_recognised(connect):
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler)
+    bad_request = raw(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n")
+    refused = pytest.raises(
+        PeerProtocolError, match=r"an HTTP server; .* its master is a different port, 9090"
+    )
+    with ScriptedPeer(bad_request) as peer, connect("127.0.0.1", peer.port) as api, refused:
+        api.get_job_status("x")
+
+
+def test_a_web_server_that_waits_for_more_times_out_with_a_hint():
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), SilentHandler)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
+    config = ClientConfig("127.0.0.1", server.server_address[1], timeout=0.3)
     try:
-        with (
-            connect("127.0.0.1", server.server_address[1]) as api,
-            pytest.raises(PeerProtocolError, match="an HTTP server"),
-        ):
+        with TitanClient(config=config) as api, pytest.raises(TimedOut, match="such as the HTTP dashboard's"):
             api.get_job_status("x")
     finally:
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+class SilentHandler(http.server.BaseHTTPRequestHandler):
+    """The standard library's server, minus its chatter on stderr."""
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 (the base class's name)
+        return
 
 
 def test_a_silent_peer_times_out():

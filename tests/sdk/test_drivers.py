@@ -56,9 +56,10 @@ def test_a_reset_while_sending_is_a_lost_connection(connect):
 
 
 def test_a_foreign_protocol_is_not_retried(connect):
-    with ScriptedPeer(raw(b"-ERR unknown command\r\n")) as peer, connect("127.0.0.1", peer.port) as api:
-        with pytest.raises(PeerProtocolError, match="a Redis-like server"):
-            api.get_job_status("x")
+    foreign = ScriptedPeer(raw(b"-ERR unknown command\r\n"))
+    refused = pytest.raises(PeerProtocolError, match="a Redis-like server")
+    with foreign as peer, connect("127.0.0.1", peer.port) as api, refused:
+        api.get_job_status("x")
     assert len(peer.requests) == 1
 
 

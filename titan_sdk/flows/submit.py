@@ -142,7 +142,7 @@ def _confirm(submission: Submission, before: dict[str, JobStatus]) -> Flow[None]
         still = []
         for job in missing:
             if not (yield from _is_taken(job, before[full_id(job.job_id)])):
-                still.append(job)
+                still.append(job)  # noqa: PERF401 (a comprehension cannot yield)
         missing = still
         if not missing:
             return

@@ -60,25 +60,23 @@ def outside_parents(jobs: Sequence[TitanJob]) -> dict[str, tuple[str, ...]]:
 def upstream_failures(
     parents: dict[str, tuple[str, ...]], failed: Iterable[str]
 ) -> dict[str, tuple[str, ...]]:
-    """For each job below a failed one, the failed jobs it waits for.
+    """For each job below a failed one, the failed jobs that it waits for, not themselves below others.
 
-    A real master leaves such jobs PENDING for ever (section 6), so their end is derived from the graph.
-    Keys and values are full ids; ``parents`` maps each job to its parents.
+    Such a job never ran: a real master leaves it PENDING for ever (section 6), the bundled one makes it DEAD. So
+    its end is derived from the graph. Keys and values are full ids; ``parents`` maps each job to its parents.
     """
-    roots = set(failed)
+    bad = set(failed)
     blocked: dict[str, tuple[str, ...]] = {}
     order = TopologicalSorter(
         {job: [p for p in ps if p in parents] for job, ps in parents.items()}
     ).static_order()
     for job in order:
-        if job in roots:
-            continue
         causes: dict[str, None] = {}
         for parent in parents[job]:
-            if parent in roots:
+            if parent in blocked:
+                causes.update(dict.fromkeys(blocked[parent]))
+            elif parent in bad:
                 causes[parent] = None
-            for cause in blocked.get(parent, ()):
-                causes[cause] = None
         if causes:
             blocked[job] = tuple(causes)
     return blocked
