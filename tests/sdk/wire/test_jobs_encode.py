@@ -82,6 +82,12 @@ def test_the_line_as_upstream_writes_it(line: JobLine, text: str) -> None:
     assert parse_line(text) == line
 
 
+def test_ids_may_be_written_without_the_prefix_and_are_read_with_it() -> None:
+    short = dataclasses.replace(PLAIN, job_id="a", parents=("b", "DAG-c"))
+    assert encode_line(short) == "a|RUN_PAYLOAD|f.py||cHJpbnQ=|GPU|1|0|[b,DAG-c]"
+    assert parse_line(encode_line(short)) == dataclasses.replace(PLAIN, parents=("DAG-b", "DAG-c"))
+
+
 def test_lines_of_a_dag_are_joined_by_a_semicolon() -> None:
     assert encode_dag([PLAIN, PLAIN]) == f"{encode_line(PLAIN)} ; {encode_line(PLAIN)}"
 
@@ -96,7 +102,7 @@ def test_lines_of_a_dag_are_joined_by_a_semicolon() -> None:
         ({"header": "", "fields": ()}, "job 'DAG-a': header '' does not go with 0 fields"),
         ({"job_id": "DAG-a;b"}, "job 'DAG-a;b': id 'DAG-a;b' contains a delimiter of the job grammar"),
         ({"parents": ("DAG-[b]",)}, "job 'DAG-a': id 'DAG-[b]' contains a delimiter of the job grammar"),
-        ({"job_id": "a"}, "job 'a': a master would read job_id 'a' as 'DAG-a'"),
+        ({"job_id": "DAG-a "}, "job 'DAG-a ': a master would read job_id 'DAG-a ' as 'DAG-a'"),
         ({"parents": ("DAG-b ",)}, "job 'DAG-a': a master would read parents ('DAG-b ',) as ('DAG-b',)"),
         ({"priority": 2**31}, "job 'DAG-a': the priority '2147483648' is not a 32-bit integer"),
         ({"delay_ms": 2**63}, "job 'DAG-a': the delay '9223372036854775808' is not a 64-bit integer"),
