@@ -42,7 +42,7 @@ with DAG(
         filename="jobs/train_digits.py",
         requirement="GPU",
         priority=10,
-        job_params={"dataset": DATASET, "epochs": 30, "hidden": 64, "seed": 7},
+        job_params={"dataset": DATASET, "epochs": 120, "hidden": 128, "seed": 7},
     )
 
     evaluate = TitanJobOperator(

@@ -5,6 +5,7 @@ Exit status 0 only if every task and job succeeded, the results are in TitanStor
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 import tempfile
@@ -12,25 +13,27 @@ import time
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 
 from dags_examples.demo import airflow_run, cluster, report, xcoms
 from dags_examples.demo.processes import DemoFailed, ProcessGroup
 
 DAG_ID = "example_titan_pipeline"
+STARTED = time.time()
 
 
 def main() -> int:
     console = Console(highlight=False, soft_wrap=True)
     folder = Path(tempfile.mkdtemp(prefix="titan-demo-"))
-    started = time.monotonic()
     try:
         run(console, folder)
     except DemoFailed as exc:
-        console.print(f"[bold red]demo: FAILED[/] {exc}", markup=True)
+        console.print(f"[bold red]demo: FAILED[/] {escape(str(exc))}")
         console.print(f"full logs: {folder}")
         return 1
     shutil.rmtree(folder, ignore_errors=True)
-    console.print(f"\n[bold green]demo: OK[/] [dim]({time.monotonic() - started:.0f} s)[/]")
+    console.print(f"nothing is left running; the demo took {elapsed()}")
+    console.print("[bold green]demo: OK[/]")
     return 0
 
 
@@ -38,19 +41,26 @@ def run(console: Console, folder: Path) -> None:
     """All steps of the demo; whatever happens, every process it started is ended."""
     with ProcessGroup() as processes:
         address = cluster.start(processes, folder)
-        console.print(f"[bold]Titan[/] bundled master on {address}, workers: 2 GENERAL, 1 GPU")
+        console.print(f"[bold]Titan[/] bundled master on {address}, workers: {cluster.describe(address)}")
         environ = airflow_run.environment(folder, address)
         console.print("[bold]Airflow[/] creating its database (temporary AIRFLOW_HOME)")
         airflow_run.migrate(environ, folder)
         console.print(f"[bold]Airflow[/] running {DAG_ID}")
         airflow_run.run_dag(DAG_ID, environ, folder, address, console)
-        jobs = report.collect(address)
-        console.print(report.table(jobs))
-        report.check(jobs)
         xcoms.check(DAG_ID, Path(environ["AIRFLOW_HOME"]), address, console)
+        jobs = report.collect(address)
+        report.check(jobs)
+        console.print(report.table(jobs))
     left = processes.survivors()
     if left:
         raise DemoFailed(f"processes are still running: {', '.join(map(str, left))}")
+
+
+def elapsed() -> str:
+    """Since `make demo` was called where that is known (it includes the setup), else since this process started."""
+    since = os.environ.get("MAKE_DEMO_STARTED")
+    seconds = round(time.time() - (float(since) if since else STARTED))
+    return f"{seconds // 60} min {seconds % 60:02d} s" + (" with its setup" if since else "")
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ def environment(folder: Path, address: str) -> dict[str, str]:
     base = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
     home = folder / "airflow"
     return base | {
+        "PYTHONUNBUFFERED": "1",
         "PATH": path_with_this_python(),
         "AIRFLOW_HOME": str(home),
         "AIRFLOW_CONN_TITAN_DEFAULT": f"titan://{address}",

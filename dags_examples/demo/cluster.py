@@ -29,6 +29,13 @@ def start(processes: ProcessGroup, folder: Path) -> str:
     raise DemoFailed(f"`titan up` was not ready after {START_SECONDS:.0f} s; see {log}")
 
 
+def describe(address: str) -> str:
+    """The workers that the master itself says it has."""
+    host, _, port = address.rpartition(":")
+    with TitanClient(host, int(port)) as client:
+        return ", ".join(f"{count} {tag}" for tag, count in sorted(client.cluster_stats().tags.items()))
+
+
 def _ready(port: int) -> bool:
     try:
         with TitanClient("127.0.0.1", port) as client:

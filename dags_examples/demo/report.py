@@ -33,12 +33,15 @@ def table(jobs: dict[str, JobReport]) -> Table:
 
 
 def _summary(result: object) -> str:
-    """A result in a cell: nested values are named only."""
+    """A result in a cell: nested values are only named, long ones keep their telling end."""
     if not isinstance(result, dict):
         return str(result)
-    return ", ".join(
-        f"{key}={'…' if isinstance(value, dict | list) else value}" for key, value in result.items()
-    )
+    return ", ".join(f"{key}={_short(value)}" for key, value in result.items())
+
+
+def _short(value: object) -> str:
+    text = "..." if isinstance(value, dict | list) else str(value)
+    return text if len(text) <= 24 else "..." + text[-20:]
 
 
 def check(jobs: dict[str, JobReport]) -> None:

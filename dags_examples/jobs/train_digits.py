@@ -24,10 +24,10 @@ def find_device() -> tuple[str, str]:
     try:
         import torch
     except ImportError:
-        return "cpu", "no PyTorch on this worker: training on the CPU with scikit-learn"
+        return "cpu", "no GPU in use (this worker has no PyTorch): training on the CPU with scikit-learn"
     if torch.cuda.is_available():
         return "cuda", f"training on the GPU: {torch.cuda.get_device_name()}"
-    return "cpu", "no GPU on this worker: training on the CPU with scikit-learn"
+    return "cpu", "no GPU on this worker: training on its CPU with scikit-learn"
 
 
 def train_on_cpu(x: np.ndarray, y: np.ndarray, epochs: int) -> Iterator[tuple[float, Layers]]:
@@ -75,7 +75,7 @@ def report_progress(steps: Iterator[tuple[float, Layers]], epochs: int) -> tuple
     last: tuple[float, Layers] = (float("nan"), [])
     for epoch, last in enumerate(steps, start=1):
         titan_job.progress(epoch / epochs, f"epoch {epoch}/{epochs}, loss {last[0]:.3f}")
-        if epoch % 5 == 0 or epoch == epochs:
+        if epoch % 20 == 0 or epoch == epochs:
             print(f"epoch {epoch:3d}/{epochs}  loss {last[0]:.4f}")
     return last
 
