@@ -39,10 +39,10 @@ class DataDir:
         self.logs = root / "logs"
         self.uploads = root / "uploads"
         self.scripts = root / "perm_files"
-        self.runs = root / "runs"
+        self.exits = root / "exits.log"
         self.workers = root / "workers"
         try:
-            for folder in (root, self.logs, self.uploads, self.scripts, self.runs, self.workers):
+            for folder in (root, self.logs, self.uploads, self.scripts, self.workers):
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._lock = os.open(root / "master.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as exc:
@@ -66,10 +66,6 @@ class DataDir:
 
     def log_file(self, job_id: str) -> Path:
         return self.logs / f"{safe_name(job_id)}.log"
-
-    def status_file(self, run: str) -> Path:
-        """Where the shim of a run leaves the exit status."""
-        return self.runs / run
 
     def workspace(self, worker: str) -> Path:
         return self.workers / safe_name(worker) / "titan_workspace"

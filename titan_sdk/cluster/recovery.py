@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import functools
 import shutil
@@ -94,10 +93,6 @@ def _end_leftovers(master: Master) -> None:
 
 def _remove_files(master: Master, keep: Collection[str]) -> None:
     """What runs left behind that ended while nobody could clean up after them."""
-    for status in master.data.runs.iterdir():
-        if status.name not in keep:
-            with contextlib.suppress(OSError):
-                status.unlink()
     for staged in master.data.workers.glob("*/titan_workspace/.runs/*"):
         if staged.name not in keep:
             shutil.rmtree(staged, ignore_errors=True)

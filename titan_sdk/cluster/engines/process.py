@@ -4,8 +4,8 @@
                                `-- the job: output appended to the job's log file, stdin /dev/null
 
 The shim waits at the gate until the master has stored its process number. If the master dies before that, the
-shim reads end-of-file and starts nothing; if it dies later, the shim leaves the exit status in a file where the
-next master finds it. Whether a process lives is told by its pidfd: nothing is polled, no thread waits.
+shim reads end-of-file and starts nothing; if it dies later, the shim leaves the exit status in a file that the
+next master reads. Whether a process lives is told by its pidfd: nothing is polled, no thread waits.
 """
 
 from __future__ import annotations
@@ -37,17 +37,16 @@ NO_RETRY_CODES = {
 }
 """Exit codes by which the runtime says that another run cannot help."""
 
-# $1 status file, $2 working directory, then the command. The status is one short write to a new file, complete
-# when it ends in a newline; `mv` would be one more process per job.
+# $1 the file of exits, $2 the run, $3 its working directory, then the command. One file for all runs, to which
+# each appends one line in one write: creating a file per job costs more than the rest of the shim together.
 _SHIM = """\
-status=$1; cd "$2" || exit 126; shift 2
-IFS= read -r go || { echo unstarted >"$status"; exit 0; }
+exits=$1 run=$2; cd "$3" || exit 126; shift 3
+IFS= read -r go || { echo "$run unstarted" >>"$exits"; exit 0; }
 "$@" </dev/null
 code=$?
-echo $code >"$status"
+echo "$run $code" >>"$exits"
 exit $code
 """
-_UNSTARTED = "unstarted"
 _RESET_SIGNALS = [signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 
 
@@ -122,17 +121,16 @@ class ProcessEngine:
 
     def _launch(self, run: _Run, command: Command) -> None:
         request = run.request
-        status = self._data.status_file(request.run)
         environment = dict(self._environment(request.worker))
         environment["TITAN_RUN"] = request.run
-        argv = ["/bin/sh", "-c", _SHIM, "titan-job", str(status), str(command.cwd), *command.argv]
+        shim = ["/bin/sh", "-c", _SHIM, "titan-job", str(self._data.exits), request.run, str(command.cwd)]
         read_end, write_end = os.pipe()
         output = (os.POSIX_SPAWN_OPEN, 1, str(self._data.log_file(request.job_id)), _LOG_FLAGS, 0o600)
         actions = [(os.POSIX_SPAWN_DUP2, read_end, 0), output, (os.POSIX_SPAWN_DUP2, 1, 2)]
         try:
             run.pid = os.posix_spawn(
                 "/bin/sh",
-                argv,
+                [*shim, *command.argv],
                 environment,
                 file_actions=actions,
                 setsid=True,
@@ -210,14 +208,8 @@ class ProcessEngine:
         return 128 - code if code < 0 else code
 
     def _stored_status(self, run: str) -> int | str | None:
-        try:
-            text = self._data.status_file(run).read_text(encoding="ascii")
-        except OSError:
-            return None
-        if not text.endswith("\n"):
-            return None
-        word = text.strip()
-        return int(word) if word.isdigit() else word
+        word = read_exits(self._data.exits).get(run)
+        return int(word) if word is not None and word.isdigit() else word
 
     def _result(self, run: _Run, code: int | str | None) -> RunResult:
         if code == 0 and run.gate is None and not run.killed:
@@ -269,8 +261,14 @@ class ProcessEngine:
 
     def clean(self, run: str, worker: str) -> None:
         shutil.rmtree(self._data.staging(worker, run), ignore_errors=True)
+        if not self._runs:
+            self._shorten_exits()
+
+    def _shorten_exits(self) -> None:
+        """Nobody runs, so nobody appends: empty the file of exits if it has grown."""
         with contextlib.suppress(OSError):
-            self._data.status_file(run).unlink()
+            if self._data.exits.stat().st_size > _MAX_EXITS_BYTES:
+                os.truncate(self._data.exits, 0)
 
     async def close(self) -> None:
         self._closing = True
@@ -281,6 +279,16 @@ class ProcessEngine:
         await self._idle.wait()
 
 
+def read_exits(path: Path) -> dict[str, str]:
+    """The last word about every run in a file of exits; a line that is not complete is no word."""
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").split("\n")[:-1]
+    except FileNotFoundError:
+        return {}
+    return dict(line.split(" ", 1) for line in lines if " " in line)
+
+
+_MAX_EXITS_BYTES = 1024 * 1024
 _LOG_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_APPEND
 
 
