@@ -5,9 +5,13 @@ from __future__ import annotations
 import importlib.util
 import os
 import textwrap
-from dataclasses import dataclass, field
+import warnings
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+ERRORS: list[BaseException] = []
+"""What made tasks fail, in order; filled by the failure callback of every task."""
 
 _HEAD = """
 from __future__ import annotations
@@ -15,7 +19,9 @@ from datetime import timedelta
 from airflow.sdk import DAG, task
 from titan_provider.operators.titan import TitanJobOperator
 from titan_provider.sensors.titan import TitanDagSensor
-with DAG("{dag_id}", schedule=None) as dag:
+from tests.support.airflow_run import ERRORS
+def keep_error(context): ERRORS.append(context["exception"])
+with DAG("{dag_id}", schedule=None, default_args={{"on_failure_callback": keep_error, "poll_interval": 0.1}}) as dag:
 """
 
 
@@ -26,18 +32,17 @@ class Outcome:
     state: str
     tasks: dict[str, str]
     run: Any
-    xcoms: dict[tuple[str, str], Any] = field(default_factory=dict)
+    errors: list[BaseException]
 
-    def xcom(self, task_id: str, key: str = "return_value") -> Any:
+    def xcom(self, task_id: str, key: str = "return_value", map_index: int | None = None) -> Any:
         """What Airflow's database holds for a task: a backend's reference, not its value."""
         from airflow.models.xcom import XComModel
         from airflow.utils.session import create_session
 
+        where = {"dag_id": self.run.dag_id, "run_id": self.run.run_id, "task_id": task_id, "key": key}
         with create_session() as session:
-            query = XComModel.get_many(
-                run_id=self.run.run_id, dag_ids=self.run.dag_id, task_ids=task_id, key=key
-            )
-            row = session.scalars(query).first()
+            rows = session.query(XComModel).filter_by(**where)
+            row = (rows if map_index is None else rows.filter_by(map_index=map_index)).one_or_none()
             return None if row is None else XComModel.deserialize_value(row)
 
 
@@ -50,6 +55,7 @@ def write_dag(home: Path, dag_id: str, body: str) -> Path:
 
 def run_dag(home: Path, dag_id: str, body: str, **test_arguments: Any) -> Outcome:
     """Write the DAG and run it once."""
+    import_what_warns()
     path = write_dag(home, dag_id, body)
     spec = importlib.util.spec_from_file_location(dag_id, path)
     assert spec is not None
@@ -61,7 +67,14 @@ def run_dag(home: Path, dag_id: str, body: str, **test_arguments: Any) -> Outcom
         ti.task_id if ti.map_index < 0 else f"{ti.task_id}[{ti.map_index}]": str(ti.state)
         for ti in run.get_task_instances()
     }
-    return Outcome(str(run.state), tasks, run)
+    return Outcome(str(run.state), tasks, run, list(ERRORS))
+
+
+def import_what_warns() -> None:
+    """Airflow's in-process API server imports a test client that warns about its own next version."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        importlib.import_module("airflow.api_fastapi.execution_api.app")
 
 
 def unique(name: str) -> str:

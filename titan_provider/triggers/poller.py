@@ -57,6 +57,8 @@ class SharedMaster:
         while True:
             if self._up.is_set():
                 async with self._slots:
+                    if not self._up.is_set():  # went silent while this one waited for its turn
+                        continue
                     try:
                         return await request(self.client)
                     except TransportError as exc:

@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from airflow.providers.common.compat.sdk import AirflowException
+
+from titan_provider.operators.source import find_script, script_file
+
+
+def test_a_script_is_found_beside_the_dag_file_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dags, elsewhere = tmp_path / "dags", tmp_path / "elsewhere"
+    for folder in (dags / "jobs", elsewhere / "jobs"):
+        folder.mkdir(parents=True)
+        (folder / "train.py").touch()
+    (elsewhere / "only_here.py").touch()
+    monkeypatch.chdir(elsewhere)
+    dag_file = str(dags / "dag.py")
+    assert find_script("jobs/train.py", dag_file) == str(dags / "jobs/train.py")
+    assert find_script("only_here.py", dag_file) == str(elsewhere / "only_here.py")
+    assert find_script("jobs/train.py", None) == str(elsewhere / "jobs/train.py")
+
+
+def test_a_missing_script_names_every_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(AirflowException) as caught:
+        find_script("jobs/train.py", "/dags/dag.py")
+    assert "no file /dags/jobs/train.py nor" in str(caught.value)
+    assert str(tmp_path / "jobs/train.py") in str(caught.value)
+
+
+def test_an_absolute_path_is_looked_for_there_only() -> None:
+    with pytest.raises(AirflowException, match=r"no file /nowhere/x\.py\. "):
+        find_script("/nowhere/x.py", "/dags/dag.py")
+
+
+@pytest.mark.parametrize(
+    ("source", "name"),
+    [
+        ("print(1)", "train.py"),
+        ("\n#!/bin/bash\necho 1", "train.sh"),
+        ("#!/usr/bin/env -S sh\n", "train.sh"),
+        ("#!/usr/bin/env python3\nprint(1)", "train.py"),
+    ],
+)
+def test_inline_source_becomes_a_file_of_its_kind(source: str, name: str) -> None:
+    with script_file(source, "train") as path:
+        assert Path(path).name == name
+        assert Path(path).read_text() == source.lstrip("\n")
+    assert not Path(path).exists()
+
+
+def test_the_files_name_is_safe() -> None:
+    with script_file("", "group.task/../x" * 50) as path:
+        assert "/.." not in path
+        assert len(Path(path).name) < 120

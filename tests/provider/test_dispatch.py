@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from titan_provider.dispatch import Decision, Record, decide
+from titan_sdk import JobStatus
+
+FIRST = Record("first", max_tries=2, clear_number=0, submitted=True)
+RETRY = Record("second", max_tries=2, clear_number=0)
+AFTER_CLEAR = Record("second", max_tries=3, clear_number=1)
+AFTER_CLEAR_WHILE_RUNNING = Record("second", max_tries=2, clear_number=1)
+
+
+@pytest.mark.parametrize("status", [JobStatus.PENDING, JobStatus.RUNNING, JobStatus.COMPLETED])
+def test_after_a_crash_a_job_that_goes_on_or_succeeded_is_taken_up(status: JobStatus) -> None:
+    assert decide(FIRST, RETRY, status) is Decision.ATTACH
+
+
+@pytest.mark.parametrize("status", [JobStatus.DEAD, JobStatus.CANCELLED, JobStatus.UNKNOWN])
+def test_after_a_failure_or_a_crash_before_the_submit_a_new_job_is_sent(status: JobStatus) -> None:
+    assert decide(FIRST, RETRY, status) is Decision.SUBMIT
+
+
+@pytest.mark.parametrize("new", [AFTER_CLEAR, AFTER_CLEAR_WHILE_RUNNING])
+@pytest.mark.parametrize("status", JobStatus)
+def test_after_a_clear_no_old_result_comes_back_and_no_old_job_goes_on(
+    new: Record, status: JobStatus
+) -> None:
+    goes_on = status in (JobStatus.PENDING, JobStatus.RUNNING)
+    assert decide(FIRST, new, status) is (Decision.CANCEL_AND_SUBMIT if goes_on else Decision.SUBMIT)
+
+
+def test_a_record_survives_the_state_store() -> None:
+    assert Record.from_json(json.loads(json.dumps(FIRST.to_json()))) == FIRST
+    assert RETRY.confirmed() == Record("second", 2, 0, submitted=True)
+
+
+@pytest.mark.parametrize("value", [None, "job-1", {}, {"v": 2, "job_id": "x"}])
+def test_what_is_no_record_of_this_version_is_ignored(value: object) -> None:
+    assert Record.from_json(value) is None

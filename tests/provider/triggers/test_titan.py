@@ -1,0 +1,212 @@
+from __future__ import annotations
+
+import asyncio
+import inspect
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from titan_provider.events import JobEvent, Outcome
+from titan_provider.triggers import titan as module
+from titan_provider.triggers.titan import TitanJobTrigger
+from titan_sdk import JobStatus, TitanClient
+
+pytestmark = [pytest.mark.airflow, pytest.mark.usefixtures("airflow_connection")]
+
+Submit = Callable[..., str]
+
+
+class Lines:
+    """The task log, as far as a trigger writes it."""
+
+    def __init__(self) -> None:
+        self.copied: list[str] = []
+        self.enough = asyncio.Event()
+        self.wanted = 0
+
+    def info(self, event: str, *args: object) -> None:
+        self.copied.append(event % args)
+        if len(self.copied) == self.wanted:
+            self.enough.set()
+
+    warning = error = exception = debug = info
+
+
+def make(job_id: str, **arguments: Any) -> tuple[TitanJobTrigger, Lines]:
+    trigger = TitanJobTrigger("titan_default", job_id, poll_interval=0.05, **arguments)
+    lines = Lines()
+    trigger._log = lines  # type: ignore[assignment]
+    trigger._joblog = module.JobLog(lines)
+    return trigger, lines
+
+
+async def fire(trigger: TitanJobTrigger) -> JobEvent:
+    events = [event async for event in trigger.run()]
+    assert len(events) == 1
+    return JobEvent.from_dict(events[0].payload)
+
+
+def test_it_is_rebuilt_exactly_from_what_it_serializes() -> None:
+    """For every parameter, each with a value that is not the default."""
+    given = {
+        "titan_conn_id": "other",
+        "job_id": "job",
+        "requirement": "GPU",
+        "poll_interval": 9.5,
+        "deadline": 12.25,
+        "placement_deadline": 13.5,
+        "unreachable_timeout": 7.0,
+        "cancel_on_kill": False,
+        "log_key": "key",
+    }
+    assert set(given) == set(inspect.signature(TitanJobTrigger).parameters)
+    path, arguments = TitanJobTrigger(**given).serialize()  # type: ignore[arg-type]
+    assert path == "titan_provider.triggers.titan.TitanJobTrigger"
+    assert arguments == given
+
+
+def test_the_place_of_the_log_position_is_chosen_once() -> None:
+    _, arguments = TitanJobTrigger("c", "job").serialize()
+    assert TitanJobTrigger(**arguments).serialize()[1] == arguments
+
+
+async def test_it_copies_the_log_and_fires_when_the_job_has_ended(submit: Submit) -> None:
+    job_id = submit("print('one')\nprint('two', end='')")
+    trigger, lines = make(job_id)
+    event = await fire(trigger)
+    assert (event.outcome, event.statuses) == (Outcome.ENDED, {job_id: JobStatus.COMPLETED})
+    assert [line for line in lines.copied if not line.startswith("Job ")] == ["one", "two"]
+    assert event.log_lines == 2
+
+
+async def test_a_failed_job_is_an_end_as_well(submit: Submit) -> None:
+    job_id = submit("raise SystemExit(3)")
+    event = await fire(make(job_id)[0])
+    assert event.statuses == {job_id: JobStatus.DEAD}
+
+
+async def test_another_triggerer_goes_on_in_the_log_where_one_stopped(
+    submit: Submit, client: TitanClient, tmp_path: Path
+) -> None:
+    gate = tmp_path / "gate"
+    job_id = submit(
+        "import os, time\nprint('one')\nprint('two')\n"
+        "while not os.path.exists(os.environ['GATE']): time.sleep(0.02)\n"
+        "print('three')",
+        env={"GATE": str(gate)},
+    )
+    first, seen = make(job_id)
+    seen.wanted = 2
+    running = asyncio.create_task(fire(first))
+    await asyncio.wait_for(seen.enough.wait(), 20)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert client.get_job_status(job_id) is JobStatus.RUNNING
+
+    second = TitanJobTrigger(**first.serialize()[1])
+    more = Lines()
+    second._log = more  # type: ignore[assignment]
+    gate.touch()
+    event = await fire(second)
+    assert more.copied == ["three"]
+    assert event.log_lines == 3
+
+
+async def test_the_deadline_cancels_the_job(submit: Submit, client: TitanClient) -> None:
+    job_id = submit("import time; time.sleep(600)")
+    event = await fire(make(job_id, deadline=time.time() + 0.5)[0])
+    assert event.outcome is Outcome.TIMED_OUT
+    assert "was cancelled, because its task's execution_timeout was over" in event.message
+    assert client.get_job_status(job_id) is JobStatus.CANCELLED
+
+
+async def test_a_deadline_that_passed_while_no_triggerer_ran_still_counts(
+    submit: Submit, client: TitanClient
+) -> None:
+    job_id = submit("import time; time.sleep(600)")
+    event = await fire(make(job_id, deadline=time.time() - 5)[0])
+    assert event.outcome is Outcome.TIMED_OUT
+    assert client.get_job_status(job_id) is JobStatus.CANCELLED
+
+
+async def test_a_job_that_does_not_start_in_time_is_cancelled(submit: Submit, client: TitanClient) -> None:
+    job_id = submit("print(1)", requirement="QUANTUM")
+    trigger, lines = make(job_id, requirement="QUANTUM", placement_deadline=time.time() + 0.2)
+    event = await fire(trigger)
+    assert event.outcome is Outcome.NOT_PLACED
+    assert "no worker has the tag 'QUANTUM'" in event.message
+    assert sum("waits for a worker" in line for line in lines.copied) == 1
+    assert client.get_job_status(job_id) is JobStatus.CANCELLED
+
+
+async def test_a_silent_master_is_not_a_failed_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_TITAN_DEFAULT", "titan://127.0.0.1:9")
+    event = await fire(make("some-job", unreachable_timeout=0.3)[0])
+    assert event.outcome is Outcome.UNREACHABLE
+    assert "may still be running" in event.message
+
+
+async def test_a_job_nobody_knows_is_given_up_after_a_while() -> None:
+    event = await fire(make("never-submitted", unreachable_timeout=0.3)[0])
+    assert event.outcome is Outcome.UNREACHABLE
+    assert "does not know the job 'never-submitted'" in event.message
+
+
+async def test_a_missing_connection_is_an_event_too() -> None:
+    trigger, _ = make("some-job")
+    trigger.titan_conn_id = "nobody"
+    event = await fire(trigger)
+    assert event.outcome is Outcome.FAILED
+    assert "nobody" in event.message
+
+
+class TestKill:
+    """`on_kill`, with what Airflow's API would say of the task's state."""
+
+    @pytest.fixture(autouse=True)
+    def _state(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.state: object = None
+
+        async def answer(_: object) -> object:
+            if isinstance(self.state, Exception):
+                raise self.state
+            return self.state
+
+        monkeypatch.setattr(module, "current_task_state", answer)
+
+    @pytest.mark.parametrize("state", ["failed", "success", "removed", None])
+    async def test_a_killed_task_takes_its_job_along(
+        self, submit: Submit, client: TitanClient, state: str | None
+    ) -> None:
+        job_id = submit("print(1)", requirement="QUANTUM")
+        self.state = state
+        await make(job_id)[0].on_kill()
+        assert client.get_job_status(job_id) is JobStatus.CANCELLED
+
+    @pytest.mark.parametrize("state", ["deferred", RuntimeError("API server is away")])
+    async def test_a_trigger_that_only_moves_leaves_the_job_alone(
+        self, submit: Submit, client: TitanClient, state: object
+    ) -> None:
+        job_id = submit("print(1)", requirement="QUANTUM")
+        self.state = state
+        await make(job_id)[0].on_kill()
+        assert client.get_job_status(job_id) is JobStatus.PENDING
+        client.cancel_job(job_id)
+
+    async def test_it_may_be_told_not_to(self, submit: Submit, client: TitanClient) -> None:
+        job_id = submit("print(1)", requirement="QUANTUM")
+        self.state = "failed"
+        await make(job_id, cancel_on_kill=False)[0].on_kill()
+        assert client.get_job_status(job_id) is JobStatus.PENDING
+        client.cancel_job(job_id)
+
+    async def test_cleanup_never_cancels(self, submit: Submit, client: TitanClient) -> None:
+        job_id = submit("print(1)", requirement="QUANTUM")
+        self.state = "failed"
+        await make(job_id)[0].cleanup()
+        assert client.get_job_status(job_id) is JobStatus.PENDING
+        client.cancel_job(job_id)

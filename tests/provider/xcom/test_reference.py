@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from titan_provider.exceptions import TitanXComError
+from titan_provider.xcom import reference as module
+from titan_provider.xcom.reference import Reference, decode, encode, make_key
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=10,
+)
+
+
+@given(JSON, st.booleans())
+def test_any_value_comes_back(value: Any, compress: bool) -> None:
+    text = json.dumps(value)
+    reference, pieces = encode("k", text, compress=compress, preview=20)
+    assert all(piece.isascii() for piece in pieces)
+    stored = json.loads(json.dumps(reference.to_json()))
+    again = Reference.from_json(stored)
+    assert again == reference
+    assert decode(again, "".join(pieces)) == value
+
+
+def test_long_values_are_cut_into_parts_that_fit_a_packet(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PART_CHARS", 10)
+    reference, pieces = encode("k", json.dumps("x" * 33), compress=False, preview=0)
+    assert reference.part_keys == ["k:0", "k:1", "k:2", "k:3"]
+    assert [len(p) for p in pieces] == [10, 10, 10, 5]
+    assert decode(reference, "".join(pieces)) == "x" * 33
+
+
+def test_a_short_value_lies_readable_under_the_key_itself() -> None:
+    reference, pieces = encode("k", '{"a":1}', compress=False, preview=80)
+    assert reference.part_keys == ["k"]
+    assert pieces == ['{"a":1}']
+    assert reference.to_json()["preview"] == '{"a":1}'
+
+
+@pytest.mark.parametrize(("preview", "shown"), [(0, ""), (8, '"aaaa...'), (100, '"aaaaaaaaaa"')])
+def test_a_reference_shows_the_beginning(preview: int, shown: str) -> None:
+    assert encode("k", '"aaaaaaaaaa"', compress=False, preview=preview)[0].preview == shown
+
+
+@pytest.mark.parametrize("damage", ["", "[1, 2, 4]", '["x"', "[1, 2, 3] ", "é"])
+def test_damage_is_noticed(damage: str) -> None:
+    reference, _ = encode("the-key", "[1, 2, 3]", compress=False, preview=0)
+    with pytest.raises(TitanXComError, match="'the-key'"):
+        decode(reference, damage)
+
+
+def test_damage_of_compressed_text_is_noticed() -> None:
+    reference, (piece,) = encode("the-key", "[1, 2, 3]", compress=True, preview=0)
+    for damage in ("!!", piece[:-4], piece[4:]):
+        with pytest.raises(TitanXComError):
+            decode(reference, damage)
+
+
+@pytest.mark.parametrize("value", [None, 5, "titan_xcom", ["titan_xcom"], {"a": 1}, {"titan_xcom": 2}])
+def test_values_of_others_are_no_references(value: Any) -> None:
+    assert Reference.from_json(value) is None
+
+
+def test_a_broken_reference_is_an_error() -> None:
+    with pytest.raises(TitanXComError, match="cannot be read as one"):
+        Reference.from_json({"titan_xcom": 1, "key": "k"})
+
+
+def test_keys_are_readable_ascii_bounded_and_new_each_time() -> None:
+    key = make_key("my dag", "manual__2026-11-24T03:37:33+00:00", "tâche", 3, "return_value")
+    assert key.startswith("titan:xcom:my%20dag/manual__2026-11-24T03:37:33+00:00/t%C3%A2che/3/return_value/")
+    assert key != make_key("my dag", "manual__2026-11-24T03:37:33+00:00", "tâche", 3, "return_value")
+    long = make_key("d" * 250, "r" * 250, "t" * 250, -1, "k" * 500)
+    assert long.isascii()
+    assert len(long) < 450
