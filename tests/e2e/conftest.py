@@ -67,6 +67,6 @@ def keep_screenshot(page: Any, request: pytest.FixtureRequest) -> Callable[[str]
     ARTIFACTS.mkdir(exist_ok=True)
 
     def keep(name: str) -> None:
-        page.screenshot(path=ARTIFACTS / f"{request.node.name}-{name}.png")
+        page.screenshot(path=ARTIFACTS / f"{request.node.name}-{name}.png", animations="disabled")
 
     return keep

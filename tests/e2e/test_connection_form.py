@@ -47,7 +47,7 @@ def test_connection_form_can_be_filled_saved_tested_and_reopened(
     tested = answered.value.json()
     assert tested["status"] is True, tested
     assert "2 GENERAL" in tested["message"] or "GENERAL 2" in tested["message"]
-    page.wait_for_timeout(500)
+    page.get_by_text("Test Connection Successful").wait_for()
     keep_screenshot("2-tested")
 
     row.get_by_role("button", name=re.compile("Edit Connection", re.I)).click()
