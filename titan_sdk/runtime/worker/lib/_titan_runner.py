@@ -43,7 +43,7 @@ def main() -> None:
 def _dress(namespace: Dict[str, Any], script: str) -> None:
     """The names a script finds in its namespace at its start."""
     # importlib.machinery's class; importing that module would cost each job a millisecond.
-    loader = sys.modules["_frozen_importlib_external"].SourceFileLoader  # type: ignore[attr-defined]
+    loader = sys.modules["_frozen_importlib_external"].SourceFileLoader
     namespace.pop("_titan_runner", None)
     namespace["__file__"] = script
     namespace["__loader__"] = loader("__main__", script)
