@@ -142,11 +142,14 @@ def plain_to_database(value: Any) -> Any:
 
 
 def form_widgets(fields: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """Airflow 2's connection form (wtforms), built from Airflow 3's ``conn-fields``.
+    """Airflow 2's connection form (wtforms), built from Airflow 3's ``conn-fields``; empty on Airflow 3.
 
     :param fields: the ``conn-fields`` of the provider info
     """
-    from wtforms import StringField  # type: ignore[import-untyped]  # comes with Airflow 2
+    try:
+        from wtforms import StringField  # type: ignore[import-untyped]
+    except ModuleNotFoundError:  # Airflow 3, which has no use for it
+        return {}
 
     return {
         name: StringField(field["label"], description=field["description"]) for name, field in fields.items()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -28,7 +29,7 @@ class Lines:
 def pages(text: str, cuts: list[int]) -> list[LogPage]:
     """The text in pieces, as a runtime's chunks would hold it."""
     edges = sorted({0, len(text), *(min(cut, len(text)) for cut in cuts)})
-    pieces = [text[a:b] for a, b in zip(edges, edges[1:], strict=False)]
+    pieces = [text[a:b] for a, b in pairwise(edges)]
     return [LogPage(piece, index + 1) for index, piece in enumerate(pieces)]
 
 

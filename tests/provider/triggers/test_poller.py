@@ -27,9 +27,15 @@ class Master:
         self.requests = 0
         self.open = 0
         self.most_open = 0
+        self._milestones: dict[int, asyncio.Event] = {}
+
+    async def asked(self, times: int) -> None:
+        """Return when it has been asked so often."""
+        await asyncio.wait_for(self._milestones.setdefault(times, asyncio.Event()).wait(), 20)
 
     async def status(self, client: AsyncTitanClient) -> JobStatus:
         self.requests += 1
+        self._milestones.setdefault(self.requests, asyncio.Event()).set()
         self.open += 1
         self.most_open = max(self.most_open, self.open)
         try:
@@ -63,8 +69,7 @@ async def test_an_outage_is_probed_by_one_and_logged_once(caplog: pytest.LogCapt
     with caplog.at_level(logging.WARNING):
         async with lease(CONFIG) as shared:
             waiting = [asyncio.create_task(shared.ask(master.status, 30)) for _ in range(200)]
-            while master.requests < MAX_CONNECTIONS + 5:
-                await asyncio.sleep(0.01)
+            await master.asked(MAX_CONNECTIONS + 5)
             during = master.requests
             assert during < 2 * MAX_CONNECTIONS
             master.up.set()
@@ -87,8 +92,7 @@ async def test_a_probing_trigger_that_is_cancelled_hands_over() -> None:
     master = Master()
     async with lease(CONFIG) as shared:
         first = asyncio.create_task(shared.ask(master.status, 30))
-        while master.requests < 2:
-            await asyncio.sleep(0.01)
+        await master.asked(2)
         second = asyncio.create_task(shared.ask(master.status, 30))
         await asyncio.sleep(0)
         first.cancel()

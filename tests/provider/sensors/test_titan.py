@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from airflow.providers.common.compat.sdk import AirflowSensorTimeout
+
+from tests.support.airflow_run import Outcome, unique
+from titan_provider.exceptions import TitanMasterUnreachable, TitanWorkFailed
+from titan_provider.sensors.titan import TitanDagSensor
+from titan_provider.triggers.jobs import TitanJobsTrigger
+from titan_sdk import TitanClient, TitanJob
+
+pytestmark = pytest.mark.airflow
+
+RunDag = Callable[..., Outcome]
+WAYS = pytest.mark.parametrize(
+    "way", ["mode='poke'", "mode='reschedule'", "deferrable=True"], ids=["poke", "reschedule", "deferrable"]
+)
+
+
+@pytest.fixture
+def dag_of(client: TitanClient, tmp_path: Path) -> Callable[..., str]:
+    """Submit a DAG of two jobs, the second a child of the first; returns its name."""
+
+    def submit(first: str, second: str = "print(2)") -> str:
+        name = unique("pipeline")
+        for number, source in enumerate((first, second)):
+            (tmp_path / f"{number}.py").write_text(source)
+        one = TitanJob(f"{name}-one", str(tmp_path / "0.py"))
+        two = TitanJob(f"{name}-two", str(tmp_path / "1.py"), parents=[one.job_id])
+        client.submit_dag(name, [one, two])
+        return name
+
+    return submit
+
+
+SLOW = "import time; time.sleep(0.5)"
+
+
+@WAYS
+def test_it_waits_for_a_dag_by_name(run_dag: RunDag, dag_of: Callable[..., str], way: str) -> None:
+    name = dag_of(SLOW)
+    done = run_dag(f'TitanDagSensor(task_id="wait", dag_name="{name}", poke_interval=0.2, {way})')
+    assert done.state == "success", done.errors
+    assert done.xcom("wait") == {f"{name}-one": "COMPLETED", f"{name}-two": "COMPLETED"}
+
+
+@WAYS
+def test_it_waits_for_jobs_by_id(run_dag: RunDag, dag_of: Callable[..., str], way: str) -> None:
+    name = dag_of(SLOW)
+    done = run_dag(f"""
+        TitanDagSensor(task_id="wait", job_ids=["{name}-one", "DAG-{name}-two"], poke_interval=0.2, {way})
+    """)
+    assert done.xcom("wait") == {f"{name}-one": "COMPLETED", f"DAG-{name}-two": "COMPLETED"}
+
+
+@WAYS
+def test_a_failed_job_fails_it_with_the_reason(run_dag: RunDag, dag_of: Callable[..., str], way: str) -> None:
+    name = dag_of(SLOW + "\nraise ValueError('no rows')")
+    done = run_dag(f'TitanDagSensor(task_id="wait", dag_name="{name}", poke_interval=0.2, {way})')
+    assert done.tasks == {"wait": "failed"}
+    (error,) = done.errors
+    assert isinstance(error, TitanWorkFailed)
+    assert "2 of 2 jobs did not succeed" in str(error)
+    assert "ValueError: no rows" in str(error)
+
+
+@WAYS
+@pytest.mark.parametrize("softly", ["soft_fail=True", "never_fail=True"])
+def test_it_may_skip_instead_of_failing(
+    run_dag: RunDag, dag_of: Callable[..., str], way: str, softly: str
+) -> None:
+    name = dag_of(SLOW + "\nraise ValueError('no rows')")
+    done = run_dag(f'TitanDagSensor(task_id="wait", dag_name="{name}", poke_interval=0.2, {way}, {softly})')
+    assert done.tasks == {"wait": "skipped"}
+
+
+def test_a_cancelled_job_fails_it(run_dag: RunDag, submit: Callable[..., str], client: TitanClient) -> None:
+    job_id = submit("print(1)", requirement="QUANTUM")
+    client.cancel_job(job_id)
+    done = run_dag(f'TitanDagSensor(task_id="wait", job_ids="{job_id}", poke_interval=0.2)')
+    assert f"job '{job_id}' was cancelled" in str(done.errors[0])
+
+
+def test_what_nobody_has_submitted_is_waited_for_until_the_timeout(run_dag: RunDag) -> None:
+    done = run_dag("""
+        TitanDagSensor(task_id="by_name", dag_name="no-such-dag", poke_interval=0.1, timeout=0.3)
+        TitanDagSensor(task_id="by_id", job_ids=["no-such-job"], poke_interval=0.1, timeout=0.3)
+    """)
+    assert [type(error) for error in done.errors] == [AirflowSensorTimeout] * 2
+
+
+def test_a_silent_master_ends_the_deferred_wait_with_its_name(
+    run_dag: RunDag, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_TITAN_DEFAULT", "titan://127.0.0.1:9")
+    done = run_dag("""
+        TitanDagSensor(task_id="wait", job_ids=["x"], poke_interval=0.1, deferrable=True, unreachable_timeout=0.2)
+    """)
+    (error,) = done.errors
+    assert isinstance(error, TitanMasterUnreachable)
+    assert "127.0.0.1:9" in str(error)
+
+
+@pytest.mark.parametrize("arguments", [{}, {"dag_name": "d", "job_ids": ["j"]}])
+def test_it_wants_exactly_one_thing_to_wait_for(arguments: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match="task 'mine': give either dag_name= or job_ids="):
+        TitanDagSensor(task_id="mine", **arguments)  # type: ignore[arg-type]
+
+
+def test_its_trigger_is_rebuilt_exactly_from_what_it_serializes() -> None:
+    given = {
+        "titan_conn_id": "other",
+        "dag_name": "etl",
+        "run": "0123456789abcdef",
+        "job_ids": ["a", "b"],
+        "poll_interval": 9.5,
+        "unreachable_timeout": 7.0,
+    }
+    assert set(given) == set(inspect.signature(TitanJobsTrigger).parameters)
+    path, arguments = TitanJobsTrigger(**given).serialize()  # type: ignore[arg-type]
+    assert path == "titan_provider.triggers.jobs.TitanJobsTrigger"
+    assert arguments == given

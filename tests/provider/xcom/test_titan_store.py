@@ -1,0 +1,224 @@
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from tests.support.airflow_run import unique, write_dag
+from titan_provider.exceptions import TitanXComError
+from titan_provider.xcom import reference, titan_store
+from titan_provider.xcom.titan_store import TitanStoreXComBackend as Backend
+from titan_sdk import TitanClient
+
+pytestmark = [pytest.mark.airflow, pytest.mark.usefixtures("airflow_connection")]
+
+
+class Row(NamedTuple):
+    """What Airflow hands to a backend; sometimes it has nothing but the value."""
+
+    value: Any
+
+
+@pytest.fixture(autouse=True)
+def _fresh_client() -> Iterator[None]:
+    titan_store._client.cache_clear()
+    yield
+    titan_store._client.cache_clear()
+
+
+def option(monkeypatch: pytest.MonkeyPatch, name: str, value: object) -> None:
+    monkeypatch.setenv(f"AIRFLOW__TITAN_PROVIDER__XCOM_{name.upper()}", str(value))
+
+
+def push(value: Any, **where: Any) -> Any:
+    place = {"key": "return_value", "task_id": "t", "dag_id": "d", "run_id": "r", "map_index": -1} | where
+    stored = Backend.serialize_value(value, **place)
+    return json.loads(json.dumps(stored))  # as Airflow's database would
+
+
+VALUES = [
+    "text",
+    "",
+    "ERROR: not one",
+    "größe 模型 | ; \n",
+    0,
+    1.5,
+    True,
+    [1, [2, {"a": None}]],
+    {"a": {"b": [1]}},
+    (1, 2),
+    datetime.datetime(2026, 1, 2, tzinfo=datetime.UTC),
+    {"titan_xcom": 1, "key": "a user's own"},
+]
+
+
+@pytest.mark.parametrize("value", VALUES, ids=repr)
+@pytest.mark.parametrize("compression", ["none", "zlib"])
+@pytest.mark.parametrize("threshold", [0, 1000])
+def test_every_value_comes_back(
+    value: Any, compression: str, threshold: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    option(monkeypatch, "compression", compression)
+    option(monkeypatch, "threshold", threshold)
+    assert Backend.deserialize_value(Row(push(value))) == value
+
+
+def test_the_database_keeps_a_readable_reference(client: TitanClient) -> None:
+    stored = push({"accuracy": 0.98}, dag_id="etl", task_id="train", map_index=3)
+    assert stored["titan_xcom"] == 1
+    assert stored["key"].startswith("titan:xcom:etl/r/train/3/return_value/")
+    assert stored["preview"] == '{"accuracy":0.98}'
+    assert stored["bytes"] == len('{"accuracy":0.98}')
+    assert json.loads(client.store_get(stored["key"]) or "") == {"accuracy": 0.98}, "jobs read the same value"
+
+
+def test_small_values_may_stay_in_airflows_database(monkeypatch: pytest.MonkeyPatch) -> None:
+    option(monkeypatch, "threshold", 10)
+    assert push("1234567") == "1234567"
+    assert push("12345678")["titan_xcom"] == 1
+
+
+def test_a_value_above_the_packet_limit_travels_in_parts(client: TitanClient) -> None:
+    value = os.urandom(6_000_000).hex()
+    stored = push(value)
+    assert stored["parts"] == 3
+    assert Backend.deserialize_value(Row(stored)) == value
+    assert client.store_get(stored["key"]) is None
+
+
+def test_values_of_others_are_left_as_they_are() -> None:
+    for foreign in ("http://dashboard/job/1", {"a": 1}, [1], None):
+        assert Backend.deserialize_value(Row(foreign)) == foreign
+        Backend.purge(Row(foreign))
+
+
+def test_a_missing_value_is_an_error_never_a_value(client: TitanClient) -> None:
+    stored = push("precious")
+    client.store_put(stored["key"], "")
+    with pytest.raises(TitanXComError, match=r"is not in TitanStore any more.*clear the task that pushed it"):
+        Backend.deserialize_value(Row(stored))
+
+
+def test_a_missing_part_is_an_error(client: TitanClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reference, "PART_CHARS", 10)
+    stored = push("x" * 50)
+    client.store_put(stored["key"] + ":2", "")
+    with pytest.raises(TitanXComError, match=r"1 of 6 parts missing"):
+        Backend.deserialize_value(Row(stored))
+
+
+def test_a_changed_value_is_an_error(client: TitanClient) -> None:
+    stored = push("precious")
+    client.store_put(stored["key"], '"precioux"')
+    with pytest.raises(TitanXComError, match="is not the value that was stored there"):
+        Backend.deserialize_value(Row(stored))
+
+
+def test_purge_gives_the_space_back(client: TitanClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reference, "PART_CHARS", 10)
+    stored = push("x" * 50)
+    Backend.purge(Row(stored))
+    assert [client.store_get(f"{stored['key']}:{n}") for n in range(6)] == [""] * 6
+
+
+def test_a_retry_never_overwrites_what_another_task_may_be_reading() -> None:
+    first, second = push("one"), push("two")
+    assert Backend.deserialize_value(Row(first)) == "one"
+    assert Backend.deserialize_value(Row(second)) == "two"
+
+
+class TestMasterGone:
+    @pytest.fixture(autouse=True)
+    def _gone(self, airflow_connection: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.stored = push("value")
+        monkeypatch.setenv("AIRFLOW_CONN_TITAN_DEFAULT", "titan://127.0.0.1:9")
+        titan_store._client.cache_clear()
+
+    def test_a_push_says_so(self) -> None:
+        with pytest.raises(TitanXComError, match=r"cannot be stored: .*127\.0\.0\.1:9"):
+            push("value")
+
+    def test_a_pull_says_so(self) -> None:
+        with pytest.raises(TitanXComError, match=r"cannot be read: .*127\.0\.0\.1:9"):
+            Backend.deserialize_value(Row(self.stored))
+
+    def test_a_purge_does_not_stop_a_new_try(self, caplog: pytest.LogCaptureFixture) -> None:
+        Backend.purge(Row(self.stored))
+        assert "could not be removed from TitanStore" in caplog.text
+
+
+def test_a_store_that_forgets_fails_the_push(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A real master acknowledges writes while its store is down; the bundled one cannot be made to."""
+    monkeypatch.setattr(TitanClient, "store_get", lambda *_: None)
+    with pytest.raises(TitanXComError, match="a moment after it acknowledged it; the XCom was not pushed"):
+        push("value")
+
+
+def test_a_bad_option_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    option(monkeypatch, "compression", "brotli")
+    with pytest.raises(TitanXComError, match="xcom_compression is 'brotli'; use none or zlib"):
+        push("value")
+
+
+@pytest.mark.parametrize("deferrable", [False, True], ids=["sync", "deferrable"])
+def test_a_whole_dag_with_the_backend_switched_on(
+    airflow_home: Path, client: TitanClient, deferrable: bool
+) -> None:
+    """In a process of its own: Airflow fixes its XCom backend when it is imported."""
+    dag_id = unique("xcom")
+    script = "import titan_job; titan_job.result({'n': [1, 2, 3]})"
+    path = write_dag(
+        airflow_home,
+        dag_id,
+        f"""
+        one = TitanJobOperator(task_id="one", script={script!r}, deferrable={deferrable})
+        @task
+        def add(value): return sum(value["n"])
+        @task
+        def numbers(value): return value["n"]
+        @task
+        def again(n): return n * 10
+        @task
+        def total(values): return sum(values)
+        add(one.output)
+        total(again.expand(n=numbers(one.output)))
+        """,
+    )
+    env = os.environ | {
+        "AIRFLOW__CORE__XCOM_BACKEND": "titan_provider.xcom.titan_store.TitanStoreXComBackend",
+        "PYTHONPATH": os.getcwd(),
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "airflow", "dags", "test", dag_id, "-f", str(path)],
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=110,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "state=success" in done.stdout + done.stderr
+    stored = references(dag_id)
+    assert {task: ref["preview"] for (task, index), ref in stored.items() if index < 0} == {
+        "one": '{"n":[1,2,3]}',
+        "add": "6",
+        "numbers": "[1,2,3]",
+        "total": "60",
+    }
+    assert client.store_get(stored["total", -1]["key"]) == "60"
+
+
+def references(dag_id: str) -> dict[tuple[str, int], dict[str, Any]]:
+    """The raw rows, as Airflow's UI and REST API show them."""
+    from airflow.models.xcom import XComModel
+    from airflow.utils.session import create_session
+
+    with create_session() as session:
+        rows = session.query(XComModel).filter_by(dag_id=dag_id, key="return_value").all()
+        return {(row.task_id, row.map_index): XComModel.deserialize_value(row) for row in rows}
