@@ -8,6 +8,7 @@ A comment right above a block says what a reader would do with it:
     <!-- stays -->               a command that goes on until Ctrl-C: run it for a moment, on a free port
     <!-- ci -->                  commands too large for a test: .ci/run must call each of them
     <!-- output -->              what the block before it prints, line by line ("..." stands for anything)
+    <!-- shown -->               a drawing
     <!-- env -->                 variables set in a terminal or a config file: the following blocks see them
 """
 
@@ -21,7 +22,7 @@ _BLOCK = re.compile(
     r"(?:^<!-- (?P<what>[a-z]+)(?:: (?P<name>\S+))? -->\n\n?)?^```(?P<language>\w*)\n(?P<text>.*?)^```$",
     re.M | re.S,
 )
-KNOWN = {"run", "save", "dag", "stays", "ci", "output", "env"}
+KNOWN = {"run", "save", "dag", "stays", "ci", "shown", "output", "env"}
 
 
 @dataclass(frozen=True)

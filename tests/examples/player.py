@@ -15,7 +15,7 @@ from tests.examples.markdown import Block
 from tests.rules.sources import ROOT
 
 BLOCK_SECONDS = 60
-DEFAULT_ADDRESS = "localhost:9090"
+DEFAULT_HOST, DEFAULT_PORT = "localhost", "9090"
 
 
 class Player:
@@ -23,11 +23,10 @@ class Player:
 
     def __init__(self, folder: Path, address: str) -> None:
         self.folder = folder
-        self.address = address
-        host, _, port = address.rpartition(":")
+        self.host, _, self.port = address.rpartition(":")
         self.environ = dict(os.environ) | {
-            "TITAN_HOST": host,
-            "TITAN_PORT": port,
+            "TITAN_HOST": self.host,
+            "TITAN_PORT": self.port,
             "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
             "TITAN_REPO": str(ROOT),
             # What a reader installs, the page's own way, is checked for existence, not downloaded again.
@@ -47,7 +46,7 @@ class Player:
     def _run(self, block: Block) -> None:
         if block.language == "python":
             script = self.folder / f"block_{block.line}.py"
-            script.write_text(block.text, encoding="utf-8")
+            script.write_text(self._here(block.text), encoding="utf-8")
             self._execute([sys.executable, script.name])
         elif block.language == "bash":
             self._execute(["bash", "-euo", "pipefail", "-c", self._here(block.text)])
@@ -98,6 +97,9 @@ class Player:
             process.kill()
             process.wait()
 
+    def _shown(self, block: Block) -> None:
+        assert block.language == "text", f"{block}: a drawing, not code"
+
     def _ci(self, block: Block) -> None:
         called = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
         for line in filter(None, (line.partition("#")[0].strip() for line in block.text.splitlines())):
@@ -107,7 +109,7 @@ class Player:
 
     def _here(self, text: str) -> str:
         """The text with the address of the master that the tests use."""
-        return text.replace(DEFAULT_ADDRESS, self.address)
+        return text.replace(DEFAULT_HOST, self.host).replace(DEFAULT_PORT, self.port)
 
     def _execute(self, command: list[str], environ: dict[str, str] | None = None) -> None:
         started = time.monotonic()
