@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from titan_sdk.async_handles import AsyncDagHandle, AsyncJobHandle
 from titan_sdk.config import ClientConfig
-from titan_sdk.drivers import drive_async
+from titan_sdk.drivers import AsyncDriver
 from titan_sdk.flows import artifacts, cancel, logs, manifest, pipeline, server, store, submit, wait
 from titan_sdk.flows.core import Flow, ask
 from titan_sdk.flows.report import JobRef, job_report
@@ -44,6 +44,7 @@ class AsyncTitanClient:
     ) -> None:
         self.config = ClientConfig.choose(config, host, port, os.environ)
         self._session = Session(self.config)
+        self._driver = AsyncDriver(self._session)
 
     async def __aenter__(self) -> AsyncTitanClient:
         return self
@@ -54,13 +55,14 @@ class AsyncTitanClient:
         await self.close()
 
     async def close(self) -> None:
-        """Release what the client holds. Titan v1 has one connection per request, so there is nothing to wait for."""
+        """Close the connections kept for reuse. Idempotent; the client may be used again."""
+        await self._driver.close()
 
     def __repr__(self) -> str:
         return f"<AsyncTitanClient {self.config.address}>"
 
     async def _run(self, flow: Flow[T]) -> T:
-        return await drive_async(flow, self.config)
+        return await self._driver.run(flow)
 
     # -- jobs and DAGs ----------------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import TypeVar
 
 from titan_sdk.config import ClientConfig
-from titan_sdk.drivers import drive
+from titan_sdk.drivers import Driver
 from titan_sdk.flows import artifacts, cancel, logs, manifest, pipeline, server, store, submit, wait
 from titan_sdk.flows.core import Flow, ask
 from titan_sdk.flows.report import JobRef, job_report
@@ -44,6 +44,7 @@ class TitanClient:
     ) -> None:
         self.config = ClientConfig.choose(config, host, port, os.environ)
         self._session = Session(self.config)
+        self._driver = Driver(self._session)
 
     def __enter__(self) -> TitanClient:
         return self
@@ -54,13 +55,14 @@ class TitanClient:
         self.close()
 
     def close(self) -> None:
-        """Release what the client holds. Titan v1 has one connection per request, so there is nothing to wait for."""
+        """Close the connections kept for reuse. Idempotent; the client may be used again."""
+        self._driver.close()
 
     def __repr__(self) -> str:
         return f"<TitanClient {self.config.address}>"
 
     def _run(self, flow: Flow[T]) -> T:
-        return drive(flow, self.config)
+        return self._driver.run(flow)
 
     # -- jobs and DAGs ----------------------------------------------------------------------------------------
 

@@ -44,6 +44,9 @@ class ClientConfig:
     ``localhost``). ``None``: the client's own."""
     dashboard_url: str | None = None
     """Base URL of Titan's HTTP dashboard, such as ``http://titan:5000``."""
+    keep_alive: bool = True
+    """Whether to keep connections where the master allows it (the bundled one does). It is asked once, before the
+    first call; ``False`` makes one connection per call, as Titan v1 does, and asks nothing."""
     retry: RetryPolicy = field(default_factory=RetryPolicy)
 
     def __post_init__(self) -> None:

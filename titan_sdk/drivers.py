@@ -1,4 +1,6 @@
-"""Drivers: the two short loops that run flows over a transport, behind ``TitanClient`` and ``AsyncTitanClient``, with one retry rule for both."""
+"""Drivers: the two short loops that run flows over a transport, behind ``TitanClient`` and ``AsyncTitanClient``,
+with one retry rule for both.
+"""
 
 from __future__ import annotations
 
@@ -10,64 +12,38 @@ from typing import TypeVar
 from titan_sdk.config import ClientConfig
 from titan_sdk.errors import ConnectFailed, ConnectionLost, PayloadTooLarge, TitanError
 from titan_sdk.flows.core import Ask, Blocking, Flow, Now, Pause, Step
+from titan_sdk.session import Session
 from titan_sdk.transport import aio, sync
+from titan_sdk.transport.aio_pool import AsyncPool
+from titan_sdk.transport.pool import Pool
+from titan_sdk.wire import calls
 from titan_sdk.wire.calls import Call
-from titan_sdk.wire.frames import MAX_PAYLOAD
+from titan_sdk.wire.frames import MAX_PAYLOAD, Frame, encode_frame
+from titan_sdk.wire.opcodes import Opcode
 
-__all__ = ["drive", "drive_async"]
+__all__ = ["AsyncDriver", "Driver", "may_repeat", "retry_pause"]
 
 T = TypeVar("T")
+_HELLO = calls.server_info()
+_GREETING = encode_frame(_HELLO.opcode, _HELLO.encoded())
 
 
-def drive(flow: Flow[T], config: ClientConfig) -> T:
-    """Run a flow to its end on this thread."""
-    outcome: object = None
-    error: BaseException | None = None
-    while True:
-        try:
-            step = flow.throw(error) if error is not None else flow.send(outcome)
-        except StopIteration as end:
-            return end.value  # type: ignore[no-any-return]  # StopIteration.value is the flow's T
-        outcome, error = None, None
-        try:
-            outcome = _do(step, config)
-        except (TitanError, OSError, ValueError) as exc:
-            error = exc
+class Driver:
+    """Runs flows on the calling thread; any number of threads at once."""
 
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._config = session.config
+        self._pool = Pool(session.config, _GREETING)
 
-def _do(step: Step, config: ClientConfig) -> object:
-    match step:
-        case Ask(call):
-            return _ask(call, config)
-        case Pause(seconds):
-            time.sleep(seconds)
-            return None
-        case Now():
-            return time.monotonic()
-        case Blocking(function):
-            return function()
+    def close(self) -> None:
+        """Close kept connections."""
+        self._pool.close()
 
-
-def _ask(call: Call[T], config: ClientConfig) -> T:
-    payload = _encoded(call)
-    tries = 1
-    while True:
-        try:
-            frame = sync.exchange(config, call.name, call.opcode, payload)
-        except (ConnectFailed, ConnectionLost) as exc:
-            if not may_repeat(call, exc, tries, config):
-                raise
-            time.sleep(retry_pause(tries, config))
-            tries += 1
-        else:
-            return call.read(frame)
-
-
-async def drive_async(flow: Flow[T], config: ClientConfig) -> T:
-    """Run a flow to its end on the running event loop; cancelling ends the flow at its current step."""
-    outcome: object = None
-    error: BaseException | None = None
-    try:
+    def run(self, flow: Flow[T]) -> T:
+        """Run a flow to its end."""
+        outcome: object = None
+        error: BaseException | None = None
         while True:
             try:
                 step = flow.throw(error) if error is not None else flow.send(outcome)
@@ -75,39 +51,117 @@ async def drive_async(flow: Flow[T], config: ClientConfig) -> T:
                 return end.value  # type: ignore[no-any-return]  # StopIteration.value is the flow's T
             outcome, error = None, None
             try:
-                outcome = await _do_async(step, config)
+                outcome = self._do(step)
             except (TitanError, OSError, ValueError) as exc:
                 error = exc
-    finally:
-        flow.close()
+
+    def _do(self, step: Step) -> object:
+        match step:
+            case Ask(call):
+                if _must_greet(self._session, call):
+                    self._session.server = self._ask(_HELLO)
+                return self._ask(call)
+            case Pause(seconds):
+                time.sleep(seconds)
+                return None
+            case Now():
+                return time.monotonic()
+            case Blocking(function):
+                return function()
+
+    def _ask(self, call: Call[T]) -> T:
+        payload = _encoded(call)
+        tries = 1
+        while True:
+            try:
+                frame = self._exchange(call, payload)
+            except (ConnectFailed, ConnectionLost) as exc:
+                self._session.forget_server(exc)
+                if not may_repeat(call, exc, tries, self._config):
+                    raise
+                time.sleep(retry_pause(tries, self._config))
+                tries += 1
+            else:
+                return call.read(frame)
+
+    def _exchange(self, call: Call[T], payload: bytes) -> Frame:
+        if _keeps_connections(self._session):
+            return self._pool.exchange(call.name, call.opcode, payload)
+        return sync.exchange(self._config, call.name, call.opcode, payload)
 
 
-async def _do_async(step: Step, config: ClientConfig) -> object:
-    match step:
-        case Ask(call):
-            return await _ask_async(call, config)
-        case Pause(seconds):
-            await asyncio.sleep(seconds)
-            return None
-        case Now():
-            return time.monotonic()
-        case Blocking(function):
-            return await asyncio.to_thread(function)
+class AsyncDriver:
+    """Runs flows on the running event loop; any number of tasks at once."""
 
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._config = session.config
+        self._pool = AsyncPool(session.config, _GREETING)
 
-async def _ask_async(call: Call[T], config: ClientConfig) -> T:
-    payload = _encoded(call)
-    tries = 1
-    while True:
+    async def close(self) -> None:
+        """Close kept connections."""
+        await self._pool.close()
+
+    async def run(self, flow: Flow[T]) -> T:
+        """Run a flow to its end; cancelling ends it at its current step."""
+        outcome: object = None
+        error: BaseException | None = None
         try:
-            frame = await aio.exchange(config, call.name, call.opcode, payload)
-        except (ConnectFailed, ConnectionLost) as exc:
-            if not may_repeat(call, exc, tries, config):
-                raise
-            await asyncio.sleep(retry_pause(tries, config))
-            tries += 1
-        else:
-            return call.read(frame)
+            while True:
+                try:
+                    step = flow.throw(error) if error is not None else flow.send(outcome)
+                except StopIteration as end:
+                    return end.value  # type: ignore[no-any-return]  # StopIteration.value is the flow's T
+                outcome, error = None, None
+                try:
+                    outcome = await self._do(step)
+                except (TitanError, OSError, ValueError) as exc:
+                    error = exc
+        finally:
+            flow.close()
+
+    async def _do(self, step: Step) -> object:
+        match step:
+            case Ask(call):
+                if _must_greet(self._session, call):
+                    self._session.server = await self._ask(_HELLO)
+                return await self._ask(call)
+            case Pause(seconds):
+                await asyncio.sleep(seconds)
+                return None
+            case Now():
+                return time.monotonic()
+            case Blocking(function):
+                return await asyncio.to_thread(function)
+
+    async def _ask(self, call: Call[T]) -> T:
+        payload = _encoded(call)
+        tries = 1
+        while True:
+            try:
+                frame = await self._exchange(call, payload)
+            except (ConnectFailed, ConnectionLost) as exc:
+                self._session.forget_server(exc)
+                if not may_repeat(call, exc, tries, self._config):
+                    raise
+                await asyncio.sleep(retry_pause(tries, self._config))
+                tries += 1
+            else:
+                return call.read(frame)
+
+    async def _exchange(self, call: Call[T], payload: bytes) -> Frame:
+        if _keeps_connections(self._session):
+            return await self._pool.exchange(call.name, call.opcode, payload)
+        return await aio.exchange(self._config, call.name, call.opcode, payload)
+
+
+def _must_greet(session: Session, call: Call[T]) -> bool:
+    """Ask who the master is before the first call of a client: one exchange that may save all the others' connects."""
+    return session.config.keep_alive and session.server is None and call.opcode is not Opcode.HELLO
+
+
+def _keeps_connections(session: Session) -> bool:
+    return session.config.keep_alive and session.server is not None and session.server.has("keep_alive")
 
 
 def _encoded(call: Call[T]) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from titan_sdk.config import ClientConfig
+from titan_sdk.errors import ConnectionLost, TitanError
 from titan_sdk.model.stats import ServerInfo
 
 __all__ = ["Session"]
@@ -21,3 +22,8 @@ class Session:
     server: ServerInfo | None = None
     uploaded: set[str] = field(default_factory=set)
     """Names of content-addressed assets that this client has uploaded or seen on the master."""
+
+    def forget_server(self, exc: TitanError) -> None:
+        """After a lost connection another master may stand at the address, so what it can do is asked again."""
+        if isinstance(exc, ConnectionLost):
+            self.server = None

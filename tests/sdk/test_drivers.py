@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import multiprocessing
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from tests.support.blocking_async import BlockingAsyncClient
 from tests.support.scripted_peer import ScriptedPeer, raw, reply, reply_bytewise, reset_after, truncate
 from titan_sdk import (
+    AsyncTitanClient,
     ClientConfig,
     ConnectFailed,
     ConnectionLost,
@@ -16,13 +22,21 @@ from titan_sdk import (
 )
 from titan_sdk.config import RetryPolicy
 from titan_sdk.drivers import may_repeat, retry_pause
+from titan_sdk.transport import aio, sync
 from titan_sdk.wire import calls
 from titan_sdk.wire.opcodes import Opcode
 
 
 @pytest.fixture(params=["sync", "async"])
 def connect(request):
-    return TitanClient if request.param == "sync" else BlockingAsyncClient
+    """Makes a client that asks nothing of its own accord, so that a script sees the test's calls alone."""
+    kind = TitanClient if request.param == "sync" else BlockingAsyncClient
+    return lambda host, port: kind(config=ClientConfig(host, port, keep_alive=False))
+
+
+@pytest.fixture
+def unique_prefix():
+    return f"drivers-{uuid.uuid4().hex[:10]}"
 
 
 def test_a_reply_may_come_byte_by_byte(connect):
@@ -83,3 +97,81 @@ def test_pauses_double_and_never_exceed_their_nominal_length():
     config = ClientConfig(retry=RetryPolicy(first_pause=0.1))
     for tries, nominal in ((1, 0.1), (2, 0.2), (3, 0.4)):
         assert nominal / 2 <= retry_pause(tries, config) <= nominal
+
+
+@pytest.fixture(params=["sync", "async"])
+def keeping(request, cluster):
+    kind = TitanClient if request.param == "sync" else BlockingAsyncClient
+    with kind(cluster.host, cluster.port) as api:
+        yield api
+
+
+def test_a_master_that_forgot_the_client_is_asked_again_who_it_is():
+    hello = reply('{"server":"x","version":"1","features":["keep_alive"]}')
+    gone = truncate("", 0)
+    titan = reply("UNKNOWN_OPCODE: 64")
+    with (
+        ScriptedPeer(hello, gone, reply("RUNNING"), titan) as peer,
+        TitanClient("127.0.0.1", peer.port) as api,
+    ):
+        assert api.get_job_status("x") == "RUNNING"
+        assert api.server_info().kind == "titan"
+
+
+@pytest.mark.needs("keep_alive")
+def test_one_connection_serves_many_calls(keeping, cluster, monkeypatch):
+    opened = []
+    for module in (sync, aio):
+        name = "Connection" if module is sync else "AsyncConnection"
+        original = getattr(module, name).__init__
+        monkeypatch.setattr(
+            getattr(module, name),
+            "__init__",
+            lambda self, *a, original=original: opened.append(1) or original(self, *a),
+        )
+    for _ in range(20):
+        keeping.get_job_status("nothing")
+    assert len(opened) == 2  # one asked who the master is, one is kept
+
+
+@pytest.mark.needs("keep_alive")
+def test_threads_share_a_client_without_mixing_replies(cluster, unique_prefix):
+    with TitanClient(cluster.host, cluster.port) as api:
+
+        def put_and_get(index):
+            key = f"{unique_prefix}-{index}"
+            for turn in range(20):
+                api.store_put(key, f"{index}:{turn}")
+                assert api.store_get(key) == f"{index}:{turn}"
+            return index
+
+        with ThreadPoolExecutor(8) as executor:
+            assert list(executor.map(put_and_get, range(16))) == list(range(16))
+
+
+@pytest.mark.needs("keep_alive")
+async def test_a_cancelled_call_never_leaves_its_reply_to_the_next(cluster, unique_prefix):
+    async with AsyncTitanClient(cluster.host, cluster.port) as api:
+        await api.store_put(unique_prefix, "mine")
+        for _ in range(30):
+            doomed = asyncio.ensure_future(api.store_get("another-key"))
+            await asyncio.sleep(0)
+            doomed.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await doomed
+            assert await api.store_get(unique_prefix) == "mine"
+
+
+@pytest.mark.needs("keep_alive")
+def test_a_forked_child_opens_its_own_connections(cluster, unique_prefix):
+    with TitanClient(cluster.host, cluster.port) as api:
+        api.store_put(unique_prefix, "parent")
+        fork = multiprocessing.get_context("fork")
+        answers = fork.SimpleQueue()
+        children = [fork.Process(target=lambda: answers.put(api.store_get(unique_prefix))) for _ in range(4)]
+        for child in children:
+            child.start()
+        assert [answers.get() for _ in children] == ["parent"] * 4
+        for child in children:
+            child.join()
+        assert api.store_get(unique_prefix) == "parent"

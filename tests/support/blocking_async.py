@@ -46,8 +46,8 @@ class Blocking:
 class BlockingAsyncClient(Blocking):
     """An AsyncTitanClient with an event loop of its own."""
 
-    def __init__(self, host: str, port: int) -> None:
-        super().__init__(AsyncTitanClient(host, port), asyncio.new_event_loop())
+    def __init__(self, host: str | None = None, port: int | None = None, **options: Any) -> None:
+        super().__init__(AsyncTitanClient(host, port, **options), asyncio.new_event_loop())
 
     def __enter__(self) -> BlockingAsyncClient:
         return self

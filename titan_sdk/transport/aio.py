@@ -1,16 +1,15 @@
-"""One exchange over asyncio streams; the same contract as ``sync.exchange``, cancellation-safe."""
+"""Exchanges over asyncio streams; the same contract as ``sync``, cancellation-safe."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 
 from titan_sdk.config import ClientConfig
 from titan_sdk.errors import map_os_errors
 from titan_sdk.transport.sync import closed_early
 from titan_sdk.wire.frames import Frame, FrameDecoder, encode_frame
 
-__all__ = ["exchange"]
+__all__ = ["AsyncConnection", "exchange"]
 
 _READ_SIZE = 262_144
 
@@ -23,29 +22,68 @@ async def exchange(config: ClientConfig, operation: str, opcode: int, payload: b
         ConnectFailed, ConnectionLost, TimedOut, PeerProtocolError: as ``sync.exchange``.
     """
     request = encode_frame(opcode, payload)
-    address = config.address
-    with map_os_errors(address=address, operation=operation, connecting=True, seconds=config.connect_timeout):
-        async with asyncio.timeout(config.connect_timeout):
-            reader, writer = await asyncio.open_connection(config.host, config.port, limit=_READ_SIZE)
+    connection = await AsyncConnection.open(config, operation)
     try:
-        with map_os_errors(address=address, operation=operation, connecting=False, seconds=config.timeout):
-            writer.write(request)
-            async with asyncio.timeout(config.timeout):
-                await writer.drain()
-            return await _read_frame(reader, config, operation)
+        return await connection.talk(operation, request)
     finally:
-        writer.close()
-        # The reply is complete or already an error; how the peer takes the close changes neither.
-        with contextlib.suppress(OSError):
-            await writer.wait_closed()
+        await connection.close()
 
 
-async def _read_frame(reader: asyncio.StreamReader, config: ClientConfig, operation: str) -> Frame:
-    decoder = FrameDecoder(limit=None)
-    while (frame := decoder.next_frame()) is None:
-        async with asyncio.timeout(config.timeout):
-            data = await reader.read(min(max(decoder.wanted, 1), _READ_SIZE))
-        if not data:
-            raise closed_early(decoder, config.address, operation)
-        decoder.feed(data)
-    return frame
+class AsyncConnection:
+    """One open stream to a master. For one task at a time; unusable after an error or a cancellation."""
+
+    def __init__(
+        self, config: ClientConfig, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        self._config = config
+        self._reader = reader
+        self._writer = writer
+        self._decoder = FrameDecoder(limit=None)
+
+    @classmethod
+    async def open(cls, config: ClientConfig, operation: str) -> AsyncConnection:
+        """Connect."""
+        seconds = config.connect_timeout
+        with map_os_errors(address=config.address, operation=operation, connecting=True, seconds=seconds):
+            async with asyncio.timeout(seconds):
+                reader, writer = await asyncio.open_connection(config.host, config.port, limit=_READ_SIZE)
+        return cls(config, reader, writer)
+
+    async def talk(self, operation: str, request: bytes, replies: int = 1) -> Frame:
+        """Send, and return the last of ``replies`` frames."""
+        seconds = self._config.timeout
+        with map_os_errors(
+            address=self._config.address, operation=operation, connecting=False, seconds=seconds
+        ):
+            self._writer.write(request)
+            async with asyncio.timeout(seconds):
+                await self._writer.drain()
+            for _ in range(replies):
+                frame = await self._read_frame(operation)
+        return frame
+
+    def is_usable(self) -> bool:
+        """Whether the peer has not closed the connection."""
+        return not (self._reader.at_eof() or self._writer.is_closing())
+
+    def abort(self) -> None:
+        """Close at once, without waiting for the loop."""
+        self._writer.transport.abort()
+
+    async def close(self) -> None:
+        """Close and wait for it; how the peer takes it changes nothing."""
+        self._writer.close()
+        try:
+            await self._writer.wait_closed()
+        except OSError:
+            pass
+
+    async def _read_frame(self, operation: str) -> Frame:
+        decoder = self._decoder
+        while (frame := decoder.next_frame()) is None:
+            async with asyncio.timeout(self._config.timeout):
+                data = await self._reader.read(_READ_SIZE)
+            if not data:
+                raise closed_early(decoder, self._config.address, operation)
+            decoder.feed(data)
+        return frame

@@ -1,16 +1,18 @@
-"""One exchange over a blocking socket. Bytes only: what they mean is the wire layer's business."""
+"""Exchanges over a blocking socket. Frames only: what they mean is the wire layer's business."""
 
 from __future__ import annotations
 
+import select
 import socket
 
 from titan_sdk.config import ClientConfig
 from titan_sdk.errors import ConnectionLost, map_os_errors
 from titan_sdk.wire.frames import Frame, FrameDecoder, encode_frame
 
-__all__ = ["exchange"]
+__all__ = ["Connection", "closed_early", "exchange"]
 
-_READ_SIZE = 262_144
+_SMALLEST_READ = 4_096
+_LARGEST_READ = 262_144
 
 
 def exchange(config: ClientConfig, operation: str, opcode: int, payload: bytes) -> Frame:
@@ -24,25 +26,52 @@ def exchange(config: ClientConfig, operation: str, opcode: int, payload: bytes) 
         PeerProtocolError: the peer does not speak Titan v1.
     """
     request = encode_frame(opcode, payload)
-    address = config.address
-    with map_os_errors(address=address, operation=operation, connecting=True, seconds=config.connect_timeout):
-        connection = socket.create_connection((config.host, config.port), config.connect_timeout)
-    exchanging = map_os_errors(address=address, operation=operation, connecting=False, seconds=config.timeout)
-    with connection, exchanging:
-        connection.settimeout(config.timeout)
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        connection.sendall(request)
-        return _read_frame(connection, address, operation)
+    connection = Connection(config, operation)
+    try:
+        return connection.talk(operation, request)
+    finally:
+        connection.close()
 
 
-def _read_frame(connection: socket.socket, address: str, operation: str) -> Frame:
-    decoder = FrameDecoder(limit=None)
-    while (frame := decoder.next_frame()) is None:
-        data = connection.recv(min(max(decoder.wanted, 1), _READ_SIZE))
-        if not data:
-            raise closed_early(decoder, address, operation)
-        decoder.feed(data)
-    return frame
+class Connection:
+    """One open socket to a master. For one thread at a time; unusable after an error."""
+
+    def __init__(self, config: ClientConfig, operation: str) -> None:
+        self._config = config
+        seconds = config.connect_timeout
+        with map_os_errors(address=config.address, operation=operation, connecting=True, seconds=seconds):
+            self._socket = socket.create_connection((config.host, config.port), seconds)
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._socket.settimeout(config.timeout)
+        self._decoder = FrameDecoder(limit=None)
+
+    def talk(self, operation: str, request: bytes, replies: int = 1) -> Frame:
+        """Send, and return the last of ``replies`` frames."""
+        config = self._config
+        with map_os_errors(
+            address=config.address, operation=operation, connecting=False, seconds=config.timeout
+        ):
+            self._socket.sendall(request)
+            for _ in range(replies):
+                frame = self._read_frame(operation)
+        return frame
+
+    def is_usable(self) -> bool:
+        """Whether the peer has neither closed the connection nor sent what nobody asked for."""
+        return not select.select([self._socket], [], [], 0)[0]
+
+    def close(self) -> None:
+        """Close at once; idempotent."""
+        self._socket.close()
+
+    def _read_frame(self, operation: str) -> Frame:
+        decoder = self._decoder
+        while (frame := decoder.next_frame()) is None:
+            data = self._socket.recv(min(max(decoder.wanted, _SMALLEST_READ), _LARGEST_READ))
+            if not data:
+                raise closed_early(decoder, self._config.address, operation)
+            decoder.feed(data)
+        return frame
 
 
 def closed_early(decoder: FrameDecoder, address: str, operation: str) -> ConnectionLost:

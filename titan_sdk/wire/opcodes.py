@@ -25,7 +25,17 @@ class Opcode(IntEnum):
     LOG_STREAM = 0x15  # [W]
     GET_LOGS = 0x16  # [C]
     LOG_BATCH = 0x17  # [W]
-    HELLO = 0x40  # [C] extension; a real master answers UNKNOWN_OPCODE
+    # 0x40-0x4F are ours; a real master answers UNKNOWN_OPCODE to each (docs/protocol.md)
+    HELLO = 0x40  # [C]
+    WAIT = 0x41  # [C]
+    JOB_INFO = 0x42  # [C]
+    LOG_READ = 0x43  # [C]
+    ASSET_WRITE = 0x44  # [C]
+    ASSET_READ = 0x45  # [C]
+    STORE_DELETE = 0x46  # [C]
+    STORE_KEYS = 0x47  # [C]
+    STORE_SWAP = 0x48  # [C]
+    STORE_EXPIRE = 0x49  # [C]
     ACK = 0x50  # [M]
     ERROR = 0x51  # [M]
     DATA = 0x52  # [M] defined, never sent by a real master

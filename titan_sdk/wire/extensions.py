@@ -1,0 +1,237 @@
+"""The payloads of our extension opcodes, both halves; docs/protocol.md specifies them.
+
+Requests and replies are one JSON object in ASCII. Those that carry file content (``ASSET_WRITE`` requests,
+``ASSET_READ`` replies) are such an object, a line feed, and the raw bytes. A failure is a text that begins with
+``ERROR``, as everywhere in Titan v1.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from titan_sdk.errors import PeerProtocolError
+
+__all__ = [
+    "CHUNK_SIZE",
+    "MAX_WAIT_SECONDS",
+    "AssetRead",
+    "AssetWrite",
+    "Fields",
+    "JobInfo",
+    "LogRead",
+    "StoreSwap",
+    "Wait",
+    "join_content",
+    "read_object",
+    "split_content",
+    "write_object",
+]
+
+T = TypeVar("T")
+
+CHUNK_SIZE = 4 * 1024 * 1024
+"""Content bytes of one chunk: under the packet limit, and small against a client's memory."""
+MAX_WAIT_SECONDS = 25.0
+"""The longest a master holds a WAIT: below the read timeout of a client with the default configuration."""
+
+
+class Fields(dict[str, Any]):
+    """A JSON object received from a peer, asked for by kind."""
+
+    def want(self, name: str, kind: type[T]) -> T:
+        """The field.
+
+        Raises:
+            PeerProtocolError: it is absent or of another kind.
+        """
+        value = self.get(name)
+        if kind is float and type(value) is int:
+            value = float(value)
+        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+            raise PeerProtocolError(f"field {name!r} is {value!r}, not a {kind.__name__}")
+        return value
+
+    def texts(self, name: str) -> tuple[str, ...]:
+        """A list of texts.
+
+        Raises:
+            PeerProtocolError: it is absent or holds something else.
+        """
+        value = self.want(name, list)
+        if not all(isinstance(item, str) for item in value):
+            raise PeerProtocolError(f"field {name!r} is {value!r}, not a list of texts")
+        return tuple(value)
+
+
+def write_object(**fields: Any) -> str:
+    """A JSON object in ASCII, without line feeds."""
+    return json.dumps(fields, separators=(",", ":"))
+
+
+def read_object(text: str) -> Fields:
+    """The object behind a payload.
+
+    Raises:
+        PeerProtocolError: it is not one.
+    """
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError) as exc:
+        raise PeerProtocolError(f"expected a JSON object, got {text[:80]!r} ({exc})") from exc
+    if not isinstance(found, dict):
+        raise PeerProtocolError(f"expected a JSON object, got {text[:80]!r}")
+    return Fields(found)
+
+
+def join_content(head: str, content: bytes) -> bytes:
+    """An object and raw bytes in one payload."""
+    return head.encode("ascii") + b"\n" + content
+
+
+def split_content(payload: bytes) -> tuple[Fields, bytes]:
+    """The object and the raw bytes of a payload.
+
+    Raises:
+        PeerProtocolError: there is no object before the first line feed.
+    """
+    head, feed, content = payload.partition(b"\n")
+    if not feed:
+        raise PeerProtocolError(f"expected an object, a line feed and content, got {payload[:80]!r}")
+    return read_object(head.decode("utf-8", errors="replace")), content
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """WAIT 0x41: answered when any of the jobs is terminal or after ``seconds``, whichever is first.
+
+    Reply: ``{"states": {id: word}}`` for every id asked for; ``NULL`` for one that the master does not know.
+    """
+
+    ids: tuple[str, ...]
+    seconds: float
+
+    def encode(self) -> str:
+        return write_object(ids=list(self.ids), seconds=self.seconds)
+
+    @classmethod
+    def decode(cls, text: str) -> Wait:
+        fields = read_object(text)
+        return cls(fields.texts("ids"), min(max(fields.want("seconds", float), 0.0), MAX_WAIT_SECONDS))
+
+
+@dataclass(frozen=True, slots=True)
+class JobInfo:
+    """JOB_INFO 0x42: what the master knows of one job beyond its status word.
+
+    Reply: ``{"state", "reason", "attempts", "worker", "exit_code", "submitted_at", "started_at", "ended_at",
+    "ahead", "history": [[unix seconds, text], ...]}``; unknown values are null. ``ahead``: ready jobs of its tag
+    that go first, while it is queued.
+    """
+
+    job_id: str
+
+    def encode(self) -> str:
+        return write_object(id=self.job_id)
+
+    @classmethod
+    def decode(cls, text: str) -> JobInfo:
+        return cls(read_object(text).want("id", str))
+
+
+@dataclass(frozen=True, slots=True)
+class LogRead:
+    """LOG_READ 0x43: the master's own log of a job from a byte offset on.
+
+    Reply: ``{"text", "next", "ended"}``; never cuts a character; ``ended`` says that nothing will follow.
+    """
+
+    job_id: str
+    offset: int
+
+    def encode(self) -> str:
+        return write_object(id=self.job_id, offset=self.offset)
+
+    @classmethod
+    def decode(cls, text: str) -> LogRead:
+        fields = read_object(text)
+        return cls(fields.want("id", str), fields.want("offset", int))
+
+
+@dataclass(frozen=True, slots=True)
+class AssetWrite:
+    """ASSET_WRITE 0x44: one chunk of an upload; nothing is visible under ``name`` before the last one.
+
+    ``upload`` names the upload (16 hex digits, the client's choice). ``offset`` is where the chunk belongs;
+    writing the same chunk again changes nothing. The chunk with ``sha256`` ends the upload: the master checks the
+    whole content and puts it in place at once. Reply: ``{"size": bytes so far}``.
+    """
+
+    name: str
+    upload: str
+    offset: int
+    sha256: str | None
+    content: bytes
+
+    def encode(self) -> bytes:
+        head = write_object(name=self.name, upload=self.upload, offset=self.offset, sha256=self.sha256)
+        return join_content(head, self.content)
+
+    @classmethod
+    def decode(cls, payload: bytes) -> AssetWrite:
+        fields, content = split_content(payload)
+        digest = fields.get("sha256")
+        return cls(
+            fields.want("name", str),
+            fields.want("upload", str),
+            fields.want("offset", int),
+            None if digest is None else fields.want("sha256", str),
+            content,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class AssetRead:
+    """ASSET_READ 0x45: one chunk of an artifact. Reply: ``{"size", "sha256"}`` of the whole, and the bytes.
+
+    ``sha256`` names the version meant: the reply to another one is ``ERROR: changed``, so that two versions are
+    never mixed. Empty in the first request.
+    """
+
+    name: str
+    offset: int
+    sha256: str
+
+    def encode(self) -> str:
+        return write_object(name=self.name, offset=self.offset, sha256=self.sha256)
+
+    @classmethod
+    def decode(cls, text: str) -> AssetRead:
+        fields = read_object(text)
+        return cls(fields.want("name", str), fields.want("offset", int), fields.want("sha256", str))
+
+
+@dataclass(frozen=True, slots=True)
+class StoreSwap:
+    """STORE_SWAP 0x48: set a key only if it holds ``expected`` (null: only if absent).
+
+    ``value`` null deletes it. Reply: ``{"swapped": bool}``.
+    """
+
+    key: str
+    expected: str | None
+    value: str | None
+
+    def encode(self) -> str:
+        return write_object(key=self.key, expected=self.expected, value=self.value)
+
+    @classmethod
+    def decode(cls, text: str) -> StoreSwap:
+        fields = read_object(text)
+        old, new = fields.get("expected"), fields.get("value")
+        return cls(
+            fields.want("key", str),
+            None if old is None else fields.want("expected", str),
+            None if new is None else fields.want("value", str),
+        )
