@@ -64,8 +64,15 @@ class _Run:
 
 
 def job_environment(environ: Mapping[str, str], worker: str, host: str, port: int) -> dict[str, str]:
-    """What a job inherits: the master's environment without the master's own settings, and where it runs."""
-    inherited = {name: value for name, value in environ.items() if not name.startswith("TITAN_")}
+    """What a job inherits: the master's environment without the master's own settings, and where it runs.
+
+    ``TITAN_RUNTIME_*`` are settings of the runtime on a worker, so these stay.
+    """
+    inherited = {
+        name: value
+        for name, value in environ.items()
+        if not name.startswith("TITAN_") or name.startswith("TITAN_RUNTIME_")
+    }
     here = str(Path(sys.executable).parent)
     inherited["PATH"] = here + os.pathsep + inherited.get("PATH", os.defpath)
     return {**inherited, "TITAN_WORKER": worker, "TITAN_HOST": host, "TITAN_PORT": str(port)}
@@ -174,7 +181,7 @@ class ProcessEngine:
                 found.sweep = self._loop.create_task(self._sweep(mark))
 
     async def _sweep(self, mark: bytes) -> None:
-        await asyncio.to_thread(processes.end_marked, mark)
+        await asyncio.to_thread(processes.end_marked, mark, _GUARD_SECONDS)
 
     def _watch(self, run: _Run, pidfd: int) -> None:
         run.pidfd = pidfd
@@ -288,6 +295,7 @@ def read_exits(path: Path) -> dict[str, str]:
     return dict(line.split(" ", 1) for line in lines if " " in line)
 
 
+_GUARD_SECONDS = 0.5
 _MAX_EXITS_BYTES = 1024 * 1024
 _LOG_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_APPEND
 

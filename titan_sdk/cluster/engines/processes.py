@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import os
 import signal
+import time
 from pathlib import Path
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
 ]
 
 _ROUNDS = 20
+_PATIENCE_STEP = 0.01
 
 
 @functools.cache
@@ -83,22 +85,38 @@ def kill_leader_and_group(leader: int, pidfd: int) -> None:
     kill_group(leader)
 
 
-def end_marked(mark: bytes) -> int:
-    """SIGKILL every process that has this entry in its environment; how many were found.
+def end_marked(mark: bytes, patience: float = 0.0) -> int:
+    """SIGKILL every process that has this entry in its environment; how many had to be killed.
 
     Reaches what has left the process group (``setsid``, double forks). Repeats until a round finds nothing, so
     that a child forked during the search is found in the next round.
+
+    Args:
+        patience: seconds in which they may end by themselves. A job with the runtime has a guard that ends the
+            rest of it and tidies up once its launcher is dead; killed at once, it could not.
     """
+    deadline = time.monotonic() + patience
+    while any(_is_marked(pid, mark) for pid in _all_pids()) and time.monotonic() < deadline:
+        time.sleep(_PATIENCE_STEP)
     total = 0
     for _ in range(_ROUNDS):
-        found = 0
-        for entry in os.listdir("/proc"):
-            if entry.isdigit() and _kill_if_marked(int(entry), mark):
-                found += 1
+        found = sum(_kill_if_marked(pid, mark) for pid in _all_pids())
         total += found
         if not found:
             break
     return total
+
+
+def _all_pids() -> list[int]:
+    return [int(entry) for entry in os.listdir("/proc") if entry.isdigit()]
+
+
+def _is_marked(pid: int, mark: bytes) -> bool:
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as environ:
+            return mark in environ.read().split(b"\0")
+    except OSError:
+        return False  # another user's process, or gone in the meantime
 
 
 def _kill_if_marked(pid: int, mark: bytes) -> bool:
@@ -107,12 +125,12 @@ def _kill_if_marked(pid: int, mark: bytes) -> bool:
     except OSError:
         return False
     try:
-        with open(f"/proc/{pid}/environ", "rb") as environ:
-            if mark not in environ.read().split(b"\0"):
-                return False
+        # The mark is read while the pidfd pins the number to one process.
+        if not _is_marked(pid, mark):
+            return False
         signal.pidfd_send_signal(pidfd, signal.SIGKILL)
     except OSError:
-        return False  # another user's process, or gone in the meantime
+        return False
     finally:
         os.close(pidfd)
     return True
