@@ -86,7 +86,7 @@ def test_tracebacks_look_as_without_the_runtime(bench: Bench, raised: str, tmp_p
         "# -*- coding: latin-1 -*-\nprint('caf\xe9')\nraise ValueError('caf\xe9')\n",
         "import sys\nsys.excepthook = lambda t, v, tb: print('mine', t.__name__, tb.tb_next, v.__traceback__ is tb)\n1/0\n",
         "import atexit\natexit.register(print, 'last')\nimport threading\n"
-        "threading.Thread(target=lambda: print('thread')).start()\n1/0\n",
+        "threading.Thread(target=lambda: (threading.main_thread().join(), print('thread'))).start()\n1/0\n",
         "raise ExceptionGroup('several', [ValueError(1), TypeError(2)])\n",
         "class Bad(Exception):\n    def __str__(self): raise RuntimeError('in str')\nraise Bad\n",
     ],
