@@ -47,7 +47,7 @@ def _read(path: Path) -> Source:
 
 @dataclass(frozen=True)
 class Import:
-    """One imported module; `names` is empty for `import module`."""
+    """One imported module; `names` is empty for `import module`, and a relative one begins with its dots."""
 
     module: str
     names: tuple[str, ...]
@@ -67,7 +67,7 @@ def _walk(node: ast.AST, *, at_import: bool) -> Iterator[Import]:
             yield from (Import(alias.name, (), child.lineno, at_import) for alias in child.names)
         elif isinstance(child, ast.ImportFrom):
             names = tuple(alias.name for alias in child.names)
-            yield Import(child.module or "", names, child.lineno, at_import)
+            yield Import("." * child.level + (child.module or ""), names, child.lineno, at_import)
         else:
             lazy = isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef) or _is_type_checking(child)
             yield from _walk(child, at_import=at_import and not lazy)
