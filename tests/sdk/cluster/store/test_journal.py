@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from titan_sdk.cluster.store.journal import Journal
+
+
+class Disk:
+    """A table to write to, whose commits can be counted and made to fail."""
+
+    def __init__(self, path: Path) -> None:
+        self.db = sqlite3.connect(path, isolation_level=None)
+        self.db.execute("CREATE TABLE t (x)")
+        self.commits = 0
+        self.db.set_trace_callback(self._trace)
+
+    def _trace(self, statement: str) -> None:
+        self.commits += statement == "COMMIT"
+
+    def fill(self) -> None:
+        """From here on no page can be added."""
+        pages = self.db.execute("PRAGMA page_count").fetchone()[0]
+        self.db.execute(f"PRAGMA max_page_count={pages}")
+
+    def free(self) -> None:
+        self.db.execute("PRAGMA max_page_count=100000")
+
+    def rows(self) -> list[object]:
+        return [row[0] for row in self.db.execute("SELECT x FROM t ORDER BY rowid")]
+
+
+@pytest.fixture
+async def disk(tmp_path: Path) -> AsyncIterator[Disk]:
+    made = Disk(tmp_path / "db")
+    yield made
+    made.db.close()
+
+
+def insert(value: object):  # type: ignore[no-untyped-def]
+    return lambda db: db.execute("INSERT INTO t VALUES (?)", (value,)).rowcount
+
+
+async def test_one_turn_is_one_transaction(disk: Disk) -> None:
+    journal = Journal(disk.db, asyncio.get_running_loop())
+    results = await asyncio.gather(*(journal.write(insert(n)) for n in range(50)))
+    assert results == [1] * 50
+    assert disk.rows() == list(range(50))
+    assert disk.commits == 1
+
+
+async def test_nothing_is_reported_before_it_is_committed(disk: Disk) -> None:
+    journal = Journal(disk.db, asyncio.get_running_loop())
+    seen: list[bool] = []
+    journal.record(insert(1), lambda: seen.append(disk.db.in_transaction))
+    assert seen == []
+    journal.flush()
+    assert seen == [False]
+    assert disk.rows() == [1]
+
+
+async def test_a_failing_write_takes_no_other_with_it(disk: Disk) -> None:
+    journal = Journal(disk.db, asyncio.get_running_loop())
+    good, bad, also = (
+        journal.write(insert(1)),
+        journal.write(lambda db: db.execute("INSERT INTO nowhere VALUES (1)")),
+        journal.write(insert(2)),
+    )
+    assert await good == 1
+    with pytest.raises(sqlite3.OperationalError, match="nowhere"):
+        await bad
+    assert await also == 1
+    assert disk.rows() == [1, 2]
+
+
+async def test_a_full_disk_fails_clients_and_keeps_the_masters_own_records_in_order(disk: Disk) -> None:
+    journal = Journal(disk.db, asyncio.get_running_loop())
+    disk.fill()
+    stored: list[str] = []
+    journal.record(insert("a" * 100_000), lambda: stored.append("first"))
+    client = journal.write(insert("b" * 100_000))
+    journal.record(insert("small"), lambda: stored.append("second"))
+    journal.flush()
+    with pytest.raises(sqlite3.OperationalError, match="full"):
+        await client
+    assert stored == []
+    disk.free()
+    journal.flush()
+    assert stored == ["first", "second"]
+    assert [len(str(row)) for row in disk.rows()] == [100_000, 5]
+
+
+async def test_what_depends_on_a_failed_write_is_undone_before_later_entries(disk: Disk) -> None:
+    journal = Journal(disk.db, asyncio.get_running_loop())
+    order: list[str] = []
+    journal.write_with(
+        lambda db: db.execute("INSERT INTO nowhere VALUES (1)"),
+        lambda _: order.append("done"),
+        lambda _: order.append("undone"),
+    )
+    journal.record(insert(1), lambda: order.append("later"))
+    journal.flush()
+    assert order == ["undone", "later"]
