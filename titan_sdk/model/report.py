@@ -68,7 +68,7 @@ class JobReport:
             text += f" on worker {self.worker}"
         if self.exception:
             text += f": {self.exception}"
-        elif self.reason:
+        elif self.reason and not self.upstream_failed:
             text += f": {self.reason}"
         return text
 

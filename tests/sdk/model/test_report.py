@@ -29,7 +29,7 @@ BOOM = RemoteException("ValueError", "no data", "Traceback ...")
             "job 'a' failed with exit code 1 on worker GPU-1: ValueError: no data",
         ),
         (
-            JobReport("a", JobStatus.PENDING, upstream_failed=("b", "c")),
+            JobReport("a", JobStatus.PENDING, reason="it left no record", upstream_failed=("b", "c")),
             "job 'a' will not run because 'b', 'c' did not succeed",
         ),
     ],

@@ -1,0 +1,40 @@
+"""``titan upload``: files and folders for the artifact registry."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from titan_sdk.cli.context import Session, command
+from titan_sdk.errors import InvalidArgument
+
+__all__ = ["register"]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    command(app, "upload")(upload)
+
+
+def upload(
+    session: Session,
+    path: Annotated[Path, typer.Argument(help="A file, or a folder, which is zipped.")],
+    name: Annotated[
+        str | None, typer.Option("--name", help="Project name of a folder: it is stored as NAME.zip.")
+    ] = None,
+) -> None:
+    """Store a file or folder in the master's artifact registry, up to about 7.86 MB."""
+    if name is not None and not path.is_dir():
+        raise InvalidArgument(f"--name names a folder's zip, but {str(path)!r} is not a folder")
+    with session.client() as client:
+        columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+        # Titan v1 takes an artifact in one packet, so there is a beginning and an end and nothing between.
+        console = session.output.progress
+        with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+            task = progress.add_task(f"uploading {path.name or path}", total=None)
+            ref = client.upload_project_folder(path, name) if path.is_dir() else client.upload_file(path)
+            progress.update(task, total=1, completed=1)
+    session.output.answer(ref, f"uploaded {ref.name} ({ref.bytes:,} bytes, sha256 {ref.sha256})")

@@ -1,0 +1,103 @@
+"""What every command shares: which master, which output, and how an error ends the process."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import ipaddress
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Annotated, Any, TypeVar, get_type_hints
+
+import typer
+
+from titan_sdk.cli.exits import reported
+from titan_sdk.cli.render import Output
+from titan_sdk.client import TitanClient
+from titan_sdk.config import ClientConfig
+
+__all__ = ["HostOption", "JsonOption", "PortOption", "Session", "command", "is_loopback"]
+
+HostOption = Annotated[
+    str | None,
+    typer.Option(
+        "--host", help="The master's host; default $TITAN_HOST, else localhost.", show_default=False
+    ),
+]
+PortOption = Annotated[
+    int | None,
+    typer.Option("--port", help="The master's port; default $TITAN_PORT, else 9090.", show_default=False),
+]
+JsonOption = Annotated[
+    bool, typer.Option("--json", help="Print JSON for programs instead of text for people.")
+]
+
+F = TypeVar("F", bound=Callable[..., None])
+
+
+@dataclass
+class Session:
+    """One run of the command. Options may stand before or behind the subcommand; the later one wins."""
+
+    host: str | None = None
+    port: int | None = None
+    as_json: bool = False
+    output: Output = field(default_factory=Output)
+
+    def override(self, host: str | None = None, port: int | None = None, as_json: bool = False) -> Session:
+        """The session with a subcommand's own options."""
+        as_json = as_json or self.as_json
+        return Session(host or self.host, self.port if port is None else port, as_json, Output(as_json))
+
+    def client(self) -> TitanClient:
+        """A client for the chosen master; connects to nothing yet."""
+        return TitanClient(config=ClientConfig.from_env(os.environ, host=self.host, port=self.port))
+
+
+def command(app: typer.Typer, name: str, *, connects: bool = True) -> Callable[[F], F]:
+    """Register ``function(session, ...)`` as a command that also takes ``--json`` and, where it connects to a
+    master, ``--host`` and ``--port``; what the SDK raises in it becomes a sentence and an exit code.
+    """
+
+    def register(function: F) -> F:
+        shared: dict[str, Any] = {"as_json": JsonOption}
+        if connects:
+            shared |= {"host": HostOption, "port": PortOption}
+
+        @functools.wraps(function)
+        def run(ctx: typer.Context, **given: Any) -> None:
+            session: Session = ctx.obj or Session()
+            with reported():
+                function(session.override(**{key: given.pop(key) for key in shared}), **given)
+
+        _describe(run, function, shared)
+        app.command(name)(run)
+        return function
+
+    return register
+
+
+def _describe(run: Callable[..., None], function: Callable[..., None], shared: dict[str, Any]) -> None:
+    """Give the wrapper the signature that typer reads: the function's own parameters and the shared ones."""
+    hints = get_type_hints(function, include_extras=True)
+    own = list(inspect.signature(function).parameters.values())[1:]
+    parameters = [inspect.Parameter("ctx", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)]
+    parameters += [p.replace(annotation=hints[p.name], kind=inspect.Parameter.KEYWORD_ONLY) for p in own]
+    for key, annotation in shared.items():
+        default: Any = False if key == "as_json" else None
+        parameters.append(
+            inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+        )
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {p.name: p.annotation for p in parameters}
+    # typer would otherwise look through the wrapper at the function itself.
+    del run.__wrapped__  # type: ignore[attr-defined]
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine is reached under that name or address."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,56 @@
+"""``titan dag``: whole DAGs from pipeline files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from titan_sdk.cli.context import Session, command
+from titan_sdk.cli.exits import reported
+from titan_sdk.cli.render import jobs_table
+from titan_sdk.cli.watch import watch_dag
+from titan_sdk.errors import DagFailed
+
+__all__ = ["register"]
+
+dag = typer.Typer(name="dag", no_args_is_help=True, help="Submit DAGs.")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.add_typer(dag)
+
+
+# Typer runs a group's only command as the group itself, unless the group has a callback.
+@dag.callback()
+def _group() -> None:
+    """Submit DAGs."""
+
+
+@command(dag, "submit")
+def submit(
+    session: Session,
+    file: Annotated[Path, typer.Argument(help="A pipeline file (YAML).")],
+    wait: Annotated[
+        bool, typer.Option("--wait", "-w", help="Wait for the end; exit code 1 if a job fails.")
+    ] = False,
+    wait_timeout: Annotated[
+        float | None,
+        typer.Option("--wait-timeout", help="Seconds to wait; then exit code 6, and the DAG goes on."),
+    ] = None,
+) -> None:
+    """Submit the DAG that a pipeline file describes."""
+    with session.client() as client:
+        handle = client.submit_yaml(file)
+        if not wait and wait_timeout is None:
+            ids = [job.job_id for job in handle.jobs]
+            text = f"submitted DAG {handle.name} (run {handle.run_id}): {', '.join(ids)}"
+            session.output.answer({"name": handle.name, "run_id": handle.run_id, "job_ids": ids}, text)
+            return
+        with reported("interrupted; the DAG goes on, `titan cancel` ends its jobs"):
+            report = watch_dag(handle, session.output, timeout=wait_timeout)
+    session.output.answer(report, [jobs_table(report.jobs)])
+    if report.failures:
+        raise DagFailed(report)

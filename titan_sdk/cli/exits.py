@@ -1,0 +1,94 @@
+"""Exit codes by cause, and the one place where an error becomes a sentence on stderr."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import IntEnum
+
+import typer
+
+from titan_sdk.errors import (
+    ConnectFailed,
+    ConnectionLost,
+    CorruptData,
+    InvalidArgument,
+    JobFailed,
+    LocalProtocolError,
+    NotFound,
+    PeerProtocolError,
+    RequestRefused,
+    SubmissionUnconfirmed,
+    TimedOut,
+    TitanError,
+    WaitTimedOut,
+)
+
+__all__ = ["HELP", "ExitCode", "code_for", "complain", "reported"]
+
+
+class ExitCode(IntEnum):
+    """What a script can branch on."""
+
+    OK = 0
+    FAILED = 1
+    USAGE = 2
+    CANNOT_CONNECT = 3
+    REFUSED = 4
+    NOT_FOUND = 5
+    TIMED_OUT = 6
+    UNKNOWN_OUTCOME = 7
+    PROTOCOL = 70
+    INTERRUPTED = 130
+
+
+HELP = """\
+Exit codes: 0 ok · 1 the job failed, or a check did · 2 wrong usage or input, nothing was sent · \
+3 cannot connect · 4 the master refused · 5 not found · 6 timed out · \
+7 the outcome is unknown, ask before repeating · 70 the peer does not speak Titan · 130 interrupted."""
+
+_CODES: tuple[tuple[type[Exception], ExitCode], ...] = (
+    # The first match counts, so the narrower class stands first.
+    (JobFailed, ExitCode.FAILED),
+    (InvalidArgument, ExitCode.USAGE),
+    (LocalProtocolError, ExitCode.USAGE),
+    (ConnectFailed, ExitCode.CANNOT_CONNECT),
+    (NotFound, ExitCode.NOT_FOUND),
+    (RequestRefused, ExitCode.REFUSED),
+    (WaitTimedOut, ExitCode.TIMED_OUT),
+    (TimedOut, ExitCode.TIMED_OUT),
+    (ConnectionLost, ExitCode.UNKNOWN_OUTCOME),
+    (SubmissionUnconfirmed, ExitCode.UNKNOWN_OUTCOME),
+    (PeerProtocolError, ExitCode.PROTOCOL),
+    (CorruptData, ExitCode.PROTOCOL),
+    (TitanError, ExitCode.FAILED),
+    (OSError, ExitCode.USAGE),
+)
+
+
+def code_for(error: Exception) -> ExitCode:
+    """The exit code that tells this error's cause."""
+    return next(code for kind, code in _CODES if isinstance(error, kind))
+
+
+def complain(sentence: str) -> None:
+    """One line on stderr."""
+    typer.echo(f"titan: {sentence}", err=True)
+
+
+@contextmanager
+def reported(interrupted: str = "interrupted") -> Iterator[None]:
+    """Turn what the SDK raises into a sentence and an exit code; other errors are bugs and keep their traceback."""
+    try:
+        yield
+    except (TitanError, OSError) as exc:
+        if isinstance(exc, BrokenPipeError):
+            # The reader of our output is gone (`titan logs x | head`); nobody is left to tell.
+            sys.stderr.close()
+            raise typer.Exit(ExitCode.OK) from exc
+        complain(str(exc))
+        raise typer.Exit(code_for(exc)) from exc
+    except KeyboardInterrupt as exc:
+        complain(interrupted)
+        raise typer.Exit(ExitCode.INTERRUPTED) from exc

@@ -1,0 +1,180 @@
+"""``titan submit``, ``titan logs``, ``titan cancel``: single jobs."""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from titan_sdk.cli.context import Session, command
+from titan_sdk.cli.exits import complain, reported
+from titan_sdk.cli.watch import watch_job
+from titan_sdk.client import TitanClient
+from titan_sdk.errors import InvalidArgument, JobFailed, NotFound
+from titan_sdk.handles import JobHandle
+from titan_sdk.model.job import TitanJob
+from titan_sdk.model.status import JobStatus
+
+__all__ = ["job_id_for", "register"]
+
+JobId = Annotated[str, typer.Argument(metavar="ID", help="The job's id, with or without DAG-.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    command(app, "submit")(submit)
+    command(app, "logs")(logs)
+    command(app, "cancel")(cancel)
+
+
+def submit(
+    session: Session,
+    file: Annotated[Path, typer.Argument(help="The script: Python, shell, or any executable.")],
+    args: Annotated[
+        list[str] | None,
+        typer.Argument(help="Its arguments, passed exactly; put -- before those that begin with -."),
+    ] = None,
+    job_id: Annotated[
+        str | None,
+        typer.Option("--id", help="Default: the file's name and a random ending.", show_default=False),
+    ] = None,
+    requirement: Annotated[
+        str, typer.Option("--requirement", "-r", help="Tag the worker must have.")
+    ] = "GENERAL",
+    priority: Annotated[int, typer.Option("--priority", help="Higher runs first.")] = 1,
+    delay: Annotated[float, typer.Option("--delay", help="Seconds before it may start.")] = 0.0,
+    env: Annotated[
+        list[str] | None, typer.Option("--env", "-e", metavar="K=V", help="Environment variable; repeatable.")
+    ] = None,
+    params: Annotated[
+        str | None,
+        typer.Option("--params", help="JSON that the script reads as titan_job.params.", metavar="JSON"),
+    ] = None,
+    python: Annotated[str | None, typer.Option("--python", help="Interpreter on the worker.")] = None,
+    max_attempts: Annotated[
+        int, typer.Option("--max-attempts", help="How often it may be started in all.")
+    ] = 1,
+    timeout: Annotated[float | None, typer.Option("--timeout", help="Seconds it may run.")] = None,
+    wait: Annotated[
+        bool, typer.Option("--wait", "-w", help="Wait for the end; exit code 1 if it fails.")
+    ] = False,
+    follow: Annotated[
+        bool | None,
+        typer.Option(
+            "--follow/--no-follow", "-f/-F", help="Wait, and show its output or not.", show_default=False
+        ),
+    ] = None,
+    wait_timeout: Annotated[
+        float | None,
+        typer.Option("--wait-timeout", help="Seconds to wait; then exit code 6, and the job goes on."),
+    ] = None,
+) -> None:
+    """Run a script on the cluster."""
+    job = TitanJob(
+        job_id or job_id_for(file),
+        str(file),
+        args=args or None,
+        requirement=requirement,
+        priority=priority,
+        delay=round(delay * 1000),
+        env=_parse_env(env or []),
+        params=_parse_params(params),
+        python=python,
+        max_attempts=max_attempts,
+        timeout=timeout,
+    )
+    with session.client() as client:
+        handle = client.submit_job(job)
+        if wait or follow or wait_timeout is not None:
+            _await_end(session, client, handle, follow, wait_timeout)
+        else:
+            _say_submitted(session, handle)
+
+
+def _say_submitted(session: Session, handle: JobHandle) -> None:
+    facts = {"job_id": handle.job_id, "full_id": handle.full_id, "nonce": handle.nonce}
+    session.output.answer(facts, f"submitted {handle.job_id}")
+
+
+def _await_end(
+    session: Session, client: TitanClient, handle: JobHandle, follow: bool | None, timeout: float | None
+) -> None:
+    """Show and wait. With ``--json`` stdout is the report alone, so output lines go to stderr and only if asked for."""
+    show = _to_stderr if session.as_json else session.output.line
+    shown = follow if follow is not None else not session.as_json
+    goes_on = f"interrupted; the job goes on, `titan cancel {handle.job_id}` ends it"
+    with reported(goes_on):
+        report = watch_job(client, handle, session.output, timeout=timeout, show=show if shown else None)
+    text = f"{report.describe()}" + (f" after {report.seconds:.2f} s" if report.seconds is not None else "")
+    if report.has_result:
+        text += f"\nresult: {json.dumps(report.result, ensure_ascii=False)}"
+    session.output.answer(report, text if report.state.is_success else None)
+    if not report.state.is_success:
+        raise JobFailed(report)
+
+
+def _to_stderr(line: str) -> None:
+    typer.echo(line, err=True)
+
+
+def job_id_for(file: Path) -> str:
+    """A new id that tells the script: ids are permanent on a master, so each submit needs its own."""
+    stem = re.sub(r"[^A-Za-z0-9._-]+", "-", file.stem).strip("-.") or "job"
+    return f"{stem[:150]}-{secrets.token_hex(4)}"
+
+
+def _parse_env(pairs: list[str]) -> dict[str, str]:
+    env: dict[str, str] = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals or not name:
+            raise InvalidArgument(f"--env {pair!r} is not NAME=VALUE")
+        env[name] = value
+    return env
+
+
+def _parse_params(text: str | None) -> Any:
+    if text is None:
+        return None
+    try:
+        return json.loads(text)
+    except ValueError as exc:
+        raise InvalidArgument(
+            f"--params {text!r} is not JSON ({exc}); quote it for the shell: '{{\"n\": 1}}'"
+        ) from exc
+
+
+def logs(
+    session: Session,
+    job_id: JobId,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the job has ended.")] = False,
+) -> None:
+    """Print what a job has printed."""
+    with session.client() as client:
+        if client.get_job_status(job_id) is JobStatus.UNKNOWN:
+            raise NotFound(
+                f"the master at {client.config.address} does not know the job {job_id!r}; "
+                "`titan status` shows the latest ids"
+            )
+        if follow:
+            for line in client.follow_logs(job_id):
+                session.output.answer({"job_id": job_id, "line": line}, line)
+            return
+        text = client.fetch_logs(job_id)
+    session.output.answer({"job_id": job_id, "text": text}, text.removesuffix("\n") if text else None)
+
+
+def cancel(session: Session, job_id: JobId) -> None:
+    """Cancel a job; one that has ended is left as it is."""
+    with session.client() as client:
+        state = client.cancel_job(job_id)
+    before = " (it had ended before)" if state.is_terminal and state is not JobStatus.CANCELLED else ""
+    session.output.answer({"job_id": job_id, "state": state}, f"{job_id}: {state}{before}")
+    if not state.is_terminal:
+        complain(
+            f"job {job_id!r} is still {state}; the master took the cancel, ask again with `titan status`"
+        )

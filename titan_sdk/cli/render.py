@@ -1,0 +1,148 @@
+"""Values become text for people or JSON for programs; the only module that knows rich.
+
+stdout carries the answer, stderr the progress, so that a pipe gets nothing but the answer.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterable, Sequence
+from enum import Enum
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from titan_sdk.model.report import DagReport, JobReport
+from titan_sdk.model.stats import ClusterStats, ServerInfo, WorkerStats
+from titan_sdk.model.status import JobStatus
+
+__all__ = ["Output", "jobs_table", "plain", "state_text", "status_tables"]
+
+_STYLES = {
+    JobStatus.COMPLETED: "green",
+    JobStatus.RUNNING: "cyan",
+    JobStatus.DEAD: "bold red",
+    JobStatus.CANCELLED: "yellow",
+    JobStatus.UNKNOWN: "magenta",
+    JobStatus.PENDING: "dim",
+}
+_WIDTH_OF_A_PIPE = 160
+"""A pipe has no width; rich's 80 columns would cut ids and results."""
+
+
+class Output:
+    """Where the answer goes."""
+
+    def __init__(self, as_json: bool = False) -> None:
+        self.as_json = as_json
+
+    @property
+    def progress(self) -> Console:
+        """For what is worth seeing only while it happens."""
+        return Console(stderr=True, highlight=False)
+
+    def answer(self, value: Any, text: str | Iterable[Any] | None = None) -> None:
+        """Print the answer.
+
+        Args:
+            value: what ``--json`` prints.
+            text: what people read: a text, printed as it is, or rich renderables; ``None`` prints nothing.
+        """
+        if self.as_json:
+            self.line(json.dumps(plain(value), ensure_ascii=False))
+        elif isinstance(text, str):
+            self.line(text)
+        elif text is not None:
+            console = Console(highlight=False)
+            if not console.is_terminal:
+                console = Console(highlight=False, width=_WIDTH_OF_A_PIPE)
+            for part in text:
+                console.print(part)
+
+    def line(self, text: str) -> None:
+        """One line on stdout at once, exactly as it is: user text is no markup."""
+        typer.echo(text)
+
+
+def plain(value: Any) -> Any:
+    """Dataclasses, enums, sets and tuples as what JSON has."""
+    if isinstance(value, DagReport):
+        return {"name": value.name, "state": value.state.value, "jobs": [plain(job) for job in value.jobs]}
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        if isinstance(value, JobReport):
+            fields["seconds"] = value.seconds
+        return fields
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, set | frozenset):
+        return sorted(plain(item) for item in value)
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return value
+
+
+def state_text(report: JobReport) -> Text:
+    """The state in its colour; a job that never will run says so."""
+    if report.upstream_failed:
+        return Text("NOT RUN", style="yellow")
+    return Text(report.state.value, style=_STYLES[report.state])
+
+
+def jobs_table(reports: Sequence[JobReport]) -> Table:
+    """One line per job: state, worker, seconds, and its result or what went wrong."""
+    table = Table("job", "state", "worker", "seconds", "result")
+    for report in reports:
+        seconds = "" if report.seconds is None else f"{report.seconds:.2f}"
+        table.add_row(
+            Text(report.job_id),
+            state_text(report),
+            Text(report.worker or ""),
+            seconds,
+            Text(_outcome(report)),
+        )
+    return table
+
+
+def _outcome(report: JobReport) -> str:
+    if report.has_result:
+        return json.dumps(report.result, ensure_ascii=False)
+    if report.state.is_terminal and not report.state.is_success:
+        return report.describe().removeprefix(f"job {report.job_id!r} ")
+    if report.progress is not None:
+        fraction, text = report.progress
+        return f"{fraction:.0%} {text}".strip() if fraction is not None else text
+    return ""
+
+
+def status_tables(info: ServerInfo, address: str, stats: ClusterStats) -> list[Any]:
+    """The cluster at a glance."""
+    running = sum(worker.running for worker in stats.workers)
+    slots = sum(worker.slots for worker in stats.workers)
+    tags = ", ".join(f"{tag} {count}" for tag, count in sorted(stats.tags.items())) or "none"
+    head = Text(f"{info} at {address}", style="bold")
+    facts = f"workers {len(stats.workers)} · slots {running}/{slots} in use · queue {stats.queue_size} · tags {tags}"
+    if not stats.workers:
+        return [head, Text(facts), Text("no workers: nothing submitted here can run", style="yellow")]
+    table = Table("worker", "tags", "load", "running", "services", "last job")
+    for worker in stats.workers:
+        table.add_row(*map(Text, _worker_row(worker)))
+    return [head, Text(facts), table]
+
+
+def _worker_row(worker: WorkerStats) -> tuple[str, ...]:
+    last = worker.history[-1] if worker.history else None
+    return (
+        worker.name,
+        ", ".join(worker.tags),
+        f"{worker.running}/{worker.slots}",
+        ", ".join(job.removeprefix("DAG-") for job in worker.active_jobs),
+        ", ".join(service.removeprefix("DAG-") for service in worker.services),
+        f"{last.job_id.removeprefix('DAG-')} {last.status} {last.time}".strip() if last else "",
+    )
