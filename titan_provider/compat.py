@@ -16,9 +16,11 @@ from airflow.providers.common.compat.sdk import (
     AirflowSkipException,
     BaseHook,
     BaseOperator,
+    BaseOperatorLink,
     BaseSensorOperator,
     PokeReturnValue,
     TaskInstanceState,
+    XCom,
     conf,
 )
 from airflow.triggers.base import BaseTrigger, TriggerEvent
@@ -46,6 +48,7 @@ __all__ = [
     "AirflowSkipException",
     "BaseHook",
     "BaseOperator",
+    "BaseOperatorLink",
     "BaseSensorOperator",
     "BaseTrigger",
     "BaseXCom",
@@ -54,6 +57,7 @@ __all__ = [
     "TaskDeferralTimeout",
     "TaskInstanceState",
     "TriggerEvent",
+    "XCom",
     "conf",
     "current_task_state",
     "dag_run_clear_number",

@@ -29,6 +29,7 @@ from titan_provider.exceptions import (
 from titan_provider.hooks.titan import TitanHook
 from titan_provider.job_ids import make_job_id
 from titan_provider.joblog import LogCursor
+from titan_provider.links.titan import JOB_ID_XCOM, TitanJobLogLink
 from titan_provider.operators.source import find_script, script_file
 from titan_provider.operators.submission import STATE_KEY, obtain_job
 from titan_provider.operators.waiting import JobWatch
@@ -39,8 +40,6 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
 __all__ = ["TitanJobOperator"]
-
-JOB_ID_XCOM = "titan_job_id"
 
 # The trigger keeps the deadline and cancels the job; Airflow's own trigger timeout, which cancels nothing, only
 # has to come after it.
@@ -107,6 +106,7 @@ class TitanJobOperator(BaseOperator):
         "env": "json",
     }
     ui_color = "#dce9f7"
+    operator_extra_links = (TitanJobLogLink(),)
 
     def __init__(
         self,

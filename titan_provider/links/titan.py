@@ -1,0 +1,34 @@
+"""A link from the task in Airflow's UI to the job on Titan's dashboard, where the connection names one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from titan_provider.compat import BaseOperatorLink, XCom
+from titan_provider.hooks.titan import TitanHook
+
+if TYPE_CHECKING:
+    from airflow.sdk.types import TaskInstanceKey
+
+__all__ = ["JOB_ID_XCOM", "TitanJobLogLink"]
+
+JOB_ID_XCOM = "titan_job_id"
+"""Key of the XCom that holds the job's id."""
+
+
+class TitanJobLogLink(BaseOperatorLink):
+    """The job's log on Titan's dashboard; empty when the connection has no ``dashboard_url``."""
+
+    name = "Titan job log"
+
+    def get_link(self, operator: Any, *, ti_key: TaskInstanceKey) -> str:
+        """The URL. Airflow 3 calls this in the task's process, when the task ends.
+
+        :param operator: the task
+        :param ti_key: which run of it
+        """
+        url = TitanHook(operator.titan_conn_id).get_config().dashboard_url
+        job_id = XCom.get_value(ti_key=ti_key, key=JOB_ID_XCOM) if url else None
+        if not job_id:
+            return ""
+        return f"{url}/api/logs_raw/DAG-{str(job_id).removeprefix('DAG-')}"
