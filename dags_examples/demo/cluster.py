@@ -19,7 +19,7 @@ def start(processes: ProcessGroup, folder: Path) -> str:
     port = _free_port()
     log = folder / "titan-up.log"
     workers = [part for tag, count in WORKERS.items() for part in ("--workers", f"{tag}={count}")]
-    command = [sys.executable, "-m", "titan_sdk.cli.main", "up", "--port", str(port)]
+    command = [sys.executable, "-m", "titan_sdk", "up", "--port", str(port)]
     process = processes.start([*command, *workers, "--data-dir", str(folder / "titan")], log)
     deadline = time.monotonic() + START_SECONDS
     while process.poll() is None and time.monotonic() < deadline:

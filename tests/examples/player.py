@@ -29,6 +29,7 @@ class Player:
             "TITAN_PORT": self.port,
             "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
             "TITAN_REPO": str(ROOT),
+            "XDG_STATE_HOME": str(folder / "state"),
             # What a reader installs, the page's own way, is checked for existence, not downloaded again.
             "PIP_DRY_RUN": "1",
             "PIP_NO_DEPS": "1",
