@@ -48,6 +48,7 @@ class Bench:
 
     def __init__(self, store: MiniStore, folder: Path) -> None:
         self.store = store
+        self._started: list[Running] = []
         self.shared = folder / "workspace" / "shared"
         self.temporary = folder / "tmp"
         self.cache = folder / "cache"
@@ -83,14 +84,20 @@ class Bench:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
         )
-        return Running(process)
+        running = Running(process)
+        self._started.append(running)
+        return running
 
     def run(self, spec: RunSpec, **environment: str) -> Done:
-        running = self.start(spec, **environment)
-        try:
-            return running.wait()
-        finally:
-            running.process.kill()
+        return self.start(spec, **environment).wait()
+
+    def close(self) -> None:
+        """End what a failed test has left running; its guards end the rest."""
+        for running in self._started:
+            if running.process.poll() is None:
+                running.process.kill()
+            with running.process:
+                pass
 
     def state(self, spec: RunSpec) -> reader.RunState:
         return reader.parse_state(self.store.values[keys.state_key(spec.job_id, spec.nonce)])
@@ -109,9 +116,7 @@ class Bench:
     def result(self, spec: RunSpec) -> Any:
         info = self.state(spec).result
         assert info is not None
-        slices = [
-            self.store.values[keys.result_key(spec.job_id, spec.nonce, i)] for i in range(info.chunks)
-        ]
+        slices = [self.store.values[keys.result_key(spec.job_id, spec.nonce, i)] for i in range(info.chunks)]
         return reader.join_result(info, slices)
 
     def fifo(self, name: str = "fifo") -> Path:

@@ -26,7 +26,8 @@ def warm_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def bench(store: MiniStore, tmp_path: Path, warm_cache: Path) -> Bench:
+def bench(store: MiniStore, tmp_path: Path, warm_cache: Path) -> Iterator[Bench]:
     made = Bench(store, tmp_path)
     made.environment["TITAN_RUNTIME_CACHE"] = str(warm_cache)
-    return made
+    yield made
+    made.close()

@@ -62,11 +62,18 @@ def test_the_refusal_says_what_happened(bench: Bench) -> None:
 
 
 def test_log_chunks_are_numbered_on_over_attempts(bench: Bench) -> None:
-    spec = bench.spec("import os\nprint('attempt', os.environ['TITAN_ATTEMPT'])\nraise SystemExit(os.environ['TITAN_ATTEMPT'] != '3')", max_attempts=3)
+    spec = bench.spec(
+        "import os\nprint('attempt', os.environ['TITAN_ATTEMPT'])\nraise SystemExit(os.environ['TITAN_ATTEMPT'] != '3')",
+        max_attempts=3,
+    )
     for _ in range(3):
         bench.run(spec)
     log = bench.log(spec)
-    assert [line for line in log.splitlines() if line.startswith("attempt")] == ["attempt 1", "attempt 2", "attempt 3"]
+    assert [line for line in log.splitlines() if line.startswith("attempt")] == [
+        "attempt 1",
+        "attempt 2",
+        "attempt 3",
+    ]
     assert bench.state(spec).log_chunks == 3
 
 
@@ -81,7 +88,10 @@ def test_a_launcher_killed_on_this_machine_counts_as_an_attempt_at_once(
     bench: Bench, attempts: int, code: int, ran: int
 ) -> None:
     fifo = bench.fifo()
-    source = COUNT + f"if os.environ['TITAN_ATTEMPT'] == '1':\n    print(os.getppid(), file=open({str(fifo)!r}, 'w'))\n    import time\n    time.sleep(60)\n"
+    source = (
+        COUNT
+        + f"if os.environ['TITAN_ATTEMPT'] == '1':\n    print(os.getppid(), file=open({str(fifo)!r}, 'w'))\n    import time\n    time.sleep(60)\n"
+    )
     spec = bench.spec(source, max_attempts=attempts)
     running = bench.start(spec)
     guard = Watch(int(fifo.read_text()))
@@ -160,7 +170,9 @@ def test_a_job_whose_parent_has_not_succeeded_is_refused(bench: Bench, parent: s
     if parent:
         above = bench.spec("pass", job_id="DAG-up")
         record(bench, above, state=parent)
-        bench.store.values["titan:run:DAG-up:" + "a" * 16 + ":state"] = bench.store.values.pop(state_key(above))
+        bench.store.values["titan:run:DAG-up:" + "a" * 16 + ":state"] = bench.store.values.pop(
+            state_key(above)
+        )
     done = bench.run(spec)
     assert done.code == 98
     assert done.text == f"titan-runtime: parent DAG-up {told}, so this job is not started\n"
@@ -185,3 +197,25 @@ def test_a_record_that_cannot_be_read_is_no_licence_to_run(bench: Bench) -> None
     assert done.code == 98
     assert "cannot read" in done.text
     assert runs(bench) == 0
+
+
+def test_a_script_that_cannot_be_fetched_uses_no_attempt_up(bench: Bench) -> None:
+    filler = "".join(f"# {os.urandom(30).hex()}\n" for _ in range(2000))
+    spec = bench.spec(COUNT + filler)
+    assert spec.script.asset is not None
+    blob = bench.store.assets.pop(spec.script.asset)
+    done = bench.run(spec, TITAN_RUNTIME_START_PATIENCE="0.2")
+    assert done.code == 97
+    assert "the script cannot be fetched: " in done.text
+    assert bench.state(spec).attempt == 0
+    bench.store.assets[spec.script.asset] = blob
+    assert bench.run(spec).code == 0
+    assert runs(bench) == 1
+
+
+def test_a_worker_without_room_for_the_script_says_so(bench: Bench) -> None:
+    spec = bench.spec(COUNT)
+    done = bench.run(spec, TMPDIR="/proc/nowhere")
+    assert done.code == 98
+    assert "the script cannot be put in place on this worker: " in done.text
+    assert "/proc/nowhere" in (bench.state(spec).reason or "")

@@ -36,6 +36,7 @@ if os.fork() == 0:
     forever()
 tell()
 keep.close()
+open({go!r}).read()
 {then}
 """
 
@@ -58,15 +59,13 @@ def families() -> Iterator[list[Family]]:
     made: list[Family] = []
     yield made
     for family in made:
-        family.running.process.kill()
-        family.running.process.communicate()
         for watch in family.watches:
             watch.close()
 
 
 def start(bench: Bench, families: list[Family], then: str = "forever()", **environment: str) -> Family:
-    fifo = bench.fifo()
-    running = bench.start(bench.spec(FAMILY.format(fifo=str(fifo), then=then)), **environment)
+    fifo, go = bench.fifo(), bench.fifo("go")
+    running = bench.start(bench.spec(FAMILY.format(fifo=str(fifo), go=str(go), then=then)), **environment)
     pairs: list[tuple[int, int]] = []
     with fifo.open() as pipe:
         while len(pairs) < 3:
@@ -74,6 +73,7 @@ def start(bench: Bench, families: list[Family], then: str = "forever()", **envir
             pairs.append((int(pid), int(parent)))
     family = Family(running, pairs)
     families.append(family)
+    go.open("w").close()
     return family
 
 
@@ -89,7 +89,9 @@ def test_cancel_of_the_launcher_alone_ends_every_descendant(bench: Bench, famili
     assert bench.leftovers() == []
 
 
-def test_death_of_the_guard_ends_every_descendant_and_is_recorded(bench: Bench, families: list[Family]) -> None:
+def test_death_of_the_guard_ends_every_descendant_and_is_recorded(
+    bench: Bench, families: list[Family]
+) -> None:
     fifo = bench.fifo("second")
     spec = bench.spec(f"import os, time\nopen({str(fifo)!r}, 'w').write('%d' % os.getppid())\ntime.sleep(60)")
     running = bench.start(spec)
@@ -108,7 +110,9 @@ def test_death_of_the_guard_ends_every_descendant_and_is_recorded(bench: Bench, 
 def test_death_of_launcher_and_guard_at_once_ends_the_users_process(bench: Bench) -> None:
     fifo = bench.fifo()
     running = bench.start(
-        bench.spec(f"import os, time\nopen({str(fifo)!r}, 'w').write('%d %d' % (os.getpid(), os.getppid()))\ntime.sleep(60)")
+        bench.spec(
+            f"import os, time\nopen({str(fifo)!r}, 'w').write('%d %d' % (os.getpid(), os.getppid()))\ntime.sleep(60)"
+        )
     )
     user, guard = map(int, fifo.read_text().split())
     watch = Watch(user)

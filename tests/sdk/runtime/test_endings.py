@@ -72,7 +72,14 @@ def test_sys_exit_with_anything_ends_as_it_does_without_the_runtime(
 
 
 @pytest.mark.parametrize(
-    "raised", ["ValueError('no')", "KeyError", "MemoryError()", "type('Own', (Exception,), {})('é')", "GeneratorExit()"]
+    "raised",
+    [
+        "ValueError('no')",
+        "KeyError",
+        "MemoryError()",
+        "type('Own', (Exception,), {})('é')",
+        "GeneratorExit()",
+    ],
 )
 def test_tracebacks_look_as_without_the_runtime(bench: Bench, raised: str, tmp_path: Path) -> None:
     source = FAILING.format(raised=raised)
@@ -85,8 +92,7 @@ def test_tracebacks_look_as_without_the_runtime(bench: Bench, raised: str, tmp_p
         "def broken(:\n    pass\n",
         "# -*- coding: latin-1 -*-\nprint('caf\xe9')\nraise ValueError('caf\xe9')\n",
         "import sys\nsys.excepthook = lambda t, v, tb: print('mine', t.__name__, tb.tb_next, v.__traceback__ is tb)\n1/0\n",
-        "import atexit\natexit.register(print, 'last')\nimport threading\n"
-        "threading.Thread(target=lambda: (threading.main_thread().join(), print('thread'))).start()\n1/0\n",
+        "import atexit, threading\natexit.register(print, 'last')\nthreading.Thread(target=lambda: (threading.main_thread().join(), print('thread'))).start()\n1/0\n",
         "raise ExceptionGroup('several', [ValueError(1), TypeError(2)])\n",
         "class Bad(Exception):\n    def __str__(self): raise RuntimeError('in str')\nraise Bad\n",
     ],
@@ -114,7 +120,9 @@ def test_an_exception_of_a_forked_child_is_not_the_jobs(bench: Bench) -> None:
 
 @pytest.mark.parametrize("name", ["SIGKILL", "SIGSEGV", "SIGTERM", "SIGABRT", "SIGUSR1", "SIGPIPE"])
 def test_a_signal_is_recorded_by_name(bench: Bench, name: str) -> None:
-    spec = bench.spec(f"import os, signal, resource\nresource.setrlimit(resource.RLIMIT_CORE, (0, 0))\nsignal.signal(signal.{name}, signal.SIG_DFL) if '{name}' != 'SIGKILL' else 0\nos.kill(os.getpid(), signal.{name})")
+    spec = bench.spec(
+        f"import os, signal, resource\nresource.setrlimit(resource.RLIMIT_CORE, (0, 0))\nsignal.signal(signal.{name}, signal.SIG_DFL) if '{name}' != 'SIGKILL' else 0\nos.kill(os.getpid(), signal.{name})"
+    )
     assert bench.run(spec).code == 128 + getattr(signal, name)
     state = bench.state(spec)
     assert (state.state, state.exit_code, state.signal) == ("failed", None, name)

@@ -32,7 +32,10 @@ def test_every_argument_arrives_exactly(bench: Bench) -> None:
 
 
 def test_shell_scripts_and_executables_get_exact_arguments_too(bench: Bench) -> None:
-    for name, source in (("args.sh", "printf '%s\\0' \"$@\""), ("args", "#!/bin/bash\nprintf '%s\\0' \"$@\"")):
+    for name, source in (
+        ("args.sh", "printf '%s\\0' \"$@\""),
+        ("args", "#!/bin/bash\nprintf '%s\\0' \"$@\""),
+    ):
         done = bench.run(bench.spec(source, name, argv=AWKWARD))
         assert done.code == 0
         assert done.output == b"".join(word.encode() + b"\0" for word in AWKWARD)
@@ -40,9 +43,7 @@ def test_shell_scripts_and_executables_get_exact_arguments_too(bench: Bench) -> 
 
 def test_env_arrives_exactly_and_wins(bench: Bench) -> None:
     env = {"PLAIN": "x", "TEXT": "a=b;c|d\n'\"é", "EMPTY": "", "PATHLIKE": "/x:/y", "TITAN_ATTEMPT": "9"}
-    spec = bench.spec(
-        "import os, titan_job\ntitan_job.result(dict(os.environ))", env=env
-    )
+    spec = bench.spec("import os, titan_job\ntitan_job.result(dict(os.environ))", env=env)
     assert bench.run(spec, INHERITED="yes", EMPTY="not").code == 0
     seen = bench.result(spec)
     assert {name: seen[name] for name in env} == env
@@ -50,7 +51,9 @@ def test_env_arrives_exactly_and_wins(bench: Bench) -> None:
 
 
 def test_the_job_learns_who_it_is_and_where_the_master_is(bench: Bench) -> None:
-    spec = bench.spec("import os, titan_job\ntitan_job.result([dict(os.environ), titan_job.job_id, titan_job.attempt])")
+    spec = bench.spec(
+        "import os, titan_job\ntitan_job.result([dict(os.environ), titan_job.job_id, titan_job.attempt])"
+    )
     assert bench.run(spec).code == 0
     env, job_id, attempt = bench.result(spec)
     assert (env["TITAN_HOST"], env["TITAN_PORT"]) == ("127.0.0.1", str(bench.store.port))
@@ -77,7 +80,9 @@ def test_deeply_nested_params_do_not_stop_the_stub(bench: Bench) -> None:
     assert bench.result(spec) == params
 
 
-@pytest.mark.parametrize("name", ["plain.py", "with space.py", "quo'te\"|;.py", "ünïcode-日本.py", "-x.py", "a.b.c.py"])
+@pytest.mark.parametrize(
+    "name", ["plain.py", "with space.py", "quo'te\"|;.py", "ünïcode-日本.py", "-x.py", "a.b.c.py"]
+)
 def test_the_script_keeps_its_own_name_and_lies_alone(bench: Bench, name: str) -> None:
     source = "import os, sys, titan_job\nhere = os.path.dirname(os.path.abspath(__file__))\n"
     source += "titan_job.result([__file__, sys.argv[0], sys.path[0], os.listdir(here), os.getcwd()])"
@@ -97,7 +102,8 @@ def test_two_scripts_of_the_same_name_at_once_do_not_mix(bench: Bench) -> None:
     fifos = [bench.fifo("one"), bench.fifo("two")]
     source = "word = {0!r}; print(word); open({1!r}).read(); print(open(__file__).read()[:12])"
     specs = [
-        bench.spec(source.format(word, str(fifo)), "main.py") for word, fifo in zip(("one", "two"), fifos, strict=True)
+        bench.spec(source.format(word, str(fifo)), "main.py")
+        for word, fifo in zip(("one", "two"), fifos, strict=True)
     ]
     running = [bench.start(spec) for spec in specs]
     # Opening for writing returns once the job reads.

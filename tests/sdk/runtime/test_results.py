@@ -8,7 +8,8 @@ from tests.support.runtime_bench import Bench
 
 
 @pytest.mark.parametrize(
-    "value", [None, True, 0, -1.5, "", "é\U0001f389\x00", [], {}, {"a": [1, {"b": None}]}, 10**30, "NULL", "ERROR"]
+    "value",
+    [None, True, 0, -1.5, "", "é\U0001f389\x00", [], {}, {"a": [1, {"b": None}]}, 10**30, "NULL", "ERROR"],
 )
 def test_a_result_comes_back_equal(bench: Bench, value: object) -> None:
     spec = bench.spec(f"import titan_job\ntitan_job.result({value!r})")
@@ -42,7 +43,10 @@ def test_a_large_result_travels_in_slices(bench: Bench) -> None:
 @pytest.mark.parametrize(
     ("value", "complaint"),
     [
-        ("{'model': {'layers': [1, object()]}}", "TypeError: result['model']['layers'][1] is of type builtins.object, which is not JSON"),
+        (
+            "{'model': {'layers': [1, object()]}}",
+            "TypeError: result['model']['layers'][1] is of type builtins.object, which is not JSON",
+        ),
         ("{'a': float('nan')}", "ValueError: result['a'] is nan, which JSON cannot hold"),
         ("{'a': {1: 2}}", "TypeError: result['a'] has the key 1 of type int; JSON keys are texts"),
         ("{1, 2}", "TypeError: result is of type builtins.set"),
@@ -89,7 +93,9 @@ def test_progress_is_visible_while_the_job_runs(bench: Bench) -> None:
     fifo = bench.fifo()
     spec = bench.spec(f"import titan_job\ntitan_job.progress(0.25, 'é')\nopen({str(fifo)!r}).read()")
     running = bench.start(spec)
-    bench.store.wait_until(lambda: bench.has_state(spec, "running") and bench.state(spec).progress == (0.25, "é"))
+    bench.store.wait_until(
+        lambda: bench.has_state(spec, "running") and bench.state(spec).progress == (0.25, "é")
+    )
     fifo.open("w").close()
     assert running.wait().code == 0
 
@@ -99,7 +105,9 @@ def test_progress_refuses_what_is_no_fraction(bench: Bench, fraction: str) -> No
     assert bench.run(bench.spec(f"import titan_job\ntitan_job.progress({fraction})")).code == 1
 
 
-def test_outside_a_job_values_are_checked_and_a_warning_says_they_are_not_stored(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_outside_a_job_values_are_checked_and_a_warning_says_they_are_not_stored(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.delenv("TITAN_JOB_DIR", raising=False)
     from titan_sdk.runtime.worker.lib import titan_job
 

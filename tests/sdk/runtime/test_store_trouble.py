@@ -102,7 +102,9 @@ def test_an_end_that_cannot_be_recorded_fails_loudly(bench: Bench) -> None:
         done = running.wait()
     assert done.code == 97
     assert done.text.startswith("worked\n")
-    assert re.search(r"the job ended with exit code 0, but the master at \S+ did not take its record", done.text)
+    assert re.search(
+        r"the job ended with exit code 0, but the master at \S+ did not take its record", done.text
+    )
 
 
 def test_a_hundred_thousand_lines_arrive_complete_and_in_order(bench: Bench) -> None:

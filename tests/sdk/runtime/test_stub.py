@@ -147,7 +147,9 @@ def test_the_bundle_is_the_same_bytes_each_time() -> None:
 def test_the_launcher_replaces_bash_and_starts_one_more_process_per_purpose(bench: Bench) -> None:
     """Launcher, guard, user: the worker's direct process is the launcher itself."""
     fifo = bench.fifo()
-    running = bench.start(bench.spec(f"import os, time\nopen({str(fifo)!r}, 'w').write('%d' % os.getppid())\ntime.sleep(60)"))
+    running = bench.start(
+        bench.spec(f"import os, time\nopen({str(fifo)!r}, 'w').write('%d' % os.getppid())\ntime.sleep(60)")
+    )
     guard = fifo.read_text()
     parent = Path(f"/proc/{guard}/stat").read_text().rpartition(")")[2].split()[1]
     assert int(parent) == running.pid

@@ -45,26 +45,37 @@ class Claimant:
         """`patience` gives a new deadline for reaching the store, `asked` the signal that says stop, or 0."""
         self.master, self.spec, self.patience, self.say, self.asked = master, spec, patience, say, asked
         self.key = keys.state_key(spec["id"], spec["nonce"])
+        self.prior: Optional[Dict[str, Any]] = None
 
-    def claim(self) -> Record:
-        """The record of an attempt that is now this launcher's.
+    def propose(self) -> Record:
+        """The record of the attempt that may start now, not yet written.
 
         Raises:
             Leave: user code must not start, or has nothing left to do.
         """
-        while True:
-            prior = self._read(self.key)
-            if prior is not None and prior["state"] in _UNFINISHED:
-                prior = self._outlast(prior)
-            attempt = self._attempt(prior)
-            record = Record(self.spec, attempt, self._first_chunk(prior))
-            self._check_parents(record, prior)
-            try:
-                self._write(record)
-            except store.Contended:
-                # Another copy wrote at the same moment; whoever reads its own text back goes on.
-                continue
-            return record
+        self.prior = self._read(self.key)
+        if self.prior is not None and self.prior["state"] in _UNFINISHED:
+            self.prior = self._outlast(self.prior)
+        record = Record(self.spec, self._attempt(self.prior), self._first_chunk(self.prior))
+        self._check_parents(record)
+        return record
+
+    def confirm(self, record: Record) -> bool:
+        """Write the proposed record and read it back; False when another copy has written its own meanwhile."""
+        try:
+            self._write(record)
+        except store.Contended:
+            return False
+        return True
+
+    def refuse(self, record: Record, sentence: str, code: int = REFUSED) -> NoReturn:
+        """Leave without using an attempt up; recorded as attempt 0 unless an earlier attempt left its own end."""
+        if self.prior is None:
+            record.update(
+                state="failed", attempt=0, reason=sentence, ended_at=round(time.time(), 3), processes=None
+            )
+            self._write(record)
+        raise Leave(code, sentence)
 
     def _attempt(self, prior: Optional[Dict[str, Any]]) -> int:
         """Number of the attempt that may start now."""
@@ -146,7 +157,7 @@ class Claimant:
 
     # -- parents ----------------------------------------------------------------------------------------------
 
-    def _check_parents(self, record: Record, prior: Optional[Dict[str, Any]]) -> None:
+    def _check_parents(self, record: Record) -> None:
         for parent, nonce in sorted(self.spec["parents"].items()):
             key = keys.state_key(parent, nonce)
             state = self._read(key)
@@ -156,7 +167,7 @@ class Claimant:
                 state = self._read(key)
             if state is None or state["state"] != "succeeded":
                 told = "has not run" if state is None else "is recorded as %s" % state["state"]
-                self._refuse(record, prior, "parent %s %s, so this job is not started" % (parent, told))
+                self.refuse(record, "parent %s %s, so this job is not started" % (parent, told))
 
     def _probe(self, record: Record) -> None:
         key = self.key[: -len("state")] + "probe"
@@ -165,15 +176,6 @@ class Claimant:
         except store.Contended:
             # Another copy probes too; either way the store keeps what is written.
             pass
-
-    def _refuse(self, record: Record, prior: Optional[Dict[str, Any]], sentence: str) -> NoReturn:
-        """Leave, with a record of attempt 0 unless an earlier attempt left a better one."""
-        if prior is None:
-            record.update(
-                state="failed", attempt=0, reason=sentence, ended_at=round(time.time(), 3), processes=None
-            )
-            self._write(record)
-        raise Leave(REFUSED, sentence)
 
     # -- the store --------------------------------------------------------------------------------------------
 

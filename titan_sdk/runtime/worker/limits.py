@@ -48,4 +48,8 @@ RESULT_SLICE = 4 * 1024 * 1024
 """At most doubled by JSON's quotes, a slice stays under Titan's packet limit of 10 MiB."""
 
 RESULT_LIMIT = 64 * 1024 * 1024
+
+RESULT_CHECKED = 8 * 1024 * 1024
+"""A larger result is not parsed by the launcher: as Python values it may take ten times its size."""
+
 EXCEPTION_TEXT = 64 * 1024

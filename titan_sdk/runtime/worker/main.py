@@ -91,16 +91,30 @@ class _Launch:
     def run(self) -> int:
         self._open_standard_descriptors()
         self._handle_signals()
-        record = Claimant(self.master, self.spec, self._start_deadline, say, self.asked).claim()
-        try:
-            place = jobdir.prepare(self.master, self.spec, self._start_deadline())
-        except (OSError, ValueError, store.StoreError) as exc:
-            return self._close(
-                record, 126, {"state": "failed", "reason": "its script cannot be put in place: %s" % exc}
-            )
+        claimant = Claimant(self.master, self.spec, self._start_deadline, say, self.asked)
+        record, place = self._claim(claimant)
         try:
             return self._attempt(record, place)
         finally:
+            jobdir.remove(place.root)
+
+    def _claim(self, claimant: Claimant) -> Tuple[Record, jobdir.JobDir]:
+        """A confirmed claim, and the script in place: what cannot be put in place uses no attempt up."""
+        while True:
+            record = claimant.propose()
+            try:
+                place = jobdir.prepare(self.master, self.spec, self._start_deadline())
+            except (OSError, ValueError) as exc:
+                claimant.refuse(record, "the script cannot be put in place on this worker: %s" % exc)
+            except store.StoreError as exc:
+                claimant.refuse(record, "the script cannot be fetched: %s" % exc, UNREACHABLE)
+            try:
+                if claimant.confirm(record):
+                    return record, place
+            except Leave:
+                jobdir.remove(place.root)
+                raise
+            # Another copy has claimed the job at the same moment; see what it makes of it.
             jobdir.remove(place.root)
 
     def _attempt(self, record: Record, place: jobdir.JobDir) -> int:

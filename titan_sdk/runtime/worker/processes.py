@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 LINUX = sys.platform.startswith("linux")
+_subreaper = False
 
 
 def _prctl(option: int, value: int) -> bool:
@@ -39,7 +40,9 @@ def _prctl_by_ctypes(option: int, value: int) -> bool:
 
 def become_subreaper() -> bool:
     """From now on orphaned descendants become children of this process. False where there is no such thing."""
-    return _prctl(PR_SET_CHILD_SUBREAPER, 1)
+    global _subreaper
+    _subreaper = _prctl(PR_SET_CHILD_SUBREAPER, 1)
+    return _subreaper
 
 
 def die_with_parent(parent: int) -> None:
@@ -86,7 +89,7 @@ def kill_children(patience: float, reaped: Callable[[int, int], None], group: in
     Their orphans come up to this subreaper and are killed in the next round. Without a subreaper the process
     group `group` is all that can be reached.
     """
-    if group and not LINUX:
+    if group and not _subreaper:
         _kill(-group)
     deadline = time.monotonic() + patience
     pause = 0.0005
