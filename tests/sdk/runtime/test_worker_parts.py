@@ -1,0 +1,149 @@
+"""The launcher's parts that need no process: chunks, spool, JSON, reports, and what its start may import."""
+
+from __future__ import annotations
+
+import ast
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from titan_sdk.runtime.worker import limits, natives, outcome, processes
+from titan_sdk.runtime.worker.chunks import Chunker
+from titan_sdk.runtime.worker.spool import Spool
+
+WORKER = Path(natives.__file__).parent
+
+
+@given(st.lists(st.binary(max_size=30)))
+def test_chunks_joined_are_the_output_decoded_as_a_whole(pieces: list[bytes]) -> None:
+    chunker = Chunker()
+    parts = [chunker.next(piece, final=False) for piece in pieces] + [chunker.next(b"", final=True)]
+    assert "".join(parts) == b"".join(pieces).decode("utf-8", "replace")
+
+
+def test_chunks_end_with_lines_where_they_can() -> None:
+    chunker = Chunker()
+    assert chunker.next(b"one\ntwo", final=False) == "one\n"
+    assert chunker.next(b" and more", final=False) == ""
+    assert chunker.next(b"\nthree", final=False) == "two and more\n"
+    assert chunker.next(b"", final=True) == "three"
+
+
+def test_progress_bars_are_cut_at_carriage_returns_but_never_inside_a_line_end() -> None:
+    chunker = Chunker()
+    assert chunker.next(b"10%\r20%\r", final=False) == "10%\r"
+    assert chunker.next(b"\n", final=False) == "20%\r\n"
+
+
+def test_a_long_line_is_not_held_back_for_ever() -> None:
+    assert len(Chunker().next(b"x" * (limits.LINE + 1), final=False)) == limits.LINE + 1
+
+
+@given(
+    st.lists(st.one_of(st.binary(min_size=1, max_size=40), st.integers(min_value=1, max_value=50))),
+)
+def test_the_spool_keeps_everything_in_order(steps: list[bytes | int]) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(limits, "SPOOL_MEMORY", 64)
+        spool = Spool("/tmp/titan-test-spool-overflow")
+        put, taken = b"", b""
+        for step in steps:
+            if isinstance(step, bytes):
+                spool.put(step)
+                put += step
+            else:
+                taken += spool.take(step)
+            assert spool.size == len(put) - len(taken)
+        while piece := spool.take(7):
+            taken += piece
+        assert taken == put
+        assert spool.dropped == 0
+
+
+def test_a_spool_without_memory_or_disk_counts_what_it_drops(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "SPOOL_MEMORY", 10)
+    spool = Spool("/nowhere/at/all")
+    spool.put(b"x" * 10)
+    spool.put(b"y" * 5)
+    assert (spool.take(100), spool.dropped) == (b"x" * 10, 5)
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+)
+
+
+@given(VALUES)
+def test_the_small_json_writer_writes_json(value: object) -> None:
+    text = natives.dumps(value)
+    assert text.isascii()
+    assert json.loads(text) == value
+
+
+@pytest.mark.parametrize(("number", "name"), [(9, "SIGKILL"), (11, "SIGSEGV"), (34, "SIG34"), (0, "SIG0")])
+def test_signals_have_names(number: int, name: str) -> None:
+    assert natives.signal_name(number) == name
+
+
+@pytest.mark.parametrize(
+    ("report", "code", "state", "number"),
+    [
+        ("S 5\nX 0 exit 1\n", 0, "succeeded", None),
+        (f"S 5\nX {3 << 8} exit 1\n", 3, "failed", None),
+        ("S 5\nX 11 exit 1\n", 139, "failed", "SIGSEGV"),
+        ("S 5\nX 15 timeout 1\n", 143, "failed", "SIGTERM"),
+        ("S 5\nX 0 timeout 1\n", 124, "failed", "SIGTERM"),
+        ("S 5\nX 9 stopped 1\n", 137, "failed", "SIGKILL"),
+        ("S 5\nX 0 stopped 1\n", 143, "failed", "SIGTERM"),
+        ("S 5\nF 2 gone\nX 32512 exit 1\n", 127, "failed", None),
+        ("S 5\nE OSError: no\n", 137, "failed", "SIGKILL"),
+        ("", 137, "failed", "SIGKILL"),
+    ],
+)
+def test_the_guards_report_becomes_record_and_exit_code(
+    report: str, code: int, state: str, number: str | None
+) -> None:
+    got, fields = outcome.describe(report, 0, 0, 1.0)
+    assert (got, fields["state"], fields["signal"]) == (code, state, number)
+
+
+def test_a_launcher_that_was_interrupted_says_by_what() -> None:
+    code, fields = outcome.describe("S 5\nX 0 stopped 1\n", 0, signal.SIGINT, None)
+    assert code == 130
+    assert fields["reason"] == "stopped: the job was sent SIGINT"
+
+
+def test_a_process_is_known_dead_only_on_certain_knowledge() -> None:
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    name = processes.identity(child.pid)
+    assert name is not None
+    assert not processes.known_dead(name)
+    child.communicate(b"\n")
+    assert processes.known_dead(name)
+    assert not processes.known_dead("another-machine/pid:[1] " + name.split(" ")[1])
+    assert not processes.known_dead(None)
+    assert not processes.known_dead("")
+
+
+@pytest.mark.parametrize("path", sorted(WORKER.rglob("*.py")), ids=lambda path: path.name)
+def test_worker_files_are_python_3_8(path: Path) -> None:
+    ast.parse(path.read_text(), feature_version=(3, 8))
+
+
+def test_a_start_imports_nothing_heavy() -> None:
+    """Each of these costs milliseconds per job, again and again."""
+    program = (
+        f"import sys; sys.path.insert(0, {str(WORKER.parent)!r}); import worker.main, worker.processes\n"
+        "worker.processes.become_subreaper()\n"
+        "print(*sorted(set(sys.modules) & {'json', 're', 'enum', 'typing', 'socket', 'signal', 'threading', "
+        "'subprocess', 'tempfile', 'shutil', 'hashlib', 'ctypes', 'encodings.idna', 'collections', 'functools'}))"
+    )
+    done = subprocess.run([sys.executable, "-EsS", "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
