@@ -153,7 +153,9 @@ class AsyncTitanClient:
             WaitTimedOut: the time is over; the job goes on.
             NotFound: the master does not know the id.
         """
-        return await self._run(wait.wait_for_job(JobRef(job_id, nonce), timeout, raise_on_failure))
+        return await self._run(
+            wait.wait_for_job(self._session, JobRef(job_id, nonce), timeout, raise_on_failure)
+        )
 
     async def cancel_job(self, job_id: str) -> JobStatus:
         """Cancel, and return the state after it; a job that has ended is left as it is. Idempotent.

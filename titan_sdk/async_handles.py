@@ -59,7 +59,9 @@ class AsyncJobHandle:
             JobFailed: it ended without success, unless ``raise_on_failure`` is false.
             WaitTimedOut: the time is over; the job goes on.
         """
-        return await self._client._run(wait_for_job(self._ref, timeout, raise_on_failure))
+        return await self._client._run(
+            wait_for_job(self._client._session, self._ref, timeout, raise_on_failure)
+        )
 
     async def logs(self) -> str:
         """Everything printed so far."""
@@ -120,7 +122,9 @@ class AsyncDagHandle:
             WaitTimedOut: ``timeout`` seconds are over; the DAG goes on.
         """
         return await self._client._run(
-            wait_for_dag(self.name, wait_targets(self._submission), timeout, raise_on_failure)
+            wait_for_dag(
+                self._client._session, self.name, wait_targets(self._submission), timeout, raise_on_failure
+            )
         )
 
     async def result(self, job_id: str) -> Any:

@@ -151,7 +151,7 @@ class TitanClient:
             WaitTimedOut: the time is over; the job goes on.
             NotFound: the master does not know the id.
         """
-        return self._run(wait.wait_for_job(JobRef(job_id, nonce), timeout, raise_on_failure))
+        return self._run(wait.wait_for_job(self._session, JobRef(job_id, nonce), timeout, raise_on_failure))
 
     def cancel_job(self, job_id: str) -> JobStatus:
         """Cancel, and return the state after it; a job that has ended is left as it is. Idempotent.

@@ -58,7 +58,7 @@ class JobHandle:
             JobFailed: it ended without success, unless ``raise_on_failure`` is false.
             WaitTimedOut: the time is over; the job goes on.
         """
-        return self._client._run(wait_for_job(self._ref, timeout, raise_on_failure))
+        return self._client._run(wait_for_job(self._client._session, self._ref, timeout, raise_on_failure))
 
     def logs(self) -> str:
         """Everything printed so far."""
@@ -119,7 +119,9 @@ class DagHandle:
             WaitTimedOut: ``timeout`` seconds are over; the DAG goes on.
         """
         return self._client._run(
-            wait_for_dag(self.name, wait_targets(self._submission), timeout, raise_on_failure)
+            wait_for_dag(
+                self._client._session, self.name, wait_targets(self._submission), timeout, raise_on_failure
+            )
         )
 
     def result(self, job_id: str) -> Any:

@@ -1,4 +1,6 @@
-"""Waiting: poll often at first, ever more slowly later, and end when nothing more can happen."""
+"""Waiting: until nothing more can happen. By WAIT where the master has it, which answers at the moment a job ends;
+else by polling, often at first and ever more slowly later.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +10,14 @@ from dataclasses import dataclass, replace
 from titan_sdk.errors import DagFailed, JobFailed, NotFound, WaitTimedOut
 from titan_sdk.flows.core import Flow, ask, now, pause
 from titan_sdk.flows.report import JobRef, job_report
+from titan_sdk.flows.server import server_info
 from titan_sdk.model.dag import upstream_failures
 from titan_sdk.model.report import DagReport, JobReport
+from titan_sdk.model.rules import short_id
 from titan_sdk.model.status import JobStatus
-from titan_sdk.wire import calls
+from titan_sdk.session import Session
+from titan_sdk.wire import calls, extended_calls
+from titan_sdk.wire.extensions import MAX_WAIT_SECONDS
 
 __all__ = ["WaitTarget", "dag_report", "wait_for_dag", "wait_for_job"]
 
@@ -30,7 +36,9 @@ class WaitTarget:
     parents: tuple[str, ...] = ()
 
 
-def wait_for_job(ref: JobRef, timeout: float | None = None, raise_on_failure: bool = True) -> Flow[JobReport]:
+def wait_for_job(
+    session: Session, ref: JobRef, timeout: float | None = None, raise_on_failure: bool = True
+) -> Flow[JobReport]:
     """Until the job has ended.
 
     Raises:
@@ -38,7 +46,7 @@ def wait_for_job(ref: JobRef, timeout: float | None = None, raise_on_failure: bo
         WaitTimedOut: ``timeout`` seconds have passed; the job goes on.
         NotFound: the master does not know the id, and did not for a while.
     """
-    states = yield from _until_over((WaitTarget(ref),), timeout)
+    states = yield from _until_over(session, (WaitTarget(ref),), timeout)
     report = yield from job_report(ref, status=states[ref.full_id])
     if raise_on_failure and not report.state.is_success:
         raise JobFailed(report)
@@ -46,14 +54,18 @@ def wait_for_job(ref: JobRef, timeout: float | None = None, raise_on_failure: bo
 
 
 def wait_for_dag(
-    name: str, targets: Sequence[WaitTarget], timeout: float | None = None, raise_on_failure: bool = True
+    session: Session,
+    name: str,
+    targets: Sequence[WaitTarget],
+    timeout: float | None = None,
+    raise_on_failure: bool = True,
 ) -> Flow[DagReport]:
     """Until every job has ended or can never run because of a parent that failed.
 
     Raises:
         DagFailed, WaitTimedOut, NotFound: as ``wait_for_job``, for the DAG.
     """
-    states = yield from _until_over(targets, timeout)
+    states = yield from _until_over(session, targets, timeout)
     report = yield from dag_report(name, targets, states)
     if raise_on_failure and report.failures:
         raise DagFailed(report)
@@ -79,32 +91,52 @@ def dag_report(
     return DagReport(name, tuple(reports))
 
 
-def _until_over(targets: Sequence[WaitTarget], timeout: float | None) -> Flow[dict[str, JobStatus]]:
+def _until_over(
+    session: Session, targets: Sequence[WaitTarget], timeout: float | None
+) -> Flow[dict[str, JobStatus]]:
     started = yield from now()
     states = dict.fromkeys((t.ref.full_id for t in targets), JobStatus.UNKNOWN)
     unknown_since: dict[str, float] = {}
     interval = _FIRST_PAUSE
     while True:
-        for target in targets:
-            if not states[target.ref.full_id].is_terminal:
-                states[target.ref.full_id] = yield from ask(calls.job_status(target.ref.job_id))
-        blocked = _blocked(targets, states)
-        open_ids = [
-            job_id for job_id, state in states.items() if not state.is_terminal and job_id not in blocked
-        ]
-        if not open_ids:
+        for job_id, state in states.items():
+            if not state.is_terminal:
+                states[job_id] = yield from ask(calls.job_status(job_id))
+        open_ids = _open(targets, states)
+        while open_ids:
+            moment = yield from now()
+            _check_known(open_ids, states, unknown_since, moment)
+            left = None if timeout is None else started + timeout - moment
+            if left is not None and left <= 0:
+                raise _too_late(open_ids, states, timeout)
+            if not (yield from _can_wait(session)) or unknown_since:
+                yield from pause(interval if left is None else min(interval, left))
+                interval = min(interval * _GROWTH, _LONGEST_PAUSE)
+                break
+            seconds = MAX_WAIT_SECONDS if left is None else min(left, MAX_WAIT_SECONDS)
+            states.update((yield from ask(extended_calls.wait(open_ids, seconds))))
+            open_ids = _open(targets, states)
+        else:
             return states
-        moment = yield from now()
-        _check_known(open_ids, states, unknown_since, moment)
-        left = None if timeout is None else started + timeout - moment
-        if left is not None and left <= 0:
-            shown = ", ".join(f"{job_id.removeprefix('DAG-')} {states[job_id]}" for job_id in open_ids[:5])
-            more = f" and {len(open_ids) - 5} more" if len(open_ids) > 5 else ""
-            raise WaitTimedOut(
-                f"wait: not over after {timeout:g} s: {shown}{more}; the work goes on, wait again or cancel it"
-            )
-        yield from pause(interval if left is None else min(interval, left))
-        interval = min(interval * _GROWTH, _LONGEST_PAUSE)
+
+
+def _can_wait(session: Session) -> Flow[bool]:
+    info = yield from server_info(session)
+    return info.has("wait")
+
+
+def _open(targets: Sequence[WaitTarget], states: dict[str, JobStatus]) -> list[str]:
+    """The jobs that may still change."""
+    blocked = _blocked(targets, states)
+    return [job_id for job_id, state in states.items() if not state.is_terminal and job_id not in blocked]
+
+
+def _too_late(open_ids: Sequence[str], states: dict[str, JobStatus], timeout: float | None) -> WaitTimedOut:
+    shown = ", ".join(f"{short_id(job_id)} {states[job_id]}" for job_id in open_ids[:5])
+    more = f" and {len(open_ids) - 5} more" if len(open_ids) > 5 else ""
+    return WaitTimedOut(
+        f"wait: not over after {timeout:g} s: {shown}{more}; the work goes on, wait again or cancel it"
+    )
 
 
 def _blocked(targets: Sequence[WaitTarget], states: dict[str, JobStatus]) -> dict[str, tuple[str, ...]]:
@@ -123,6 +155,6 @@ def _check_known(
             since.pop(job_id, None)
         elif moment - since.setdefault(job_id, moment) > _UNKNOWN_GRACE:
             raise NotFound(
-                f"wait: the master has not known the job {job_id.removeprefix('DAG-')!r} for {_UNKNOWN_GRACE:g} s; "
+                f"wait: the master has not known the job {short_id(job_id)!r} for {_UNKNOWN_GRACE:g} s; "
                 "it was never submitted there, or the master's store is down (`titan doctor` tells which)"
             )

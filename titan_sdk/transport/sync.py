@@ -13,6 +13,7 @@ __all__ = ["Connection", "closed_early", "exchange"]
 
 _SMALLEST_READ = 4_096
 _LARGEST_READ = 262_144
+_ONE_SEGMENT = 1_400
 
 
 def exchange(config: ClientConfig, operation: str, opcode: int, payload: bytes) -> Frame:
@@ -41,9 +42,9 @@ class Connection:
         seconds = config.connect_timeout
         with map_os_errors(address=config.address, operation=operation, connecting=True, seconds=seconds):
             self._socket = socket.create_connection((config.host, config.port), seconds)
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._socket.settimeout(config.timeout)
         self._decoder = FrameDecoder(limit=None)
+        self._undelayed = False
 
     def talk(self, operation: str, request: bytes, replies: int = 1) -> Frame:
         """Send, and return the last of ``replies`` frames."""
@@ -51,6 +52,10 @@ class Connection:
         with map_os_errors(
             address=config.address, operation=operation, connecting=False, seconds=config.timeout
         ):
+            if len(request) > _ONE_SEGMENT and not self._undelayed:
+                # Or the last part of a large request would wait for the peer's delayed acknowledgement.
+                self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                self._undelayed = True
             self._socket.sendall(request)
             for _ in range(replies):
                 frame = self._read_frame(operation)

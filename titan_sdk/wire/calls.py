@@ -47,7 +47,7 @@ class Call(Generic[T]):
 
     name: str
     opcode: Opcode
-    payload: str
+    payload: str | bytes
     read: Callable[[Frame], T]
     idempotent: bool = True
     """Whether sending it twice equals sending it once, so that a lost reply may be answered by repeating it."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from tests.support.flow_runner import FlowRunner, MasterModel
-from titan_sdk import DagFailed, JobFailed, JobStatus, NotFound, WaitTimedOut
+from titan_sdk import ClientConfig, DagFailed, JobFailed, JobStatus, NotFound, WaitTimedOut
 from titan_sdk.flows.report import JobRef
 from titan_sdk.flows.wait import WaitTarget, wait_for_dag, wait_for_job
+from titan_sdk.session import Session
 
 
 def stepping(master: MasterModel, job_id: str, *words: str) -> FlowRunner:
@@ -26,7 +27,7 @@ def stepping(master: MasterModel, job_id: str, *words: str) -> FlowRunner:
 
 def test_it_polls_fast_at_first_and_slower_later():
     runner = stepping(MasterModel(), "DAG-a", *["RUNNING"] * 30, "COMPLETED")
-    report = runner.run(wait_for_job(JobRef("a")))
+    report = runner.run(wait_for_job(Session(ClientConfig()), JobRef("a")))
     assert report.state is JobStatus.COMPLETED
     assert 10 < runner.time < 25
 
@@ -34,27 +35,30 @@ def test_it_polls_fast_at_first_and_slower_later():
 def test_a_failure_raises_with_its_report_or_returns_it():
     runner = stepping(MasterModel(), "DAG-a", "RUNNING", "DEAD")
     with pytest.raises(JobFailed, match="job 'a' failed") as error:
-        runner.run(wait_for_job(JobRef("a")))
+        runner.run(wait_for_job(Session(ClientConfig()), JobRef("a")))
     assert error.value.report.state is JobStatus.DEAD
-    assert runner.run(wait_for_job(JobRef("a"), raise_on_failure=False)).state is JobStatus.DEAD
+    assert (
+        runner.run(wait_for_job(Session(ClientConfig()), JobRef("a"), raise_on_failure=False)).state
+        is JobStatus.DEAD
+    )
 
 
 def test_a_timeout_names_what_is_open():
     runner = stepping(MasterModel(), "DAG-a", "RUNNING")
     with pytest.raises(WaitTimedOut, match="not over after 3 s: a RUNNING; the work goes on"):
-        runner.run(wait_for_job(JobRef("a"), timeout=3))
+        runner.run(wait_for_job(Session(ClientConfig()), JobRef("a"), timeout=3))
     assert runner.time == pytest.approx(3)
 
 
 def test_an_id_that_stays_unknown_ends_the_wait():
     runner = FlowRunner(MasterModel())
     with pytest.raises(NotFound, match="has not known the job 'a' for 15 s"):
-        runner.run(wait_for_job(JobRef("a")))
+        runner.run(wait_for_job(Session(ClientConfig()), JobRef("a")))
 
 
 def test_a_moment_of_unknown_is_forgiven():
     runner = stepping(MasterModel(), "DAG-a", "RUNNING", *["NULL"] * 5, "RUNNING", "COMPLETED")
-    assert runner.run(wait_for_job(JobRef("a"))).state is JobStatus.COMPLETED
+    assert runner.run(wait_for_job(Session(ClientConfig()), JobRef("a"))).state is JobStatus.COMPLETED
 
 
 def test_descendants_that_a_real_master_leaves_pending_do_not_hold_the_wait():
@@ -67,7 +71,7 @@ def test_descendants_that_a_real_master_leaves_pending_do_not_hold_the_wait():
         WaitTarget(JobRef("d")),
     ]
     with pytest.raises(DagFailed, match=r"DAG 'd' failed: job 'a' failed \(and 2 more of 4 jobs\)") as error:
-        FlowRunner(master).run(wait_for_dag("d", targets))
+        FlowRunner(master).run(wait_for_dag(Session(ClientConfig()), "d", targets))
     report = error.value.dag_report
     assert report["c"].upstream_failed == ("a",)
     assert report.state is JobStatus.DEAD
@@ -80,4 +84,4 @@ def test_a_broken_record_is_an_error_and_not_a_guess():
     master.status["DAG-a"] = "COMPLETED"
     master.kv["titan:job:DAG-a"] = "not json"
     with pytest.raises(CorruptData, match="which is no job record"):
-        FlowRunner(master).run(wait_for_job(JobRef("a")))
+        FlowRunner(master).run(wait_for_job(Session(ClientConfig()), JobRef("a")))

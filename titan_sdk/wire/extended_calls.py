@@ -1,0 +1,192 @@
+"""Calls of our extension opcodes (docs/protocol.md). Flows use them only where the master announced the feature."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from titan_sdk.errors import CorruptData, NotFound, PeerProtocolError, RequestRefused
+from titan_sdk.model.rules import full_id
+from titan_sdk.model.status import JobStatus
+from titan_sdk.wire import store_text
+from titan_sdk.wire.calls import Call
+from titan_sdk.wire.extensions import (
+    MAX_WAIT_SECONDS,
+    AssetRead,
+    AssetWrite,
+    Fields,
+    JobInfo,
+    LogRead,
+    StoreSwap,
+    Wait,
+    read_object,
+    split_content,
+    write_object,
+)
+from titan_sdk.wire.frames import Frame
+from titan_sdk.wire.opcodes import Opcode
+
+__all__ = [
+    "ContentChunk",
+    "LogPiece",
+    "asset_read",
+    "asset_write",
+    "job_info",
+    "log_read",
+    "store_delete",
+    "store_expire",
+    "store_keys",
+    "store_swap",
+    "wait",
+]
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class ContentChunk:
+    """A piece of an artifact, and what the whole of it is."""
+
+    content: bytes
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class LogPiece:
+    """A piece of the master's own log of a job."""
+
+    text: str
+    next_offset: int
+    ended: bool
+
+
+def wait(job_ids: Iterable[str], seconds: float) -> Call[dict[str, JobStatus]]:
+    """States of all the jobs, as soon as one is terminal or ``seconds`` have passed."""
+    request = Wait(tuple(map(full_id, job_ids)), min(seconds, MAX_WAIT_SECONDS))
+
+    def states(fields: Fields) -> dict[str, JobStatus]:
+        return {
+            job_id: JobStatus.from_wire(str(word)) for job_id, word in fields.want("states", dict).items()
+        }
+
+    return Call("wait", Opcode.WAIT, request.encode(), _reader("wait", states))
+
+
+def job_info(job_id: str) -> Call[Fields]:
+    """What the master knows of the job."""
+    return Call(
+        "job_info",
+        Opcode.JOB_INFO,
+        JobInfo(full_id(job_id)).encode(),
+        _reader("job_info", lambda found: found),
+    )
+
+
+def log_read(job_id: str, offset: int) -> Call[LogPiece]:
+    """The master's log from a byte offset on."""
+
+    def piece(fields: Fields) -> LogPiece:
+        return LogPiece(fields.want("text", str), fields.want("next", int), fields.want("ended", bool))
+
+    request = LogRead(full_id(job_id), offset)
+    return Call("fetch_logs", Opcode.LOG_READ, request.encode(), _reader("fetch_logs", piece))
+
+
+def asset_write(chunk: AssetWrite) -> Call[int]:
+    """Write one chunk; bytes the master holds of this upload afterwards."""
+    name = f"upload of {chunk.name!r}"
+    return Call(
+        name, Opcode.ASSET_WRITE, chunk.encode(), _reader(name, lambda found: found.want("size", int))
+    )
+
+
+def asset_read(name: str, offset: int, sha256: str = "") -> Call[ContentChunk]:
+    """One chunk of an artifact; of the version ``sha256`` names, where given."""
+    operation = f"fetch of {name!r}"
+
+    def read(frame: Frame) -> ContentChunk:
+        _check(operation, frame)
+        fields, content = split_content(frame.payload)
+        return ContentChunk(content, fields.want("size", int), fields.want("sha256", str))
+
+    return Call(operation, Opcode.ASSET_READ, AssetRead(name, offset, sha256).encode(), read)
+
+
+def store_delete(key: str) -> Call[bool]:
+    """Whether the key was there."""
+    payload = write_object(key=store_text.encode_key(key))
+    return Call(
+        f"store_delete {key!r}",
+        Opcode.STORE_DELETE,
+        payload,
+        _reader("store_delete", lambda found: found.want("deleted", bool)),
+        idempotent=False,
+    )
+
+
+def store_keys(prefix: str, after: str = "") -> Call[tuple[list[str], bool]]:
+    """Keys that begin with the prefix, in order, after the key ``after``; and whether there are more."""
+
+    def read(fields: Fields) -> tuple[list[str], bool]:
+        return list(fields.texts("keys")), fields.want("more", bool)
+
+    return Call(
+        f"store_keys {prefix!r}",
+        Opcode.STORE_KEYS,
+        write_object(prefix=prefix, after=after),
+        _reader("store_keys", read),
+    )
+
+
+def store_swap(key: str, expected: str | None, value: str | None) -> Call[bool]:
+    """Whether the key held ``expected`` and now holds ``value``."""
+    encode = store_text.encode_value
+    request = StoreSwap(
+        store_text.encode_key(key),
+        None if expected is None else encode(expected),
+        None if value is None else encode(value),
+    )
+    return Call(
+        f"store_swap {key!r}",
+        Opcode.STORE_SWAP,
+        request.encode(),
+        _reader("store_swap", lambda found: found.want("swapped", bool)),
+        idempotent=False,
+    )
+
+
+def store_expire(key: str, seconds: float) -> Call[bool]:
+    """Whether the key is there and will now be deleted after ``seconds``."""
+    return Call(
+        f"store_expire {key!r}",
+        Opcode.STORE_EXPIRE,
+        write_object(key=store_text.encode_key(key), seconds=seconds),
+        _reader("store_expire", lambda found: found.want("set", bool)),
+    )
+
+
+def _reader(operation: str, read: Callable[[Fields], T]) -> Callable[[Frame], T]:
+    def read_reply(frame: Frame) -> T:
+        _check(operation, frame)
+        try:
+            return read(read_object(frame.text))
+        except PeerProtocolError as exc:
+            raise PeerProtocolError(f"{operation}: the master's reply cannot be read: {exc}") from exc
+
+    return read_reply
+
+
+def _check(operation: str, frame: Frame) -> None:
+    """Replies begin with a brace, so a failure is known by its opcode alone."""
+    if frame.opcode != Opcode.ERROR:
+        return
+    text = frame.text
+    if text.startswith("ERROR_NOT_FOUND"):
+        raise NotFound(f"{operation}: the master has nothing of that name", detail=text)
+    if text.startswith("ERROR: checksum"):
+        raise CorruptData(f"{operation}: what the master received is not what was sent; try again ({text})")
+    raise RequestRefused(
+        f"{operation}: the master refused: {text.removeprefix('ERROR:').strip()}", detail=text
+    )
