@@ -104,7 +104,9 @@ def test_a_parent_completed_earlier_counts() -> None:
 def test_a_child_of_a_parent_that_ended_badly_earlier_is_dead_at_once(status: JobStatus) -> None:
     desk = Desk(GENERAL=1)
     desk.settled["old"] = Settled(status)
-    desk.submit_batch([{"job_id": "child", "parents": ["old"]}, {"job_id": "grandchild", "parents": ["child"]}])
+    desk.submit_batch(
+        [{"job_id": "child", "parents": ["old"]}, {"job_id": "grandchild", "parents": ["child"]}]
+    )
     assert desk.ended == {"child": DEAD, "grandchild": DEAD}
     assert desk.reasons["child"] == f"its parent old ended {status}"
     assert len(desk.scheduler) == 0

@@ -69,7 +69,12 @@ async def test_everything_acknowledged_is_there_after_reopening(tmp_path: Path) 
     await store.put("k", "v")
     store = reopen(store, path)
     running, waiting = jobs.unfinished(store.db)
-    assert (running.status, running.worker, running.run, running.handle) == (JobStatus.RUNNING, "w", "run1", "h")
+    assert (running.status, running.worker, running.run, running.handle) == (
+        JobStatus.RUNNING,
+        "w",
+        "run1",
+        "h",
+    )
     assert (waiting.status, waiting.parents) == (JobStatus.PENDING, (("DAG-a", 1),))
     assert jobs.line(store.db, 2) == "line b"
     assert store.get("k") == "v"
@@ -105,7 +110,7 @@ async def test_a_used_id_starts_afresh_and_its_history_stays(store: SqliteStore)
 def test_a_damaged_file_is_refused_with_a_sentence(tmp_path: Path) -> None:
     path = tmp_path / "db"
     path.write_bytes(b"this is no database, but it is long enough to have been one" * 100)
-    with pytest.raises(TitanError, match="cannot open the master's state in .*move its folder away"):
+    with pytest.raises(TitanError, match=r"cannot open the master's state in .*move its folder away"):
         open_database(path)
 
 

@@ -1,0 +1,203 @@
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.sdk.cluster.engines.bench import Bench
+from tests.sdk.cluster.peer import Meeting
+from titan_sdk.cluster.engines.base import RunRequest
+from titan_sdk.cluster.scheduler import Outcome
+from titan_sdk.wire.jobs import JobLine
+
+
+@pytest.fixture
+async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
+    environ = {
+        "PATH": os.environ["PATH"],
+        "HOME": "/",
+        "TITAN_AUTH_TOKEN": "s3cret",
+        "TITAN_RUNTIME_LEASE": "5",
+    }
+    made = Bench(tmp_path / "data", environ)
+    yield made
+    await made.close()
+
+
+def alive(pid: int) -> bool:
+    """Whether a process of that number runs; one that only waits to be reaped does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+async def test_output_of_both_streams_is_in_the_log_in_order(bench: Bench) -> None:
+    code = "import sys\nfor n in range(3):\n print('out', n)\n print('err', n, file=sys.stderr)"
+    assert (await bench.run(code)).outcome is Outcome.SUCCESS
+    assert bench.log() == "".join(f"out {n}\nerr {n}\n" for n in range(3))
+
+
+async def test_arguments_are_cut_at_spaces_without_quoting(bench: Bench) -> None:
+    await bench.run("import sys, json; print(json.dumps(sys.argv[1:]))", args='  a   "z w" $HOME;\tb ')
+    assert json.loads(bench.log()) == ["a", '"z', 'w"', "$HOME;\tb"]
+
+
+async def test_what_a_job_finds_around_it(bench: Bench) -> None:
+    code = (
+        "import os, sys, json; print(json.dumps({'env': dict(os.environ), 'cwd': os.getcwd(), 'file': __file__,"
+        " 'path0': sys.path[0], 'beside': os.listdir(sys.path[0]), 'stdin': sys.stdin.read(),"
+        " 'exe': sys.executable, 'leader': os.getsid(0) == os.getppid()}))"
+    )
+    await bench.run(code, name="my job.py")
+    seen = json.loads(bench.log())
+    env = seen["env"]
+    assert (env["TITAN_WORKER"], env["TITAN_HOST"], env["TITAN_PORT"]) == ("GENERAL-1", "127.0.0.1", "9")
+    assert "TITAN_AUTH_TOKEN" not in env
+    assert env["TITAN_RUNTIME_LEASE"] == "5"
+    assert env["PATH"].split(":")[0] == str(Path(sys.executable).parent)
+    assert seen["cwd"] == str(bench.data.workspace("GENERAL-1") / "shared")
+    assert Path(seen["file"]).name == "my job.py"
+    assert seen["beside"] == ["my job.py"]
+    assert seen["path0"] != seen["cwd"]
+    assert seen["stdin"] == ""
+    assert seen["exe"] == sys.executable
+    assert seen["leader"]
+
+
+async def test_a_shell_script_runs_under_bash(bench: Bench) -> None:
+    assert (await bench.run("[[ a == a* ]] && echo $0 $1", name="x.sh", args="one")).exit_code == 0
+    assert bench.log().endswith("x.sh one\n")
+
+
+async def test_a_job_without_dag_in_its_id_has_a_folder_of_its_own(bench: Bench) -> None:
+    await bench.run("import os; print(os.getcwd())", job_id="plain")
+    assert bench.log("plain").strip() == str(bench.data.workspace("GENERAL-1") / "plain")
+
+
+@pytest.mark.parametrize(
+    ("code", "outcome", "exit_code", "reason"),
+    [
+        ("raise SystemExit(3)", Outcome.FAILURE, 3, "it ended with exit code 3"),
+        ("raise SystemExit(97)", Outcome.FATAL, 97, "could not reach or confirm the store"),
+        ("raise SystemExit(98)", Outcome.FATAL, 98, "refused to start it"),
+        ("import os; os.kill(os.getpid(), 11)", Outcome.FAILURE, 139, "it was ended by SIGSEGV"),
+        ("import os; os.kill(0, 15)", Outcome.FAILURE, 143, "it was ended by SIGTERM"),
+        ("import os; os.kill(os.getppid(), 9)", Outcome.FAILURE, 137, "it was ended by SIGKILL"),
+    ],
+)
+async def test_how_a_run_ended(
+    bench: Bench, code: str, outcome: Outcome, exit_code: int, reason: str
+) -> None:
+    result = await bench.run(code)
+    assert (result.outcome, result.exit_code) == (outcome, exit_code)
+    assert result.reason is not None
+    assert reason in result.reason
+
+
+async def test_an_empty_script_succeeds(bench: Bench) -> None:
+    assert (await bench.run("")).outcome is Outcome.SUCCESS
+
+
+async def test_a_job_begins_only_when_it_is_released(bench: Bench) -> None:
+    bench.release = False
+    bench.engine.start(bench.request("print('began')"))
+    run = await bench.launches.get()
+    bench.engine.kill(run)
+    assert (await bench.exit()).outcome is Outcome.FAILURE
+    assert bench.log() == ""
+
+
+async def test_a_kill_reaches_what_left_the_process_group(bench: Bench, meeting: Meeting) -> None:
+    bench.engine.start(
+        bench.request(
+            "import os, sys\n"
+            "if os.fork() == 0:\n"
+            " os.setsid()\n"
+            " if os.fork() == 0:\n"
+            "  name = f'daemon {os.getpid()}'\n"
+            "else:\n"
+            " name = f'job {os.getpid()}'\n"
+            "if 'name' in globals():\n"
+            + "".join(
+                f" {line}\n" for line in meeting.code("@").replace("b'@'", "name.encode()").splitlines()
+            )
+        )
+    )
+    words = dict([(await asyncio.to_thread(meeting.arrival))[0].split() for _ in range(2)])
+    bench.engine.kill("1")
+    result = await bench.exit()
+    assert result.reason == "it was killed"
+    assert not alive(int(words["job"]))
+    assert not alive(int(words["daemon"]))
+
+
+async def test_what_a_job_leaves_in_its_group_ends_with_it(bench: Bench) -> None:
+    assert (await bench.run("sleep 1000 & echo $!", name="x.sh")).outcome is Outcome.SUCCESS
+    assert not alive(int(bench.log()))
+
+
+async def test_another_engine_takes_over_a_running_job(bench: Bench, meeting: Meeting) -> None:
+    bench.engine.start(bench.request(meeting.code("up") + "print('on'); raise SystemExit(5)"))
+    await asyncio.to_thread(meeting.arrival)
+    first, bench.engine = bench.engine, bench.new_engine()
+    bench.engine.reattach(bench.request(""), bench.handles["1"])
+    meeting.let_go()
+    results = [await bench.exit(), await bench.exit()]
+    assert [result.exit_code for result in results] == [5, 5]
+    assert bench.log() == "on\n"
+    await first.close()
+
+
+async def test_a_job_that_ended_in_between_is_known_by_the_status_it_left(bench: Bench) -> None:
+    await bench.run("raise SystemExit(7)")
+    bench.engine = bench.new_engine()
+    bench.engine.reattach(bench.request(""), bench.handles["1"])
+    assert (await bench.exit()).exit_code == 7
+
+
+async def test_a_process_that_left_no_status_is_a_failed_run(bench: Bench) -> None:
+    bench.engine.reattach(bench.request("", run="9"), f"{os.getpid()}:1:another-boot")
+    result = await bench.exit()
+    assert result.outcome is Outcome.FAILURE
+    assert result.reason is not None
+    assert "left no exit status" in result.reason
+
+
+async def test_a_shim_whose_master_died_before_the_release_starts_nothing(bench: Bench) -> None:
+    bench.release = False
+    bench.engine.start(bench.request("print('began')"))
+    run = await bench.launches.get()
+    gate = bench.engine._runs[run].gate
+    assert gate is not None
+    os.close(gate)
+    bench.engine._runs[run].gate = None
+    await bench.exit()
+    bench.engine = bench.new_engine()
+    bench.engine.reattach(bench.request(""), bench.handles[run])
+    assert (await bench.exit()).outcome is Outcome.INTERRUPTED
+    assert bench.log() == ""
+
+
+async def test_a_script_that_is_no_base64_cannot_run(bench: Bench) -> None:
+    """Admission refuses it; the engine, which may get a line from an older store, does too."""
+    bench.engine.start(
+        RunRequest("1", JobLine("DAG-j", "RUN_PAYLOAD", ("a.py", "", "%%%", "GENERAL")), "GENERAL-1", 1)
+    )
+    result = await bench.exit()
+    assert (result.outcome, result.exit_code) == (Outcome.FATAL, None)
+    assert result.reason is not None
+    assert "not valid base64" in result.reason
+
+
+async def test_the_file_of_exits_is_emptied_when_it_has_grown_and_nobody_runs(bench: Bench) -> None:
+    bench.data.exits.write_text("old 0\n" * 300_000)
+    await bench.run("")
+    bench.engine.clean("1", "GENERAL-1")
+    assert bench.data.exits.stat().st_size == 0
+    assert not bench.data.staging("GENERAL-1", "1").exists()

@@ -1,0 +1,166 @@
+"""The outermost layer, byte by byte (protocol section 1)."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.sdk.cluster.peer import Reply, frame, read_exactly
+from titan_sdk.cluster.server import Server
+from titan_sdk.cluster.settings import ClusterSettings
+
+LIMIT = 10_485_760
+
+
+class Echo:
+    """A server whose answer is the request, and clients of it that count bytes."""
+
+    def __init__(self, tmp_path: Path, **settings: float) -> None:
+        self.release = asyncio.Event()
+        self.release.set()
+        self.server = Server(ClusterSettings(tmp_path, port=0, **settings), self.answer)  # type: ignore[arg-type]
+        self.address = ("", 0)
+
+    async def answer(self, opcode: int, payload: str) -> str:
+        await self.release.wait()
+        if payload == "boom":
+            raise RuntimeError("it broke")
+        return f"{opcode}:{payload}" if len(payload) < 100 else f"{opcode}:{len(payload)}"
+
+    async def open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        return await asyncio.open_connection(*self.address, limit=2 * LIMIT)
+
+
+@pytest.fixture
+async def echo(tmp_path: Path) -> AsyncIterator[Echo]:
+    async for made in serve(Echo(tmp_path)):
+        yield made
+
+
+async def serve(made: Echo) -> AsyncIterator[Echo]:
+    made.address = await made.server.listen()
+    await made.server.serve()
+    yield made
+    await made.server.stop_accepting()
+    made.server.drop_all()
+
+
+async def everything(reader: asyncio.StreamReader) -> bytes:
+    """All bytes until the server closes, however it does so."""
+    data = b""
+    try:
+        async with asyncio.timeout(20):
+            while chunk := await reader.read(1 << 16):
+                data += chunk
+    except ConnectionError:
+        pass
+    return data
+
+
+async def exchange(echo: Echo, data: bytes) -> bytes:
+    reader, writer = await echo.open()
+    try:
+        writer.write(data)
+        await writer.drain()
+    except ConnectionError:
+        pass
+    found = await everything(reader)
+    writer.close()
+    return found
+
+
+async def test_one_frame_in_one_frame_out_then_closed(echo: Echo) -> None:
+    assert await exchange(echo, frame(0x08, "hé")) == frame(0x50, "8:hé")
+
+
+async def test_bytes_may_arrive_one_by_one(echo: Echo) -> None:
+    reader, writer = await echo.open()
+    for byte in frame(0x08, "slow"):
+        writer.write(bytes([byte]))
+        await writer.drain()
+        await asyncio.sleep(0)
+    assert await everything(reader) == frame(0x50, "8:slow")
+    writer.close()
+
+
+async def test_a_pipelined_second_request_is_dropped(echo: Echo) -> None:
+    assert await exchange(echo, frame(8, "one") + frame(8, "two")) == frame(0x50, "8:one")
+
+
+async def test_after_hello_requests_follow_each_other(echo: Echo) -> None:
+    reader, writer = await echo.open()
+    writer.write(frame(0x40, "") + frame(8, "one") + frame(8, "two"))
+    expected = frame(0x50, "64:") + frame(0x50, "8:one") + frame(0x50, "8:two")
+    assert await reader.readexactly(len(expected)) == expected
+    writer.write(frame(9, "three"))
+    assert await reader.readexactly(15) == frame(0x50, "9:three")
+    writer.close()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        frame(8, "x", version=2),
+        b"GET / HTTP/1.1\r\n\r\n",
+        frame(8, "", length=LIMIT + 1),
+        frame(8, "", length=-1),
+    ],
+    ids=["version", "http", "too long", "negative"],
+)
+async def test_what_is_not_titan_is_closed_without_a_reply(echo: Echo, data: bytes) -> None:
+    assert await exchange(echo, data) == b""
+
+
+async def test_exactly_the_limit_is_taken(echo: Echo) -> None:
+    assert await exchange(echo, frame(8, b"x" * LIMIT)) == frame(0x50, f"8:{LIMIT}")
+
+
+async def test_text_that_is_not_utf8_is_replaced(echo: Echo) -> None:
+    assert await exchange(echo, frame(8, b"a\xff")) == frame(0x50, "8:a�")
+
+
+async def test_a_failure_inside_is_an_answer(echo: Echo) -> None:
+    assert await exchange(echo, frame(8, "boom")) == frame(0x51, "SERVER_ERROR: it broke")
+
+
+async def test_a_half_sent_frame_is_dropped_after_a_while(tmp_path: Path) -> None:
+    async for echo in serve(Echo(tmp_path, frame_timeout_seconds=0.1)):
+        assert await exchange(echo, frame(8, "x", length=100)) == b""
+
+
+async def test_a_silent_connection_is_dropped_after_a_longer_while(tmp_path: Path) -> None:
+    async for echo in serve(Echo(tmp_path, idle_timeout_seconds=0.1)):
+        assert await exchange(echo, b"") == b""
+
+
+async def test_more_connections_than_allowed_are_closed_at_once(tmp_path: Path) -> None:
+    async for echo in serve(Echo(tmp_path, max_connections=1)):
+        first_reader, first_writer = await echo.open()
+        assert await exchange(echo, b"") == b""
+        first_writer.write(frame(8, "still served"))
+        assert await everything(first_reader) == frame(0x50, "8:still served")
+        first_writer.close()
+
+
+async def test_a_request_is_carried_out_even_if_its_client_leaves(echo: Echo) -> None:
+    echo.release.clear()
+    sock = socket.create_connection(echo.address)
+    sock.sendall(frame(8, "left"))
+    other_reader, other_writer = await echo.open()
+    other_writer.write(frame(8, "stayed"))
+    sock.close()
+    echo.release.set()
+    assert await everything(other_reader) == frame(0x50, "8:stayed")
+    other_writer.close()
+
+
+def test_the_raw_client_of_these_tests_reads_what_it_writes() -> None:
+    left, right = socket.socketpair()
+    with left, right:
+        left.sendall(frame(0x50, "x"))
+        assert read_exactly(right, 9) == frame(0x50, "x")
+    assert Reply(0x51, "").ok is False
