@@ -113,7 +113,9 @@ def _until_over(
                 yield from pause(interval if left is None else min(interval, left))
                 interval = min(interval * _GROWTH, _LONGEST_PAUSE)
                 break
-            seconds = MAX_WAIT_SECONDS if left is None else min(left, MAX_WAIT_SECONDS)
+            # Answered well before this client would take the silence for a lost connection.
+            longest = min(MAX_WAIT_SECONDS, session.config.timeout * 0.8)
+            seconds = longest if left is None else min(left, longest)
             states.update((yield from ask(extended_calls.wait(open_ids, seconds))))
             open_ids = _open(targets, states)
         else:

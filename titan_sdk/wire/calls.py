@@ -61,6 +61,8 @@ class Call(Generic[T]):
             LocalProtocolError: it holds a lone surrogate (an undecodable file name, say), which a master would
                 replace silently.
         """
+        if isinstance(self.payload, bytes):
+            return self.payload
         try:
             return self.payload.encode("utf-8")
         except UnicodeEncodeError as exc:
