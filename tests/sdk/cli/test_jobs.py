@@ -1,0 +1,175 @@
+"""titan submit, logs, cancel: against a running cluster."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from titan_sdk import JobStatus, TitanClient
+from titan_sdk.cli.jobs import job_id_for
+
+Script = Callable[..., Path]
+ECHO = """\
+import os, sys, titan_job
+print("args", sys.argv[1:])
+print("env", os.environ.get("GREETING"))
+titan_job.progress(0.5, "half way")
+titan_job.result({"params": titan_job.params, "text": "grüß dich"})
+"""
+FOREVER = "import time\nprint('started', flush=True)\ntime.sleep(600)\n"
+
+
+def test_submit_names_the_job_and_returns_at_once(titan, script: Script, client: TitanClient) -> None:
+    ran = titan("submit", script(ECHO, "my train.py"))
+    assert ran.code == 0
+    found = re.fullmatch(r"submitted (my-train-[0-9a-f]{8})\n", ran.out)
+    assert found
+    assert client.wait_for_job(found[1], timeout=30).state is JobStatus.COMPLETED
+
+
+def test_submit_as_json_has_what_finds_the_job_again(titan, script: Script, client: TitanClient) -> None:
+    job_id = job_id_for(Path("a.py"))
+    answer = titan("submit", script(ECHO), "--id", job_id, "--json").json
+    assert (answer["job_id"], answer["full_id"]) == (job_id, f"DAG-{job_id}")
+    report = client.job_handle(job_id, answer["nonce"]).wait(30)
+    assert report.result == {"params": None, "text": "grüß dich"}
+
+
+def test_wait_shows_the_output_and_the_result(titan, script: Script) -> None:
+    ran = titan(
+        *("submit", script(ECHO), "two words", "--wait", "--env", "GREETING=a=b;c|d"),
+        *("--params", '{"n": 1}', "-r", "GPU", "--", "--epochs", "3"),
+    )
+    assert ran.code == 0, ran.err
+    lines = ran.out.splitlines()
+    assert lines[:2] == ["args ['two words', '--epochs', '3']", "env a=b;c|d"]
+    assert re.fullmatch(r"job 'job-\w{8}' completed on worker GPU-1 after \d+\.\d\d s", lines[2])
+    assert lines[3] == 'result: {"params": {"n": 1}, "text": "grüß dich"}'
+
+
+def test_wait_as_json_is_the_report_alone(titan, script: Script) -> None:
+    ran = titan("--json", "submit", script(ECHO), "--wait")
+    assert ran.code == 0
+    assert ran.json["state"] == "COMPLETED"
+    assert ran.json["result"] == {"params": None, "text": "grüß dich"}
+    assert ran.json["exit_code"] == 0
+    assert "args" not in ran.err
+
+
+def test_follow_as_json_sends_the_output_to_stderr(titan, script: Script) -> None:
+    ran = titan("submit", script(ECHO), "--follow", "--json")
+    assert ran.json["state"] == "COMPLETED"
+    assert "args []\n" in ran.err
+
+
+def test_no_follow_waits_in_silence(titan, script: Script) -> None:
+    ran = titan("submit", script(ECHO), "--wait", "--no-follow")
+    assert ran.out.startswith("job 'job-")
+
+
+def test_output_without_a_final_line_end_is_shown_whole(titan, script: Script) -> None:
+    ran = titan("submit", script("import sys\nsys.stdout.write('first\\nlast')\n"), "--wait")
+    assert ran.out.splitlines()[:2] == ["first", "last"]
+
+
+def test_a_failing_job_is_exit_code_1_and_a_sentence(titan, script: Script) -> None:
+    ran = titan("submit", script("import sys\nprint('dying')\nsys.exit(3)\n"), "--wait")
+    assert ran.code == 1
+    assert ran.out == "dying\n"
+    assert re.fullmatch(r"titan: job 'job-\w+' failed with exit code 3 on worker \S+\n", ran.err)
+
+
+def test_an_exception_is_named(titan, script: Script) -> None:
+    ran = titan("submit", script("raise ValueError('no data')\n"), "--wait", "--json")
+    assert ran.code == 1
+    assert ran.json["exception"]["type"] == "ValueError"
+    assert ran.err.rstrip().endswith(": ValueError: no data")
+
+
+def test_attempts_and_time_limit_reach_the_job(titan, script: Script) -> None:
+    slow = script(FOREVER)
+    ran = titan(
+        "submit", slow, "--timeout", "0.3", "--wait", "--json", "--max-attempts", "1", "--priority", "2"
+    )
+    assert ran.code == 1
+    assert ran.json["attempts"] == 1
+    assert ran.json["seconds"] < 30
+
+
+def test_giving_up_the_wait_is_exit_code_6_and_the_job_goes_on(titan, script: Script) -> None:
+    job_id = job_id_for(Path("slow.py"))
+    ran = titan("submit", script(FOREVER), "--id", job_id, "--wait-timeout", "0.3")
+    assert ran.code == 6
+    assert "the work goes on, wait again or cancel it" in ran.err
+    cancelled = titan("cancel", job_id)
+    assert (cancelled.code, cancelled.out) == (0, f"{job_id}: CANCELLED\n")
+
+
+def test_a_delay_is_in_seconds(titan, script: Script, client: TitanClient) -> None:
+    answer = titan("submit", script(ECHO), "--delay", "600", "--json").json
+    assert client.get_job_status(answer["job_id"]) is JobStatus.PENDING
+    assert titan("cancel", answer["job_id"], "--json").json["state"] == "CANCELLED"
+
+
+def test_cancelling_what_has_ended_leaves_it(titan, script: Script) -> None:
+    job_id = titan("submit", script(ECHO), "--wait", "--json").json["job_id"]
+    assert titan("cancel", f"DAG-{job_id}").out == f"DAG-{job_id}: COMPLETED (it had ended before)\n"
+
+
+def test_logs_whole_and_followed(titan, script: Script) -> None:
+    job_id = titan("submit", script("print('a')\nprint('é')\n"), "--wait", "--json").json["job_id"]
+    assert titan("logs", job_id).out == "a\né\n"
+    assert titan("logs", job_id, "-f").out == "a\né\n"
+    assert titan("logs", job_id, "--json").json == {"job_id": job_id, "text": "a\né\n"}
+    followed = titan("logs", "-f", job_id, "--json").out.splitlines()
+    assert [json.loads(line)["line"] for line in followed] == ["a", "é"]
+
+
+def test_the_log_of_a_silent_job_is_empty(titan, script: Script) -> None:
+    job_id = titan("submit", script(""), "--wait", "--json").json["job_id"]
+    assert titan("logs", job_id).out == ""
+
+
+@pytest.mark.parametrize("command", ["logs", "cancel"])
+def test_an_unknown_job_is_exit_code_5(titan, command: str) -> None:
+    ran = titan(command, "never-submitted")
+    assert (ran.code, ran.out) == (5, "")
+    assert "does not know the job 'never-submitted'" in ran.err
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--env", "NOVALUE"], "titan: --env 'NOVALUE' is not NAME=VALUE\n"),
+        (["--params", "{n: 1}"], "titan: --params '{n: 1}' is not JSON ("),
+        (["--id", "a;b"], "titan: job 'a;b': job_id 'a;b' contains ';'; use letters"),
+        (["-r", "x" * 20], "titan: job "),
+        (["--max-attempts", "0"], "titan: job "),
+    ],
+)
+def test_wrong_input_is_exit_code_2_and_a_sentence(
+    titan, script: Script, options: list[str], sentence: str
+) -> None:
+    ran = titan("submit", script(ECHO), *options)
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err.startswith(sentence)
+    assert len(ran.err.splitlines()) == 1
+
+
+def test_a_missing_script_is_exit_code_2(titan, tmp_path: Path) -> None:
+    ran = titan("submit", tmp_path / "gone.py")
+    assert ran.code == 2
+    assert "give a path that exists on this machine" in ran.err
+
+
+@pytest.mark.parametrize(
+    ("name", "stem"), [("a b.py", "a-b"), ("日本.py", "job"), ("..py", "job"), ("x" * 300 + ".py", "x" * 150)]
+)
+def test_default_ids_are_safe_and_new_each_time(name: str, stem: str) -> None:
+    one, other = job_id_for(Path(name)), job_id_for(Path(name))
+    assert one != other
+    assert re.fullmatch(rf"{stem}-[0-9a-f]{{8}}", one)

@@ -1,0 +1,137 @@
+"""titan up as a process: announces itself, serves, and ends cleanly on SIGTERM."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from titan_sdk import InvalidArgument, JobStatus, TitanClient, TitanJob
+from titan_sdk.cli.cluster import parse_workers
+
+Start = Callable[..., "Up"]
+
+
+class Up:
+    """A running ``titan up``."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        assert process.stdout is not None
+        self.process = process
+        self.line = process.stdout.readline()
+
+    @property
+    def facts(self) -> Any:
+        return json.loads(self.line)
+
+    def end(self, number: int = signal.SIGTERM) -> int:
+        self.process.send_signal(number)
+        return self.process.wait(timeout=30)
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Start ``titan up --port 0`` with more arguments; returns once it has said where it is."""
+    started: list[subprocess.Popen[str]] = []
+
+    def begin(*arguments: object) -> Up:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "titan_sdk", "up", "--port", "0", *map(str, arguments)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "XDG_STATE_HOME": str(tmp_path / "state")},
+        )
+        started.append(process)
+        return Up(process)
+
+    yield begin
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def test_the_address_is_a_line_of_json(start: Start, tmp_path: Path) -> None:
+    up = start("--json", "--workers", "GENERAL=1,HIGH_MEM=2", "--slots", "3", "--data-dir", tmp_path / "data")
+    facts = up.facts
+    assert facts["event"] == "listening"
+    assert facts["address"] == f"127.0.0.1:{facts['port']}"
+    assert (facts["workers"], facts["slots"]) == ({"GENERAL": 1, "HIGH_MEM": 2}, 3)
+    assert (facts["data_dir"], facts["pid"]) == (str(tmp_path / "data"), up.process.pid)
+    with TitanClient(facts["host"], facts["port"]) as client:
+        stats = client.cluster_stats()
+        assert stats.tags == {"GENERAL": 1, "HIGH_MEM": 2}
+        assert {worker.slots for worker in stats.workers} == {3}
+    assert up.end() == 0
+
+
+def test_people_get_a_sentence_and_jobs_run(start: Start, tmp_path: Path) -> None:
+    up = start()
+    assert up.line.startswith("Titan master listening on 127.0.0.1:")
+    assert "(workers GENERAL=2, GPU=1; data in " in up.line
+    port = int(up.line.split()[4].partition(":")[2])
+    script = tmp_path / "hello.py"
+    script.write_text("print('hello')\n")
+    with TitanClient("127.0.0.1", port) as client:
+        handle = client.submit_job(TitanJob("hello", str(script)))
+        assert handle.wait(30).state is JobStatus.COMPLETED
+    assert up.end(signal.SIGINT) == 0
+    assert up.process.stderr is not None
+    assert up.process.stderr.read() == ""
+
+
+def test_what_the_master_knew_outlives_it(start: Start, tmp_path: Path) -> None:
+    first = start("--json", "--data-dir", tmp_path / "data")
+    with TitanClient("127.0.0.1", first.facts["port"]) as client:
+        client.store_put("k", "grüß dich")
+    assert first.end() == 0
+    second = start("--json", "--data-dir", tmp_path / "data")
+    with TitanClient("127.0.0.1", second.facts["port"]) as client:
+        assert client.store_get("k") == "grüß dich"
+    assert second.end() == 0
+
+
+def test_a_port_in_use_is_a_sentence(start: Start, bare, tmp_path: Path) -> None:
+    port = start("--json").facts["port"]
+    ran = bare("up", "--port", port, "--data-dir", tmp_path / "other")
+    assert ran.code == 1
+    assert str(port) in ran.err
+    assert len(ran.err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--host", "0.0.0.0"], "--host 0.0.0.0 is reachable from other machines"),
+        (["--host", "titan.example.org"], "add --insecure if the network is yours"),
+        (["--workers", "GENERAL"], None),
+        (["--workers", "GENERAL=two"], "--workers: 'GENERAL=two' is not TAG=NUMBER"),
+        (["--workers", "=2"], "--workers: '=2' is not TAG=NUMBER"),
+        (["--workers", "GPU=1,GPU=1"], "--workers: 'GPU=1' is not TAG=NUMBER, each tag once"),
+        (["--workers", "G PU=0"], "0 workers: a cluster has 1 to 1000"),
+        (["--slots", "0"], "slots=0: a worker runs 1 to 1000 jobs at once"),
+        (["--port", "70000"], "port 70000 is no TCP port"),
+    ],
+)
+def test_wrong_settings_are_exit_code_2(bare, arguments: list[str], words: str | None) -> None:
+    if words is None:
+        assert parse_workers(arguments[1:]) == {"GENERAL": 1}
+        return
+    ran = bare("up", *arguments)
+    assert ran.code == 2
+    assert words in ran.err
+
+
+def test_workers_may_be_given_in_one_option_or_in_many() -> None:
+    wanted = {"GENERAL": 2, "GPU": 1}
+    assert parse_workers(["GENERAL=2,GPU=1"]) == wanted
+    assert parse_workers([" GENERAL = 2 ", "GPU"]) == wanted
+    with pytest.raises(InvalidArgument):
+        parse_workers([""])
