@@ -1,11 +1,10 @@
-"""The one module that branches on Airflow's version; the rest of the package imports these names.
+"""The one module that branches on Airflow's version (with ``xcom/base.py``); the rest imports these names.
 
 Airflow 3.3 is first-class, 2.11 the floor. What a version cannot do is a function here that says so.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +19,6 @@ from airflow.providers.common.compat.sdk import (
     BaseSensorOperator,
     PokeReturnValue,
     TaskInstanceState,
-    XCom,
     conf,
 )
 from airflow.triggers.base import BaseTrigger, TriggerEvent
@@ -29,15 +27,6 @@ try:
     from airflow.sdk.exceptions import TaskDeferralError, TaskDeferralTimeout
 except ModuleNotFoundError:  # Airflow 2
     from airflow.exceptions import TaskDeferralError, TaskDeferralTimeout  # type: ignore[no-redef]
-
-try:
-    from airflow.sdk.bases.xcom import BaseXCom
-
-    _xcom_is_bytes = False
-except ModuleNotFoundError:  # Airflow 2
-    from airflow.models.xcom import BaseXCom  # type: ignore[no-redef]
-
-    _xcom_is_bytes = True
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -51,21 +40,18 @@ __all__ = [
     "BaseOperatorLink",
     "BaseSensorOperator",
     "BaseTrigger",
-    "BaseXCom",
     "PokeReturnValue",
     "TaskDeferralError",
     "TaskDeferralTimeout",
     "TaskInstanceState",
     "TriggerEvent",
-    "XCom",
     "conf",
     "current_task_state",
     "dag_run_clear_number",
-    "database_to_plain",
     "form_widgets",
     "get_async_connection",
     "get_async_extra_dejson",
-    "plain_to_database",
+    "read_xcom",
     "task_state_store",
     "triggerer_calls_on_kill",
 ]
@@ -88,6 +74,17 @@ def dag_run_clear_number(context: Context) -> int:
     :param context: the task's context
     """
     return int(getattr(context["dag_run"], "clear_number", None) or 0)
+
+
+def read_xcom(ti_key: Any, key: str) -> Any:
+    """An XCom of one run of a task, as any XCom backend gives it.
+
+    :param ti_key: what an operator link is given
+    """
+    # Not above: with our own backend switched on, importing XCom imports that backend.
+    from airflow.providers.common.compat.sdk import XCom
+
+    return XCom.get_value(ti_key=ti_key, key=key)
 
 
 async def current_task_state(trigger: BaseTrigger) -> str | None:
@@ -133,16 +130,6 @@ def _state_from_database(ti: Any) -> str | None:
             .one_or_none()
         )
         return None if row is None else str(row.state)
-
-
-def database_to_plain(value: Any) -> Any:
-    """JSON values behind what an XCom backend hands to or gets from the database: bytes of JSON on Airflow 2."""
-    return json.loads(value) if _xcom_is_bytes else value
-
-
-def plain_to_database(value: Any) -> Any:
-    """The reverse of :func:`database_to_plain`."""
-    return json.dumps(value).encode() if _xcom_is_bytes else value
 
 
 def form_widgets(fields: dict[str, dict[str, Any]]) -> dict[str, Any]:

@@ -17,7 +17,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from titan_provider.compat import AirflowException, AirflowFailException
+# Directly, because the XCom backend imports this module; see xcom/base.py.
+from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
+
 from titan_sdk import JobReport
 
 __all__ = [

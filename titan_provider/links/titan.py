@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from titan_provider.compat import BaseOperatorLink, XCom
+from titan_provider.compat import BaseOperatorLink, read_xcom
 from titan_provider.hooks.titan import TitanHook
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ class TitanJobLogLink(BaseOperatorLink):
         :param ti_key: which run of it
         """
         url = TitanHook(operator.titan_conn_id).get_config().dashboard_url
-        job_id = XCom.get_value(ti_key=ti_key, key=JOB_ID_XCOM) if url else None
+        job_id = read_xcom(ti_key, JOB_ID_XCOM) if url else None
         if not job_id:
             return ""
         return f"{url}/api/logs_raw/DAG-{str(job_id).removeprefix('DAG-')}"

@@ -11,9 +11,10 @@ import logging
 from functools import cache
 from typing import Any
 
-from titan_provider.compat import BaseXCom, conf, database_to_plain, plain_to_database
+from airflow.providers.common.compat.sdk import conf
+
 from titan_provider.exceptions import TitanXComError
-from titan_provider.hooks.titan import TitanHook
+from titan_provider.xcom.base import BaseXCom, database_to_plain, plain_to_database
 from titan_provider.xcom.reference import MARK, Reference, decode, encode, make_key
 from titan_sdk import TitanClient, TitanError
 
@@ -95,6 +96,8 @@ class _Stored:
 @cache
 def _client() -> TitanClient:
     """One client per process: Airflow calls the backend's functions without anything to keep state in."""
+    from titan_provider.hooks.titan import TitanHook  # not while Airflow imports the backend; see base.py
+
     return TitanHook(conf.get(_SECTION, "xcom_conn_id", fallback=TitanHook.default_conn_name)).get_conn()
 
 

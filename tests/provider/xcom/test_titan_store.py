@@ -214,6 +214,23 @@ def test_a_whole_dag_with_the_backend_switched_on(
     assert client.store_get(stored["total", -1]["key"]) == "60"
 
 
+@pytest.mark.parametrize(
+    "first",
+    [
+        "titan_provider.operators.titan",
+        "titan_provider.xcom.titan_store",
+        "titan_provider.hooks.titan",
+        "airflow.sdk",
+    ],
+)
+def test_switched_on_it_can_be_imported_from_anywhere(first: str) -> None:
+    """Airflow resolves its backend in the middle of its own imports, whoever started them."""
+    env = os.environ | {"AIRFLOW__CORE__XCOM_BACKEND": f"{Backend.__module__}.{Backend.__name__}"}
+    code = f"import {first}\nfrom airflow.sdk.execution_time.xcom import XCom\nprint(XCom.__name__)"
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=60)
+    assert done.stdout.splitlines()[-1:] == ["TitanStoreXComBackend"], done.stderr
+
+
 def references(dag_id: str) -> dict[tuple[str, int], dict[str, Any]]:
     """The raw rows, as Airflow's UI and REST API show them."""
     from airflow.models.xcom import XComModel
