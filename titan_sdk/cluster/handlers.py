@@ -19,7 +19,15 @@ from titan_sdk.wire.opcodes import Opcode
 
 __all__ = ["FEATURES", "Handlers"]
 
-FEATURES = ("archive_args", "completed_parents", "exact_text", "keep_alive", "ordered_logs", "sadd_reply", "strict_submit")
+FEATURES = (
+    "archive_args",
+    "completed_parents",
+    "exact_text",
+    "keep_alive",
+    "ordered_logs",
+    "sadd_reply",
+    "strict_submit",
+)
 
 _WORKER_ONLY = {Opcode.REGISTER, Opcode.JOB_COMPLETE, Opcode.LOG_STREAM, Opcode.LOG_BATCH}
 

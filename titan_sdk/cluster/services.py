@@ -19,6 +19,7 @@ from titan_sdk.wire.jobs import DEPLOY_PAYLOAD, JobLine
 __all__ = ["RESTART_SECONDS", "Service", "ServiceHost", "Services"]
 
 RESTART_SECONDS = 3.0
+_EARLY_RESTART_SECONDS = 0.5
 _MAX_START_EXITS = 4
 _PROBE_SECONDS = 0.1
 
@@ -100,7 +101,8 @@ class Services:
             service.deadline = self._loop.call_later(self._start_seconds, self._too_late, service)
         return service
 
-    def restart(self, service: Service, delay: float = RESTART_SECONDS) -> None:
+    def restart(self, service: Service, delay: float) -> None:
+        """Start a service's next run after so many seconds."""
         service.run = None
         service.timer = self._loop.call_later(delay, self._start, service)
 
@@ -131,8 +133,9 @@ class Services:
                 service.failure = f"the service ended before it was up: {how}"
                 self._end(service)
                 return
-        self._host.note(request.job_id, f"{how}; the service is started again in {RESTART_SECONDS:g} s")
-        self.restart(service)
+        delay = RESTART_SECONDS if service.up else _EARLY_RESTART_SECONDS
+        self._host.note(request.job_id, f"{how}; the service is started again in {delay:g} s")
+        self.restart(service, delay)
 
     async def stop(self, job_id: str) -> None:
         """End a service with everything it started; returns when nothing of it is left."""

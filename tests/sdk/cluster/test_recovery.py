@@ -1,0 +1,192 @@
+"""What survives ``kill -9`` of the master: everything it has acknowledged."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.sdk.cluster.master_process import MasterProcess
+from tests.sdk.cluster.peer import Meeting, b64, script
+
+
+@pytest.fixture
+def data_dir(tmp_path: Path) -> Path:
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def master(data_dir: Path) -> Iterator[MasterProcess]:
+    made = MasterProcess(data_dir)
+    yield made
+    made.close()
+
+
+def history(data_dir: Path, job_id: str) -> list[str]:
+    """Events of a stopped master's job."""
+    with sqlite3.connect(data_dir / "master.sqlite3") as db:
+        return [
+            row[0]
+            for row in db.execute("SELECT event FROM history WHERE job_id = ? ORDER BY rowid", (job_id,))
+        ]
+
+
+def test_a_running_job_is_taken_over_and_its_child_runs_after_it(
+    master: MasterProcess, data_dir: Path, meeting: Meeting
+) -> None:
+    peer = master.start()
+    peer.submit(
+        script("job", "print('begin', flush=True)\n" + meeting.code("job") + "print('end')"),
+        script("child", meeting.code("child"), parents=["job"]),
+    )
+    meeting.arrival()
+    master.kill()
+    peer = master.start()
+    assert peer.status("job") == "RUNNING"
+    assert peer.status("child") == "PENDING"
+    meeting.let_go()
+    assert meeting.arrival()[0] == "child"
+    meeting.let_go()
+    assert peer.until("child") == "COMPLETED"
+    assert peer.log("job") == "begin\nend\n"
+    assert master.stop() == 0
+    assert history(data_dir, "DAG-job") == ["submitted", "started", "taken over", "COMPLETED"]
+
+
+def test_a_job_that_ends_while_there_is_no_master_keeps_its_result(
+    master: MasterProcess, meeting: Meeting, data_dir: Path
+) -> None:
+    peer = master.start()
+    peer.submit(
+        script("good", meeting.code("good")),
+        script("bad", meeting.code("bad") + "raise SystemExit(98)", tag="GPU"),
+        script("child", "pass", parents=["good"]),
+    )
+    connections = [meeting.arrival()[1] for _ in range(2)]
+    master.kill()
+    exits = data_dir / "exits.log"
+    meeting.let_go()
+    while not exits.exists() or exits.read_text().count("\n") < 2:
+        pass
+    assert connections
+    peer = master.start()
+    assert peer.until("child") == "COMPLETED"
+    assert peer.status("good") == "COMPLETED"
+    assert peer.until("bad") == "DEAD"
+    master.stop()
+    assert history(data_dir, "DAG-good").count("started") == 1
+
+
+def test_queued_delayed_and_waiting_jobs_are_queued_again_with_their_parents(
+    master: MasterProcess, meeting: Meeting
+) -> None:
+    peer = master.start()
+    peer.submit(
+        script("run1", meeting.code("run"), tag="GPU"),
+        script("second", "print(2)", tag="GPU", priority=1),
+        script("first", "print(1)", tag="GPU", priority=9),
+        script("waiting", "pass", tag="GPU", parents=["first", "second"]),
+        script("delayed", "pass", tag="GPU", delay=200),
+        script("nobody", "pass", tag="OTHER"),
+    )
+    peer.submit(script("dead", "raise SystemExit(1)"))
+    assert peer.until("dead") == "DEAD"
+    meeting.arrival()
+    master.kill()
+    peer = master.start()
+    assert [peer.status(name) for name in ("second", "waiting", "nobody")] == ["PENDING"] * 3
+    assert peer.status("dead") == "DEAD"
+    meeting.let_go()
+    assert peer.until("waiting") == peer.until("delayed") == "COMPLETED"
+    assert peer.status("nobody") == "PENDING"
+    assert peer.submit(script("late", "pass", parents=["dead"])).ok
+    assert peer.until("late") == "DEAD"
+
+
+def test_retries_are_counted_over_restarts(master: MasterProcess, meeting: Meeting) -> None:
+    peer = master.start()
+    peer.submit(script("bad", "print('run', flush=True)\n" + meeting.code("up") + "raise SystemExit(1)"))
+    meeting.arrival()
+    meeting.let_go()
+    meeting.arrival()
+    master.kill()
+    peer = master.start()
+    meeting.let_go()
+    for _ in range(2):
+        meeting.arrival()
+        meeting.let_go()
+    assert peer.until("bad") == "DEAD"
+    assert peer.log("bad") == "run\n" * 4
+
+
+def test_a_run_killed_together_with_the_master_is_run_again(
+    master: MasterProcess, meeting: Meeting, data_dir: Path
+) -> None:
+    peer = master.start()
+    kill_group = "import os, signal\nif os.fork() == 0:\n os.setsid()\n"
+    kill_group += "".join(f" {line}\n" for line in meeting.code("up").splitlines())
+    peer.submit(
+        script(
+            "job", kill_group + " os.killpg(os.getpgid(os.getppid()), 9)\n" + "import time; time.sleep(1000)"
+        )
+    )
+    meeting.arrival()
+    master.kill()
+    job = next(
+        int(entry.name)
+        for entry in Path("/proc").iterdir()
+        if entry.name.isdigit() and _is_shim(entry, data_dir)
+    )
+    os.killpg(job, signal.SIGKILL)
+    peer = master.start()
+    assert meeting.arrival()[0] == "up"
+    assert peer.cancel("job") == "CANCELLED"
+
+
+def _is_shim(entry: Path, data_dir: Path) -> bool:
+    try:
+        words = (entry / "cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return False
+    return b"titan-job" in words and str(data_dir / "exits.log").encode() in words
+
+
+def test_values_sets_files_and_logs_survive(master: MasterProcess) -> None:
+    peer = master.start()
+    peer.ask(0x60, "key|välue")
+    peer.ask(0x62, "set|a")
+    peer.ask(0x53, f"file|{b64('content')}")
+    peer.submit(script("job", "print('said')"))
+    peer.until("job")
+    master.kill()
+    peer = master.start()
+    assert peer.ask(0x61, "key").text == "välue"
+    assert peer.ask(0x62, "set|a").text == "0"
+    assert peer.ask(0x54, "file").text == b64("content")
+    assert peer.status("job") == "COMPLETED"
+    assert peer.log("job") == "said\n"
+
+
+def test_every_acknowledged_submission_runs_once_whenever_the_master_dies(master: MasterProcess) -> None:
+    peer = master.start()
+    for n in range(5):
+        assert peer.submit(*(script(f"j{n}-{m}", "print('ran')") for m in range(10))).ok
+        master.kill()
+        peer = master.start()
+    for n in range(5):
+        for m in range(10):
+            assert peer.until(f"j{n}-{m}") == "COMPLETED"
+            assert peer.log(f"j{n}-{m}") == "ran\n"
+
+
+def test_sigterm_ends_jobs_and_returns_zero(master: MasterProcess, meeting: Meeting, data_dir: Path) -> None:
+    peer = master.start()
+    peer.submit(script("job", meeting.code("up")))
+    _, connection = meeting.arrival()
+    assert master.stop() == 0
+    assert connection.recv(1) == b""
+    assert history(data_dir, "DAG-job")[-1] == "queued again"
