@@ -201,7 +201,7 @@ class DagFailed(JobFailed):
 
 
 @contextmanager
-def map_os_errors(*, address: str, operation: str, connecting: bool, seconds: float | None) -> Iterator[None]:
+def map_os_errors(*, address: str, operation: str, connecting: bool, seconds: float) -> Iterator[None]:
     """Translate what the operating system raises into this tree: the one border where that is done."""
     try:
         yield
