@@ -62,6 +62,14 @@ def test_the_job_learns_who_it_is_and_where_the_master_is(bench: Bench) -> None:
     assert env["PYTHONUNBUFFERED"] == "1"
 
 
+def test_the_worker_is_named_as_it_calls_itself_else_by_its_host(bench: Bench) -> None:
+    named, plain = bench.spec("pass"), bench.spec("pass")
+    bench.run(named, TITAN_WORKER="GPU-1")
+    bench.run(plain)
+    assert (bench.state(named).worker, bench.state(named).host) == ("GPU-1", os.uname().nodename)
+    assert bench.state(plain).worker == os.uname().nodename
+
+
 @pytest.mark.parametrize(
     "params", [None, {"a": [1, 2.5, None, True, "é\n"]}, "text", 0, [], {"deep": {"er": [{}]}}, "x" * 300_000]
 )
