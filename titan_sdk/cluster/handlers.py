@@ -86,7 +86,7 @@ class Handlers:
     # ------------------------------------------------------------------ jobs
 
     async def _submit_dag(self, payload: str) -> str:
-        await self._master.submit(check_dag(payload, self._master.known))
+        await self._master.submit(check_dag(payload, self._master.state.known))
         return "DAG_ACCEPTED"
 
     async def _submit_job(self, payload: str) -> str:
@@ -100,20 +100,20 @@ class Handlers:
         return await deploy_by_name(self._master, self._scripts, payload)
 
     async def _get_job_status(self, payload: str) -> str:
-        return self._master.status(self._master.resolve(payload.strip())) or "NULL"
+        return self._master.state.status(self._master.state.resolve(payload.strip())) or "NULL"
 
     async def _cancel(self, payload: str) -> str:
-        found = await self._master.cancel(self._master.resolve(payload.strip()))
+        found = await self._master.cancel(self._master.state.resolve(payload.strip()))
         return "CANCELLED" if found else "NOT_FOUND"
 
     async def _get_logs(self, payload: str) -> str:
-        return read_log(self._master.data.log_file(self._master.resolve(payload.strip())))
+        return read_log(self._master.data.log_file(self._master.state.resolve(payload.strip())))
 
     async def _stop(self, payload: str) -> str:
         given = payload.strip()
         if not given:
             return "ERROR: Missing Service ID"
-        job_id = self._master.resolve(given)
+        job_id = self._master.state.resolve(given)
         if await self._master.stop_service(job_id):
             return f"STOPPED: {job_id}"
         live = ", ".join(self._master.services.live())
@@ -132,7 +132,7 @@ class Handlers:
 
     async def _clean_stats(self, _: str) -> str:
         # A real master forgets its services here and can stop them no more; ours keeps them.
-        self._master.activity.clear()
+        self._master.state.activity.clear()
         return "Stats Map Cleared. Run STATS again to see fresh state."
 
     async def _unregister_service(self, _: str) -> str:
@@ -149,7 +149,7 @@ class Handlers:
             return "ERROR: Invalid Port Format"
         if host in {"127.0.0.1", "localhost", self._master.settings.host}:
             for spec in self._master.settings.worker_specs():
-                if spec.port == int(port) and self._master.scheduler.workers.get(spec.name) is not None:
+                if spec.port == int(port) and self._master.state.scheduler.workers.get(spec.name) is not None:
                     services = await self._master.remove_worker(spec.name)
                     return f"SUCCESS: Worker {port} and {services} services shut down."
         return f"ERROR: Worker node {port} not found in registry."
@@ -189,18 +189,18 @@ class Handlers:
         pair = split_pair(payload)
         if pair is None:
             return "ERROR: Invalid Format"
-        await self._master.store.put(*pair)
+        await self._master.state.store.put(*pair)
         return "OK"
 
     async def _kv_get(self, payload: str) -> str:
-        value = self._master.store.get(payload)
+        value = self._master.state.store.get(payload)
         return "NULL" if value is None else value
 
     async def _kv_sadd(self, payload: str) -> str:
         pair = split_pair(payload)
         if pair is None:
             return "ERROR: Invalid Format"
-        return "1" if await self._master.store.add_member(*pair) else "0"
+        return "1" if await self._master.state.store.add_member(*pair) else "0"
 
     async def _kv_smembers(self, payload: str) -> str:
-        return ",".join(self._master.store.members(payload))
+        return ",".join(self._master.state.store.members(payload))

@@ -57,6 +57,7 @@ class Node:
         """Accept nothing more, end every job and service, store everything, give the folder back."""
         if self._server is not None:
             await self._server.stop_accepting()
+            await self._server.finish()
             self._server.drop_all()
         if self._master is not None:
             await self._master.close()

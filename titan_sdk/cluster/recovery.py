@@ -9,9 +9,11 @@ import sqlite3
 from collections.abc import Collection
 
 from titan_sdk.cluster.admission import load_line
+from titan_sdk.cluster.conductor import run_name
 from titan_sdk.cluster.engines.base import RunRequest
-from titan_sdk.cluster.master import Master, spec_of
+from titan_sdk.cluster.master import Master
 from titan_sdk.cluster.scheduler import JobSpec, Outcome
+from titan_sdk.cluster.state import spec_of
 from titan_sdk.cluster.store import jobs
 from titan_sdk.model.status import JobStatus
 
@@ -20,20 +22,24 @@ __all__ = ["recover"]
 
 def recover(master: Master) -> None:
     """Bring a fresh master to the state that the last one of this folder had stored. To be called once, first."""
-    db = master.store.db
+    db = master.state.store.db
     rows = list(jobs.unfinished(db))
     services = jobs.live_services(db)
     _end_leftovers(master)
     _remove_files(master, {row.run for row in (*rows, *services) if row.run is not None})
     for worker in master.settings.worker_specs():
-        master.perform(master.scheduler.add_worker(worker.name, [worker.tag], master.settings.slots))
+        master.conductor.perform(
+            master.state.scheduler.add_worker(worker.name, [worker.tag], master.settings.slots)
+        )
     running = [row for row in rows if row.status is JobStatus.RUNNING]
     for row in running:
         # Before the waiting jobs, whose parents these may be.
         spec = _spec(master, row)
-        master.scheduler.adopt(dataclasses.replace(spec, parents=()), row.worker or "", row.attempts)
+        master.state.scheduler.adopt(dataclasses.replace(spec, parents=()), row.worker or "", row.attempts)
     waiting = [_spec(master, row) for row in rows if row.status is JobStatus.PENDING]
-    master.perform(master.scheduler.submit(waiting, master.settled, master.clock.now()))
+    master.conductor.perform(
+        master.state.scheduler.submit(waiting, master.state.settled, master.state.clock.now())
+    )
     for row in running:
         _resume(master, row)
     for row in services:
@@ -41,13 +47,13 @@ def recover(master: Master) -> None:
 
 
 def _spec(master: Master, row: jobs.JobRow) -> JobSpec:
-    line = load_line(row.job_id, jobs.line(master.store.db, row.seq))
+    line = load_line(row.job_id, jobs.line(master.state.store.db, row.seq))
     # The system's clock may have been set back in between: nobody waits longer than was asked for.
-    submitted_at = min(row.submitted_at, master.clock.now())
+    submitted_at = min(row.submitted_at, master.state.clock.now())
     return dataclasses.replace(
         spec_of(line, row.seq, submitted_at, row.attempts),
         # A parent whose id was used again had completed, or this child would not be unfinished.
-        parents=tuple(parent for parent, seq in row.parents if _number(master.store.db, parent) == seq),
+        parents=tuple(parent for parent, seq in row.parents if _number(master.state.store.db, parent) == seq),
     )
 
 
@@ -58,22 +64,24 @@ def _number(db: sqlite3.Connection, job_id: str) -> int:
 
 def _resume(master: Master, row: jobs.JobRow) -> None:
     """A job that was running, as far as the store knows."""
-    job = master.scheduler.get(row.job_id)
+    job = master.state.scheduler.get(row.job_id)
     if job is not None and job.spec.service and row.handle is not None:
         _resume_service(master, row, up=False)
         return
     if row.handle is None or row.run is None:
         reason = "the master was stopped before the run could be watched"
-        effects = master.scheduler.exited(row.job_id, Outcome.INTERRUPTED, reason, master.clock.now())
-        master.perform(effects)
+        effects = master.state.scheduler.exited(
+            row.job_id, Outcome.INTERRUPTED, reason, master.state.clock.now()
+        )
+        master.conductor.perform(effects)
         return
-    line = load_line(row.job_id, jobs.line(master.store.db, row.seq))
-    master.take_over(RunRequest(row.run, line, row.worker or "", row.attempts), row.handle)
+    line = load_line(row.job_id, jobs.line(master.state.store.db, row.seq))
+    master.conductor.take_over(RunRequest(row.run, line, row.worker or "", row.attempts), row.handle)
 
 
 def _resume_service(master: Master, row: jobs.JobRow, *, up: bool) -> None:
-    line = load_line(row.job_id, jobs.line(master.store.db, row.seq))
-    service = master.services.resume(line, row.worker or "", lambda: master.run_name(row.seq, 0), up=up)
+    line = load_line(row.job_id, jobs.line(master.state.store.db, row.seq))
+    service = master.services.resume(line, row.worker or "", lambda: run_name(row.seq, 0), up=up)
     if row.handle is None or row.run is None:
         master.services.restart(service, delay=0.0)
         return
@@ -85,10 +93,10 @@ def _resume_service(master: Master, row: jobs.JobRow, *, up: bool) -> None:
 
 def _end_leftovers(master: Master) -> None:
     """Cancelled jobs whose processes the last master could not see to the end."""
-    for row in jobs.ended_but_alive(master.store.db):
+    for row in jobs.ended_but_alive(master.state.store.db):
         if row.handle is not None and row.run is not None:
             master.engine.discard(row.run, row.handle)
-            master.store.journal.record(functools.partial(jobs.set_gone, seq=row.seq, run=row.run))
+            master.state.store.journal.record(functools.partial(jobs.set_gone, seq=row.seq, run=row.run))
 
 
 def _remove_files(master: Master, keep: Collection[str]) -> None:

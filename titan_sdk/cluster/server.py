@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 
 from titan_sdk.cluster.settings import ClusterSettings
 from titan_sdk.errors import PeerProtocolError
@@ -18,6 +18,7 @@ log = logging.getLogger(__name__)
 Answer = Callable[[int, str], Awaitable[str]]
 
 _SEND_SECONDS = 60.0
+_FINISH_SECONDS = 2.0
 
 
 class _Connection(asyncio.Protocol):
@@ -84,7 +85,7 @@ class _Connection(asyncio.Protocol):
             return
         if self._timer is not None:
             self._timer.cancel()
-        self._task = self._server.loop.create_task(self._serve(frame))
+        self._task = self._server.spawn(self._serve(frame))
 
     async def _serve(self, frame: Frame) -> None:
         reply = await self._server.answer(frame)
@@ -129,7 +130,7 @@ class Server:
         self._answer = answer
         self._listener: asyncio.Server | None = None
         self._connections: set[_Connection] = set()
-        self._requests: set[asyncio.Task[str]] = set()
+        self._requests: set[asyncio.Task[None]] = set()
 
     async def answer(self, frame: Frame) -> bytes:
         """The encoded reply to a request."""
@@ -139,6 +140,13 @@ class Server:
             log.exception("opcode 0x%02X failed", frame.opcode)
             text = f"SERVER_ERROR: {exc}"
         return encode_frame(reply_opcode(text), text.encode("utf-8", "replace"), limit=None)
+
+    def spawn(self, request: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        """Carry out a request whatever becomes of its connection."""
+        task = self.loop.create_task(request)
+        self._requests.add(task)
+        task.add_done_callback(self._requests.discard)
+        return task
 
     def admit(self, connection: _Connection) -> bool:
         """Whether there is room for one more."""
@@ -177,6 +185,11 @@ class Server:
         if self._listener is not None:
             self._listener.close()
             await self._listener.wait_closed()
+
+    async def finish(self) -> None:
+        """Let requests that have begun be answered, within reason."""
+        if self._requests:
+            await asyncio.wait(self._requests, timeout=_FINISH_SECONDS)
 
     def drop_all(self) -> None:
         """Close every connection."""

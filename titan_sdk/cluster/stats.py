@@ -16,28 +16,28 @@ __all__ = ["stats_json", "stats_text"]
 
 def stats_json(master: Master, version: str) -> str:
     """The real master's keys, and more of our own."""
-    queues = master.scheduler.queue_lengths()
+    queues = master.state.scheduler.queue_lengths()
     return statsjson.encode(
         [_worker(master, spec, worker) for spec, worker in _live(master)],
         sum(queues.values()),
         server=BUNDLED_SERVER,
         version=version,
         queues=queues,
-        delayed=master.scheduler.delayed,
-        unfinished=len(master.scheduler),
+        delayed=master.state.scheduler.delayed,
+        unfinished=len(master.state.scheduler),
     )
 
 
 def stats_text(master: Master) -> str:
     """The overview for people."""
-    queues = master.scheduler.queue_lengths()
+    queues = master.state.scheduler.queue_lengths()
     live = list(_live(master))
     lines = [
         "--- TITAN SYSTEM MONITOR ---",
         f"Active Workers:    {len(live)}",
         f"Execution Queue:   {sum(queues.values())} jobs",
-        f"Delayed (Time):    {master.scheduler.delayed} jobs",
-        f"Unfinished:        {len(master.scheduler)} jobs",
+        f"Delayed (Time):    {master.state.scheduler.delayed} jobs",
+        f"Unfinished:        {len(master.state.scheduler)} jobs",
         "-------------------------------",
         "Worker Status:",
     ]
@@ -51,7 +51,7 @@ def stats_text(master: Master) -> str:
 
 def _live(master: Master) -> Iterator[tuple[WorkerSpec, Worker]]:
     for spec in master.settings.worker_specs():
-        worker = master.scheduler.workers.get(spec.name)
+        worker = master.state.scheduler.workers.get(spec.name)
         if worker is not None:
             yield spec, worker
 
@@ -61,10 +61,10 @@ def _load(worker: Worker) -> str:
 
 
 def _worker(master: Master, spec: WorkerSpec, worker: Worker) -> dict[str, Any]:
-    now = master.clock.now()
+    now = master.state.clock.now()
     running = sorted(worker.busy)
     history: list[dict[str, Any]] = []
-    for entry in master.activity.of(spec.name):
+    for entry in master.state.activity.of(spec.name):
         item: dict[str, Any] = {
             "id": entry.job_id,
             "status": entry.status,

@@ -1,0 +1,182 @@
+"""Performs what the scheduler decides, and tells it what the engine reports."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import sqlite3
+from collections.abc import Iterable
+
+from titan_sdk.cluster.engines.base import Engine, RunRequest, RunResult
+from titan_sdk.cluster.engines.staging import SERVICES
+from titan_sdk.cluster.scheduler import Effect, Ended, Kill, Outcome, Requeued, Start
+from titan_sdk.cluster.services import Services
+from titan_sdk.cluster.state import State
+from titan_sdk.cluster.store import jobs
+from titan_sdk.model.status import JobStatus
+
+__all__ = ["Conductor", "run_name"]
+
+
+def run_name(seq: int, attempt: int) -> str:
+    """A name for a run that no other run has or had."""
+    return f"{seq}.{attempt}.{secrets.token_hex(6)}"
+
+
+class Conductor:
+    """Implements ``Reports``. ``connect`` completes it: engine and services need it to be made."""
+
+    engine: Engine
+    services: Services
+
+    def __init__(self, state: State, loop: asyncio.AbstractEventLoop) -> None:
+        self._state = state
+        self._loop = loop
+        self._runs: dict[str, str] = {}
+        """The current run of each running job."""
+        self._gone: dict[str, asyncio.Event] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._due: float | None = None
+        self._closing = False
+
+    def connect(self, engine: Engine, services: Services) -> None:
+        self.engine = engine
+        self.services = services
+
+    # ------------------------------------------------------------------ effects
+
+    def perform(self, effects: Iterable[Effect], code: int | None = None, code_of: str = "") -> None:
+        """Do what the scheduler decided. ``code`` is the exit code of the run of ``code_of`` that led to it."""
+        for effect in effects:
+            if isinstance(effect, Start):
+                self._start(effect)
+            elif isinstance(effect, Kill):
+                self._kill(effect.job_id)
+            elif isinstance(effect, Requeued):
+                self._requeued(effect, code)
+            else:
+                self._ended(effect, code if effect.job_id == code_of else None)
+        self._arm()
+
+    def gone(self, job_id: str) -> asyncio.Event:
+        """Set once nothing is left of the run of a job that is being cancelled. Ask before the kill."""
+        return self._gone.setdefault(job_id, asyncio.Event())
+
+    def set_gone(self, job_id: str) -> None:
+        event = self._gone.pop(job_id, None)
+        if event is not None:
+            event.set()
+
+    def take_over(self, request: RunRequest, handle: str) -> None:
+        """Watch a job's run that an earlier master started; the scheduler has adopted it."""
+        self._runs[request.job_id] = request.run
+        self._state.activity.started(request.worker, request.job_id, self._state.clock.now())
+        self._state.record_event(request.job_id, "taken over", "the master was restarted")
+        self.engine.reattach(request, handle)
+
+    async def close(self) -> None:
+        """Kill every run; jobs that were running are queued again by the next master."""
+        self._closing = True
+        if self._timer is not None:
+            self._timer.cancel()
+        self.services.close()
+        await self.engine.close()
+        scheduler, now = self._state.scheduler, self._state.clock.now()
+        running = [job for job_id in self._runs if (job := scheduler.get(job_id)) is not None]
+
+        def write(db: sqlite3.Connection) -> None:
+            jobs.forget_handles(db)
+            for job in running:
+                jobs.set_pending(db, job.spec.seq, job.attempt - 1, None)
+                jobs.add_history(db, job.job_id, job.spec.seq, now, "queued again", "the master was stopped")
+
+        self._state.store.journal.record(write)
+
+    def _tick(self) -> None:
+        self._due = None
+        self.perform(self._state.scheduler.tick(self._state.clock.now()))
+
+    def _arm(self) -> None:
+        """Come back when the next delayed job is due."""
+        due = self._state.scheduler.next_due()
+        if due == self._due:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._due = due
+        if due is not None and not self._closing:
+            self._timer = self._loop.call_later(max(due - self._state.clock.now(), 0.0), self._tick)
+
+    def _start(self, effect: Start) -> None:
+        job = self._state.scheduler.get(effect.job_id)
+        if job is None:
+            return
+        line, seq, attempt = self._state.line(job), job.spec.seq, effect.attempt
+        self._state.activity.started(effect.worker, job.job_id, self._state.clock.now())
+        if job.spec.service:
+            self.services.deploy(line, effect.worker, lambda: run_name(seq, 0))
+            return
+        run = self._runs[job.job_id] = run_name(seq, attempt)
+        self.engine.start(RunRequest(run, line, effect.worker, attempt))
+
+    def _kill(self, job_id: str) -> None:
+        if job_id in self.services:
+            task = self._loop.create_task(self.services.stop(job_id))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        elif job_id in self._runs:
+            self.engine.kill(self._runs[job_id])
+
+    def _requeued(self, effect: Requeued, code: int | None) -> None:
+        now = self._state.clock.now()
+
+        def write(db: sqlite3.Connection) -> None:
+            jobs.set_pending(db, effect.seq, effect.attempts, code)
+            jobs.add_history(db, effect.job_id, effect.seq, now, "queued again", effect.reason)
+
+        self._state.store.journal.record(write)
+
+    def _ended(self, effect: Ended, code: int | None) -> None:
+        self._state.record_end(effect, code)
+        if effect.status is JobStatus.DEAD and not effect.ran:
+            self._state.note(effect.job_id, f"{effect.job_id} never ran: {effect.reason}")
+
+    # ------------------------------------------------------------------ reports
+
+    def launched(self, request: RunRequest, handle: str) -> None:
+        """See ``Reports``."""
+        job_id, attempt, now = request.job_id, request.attempt, self._state.clock.now()
+        seq = self._state.number(job_id)
+
+        def write(db: sqlite3.Connection) -> None:
+            jobs.set_running(db, seq, request.worker, request.run, handle, attempt, now)
+            jobs.add_history(db, job_id, seq, now, "started", f"run {attempt} on {request.worker}")
+
+        def stored() -> None:
+            self.engine.release(request.run)
+            if request.line.header in SERVICES:
+                self.services.released(request)
+
+        self._state.store.journal.record(write, stored)
+
+    def exited(self, request: RunRequest, result: RunResult) -> None:
+        """See ``Reports``."""
+        job_id, seq = request.job_id, self._state.number(request.job_id)
+        if request.line.header in SERVICES:
+            self.services.exited(request, result)
+        else:
+            self._runs.pop(job_id, None)
+            if result.outcome is Outcome.FATAL and result.exit_code is None:
+                self._state.note(job_id, f"{job_id} cannot run: {result.reason}")
+            now = self._state.clock.now()
+            effects = self._state.scheduler.exited(job_id, result.outcome, result.reason, now)
+            self.perform(effects, result.exit_code, job_id)
+
+        def stored() -> None:
+            self.engine.clean(request.run, request.worker)
+            if job_id not in self._runs:
+                self.set_gone(job_id)
+
+        self._state.store.journal.record(lambda db: jobs.set_gone(db, seq, request.run), stored)

@@ -1,0 +1,163 @@
+"""What the master knows: the scheduler's unfinished jobs, the store's finished ones, and what is in between.
+
+Between a decision and its commit lies one turn of the event loop. Questions asked in that turn are answered from
+the two dictionaries here, so nobody has to wait and nobody sees an older state.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sqlite3
+from collections.abc import Iterable, Sequence
+
+from titan_sdk.cluster.activity import Activity
+from titan_sdk.cluster.admission import Refused, dump_line, load_line
+from titan_sdk.cluster.clock import Clock
+from titan_sdk.cluster.engines.staging import SERVICES
+from titan_sdk.cluster.folders import DataDir
+from titan_sdk.cluster.logs import append_note
+from titan_sdk.cluster.scheduler import Ended, Job, JobSpec, Scheduler, Settled
+from titan_sdk.cluster.store import jobs
+from titan_sdk.cluster.store.sqlite import SqliteStore
+from titan_sdk.model.rules import full_id
+from titan_sdk.model.status import JobStatus
+from titan_sdk.wire.jobs import JobLine
+
+__all__ = ["State", "spec_of"]
+
+log = logging.getLogger(__name__)
+
+
+class State:
+    """Scheduler and store behind one set of questions."""
+
+    def __init__(self, data: DataDir, loop: asyncio.AbstractEventLoop) -> None:
+        self.data = data
+        self.clock = Clock()
+        self.scheduler = Scheduler()
+        self.store = SqliteStore(data.database, loop)
+        self.activity = Activity()
+        self._lines: dict[int, JobLine] = {}
+        """Lines that are not stored yet, by the job's number."""
+        self._ends: dict[str, Settled] = {}
+        """Ends that are not stored yet."""
+
+    # ------------------------------------------------------------------ questions
+
+    def resolve(self, job_id: str) -> str:
+        """The id as it is known here: itself, or with ``DAG-`` in front."""
+        if self.scheduler.get(job_id) is None and jobs.get(self.store.db, job_id) is None:
+            return full_id(job_id)
+        return job_id
+
+    def known(self, job_id: str) -> bool:
+        """Whether the id was ever submitted."""
+        return self.scheduler.get(job_id) is not None or self.settled(job_id) is not None
+
+    def status(self, job_id: str) -> JobStatus | None:
+        """The state of an exact id; ``None`` for an unknown one."""
+        job = self.scheduler.get(job_id)
+        if job is not None:
+            return job.status
+        settled = self.settled(job_id)
+        return None if settled is None else settled.status
+
+    def settled(self, job_id: str) -> Settled | None:
+        """How a finished job ended."""
+        recent = self._ends.get(job_id)
+        if recent is not None:
+            return recent
+        row = jobs.get(self.store.db, job_id)
+        return Settled(row.status, row.worker) if row is not None and row.status.is_terminal else None
+
+    def number(self, job_id: str) -> int:
+        """The number of an id's latest submission, -1 for an unknown one."""
+        job = self.scheduler.get(job_id)
+        if job is not None:
+            return job.spec.seq
+        row = jobs.get(self.store.db, job_id)
+        return -1 if row is None else row.seq
+
+    def line(self, job: Job) -> JobLine:
+        """What was submitted for an unfinished job."""
+        line = self._lines.get(job.spec.seq)
+        return line or load_line(job.job_id, jobs.line(self.store.db, job.spec.seq))
+
+    def check_free(self, job_id: str) -> None:
+        """Whether the id can be submitted.
+
+        Raises:
+            Refused: an earlier submission of it is not over.
+        """
+        job = self.scheduler.get(job_id)
+        if job is not None:
+            raise Refused(
+                f"the job {job_id!r} is still {job.status}; wait for it or cancel it, or submit under another id"
+            )
+        if self.scheduler.is_stopping(job_id):
+            raise Refused(f"the job {job_id!r} is being cancelled; submit it again when it is gone")
+
+    # ------------------------------------------------------------------ changes
+
+    def new_jobs(self, lines: Sequence[JobLine]) -> tuple[list[JobSpec], list[jobs.NewJob]]:
+        """Specifications and rows of a submission; the lines are at hand until ``forget_lines``."""
+        now = self.clock.now()
+        specs = [spec_of(line, self.store.next_seq(), now) for line in lines]
+        numbers = {spec.job_id: spec.seq for spec in specs}
+        rows = []
+        for line, spec in zip(lines, specs, strict=True):
+            self._lines[spec.seq] = line
+            parents = tuple((p, numbers.get(p) or self.number(p)) for p in line.parents)
+            rows.append(
+                jobs.NewJob(line.job_id, spec.seq, dump_line(line), parents, spec.service, now, spec.due)
+            )
+        return specs, rows
+
+    def forget_lines(self, specs: Iterable[JobSpec]) -> None:
+        for spec in specs:
+            self._lines.pop(spec.seq, None)
+
+    def record_end(self, effect: Ended, code: int | None) -> None:
+        """A job's final state."""
+        now = self.clock.now()
+        job_id, status, reason = effect.job_id, effect.status, effect.reason
+        end = self._ends[job_id] = Settled(status, effect.worker)
+
+        def write(db: sqlite3.Connection) -> None:
+            jobs.set_ended(db, effect.seq, status, code, reason, now)
+            jobs.add_history(db, job_id, effect.seq, now, status, reason or "")
+
+        def stored() -> None:
+            if self._ends.get(job_id) is end:
+                del self._ends[job_id]
+
+        self.store.journal.record(write, stored)
+        self.activity.ended(effect.worker, job_id, status, now)
+
+    def record_event(self, job_id: str, event: str, detail: str) -> None:
+        """An entry of a job's history."""
+        seq, now = self.number(job_id), self.clock.now()
+        self.store.journal.record(lambda db: jobs.add_history(db, job_id, seq, now, event, detail))
+
+    def note(self, job_id: str, sentence: str) -> None:
+        """A line for a job's log."""
+        try:
+            append_note(self.data.log_file(job_id), sentence)
+        except OSError as exc:
+            log.warning("cannot write to the log of %s: %s", job_id, exc)
+
+
+def spec_of(line: JobLine, seq: int, submitted_at: float, attempts: int = 0) -> JobSpec:
+    """What the scheduler has to know of a line."""
+    return JobSpec(
+        job_id=line.job_id,
+        seq=seq,
+        tag=line.requirement,
+        priority=line.priority,
+        due=submitted_at + max(line.delay_ms, 0) / 1000,
+        parents=line.parents,
+        affinity=line.affinity,
+        service=line.header in SERVICES,
+        attempts=attempts,
+    )
