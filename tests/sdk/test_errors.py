@@ -146,8 +146,10 @@ def test_what_fails_before_sending_is_connect_failed(error: Exception, sentence:
             TimeoutError(),
             TimedOut,
             (
-                "submit_dag: no complete reply from h:9090 within 2.5 s; "
-                "the request may have taken effect, so ask for the state before repeating it"
+                "submit_dag: no complete reply from h:9090 within 2.5 s; the request may have taken effect, "
+                "so ask for the state before repeating it. If nothing ever answers there, check that the "
+                "port is a Titan master's (9090 by default) and not another server's, such as the HTTP "
+                "dashboard's"
             ),
         ),
         (

@@ -8,6 +8,8 @@ Requests and replies are one JSON object in ASCII. Those that carry file content
 from __future__ import annotations
 
 import json
+import math
+import sys
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -47,8 +49,12 @@ class Fields(dict[str, Any]):
             PeerProtocolError: it is absent or of another kind.
         """
         value = self.get(name)
-        if kind is float and type(value) is int:
+        if kind is float and type(value) is int and abs(value) <= sys.float_info.max:
             value = float(value)
+        if isinstance(value, float) and not math.isfinite(value):
+            raise PeerProtocolError(
+                f"field {name!r} is {value!r}, not a number that anything can be counted in"
+            )
         if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
             raise PeerProtocolError(f"field {name!r} is {value!r}, not a {kind.__name__}")
         return value
@@ -77,12 +83,17 @@ def read_object(text: str) -> Fields:
         PeerProtocolError: it is not one.
     """
     try:
-        found = json.loads(text)
+        found = json.loads(text, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as exc:
         raise PeerProtocolError(f"expected a JSON object, got {text[:80]!r} ({exc})") from exc
     if not isinstance(found, dict):
         raise PeerProtocolError(f"expected a JSON object, got {text[:80]!r}")
     return Fields(found)
+
+
+def _refuse_constant(word: str) -> None:
+    # Python's reader takes NaN and Infinity, which JSON does not have and no field means.
+    raise ValueError(f"{word} is not JSON")
 
 
 def join_content(head: str, content: bytes) -> bytes:

@@ -1,0 +1,140 @@
+"""The client half of our extensions: what is sent, how replies and refusals are read."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from titan_sdk.errors import CorruptData, NotFound, PeerProtocolError, RequestRefused, TitanError
+from titan_sdk.model.status import JobStatus
+from titan_sdk.wire import extended_calls as calls
+from titan_sdk.wire.calls import Call
+from titan_sdk.wire.extended_calls import ContentChunk, LogPiece
+from titan_sdk.wire.extensions import MAX_WAIT_SECONDS, AssetWrite, join_content
+from titan_sdk.wire.frames import Frame
+from titan_sdk.wire.opcodes import Opcode, reply_opcode
+
+CHUNK = AssetWrite("n.bin", "0" * 16, 4, None, b"\x00\xff\n")
+
+
+def reply(text: str) -> Frame:
+    return Frame(reply_opcode(text), text.encode())
+
+
+@pytest.mark.parametrize(
+    ("call", "opcode", "fields", "idempotent"),
+    [
+        (calls.wait(["a", "DAG-b"], 5.0), Opcode.WAIT, {"ids": ["DAG-a", "DAG-b"], "seconds": 5.0}, True),
+        (calls.wait(["a"], 1e9), Opcode.WAIT, {"ids": ["DAG-a"], "seconds": MAX_WAIT_SECONDS}, True),
+        (calls.job_info("a"), Opcode.JOB_INFO, {"id": "DAG-a"}, True),
+        (calls.log_read("a", 7), Opcode.LOG_READ, {"id": "DAG-a", "offset": 7}, True),
+        (calls.asset_read("n", 3, "ab"), Opcode.ASSET_READ, {"name": "n", "offset": 3, "sha256": "ab"}, True),
+        (calls.store_delete("é"), Opcode.STORE_DELETE, {"key": '~t1~"\\u00e9"'}, False),
+        (calls.store_keys("p", "q"), Opcode.STORE_KEYS, {"prefix": "p", "after": "q"}, True),
+        (calls.store_expire("k", 1.5), Opcode.STORE_EXPIRE, {"key": "k", "seconds": 1.5}, True),
+        (
+            calls.store_swap("k", None, "é"),
+            Opcode.STORE_SWAP,
+            {"key": "k", "expected": None, "value": '~t1~"\\u00e9"'},
+            False,
+        ),
+        (
+            calls.store_swap("k", "NULL", None),
+            Opcode.STORE_SWAP,
+            {"key": "k", "expected": '~t1~"NULL"', "value": None},
+            False,
+        ),
+    ],
+)
+def test_what_is_sent(call: Call[object], opcode: Opcode, fields: object, idempotent: bool) -> None:
+    assert (call.opcode, call.idempotent) == (opcode, idempotent)
+    assert json.loads(call.encoded()) == fields
+
+
+def test_a_chunk_is_sent_as_raw_bytes() -> None:
+    call = calls.asset_write(CHUNK)
+    assert (call.opcode, call.encoded()) == (Opcode.ASSET_WRITE, CHUNK.encode())
+    assert call.read(reply('{"size": 7}')) == 7
+
+
+@pytest.mark.parametrize(
+    ("call", "text", "value"),
+    [
+        (
+            calls.wait(["a"], 1),
+            '{"states": {"DAG-a": "DEAD", "DAG-b": "NULL"}}',
+            {"DAG-a": JobStatus.DEAD, "DAG-b": JobStatus.UNKNOWN},
+        ),
+        (calls.job_info("a"), '{"state": "PENDING", "ahead": 2}', {"state": "PENDING", "ahead": 2}),
+        (calls.log_read("a", 0), '{"text": "x", "next": 1, "ended": true}', LogPiece("x", 1, True)),
+        (calls.store_delete("k"), '{"deleted": false}', False),
+        (calls.store_keys("k"), '{"keys": ["k1"], "more": true}', (["k1"], True)),
+        (calls.store_swap("k", None, "v"), '{"swapped": true}', True),
+        (calls.store_expire("k", 1), '{"set": true}', True),
+    ],
+)
+def test_how_replies_are_read(call: Call[object], text: str, value: object) -> None:
+    assert call.read(reply(text)) == value
+    with pytest.raises(PeerProtocolError, match="the master's reply cannot be read: expected a JSON object"):
+        call.read(reply("OK"))
+
+
+def test_content_is_read_with_the_size_and_digest_of_the_whole() -> None:
+    payload = join_content('{"size": 9, "sha256": "ab"}', b"\xff\n\x00")
+    assert calls.asset_read("n", 0).read(Frame(Opcode.ACK, payload)) == ContentChunk(b"\xff\n\x00", 9, "ab")
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "sentence"),
+    [
+        ("ERROR_NOT_FOUND", NotFound, "fetch of 'n': the master has nothing of that name"),
+        (
+            "ERROR: checksum differs",
+            CorruptData,
+            "fetch of 'n': what the master received is not what was sent; try again (ERROR: checksum differs)",
+        ),
+        ("ERROR: changed", RequestRefused, "fetch of 'n': the master refused: changed"),
+        ("UNKNOWN_OPCODE: 69", RequestRefused, "fetch of 'n': the master refused: UNKNOWN_OPCODE: 69"),
+    ],
+)
+def test_failures_are_known_by_their_opcode(text: str, kind: type[Exception], sentence: str) -> None:
+    with pytest.raises(kind) as caught:
+        calls.asset_read("n", 0).read(reply(text))
+    assert type(caught.value) is kind
+    assert str(caught.value) == sentence
+
+
+ALL = [
+    calls.wait(["a"], 1),
+    calls.job_info("a"),
+    calls.log_read("a", 0),
+    calls.asset_write(CHUNK),
+    calls.asset_read("n", 0),
+    calls.store_delete("k"),
+    calls.store_keys("k"),
+    calls.store_swap("k", None, None),
+    calls.store_expire("k", 1),
+]
+
+
+@given(
+    st.sampled_from(ALL),
+    st.binary(max_size=60)
+    | st.dictionaries(
+        st.sampled_from(["states", "text", "next", "ended", "size", "sha256", "keys", "more", "swapped"]),
+        st.none()
+        | st.integers()
+        | st.floats()
+        | st.text(max_size=4)
+        | st.booleans()
+        | st.just([1])
+        | st.just({}),
+    ).map(lambda fields: json.dumps(fields).encode()),
+)
+def test_any_reply_is_a_value_or_an_error_of_ours(call: Call[object], payload: bytes) -> None:
+    with contextlib.suppress(TitanError):
+        call.read(Frame(Opcode.ACK, payload))

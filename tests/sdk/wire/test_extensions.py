@@ -1,0 +1,114 @@
+"""Payloads of our extension opcodes: both halves agree, and any text is a value or PeerProtocolError."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from titan_sdk.errors import PeerProtocolError
+from titan_sdk.wire.extensions import (
+    MAX_WAIT_SECONDS,
+    AssetRead,
+    AssetWrite,
+    JobInfo,
+    LogRead,
+    StoreSwap,
+    Wait,
+    join_content,
+    read_object,
+    split_content,
+    write_object,
+)
+
+texts = st.text(st.characters())
+numbers = st.integers(0, 2**63)
+SEPARATE: list[Callable[[str], Any]] = [
+    Wait.decode,
+    JobInfo.decode,
+    LogRead.decode,
+    AssetRead.decode,
+    StoreSwap.decode,
+]
+
+
+@given(
+    st.builds(Wait, st.lists(texts, max_size=4).map(tuple), st.floats(0, MAX_WAIT_SECONDS))
+    | st.builds(JobInfo, texts)
+    | st.builds(LogRead, texts, numbers)
+    | st.builds(AssetRead, texts, numbers, texts)
+    | st.builds(StoreSwap, texts, st.none() | texts, st.none() | texts)
+)
+def test_a_request_comes_back_from_one_line_of_ascii(request_value: Any) -> None:
+    text = request_value.encode()
+    assert text.isascii()
+    assert "\n" not in text
+    assert type(request_value).decode(text) == request_value
+
+
+@given(st.builds(AssetWrite, texts, texts, numbers, st.none() | texts, st.binary()))
+def test_a_chunk_carries_any_bytes(chunk: AssetWrite) -> None:
+    assert AssetWrite.decode(chunk.encode()) == chunk
+
+
+@given(texts | st.text(st.sampled_from('{}[]",:01e.NaInfity-idsecofp')))
+def test_any_text_is_a_request_or_a_peer_error(text: str) -> None:
+    for decode in SEPARATE:
+        with contextlib.suppress(PeerProtocolError):
+            decode(text)
+
+
+@given(st.binary())
+def test_any_bytes_are_a_chunk_or_a_peer_error(payload: bytes) -> None:
+    with contextlib.suppress(PeerProtocolError):
+        AssetWrite.decode(payload)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "held"),
+    [(1, 1.0), (2.5, 2.5), (-1, 0.0), (1e9, MAX_WAIT_SECONDS), (10**30, MAX_WAIT_SECONDS)],
+)
+def test_a_wait_is_never_longer_than_a_client_s_patience(seconds: float, held: float) -> None:
+    assert Wait.decode(write_object(ids=["DAG-a"], seconds=seconds)) == Wait(("DAG-a",), held)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("", "expected a JSON object, got ''"),
+        ("[]", "expected a JSON object, got '[]'"),
+        ("[" * 50_000, "expected a JSON object, got '[["),
+        ('{"ids": ["a"], "seconds": NaN}', "expected a JSON object, got "),
+        ('{"ids": ["a"], "seconds": 1' + "0" * 400 + "}", "field 'seconds' is "),
+        ('{"ids": ["a"], "seconds": 1e999}', "field 'seconds' is inf, not a number"),
+        ('{"ids": ["a"]}', "field 'seconds' is None, not a float"),
+        ('{"ids": ["a"], "seconds": true}', "field 'seconds' is True, not a float"),
+        ('{"ids": ["a"], "seconds": "1"}', "field 'seconds' is '1', not a float"),
+        ('{"ids": "a", "seconds": 1}', "field 'ids' is 'a', not a list"),
+        ('{"ids": [1], "seconds": 1}', "field 'ids' is [1], not a list of texts"),
+    ],
+)
+def test_what_is_no_request_is_named(text: str, sentence: str) -> None:
+    with pytest.raises(PeerProtocolError) as caught:
+        Wait.decode(text)
+    assert str(caught.value).startswith(sentence)
+
+
+def test_content_follows_the_first_line_feed() -> None:
+    fields, content = split_content(join_content('{"size":3}', b"a\nb"))
+    assert (fields, content) == ({"size": 3}, b"a\nb")
+    with pytest.raises(PeerProtocolError, match="expected an object, a line feed and content"):
+        split_content(b'{"size":3}')
+
+
+def test_fields_keep_their_kind() -> None:
+    fields = read_object(json.dumps({"n": 1, "flag": True, "text": "x", "list": ["a"], "map": {}}))
+    assert (fields.want("n", int), fields.want("n", float), fields.want("flag", bool)) == (1, 1.0, True)
+    assert (fields.texts("list"), fields.want("map", dict)) == (("a",), {})
+    with pytest.raises(PeerProtocolError, match="field 'flag' is True, not a int"):
+        fields.want("flag", int)
