@@ -26,7 +26,7 @@ def upload(
         str | None, typer.Option("--name", help="Project name of a folder: it is stored as NAME.zip.")
     ] = None,
 ) -> None:
-    """Store a file or folder in the master's artifact registry, up to about 7.86 MB."""
+    """Store a file or folder in the artifact registry; a real Titan takes up to about 7.86 MB."""
     if name is not None and not path.is_dir():
         raise InvalidArgument(f"--name names a folder's zip, but {str(path)!r} is not a folder")
     with session.client() as client:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.scripted_peer import ScriptedPeer, reply
 from titan_sdk import TitanClient
 
 
@@ -67,13 +68,20 @@ def test_a_folder_is_uploaded_as_a_zip(titan, tmp_path: Path) -> None:
 
 def test_what_cannot_be_uploaded_is_exit_code_2(titan, tmp_path: Path) -> None:
     assert titan("upload", tmp_path / "gone.bin").code == 2
-    large = tmp_path / "large.bin"
-    large.write_bytes(bytes(8_000_000))
-    ran = titan("upload", large)
-    assert ran.code == 2
-    assert "but Titan takes at most 10,485,760" in ran.err
-    ran = titan("upload", large, "--name", "x")
+    path = tmp_path / "file.bin"
+    path.write_bytes(b"")
+    ran = titan("upload", path, "--name", "x")
     assert (ran.code, ran.err) == (
         2,
-        f"titan: --name names a folder's zip, but {str(large)!r} is not a folder\n",
+        f"titan: --name names a folder's zip, but {str(path)!r} is not a folder\n",
     )
+
+
+def test_a_file_over_a_real_master_s_packet_limit_is_exit_code_2(bare, tmp_path: Path) -> None:
+    large = tmp_path / "large.bin"
+    large.write_bytes(bytes(8_000_000))
+    with ScriptedPeer(reply("UNKNOWN_OPCODE: 64")) as peer:
+        ran = bare("upload", large, "--host", "127.0.0.1", "--port", peer.port)
+    assert ran.code == 2
+    assert "but Titan takes at most 10,485,760" in ran.err
+    assert [text for _, text in peer.requests] in ([], ['{"v":1}'])
