@@ -13,6 +13,7 @@ from titan_sdk.drivers import Driver
 from titan_sdk.flows import artifacts, cancel, logs, manifest, pipeline, server, store, submit, wait
 from titan_sdk.flows.core import Flow, ask
 from titan_sdk.flows.report import JobRef, job_report
+from titan_sdk.flows.transfer import Progress
 from titan_sdk.handles import DagHandle, JobHandle
 from titan_sdk.model.artifact import ArtifactRef
 from titan_sdk.model.job import TitanJob
@@ -208,32 +209,43 @@ class TitanClient:
 
     # -- artifacts --------------------------------------------------------------------------------------------
 
-    def upload_file(self, path: str | os.PathLike[str]) -> ArtifactRef:
+    def upload_file(self, path: str | os.PathLike[str], *, progress: Progress | None = None) -> ArtifactRef:
         """Store a file in the artifact registry under its base name, replacing what was there. Idempotent.
+
+        Args:
+            progress: called with the bytes sent and the bytes in all.
 
         Raises:
             MissingFile: there is no such file.
-            PayloadTooLarge: over about 7.86 MB, the packet limit of Titan v1. Nothing was sent.
+            PayloadTooLarge: over about 7.86 MB on a real master, whose packet limit that is. Nothing was sent.
         """
-        return self._run(artifacts.upload_file(path))
+        return self._run(artifacts.upload_file(self._session, path, progress))
 
     def upload_project_folder(
-        self, path: str | os.PathLike[str], project_name: str | None = None
+        self,
+        path: str | os.PathLike[str],
+        project_name: str | None = None,
+        *,
+        progress: Progress | None = None,
     ) -> ArtifactRef:
         """Zip a folder and store it as ``<project_name>.zip``; default name: the folder's. Idempotent.
+
+        Caches and what a ``.titanignore`` in it names (as a .gitignore) stay behind; the same files give the same zip.
 
         Raises:
             MissingFile, PayloadTooLarge: as ``upload_file``.
         """
-        return self._run(artifacts.upload_project_folder(path, project_name))
+        return self._run(artifacts.upload_project_folder(self._session, path, project_name, progress))
 
-    def fetch_artifact(self, name: str, save_path: str | os.PathLike[str] | None = None) -> Path:
+    def fetch_artifact(
+        self, name: str, save_path: str | os.PathLike[str] | None = None, *, progress: Progress | None = None
+    ) -> Path:
         """Write an artifact to ``save_path``, default its base name in the current folder; whole or not at all.
 
         Raises:
             NotFound: the registry has no artifact of that name.
         """
-        return self._run(artifacts.fetch_artifact(name, save_path))
+        return self._run(artifacts.fetch_artifact(self._session, name, save_path, progress))
 
     def publish_artifact(self, key: str, path: str | os.PathLike[str]) -> ArtifactRef:
         """Upload a file and store its name in TitanStore under ``key``.
@@ -241,7 +253,7 @@ class TitanClient:
         Raises:
             MissingFile, PayloadTooLarge: as ``upload_file``.
         """
-        return self._run(artifacts.publish_artifact(key, path))
+        return self._run(artifacts.publish_artifact(self._session, key, path))
 
     def get_artifact(self, key: str, save_path: str | os.PathLike[str] | None = None) -> Path:
         """Fetch the file that was published under ``key``; see ``fetch_artifact``.
@@ -249,7 +261,7 @@ class TitanClient:
         Raises:
             NotFound: nothing is published under the key.
         """
-        return self._run(artifacts.get_artifact(key, save_path))
+        return self._run(artifacts.get_artifact(self._session, key, save_path))
 
     def deploy_script(self, path: str | os.PathLike[str]) -> ArtifactRef:
         """Put a script into the master's own script folder under its base name. Idempotent."""

@@ -9,6 +9,7 @@ from titan_sdk.flows.artifacts import upload_project_folder
 from titan_sdk.flows.core import Flow, blocking
 from titan_sdk.flows.manifest import Submission
 from titan_sdk.flows.submit import submit_dag
+from titan_sdk.model.pipeline import load_pipeline
 from titan_sdk.session import Session
 
 __all__ = ["submit_yaml"]
@@ -22,9 +23,7 @@ def submit_yaml(
     Raises:
         InvalidPipeline: the file is wrong; names file, line and key. Nothing was sent.
     """
-    from titan_sdk.model.pipeline import load_pipeline
-
     pipeline = yield from blocking(partial(load_pipeline, path))
     if pipeline.project:
-        yield from upload_project_folder(pipeline.base_dir, pipeline.name)
+        yield from upload_project_folder(session, pipeline.base_dir, pipeline.name)
     return (yield from submit_dag(session, pipeline.name, pipeline.jobs, agent_run_id))
