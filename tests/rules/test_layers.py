@@ -46,7 +46,12 @@ NO_IO = {
     "urllib",
 }
 PUBLIC_MODULES = {"titan_sdk", "titan_sdk.errors", "titan_sdk.config", "titan_sdk.cluster"}
-THIRD_PARTY_OF = {"cli": {"typer", "click", "rich"}, "dashboard": {"requests"}, "model": {"yaml"}}
+THIRD_PARTY_OF = {
+    "cli": {"typer", "click", "rich"},
+    "dashboard": {"requests"},
+    "model": {"yaml"},
+    "archive": {"pathspec"},
+}
 
 SDK = tuple(sorted(sources("titan_sdk"), key=lambda source: source.module))
 PROVIDER = sources("titan_provider")

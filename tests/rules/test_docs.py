@@ -1,0 +1,79 @@
+"""The pages name everything that there is, so that a new parameter or feature cannot stay undocumented."""
+
+from __future__ import annotations
+
+import inspect
+import re
+
+import pytest
+
+from tests.rules.sources import ROOT, sources
+from titan_sdk.cluster.handlers import FEATURES
+from titan_sdk.wire.opcodes import Opcode
+
+DOCS = ROOT / "docs"
+
+
+def page(name: str) -> str:
+    return (DOCS / name).read_text(encoding="utf-8")
+
+
+def table_cells(text: str, column: int = 0) -> set[str]:
+    """The code words of one column of all tables of a page."""
+    rows = [line.split("|")[1:] for line in text.splitlines() if line.startswith("|")]
+    return {word for cells in rows if len(cells) > column for word in re.findall(r"`([^`]+)`", cells[column])}
+
+
+def test_the_cluster_page_lists_exactly_the_features_that_hello_announces() -> None:
+    section = page("cluster.md").partition("## How it differs from a real Titan")[2]
+    assert table_cells(section) == set(FEATURES)
+
+
+@pytest.mark.parametrize("opcode", [op for op in Opcode if 0x40 <= op <= 0x4F], ids=lambda op: op.name)
+def test_the_protocol_page_specifies_our_own_opcodes(opcode: Opcode) -> None:
+    assert f"0x{opcode:02X} | {opcode.name}" in page("protocol.md")
+
+
+@pytest.mark.airflow
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [
+        ("titan_provider.operators.titan", "TitanJobOperator"),
+        ("titan_provider.sensors.titan", "TitanDagSensor"),
+    ],
+)
+def test_the_operators_page_names_every_parameter(module: str, name: str) -> None:
+    import importlib
+
+    operator = getattr(importlib.import_module(module), name)
+    parameters = set(inspect.signature(operator.__init__).parameters) - {"self", "kwargs"}
+    assert parameters - table_cells(page("operators.md")) == set()
+
+
+def test_the_operators_page_names_every_field_of_the_connection_form() -> None:
+    from titan_provider.get_provider_info import get_provider_info
+
+    info: dict[str, object] = get_provider_info()
+    (connection,) = info["connection-types"]  # type: ignore[misc]
+    assert set(connection["conn-fields"]) <= table_cells(page("operators.md"))
+    options = info["config"]["titan_provider"]["options"]  # type: ignore[index]
+    assert set(options) <= table_cells(page("operators.md"))
+
+
+def test_the_architecture_page_points_to_files_that_exist() -> None:
+    text = page("architecture.md")
+    named = re.findall(r"`((?:titan_sdk|titan_provider|tests|dags_examples)/[\w./]*)`", text)
+    assert named
+    assert [path for path in named if not (ROOT / path).exists()] == []
+
+
+def test_the_architecture_page_names_every_part_of_both_packages() -> None:
+    text = page("architecture.md")
+    parts = {
+        "/".join(s.name.split("/")[:2]) for s in sources("titan_sdk", "titan_provider") if "/" in s.name[10:]
+    }
+    quiet = {"__init__.py", "__main__.py", "exceptions.py", "events.py", "compat.py"}
+    missing = [
+        p for p in parts if p.split("/")[1] not in quiet and p.split("/")[1].removesuffix(".py") not in text
+    ]
+    assert missing == []
