@@ -10,6 +10,7 @@ from titan_sdk.cluster import stats
 from titan_sdk.cluster.admission import Refused, check_dag, check_job
 from titan_sdk.cluster.artifacts import FileArea, OutsideArea
 from titan_sdk.cluster.by_name import deploy_by_name, run_by_name
+from titan_sdk.cluster.extensions import FEATURES as EXTENSIONS
 from titan_sdk.cluster.logs import read_log
 from titan_sdk.cluster.master import Master
 from titan_sdk.errors import PeerProtocolError
@@ -122,7 +123,7 @@ class Handlers:
     # ------------------------------------------------------------------ the cluster
 
     async def _hello(self, _: str) -> str:
-        return hello.reply(self._version, FEATURES)
+        return hello.reply(self._version, (*FEATURES, *EXTENSIONS))
 
     async def _stats(self, _: str) -> str:
         return stats.stats_text(self._master)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from titan_sdk.cluster.extensions import Extensions
 from titan_sdk.cluster.folders import DataDir
 from titan_sdk.cluster.handlers import Handlers
 from titan_sdk.cluster.master import Master
@@ -9,6 +10,7 @@ from titan_sdk.cluster.recovery import recover
 from titan_sdk.cluster.server import Server
 from titan_sdk.cluster.settings import ClusterSettings
 from titan_sdk.errors import TitanError
+from titan_sdk.wire.frames import Frame
 
 __all__ = ["Node"]
 
@@ -43,6 +45,7 @@ class Node:
             address = ("127.0.0.1" if host in {"0.0.0.0", "::"} else host, port)
             master = self._master = Master(settings, data, address)
             self._handlers = Handlers(master, self._version)
+            self._extensions = Extensions(master)
             recover(master)
             await server.serve()
         except BaseException:
@@ -50,13 +53,17 @@ class Node:
             raise
         return address
 
-    async def _answer(self, opcode: int, payload: str) -> str:
-        return await self._handlers.answer(opcode, payload)
+    async def _answer(self, frame: Frame) -> str | bytes:
+        if frame.opcode in self._extensions:
+            return await self._extensions.answer(frame.opcode, frame.payload)
+        return await self._handlers.answer(frame.opcode, frame.text)
 
     async def stop(self) -> None:
         """Accept nothing more, end every job and service, store everything, give the folder back."""
         if self._server is not None:
             await self._server.stop_accepting()
+            if self._master is not None:
+                self._master.state.waiters.close()
             await self._server.finish()
             self._server.drop_all()
         if self._master is not None:

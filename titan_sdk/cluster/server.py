@@ -15,7 +15,8 @@ __all__ = ["Answer", "Server"]
 
 log = logging.getLogger(__name__)
 
-Answer = Callable[[int, str], Awaitable[str]]
+Answer = Callable[[Frame], Awaitable[str | bytes]]
+"""A reply: text, whose first word decides the opcode (section 1.1), or bytes, which are always an ACK."""
 
 _SEND_SECONDS = 60.0
 _FINISH_SECONDS = 2.0
@@ -135,11 +136,13 @@ class Server:
     async def answer(self, frame: Frame) -> bytes:
         """The encoded reply to a request."""
         try:
-            text = await self._answer(frame.opcode, frame.text)
+            reply = await self._answer(frame)
         except Exception as exc:
             log.exception("opcode 0x%02X failed", frame.opcode)
-            text = f"SERVER_ERROR: {exc}"
-        return encode_frame(reply_opcode(text), text.encode("utf-8", "replace"), limit=None)
+            reply = f"SERVER_ERROR: {exc}"
+        if isinstance(reply, bytes):
+            return encode_frame(Opcode.ACK, reply, limit=None)
+        return encode_frame(reply_opcode(reply), reply.encode("utf-8", "replace"), limit=None)
 
     def spawn(self, request: Coroutine[None, None, None]) -> asyncio.Task[None]:
         """Carry out a request whatever becomes of its connection."""

@@ -20,6 +20,7 @@ from titan_sdk.cluster.logs import append_note
 from titan_sdk.cluster.scheduler import Ended, Job, JobSpec, Scheduler, Settled
 from titan_sdk.cluster.store import jobs
 from titan_sdk.cluster.store.sqlite import SqliteStore
+from titan_sdk.cluster.waiters import Waiters
 from titan_sdk.model.rules import full_id
 from titan_sdk.model.status import JobStatus
 from titan_sdk.wire.jobs import JobLine
@@ -38,6 +39,7 @@ class State:
         self.scheduler = Scheduler()
         self.store = SqliteStore(data.database, loop)
         self.activity = Activity()
+        self.waiters = Waiters()
         self._lines: dict[int, JobLine] = {}
         """Lines that are not stored yet, by the job's number."""
         self._ends: dict[str, Settled] = {}
@@ -129,6 +131,7 @@ class State:
             jobs.add_history(db, job_id, effect.seq, now, status, reason or "")
 
         def stored() -> None:
+            self.waiters.wake(job_id)
             if self._ends.get(job_id) is end:
                 del self._ends[job_id]
 

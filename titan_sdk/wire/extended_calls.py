@@ -107,7 +107,7 @@ def asset_read(name: str, offset: int, sha256: str = "") -> Call[ContentChunk]:
     operation = f"fetch of {name!r}"
 
     def read(frame: Frame) -> ContentChunk:
-        _check(operation, frame)
+        _check(operation, frame, "the master has no artifact of that name")
         fields, content = split_content(frame.payload)
         return ContentChunk(content, fields.want("size", int), fields.want("sha256", str))
 
@@ -178,13 +178,13 @@ def _reader(operation: str, read: Callable[[Fields], T]) -> Callable[[Frame], T]
     return read_reply
 
 
-def _check(operation: str, frame: Frame) -> None:
+def _check(operation: str, frame: Frame, absent: str = "the master has nothing of that name") -> None:
     """Replies begin with a brace, so a failure is known by its opcode alone."""
     if frame.opcode != Opcode.ERROR:
         return
     text = frame.text
     if text.startswith("ERROR_NOT_FOUND"):
-        raise NotFound(f"{operation}: the master has nothing of that name", detail=text)
+        raise NotFound(f"{operation}: {absent}", detail=text)
     if text.startswith("ERROR: checksum"):
         raise CorruptData(f"{operation}: what the master received is not what was sent; try again ({text})")
     raise RequestRefused(

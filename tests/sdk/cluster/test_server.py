@@ -12,6 +12,7 @@ import pytest
 from tests.sdk.cluster.peer import Reply, frame, read_exactly
 from titan_sdk.cluster.server import Server
 from titan_sdk.cluster.settings import ClusterSettings
+from titan_sdk.wire.frames import Frame
 
 LIMIT = 10_485_760
 
@@ -25,8 +26,9 @@ class Echo:
         self.server = Server(ClusterSettings(tmp_path, port=0, **settings), self.answer)  # type: ignore[arg-type]
         self.address = ("", 0)
 
-    async def answer(self, opcode: int, payload: str) -> str:
+    async def answer(self, frame: Frame) -> str | bytes:
         await self.release.wait()
+        opcode, payload = frame.opcode, frame.text
         if payload == "boom":
             raise RuntimeError("it broke")
         return f"{opcode}:{payload}" if len(payload) < 100 else f"{opcode}:{len(payload)}"

@@ -91,7 +91,7 @@ def test_content_is_read_with_the_size_and_digest_of_the_whole() -> None:
 @pytest.mark.parametrize(
     ("text", "kind", "sentence"),
     [
-        ("ERROR_NOT_FOUND", NotFound, "fetch of 'n': the master has nothing of that name"),
+        ("ERROR_NOT_FOUND", NotFound, "fetch of 'n': the master has no artifact of that name"),
         (
             "ERROR: checksum differs",
             CorruptData,

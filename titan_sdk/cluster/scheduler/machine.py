@@ -63,6 +63,10 @@ class Scheduler:
             lengths[tag] = lengths.get(tag, 0) + count
         return lengths
 
+    def ahead_of(self, job: Job) -> int:
+        """How many ready jobs of its tag go before a ready one. Looks at all of them: for questions of people."""
+        return self._queues_of(job).ahead_of(job)
+
     @property
     def delayed(self) -> int:
         return len(self._delayed)

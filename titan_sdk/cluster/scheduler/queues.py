@@ -43,6 +43,9 @@ class ReadyQueue:
         self._live -= 1
         return job
 
+    def ahead_of(self, job: Job) -> int:
+        return sum(1 for rank, other in self._heap if rank < job.rank and other.phase is Phase.READY)
+
     def forget(self) -> None:
         """One queued job has left the READY phase by itself (it was cancelled)."""
         self._live -= 1
@@ -72,6 +75,9 @@ class ReadyQueues:
     def forget(self, tag: str) -> None:
         self._queues[tag].forget()
         self._drop_if_empty(tag)
+
+    def ahead_of(self, job: Job) -> int:
+        return self._queues[job.spec.tag].ahead_of(job)
 
     def lengths(self) -> dict[str, int]:
         return {tag: len(queue) for tag, queue in self._queues.items()}

@@ -49,6 +49,7 @@ CREATE TABLE history (
 );
 CREATE INDEX history_of ON history(job_id, seq);
 CREATE TABLE kv (key TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE expiry (key TEXT PRIMARY KEY, at REAL NOT NULL) WITHOUT ROWID;
 CREATE TABLE members (key TEXT NOT NULL, member TEXT NOT NULL, UNIQUE (key, member));
 """
 

@@ -6,18 +6,18 @@ Reads see what is durable (or about to be, within the same transaction), never t
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 from pathlib import Path
 
 from titan_sdk.cluster.store import jobs
 from titan_sdk.cluster.store.journal import Journal
 from titan_sdk.cluster.store.schema import open_database
+from titan_sdk.cluster.store.values import Values
 
 __all__ = ["SqliteStore"]
 
 
-class SqliteStore:
-    """Jobs, values and sets. To be used in the thread of the loop it is given.
+class SqliteStore(Values):
+    """Jobs, and through ``Values`` values and sets. To be used in the thread of the loop it is given.
 
     Raises:
         TitanError: the file cannot be used; see ``open_database``.
@@ -26,6 +26,7 @@ class SqliteStore:
     def __init__(self, path: Path, loop: asyncio.AbstractEventLoop) -> None:
         self.db = open_database(path)
         self.journal = Journal(self.db, loop)
+        super().__init__(self.db, self.journal)
         self._next_seq = jobs.last_seq(self.db) + 1
 
     def next_seq(self) -> int:
@@ -37,30 +38,3 @@ class SqliteStore:
         """Store what is pending and close the file."""
         self.journal.flush()
         self.db.close()
-
-    # ------------------------------------------------------------------ values and sets
-
-    async def put(self, key: str, value: str) -> None:
-        """Durable when it returns."""
-
-        def replace(db: sqlite3.Connection) -> None:
-            db.execute("INSERT OR REPLACE INTO kv VALUES (?, ?)", (key, value))
-
-        await self.journal.write(replace)
-
-    def get(self, key: str) -> str | None:
-        row = self.db.execute("SELECT value FROM kv WHERE key = ?", (key,)).fetchone()
-        return None if row is None else str(row[0])
-
-    async def add_member(self, key: str, member: str) -> bool:
-        """Whether the member is new; durable when it returns."""
-
-        def insert(db: sqlite3.Connection) -> object:
-            return db.execute("INSERT OR IGNORE INTO members VALUES (?, ?)", (key, member)).rowcount == 1
-
-        return bool(await self.journal.write(insert))
-
-    def members(self, key: str) -> list[str]:
-        """In the order in which they were added."""
-        rows = self.db.execute("SELECT member FROM members WHERE key = ? ORDER BY rowid", (key,))
-        return [str(row[0]) for row in rows.fetchall()]

@@ -1,0 +1,136 @@
+"""ASSET_WRITE and ASSET_READ: artifacts in chunks, checked by SHA-256, in bounded memory."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import re
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from titan_sdk.cluster.artifacts import FileArea, OutsideArea
+from titan_sdk.cluster.folders import DataDir
+from titan_sdk.wire.extensions import CHUNK_SIZE, AssetRead, AssetWrite, join_content, write_object
+
+__all__ = ["Content"]
+
+_STALE_SECONDS = 3600.0
+"""An upload that got no chunk for that long is given up."""
+_MAX_UPLOADS = 64
+_NAME = re.compile(r"[0-9a-f]{16}")
+
+
+@dataclass
+class _Upload:
+    path: Path
+    name: str
+    size: int = 0
+    digest: hashlib._Hash = field(default_factory=hashlib.sha256)
+    touched: float = field(default_factory=time.monotonic)
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+
+class Content:
+    """The chunked side of the artifact registry."""
+
+    def __init__(self, data: DataDir) -> None:
+        self._area = FileArea(data.uploads)
+        self._incoming = data.root / "incoming"
+        self._uploads: dict[str, _Upload] = {}
+        self._checksums: dict[Path, tuple[tuple[int, int, int], str]] = {}
+        self._incoming.mkdir(mode=0o700, exist_ok=True)
+        for left in self._incoming.iterdir():
+            # An upload's running checksum lived in the master that is gone; its client begins again.
+            left.unlink(missing_ok=True)
+
+    async def write(self, payload: bytes) -> str:
+        """Store one chunk; put the whole in place with the last one."""
+        chunk = AssetWrite.decode(payload)
+        try:
+            target = self._area.path(chunk.name)
+        except OutsideArea:
+            return "ERROR: Invalid asset name (path traversal rejected)"
+        if not _NAME.fullmatch(chunk.upload):
+            return f"ERROR: the upload's name {chunk.upload[:40]!r} is not 16 hex digits"
+        upload = self._uploads.get(chunk.upload)
+        if upload is None:
+            self._drop_stale()
+            if chunk.offset:
+                return f"ERROR: upload {chunk.upload} is not known (any more); begin again at offset 0"
+            if len(self._uploads) >= _MAX_UPLOADS:
+                return f"ERROR: {_MAX_UPLOADS} uploads are under way; try again later"
+            upload = self._uploads[chunk.upload] = _Upload(self._incoming / chunk.upload, chunk.name)
+        async with upload.lock:
+            return await self._write_chunk(upload, chunk, target)
+
+    async def _write_chunk(self, upload: _Upload, chunk: AssetWrite, target: Path) -> str:
+        end = chunk.offset + len(chunk.content)
+        if chunk.offset > upload.size or (chunk.offset < upload.size < end) or upload.name != chunk.name:
+            return f"ERROR: upload {chunk.upload} has {upload.size} bytes; {chunk.offset} does not go on from there"
+        try:
+            if end > upload.size:
+                await asyncio.to_thread(_append, upload, chunk)
+            upload.touched = time.monotonic()
+            if chunk.sha256 is not None:
+                return await asyncio.to_thread(self._finish, upload, chunk, target)
+        except OSError as exc:
+            self._forget(chunk.upload)
+            return f"UPLOAD_FAILED: {exc.strerror or exc}"
+        return write_object(size=upload.size)
+
+    def _finish(self, upload: _Upload, chunk: AssetWrite, target: Path) -> str:
+        found = upload.digest.hexdigest()
+        if found != chunk.sha256:
+            self._forget(chunk.upload)
+            return f"ERROR: checksum: {upload.size} bytes arrived with {found}, not {chunk.sha256}"
+        if upload.size == 0:
+            upload.path.touch()
+        os.replace(upload.path, target)
+        self._uploads.pop(chunk.upload, None)
+        return write_object(size=upload.size)
+
+    def _forget(self, name: str) -> None:
+        upload = self._uploads.pop(name, None)
+        if upload is not None:
+            upload.path.unlink(missing_ok=True)
+
+    def _drop_stale(self) -> None:
+        limit = time.monotonic() - _STALE_SECONDS
+        for name in [name for name, upload in self._uploads.items() if upload.touched < limit]:
+            self._forget(name)
+
+    async def read(self, payload: bytes) -> str | bytes:
+        """One chunk of an artifact, and what the whole of it is."""
+        request = AssetRead.decode(payload.decode("utf-8", "replace"))
+        try:
+            path = self._area.path(request.name)
+            return await asyncio.to_thread(self._read_chunk, path, request)
+        except (OutsideArea, FileNotFoundError):
+            return f"ERROR_NOT_FOUND: no artifact {request.name!r}"
+        except OSError as exc:
+            return f"ERROR_READING_FILE: {exc.strerror or exc}"
+
+    def _read_chunk(self, path: Path, request: AssetRead) -> str | bytes:
+        with open(path, "rb") as file:
+            stat = os.fstat(file.fileno())
+            version = (stat.st_ino, stat.st_size, stat.st_mtime_ns)
+            known = self._checksums.get(path)
+            if known is None or known[0] != version:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+                # One checksum per artifact that was ever read: small, and rebuilt when it is lost.
+                known = self._checksums[path] = (version, digest)
+            if request.sha256 and request.sha256 != known[1]:
+                return "ERROR: changed: the artifact was replaced while it was fetched; fetch it again"
+            content = os.pread(file.fileno(), CHUNK_SIZE, max(request.offset, 0))
+        return join_content(write_object(size=stat.st_size, sha256=known[1]), content)
+
+
+def _append(upload: _Upload, chunk: AssetWrite) -> None:
+    with open(upload.path, "ab" if upload.size else "wb") as file:
+        file.truncate(upload.size)  # a failed write may have left a part
+        file.seek(upload.size)
+        file.write(chunk.content)
+    upload.digest.update(chunk.content)
+    upload.size += len(chunk.content)

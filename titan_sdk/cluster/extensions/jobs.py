@@ -1,0 +1,126 @@
+"""WAIT, JOB_INFO and LOG_READ: questions about jobs that Titan v1 cannot ask."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+
+from titan_sdk.cluster.master import Master
+from titan_sdk.cluster.scheduler.job import Job, Phase
+from titan_sdk.cluster.store import jobs
+from titan_sdk.wire.extensions import JobInfo, LogRead, Wait, write_object
+
+__all__ = ["JobQuestions"]
+
+_LOG_PIECE = 1024 * 1024
+"""Bytes of a log in one reply."""
+_LONGEST_CHARACTER = 4
+"""Bytes of the longest UTF-8 sequence."""
+
+
+class JobQuestions:
+    """Reads the master's state; changes nothing."""
+
+    def __init__(self, master: Master) -> None:
+        self._master = master
+        self._state = master.state
+
+    async def wait(self, payload: bytes) -> str:
+        """Answer when one of the jobs has ended, at the latest after the time asked for."""
+        request = Wait.decode(payload.decode("utf-8", "replace"))
+        ids = {given: self._state.resolve(given) for given in request.ids}
+        if not self._any_over(ids):
+            async with self._state.waiters.watch(ids.values()) as ended:
+                try:
+                    async with asyncio.timeout(request.seconds):
+                        await ended.wait()
+                except TimeoutError:
+                    pass
+        return write_object(states={given: self._word(job_id) for given, job_id in ids.items()})
+
+    def _any_over(self, ids: dict[str, str]) -> bool:
+        states = [self._state.status(job_id) for job_id in ids.values()]
+        # None of them known: there is nothing that could end.
+        return not any(states) or any(state is not None and state.is_terminal for state in states)
+
+    def _word(self, job_id: str) -> str:
+        return self._state.status(job_id) or "NULL"
+
+    async def info(self, payload: bytes) -> str:
+        """Everything known of one job."""
+        job_id = self._state.resolve(JobInfo.decode(payload.decode("utf-8", "replace")).job_id)
+        # What the current turn of the loop has decided is a moment away from its row.
+        await self._master.flushed()
+        row = jobs.get(self._state.store.db, job_id)
+        if row is None:
+            return f"ERROR_NOT_FOUND: no job {job_id!r}"
+        job = self._state.scheduler.get(job_id)
+        return write_object(
+            state=self._word(job_id),
+            reason=row.reason or (self._why_not_running(job) if job is not None else None),
+            attempts=row.attempts,
+            worker=row.worker,
+            exit_code=row.exit_code,
+            submitted_at=row.submitted_at,
+            started_at=row.started_at,
+            ended_at=row.ended_at,
+            ahead=self._ahead(job),
+            history=[
+                [entry.at, f"{entry.event}: {entry.detail}" if entry.detail else entry.event]
+                for entry in jobs.history(self._state.store.db, job_id)
+            ],
+        )
+
+    def _why_not_running(self, job: Job) -> str | None:
+        if job.phase is Phase.WAITING:
+            return f"waits for {job.missing} of its parents"
+        if job.phase is Phase.DELAYED:
+            return f"is delayed until {job.spec.due:.3f}"
+        if job.phase is not Phase.READY:
+            return None
+        if job.spec.tag not in self._state.scheduler.workers.tags:
+            return f"no worker has the tag {job.spec.tag!r}"
+        return f"every worker with the tag {job.spec.tag!r} is busy"
+
+    def _ahead(self, job: Job | None) -> int | None:
+        if job is None or job.phase is not Phase.READY:
+            return None
+        return self._state.scheduler.ahead_of(job)
+
+    async def read_log(self, payload: bytes) -> str:
+        """A piece of the master's own log of the job."""
+        request = LogRead.decode(payload.decode("utf-8", "replace"))
+        job_id = self._state.resolve(request.job_id)
+        status = self._state.status(job_id)
+        # Asked before the file is read: what is appended later must not be taken for "nothing follows".
+        over = status is None or status.is_terminal
+        text, offset, at_end = _read_piece(self._master.data.log_file(job_id), max(request.offset, 0), over)
+        return write_object(text=text, next=offset, ended=over and at_end)
+
+
+def _read_piece(path: Path, offset: int, over: bool) -> tuple[str, int, bool]:
+    """Text from a byte offset on, the offset behind it, and whether that is the end of the file."""
+    try:
+        with open(path, "rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            file.seek(min(offset, size))
+            data = file.read(_LOG_PIECE)
+    except FileNotFoundError:
+        return "", offset, True
+    offset = min(offset, size)
+    if not (over and offset + len(data) >= size):
+        data = data[: _whole_characters(data)]
+    return data.decode("utf-8", "replace"), offset + len(data), offset + len(data) >= size
+
+
+def _whole_characters(data: bytes) -> int:
+    """The length without a character that its last bytes only begin."""
+    for back in range(1, min(_LONGEST_CHARACTER, len(data) + 1)):
+        byte = data[-back]
+        if byte < 0x80:
+            break
+        if byte >= 0xC0:
+            needed = 2 if byte < 0xE0 else 3 if byte < 0xF0 else 4
+            return len(data) - back if needed > back else len(data)
+    return len(data)

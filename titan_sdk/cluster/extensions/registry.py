@@ -1,0 +1,46 @@
+"""Opcode -> answer, for the extension opcodes. A reply is text, or bytes where it carries file content."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from titan_sdk.cluster.extensions.content import Content
+from titan_sdk.cluster.extensions.jobs import JobQuestions
+from titan_sdk.cluster.extensions.values import Values
+from titan_sdk.cluster.master import Master
+from titan_sdk.errors import PeerProtocolError
+from titan_sdk.wire.opcodes import Opcode
+
+__all__ = ["FEATURES", "Extensions"]
+
+FEATURES = ("chunked_artifacts", "job_info", "log_read", "store_ops", "wait")
+
+Handler = Callable[[bytes], Awaitable[str | bytes]]
+
+
+class Extensions:
+    """What this master offers beyond Titan v1."""
+
+    def __init__(self, master: Master) -> None:
+        questions, content, values = JobQuestions(master), Content(master.data), Values(master.state.store)
+        self._by_opcode: dict[int, Handler] = {
+            Opcode.WAIT: questions.wait,
+            Opcode.JOB_INFO: questions.info,
+            Opcode.LOG_READ: questions.read_log,
+            Opcode.ASSET_WRITE: content.write,
+            Opcode.ASSET_READ: content.read,
+            Opcode.STORE_DELETE: values.delete,
+            Opcode.STORE_KEYS: values.keys,
+            Opcode.STORE_SWAP: values.swap,
+            Opcode.STORE_EXPIRE: values.expire,
+        }
+
+    def __contains__(self, opcode: int) -> bool:
+        return opcode in self._by_opcode
+
+    async def answer(self, opcode: int, payload: bytes) -> str | bytes:
+        """The reply; a malformed request is answered with what is wrong with it."""
+        try:
+            return await self._by_opcode[opcode](payload)
+        except PeerProtocolError as exc:
+            return f"ERROR: {Opcode(opcode).name}: {exc}"
