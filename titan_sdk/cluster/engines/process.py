@@ -14,7 +14,6 @@ import asyncio
 import contextlib
 import logging
 import os
-import shutil
 import signal
 import sys
 from collections.abc import Callable, Mapping
@@ -23,7 +22,7 @@ from pathlib import Path
 
 from titan_sdk.cluster.engines import processes
 from titan_sdk.cluster.engines.base import Reports, RunRequest, RunResult
-from titan_sdk.cluster.engines.staging import ARCHIVES, Command, StagingFailed, stage
+from titan_sdk.cluster.engines.staging import ARCHIVES, Command, StagingFailed, StagingFolders, stage
 from titan_sdk.cluster.folders import DataDir
 from titan_sdk.cluster.scheduler import Outcome
 
@@ -92,6 +91,7 @@ class ProcessEngine:
         self._reports = reports
         self._environment = environment
         self._loop = asyncio.get_running_loop()
+        self._folders = StagingFolders()
         self._runs: dict[str, _Run] = {}
         self._closing = False
         self._idle = asyncio.Event()
@@ -105,7 +105,7 @@ class ProcessEngine:
             run.staging = self._loop.create_task(self._stage_in_thread(run))
             return
         try:
-            command = stage(request, self._data)
+            command = stage(request, self._data, self._folders)
         except StagingFailed as exc:
             # Reported in the next turn: the caller is in the middle of performing the scheduler's effects.
             self._loop.call_soon(self._refuse, run, str(exc))
@@ -114,7 +114,7 @@ class ProcessEngine:
 
     async def _stage_in_thread(self, run: _Run) -> None:
         try:
-            command = await asyncio.to_thread(stage, run.request, self._data)
+            command = await asyncio.to_thread(stage, run.request, self._data, self._folders)
         except StagingFailed as exc:
             self._refuse(run, str(exc))
             return
@@ -177,8 +177,7 @@ class ProcessEngine:
         if found.pid is not None and found.pidfd is not None:
             processes.kill_leader_and_group(found.pid, found.pidfd)
             if found.sweep is None:
-                mark = f"TITAN_RUN={run}".encode()
-                found.sweep = self._loop.create_task(self._sweep(mark))
+                found.sweep = self._loop.create_task(self._sweep(_mark(run)))
 
     async def _sweep(self, mark: bytes) -> None:
         await asyncio.to_thread(processes.end_marked, mark, _GUARD_SECONDS)
@@ -251,7 +250,7 @@ class ProcessEngine:
     def reattach(self, request: RunRequest, handle: str) -> None:
         """Watch the process if it lives; otherwise report what it left."""
         run = self._runs[request.run] = _Run(request, child=False)
-        pidfd = processes.open_live(handle)
+        pidfd = processes.open_live(handle, _mark(request.run))
         if pidfd is not None:
             run.pid = processes.parse_handle(handle)
             self._watch(run, pidfd)
@@ -260,14 +259,14 @@ class ProcessEngine:
         self._loop.call_soon(self._finish, run, result)
 
     def discard(self, run: str, handle: str) -> None:
-        pidfd, pid = processes.open_live(handle), processes.parse_handle(handle)
+        pidfd, pid = processes.open_live(handle, _mark(run)), processes.parse_handle(handle)
         if pidfd is not None and pid is not None:
             processes.kill_leader_and_group(pid, pidfd)
             os.close(pidfd)
-        processes.end_marked(f"TITAN_RUN={run}".encode())
+        processes.end_marked(_mark(run))
 
     def clean(self, run: str, worker: str) -> None:
-        shutil.rmtree(self._data.staging(worker, run), ignore_errors=True)
+        self._folders.give_back(self._data.staging(worker, run))
         if not self._runs:
             self._shorten_exits()
 
@@ -284,6 +283,11 @@ class ProcessEngine:
         for run in list(self._runs):
             self.kill(run)
         await self._idle.wait()
+
+
+def _mark(run: str) -> bytes:
+    """What every process of a run has in its environment."""
+    return f"TITAN_RUN={run}".encode()
 
 
 def read_exits(path: Path) -> dict[str, str]:

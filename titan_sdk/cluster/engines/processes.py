@@ -31,29 +31,19 @@ def boot_id() -> str:
     return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
 
 
-def _start_time(pid: int) -> str | None:
-    """When the process started, in clock ticks since boot; with the number it names a process for good."""
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as stat:
-            # The command's name is in parentheses and may hold anything, parentheses included.
-            return stat.read().rpartition(b")")[2].split()[19].decode("ascii")
-    except (OSError, IndexError):
-        return None
-
-
 def process_handle(pid: int) -> str:
-    """A text that finds this very process again, also from another process."""
-    return f"{pid}:{_start_time(pid)}:{boot_id()}"
+    """A text by which a later master finds the process, together with the mark in its environment."""
+    return f"{pid}:{boot_id()}"
 
 
 def parse_handle(handle: str) -> int | None:
     """The process number, if it can still mean that process: same boot."""
-    pid, _, rest = handle.partition(":")
-    return int(pid) if rest.endswith(f":{boot_id()}") and pid.isdigit() else None
+    pid, _, boot = handle.partition(":")
+    return int(pid) if boot == boot_id() and pid.isdigit() else None
 
 
-def open_live(handle: str) -> int | None:
-    """A pidfd of the process behind a handle, or ``None`` if it is gone."""
+def open_live(handle: str, mark: bytes) -> int | None:
+    """A pidfd of the process behind a handle, or ``None`` if it is gone and its number means another one."""
     pid = parse_handle(handle)
     if pid is None:
         return None
@@ -62,7 +52,7 @@ def open_live(handle: str) -> int | None:
     except OSError:
         return None
     # Only now is the number pinned; what it meant before does not count.
-    if process_handle(pid) != handle:
+    if not _is_marked(pid, mark):
         os.close(pidfd)
         return None
     return pidfd

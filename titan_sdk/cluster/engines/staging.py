@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from titan_sdk.model.rules import DAG_PREFIX
 from titan_sdk.wire.fields import decode_base64
 from titan_sdk.wire.jobs import DEPLOY_PAYLOAD, RUN_ARCHIVE, RUN_PAYLOAD, START_ARCHIVE_SERVICE, JobLine
 
-__all__ = ["ARCHIVES", "SERVICES", "Command", "StagingFailed", "split_args", "stage"]
+__all__ = ["ARCHIVES", "SERVICES", "Command", "StagingFailed", "StagingFolders", "split_args", "stage"]
 
 ARCHIVES = frozenset({RUN_ARCHIVE, START_ARCHIVE_SERVICE})
 SERVICES = frozenset({DEPLOY_PAYLOAD, START_ARCHIVE_SERVICE})
@@ -31,12 +32,43 @@ class Command:
     cwd: Path
 
 
+class StagingFolders:
+    """Private folders of runs. An emptied one is renamed for the next run: on some file systems making and
+    removing a folder costs more than all else that is done for a short job.
+    """
+
+    def __init__(self) -> None:
+        self._spare: dict[Path, list[Path]] = {}
+
+    def take(self, folder: Path) -> None:
+        """Make this folder, which does not exist."""
+        spare = self._spare.get(folder.parent)
+        if spare:
+            os.rename(spare.pop(), folder)
+        else:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def give_back(self, folder: Path) -> None:
+        """The run is over: remove what is in its folder."""
+        try:
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    os.unlink(entry.path)
+        except FileNotFoundError:
+            return
+        except OSError:
+            # Something else than files: not the ordinary case, so no shortcut.
+            shutil.rmtree(folder, ignore_errors=True)
+            return
+        self._spare.setdefault(folder.parent, []).append(folder)
+
+
 def split_args(args: str) -> list[str]:
     """As a real worker does: cut at spaces, no quoting, empty pieces dropped (protocol section 5.1)."""
     return [piece for piece in (part.strip() for part in args.split(" ")) if piece]
 
 
-def stage(request: RunRequest, data: DataDir) -> Command:
+def stage(request: RunRequest, data: DataDir, folders: StagingFolders) -> Command:
     """Put the job's files in place. May take long for an archive; touches only this run's own files.
 
     Raises:
@@ -47,17 +79,17 @@ def stage(request: RunRequest, data: DataDir) -> Command:
         if line.header in ARCHIVES:
             return _stage_archive(request, data)
         if line.header in {RUN_PAYLOAD, DEPLOY_PAYLOAD}:
-            return _stage_script(request, data)
+            return _stage_script(request, data, folders)
     except OSError as exc:
         raise StagingFailed(f"its files could not be put in place: {exc}") from exc
     raise StagingFailed(f"{line.header!r} is no kind of job; use RUN_PAYLOAD, DEPLOY_PAYLOAD or an archive")
 
 
-def _stage_script(request: RunRequest, data: DataDir) -> Command:
+def _stage_script(request: RunRequest, data: DataDir, folders: StagingFolders) -> Command:
     line = request.line
     service = line.header in SERVICES
     folder = data.staging(request.worker, request.run)
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folders.take(folder)
     script = folder / Path(line.filename.strip()).name
     try:
         script.write_bytes(decode_base64(line.content_b64.strip()))

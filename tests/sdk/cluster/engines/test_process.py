@@ -200,4 +200,15 @@ async def test_the_file_of_exits_is_emptied_when_it_has_grown_and_nobody_runs(be
     await bench.run("")
     bench.engine.clean("1", "GENERAL-1")
     assert bench.data.exits.stat().st_size == 0
-    assert not bench.data.staging("GENERAL-1", "1").exists()
+
+
+async def test_a_runs_folder_is_its_own_and_empty_even_if_an_old_one_is_used_again(bench: Bench) -> None:
+    leave = "import os, sys; open(sys.path[0] + '/left.py', 'w'); print(sys.path[0], os.listdir(sys.path[0]))"
+    await bench.run(leave, run="1")
+    bench.engine.clean("1", "GENERAL-1")
+    await bench.run(leave.replace("open(", "os.mkdir(").replace(", 'w')", ")"), run="2")
+    bench.engine.clean("2", "GENERAL-1")
+    await bench.run("import os, sys; print(sys.path[0], os.listdir(sys.path[0]))", run="3")
+    folders = [line.split(" ", 1)[0] for line in bench.log().splitlines()]
+    assert folders == [str(bench.data.staging("GENERAL-1", run)) for run in ("1", "2", "3")]
+    assert bench.log().splitlines()[2].endswith(" ['job.py']")
