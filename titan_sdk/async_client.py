@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
@@ -11,7 +11,8 @@ from typing import TypeVar
 from titan_sdk.async_handles import AsyncDagHandle, AsyncJobHandle
 from titan_sdk.config import ClientConfig
 from titan_sdk.drivers import AsyncDriver
-from titan_sdk.flows import artifacts, cancel, logs, manifest, pipeline, server, store, submit, wait
+from titan_sdk.flows import artifacts, cancel, lease, logs, manifest, pipeline, server, store, submit
+from titan_sdk.flows import wait as wait_flow
 from titan_sdk.flows.core import Flow, ask
 from titan_sdk.flows.report import JobRef, job_report
 from titan_sdk.flows.transfer import Progress
@@ -132,6 +133,15 @@ class AsyncTitanClient:
         """The master's word for the job; ``UNKNOWN`` when it has no such id (or its store is down)."""
         return await self._run(ask(calls.job_status(job_id)))
 
+    async def get_job_statuses(self, job_ids: Sequence[str], *, wait: float = 0.0) -> dict[str, JobStatus]:
+        """As ``get_job_status``, for many jobs: by one request where the master has the feature ``wait``.
+
+        Args:
+            wait: seconds for which such a master may hold its answer until one of the jobs is over; one that is
+                over already is answered at once.
+        """
+        return await self._run(wait_flow.job_statuses(self._session, job_ids, wait))
+
     async def job_report(self, job_id: str, *, nonce: str | None = None) -> JobReport:
         """Everything known of the job now; does not wait."""
         return await self._run(job_report(JobRef(job_id, nonce)))
@@ -155,7 +165,7 @@ class AsyncTitanClient:
             NotFound: the master does not know the id.
         """
         return await self._run(
-            wait.wait_for_job(self._session, JobRef(job_id, nonce), timeout, raise_on_failure)
+            wait_flow.wait_for_job(self._session, JobRef(job_id, nonce), timeout, raise_on_failure)
         )
 
     async def cancel_job(self, job_id: str) -> JobStatus:
@@ -165,6 +175,14 @@ class AsyncTitanClient:
             NotFound: the master does not know the id.
         """
         return await self._run(cancel.cancel_job(job_id))
+
+    async def renew_owner_lease(self, job_id: str, *, nonce: str | None = None) -> None:
+        """Say that whoever the job runs for is still there; wanted several times per ``owner_lease``. Idempotent.
+
+        Raises:
+            NotFound: nothing of the job is recorded, as it was not submitted with the runtime.
+        """
+        await self._run(lease.renew(JobRef(job_id, nonce)))
 
     async def stop_service(self, service_id: str) -> str:
         """End a running service and its descendants; returns the master's words.
@@ -196,13 +214,18 @@ class AsyncTitanClient:
             for line in await self._run(follower.read()):
                 yield line
 
-    async def read_logs(self, job_id: str, *, nonce: str | None = None, position: int = 0) -> LogPage:
+    async def read_logs(
+        self, job_id: str, *, nonce: str | None = None, position: int = 0, chunks: int = 64
+    ) -> LogPage:
         """What was printed from ``position`` on, at most some MiB at once, without waiting.
 
         Ask again with the page's ``position``. An empty page after the job's end is the end. Exact and complete for
         jobs with the runtime; otherwise as good as the master's own log.
+
+        Args:
+            chunks: bound of the page, in pieces of at most 256 KiB; only for jobs with the runtime.
         """
-        return await self._run(logs.read_logs(JobRef(job_id, nonce), position))
+        return await self._run(logs.read_logs(JobRef(job_id, nonce), position, chunks=chunks))
 
     # -- the master -------------------------------------------------------------------------------------------
 
@@ -279,12 +302,14 @@ class AsyncTitanClient:
     # -- TitanStore -------------------------------------------------------------------------------------------
 
     async def store_put(self, key: str, value: str) -> None:
-        """Set a key to any text; read back exactly by ``store_get``. Last writer wins.
+        """Set a key to any text up to 512 Mi characters; read back exactly by ``store_get``. Last writer wins.
+
+        Over 10 MiB it is stored in parts, which this SDK alone puts together again.
 
         Raises:
-            PayloadTooLarge: over 10 MiB with its key. Nothing was sent.
+            PayloadTooLarge: larger than that. Nothing was sent.
         """
-        await self._run(store.store_put(key, value))
+        await self._run(store.store_put(self._session, key, value))
 
     async def store_get(self, key: str) -> str | None:
         """The key's text, or ``None`` when it is absent."""
@@ -301,3 +326,37 @@ class AsyncTitanClient:
     async def store_smembers(self, key: str) -> list[str]:
         """All members of a set, sorted; empty when there is no such set."""
         return await self._run(store.store_smembers(key))
+
+    async def store_delete(self, key: str) -> bool:
+        """Remove a value or a set; whether it was there. Idempotent.
+
+        Raises:
+            NotSupported: on a real master, which cannot delete.
+        """
+        return await self._run(store.store_delete(self._session, key))
+
+    async def store_keys(self, prefix: str = "") -> list[str]:
+        """Keys of values and sets that begin with ``prefix``, sorted.
+
+        Raises:
+            NotSupported: on a real master, which cannot list.
+        """
+        return await self._run(store.store_keys(self._session, prefix))
+
+    async def store_expire(self, key: str, seconds: float) -> bool:
+        """Delete a key after ``seconds``, unless it is written again before; whether it is there.
+
+        Raises:
+            NotSupported: on a real master, which keeps everything.
+        """
+        return await self._run(store.store_expire(self._session, key, seconds))
+
+    async def store_swap(self, key: str, expected: str | None, value: str | None) -> bool:
+        """Compare and set: write ``value`` only if the key holds ``expected``; whether it was written.
+
+        ``expected=None`` means absent, ``value=None`` deletes. Atomic among all clients of the master.
+
+        Raises:
+            NotSupported: on a real master, which has no such operation.
+        """
+        return await self._run(store.store_swap(self._session, key, expected, value))

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
 
 from titan_sdk.config import ClientConfig
 from titan_sdk.drivers import Driver
-from titan_sdk.flows import artifacts, cancel, logs, manifest, pipeline, server, store, submit, wait
+from titan_sdk.flows import artifacts, cancel, lease, logs, manifest, pipeline, server, store, submit
+from titan_sdk.flows import wait as wait_flow
 from titan_sdk.flows.core import Flow, ask
 from titan_sdk.flows.report import JobRef, job_report
 from titan_sdk.flows.transfer import Progress
@@ -130,6 +131,15 @@ class TitanClient:
         """The master's word for the job; ``UNKNOWN`` when it has no such id (or its store is down)."""
         return self._run(ask(calls.job_status(job_id)))
 
+    def get_job_statuses(self, job_ids: Sequence[str], *, wait: float = 0.0) -> dict[str, JobStatus]:
+        """As ``get_job_status``, for many jobs: by one request where the master has the feature ``wait``.
+
+        Args:
+            wait: seconds for which such a master may hold its answer until one of the jobs is over; one that is
+                over already is answered at once.
+        """
+        return self._run(wait_flow.job_statuses(self._session, job_ids, wait))
+
     def job_report(self, job_id: str, *, nonce: str | None = None) -> JobReport:
         """Everything known of the job now; does not wait."""
         return self._run(job_report(JobRef(job_id, nonce)))
@@ -152,7 +162,9 @@ class TitanClient:
             WaitTimedOut: the time is over; the job goes on.
             NotFound: the master does not know the id.
         """
-        return self._run(wait.wait_for_job(self._session, JobRef(job_id, nonce), timeout, raise_on_failure))
+        return self._run(
+            wait_flow.wait_for_job(self._session, JobRef(job_id, nonce), timeout, raise_on_failure)
+        )
 
     def cancel_job(self, job_id: str) -> JobStatus:
         """Cancel, and return the state after it; a job that has ended is left as it is. Idempotent.
@@ -161,6 +173,14 @@ class TitanClient:
             NotFound: the master does not know the id.
         """
         return self._run(cancel.cancel_job(job_id))
+
+    def renew_owner_lease(self, job_id: str, *, nonce: str | None = None) -> None:
+        """Say that whoever the job runs for is still there; wanted several times per ``owner_lease``. Idempotent.
+
+        Raises:
+            NotFound: nothing of the job is recorded, as it was not submitted with the runtime.
+        """
+        self._run(lease.renew(JobRef(job_id, nonce)))
 
     def stop_service(self, service_id: str) -> str:
         """End a running service and its descendants; returns the master's words.
@@ -189,13 +209,18 @@ class TitanClient:
         while not follower.done:
             yield from self._run(follower.read())
 
-    def read_logs(self, job_id: str, *, nonce: str | None = None, position: int = 0) -> LogPage:
+    def read_logs(
+        self, job_id: str, *, nonce: str | None = None, position: int = 0, chunks: int = 64
+    ) -> LogPage:
         """What was printed from ``position`` on, at most some MiB at once, without waiting.
 
         Ask again with the page's ``position``. An empty page after the job's end is the end. Exact and complete for
         jobs with the runtime; otherwise as good as the master's own log.
+
+        Args:
+            chunks: bound of the page, in pieces of at most 256 KiB; only for jobs with the runtime.
         """
-        return self._run(logs.read_logs(JobRef(job_id, nonce), position))
+        return self._run(logs.read_logs(JobRef(job_id, nonce), position, chunks=chunks))
 
     # -- the master -------------------------------------------------------------------------------------------
 
@@ -270,12 +295,14 @@ class TitanClient:
     # -- TitanStore -------------------------------------------------------------------------------------------
 
     def store_put(self, key: str, value: str) -> None:
-        """Set a key to any text; read back exactly by ``store_get``. Last writer wins.
+        """Set a key to any text up to 512 Mi characters; read back exactly by ``store_get``. Last writer wins.
+
+        Over 10 MiB it is stored in parts, which this SDK alone puts together again.
 
         Raises:
-            PayloadTooLarge: over 10 MiB with its key. Nothing was sent.
+            PayloadTooLarge: larger than that. Nothing was sent.
         """
-        self._run(store.store_put(key, value))
+        self._run(store.store_put(self._session, key, value))
 
     def store_get(self, key: str) -> str | None:
         """The key's text, or ``None`` when it is absent."""
@@ -292,3 +319,37 @@ class TitanClient:
     def store_smembers(self, key: str) -> list[str]:
         """All members of a set, sorted; empty when there is no such set."""
         return self._run(store.store_smembers(key))
+
+    def store_delete(self, key: str) -> bool:
+        """Remove a value or a set; whether it was there. Idempotent.
+
+        Raises:
+            NotSupported: on a real master, which cannot delete.
+        """
+        return self._run(store.store_delete(self._session, key))
+
+    def store_keys(self, prefix: str = "") -> list[str]:
+        """Keys of values and sets that begin with ``prefix``, sorted.
+
+        Raises:
+            NotSupported: on a real master, which cannot list.
+        """
+        return self._run(store.store_keys(self._session, prefix))
+
+    def store_expire(self, key: str, seconds: float) -> bool:
+        """Delete a key after ``seconds``, unless it is written again before; whether it is there.
+
+        Raises:
+            NotSupported: on a real master, which keeps everything.
+        """
+        return self._run(store.store_expire(self._session, key, seconds))
+
+    def store_swap(self, key: str, expected: str | None, value: str | None) -> bool:
+        """Compare and set: write ``value`` only if the key holds ``expected``; whether it was written.
+
+        ``expected=None`` means absent, ``value=None`` deletes. Atomic among all clients of the master.
+
+        Raises:
+            NotSupported: on a real master, which has no such operation.
+        """
+        return self._run(store.store_swap(self._session, key, expected, value))

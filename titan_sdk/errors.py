@@ -13,6 +13,7 @@
     │   └── PeerProtocolError     the peer does not speak Titan v1
     ├── RequestRefused            the master answered no; its text is in ``.detail``
     │   └── NotFound
+    ├── NotSupported              this master has no such operation; nothing was sent
     ├── InvalidArgument           (ValueError) a call's argument cannot be carried
     │   ├── InvalidJob
     │   ├── InvalidDag
@@ -50,6 +51,7 @@ __all__ = [
     "LocalProtocolError",
     "MissingFile",
     "NotFound",
+    "NotSupported",
     "PayloadTooLarge",
     "PeerProtocolError",
     "ProtocolError",
@@ -133,6 +135,10 @@ class RequestRefused(TitanError):
 
 class NotFound(RequestRefused):
     """The master does not have what was asked for."""
+
+
+class NotSupported(TitanError):
+    """The master has no such operation (a real Titan lacks our extensions); nothing was sent."""
 
 
 class InvalidArgument(TitanError, ValueError):

@@ -70,7 +70,9 @@ def test_a_remote_exception_comes_back_with_its_traceback(api, unique, script):
     assert "KeyError" in report.describe()
 
 
-def test_a_failing_script_runs_once_by_default_and_max_attempts_times_on_demand(api, unique, script, tmp_path):
+def test_a_failing_script_runs_once_by_default_and_max_attempts_times_on_demand(
+    api, unique, script, tmp_path
+):
     source = script(
         "import sys, titan_job\nwith open(sys.argv[1], 'a') as f: print(titan_job.attempt, file=f)\nsys.exit(1)"
     )

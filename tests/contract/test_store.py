@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
-from titan_sdk import InvalidArgument, PayloadTooLarge
+from titan_sdk import InvalidArgument, NotSupported, PayloadTooLarge
 
 TEXTS = [
     "98.5",
@@ -76,8 +78,92 @@ def test_what_is_no_text_is_refused_before_sending(api):
         api.store_put("accuracy", 98.5)
 
 
-def test_a_value_over_the_packet_limit_is_refused_with_both_sizes(api):
+def test_a_value_over_the_packet_limit_travels_in_parts(api, unique):
+    key = unique("big")
+    first, second = "x" * 11_000_000, "é|" * 3_000_000
+    api.store_put(key, first)
+    assert api.store_get(key) == first
+    api.store_put(key, second)
+    assert api.store_get(key) == second
+    api.store_put(key, "small again")
+    assert api.store_get(key) == "small again"
+
+
+@pytest.mark.needs("store_ops")
+def test_a_large_value_leaves_no_parts_behind(api, unique):
+    key = unique("parts")
+    for letter in "ab":
+        api.store_put(key, letter * 11_000_000)
+    assert len(api.store_keys(key)) == 3  # the reference and two parts
+    assert api.store_delete(key) is True
+    assert api.store_keys(key) == []
+    assert api.store_delete(key) is False
+
+
+@pytest.mark.needs("store_ops")
+def test_keys_are_listed_as_they_were_written(api, unique):
+    prefix = unique("list")
+    names = [f"{prefix}:a", f"{prefix}:b|pipe", f"{prefix}:é", f"{prefix}:set"]
+    for name in names[:3]:
+        api.store_put(name, "x")
+    api.store_sadd(names[3], "member")
+    assert api.store_keys(prefix) == sorted(names)
+
+
+@pytest.mark.needs("store_ops")
+def test_a_long_list_of_keys_comes_whole(api, unique):
+    prefix = unique("many")
+    names = [f"{prefix}:{index:04}" for index in range(1500)]
+    for name in names:
+        api.store_put(name, "")
+    assert api.store_keys(prefix) == names
+
+
+@pytest.mark.needs("store_ops")
+def test_compare_and_set(api, unique):
+    key = unique("swap")
+    assert api.store_swap(key, None, "é1") is True
+    assert api.store_swap(key, None, "2") is False
+    assert api.store_swap(key, "é1", "2") is True
+    assert api.store_get(key) == "2"
+    assert api.store_swap(key, "2", None) is True
+    assert api.store_get(key) is None
+
+
+@pytest.mark.needs("store_ops")
+def test_a_key_expires_unless_it_is_written_again(api, unique):
+    gone, kept = unique("gone"), unique("kept")
+    for key in (gone, kept):
+        api.store_put(key, "x")
+        assert api.store_expire(key, 0.2) is True
+    api.store_put(kept, "y")
+    deadline = time.monotonic() + 20
+    while api.store_get(gone) is not None:
+        assert time.monotonic() < deadline
+    assert api.store_get(kept) == "y"
+    assert gone not in api.store_keys(gone)
+    assert api.store_expire(unique("never"), 1) is False
+
+
+def test_what_a_real_master_lacks_is_said(api, capabilities):
+    if "store_ops" in capabilities:
+        pytest.skip("the master announces store_ops")
+    with pytest.raises(NotSupported, match="overwrite the value with an empty text instead"):
+        api.store_delete("key")
+    with pytest.raises(NotSupported, match="keep the names in a set of your own"):
+        api.store_keys()
+
+
+def test_a_value_over_every_limit_is_refused_with_both_sizes(api):
+    class Huge(str):
+        """Half a GiB that needs no memory: only its length is looked at before it is refused."""
+
+        __slots__ = ()
+
+        def __len__(self) -> int:
+            return 600_000_000
+
     with pytest.raises(
-        PayloadTooLarge, match=r"needs a packet of 10,485,764 bytes, but Titan takes at most 10,485,760"
+        PayloadTooLarge, match=r"needs a packet of 600,000,000 bytes, but Titan takes at most"
     ):
-        api.store_put("big", "x" * 10_485_760)
+        api.store_put("big", Huge("x"))

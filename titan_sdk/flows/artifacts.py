@@ -70,7 +70,7 @@ def fetch_artifact(
 def publish_artifact(session: Session, key: str, path: Location) -> Flow[ArtifactRef]:
     """Upload a file and store its name in TitanStore under ``key``, in that order."""
     ref = yield from upload_file(session, path)
-    yield from store_put(key, ref.name)
+    yield from store_put(session, key, ref.name)
     return ref
 
 

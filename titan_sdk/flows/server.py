@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from titan_sdk.errors import PeerProtocolError
+from titan_sdk.errors import NotSupported, PeerProtocolError
 from titan_sdk.flows.core import Flow, ask, pause
 from titan_sdk.model.stats import ClusterStats, ServerInfo
 from titan_sdk.session import Session
 from titan_sdk.wire import calls
 
-__all__ = ["cluster_stats", "server_info"]
+__all__ = ["cluster_stats", "require", "server_info"]
 
 _STATS_TRIES = 3
 
@@ -18,6 +18,19 @@ def server_info(session: Session) -> Flow[ServerInfo]:
     if session.server is None:
         session.server = yield from ask(calls.server_info())
     return session.server
+
+
+def require(session: Session, feature: str, operation: str, instead: str) -> Flow[None]:
+    """Nothing, where the master has the feature.
+
+    Raises:
+        NotSupported: it has not; the sentence says what to do instead.
+    """
+    info = yield from server_info(session)
+    if not info.has(feature):
+        raise NotSupported(
+            f"{operation}: the {info} at {session.config.address} has no such operation; {instead}"
+        )
 
 
 def cluster_stats() -> Flow[ClusterStats]:

@@ -3,25 +3,100 @@
 from __future__ import annotations
 
 from titan_sdk.errors import InvalidArgument
+from titan_sdk.flows import large_values
 from titan_sdk.flows.core import Flow, ask
-from titan_sdk.flows.server import server_info
+from titan_sdk.flows.server import require, server_info
 from titan_sdk.session import Session
-from titan_sdk.wire import calls
+from titan_sdk.wire import calls, extended_calls
+from titan_sdk.wire.store_text import PARTS_MARK
 
-__all__ = ["store_get", "store_put", "store_sadd", "store_smembers"]
+__all__ = [
+    "store_delete",
+    "store_expire",
+    "store_get",
+    "store_keys",
+    "store_put",
+    "store_sadd",
+    "store_smembers",
+    "store_swap",
+]
 
 
-def store_put(key: str, value: str) -> Flow[None]:
+def store_put(session: Session, key: str, value: str) -> Flow[None]:
     """Set one key. A real master says OK even while its store is down (hazard 12)."""
     _check_text("store_put", "key", key)
     _check_text("store_put", "value", value)
-    yield from ask(calls.kv_set(key, value))
+    if large_values.is_large(key, value):
+        yield from large_values.put(session, key, value)
+    else:
+        yield from ask(calls.kv_set(key, value))
 
 
 def store_get(key: str) -> Flow[str | None]:
     """The value, or ``None`` when the key is absent."""
     _check_text("store_get", "key", key)
-    return (yield from ask(calls.kv_get(key)))
+    value = yield from ask(calls.kv_get(key))
+    if value is not None and value.startswith(PARTS_MARK):
+        return (yield from large_values.get(key, value))
+    return value
+
+
+def store_delete(session: Session, key: str) -> Flow[bool]:
+    """Whether the key was there. Removes a value with its parts, or a set.
+
+    Raises:
+        NotSupported: the master is a real one, which cannot delete.
+    """
+    _check_text("store_delete", "key", key)
+    yield from require(session, "store_ops", "store_delete", "overwrite the value with an empty text instead")
+    value = yield from ask(calls.kv_get(key))
+    deleted = yield from ask(extended_calls.store_delete(key))
+    if value is not None and value.startswith(PARTS_MARK):
+        yield from large_values.drop_parts(session, key, value)
+    return deleted
+
+
+def store_keys(session: Session, prefix: str = "") -> Flow[list[str]]:
+    """Keys of values and sets that begin with the prefix, sorted.
+
+    Raises:
+        NotSupported: the master is a real one, which cannot list.
+    """
+    _check_text("store_keys", "prefix", prefix)
+    yield from require(session, "store_ops", "store_keys", "keep the names in a set of your own (store_sadd)")
+    keys: list[str] = []
+    more = True
+    while more:
+        page, more = yield from ask(extended_calls.store_keys(prefix, keys[-1] if keys else ""))
+        keys += page
+    return keys
+
+
+def store_expire(session: Session, key: str, seconds: float) -> Flow[bool]:
+    """Whether the key is there and will be deleted after ``seconds``; the next write of it takes that back.
+
+    Raises:
+        NotSupported: the master is a real one, which keeps everything.
+    """
+    _check_text("store_expire", "key", key)
+    yield from require(
+        session, "store_ops", "store_expire", "overwrite the value when it is not needed any more"
+    )
+    return (yield from ask(extended_calls.store_expire(key, seconds)))
+
+
+def store_swap(session: Session, key: str, expected: str | None, value: str | None) -> Flow[bool]:
+    """Set a value only if it is as expected (``None``: absent), atomically; ``value=None`` deletes it.
+
+    Raises:
+        NotSupported: the master is a real one, which has no such operation.
+    """
+    _check_text("store_swap", "key", key)
+    for what, text in (("expected value", expected), ("value", value)):
+        if text is not None:
+            _check_text("store_swap", what, text)
+    yield from require(session, "store_ops", "store_swap", "let one client alone write the key")
+    return (yield from ask(extended_calls.store_swap(key, expected, value)))
 
 
 def store_sadd(session: Session, key: str, member: str) -> Flow[int]:

@@ -31,6 +31,7 @@ __all__ = [
     "kv_get",
     "kv_sadd",
     "kv_set",
+    "kv_set_raw",
     "kv_smembers",
     "server_info",
     "stop_service",
@@ -143,14 +144,14 @@ def fetch_asset(name: str) -> Call[bytes]:
 
 def kv_set(key: str, value: str) -> Call[str]:
     """0x60. ``OK`` is no promise of durability on a real master (hazard 12)."""
-    payload = join_pair(store_text.encode_key(key), store_text.encode_value(value))
-    return Call(
-        f"store_put {key!r}",
-        Opcode.KV_SET,
-        payload,
-        _expect(f"store_put {key!r}", "OK"),
-        advice=_STORE_ADVICE,
-    )
+    return kv_set_raw(key, store_text.encode_value(value))
+
+
+def kv_set_raw(key: str, stored: str) -> Call[str]:
+    """0x60, with a value that is in its stored form already."""
+    payload = join_pair(store_text.encode_key(key), stored)
+    name = f"store_put {key!r}"
+    return Call(name, Opcode.KV_SET, payload, _expect(name, "OK"), advice=_STORE_ADVICE)
 
 
 def kv_get(key: str) -> Call[str | None]:

@@ -15,6 +15,7 @@ from titan_sdk.wire.opcodes import FAILURE_WORDS
 
 __all__ = [
     "MARK",
+    "PARTS_MARK",
     "decode_member",
     "decode_value",
     "encode_key",
@@ -24,6 +25,8 @@ __all__ = [
 ]
 
 MARK = "~t1~"
+PARTS_MARK = "~t2~"
+"""Begins the reference to a value that is stored in parts (flows/large_values.py)."""
 _ABSENT = "NULL"
 
 
@@ -62,7 +65,7 @@ def split_members(reply: str) -> list[str]:
 
 
 def _value_needs_mark(text: str) -> bool:
-    return not text.isascii() or text == _ABSENT or text.startswith((MARK, *FAILURE_WORDS))
+    return not text.isascii() or text == _ABSENT or text.startswith((MARK, PARTS_MARK, *FAILURE_WORDS))
 
 
 def _marked(text: str) -> str:
