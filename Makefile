@@ -11,6 +11,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 E2E_STAMP := $(VENV)/.installed-e2e
 CONSTRAINTS ?= -c constraints.txt
+# Processes that `make test` runs tests in. A file's tests stay together: they share what is slow to set up.
+WORKERS ?= 2
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --no-input --disable-pip-version-check $(CONSTRAINTS)
 
 .PHONY: help setup demo test e2e check fix bench clean constraints _demo _test _e2e _check
@@ -51,7 +53,7 @@ _demo: $(STAMP)
 	@$(BIN)/python -m dags_examples.demo
 
 _test: $(STAMP)
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 _check: $(STAMP)
 	$(BIN)/ruff format --check .
