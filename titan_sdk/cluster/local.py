@@ -7,12 +7,14 @@ import shutil
 import tempfile
 import threading
 from collections.abc import Mapping
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from types import TracebackType
 
 from titan_sdk.cluster.node import Node
 from titan_sdk.cluster.settings import ClusterSettings
+from titan_sdk.cluster.strict import StrictControl, StrictNode, StrictSettings
 from titan_sdk.errors import TitanError
 
 __all__ = ["LocalCluster", "sdk_version"]
@@ -34,10 +36,13 @@ class LocalCluster:
 
     Args:
         workers: how many workers of each tag.
-        slots: jobs a worker runs at once (a real Titan worker: 4).
+        slots: jobs a worker runs at once; default 1, with ``strict_titan`` 4 as on a real Titan.
         data_dir: keeps state, logs and artifacts; a later cluster on the same folder goes on where this one
             ended. Without it a temporary folder is used and removed.
         port: 0 chooses a free one.
+        strict_titan: behave as a real Titan master does, hazards included, to prove scripts and DAGs against it;
+            ``StrictSettings`` (``titan_sdk.cluster.strict``) sets its pace. Values and job states then live in
+            memory only. See ``strict``.
 
     Raises:
         InvalidArgument: a setting cannot work.
@@ -47,13 +52,18 @@ class LocalCluster:
         self,
         workers: Mapping[str, int] | None = None,
         *,
-        slots: int = 1,
+        slots: int | None = None,
         data_dir: str | Path | None = None,
         port: int = 0,
+        strict_titan: bool | StrictSettings = False,
     ) -> None:
+        self._strict = StrictSettings() if strict_titan is True else strict_titan or None
+        if self._strict is not None:
+            self._strict = replace(self._strict, slots=slots or self._strict.slots)
+        self._strict_control: StrictControl | None = None
         self._temporary = data_dir is None
         self._workers = {"GENERAL": 2, "GPU": 1} if workers is None else dict(workers)
-        self._slots = slots
+        self._slots = slots if slots is not None else 1
         self._given_port = port
         self._data_dir = None if data_dir is None else Path(data_dir)
         self._settings(self._data_dir or Path.cwd())  # refuse what cannot work before anything is started
@@ -97,6 +107,17 @@ class LocalCluster:
         if self._data_dir is None:
             raise TitanError("the cluster is not running and was given no data_dir")
         return self._data_dir
+
+    @property
+    def strict(self) -> StrictControl:
+        """What a test may do to a strict cluster: restart its master, stop its store, lose a worker.
+
+        Raises:
+            TitanError: the cluster is not running, or was made without ``strict_titan``.
+        """
+        if self._strict_control is None or self._thread is None:
+            raise TitanError("only a running LocalCluster(strict_titan=True) can be disturbed")
+        return self._strict_control
 
     # ------------------------------------------------------------------ life
 
@@ -143,8 +164,14 @@ class LocalCluster:
         asyncio.run(self._serve(ready, failure))
 
     async def _serve(self, ready: threading.Event, failure: list[BaseException]) -> None:
-        node = Node(self._settings(self.data_dir), sdk_version())
+        settings = self._settings(self.data_dir)
+        node: Node | StrictNode
         self._loop = asyncio.get_running_loop()
+        if self._strict is None:
+            node = Node(settings, sdk_version())
+        else:
+            node = StrictNode(settings, self._strict)
+            self._strict_control = StrictControl(node, self._loop)
         self._stop_event = asyncio.Event()
         try:
             self._address = await node.start()

@@ -1,0 +1,103 @@
+"""Logs as the real master has them: late, in no order, the last lines only (section 8.3)."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from titan_sdk.cluster.strict.settings import StrictSettings
+
+__all__ = ["Batcher", "LogBook"]
+
+_BATCH_LINES = 200
+Deliver = Callable[[str, str], None]
+
+
+class LogBook:
+    """What the master remembers of the lines that reached it."""
+
+    def __init__(self, file_of: Callable[[str], Path], keep: int) -> None:
+        self._file_of = file_of
+        self._keep = keep
+        self._rings: dict[str, deque[str]] = {}
+
+    def receive(self, job_id: str, block: str) -> None:
+        """One batch; empty lines at its end are lost."""
+        lines = block.rstrip("\n").split("\n") if block.strip("\n") or not block else []
+        self.append(job_id, lines)
+
+    def append(self, job_id: str, lines: Sequence[str]) -> None:
+        if not lines:
+            return
+        self._rings.setdefault(job_id, deque(maxlen=self._keep)).extend(lines)
+        with open(self._file_of(job_id), "a", encoding="utf-8", errors="replace", newline="\n") as file:
+            file.writelines(f"{line}\n" for line in lines)
+
+    def read(self, job_id: str) -> str:
+        """The ring; the whole file only where there is no ring, that is after a restart of the master."""
+        ring = self._rings.get(job_id)
+        if ring:
+            return "\n".join(ring)
+        try:
+            return self._file_of(job_id).read_text(encoding="utf-8", errors="replace")
+        except FileNotFoundError:
+            return ""
+        except OSError:
+            return "ERROR: Log file exists but unreadable"
+
+
+class Batcher:
+    """A worker's buffer of one process's lines: sent when full, every two seconds and at the end.
+
+    Each batch travels on a connection of its own, whose reply nobody awaits. So batches overtake each other, and
+    the report of the job's end may overtake them all.
+    """
+
+    def __init__(
+        self, job_id: str, loop: asyncio.AbstractEventLoop, deliver: Deliver, settings: StrictSettings
+    ) -> None:
+        self._job_id = job_id
+        self._loop = loop
+        self._deliver = deliver
+        self._settings = settings
+        self._lines: list[str] = []
+        self._lock = threading.Lock()
+        self._closed = False
+        self._call_soon(self._tick)
+
+    def add(self, line: str) -> None:
+        """From the thread that reads the process's output."""
+        with self._lock:
+            self._lines.append(line)
+            full = len(self._lines) >= _BATCH_LINES
+        if full:
+            self.flush()
+
+    def flush(self) -> None:
+        with self._lock:
+            lines, self._lines = self._lines, []
+        if lines:
+            block = "\n".join(lines)
+            # No wire is this slow: the jitter stands for the threads that race for each batch on a real master.
+            delay = random.random() * self._settings.log_jitter
+            self._call_soon(self._loop.call_later, delay, self._deliver, self._job_id, block)
+
+    def close(self) -> None:
+        """Send the rest."""
+        self._closed = True
+        self.flush()
+
+    def _tick(self) -> None:
+        if not self._closed:
+            self.flush()
+            self._loop.call_later(self._settings.log_flush, self._tick)
+
+    def _call_soon(self, function: Callable[..., object], *args: object) -> None:
+        try:
+            self._loop.call_soon_threadsafe(function, *args)
+        except RuntimeError:
+            pass  # the cluster is gone

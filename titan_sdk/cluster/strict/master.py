@@ -1,0 +1,253 @@
+"""The state of a real master, defects included: who waits for whom, what runs where, what the store says.
+
+Every step is taken in the order in which a real master takes it, because the defects are in the order.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable
+
+from titan_sdk.cluster.folders import DataDir
+from titan_sdk.cluster.strict.jobs import JavaQueue, StrictJob, has_cycle
+from titan_sdk.cluster.strict.logs import LogBook
+from titan_sdk.cluster.strict.registry import Execution, History, Registered, Registry
+from titan_sdk.cluster.strict.settings import StrictSettings
+from titan_sdk.cluster.strict.store import StoreConfused, StoreLink, StoreServer
+from titan_sdk.cluster.strict.worker import StrictWorker, WorkerRefused
+from titan_sdk.wire.jobs import LineError, parse_dag
+
+__all__ = ["StrictMaster"]
+
+log = logging.getLogger(__name__)
+
+_ACTIVE = "system:active_jobs"
+_MAX_RETRIES = 3
+
+
+class StrictMaster:
+    """One life of a master; a restart makes a new one over the same store, files and workers."""
+
+    def __init__(
+        self, settings: StrictSettings, data: DataDir, store: StoreServer, workers: Iterable[StrictWorker]
+    ) -> None:
+        self.settings = settings
+        self.data = data
+        self.store = StoreLink(store)
+        self.registry = Registry(workers, settings.slots)
+        self.history = History()
+        self.logs = LogBook(data.log_file, settings.log_lines)
+        self.queue = JavaQueue()
+        self.waiting: dict[str, StrictJob] = {}
+        """Jobs that wait for parents, by id: a second submission of an id takes the first one's place."""
+        self.running: dict[str, StrictJob] = {}
+        self.executions: dict[str, Execution] = {}
+        self.cancelled: set[str] = set()
+        self.services: dict[str, Registered] = {}
+        self.delayed = 0
+        self.dead = 0
+        self._loop = asyncio.get_running_loop()
+        self._timers: set[asyncio.TimerHandle] = set()
+        if self.store.connect():
+            self._recover()
+
+    def close(self) -> None:
+        """Forget everything that would happen later."""
+        for timer in self._timers:
+            timer.cancel()
+
+    # ------------------------------------------------------------------ submitting
+
+    async def submit_dag(self, payload: str) -> None:
+        """Queue what parses, one line after the other; nothing at all where there is a cycle (section 4.1)."""
+        jobs = []
+        for line in parse_dag(payload):
+            if isinstance(line, LineError):
+                log.warning("dropped without a word to the client: %s", line)
+            else:
+                jobs.append(StrictJob.of(line))
+        if has_cycle(jobs):
+            log.warning("dropped %d jobs without a word to the client: they form a cycle", len(jobs))
+            return
+        for job in jobs:
+            self.submit(job)
+            await asyncio.sleep(self.settings.register_pause)
+
+    def submit(self, job: StrictJob) -> None:
+        """Store the job, and let it wait or queue."""
+        self.store.put(f"job:{job.job_id}:payload", job.payload)
+        self.set_status(job.job_id, "PENDING")
+        self.store.put(f"job:{job.job_id}:priority", str(job.priority))
+        self.store.put(f"job:{job.job_id}:delay", str(job.due_ms))
+        self.store.add(_ACTIVE, job.job_id)
+        if job.ready:
+            self._queue(job)
+        else:
+            self.waiting[job.job_id] = job
+
+    def _queue(self, job: StrictJob) -> None:
+        seconds = job.wait_seconds
+        if seconds <= 0:
+            self.queue.put(job)
+            return
+        self.delayed += 1
+        # Nothing takes it out again: a cancelled job runs when its time has come (section 7).
+        self._timers.add(self._loop.call_later(seconds, self._due, job))
+
+    def _due(self, job: StrictJob) -> None:
+        self.delayed -= 1
+        self.queue.put(job)
+
+    def _recover(self) -> None:
+        """Queue what the store knows as unfinished. Parents and affinity are not in it (section 10)."""
+        for job_id in self.store.members(_ACTIVE):
+            try:
+                self._recover_job(job_id)
+            except (StoreConfused, ValueError) as exc:
+                log.warning("%s is not recovered: %s", job_id, exc)
+
+    def _recover_job(self, job_id: str) -> None:
+        status = self.store.get(f"job:{job_id}:status")
+        payload = self.store.get(f"job:{job_id}:payload")
+        if payload is None or status is None or status in {"COMPLETED", "DEAD"}:
+            self.store.remove(_ACTIVE, job_id)
+            return
+        priority = self.store.get(f"job:{job_id}:priority")
+        due = self.store.get(f"job:{job_id}:delay")
+        self._queue(StrictJob(job_id, payload, int(priority or 1), int(due or 0)))
+
+    # ------------------------------------------------------------------ the ends of jobs
+
+    def set_status(self, job_id: str, status: str) -> None:
+        self.store.put(f"job:{job_id}:status", status)
+
+    def job_ended(self, job_id: str, status: str, result: str) -> None:
+        """A worker's report, or anybody's who sends one (section 2.1)."""
+        if job_id in self.cancelled:
+            self.cancelled.discard(job_id)
+            return
+        execution = self.executions.get(job_id)
+        job = self.running.pop(job_id, None)
+        if execution is None:
+            return
+        if execution.worker is not None:
+            execution.worker.active_job = None
+        if status != "COMPLETED":
+            # The slot is not given back here: it is lost until the next heartbeat (section 5.2).
+            execution.end("FAILED")
+            if job is not None:
+                self.failed(job)
+            return
+        if job is None:
+            # Two runs of one id: the first end was taken for both. A real master meets a null pointer here.
+            execution.end("COMPLETED")
+            return
+        self.complete(job, result, execution)
+        if execution.worker is not None:
+            execution.worker.release()
+
+    def complete(self, job: StrictJob, result: str, execution: Execution) -> None:
+        """COMPLETED, and the children that wait for it at this moment are released."""
+        execution.end("COMPLETED")
+        job.status = "COMPLETED"
+        self.set_status(job.job_id, "COMPLETED")
+        self.store.put(f"job:{job.job_id}:result", result)
+        self.store.remove(_ACTIVE, job.job_id)
+        self.history.add(execution, job)
+        for child in list(self.waiting.values()):
+            if job.job_id not in child.parents:
+                continue
+            if child.affinity and child.preferred_port is None and execution.worker is not None:
+                child.preferred_port = execution.worker.port
+            child.satisfied.add(job.job_id)
+            if child.ready:
+                self.waiting.pop(child.job_id, None)
+                self.submit(child)
+
+    def failed(self, job: StrictJob) -> None:
+        """Queue it again, three times; then DEAD, and what waits for it is forgotten but stays PENDING."""
+        if job.job_id in self.cancelled:
+            return
+        job.retries += 1
+        if job.retries <= _MAX_RETRIES:
+            job.status = "PENDING"
+            self.set_status(job.job_id, "PENDING")
+            self.queue.put(job)
+            return
+        job.status = "DEAD"
+        self.dead += 1
+        self.set_status(job.job_id, "DEAD")
+        self.store.remove(_ACTIVE, job.job_id)
+        execution = self.executions.get(job.job_id)
+        if execution is not None:
+            execution.status = "DEAD"
+        self._drop_children(job.job_id)
+        self.history.add(execution, job)
+
+    def _drop_children(self, job_id: str) -> None:
+        """Dead in memory only: their status in the store stays what it is."""
+        for child in list(self.waiting.values()):
+            if job_id in child.parents and self.waiting.pop(child.job_id, None) is not None:
+                child.status = "DEAD"
+                self.dead += 1
+                self.executions[child.job_id] = execution = Execution(None)
+                execution.end("DEAD")
+                self.history.forget(child.job_id)
+                self._drop_children(child.job_id)
+
+    # ------------------------------------------------------------------ cancel, services, logs
+
+    def cancel(self, job_id: str) -> str:
+        """Section 7: the answer says little of the effect, and the id is remembered until its next report."""
+        self.cancelled.add(job_id)
+        self.queue.remove(job_id)
+        waiting = self.waiting.pop(job_id, None)
+        if waiting is not None:
+            waiting.status = "CANCELLED"
+            self.executions[job_id] = ghost = Execution(None)
+            ghost.end("CANCELLED")
+            self._store_cancelled(job_id)
+            return "CANCELLED"
+        job = self.running.pop(job_id, None)
+        execution = self.executions.get(job_id)
+        if execution is not None:
+            execution.end("CANCELLED")
+            if execution.worker is not None:
+                execution.worker.active_job = None
+                execution.worker.release()
+                if execution.worker.worker is not None:
+                    execution.worker.worker.cancel(job_id)
+        if job is not None:
+            job.status = "CANCELLED"
+            self.history.add(execution, job)
+        self._store_cancelled(job_id)
+        return "CANCELLED" if job is not None else "NOT_FOUND"
+
+    def _store_cancelled(self, job_id: str) -> None:
+        self.set_status(job_id, "CANCELLED")
+        self.store.remove(_ACTIVE, job_id)
+        self._drop_children(job_id)
+
+    def stop_service(self, service_id: str) -> str:
+        """STOP; the status is left as it is."""
+        host = self.services.get(service_id)
+        if host is None:
+            known = ", ".join(self.services)
+            return f"ERROR: Service {service_id} not found in liveServiceMap. Current keys: [{known}]"
+        try:
+            if host.worker is None:
+                raise WorkerRefused("Worker Error: null")
+            answer = host.worker.stop_service(service_id)
+        except WorkerRefused as exc:
+            return f"COMMUNICATION_ERROR: {exc}"
+        if "SUCCESS" in answer or "STOPPED" in answer:
+            self.services.pop(service_id, None)
+        return answer
+
+    def service_gone(self, service_id: str) -> None:
+        """A worker's word that a service was stopped, or anybody's."""
+        self.services.pop(service_id, None)
+
+    def log_batch(self, job_id: str, block: str) -> None:
+        self.logs.receive(job_id, block)
