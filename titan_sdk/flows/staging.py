@@ -116,6 +116,7 @@ def _spec(session: Session, job: TitanJob, run: str, source: Script, watched: di
         python=job.python,
         max_attempts=job.max_attempts or 1,
         timeout=job.timeout,
+        owner_lease=job.owner_lease,
         parents=watched,
     )
 

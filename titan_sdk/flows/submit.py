@@ -13,7 +13,7 @@ from titan_sdk.errors import (
     TimedOut,
     TransportError,
 )
-from titan_sdk.flows import staging
+from titan_sdk.flows import lease, staging
 from titan_sdk.flows.artifacts import ensure_asset
 from titan_sdk.flows.core import Flow, ask, pause
 from titan_sdk.flows.manifest import Submission, SubmittedJob, write_records
@@ -66,6 +66,9 @@ def submit_dag(
     _check_size(name, call, len(lines))
     for asset in staged.assets:
         yield from ensure_asset(session, asset.name, asset.data)
+    for job in given:
+        if job.owner_lease:
+            yield from lease.renew(JobRef(job.job_id, run))
     submission = Submission(name, run, tuple(_submitted(job, run, staged.inside_parents) for job in given))
     yield from write_records(submission, agent_run_id)
     yield from _send(name, call, before)

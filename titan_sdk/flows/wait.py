@@ -13,13 +13,13 @@ from titan_sdk.flows.report import JobRef, job_report
 from titan_sdk.flows.server import server_info
 from titan_sdk.model.dag import upstream_failures
 from titan_sdk.model.report import DagReport, JobReport
-from titan_sdk.model.rules import short_id
+from titan_sdk.model.rules import full_id, short_id
 from titan_sdk.model.status import JobStatus
 from titan_sdk.session import Session
 from titan_sdk.wire import calls, extended_calls
 from titan_sdk.wire.extensions import MAX_WAIT_SECONDS
 
-__all__ = ["WaitTarget", "dag_report", "wait_for_dag", "wait_for_job"]
+__all__ = ["WaitTarget", "dag_report", "job_statuses", "wait_for_dag", "wait_for_job"]
 
 _FIRST_PAUSE = 0.01
 _LONGEST_PAUSE = 1.0
@@ -34,6 +34,22 @@ class WaitTarget:
 
     ref: JobRef
     parents: tuple[str, ...] = ()
+
+
+def job_statuses(session: Session, job_ids: Sequence[str], wait: float = 0.0) -> Flow[dict[str, JobStatus]]:
+    """States of many jobs, by the ids as given; in one request where the master has WAIT.
+
+    Args:
+        wait: seconds for which such a master may hold its answer until one of the jobs is over.
+    """
+    if job_ids and (yield from _can_wait(session)):
+        seconds = min(wait, MAX_WAIT_SECONDS, session.config.timeout * 0.8)
+        states = yield from ask(extended_calls.wait(job_ids, seconds))
+        return {job_id: states.get(full_id(job_id), JobStatus.UNKNOWN) for job_id in job_ids}
+    found: dict[str, JobStatus] = {}
+    for job_id in job_ids:
+        found[job_id] = yield from ask(calls.job_status(job_id))
+    return found
 
 
 def wait_for_job(

@@ -64,6 +64,7 @@ class TitanJob:
         max_attempts: how often the script may be started in all; default 1 with the runtime. Without it the master
             decides, and a real one runs a failing script four times.
         timeout: seconds the script may run; then its whole process tree is ended.
+        owner_lease: seconds after which the job is ended unless whoever it runs for calls ``renew_owner_lease`` again.
         hitl_message: not available in this version.
         max_wait_seconds: limit of the approval that ``hitl_message`` asks for.
 
@@ -89,6 +90,7 @@ class TitanJob:
     python: str | None = field(default=None, kw_only=True)
     max_attempts: int | None = field(default=None, kw_only=True)
     timeout: float | None = field(default=None, kw_only=True)
+    owner_lease: float | None = field(default=None, kw_only=True)
     hitl_message: str | None = field(default=None, kw_only=True)
     max_wait_seconds: int = field(default=172800, kw_only=True)
 
@@ -197,8 +199,10 @@ class TitanJob:
             )
         if self.max_attempts is not None and (not _is_int(self.max_attempts) or self.max_attempts < 1):
             raise self._invalid("max_attempts", self.max_attempts, "is not a whole number from 1 up")
-        if self.timeout is not None and not (_is_number(self.timeout) and self.timeout > 0):
-            raise self._invalid("timeout", self.timeout, "is not a number of seconds above 0")
+        for name in ("timeout", "owner_lease"):
+            value = getattr(self, name)
+            if value is not None and not (_is_number(value) and value > 0):
+                raise self._invalid(name, value, "is not a number of seconds above 0")
 
     def _check_carriers(self) -> None:
         """Refuse what this kind of job has no carrier for, rather than drop it."""
@@ -223,7 +227,7 @@ class TitanJob:
             except (TypeError, ValueError) as exc:
                 raise self._invalid("params", self.params, f"is not JSON ({exc})") from exc
             return
-        for name in ("params", "env", "python", "max_attempts", "timeout"):
+        for name in ("params", "env", "python", "max_attempts", "timeout", "owner_lease"):
             if getattr(self, name) not in (None, {}):
                 raise self._invalid(
                     name,

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-__all__ = ["job_key", "log_key", "result_key", "state_key"]
+__all__ = ["job_key", "lease_key", "log_key", "result_key", "state_key"]
 
 
 def job_key(full_id: str) -> str:
@@ -21,6 +21,11 @@ def state_key(full_id: str, nonce: str) -> str:
 def result_key(full_id: str, nonce: str, index: int) -> str:
     """Slice `index` of the result's JSON text."""
     return f"titan:run:{full_id}:{nonce}:result:{index}"
+
+
+def lease_key(full_id: str, nonce: str) -> str:
+    """What the job's owner renews; see ``worker/owner.py``."""
+    return f"titan:run:{full_id}:{nonce}:lease"
 
 
 def log_key(full_id: str, nonce: str, index: int) -> str:

@@ -89,6 +89,8 @@ class RunSpec:
     """Interpreter on the worker; None takes the first ``python3`` or ``python`` >= 3.8 on its PATH."""
     max_attempts: int = 1
     timeout: float | None = None
+    owner_lease: float | None = None
+    """Seconds after which the job ends unless its owner renews the lease."""
     parents: Mapping[str, str] = field(default_factory=dict)
     """Full ids of parents in the same submission that use the runtime, with their nonces."""
 
@@ -105,8 +107,10 @@ class RunSpec:
             raise self._invalid("python", self.python, "is not the name or path of a program")
         if self.max_attempts < 1:
             raise self._invalid("max_attempts", self.max_attempts, "is not a whole number from 1 up")
-        if self.timeout is not None and not (self.timeout > 0 and math.isfinite(self.timeout)):
-            raise self._invalid("timeout", self.timeout, "is not a number of seconds above 0")
+        for name in ("timeout", "owner_lease"):
+            value = getattr(self, name)
+            if value is not None and not (value > 0 and math.isfinite(value)):
+                raise self._invalid(name, value, "is not a number of seconds above 0")
         self._params_text()
 
     def _check_script(self) -> None:
@@ -139,6 +143,7 @@ class RunSpec:
             "params": None if self.params is None else self._params_text(),
             "max_attempts": None if self.max_attempts == 1 else self.max_attempts,
             "timeout": self.timeout,
+            "owner_lease": self.owner_lease,
             "parents": dict(self.parents),
         }
         return json.dumps(

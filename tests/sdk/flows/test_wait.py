@@ -7,7 +7,8 @@ import pytest
 from tests.support.flow_runner import FlowRunner, MasterModel
 from titan_sdk import ClientConfig, DagFailed, JobFailed, JobStatus, NotFound, WaitTimedOut
 from titan_sdk.flows.report import JobRef
-from titan_sdk.flows.wait import WaitTarget, wait_for_dag, wait_for_job
+from titan_sdk.flows.wait import WaitTarget, job_statuses, wait_for_dag, wait_for_job
+from titan_sdk.model.stats import ServerInfo
 from titan_sdk.session import Session
 
 
@@ -85,3 +86,24 @@ def test_a_broken_record_is_an_error_and_not_a_guess():
     master.kv["titan:job:DAG-a"] = "not json"
     with pytest.raises(CorruptData, match="which is no job record"):
         FlowRunner(master).run(wait_for_job(Session(ClientConfig()), JobRef("a")))
+
+
+def test_many_states_are_one_request_where_the_master_has_wait():
+    master = MasterModel()
+    master.status["DAG-a"] = "RUNNING"
+    session = Session(ClientConfig())
+    assert FlowRunner(master).run(job_statuses(session, ["a", "DAG-b"])) == {
+        "a": JobStatus.RUNNING,
+        "DAG-b": JobStatus.UNKNOWN,
+    }
+    asked = []
+
+    def answer(call):
+        asked.append(call.name)
+        return '{"states":{"DAG-a":"COMPLETED","DAG-b":"NULL"}}'
+
+    session.server = ServerInfo("bundled", "1", frozenset({"wait"}))
+    found = FlowRunner(answer).run(job_statuses(session, ["a", "b"], wait=5))
+    assert found == {"a": JobStatus.COMPLETED, "b": JobStatus.UNKNOWN}
+    assert asked == ["wait"]
+    assert FlowRunner(answer).run(job_statuses(session, [])) == {}

@@ -19,6 +19,7 @@ KEYWORD_ONLY = [
     ("python", None),
     ("max_attempts", None),
     ("timeout", None),
+    ("owner_lease", None),
     ("hitl_message", None),
     ("max_wait_seconds", 172800),
 ]
@@ -220,6 +221,7 @@ def test_the_longest_id_has_200_characters(script: str) -> None:
         ({"delay": 1.5}, "delay 1.5 is not a number of milliseconds from 0 up"),
         ({"max_attempts": 0}, "max_attempts 0 is not a whole number from 1 up"),
         ({"timeout": 0}, "timeout 0 is not a number of seconds above 0"),
+        ({"owner_lease": -1}, "owner_lease -1 is not a number of seconds above 0"),
         ({"timeout": "5"}, "timeout '5' is not a number of seconds above 0"),
         ({"timeout": float("nan")}, "timeout nan is not a number of seconds above 0"),
         ({"hitl_message": "ok?"}, "hitl_message 'ok?' cannot be used: approval gates are not available"),
@@ -267,6 +269,7 @@ def test_an_archive_pointer_is_cut_at_the_first_zip(name: str) -> None:
         {"python": "/usr/bin/python3"},
         {"max_attempts": 2},
         {"timeout": 5},
+        {"owner_lease": 5},
     ],
 )
 @pytest.mark.parametrize("carrier", [{"runtime": False}, {"job_type": "SERVICE", "port": 81}])

@@ -107,4 +107,5 @@ def test_both_sides_use_the_same_keys() -> None:
     assert keys.state_key("DAG-a", "n") == worker_keys.state_key("DAG-a", "n") == "titan:run:DAG-a:n:state"
     assert keys.result_key("DAG-a", "n", 2) == worker_keys.result_key("DAG-a", "n", 2)
     assert keys.log_key("DAG-a", "n", 3) == worker_keys.log_key("DAG-a", "n", 3)
+    assert keys.lease_key("DAG-a", "n") == worker_keys.lease_key("DAG-a", "n")
     assert keys.job_key("DAG-a") == "titan:job:DAG-a"

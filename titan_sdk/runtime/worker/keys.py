@@ -14,5 +14,9 @@ def result_key(full_id: str, nonce: str, index: int) -> str:
     return "titan:run:%s:%s:result:%d" % (full_id, nonce, index)
 
 
+def lease_key(full_id: str, nonce: str) -> str:
+    return "titan:run:%s:%s:lease" % (full_id, nonce)
+
+
 def log_key(full_id: str, nonce: str, index: int) -> str:
     return "titan:run:%s:%s:log:%d" % (full_id, nonce, index)

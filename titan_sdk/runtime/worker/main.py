@@ -13,6 +13,7 @@ import time
 from . import guard, jobdir, limits, outcome, processes, store
 from .claim import REFUSED, UNREACHABLE, Claimant, Leave
 from .natives import signal, signal_name
+from .owner import Owner
 from .shipper import Shipper
 from .spool import Spool
 
@@ -71,6 +72,7 @@ _DEFAULTS: Dict[str, Any] = {
     "params": "null",
     "max_attempts": 1,
     "timeout": None,
+    "owner_lease": None,
     "parents": {},
 }
 
@@ -84,8 +86,10 @@ class _Launch:
         self.spec = dict(_DEFAULTS, **spec)
         self.bundle, self.cache, self.prefix = bundle, cache, prefix
         self.master = store.Master(spec["master"][0], spec["master"][1])
+        self.owner = Owner(self.master, self.spec)
         self.guard: Optional[guard.Guard] = None
         self._signal = 0
+        self.abandoned = False
         self.ignored: List[int] = []
 
     def run(self) -> int:
@@ -102,6 +106,8 @@ class _Launch:
         """A confirmed claim, and the script in place: what cannot be put in place uses no attempt up."""
         while True:
             record = claimant.propose()
+            if not self.owner.is_here(self.asked):
+                claimant.refuse(record, self.owner.sentence)
             try:
                 place = jobdir.prepare(self.master, self.spec, self._start_deadline())
             except (OSError, ValueError) as exc:
@@ -135,7 +141,9 @@ class _Launch:
             started.tell(guard.STOP)
         record.update(processes=processes.identity(os.getpid(), started.pid))
         spool = Spool(place.path("output"))
-        shipper = Shipper(self.master, record, spool, place, lambda: started.tell(guard.KILL))
+        shipper = Shipper(
+            self.master, record, spool, place, self.owner, lambda: started.tell(guard.KILL), self._abandon
+        )
         shipper.start()
         self._compile_bundle()
         report, status = self._pump(started, spool)
@@ -186,6 +194,8 @@ class _Launch:
             raise Leave(REFUSED, "another copy of this job has taken over; this one was ended")
         code, fields = outcome.describe(report, status, self.asked(), self.spec["timeout"])
         fields["ended_at"] = ended_at
+        if self.abandoned and fields["state"] == "failed":
+            fields["reason"] = self.owner.sentence
         fields["exception"] = outcome.read_exception(place)
         fields["progress"] = outcome.read_progress(place.path("progress.json"))
         text, refused = outcome.read_result(place)
@@ -276,6 +286,12 @@ class _Launch:
 
     def _on_signal(self, number: int, _: object) -> None:
         self._signal = self._signal or number
+        if self.guard is not None:
+            self.guard.tell(guard.STOP)
+
+    def _abandon(self) -> None:
+        """The owner has left: stop as on SIGTERM."""
+        self.abandoned = True
         if self.guard is not None:
             self.guard.tell(guard.STOP)
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from typing import Callable, Optional, Tuple
 
     from .jobdir import JobDir
+    from .owner import Owner
     from .record import Record
     from .spool import Spool
 
@@ -27,10 +28,17 @@ class Shipper:
     """Owns the record between `start` and the end of `finish`."""
 
     def __init__(
-        self, master: store.Master, record: Record, spool: Spool, place: JobDir, overtaken: Callable[[], None]
+        self,
+        master: store.Master,
+        record: Record,
+        spool: Spool,
+        place: JobDir,
+        owner: Owner,
+        overtaken: Callable[[], None],
+        abandoned: Callable[[], None],
     ) -> None:
         self._master, self._record, self._spool, self._place = master, record, spool, place
-        self._on_overtaken = overtaken
+        self._owner, self._on_overtaken, self._on_abandoned = owner, overtaken, abandoned
         self.overtaken = False
         self._chunker = Chunker()
         self._pending: Optional[str] = None
@@ -65,6 +73,8 @@ class Shipper:
                     break
                 self._ship(final=False)
                 self._beat(first=False)
+                if self._owner.has_left():
+                    self._on_abandoned()
             self._drain()
         except Exception as exc:
             self._error = "%s: %s" % (type(exc).__name__, exc)

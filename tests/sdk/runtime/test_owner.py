@@ -1,0 +1,101 @@
+"""A job with an owner's lease ends when nobody renews it, and only then."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from tests.support.mini_store import MiniStore
+from tests.support.runtime_bench import Bench
+from titan_sdk.runtime import keys
+from titan_sdk.runtime.spec import RunSpec
+
+LEASE = 1.0
+
+
+def renew(bench: Bench, spec: RunSpec, at: float | None = None) -> None:
+    value = json.dumps({"v": 1, "renewed_at": time.time() if at is None else at})
+    bench.store.values[keys.lease_key(spec.job_id, spec.nonce)] = value
+
+
+@contextmanager
+def owner(bench: Bench, spec: RunSpec) -> Iterator[None]:
+    """Somebody who renews until the block ends."""
+    gone = threading.Event()
+
+    def live() -> None:
+        while not gone.wait(LEASE / 5):
+            renew(bench, spec)
+
+    thread = threading.Thread(target=live)
+    thread.start()
+    try:
+        yield
+    finally:
+        gone.set()
+        thread.join()
+
+
+def reads_of_the_lease(store: MiniStore) -> int:
+    return sum(text.endswith(":lease") for _, text in store.requests)
+
+
+def test_a_job_whose_owner_is_gone_is_ended_and_says_why(bench: Bench) -> None:
+    spec = bench.spec("import time; time.sleep(60)", owner_lease=LEASE)
+    renew(bench, spec)
+    begun = time.monotonic()
+    done = bench.run(spec)
+    assert LEASE < time.monotonic() - begun < 15
+    state = bench.state(spec)
+    assert (state.state, state.signal) == ("failed", "SIGTERM")
+    assert state.reason == "nobody has renewed its owner's lease for 1 s, so it was ended"
+    assert done.code != 0
+
+
+def test_a_renewed_lease_ends_nothing(bench: Bench) -> None:
+    spec = bench.spec(f"import time; time.sleep({LEASE * 3})", owner_lease=LEASE)
+    renew(bench, spec)
+    with owner(bench, spec):
+        assert bench.run(spec).code == 0
+
+
+def test_a_store_that_is_down_is_no_sign_that_the_owner_is(bench: Bench) -> None:
+    fifo = bench.fifo()
+    spec = bench.spec(f"open({str(fifo)!r}).read()", owner_lease=LEASE)
+    renew(bench, spec)
+    running = bench.start(spec)
+    bench.store.wait_until(lambda: bench.has_state(spec, "running"))
+    bench.store.store_down = True
+    seen = reads_of_the_lease(bench.store)
+    # Asked five times per lease: twelve times is more than two leases.
+    bench.store.wait_until(lambda: reads_of_the_lease(bench.store) > seen + 12)
+    bench.store.store_down = False
+    fifo.open("w").close()
+    assert running.wait().code == 0
+
+
+def test_a_job_whose_owner_left_while_it_waited_never_starts(bench: Bench) -> None:
+    spec = bench.spec("print('ran')", owner_lease=LEASE)
+    renew(bench, spec, at=time.time() - 3600)
+    done = bench.run(spec)
+    assert done.code == 98
+    assert "ran" not in done.text.split()
+    assert "nobody has renewed its owner's lease" in (bench.state(spec).reason or "")
+
+
+def test_an_owner_with_a_clock_of_its_own_is_believed_once_it_renews(bench: Bench) -> None:
+    spec = bench.spec("print('ran')", owner_lease=LEASE)
+    renew(bench, spec, at=1.0)
+    running = bench.start(spec)
+    bench.store.wait_until(lambda: reads_of_the_lease(bench.store) > 1)
+    renew(bench, spec, at=2.0)
+    done = running.wait()
+    assert (done.code, done.text) == (0, "ran\n")
+
+
+def test_without_a_lease_nobody_is_asked(bench: Bench) -> None:
+    assert bench.run(bench.spec("print(1)")).code == 0
+    assert reads_of_the_lease(bench.store) == 0

@@ -1,0 +1,71 @@
+"""The owner's lease: a job that was submitted for somebody ends when that somebody is gone.
+
+The owner writes a new value under the job's lease key again and again. Clocks of two machines are never compared to
+end a job: what counts is that the value does not change for the length of the lease, by this machine's clock, while
+the store can be read.
+"""
+
+from __future__ import annotations
+
+import time
+
+from . import keys, store
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable, Dict, Optional
+
+
+class Owner:
+    """Who the job runs for, as far as the store shows. Without a lease in the spec there is nobody to miss."""
+
+    def __init__(self, master: store.Master, spec: Dict[str, Any]) -> None:
+        self._master = master
+        self.lease: Optional[float] = spec["owner_lease"]
+        self._key = keys.lease_key(spec["id"], spec["nonce"])
+        self._seen: Optional[str] = None
+        self._changed = self._next = time.monotonic()
+
+    @property
+    def sentence(self) -> str:
+        return "nobody has renewed its owner's lease for %g s, so it was ended" % (self.lease or 0)
+
+    def has_left(self) -> bool:
+        """Whether the lease has lapsed; asks the store a few times per lease, however often this is called."""
+        now = time.monotonic()
+        if self.lease is None or now < self._next:
+            return False
+        self._next = now + self.lease / 5
+        try:
+            text = self._master.get(self._key)
+        except store.StoreError:
+            text = None
+        # A store that is down answers with nothing: only a value that can be read and stays the same is a sign.
+        if text is None or text != self._seen:
+            self._seen, self._changed = text, now
+        return now - self._changed > self.lease
+
+    def is_here(self, asked: Callable[[], int]) -> bool:
+        """Before anything is started: False when the last renewal looks old and no other comes for a lease's length."""
+        if self.lease is None or self._looks_fresh():
+            return True
+        first = self._seen
+        begun = self._changed = time.monotonic()
+        while not asked() and time.monotonic() - begun <= self.lease:
+            time.sleep(min(0.5, self.lease / 10))
+            self._next = 0.0
+            self.has_left()
+            if self._seen != first:
+                return True
+        return bool(asked())
+
+    def _looks_fresh(self) -> bool:
+        import json
+
+        try:
+            self._seen = self._master.get(self._key)
+            return self._seen is None or time.time() - float(json.loads(self._seen)["renewed_at"]) <= (
+                self.lease or 0
+            )
+        except (store.StoreError, ValueError, KeyError, TypeError):
+            return True
