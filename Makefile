@@ -13,7 +13,7 @@ E2E_STAMP := $(VENV)/.installed-e2e
 CONSTRAINTS ?= -c constraints.txt
 # Processes that `make test` runs tests in. A file's tests stay together: they share what is slow to set up.
 WORKERS ?= 2
-PIP_INSTALL := $(BIN)/python -m pip install --quiet --no-input --disable-pip-version-check $(CONSTRAINTS)
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --quiet --no-input --disable-pip-version-check $(CONSTRAINTS)
 
 .PHONY: help setup demo test e2e check fix bench clean constraints _demo _test _e2e _check
 
@@ -26,12 +26,13 @@ setup: $(STAMP)
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; set PYTHON=/path/to/python3.11" \
 	    if sys.version_info < (3, 11) else 0)'
-	$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -m venv $(VENV)
 
 # hatchling first: without build isolation pip downloads the build tool once, pinned, instead of per build.
 $(STAMP): pyproject.toml constraints.txt | $(BIN)/python
-	$(PIP_INSTALL) hatchling editables
-	$(PIP_INSTALL) --no-build-isolation -e '.[airflow,demo,dev]'
+	@echo "setting up $(VENV) (a minute or so)"
+	@$(PIP_INSTALL) hatchling editables
+	@$(PIP_INSTALL) --no-build-isolation -e '.[airflow,demo,dev]'
 	@touch $@
 
 constraints: | $(BIN)/python
