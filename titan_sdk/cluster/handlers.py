@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import sqlite3
 from collections.abc import Awaitable, Callable
@@ -108,7 +109,9 @@ class Handlers:
         return "CANCELLED" if found else "NOT_FOUND"
 
     async def _get_logs(self, payload: str) -> str:
-        return read_log(self._master.data.log_file(self._master.state.resolve(payload.strip())))
+        # In a thread: a log may be long, and everybody else would wait.
+        path = self._master.data.log_file(self._master.state.resolve(payload.strip()))
+        return await asyncio.to_thread(read_log, path)
 
     async def _stop(self, payload: str) -> str:
         given = payload.strip()
