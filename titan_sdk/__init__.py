@@ -36,8 +36,9 @@ from titan_sdk.errors import (
 )
 from titan_sdk.handles import DagHandle, JobHandle
 from titan_sdk.model.artifact import ArtifactRef
+from titan_sdk.model.gates import PendingApproval
 from titan_sdk.model.job import TitanJob
-from titan_sdk.model.report import DagReport, JobReport, LogPage, RemoteException
+from titan_sdk.model.report import DagReport, JobDetails, JobReport, LogPage, RemoteException
 from titan_sdk.model.stats import ClusterStats, JobHistoryEntry, ServerInfo, WorkerStats
 from titan_sdk.model.status import JobStatus
 
@@ -60,6 +61,7 @@ __all__ = [
     "InvalidDag",
     "InvalidJob",
     "InvalidPipeline",
+    "JobDetails",
     "JobFailed",
     "JobHandle",
     "JobHistoryEntry",
@@ -72,6 +74,7 @@ __all__ = [
     "NotSupported",
     "PayloadTooLarge",
     "PeerProtocolError",
+    "PendingApproval",
     "ProtocolError",
     "RemoteException",
     "RequestRefused",

@@ -4,21 +4,35 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
 
 from titan_sdk.config import ClientConfig
+from titan_sdk.dashboard import report_submission
 from titan_sdk.drivers import Driver
-from titan_sdk.flows import artifacts, cancel, lease, logs, manifest, pipeline, server, store, submit
+from titan_sdk.flows import (
+    approvals,
+    artifacts,
+    cancel,
+    lease,
+    logs,
+    manifest,
+    pipeline,
+    server,
+    store,
+    submit,
+)
 from titan_sdk.flows import wait as wait_flow
 from titan_sdk.flows.core import Flow, ask
 from titan_sdk.flows.report import JobRef, job_report
 from titan_sdk.flows.transfer import Progress
 from titan_sdk.handles import DagHandle, JobHandle
 from titan_sdk.model.artifact import ArtifactRef
+from titan_sdk.model.gates import Decision, PendingApproval
 from titan_sdk.model.job import TitanJob
-from titan_sdk.model.report import JobReport, LogPage
+from titan_sdk.model.report import JobDetails, JobReport, LogPage
 from titan_sdk.model.stats import ClusterStats, ServerInfo
 from titan_sdk.model.status import JobStatus
 from titan_sdk.session import Session
@@ -46,6 +60,8 @@ class TitanClient:
     ) -> None:
         self.config = ClientConfig.choose(config, host, port, os.environ)
         self._session = Session(self.config)
+        if self.config.dashboard_url:
+            self._session.on_submitted = partial(report_submission, self.config.dashboard_url)
         self._driver = Driver(self._session)
 
     def __enter__(self) -> TitanClient:
@@ -190,6 +206,25 @@ class TitanClient:
         """
         return self._run(ask(calls.stop_service(service_id)))
 
+    # -- approval gates ---------------------------------------------------------------------------------------
+
+    def pending_approvals(self) -> list[PendingApproval]:
+        """Gates (``TitanJob.hitl_message``) that wait for a decision now, the longest-waiting first."""
+        return self._run(approvals.pending_approvals())
+
+    def approve(self, gate_or_job_id: str) -> str:
+        """Let what depends on the job run; the gate's id. Idempotent.
+
+        Raises:
+            NotFound: no such gate is waiting.
+            RequestRefused: the decision did not stay in the master's store.
+        """
+        return self._run(approvals.decide(gate_or_job_id, Decision.APPROVED))
+
+    def reject(self, gate_or_job_id: str) -> str:
+        """Let nothing that depends on the job run; otherwise as ``approve``."""
+        return self._run(approvals.decide(gate_or_job_id, Decision.REJECTED))
+
     # -- logs -------------------------------------------------------------------------------------------------
 
     def fetch_logs(self, job_id: str, *, nonce: str | None = None) -> str:
@@ -205,7 +240,7 @@ class TitanClient:
         Args:
             position: where to go on; see ``LogFollower``.
         """
-        follower = logs.LogFollower(JobRef(job_id, nonce), position=position)
+        follower = logs.LogFollower(self._session, JobRef(job_id, nonce), position=position)
         while not follower.done:
             yield from self._run(follower.read())
 
@@ -220,7 +255,16 @@ class TitanClient:
         Args:
             chunks: bound of the page, in pieces of at most 256 KiB; only for jobs with the runtime.
         """
-        return self._run(logs.read_logs(JobRef(job_id, nonce), position, chunks=chunks))
+        return self._run(logs.read_logs(self._session, JobRef(job_id, nonce), position, chunks=chunks))
+
+    def job_details(self, job_id: str) -> JobDetails:
+        """What the master itself knows of a job: why it waits, how many go first, its history.
+
+        Raises:
+            NotSupported: on a real master, which tells no more than the state.
+            NotFound: the master does not know the job.
+        """
+        return self._run(server.job_details(self._session, job_id))
 
     # -- the master -------------------------------------------------------------------------------------------
 

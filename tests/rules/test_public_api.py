@@ -11,7 +11,7 @@ import titan_sdk
 FACADE = """
 ArtifactRef AsyncDagHandle AsyncJobHandle AsyncTitanClient ClientConfig ClusterStats ConnectFailed ConnectionLost
 CorruptData DagFailed DagHandle DagReport InvalidArgument InvalidDag InvalidJob InvalidPipeline JobFailed JobHandle
-JobHistoryEntry JobReport JobStatus LocalProtocolError LogPage MissingFile NotFound PayloadTooLarge PeerProtocolError
+JobHistoryEntry JobReport JobStatus LocalProtocolError LogPage MissingFile NotFound PayloadTooLarge PeerProtocolError PendingApproval
 ProtocolError RemoteException RequestRefused ResultUnavailable RetryPolicy ServerInfo SubmissionUnconfirmed TimedOut
 TitanClient TitanError TitanJob TransportError WaitTimedOut WorkerStats
 """.split()

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from titan_sdk.errors import NotSupported, PeerProtocolError
 from titan_sdk.flows.core import Flow, ask, pause
+from titan_sdk.model.report import JobDetails
 from titan_sdk.model.stats import ClusterStats, ServerInfo
 from titan_sdk.session import Session
-from titan_sdk.wire import calls
+from titan_sdk.wire import calls, extended_calls
 
-__all__ = ["cluster_stats", "require", "server_info"]
+__all__ = ["cluster_stats", "job_details", "require", "server_info"]
 
 _STATS_TRIES = 3
 
@@ -31,6 +32,19 @@ def require(session: Session, feature: str, operation: str, instead: str) -> Flo
         raise NotSupported(
             f"{operation}: the {info} at {session.config.address} has no such operation; {instead}"
         )
+
+
+def job_details(session: Session, job_id: str) -> Flow[JobDetails]:
+    """What the bundled master itself knows of a job.
+
+    Raises:
+        NotSupported: the master is a real one.
+        NotFound: it does not know the job.
+    """
+    yield from require(
+        session, "job_info", "job_details", "ask job_report(), which a job's own runtime fills"
+    )
+    return (yield from ask(extended_calls.job_info(job_id)))
 
 
 def cluster_stats() -> Flow[ClusterStats]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from titan_sdk.model.status import JobStatus
 
-__all__ = ["DagReport", "JobReport", "LogPage", "RemoteException"]
+__all__ = ["DagReport", "JobDetails", "JobReport", "LogPage", "RemoteException"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +86,26 @@ class JobReport:
         if self.exit_code is not None:
             return f"failed with exit code {self.exit_code}"
         return "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class JobDetails:
+    """What the bundled master itself knows of a job, whatever travels with it. Times are unix seconds."""
+
+    job_id: str
+    state: JobStatus
+    reason: str | None
+    """Why it is not running, or why it ended as it did."""
+    attempts: int
+    worker: str | None
+    exit_code: int | None
+    submitted_at: float
+    started_at: float | None
+    ended_at: float | None
+    ahead: int | None
+    """Ready jobs of its tag that go first, while it is ready itself."""
+    history: tuple[tuple[float, str], ...] = ()
+    """What happened when, oldest first."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from titan_sdk.errors import CorruptData, NotFound, PeerProtocolError, RequestRefused
+from titan_sdk.model.report import JobDetails
 from titan_sdk.model.rules import full_id
 from titan_sdk.model.status import JobStatus
 from titan_sdk.wire import store_text
@@ -74,14 +75,25 @@ def wait(job_ids: Iterable[str], seconds: float) -> Call[dict[str, JobStatus]]:
     return Call("wait", Opcode.WAIT, request.encode(), _reader("wait", states))
 
 
-def job_info(job_id: str) -> Call[Fields]:
+def job_info(job_id: str) -> Call[JobDetails]:
     """What the master knows of the job."""
-    return Call(
-        "job_info",
-        Opcode.JOB_INFO,
-        JobInfo(full_id(job_id)).encode(),
-        _reader("job_info", lambda found: found),
-    )
+
+    def details(fields: Fields) -> JobDetails:
+        return JobDetails(
+            job_id=job_id,
+            state=JobStatus.from_wire(fields.want("state", str)),
+            reason=fields.may("reason", str),
+            attempts=fields.want("attempts", int),
+            worker=fields.may("worker", str),
+            exit_code=fields.may("exit_code", int),
+            submitted_at=fields.want("submitted_at", float),
+            started_at=fields.may("started_at", float),
+            ended_at=fields.may("ended_at", float),
+            ahead=fields.may("ahead", int),
+            history=tuple((float(at), str(text)) for at, text in fields.want("history", list)),
+        )
+
+    return Call("job_info", Opcode.JOB_INFO, JobInfo(full_id(job_id)).encode(), _reader("job_info", details))
 
 
 def log_read(job_id: str, offset: int) -> Call[LogPiece]:
@@ -172,7 +184,7 @@ def _reader(operation: str, read: Callable[[Fields], T]) -> Callable[[Frame], T]
         _check(operation, frame)
         try:
             return read(read_object(frame.text))
-        except PeerProtocolError as exc:
+        except (PeerProtocolError, TypeError, ValueError) as exc:
             raise PeerProtocolError(f"{operation}: the master's reply cannot be read: {exc}") from exc
 
     return read_reply

@@ -59,6 +59,14 @@ class Fields(dict[str, Any]):
             raise PeerProtocolError(f"field {name!r} is {value!r}, not a {kind.__name__}")
         return value
 
+    def may(self, name: str, kind: type[T]) -> T | None:
+        """The field, or ``None`` where it is null or absent.
+
+        Raises:
+            PeerProtocolError: it is of another kind.
+        """
+        return None if self.get(name) is None else self.want(name, kind)
+
     def texts(self, name: str) -> tuple[str, ...]:
         """A list of texts.
 

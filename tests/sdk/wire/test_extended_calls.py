@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from titan_sdk.errors import CorruptData, NotFound, PeerProtocolError, RequestRefused, TitanError
+from titan_sdk.model.report import JobDetails
 from titan_sdk.model.status import JobStatus
 from titan_sdk.wire import extended_calls as calls
 from titan_sdk.wire.calls import Call
@@ -69,7 +70,11 @@ def test_a_chunk_is_sent_as_raw_bytes() -> None:
             '{"states": {"DAG-a": "DEAD", "DAG-b": "NULL"}}',
             {"DAG-a": JobStatus.DEAD, "DAG-b": JobStatus.UNKNOWN},
         ),
-        (calls.job_info("a"), '{"state": "PENDING", "ahead": 2}', {"state": "PENDING", "ahead": 2}),
+        (
+            calls.job_info("a"),
+            '{"state": "PENDING", "ahead": 2, "attempts": 0, "submitted_at": 5, "history": [[5, "queued"]]}',
+            JobDetails("a", JobStatus.PENDING, None, 0, None, None, 5.0, None, None, 2, ((5.0, "queued"),)),
+        ),
         (calls.log_read("a", 0), '{"text": "x", "next": 1, "ended": true}', LogPiece("x", 1, True)),
         (calls.store_delete("k"), '{"deleted": false}', False),
         (calls.store_keys("k"), '{"keys": ["k1"], "more": true}', (["k1"], True)),

@@ -108,26 +108,26 @@ def test_stopping_the_master_wakes_those_who_wait(tmp_path, script):
 def test_job_info_says_why_a_job_does_not_run(client, say, script, options, sentence):
     client.submit_job(TitanJob("running", script("import time; time.sleep(600)")))
     client.submit_job(TitanJob("asked", script("pass"), **options))
-    found = say(extended_calls.job_info("asked"))
-    assert found["state"] == "PENDING"
-    assert sentence in found["reason"]
+    found = client.job_details("asked")
+    assert found.state == "PENDING"
+    assert sentence in found.reason
 
 
 def test_job_info_counts_who_is_ahead_and_tells_the_history(client, say, script):
     client.submit_job(TitanJob("running", script("import time; time.sleep(600)")))
     for index in range(3):
         client.submit_job(TitanJob(f"q{index}", script("pass"), priority=index))
-    assert [say(extended_calls.job_info(f"q{index}"))["ahead"] for index in range(3)] == [2, 1, 0]
+    assert [client.job_details(f"q{index}").ahead for index in range(3)] == [2, 1, 0]
     client.cancel_job("running")
     client.wait_for_job("q0", timeout=60)
-    found = say(extended_calls.job_info("q0"))
-    assert (found["state"], found["exit_code"], found["attempts"]) == ("COMPLETED", 0, 1)
-    assert any("COMPLETED" in text for _, text in found["history"])
+    found = client.job_details("q0")
+    assert (found.state, found.exit_code, found.attempts) == ("COMPLETED", 0, 1)
+    assert any("COMPLETED" in text for _, text in found.history)
 
 
-def test_job_info_of_nobody_is_not_found(say):
+def test_job_info_of_nobody_is_not_found(client):
     with pytest.raises(NotFound):
-        say(extended_calls.job_info("nobody"))
+        client.job_details("nobody")
 
 
 def test_a_log_is_read_piece_by_piece_without_cutting_a_character(client, say, script):
