@@ -10,6 +10,7 @@
     ├── TitanJobFailed                the remote job ended without success; ``.report`` says how
     │   └── TitanJobFailedForGood     (AirflowFailException) the same, and a retry would be pointless
     ├── TitanWorkFailed               (AirflowFailException) jobs that a sensor waited for did not succeed
+    ├── TitanFunctionRefused          (AirflowFailException, TypeError) @task.titan cannot send this function or value
     └── TitanXComError                a value in TitanStore is missing, damaged or cannot be stored
 """
 
@@ -24,6 +25,7 @@ from titan_sdk import JobReport
 
 __all__ = [
     "TitanConnectionError",
+    "TitanFunctionRefused",
     "TitanJobFailed",
     "TitanJobFailedForGood",
     "TitanJobTimedOut",
@@ -93,6 +95,10 @@ class TitanWorkFailed(AirflowFailException):
 
     def __reduce__(self) -> tuple[type[TitanWorkFailed], tuple[tuple[JobReport, ...], int]]:
         return type(self), (self.failures, self.total)
+
+
+class TitanFunctionRefused(AirflowFailException, TypeError):
+    """A function, an argument or a value that cannot travel to a worker; the sentence names it and what to do."""
 
 
 class TitanXComError(AirflowException):

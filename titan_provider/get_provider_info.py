@@ -32,6 +32,7 @@ def get_provider_info() -> dict[str, object]:
                 "python-modules": ["titan_provider.triggers.titan", "titan_provider.triggers.jobs"],
             }
         ],
+        "task-decorators": [{"name": "titan", "class-name": "titan_provider.decorators.titan.titan_task"}],
         "extra-links": ["titan_provider.links.titan.TitanJobLogLink"],
         "connection-types": [_connection_type()],
         "config": {"titan_provider": {"description": _CONFIG, "options": _config_options()}},

@@ -44,7 +44,8 @@ def script_file(source: str, name: str) -> Iterator[str]:
     is_shell = first.startswith("#!") and first.rstrip().endswith("sh")
     safe = "".join(c if c.isalnum() or c in "._-" else "_" for c in name)[:100]
     with tempfile.TemporaryDirectory(prefix="titan-script-") as folder:
-        path = os.path.join(folder, safe + (".sh" if is_shell else ".py"))
+        suffix = ".sh" if is_shell else ".py"
+        path = os.path.join(folder, safe.removesuffix(suffix) + suffix)
         # An inline script starts with the line break after the opening quotes; a #! must be first.
         Path(path).write_text(source.lstrip("\n"), encoding="utf-8")
         yield path

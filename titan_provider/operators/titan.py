@@ -34,6 +34,7 @@ from titan_provider.operators.source import find_script, script_file
 from titan_provider.operators.submission import STATE_KEY, obtain_job
 from titan_provider.operators.waiting import JobWatch
 from titan_provider.triggers.titan import TitanJobTrigger
+from titan_provider.values import to_json
 from titan_sdk import RetryPolicy, TitanClient, TitanError, TitanJob
 
 if TYPE_CHECKING:
@@ -107,6 +108,8 @@ class TitanJobOperator(BaseOperator):
     }
     ui_color = "#dce9f7"
     operator_extra_links = (TitanJobLogLink(),)
+    script_name: str | None = None
+    """What an inline script's file is called in tracebacks, if not like the task; for subclasses."""
 
     def __init__(
         self,
@@ -251,7 +254,7 @@ class TitanJobOperator(BaseOperator):
                 dag_file = getattr(context.get("dag"), "fileloc", None)
                 found = find_script(str(self.filename), dag_file)
                 return self._submit_file(client, state, record, found)
-            with script_file(self.script, self.task_id) as written:
+            with script_file(self.script, self.script_name or self.task_id) as written:
                 return self._submit_file(client, state, record, written)
         finally:
             if self._killed:  # the kill may have come before the master knew the job
@@ -269,7 +272,7 @@ class TitanJobOperator(BaseOperator):
                 delay=int(delay.total_seconds() * 1000) if isinstance(delay, timedelta) else delay,
                 affinity=self.affinity,
                 requirement=self.requirement,
-                params=self.job_params,
+                params=to_json(self.job_params, "job_params"),
                 env=self.env,
                 python=self.python,
                 max_attempts=self.max_attempts,

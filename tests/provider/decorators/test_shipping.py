@@ -1,0 +1,223 @@
+"""What travels with a function, and what is refused: no master and no Airflow needed."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+import textwrap
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from titan_provider.decorators.shipping import plan_shipment
+from titan_provider.exceptions import TitanFunctionRefused
+
+Load = Callable[[str], ModuleType]
+
+
+@pytest.fixture
+def load(tmp_path: Path) -> Load:
+    """Import a module with that source; `mark` stands for any decorator that returns the function itself."""
+
+    def load(source: str) -> ModuleType:
+        path = tmp_path / "my_dag.py"
+        path.write_text(textwrap.dedent(source), encoding="utf-8")
+        spec = importlib.util.spec_from_file_location("my_dag", path)
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        vars(module)["mark"] = lambda *_, **__: lambda function: function
+        spec.loader.exec_module(module)
+        return module
+
+    return load
+
+
+def run(function: Any, *args: Any) -> Any:
+    """The shipped script as a worker runs it, as far as the function."""
+    script = plan_shipment(function).script()
+    namespace: dict[str, Any] = {"__name__": "not main"}
+    exec(compile(script, "my_dag.py", "exec", dont_inherit=True), namespace)
+    return namespace[function.__name__](*args)
+
+
+WHOLE = '''
+from __future__ import annotations
+import json as j, math
+from datetime import timedelta
+try:
+    import no_such_module as fast
+except ImportError:
+    fast = None
+ROWS = 3; NAMES = ["a", "ü", {"deep": (1, b"x")}]
+LATER = timedelta(1)
+
+def helper(x: timedelta,
+           *more: "Nope") -> dict[
+    str, int]:
+    # lost in Airflow's own get_python_source
+    return {"x": x * ROWS, "text": """
+  # not a comment
+    ünïcode {{ not_a_template }}
+"""}
+
+def make():
+    if True:
+        @mark(
+            requirement="GPU",
+        )
+        def train(n: Nope, scale: (Nope) = ROWS, *, name: str = "x:->") -> Nope:
+            # a comment
+            def nested(m): return [m + scale for scale in range(2)]
+            return {"n": n, **helper(n), "sqrt": math.sqrt(n), "j": j.dumps(NAMES[:2]), "fast": fast,
+                    "scale": scale, "name": name, "nested": nested(1), "module": __name__}
+        return train
+
+train = make()
+'''
+
+
+def test_a_function_takes_along_what_it_uses_and_nothing_else(load: Load) -> None:
+    function = load(WHOLE).train
+    assert run(function, 4) == {
+        "n": 4,
+        "x": 12,
+        "text": "\n  # not a comment\n    ünïcode {{ not_a_template }}\n",
+        "sqrt": 2.0,
+        "j": '["a", "\\u00fc"]',
+        "fast": None,
+        "scale": 3,
+        "name": "x:->",
+        "nested": [1, 2],
+        "module": "not main",
+    }
+    script = plan_shipment(function).script()
+    assert "timedelta" not in script
+    assert "# a comment" in script
+    assert "# lost in Airflow's own get_python_source" in script
+    assert "requirement" not in script
+
+
+def test_every_shipped_line_has_the_number_it_has_in_the_users_file(load: Load) -> None:
+    function = load(WHOLE).train
+    written, shipped = WHOLE.splitlines(), plan_shipment(function).script().splitlines()
+    bodies = [
+        n
+        for n, line in enumerate(shipped[: len(written)])
+        if line.startswith(" ") and "def train" not in line and "*more" not in line
+    ]
+    assert len(bodies) > 8
+    assert [shipped[n] for n in bodies] == [written[n] for n in bodies]
+    assert shipped[2].split("; ") == ["import math", "import json as j"]
+    try:
+        run(function, "not a number")
+    except TypeError as exc:
+        wanted = next(n for n, line in enumerate(WHOLE.splitlines(), 1) if "math.sqrt(n)" in line)
+        assert wanted in [frame.lineno for frame in traceback.extract_tb(exc.__traceback__)]
+
+
+def test_a_function_may_call_itself_and_helpers_each_other(load: Load) -> None:
+    function = load("""
+        @mark()
+        def count(n): return 0 if not n else 1 + count(n - 1) + even(n) * 0
+        def even(n): return True if not n else odd(n - 1)
+        def odd(n): return False if not n else even(n - 1)
+    """).count
+    assert run(function, 5) == 5
+
+
+def test_globals_have_the_value_of_the_moment_the_task_runs(load: Load) -> None:
+    module = load("LIMIT = 1\n@mark()\ndef f(): return LIMIT\n")
+    shipment = plan_shipment(module.f)
+    module.LIMIT = 2
+    assert "LIMIT = 2" in shipment.script()
+
+
+def test_an_undecorated_first_line_works(load: Load) -> None:
+    assert run(load("def f(a): return a\n").f, 1) == 1
+
+
+def test_tabs_and_line_ends_of_windows(tmp_path: Path, load: Load) -> None:
+    assert run(load('if 1:\r\n\t@mark()\r\n\tdef f():\r\n\t\treturn """a\r\n\tb"""\r\n').f) == "a\n\tb"
+
+
+REFUSED = {
+    "yield": ("def f(): yield 1", "f() is a generator"),
+    "async": ("async def f(): ...", "f() is asynchronous"),
+    "async generator": ("async def f(): yield 1", "f() is asynchronous"),
+    "lambda": ("f = lambda: 1", "is a lambda; write it with def"),
+    "not a function": ("f = print", "wants a function written with def, not <built-in function print>"),
+    "closure": (
+        "def outer():\n    rows = 1\n    def f(): return rows\n    return f\nf = outer()",
+        "f() uses 'rows' of the function around it, which cannot travel; pass it as an argument",
+    ),
+    "global": (
+        "N = 0\ndef f():\n    global N\n    N = 1",
+        "f() sets the global 'N', which nobody in Airflow would see",
+    ),
+    "class": ("class A: ...\ndef f(): return A()", "uses the class 'A' of its file"),
+    "decorated helper": ("@mark()\ndef g(): ...\ndef f(): return g()", "uses g(), which is decorated"),
+    "two helpers": (
+        "if 1:\n    def g(): ...\nelse:\n    def g(): ...\ndef f(): return g()",
+        "or defined under a condition",
+    ),
+    "unknown": ("def f(): return nowhere", "uses 'nowhere', which is not defined in its file"),
+    "star": (
+        "from math import *\ndef f(): return sqrt(4)",
+        "uses 'sqrt', which comes from 'import *' of math",
+    ),
+    "typing": (
+        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import decimal\ndef f(): return decimal.Decimal()",
+        "uses 'decimal', which is imported for type checking only",
+    ),
+    "wrapped": (
+        "import functools\ndef w(g):\n    @functools.wraps(g)\n    def inner(): return g()\n    return inner\n@w\ndef f(): ...",
+        "is wrapped by another decorator",
+    ),
+    "cached": ("import functools\n@functools.cache\ndef f(): ...", "wants a function written with def"),
+}
+
+
+@pytest.mark.parametrize(("source", "words"), REFUSED.values(), ids=REFUSED)
+def test_what_cannot_travel_is_refused_with_its_name(source: str, words: str, load: Load) -> None:
+    with pytest.raises(TitanFunctionRefused) as caught:
+        plan_shipment(load(source).f)
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize("value", ["object()", "open", "float('nan')", "__import__('re').compile('a')"])
+def test_a_global_that_is_no_plain_value_is_refused_when_the_task_runs(value: str, load: Load) -> None:
+    shipment = plan_shipment(load(f"THING = {value}\ndef f(): return THING").f)
+    with pytest.raises(TitanFunctionRefused, match=r"uses the global 'THING', a .*, which cannot travel"):
+        shipment.script()
+
+
+def test_files_beside_the_dag_file_are_refused_by_name(
+    tmp_path: Path, load: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "our_lib_xyz.py").write_text("def clean(): ...")
+    monkeypatch.syspath_prepend(tmp_path)
+    module = load("from our_lib_xyz import clean\ndef f(): return clean()")
+    with pytest.raises(
+        TitanFunctionRefused, match=r"uses 'clean' of .*our_lib_xyz\.py, a file beside the DAG file"
+    ):
+        plan_shipment(module.f)
+    sys.modules.pop("our_lib_xyz")
+
+
+def test_a_file_that_changed_since_it_was_imported_is_noticed(tmp_path: Path, load: Load) -> None:
+    function = load("@mark()\ndef f(): return 1").f
+    (tmp_path / "my_dag.py").write_text("# moved\n# down\n@mark()\ndef f(): return 2")
+    with pytest.raises(TitanFunctionRefused, match="the file has changed since it was imported"):
+        plan_shipment(function)
+
+
+def test_without_a_source_file_the_reason_is_told() -> None:
+    namespace: dict[str, Any] = {}
+    exec("def f(): ...", namespace)
+    with pytest.raises(TitanFunctionRefused, match=r"cannot find the source of f\(\)"):
+        plan_shipment(namespace["f"])

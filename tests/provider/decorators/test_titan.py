@@ -1,0 +1,165 @@
+"""`@task.titan` in a real Airflow, on a real master."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.support.airflow_run import Outcome
+from titan_provider.decorators.titan import titan_task
+from titan_provider.exceptions import TitanFunctionRefused, TitanJobFailed
+
+pytestmark = pytest.mark.airflow
+
+RunDag = Callable[..., Outcome]
+BOTH = pytest.mark.parametrize("deferrable", [False, True], ids=["sync", "deferrable"])
+
+
+@BOTH
+def test_arguments_go_in_and_the_returned_value_is_the_xcom(run_dag: RunDag, deferrable: bool) -> None:
+    done = run_dag(f"""
+        @task.titan(requirement="GPU", env={{"WHO": "{{{{ task.task_id }}}}"}}, deferrable={deferrable})
+        def train(rows: list[int], run: str, *, scale: float = 2.0, ds_nodash: str | None = None):
+            import os
+            # a comment, and a text that looks like a template: {{{{ x }}}}
+            return {{"sum": sum(rows) * scale, "who": os.environ["WHO"], "worker": os.environ["TITAN_WORKER"],
+                    "run": run, "text": "{{{{ x }}}}", "airflow": "airflow" in __import__("sys").modules,
+                    "timedelta": None, "ds": ds_nodash}}
+        @task
+        def numbers(): return [1, 2, 3]
+        train(numbers(), run="{{{{ run_id }}}}")
+    """)
+    assert done.state == "success", done.errors
+    assert done.xcom("train") == {
+        "sum": 12.0,
+        "who": "train",
+        "worker": "GPU-1",
+        "run": done.run.run_id,
+        "text": "{{ x }}",
+        "airflow": False,
+        "timedelta": None,
+        "ds": done.run.logical_date.strftime("%Y%m%d"),
+    }
+    assert done.xcom("train", "titan_job_id").startswith(f"{done.run.dag_id}.train.")
+
+
+@BOTH
+def test_multiple_outputs_and_an_override(run_dag: RunDag, deferrable: bool) -> None:
+    done = run_dag(f"""
+        @task.titan(multiple_outputs=True, deferrable={deferrable})
+        def split(n): return {{"half": n / 2, "double": n * 2}}
+        @task.titan(deferrable={deferrable})
+        def annotated() -> dict[str, int]: return {{"one": 1}}
+        @task.titan
+        def after(half, double): return [half, double]
+        parts = split(3)
+        after.override(task_id="renamed", requirement="GPU")(parts["half"], parts["double"])
+        annotated()
+    """)
+    assert done.state == "success", done.errors
+    assert (done.xcom("split", "half"), done.xcom("split", "double")) == (1.5, 6)
+    assert done.xcom("annotated", "one") == 1
+    assert done.xcom("renamed") == [1.5, 6]
+
+
+@BOTH
+def test_expand_and_partial(run_dag: RunDag, deferrable: bool) -> None:
+    done = run_dag(f"""
+        @task.titan(deferrable={deferrable})
+        def power(base, exponent): return base ** exponent
+        @task.titan
+        def total(values): return sum(values)
+        total(power.partial(exponent=2).expand(base=[1, 2, 3]))
+        power.override(task_id="kwargs").expand_kwargs([{{"base": 2, "exponent": 3}}])
+    """)
+    assert done.state == "success", done.errors
+    assert [done.xcom("power", map_index=n) for n in range(3)] == [1, 4, 9]
+    assert done.xcom("total") == 14
+    assert done.xcom("kwargs", map_index=0) == 8
+
+
+def test_nothing_returned_pushes_nothing_and_a_result_set_inside_counts(run_dag: RunDag) -> None:
+    done = run_dag("""
+        @task.titan
+        def quiet(): print("done")
+        @task.titan
+        def by_hand():
+            import titan_job
+            titan_job.result([1])
+        quiet(); by_hand()
+    """)
+    assert done.state == "success", done.errors
+    assert done.xcom("quiet") is None
+    assert done.xcom("by_hand") == [1]
+
+
+@BOTH
+def test_a_remote_exception_comes_with_the_lines_of_the_users_file(run_dag: RunDag, deferrable: bool) -> None:
+    done = run_dag(f"""
+        def check(rows):
+            if not rows:
+                raise ValueError("no rows")
+        @task.titan(deferrable={deferrable})
+        def load(rows):
+            check(rows)
+        load([])
+    """)
+    assert done.tasks == {"load": "failed"}
+    (error,) = done.errors
+    assert isinstance(error, TitanJobFailed)
+    text = str(error)
+    lines = Path(os.environ["AIRFLOW_HOME"], "dags", f"{done.run.dag_id}.py").read_text().splitlines()
+    for words in ('raise ValueError("no rows")', "check(rows)"):
+        number = next(n for n, line in enumerate(lines, 1) if line.strip() == words)
+        assert f'{done.run.dag_id}.py", line {number}, in' in text
+    assert "ValueError: no rows" in text
+
+
+def test_a_value_that_is_not_json_is_refused_by_its_place_and_not_retried(run_dag: RunDag) -> None:
+    done = run_dag("""
+        @task.titan(retries=3)
+        def f(config, when=None): return config
+        f({"a": [1, {"start": timedelta(1)}]})
+        @task.titan(task_id="context", retries=3)
+        def g(ti=None): return 1
+        g()
+    """)
+    assert done.tasks == {"f": "failed", "context": "failed"}
+    texts = sorted(str(error) for error in done.errors)
+    assert "f()'s argument 'config'['a'][1]['start'] is a datetime.timedelta, which is not JSON" in texts[0]
+    assert "g()'s argument 'ti' is a " in texts[1]
+
+
+def test_a_returned_value_that_is_not_json_is_a_remote_error_with_its_place(run_dag: RunDag) -> None:
+    done = run_dag("""
+        @task.titan
+        def f(): return {"rows": [{1, 2}]}
+        f()
+    """)
+    assert "TypeError: result['rows'][0] is of type builtins.set, which is not JSON" in str(done.errors[0])
+
+
+@pytest.mark.parametrize("name", ["filename", "script", "args", "job_params"])
+def test_what_the_function_is_for_is_no_option(name: str) -> None:
+    with pytest.raises(TitanFunctionRefused, match=f"takes no {name}="):
+        titan_task(**{name: "x"})
+
+
+def test_a_refusal_comes_while_the_dag_file_is_read() -> None:
+    rows = [1]
+    with pytest.raises(TitanFunctionRefused, match="uses 'rows' of the function around it"):
+
+        @titan_task
+        def f() -> int:
+            return len(rows)
+
+
+def test_methods_are_refused() -> None:
+    with pytest.raises(TypeError, match="does not support methods"):
+
+        @titan_task()
+        def f(self: object) -> int:
+            return 1

@@ -1,0 +1,77 @@
+"""Which imports of a DAG file mean the same on a worker."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import sys
+from pathlib import Path
+
+__all__ = ["check_import", "is_import_block"]
+
+
+def is_import_block(statement: ast.stmt) -> bool:
+    """Whether it is an ``if`` or ``try`` that does nothing but import, or set a name to a constant instead."""
+    if not isinstance(statement, ast.If | ast.Try):
+        return False
+    inner = [s for child in ast.walk(statement) for s in _bodies(child)]
+    return any(isinstance(s, ast.Import | ast.ImportFrom) for s in inner) and all(map(_is_harmless, inner))
+
+
+def _bodies(node: ast.AST) -> list[ast.stmt]:
+    return [s for name in ("body", "orelse", "finalbody") for s in _listed(getattr(node, name, ()))]
+
+
+def _listed(value: object) -> list[ast.stmt]:
+    return [s for s in value if isinstance(s, ast.stmt)] if isinstance(value, list) else []
+
+
+def _is_harmless(statement: ast.stmt) -> bool:
+    if isinstance(statement, ast.Assign):
+        return isinstance(statement.value, ast.Constant)
+    return isinstance(statement, ast.Import | ast.ImportFrom | ast.Pass | ast.If | ast.Try)
+
+
+def check_import(statement: ast.Import | ast.ImportFrom, name: str, path: str, top: ast.stmt) -> None:
+    """Refuse what a worker cannot import.
+
+    :param name: what the import binds
+    :param path: the DAG file
+    :param top: the statement of the file's top level that holds the import
+    :raises ValueError: the end of a sentence that begins with the function's name
+    """
+    if isinstance(statement, ast.ImportFrom) and statement.level:
+        raise ValueError(
+            f"uses {name!r}, a relative import, which means nothing on a worker; import an installed module"
+        )
+    if isinstance(top, ast.If) and ast.unparse(top.test).endswith("TYPE_CHECKING"):
+        raise ValueError(
+            f"uses {name!r}, which is imported for type checking only; import it inside the function"
+        )
+    for module in _modules(statement, name):
+        if file := _file_beside(module, path):
+            raise ValueError(
+                f"uses {name!r} of {file}, a file beside the DAG file, which workers do not have; "
+                "move what is needed into the DAG file, or install it on the workers and import it inside the function"
+            )
+
+
+def _modules(statement: ast.Import | ast.ImportFrom, name: str) -> list[str]:
+    if isinstance(statement, ast.ImportFrom):
+        return [statement.module or ""]
+    return [a.name for a in statement.names if (a.asname or a.name.partition(".")[0]) == name]
+
+
+def _file_beside(module: str, path: str) -> str | None:
+    """The module's file where it lies in the DAG file's folder and is nothing installed."""
+    root = module.partition(".")[0]
+    loaded = sys.modules.get(root)
+    try:
+        spec = loaded.__spec__ if loaded is not None else importlib.util.find_spec(root)
+    except (ImportError, ValueError):
+        return None
+    origin = spec.origin if spec is not None else None
+    if not origin or "site-packages" in Path(origin).parts:
+        return None
+    folder = Path(path).resolve().parent
+    return origin if folder in Path(origin).resolve().parents else None

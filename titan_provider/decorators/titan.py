@@ -1,0 +1,104 @@
+"""``@task.titan``: a Python function of the DAG file that runs on a worker."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from airflow.providers.common.compat.sdk import DecoratedOperator, task_decorator_factory
+
+from titan_provider.decorators.shipping import plan_shipment
+from titan_provider.exceptions import TitanFunctionRefused
+from titan_provider.operators.titan import TitanJobOperator
+from titan_provider.values import to_json
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+    from airflow.sdk.bases.decorator import TaskDecorator
+
+__all__ = ["titan_task"]
+
+# What the function itself is for: they would be silently without effect.
+_TAKEN = ("filename", "script", "args", "job_params")
+
+
+class _TitanDecoratedOperator(DecoratedOperator, TitanJobOperator):
+    """A task made by ``@task.titan``."""
+
+    custom_operator_name = "@task.titan"
+    template_fields: Sequence[str] = (
+        "op_args",
+        "op_kwargs",
+        *(name for name in TitanJobOperator.template_fields if name not in _TAKEN),
+    )
+    template_fields_renderers: ClassVar[dict[str, str]] = {"op_args": "py", "op_kwargs": "py", "env": "json"}
+
+    def __init__(
+        self,
+        *,
+        python_callable: Callable[..., Any],
+        op_args: Collection[Any] | None = None,
+        op_kwargs: Mapping[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            python_callable=python_callable,
+            op_args=op_args,
+            op_kwargs=op_kwargs,
+            # The source is put in when the task runs: as a template it would be damaged.
+            kwargs_to_upstream={"script": ""},
+            **kwargs,
+        )
+
+    def execute(self, context: Context) -> Any:
+        """Send the function with its arguments, and wait for what it returns."""
+        shipment = plan_shipment(self.python_callable)
+        self.script = shipment.script()
+        self.script_name = shipment.file_name
+        self.job_params = self._arguments(context)
+        # Not DecoratedOperator's: what it does with the returned value has another signature on Airflow 2.
+        return TitanJobOperator.execute(self, context)
+
+    def _arguments(self, context: Context) -> dict[str, Any]:
+        given = dict(self.op_kwargs)
+        parameters = inspect.signature(self.python_callable).parameters
+        positional = list(parameters)[: len(self.op_args)]
+        # As @task does: a parameter called like something of Airflow's context gets it.
+        given |= {n: v for n, v in context.items() if n in parameters and n not in {*given, *positional}}
+        name = self.python_callable.__name__
+        bound = inspect.signature(self.python_callable).bind(*self.op_args, **given)
+        for parameter, value in bound.arguments.items():
+            to_json(value, f"@task.titan: {name}()'s argument {parameter!r}")
+        return {"args": to_json(list(bound.args), "args"), "kwargs": to_json(bound.kwargs, "kwargs")}
+
+
+def titan_task(
+    python_callable: Callable[..., Any] | None = None,
+    multiple_outputs: bool | None = None,
+    **kwargs: Any,
+) -> TaskDecorator | Callable[[Callable[..., Any]], TaskDecorator]:
+    """Make a task of a function that runs on a Titan worker, with its return value as the task's XCom.
+
+    :param python_callable: the function
+    :param multiple_outputs: push each value of the returned dict under its own key
+    :param kwargs: parameters of :class:`~titan_provider.operators.titan.TitanJobOperator` and of any task, except
+        ``filename``, ``script``, ``args`` and ``job_params``
+    :raises TitanFunctionRefused: the function cannot travel; where that can be seen, while the DAG file is read
+    """
+    if taken := [name for name in _TAKEN if name in kwargs]:
+        raise TitanFunctionRefused(
+            f"@task.titan takes no {taken[0]}=: the function is the script, and its arguments are what the call gives it"
+        )
+
+    def decorate(function: Callable[..., Any]) -> TaskDecorator:
+        plan_shipment(function)
+        made: TaskDecorator = task_decorator_factory(
+            python_callable=function,
+            multiple_outputs=multiple_outputs,
+            decorated_operator_class=_TitanDecoratedOperator,
+            **kwargs,
+        )
+        return made
+
+    return decorate if python_callable is None else decorate(python_callable)
