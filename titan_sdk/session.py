@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from titan_sdk.config import ClientConfig
 from titan_sdk.errors import ConnectionLost, TitanError
@@ -22,6 +24,8 @@ class Session:
     server: ServerInfo | None = None
     uploaded: set[str] = field(default_factory=set)
     """Names of content-addressed assets that this client has uploaded or seen on the master."""
+    on_submitted: Callable[[dict[str, Any]], None] | None = None
+    """Told the manifest of every DAG that was submitted; may block, must not raise."""
 
     def forget_server(self, exc: TitanError) -> None:
         """After a lost connection another master may stand at the address, so what it can do is asked again."""

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from titan_sdk import __version__
-from titan_sdk.cli import artifacts, cluster, dag, doctor, jobs, store
+from titan_sdk.cli import approvals, artifacts, cluster, dag, doctor, jobs, store
 from titan_sdk.cli.context import HostOption, JsonOption, PortOption, Session
 from titan_sdk.cli.exits import HELP
 from titan_sdk.cli.render import Output
@@ -49,7 +49,7 @@ def titan(
     ctx.obj = Session(host, port, as_json, Output(as_json))
 
 
-for _subject in (cluster, doctor, jobs, dag, store, artifacts):
+for _subject in (cluster, doctor, jobs, dag, approvals, store, artifacts):
     _subject.register(app)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import time
 from collections.abc import Iterable, Sequence
 from enum import Enum
 from typing import Any
@@ -16,11 +17,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from titan_sdk.model.gates import PendingApproval
 from titan_sdk.model.report import DagReport, JobReport
 from titan_sdk.model.stats import ClusterStats, ServerInfo, WorkerStats
 from titan_sdk.model.status import JobStatus
 
-__all__ = ["Output", "jobs_table", "plain", "state_text", "status_tables"]
+__all__ = ["Output", "approvals_table", "jobs_table", "plain", "state_text", "status_tables"]
 
 _STYLES = {
     JobStatus.COMPLETED: "green",
@@ -146,3 +148,14 @@ def _worker_row(worker: WorkerStats) -> tuple[str, ...]:
         ", ".join(service.removeprefix("DAG-") for service in worker.services),
         f"{last.job_id.removeprefix('DAG-')} {last.status} {last.time}".strip() if last else "",
     )
+
+
+def approvals_table(pending: Sequence[PendingApproval]) -> Table:
+    """Gates that wait for a decision."""
+    table = Table(box=None)
+    for title in ("GATE", "JOB", "WAITING", "MESSAGE"):
+        table.add_column(title, overflow="fold")
+    for gate in pending:
+        waited = "" if gate.since is None else f"{max(time.time() - gate.since, 0):.0f} s"
+        table.add_row(*map(Text, (gate.gate_id, gate.job_id, waited, gate.message)))
+    return table

@@ -14,16 +14,20 @@ from titan_sdk.errors import (
     TransportError,
 )
 from titan_sdk.flows import lease, staging
+from titan_sdk.flows.approvals import reset_gates
 from titan_sdk.flows.artifacts import ensure_asset
 from titan_sdk.flows.core import Flow, ask, pause
+from titan_sdk.flows.dashboard import tell_dashboard
 from titan_sdk.flows.manifest import Submission, SubmittedJob, write_records
 from titan_sdk.flows.parents import settle_outside_parents
 from titan_sdk.flows.report import JobRef, read_run_state
 from titan_sdk.flows.server import server_info
 from titan_sdk.model.dag import order_jobs
+from titan_sdk.model.gates import add_gates
 from titan_sdk.model.job import TitanJob
 from titan_sdk.model.rules import full_id
 from titan_sdk.model.status import JobStatus
+from titan_sdk.runtime.gate import GATE_SCRIPT
 from titan_sdk.session import Session
 from titan_sdk.wire import calls
 from titan_sdk.wire.frames import MAX_PAYLOAD
@@ -52,7 +56,7 @@ def submit_dag(
         RequestRefused: the bundled master refused it as a whole.
         SubmissionUnconfirmed: sent, but no answer settles whether it was taken.
     """
-    given = tuple(jobs)
+    given, messages = _with_gates(name, tuple(jobs))
     ordered = order_jobs(name, given)
     info = yield from server_info(session)
     staging.check_for_master(info, ordered)
@@ -70,11 +74,18 @@ def submit_dag(
         if job.owner_lease:
             yield from lease.renew(JobRef(job.job_id, run))
     submission = Submission(name, run, tuple(_submitted(job, run, staged.inside_parents) for job in given))
+    yield from reset_gates(messages)
     yield from write_records(submission, agent_run_id)
     yield from _send(name, call, before)
     if not info.has("strict_submit"):
         yield from _confirm(submission, before)
+    yield from tell_dashboard(session, submission, lines, agent_run_id)
     return submission
+
+
+def _with_gates(name: str, jobs: tuple[TitanJob, ...]) -> tuple[tuple[TitanJob, ...], dict[str, str]]:
+    order_jobs(name, jobs)  # first, so that what it refuses is what the caller gave
+    return add_gates(jobs, str(GATE_SCRIPT))
 
 
 def _submitted(job: TitanJob, run: str, inside: dict[str, tuple[str, ...]]) -> SubmittedJob:

@@ -65,8 +65,10 @@ class TitanJob:
             decides, and a real one runs a failing script four times.
         timeout: seconds the script may run; then its whole process tree is ended.
         owner_lease: seconds after which the job is ended unless whoever it runs for calls ``renew_owner_lease`` again.
-        hitl_message: not available in this version.
-        max_wait_seconds: limit of the approval that ``hitl_message`` asks for.
+        hitl_message: what a person is asked once the job has completed. What depends on the job waits until
+            somebody approves (``TitanClient.approve``, ``titan approvals``, Titan's dashboard); after a rejection or
+            ``max_wait_seconds`` it does not run. A waiting gate occupies a worker's slot.
+        max_wait_seconds: see ``hitl_message``.
 
     Raises:
         InvalidJob: a field cannot be carried; the sentence names it and the fix.
@@ -206,10 +208,7 @@ class TitanJob:
 
     def _check_carriers(self) -> None:
         """Refuse what this kind of job has no carrier for, rather than drop it."""
-        if self.hitl_message is not None:
-            raise self._invalid(
-                "hitl_message", self.hitl_message, "cannot be used: approval gates are not available"
-            )
+        self._check_gate()
         if self.kind.is_service and self.args:
             raise self._invalid(
                 "args", self.args, "cannot reach a service: Titan starts services without arguments"
@@ -241,6 +240,20 @@ class TitanJob:
                 "has a space or an empty piece, which Titan splits or drops without the runtime",
             )
         self._check_plain_fields()
+
+    def _check_gate(self) -> None:
+        if self.hitl_message is None:
+            return
+        if not _is_text(self.hitl_message) or not self.hitl_message.strip():
+            raise self._invalid("hitl_message", self.hitl_message, "is not a text that asks for something")
+        if "\0" in self.hitl_message:
+            raise self._invalid("hitl_message", self.hitl_message, "contains a NUL character; leave it out")
+        if not _is_int(self.max_wait_seconds) or self.max_wait_seconds < 1:
+            raise self._invalid(
+                "max_wait_seconds", self.max_wait_seconds, "is not a whole number of seconds from 1 up"
+            )
+        if problem := rules.check_id(rules.gate_id(self.job_id)):
+            raise self._invalid("job_id", self.job_id, f"gives its gate a name that {problem}")
 
     def _check_plain_fields(self) -> None:
         shown = self.filename if self.kind.is_archive else Path(self.filename).name

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 
 __all__ = [
     "DAG_PREFIX",
+    "GATE_PREFIX",
     "INT32_MAX",
     "INT32_MIN",
     "INT64_MAX",
@@ -22,10 +23,13 @@ __all__ = [
     "check_id",
     "check_requirement",
     "full_id",
+    "gate_id",
     "short_id",
 ]
 
 DAG_PREFIX = "DAG-"
+GATE_PREFIX = "hitl-gate-"
+"""Begins the ids of approval gates (section 11.1)."""
 MAX_ID_LENGTH = 200
 """A worker's log file is ``DAG-<id>.log``; over 255 bytes it cannot be opened and the job dies mute (4.4)."""
 MAX_REQUIREMENT_LENGTH = 19
@@ -45,6 +49,11 @@ def full_id(job_id: str) -> str:
 def short_id(job_id: str) -> str:
     """The id as users write it, without ``DAG-``."""
     return job_id.removeprefix(DAG_PREFIX)
+
+
+def gate_id(job_id: str) -> str:
+    """The id of the approval gate behind a job."""
+    return GATE_PREFIX + short_id(job_id)
 
 
 def check_id(job_id: str) -> str | None:

@@ -224,7 +224,7 @@ def test_the_longest_id_has_200_characters(script: str) -> None:
         ({"owner_lease": -1}, "owner_lease -1 is not a number of seconds above 0"),
         ({"timeout": "5"}, "timeout '5' is not a number of seconds above 0"),
         ({"timeout": float("nan")}, "timeout nan is not a number of seconds above 0"),
-        ({"hitl_message": "ok?"}, "hitl_message 'ok?' cannot be used: approval gates are not available"),
+        ({"hitl_message": ""}, "hitl_message '' is not a text that asks for something"),
         ({"env": ["K"]}, "env ['K'] is not a mapping of names to texts"),
         ({"env": {"A=B": "x"}}, "env {'A=B': 'x'} is not a pair of texts with a name free of '='"),
         ({"env": {"": "x"}}, "env {'': 'x'} is not a pair of texts with a name free of '='"),

@@ -265,8 +265,8 @@ def test_mistakes_in_the_file_itself(folder: Path, text: str, sentence: str) -> 
         ),
         ("{id: a, file: a.py, type: service, port: 0}", ":3: key 'port': job 'a': port 0 is not a port"),
         (
-            "{id: a, file: a.py, hitl_message: 'ok?'}",
-            ":3: key 'hitl_message': job 'a': hitl_message 'ok?' cannot be",
+            "{id: a, file: a.py, hitl_message: ' '}",
+            ":3: key 'hitl_message': job 'a': hitl_message ' ' is not a text",
         ),
         (
             "{id: a, file: a.py, timeout: -1}",

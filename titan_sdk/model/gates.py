@@ -1,0 +1,113 @@
+"""Human approval gates: a job that asks for one is followed by a gate job, for which everything below it waits.
+
+Gate names and store keys are Titan's own (protocol section 11.1), so its dashboard shows and decides the same gates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from titan_sdk.errors import InvalidDag
+from titan_sdk.model.job import TitanJob
+from titan_sdk.model.rules import GATE_PREFIX, full_id, gate_id, short_id
+
+__all__ = [
+    "QUEUE_KEY",
+    "Decision",
+    "PendingApproval",
+    "add_gates",
+    "gate_of",
+    "message_key",
+    "since_key",
+    "status_key",
+]
+
+QUEUE_KEY = "titan:hitl:queue"
+"""The set of all gates that ever waited."""
+
+
+class Decision(StrEnum):
+    """How a gate stands; the words in the store."""
+
+    CLEARED = "CLEARED"
+    """Submitted, not reached yet; or cancelled."""
+    WAITING = "WAITING"
+    APPROVED = "APPROVED"
+    REJECTED = "REJECTED"
+    TIMEOUT = "TIMEOUT"
+    """Nobody decided in time."""
+
+
+@dataclass(frozen=True, slots=True)
+class PendingApproval:
+    """A gate that waits for a decision."""
+
+    gate_id: str
+    job_id: str
+    """The job whose outcome is to be approved."""
+    message: str
+    since: float | None = None
+    """Unix seconds on the worker's clock."""
+
+
+def status_key(gate: str) -> str:
+    """Where the decision is written and read."""
+    return f"titan:hitl:status:{gate}"
+
+
+def message_key(gate: str) -> str:
+    """What the deciding person is asked."""
+    return f"titan:hitl:message:{gate}"
+
+
+def since_key(gate: str) -> str:
+    """Since when it waits, in milliseconds."""
+    return f"titan:hitl:ts:{gate}"
+
+
+def gate_of(gate_or_job_id: str) -> str:
+    """The gate's id, from itself or from the job it follows."""
+    name = short_id(gate_or_job_id)
+    return name if name.startswith(GATE_PREFIX) else gate_id(name)
+
+
+def add_gates(jobs: Sequence[TitanJob], script: str) -> tuple[tuple[TitanJob, ...], dict[str, str]]:
+    """The jobs with a gate behind each one that has a ``hitl_message``, and what hangs on such a job hung on its
+    gate; and the messages by gate id. Jobs without either are the same objects.
+
+    Args:
+        script: path of the gate's script.
+
+    Raises:
+        InvalidDag: a job already has the name of a gate.
+    """
+    gates = {job.full_id: gate_id(job.job_id) for job in jobs if job.hitl_message is not None}
+    taken = {job.full_id: job for job in jobs}
+    for asking, gate in gates.items():
+        if full_id(gate) in taken:
+            raise InvalidDag(
+                f"job {taken[asking].job_id!r} asks for approval, but its gate's name {gate!r} is another job's; "
+                "rename that job"
+            )
+    placed: list[TitanJob] = []
+    for job in jobs:
+        parents = tuple(gates.get(full_id(p), p) for p in job.parents or ())
+        placed.append(job if parents == job.parents else replace(job, parents=parents))
+        if job.full_id in gates:
+            placed.append(_gate(job, gates[job.full_id], script))
+    messages = {gates[job.full_id]: job.hitl_message for job in jobs if job.hitl_message is not None}
+    return tuple(placed), messages
+
+
+def _gate(job: TitanJob, gate: str, script: str) -> TitanJob:
+    # One attempt: a gate that nobody answered, or that was rejected, is not asked again.
+    return TitanJob(
+        gate,
+        script,
+        args=[gate, str(job.max_wait_seconds), job.hitl_message or ""],
+        parents=[job.job_id],
+        priority=job.priority,
+        max_attempts=1,
+    )
