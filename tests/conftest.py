@@ -1,7 +1,7 @@
 """Fixtures of the whole suite: a master to talk to, both clients, and an Airflow that touches nobody's home.
 
-`--titan-address host:port` points the same tests at another master, such as a real Titan; what that master
-cannot do is skipped by the name of the missing capability (`@pytest.mark.needs("exact_text")`).
+`--titan-address host:port` points the same tests at another master, such as a real Titan, and `--strict-titan` at one
+that behaves like it; what that master cannot do is skipped by the name of the missing capability (`@pytest.mark.needs("exact_text")`).
 """
 
 from __future__ import annotations
@@ -45,6 +45,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--titan-address", metavar="HOST:PORT", help="run against this master, not a LocalCluster"
     )
+    group.addoption("--strict-titan", action="store_true", help="run against LocalCluster(strict_titan=True)")
     group.addoption("--upstream", metavar="PATH", help="folder of the unmodified upstream SDK's checkout")
 
 
@@ -72,7 +73,8 @@ def cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     from titan_sdk.cluster import LocalCluster
 
     data_dir = tmp_path_factory.mktemp("titan-cluster")
-    with LocalCluster(workers={"GENERAL": 2, "GPU": 1}, data_dir=data_dir) as running:
+    strict: bool = request.config.getoption("--strict-titan")
+    with LocalCluster({"GENERAL": 2, "GPU": 1}, data_dir=data_dir, strict_titan=strict) as running:
         yield running
 
 

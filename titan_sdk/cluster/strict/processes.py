@@ -61,8 +61,9 @@ def start(command: Sequence[str], cwd: Path, environment: Mapping[str, str]) -> 
 def output_lines(process: subprocess.Popen[bytes]) -> Iterator[str]:
     """Lines as a Java reader cuts them: a carriage return ends one too; malformed UTF-8 becomes U+FFFD."""
     assert process.stdout is not None
-    for line in io.TextIOWrapper(process.stdout, encoding="utf-8", errors="replace"):
-        yield line.removesuffix("\n")
+    with io.TextIOWrapper(process.stdout, encoding="utf-8", errors="replace") as lines:
+        for line in lines:
+            yield line.removesuffix("\n")
 
 
 def close_pipes(process: subprocess.Popen[bytes]) -> None:
