@@ -9,7 +9,7 @@ import zipfile
 
 import pytest
 
-from titan_sdk import InvalidArgument, InvalidJob, JobStatus, MissingFile, NotFound, PayloadTooLarge, TitanJob
+from titan_sdk import InvalidArgument, JobStatus, MissingFile, NotFound, PayloadTooLarge, TitanJob
 
 
 @pytest.mark.parametrize("size", [0, 1, 3_000_001], ids=["empty", "one byte", "3 MB"])
@@ -86,22 +86,6 @@ def test_an_archive_job_runs_its_entry(api, unique, tmp_path):
     handle = api.submit_job(TitanJob(unique("archive"), f"{name}.zip/src/main.py", is_archive=True))
     assert handle.wait(timeout=60).state is JobStatus.COMPLETED
     assert "archive says hello" in "\n".join(handle.follow_logs())
-
-
-def test_arguments_of_an_archive_arrive_or_are_refused(api, unique, tmp_path, capabilities):
-    project = tmp_path / "project"
-    project.mkdir()
-    (project / "main.py").write_text("import sys; print(sys.argv[1:])")
-    name = unique("args")
-    api.upload_project_folder(project, name)
-    job = TitanJob(unique("archive"), f"{name}.zip/main.py", is_archive=True, args="fast 1")
-    if "archive_args" not in capabilities:
-        with pytest.raises(InvalidJob, match="a real Titan drops them"):
-            api.submit_job(job)
-        return
-    handle = api.submit_job(job)
-    handle.wait(timeout=60)
-    assert "['fast', '1']" in handle.logs()
 
 
 def test_the_same_folder_gives_the_same_bytes(api, unique, tmp_path):

@@ -107,7 +107,7 @@ def job_result(ref: JobRef) -> Flow[object]:
 def _read_result(ref: JobRef, state: reader.RunState) -> Flow[object]:
     assert ref.nonce is not None
     assert state.result is not None
-    slices = []
+    slices: list[str] = []
     for index in range(state.result.chunks):
         key = keys.result_key(ref.full_id, ref.nonce, index)
         text = yield from ask(calls.kv_get(key))
@@ -115,8 +115,8 @@ def _read_result(ref: JobRef, state: reader.RunState) -> Flow[object]:
             raise CorruptData(
                 f"result of job {ref.job_id!r}: part {index + 1} of {state.result.chunks} is missing in TitanStore"
             )
-        slices.append(text)
-    return reader.join_result(state.result, slices)
+        slices.append(reader.parse_result_slice(text))
+    return reader.load_result(state.result, "".join(slices))
 
 
 def _log_tail(ref: JobRef, state: reader.RunState, lines: int = 20) -> Flow[str]:

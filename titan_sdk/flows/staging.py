@@ -35,15 +35,15 @@ def check_for_master(info: ServerInfo, jobs: Sequence[TitanJob]) -> None:
     """Refuse what this master would drop without a word (section 5.4).
 
     Raises:
-        InvalidJob: an archive job has arguments and the master is a real one.
+        InvalidJob: an archive job without the runtime has arguments and the master is a real one.
     """
     if info.has("archive_args"):
         return
     for job in jobs:
-        if job.kind is JobKind.ARCHIVE and job.args:
+        if job.kind is JobKind.ARCHIVE and job.args and not job.uses_runtime:
             raise InvalidJob(
                 f"job {job.job_id!r}: args {job.args!r} cannot reach an archive on this master: a real Titan drops them; "
-                "put them into a file of the project"
+                "leave the runtime on (runtime=True), which carries them"
             )
 
 
@@ -61,14 +61,17 @@ def stage(
             lines[job.full_id] = plain_line(job, content, parents[job.full_id], run)
             continue
         bundle = runtime_bundle()
-        source, blob = Script.of(Path(job.filename).name, content)
+        if job.kind.is_archive:
+            source, blob = Script.in_archive(job.filename), None
+        else:
+            source, blob = Script.of(Path(job.filename).name, content)
         for asset in (bundle, blob):
             if asset:
                 assets[asset.name] = asset
         watched = {p: run for p in inside[job.full_id] if by_id[p].uses_runtime}
         stub = build_stub(_spec(session, job, run, source, watched), bundle)
         fields = (f"titan-{run}-{index}.sh", "", encode_base64(stub), job.requirement)
-        lines[job.full_id] = _line(job, fields, parents[job.full_id])
+        lines[job.full_id] = _line(job, JobKind.SCRIPT, fields, parents[job.full_id])
     return Staged(lines, tuple(assets.values()), inside)
 
 
@@ -92,14 +95,14 @@ def plain_line(job: TitanJob, content: bytes, parents: tuple[str, ...], run: str
             fields = (job.filename, job.plain_args, job.requirement)
         case JobKind.ARCHIVE_SERVICE:
             fields = (job.filename, "", str(job.port), job.requirement)
-    return _line(job, fields, parents)
+    return _line(job, job.kind, fields, parents)
 
 
-def _line(job: TitanJob, fields: tuple[str, ...], parents: tuple[str, ...]) -> JobLine:
+def _line(job: TitanJob, kind: JobKind, fields: tuple[str, ...], parents: tuple[str, ...]) -> JobLine:
     """Ids stand as the user wrote them; the master puts ``DAG-`` in front (section 4.1, rule 5)."""
     named = {full_id(p): p for p in job.parents or ()}
     short = tuple(named[p] for p in parents)
-    return JobLine(job.job_id, job.kind.value, fields, job.priority, job.delay, short, job.affinity)
+    return JobLine(job.job_id, kind.value, fields, job.priority, job.delay, short, job.affinity)
 
 
 def _spec(session: Session, job: TitanJob, run: str, source: Script, watched: dict[str, str]) -> RunSpec:

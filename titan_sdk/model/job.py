@@ -134,8 +134,8 @@ class TitanJob:
 
     @property
     def uses_runtime(self) -> bool:
-        """Whether the runtime travels with this job: script jobs, unless switched off."""
-        return self.runtime and self.kind is JobKind.SCRIPT
+        """Whether the runtime travels with this job: scripts and archives, unless switched off; not services."""
+        return self.runtime and not self.kind.is_service
 
     @property
     def argv(self) -> tuple[str, ...]:
@@ -185,10 +185,13 @@ class TitanJob:
             known = ", ".join(sorted(_SERVICE_TYPES | _TASK_TYPES))
             raise self._invalid("job_type", self.job_type, f"is not known; use one of {known}")
         # Titan cuts the pointer at the first ".zip", wherever it stands (section 5.4).
-        if self.is_archive and not self.filename.partition(".zip")[2].startswith("/"):
-            raise self._invalid(
-                "filename", self.filename, "does not point into an archive; write 'name.zip/entry.py'"
-            )
+        if self.is_archive:
+            name, _, entry = self.filename.partition(".zip")
+            parts = entry.split("/")
+            if not name or parts[0] or not parts[-1] or {".", ".."} & set(parts) or "\0" in self.filename:
+                raise self._invalid(
+                    "filename", self.filename, "does not point into an archive; write 'name.zip/entry.py'"
+                )
 
     def _check_numbers(self) -> None:
         if not _is_int(self.priority) or not rules.INT32_MIN <= self.priority <= rules.INT32_MAX:
@@ -231,7 +234,7 @@ class TitanJob:
                 raise self._invalid(
                     name,
                     getattr(self, name),
-                    "needs the runtime, which only script jobs with runtime=True have",
+                    "needs the runtime, which services and jobs with runtime=False do not have",
                 )
         if self.argv != () and not isinstance(self.args, str) and any(" " in a or not a for a in self.argv):
             raise self._invalid(

@@ -40,7 +40,7 @@ _JOB_KEYS = (
     "max_wait_seconds",
 )
 _RUNTIME_KEYS = ("params", "env", "python", "max_attempts", "timeout", "runtime")
-"""Ours: only script jobs have the runtime, and a project's jobs are archive jobs."""
+"""Ours: what the runtime carries; services do not have it."""
 
 _KEY_OF_FIELD = {"job_id": "id", "filename": "file", "parents": "depends_on", "job_type": "type"}
 """TitanJob's names where the file's keys are called differently."""
@@ -106,12 +106,6 @@ class _JobReader:
         return tuple(jobs)
 
     def _read(self, job: Mapping) -> TitanJob:
-        if self._project:
-            for key in _RUNTIME_KEYS:
-                if key in job:
-                    job.entry(key).fail(
-                        "only works with `project: false`, where script jobs have the runtime"
-                    )
         kind = job.get("type", Entry.text, "run").lower()
         if kind not in {"run", "service"}:
             job.entry("type").fail(f"{kind!r} is neither run nor service")

@@ -16,6 +16,7 @@ __all__ = [
     "ResultInfo",
     "RunState",
     "join_result",
+    "load_result",
     "parse_log_chunk",
     "parse_result_slice",
     "parse_state",
@@ -133,7 +134,11 @@ def join_result(info: ResultInfo, slices: Iterable[str]) -> Any:
     Raises:
         CorruptData: a slice is missing, damaged or from another submission.
     """
-    text = "".join(map(parse_result_slice, slices))
+    return load_result(info, "".join(map(parse_result_slice, slices)))
+
+
+def load_result(info: ResultInfo, text: str) -> Any:
+    """The result from its whole JSON text. Raises CorruptData."""
     if len(text) != info.bytes or hashlib.sha256(text.encode("utf-8", "replace")).hexdigest() != info.sha256:
         raise CorruptData(
             f"the result read back has {len(text)} characters and another checksum than the {info.bytes} that the "

@@ -27,13 +27,23 @@ _NONCE = re.compile(r"[0-9a-f]{16}")
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """The user's file: its own base name, how it is started, and its content, inline or by asset."""
+    """The user's file: its own base name, how it is started, and its content: inline, by asset, or in an archive."""
 
     name: str
     kind: ScriptKind
     data: str | None = None
     asset: str | None = None
     sha256: str | None = None
+    archive: str | None = None
+    """Name of an uploaded zip, and the path of the file inside it."""
+    entry: str | None = None
+
+    @classmethod
+    def in_archive(cls, pointer: str) -> Script:
+        """The script that ``name.zip/path/in/zip.py`` points to; cut at the first ``.zip``, as in Titan."""
+        stem, _, entry = pointer.partition(".zip")
+        entry = entry.lstrip("/")
+        return cls(PurePosixPath(entry).name, cls.kind_of(entry), archive=f"{stem}.zip", entry=entry)
 
     @classmethod
     def of(cls, name: str, content: bytes, kind: ScriptKind | None = None) -> tuple[Script, Asset | None]:
@@ -57,7 +67,9 @@ class Script:
     def to_dict(self) -> dict[str, str]:
         """The JSON form."""
         carried = (
-            {"data": self.data} if self.data is not None else {"asset": self.asset, "sha256": self.sha256}
+            {"data": self.data}
+            if self.data is not None
+            else {"asset": self.asset, "sha256": self.sha256, "archive": self.archive, "entry": self.entry}
         )
         return {
             "name": self.name,

@@ -143,8 +143,8 @@ def test_a_completed_parent_is_left_out_where_it_would_block(session, script, bu
     assert parse_dag(runner.sent(Opcode.SUBMIT_DAG)[0])[0].parents == sent
 
 
-def test_arguments_an_archive_would_lose_are_refused(session):
-    job = TitanJob("a", "p.zip/main.py", is_archive=True, args="x")
+def test_arguments_an_archive_would_lose_without_the_runtime_are_refused(session):
+    job = TitanJob("a", "p.zip/main.py", is_archive=True, args="x", runtime=False)
     with pytest.raises(InvalidJob, match="a real Titan drops them"):
         FlowRunner(MasterModel()).run(submit_dag(session, "d", [job]))
 

@@ -122,7 +122,7 @@ def test_the_kind_follows_from_type_and_archive(
     job = TitanJob("a", "p.zip/x.py" if is_archive else script, job_type, port=8095, is_archive=is_archive)
     assert job.kind is kind
     assert (kind.is_archive, kind.is_service) == (is_archive, job_type == "SERVICE")
-    assert job.uses_runtime == (kind is JobKind.SCRIPT)
+    assert job.uses_runtime == (not kind.is_service)
 
 
 def test_a_missing_requirement_is_general(script: str) -> None:
@@ -277,7 +277,9 @@ def test_what_only_the_runtime_carries_is_refused_without_it(
     script: str, change: dict[str, Any], carrier: dict[str, Any]
 ) -> None:
     name = next(iter(change))
-    expected = f"{name} {change[name]!r} needs the runtime, which only script jobs with runtime=True have"
+    expected = (
+        f"{name} {change[name]!r} needs the runtime, which services and jobs with runtime=False do not have"
+    )
     assert refusal("a", script, **carrier, **change) == f"job 'a': {expected}"
 
 
@@ -318,5 +320,6 @@ def test_plain_file_names_that_titan_would_not_run_are_refused(
     assert TitanJob("a", str(path)).uses_runtime
 
 
-def test_an_archive_without_an_entry_is_refused() -> None:
-    assert "does not end in .py or .sh" in refusal("a", "p.zip/", is_archive=True)
+def test_an_archive_entry_of_another_kind_needs_the_runtime() -> None:
+    assert "does not end in .py or .sh" in refusal("a", "p.zip/run", is_archive=True, runtime=False)
+    assert TitanJob("a", "p.zip/run", is_archive=True).uses_runtime

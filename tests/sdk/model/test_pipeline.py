@@ -300,12 +300,13 @@ def test_an_id_twice_names_both_lines(folder: Path) -> None:
 @pytest.mark.parametrize(
     "key", ["params: 1", "env: {A: b}", "python: p", "max_attempts: 1", "timeout: 1", "runtime: false"]
 )
-def test_a_project_s_jobs_have_no_runtime(folder: Path, key: str) -> None:
-    sentence = refusal(folder, f"jobs:\n  - id: a\n    file: a.py\n    {key}\n")
+def test_a_project_s_jobs_have_the_runtime_and_its_services_do_not(folder: Path, key: str) -> None:
+    job = f"jobs:\n  - id: a\n    file: a.py\n    {key}\n"
     name = key.partition(":")[0]
-    assert sentence == (
-        f":4: key '{name}': only works with `project: false`, where script jobs have the runtime"
-    )
+    assert getattr(load(folder, job).jobs[0], name) is not None
+    if name != "runtime":
+        sentence = refusal(folder, job + "    type: service\n    port: 8095\n")
+        assert sentence.startswith(f":4: key '{name}': job 'a': {name} ")
 
 
 @pytest.mark.parametrize(
@@ -321,9 +322,9 @@ def test_a_project_s_file_must_be_in_its_folder(folder: Path, file: str, problem
     assert refusal(folder, f"jobs: [{{id: a, file: {file}}}]").startswith(f":1: key 'file': {problem}")
 
 
-def test_a_project_s_file_must_be_a_script(folder: Path) -> None:
+def test_without_the_runtime_a_project_s_file_must_be_a_script(folder: Path) -> None:
     (folder / "data.txt").write_text("")
-    sentence = refusal(folder, "jobs: [{id: a, file: data.txt}]")
+    sentence = refusal(folder, "jobs: [{id: a, file: data.txt, runtime: false}]")
     assert sentence.startswith(
         ":1: key 'file': job 'a': filename 'titan_agent.zip/data.txt' does not end in .py"
     )

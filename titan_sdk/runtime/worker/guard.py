@@ -48,18 +48,24 @@ class Guard:
 
 
 def start(
-    argv: List[bytes], env: Dict[bytes, bytes], folder: str, timeout: Optional[float], ignored: List[int]
+    argv: List[bytes],
+    env: Dict[bytes, bytes],
+    folder: str,
+    timeout: Optional[float],
+    ignored: List[int],
+    cwd: Optional[bytes] = None,
 ) -> Guard:
     """Fork the guard, which starts `argv`. Must run before the launcher has threads.
 
-    `ignored` are the signals the worker itself ignores; the user's process keeps ignoring them.
+    `ignored` are the signals the worker itself ignores; the user's process keeps ignoring them. It starts in
+    `cwd`, by default where the launcher is.
     """
     output, control, status = os.pipe(), os.pipe(), os.pipe()
     pid = os.fork()
     if pid == 0:
         for unused in (output[0], control[1], status[0]):
             os.close(unused)
-        _Warden(output[1], control[0], status[1], folder, timeout, ignored).watch(argv, env)
+        _Warden(output[1], control[0], status[1], folder, timeout, ignored, cwd).watch(argv, env)
     for unused in (output[1], control[0], status[1]):
         os.close(unused)
     return Guard(pid, output[0], control[1], status[0])
@@ -76,9 +82,10 @@ class _Warden:
         folder: str,
         timeout: Optional[float],
         ignored: List[int],
+        cwd: Optional[bytes],
     ) -> None:
         self.output, self.control, self.status = output, control, status
-        self.folder, self.timeout, self.ignored = folder, timeout, ignored
+        self.folder, self.timeout, self.ignored, self.cwd = folder, timeout, ignored, cwd
         self.wake = (-1, -1)
         self.user = 0
         self.ended: Optional[int] = None
@@ -142,6 +149,8 @@ class _Warden:
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         os.dup2(self.output, 1)
         os.dup2(self.output, 2)
+        if self.cwd is not None:
+            os.chdir(self.cwd)
         os.execve(argv[0], argv, env)
 
     def _let_go_of_everything_else(self) -> None:

@@ -3,6 +3,7 @@
 It is ``titan-job-<nonce>-<random>`` below TMPDIR or /tmp, 0700, TITAN_JOB_DIR to the job, and holds
 
 - ``script/<own base name>``: alone there, as it is sys.path[0], where a neighbour could shadow a module;
+- ``project/``: an archive job's zip, unpacked, instead; the job runs in the folder of its entry, as in Titan;
 - ``params.json``: written before the start;
 - ``result.json``, ``progress.json``, ``exception.json``: written by titan_job and the Python runner.
 """
@@ -14,11 +15,11 @@ import os
 import time
 import zlib
 
-from . import limits, store
+from . import limits, project, store
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Dict
+    from typing import Any, Callable, Dict, Optional
 
 
 class JobDir:
@@ -26,6 +27,8 @@ class JobDir:
 
     def __init__(self, root: str, script_name: str) -> None:
         self.root = root
+        self.cwd: Optional[bytes] = None
+        """Where the job runs; None is the worker's own folder."""
         self.script = os.fsencode(root) + b"/script/" + script_name.encode("utf-8", "surrogateescape")
 
     def path(self, name: str) -> str:
@@ -36,8 +39,9 @@ def prepare(master: store.Master, spec: Dict[str, Any], until: Callable[[], floa
     """Make the folder and put script and params in it.
 
     Raises:
-        StoreError: a large script could not be fetched from the master.
+        StoreError: a large script or a project could not be fetched from the master.
         OSError: the worker's disk.
+        ValueError: the project's zip cannot be unpacked or lacks the entry.
     """
     script = spec["script"]
     source = _source(master, script, until)
@@ -48,10 +52,13 @@ def prepare(master: store.Master, spec: Dict[str, Any], until: Callable[[], floa
     )
     os.mkdir(root, 0o700)
     try:
-        os.mkdir(root + "/script", 0o700)
         place = JobDir(root, script["name"])
-        mode = 0o700 if script["kind"] == "executable" else 0o600
-        _write(place.script, source, mode)
+        if "archive" in script:
+            _unpack(place, script, source)
+        else:
+            os.mkdir(root + "/script", 0o700)
+            mode = 0o700 if script["kind"] == "executable" else 0o600
+            _write(place.script, source, mode)
         _write(place.path("params.json"), spec["params"].encode("ascii"), 0o600)
     except BaseException:
         remove(root)
@@ -60,10 +67,23 @@ def prepare(master: store.Master, spec: Dict[str, Any], until: Callable[[], floa
 
 
 def _source(master: store.Master, script: Dict[str, Any], until: Callable[[], float]) -> bytes:
+    if "archive" in script:
+        return project.fetch(master, script["archive"], until)
     packed = script.get("data")
     if packed is not None:
         return zlib.decompress(binascii.a2b_base64(packed))
     return store.persist(lambda: master.asset(script["asset"], script["sha256"]), until)
+
+
+def _unpack(place: JobDir, script: Dict[str, Any], data: bytes) -> None:
+    folder = os.fsencode(place.root) + b"/project"
+    project.unpack(data, folder, script["archive"])
+    place.script = folder + b"/" + script["entry"].encode("utf-8", "surrogateescape")
+    place.cwd = os.path.dirname(place.script)
+    if not os.path.isfile(place.script):
+        raise ValueError("the archive %r has no file %r" % (script["archive"], script["entry"]))
+    if script["kind"] == "executable":
+        os.chmod(place.script, 0o700)
 
 
 def _write(path: Any, data: bytes, mode: int) -> None:

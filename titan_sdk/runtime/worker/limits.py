@@ -52,4 +52,12 @@ RESULT_LIMIT = 64 * 1024 * 1024
 RESULT_CHECKED = 8 * 1024 * 1024
 """A larger result is not parsed by the launcher: as Python values it may take ten times its size."""
 
+PROJECT_SIZE = 1024 * 1024 * 1024
+PROJECT_FILES = 20_000
+"""What one project's zip may unpack to; a real master takes zips of up to 7.8 MB."""
+
+TEE = 4 * 1024 * 1024
+"""Output passed on to the worker, whose own report of the job carries all of it and must fit into one packet of
+10 MiB: above that a real master never hears of the job's end. TitanStore gets everything."""
+
 EXCEPTION_TEXT = 64 * 1024

@@ -89,6 +89,7 @@ class _Launch:
         self.owner = Owner(self.master, self.spec)
         self.guard: Optional[guard.Guard] = None
         self._signal = 0
+        self.tee = limits.TEE
         self.abandoned = False
         self.ignored: List[int] = []
 
@@ -135,6 +136,7 @@ class _Launch:
             place.root,
             self.spec["timeout"],
             self.ignored,
+            place.cwd,
         )
         self.guard = started
         if self.asked():
@@ -155,7 +157,7 @@ class _Launch:
         poll.register(started.output, select.POLLIN)
         poll.register(started.status, select.POLLIN)
         heard = b""
-        listening = watching = True
+        watching = True
         while watching:
             for descriptor, _ in poll.poll():
                 data = os.read(descriptor, 65536)
@@ -164,7 +166,7 @@ class _Launch:
                     watching = bool(data)
                 elif data:
                     spool.put(data)
-                    listening = listening and _write(data)
+                    self._tee(data)
                 else:
                     poll.unregister(descriptor)
         report = heard.decode("utf-8", "replace")
@@ -181,8 +183,18 @@ class _Launch:
             if not data:
                 break
             spool.put(data)
-            listening = listening and _write(data)
+            self._tee(data)
         return report, status
+
+    def _tee(self, data: bytes) -> None:
+        """Output for the worker's own log, as long as it listens and its report of the job can carry it."""
+        if not self.tee:
+            return
+        passed, self.tee = data[: self.tee], max(self.tee - len(data), 0)
+        if not _write(passed):
+            self.tee = 0
+        elif not self.tee:
+            say("the worker's log ends here; the whole output is in TitanStore (fetch_logs, follow_logs)")
 
     def _finish(
         self, record: Record, place: jobdir.JobDir, shipper: Shipper, report: str, status: int
@@ -198,12 +210,12 @@ class _Launch:
             fields["reason"] = self.owner.sentence
         fields["exception"] = outcome.read_exception(place)
         fields["progress"] = outcome.read_progress(place.path("progress.json"))
-        text, refused = outcome.read_result(place)
+        size, refused = outcome.check_result(place)
         if refused and fields["state"] == "succeeded":
             code, fields["state"], fields["reason"] = 1, "failed", refused
-        if text is not None and not problem:
+        if size and not problem:
             try:
-                fields["result"] = outcome.send_result(self.master, record, text, until)
+                fields["result"] = outcome.send_result(self.master, record, place, until)
             except (store.StoreError, store.Contended) as exc:
                 problem = str(exc)
         if problem:

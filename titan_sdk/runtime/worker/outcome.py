@@ -103,33 +103,37 @@ def _load(path: str) -> Any:
         return None
 
 
-def read_result(place: JobDir) -> Tuple[Optional[str], Optional[str]]:
-    """The result's JSON text, or None; and why it cannot be used, or None."""
+def check_result(place: JobDir) -> Tuple[int, Optional[str]]:
+    """Bytes of the result, 0 where there is none; and why it cannot be used, or None."""
     path = place.path("result.json")
     if not os.path.exists(path):
-        return None, None
+        return 0, None
     import json
 
     try:
         size = os.path.getsize(path)
         if size > limits.RESULT_LIMIT:
-            return None, "its result has %d bytes; the limit is %d" % (size, limits.RESULT_LIMIT)
-        with open(path, encoding="ascii") as file:
-            text = file.read()
+            return 0, "its result has %d bytes; the limit is %d" % (size, limits.RESULT_LIMIT)
         if size <= limits.RESULT_CHECKED:
-            json.loads(text)
+            with open(path, encoding="ascii") as file:
+                json.load(file)
     except (OSError, ValueError, RecursionError) as exc:
-        return None, "its result is not JSON text (%s); write it with titan_job.result" % exc
-    return text, None
+        return 0, "its result is not JSON text (%s); write it with titan_job.result" % exc
+    return size, None
 
 
 def send_result(
-    master: store.Master, record: Record, text: str, until: Callable[[], float]
+    master: store.Master, record: Record, place: JobDir, until: Callable[[], float]
 ) -> Dict[str, Any]:
-    """Write the slices, each read back; what the record says about them."""
-    starts = range(0, len(text), limits.RESULT_SLICE)
-    for index, start in enumerate(starts):
-        value = dumps({"v": 1, "data": text[start : start + limits.RESULT_SLICE]})
-        store.persist(partial(master.confirm, record.result_key(index), value), until)
-    count = len(starts)
-    return {"chunks": count, "bytes": len(text), "sha256": sha256(text.encode("ascii")).hexdigest()}
+    """Write the slices, each read back, one in memory at a time; what the record says about them."""
+    digest, count, size = sha256(), 0, 0
+    with open(place.path("result.json"), encoding="ascii", errors="replace") as file:
+        while True:
+            piece = file.read(limits.RESULT_SLICE)
+            if not piece:
+                return {"chunks": count, "bytes": size, "sha256": digest.hexdigest()}
+            value = dumps({"v": 1, "data": piece})
+            store.persist(partial(master.confirm, record.result_key(count), value), until)
+            digest.update(piece.encode("ascii", "replace"))
+            count += 1
+            size += len(piece)

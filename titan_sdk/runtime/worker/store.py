@@ -73,6 +73,25 @@ class Master:
             )
         return data
 
+    def upload(self, name: str) -> bytes:
+        """An uploaded file as it is now.
+
+        Raises:
+            FileNotFoundError: the master has none of that name.
+        """
+        text = self.call(FETCH_ASSET, name.encode("utf-8"))
+        # '_' and ':' are outside the base64 alphabet, so no file's content can look like one of these.
+        if text.startswith(b"ERROR_NOT_FOUND"):
+            raise FileNotFoundError(
+                "master %s has no uploaded file %r; upload it before the job runs" % (self.address, name)
+            )
+        if text.startswith((b"ERROR_", b"ERROR:", b"SERVER_ERROR")):
+            raise StoreError("master %s cannot give %r: %r" % (self.address, name, text[:200]))
+        try:
+            return binascii.a2b_base64(text)
+        except binascii.Error as exc:
+            raise StoreError("master %s sent %r incomplete: %s" % (self.address, name, exc)) from None
+
     def call(self, opcode: int, payload: bytes) -> bytes:
         """Payload of the reply to one request."""
         try:

@@ -1,0 +1,91 @@
+"""A project's zip, fetched from the master by its name and unpacked for one attempt.
+
+The name says nothing of the content, so a stranger may have made it: nothing is written outside the folder, links
+and devices are refused, and what it unpacks to is bounded. Every member's checksum is verified in passing.
+"""
+
+from __future__ import annotations
+
+import os
+
+from . import limits, store
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable
+
+_FILE, _FOLDER = 0o100000, 0o040000
+
+
+def fetch(master: store.Master, name: str, until: Callable[[], float]) -> bytes:
+    """The zip as it is on the master now.
+
+    Raises:
+        StoreError: the master cannot be reached, or keeps sending what is not a whole zip.
+        FileNotFoundError: it has no file of that name.
+    """
+
+    def whole() -> bytes:
+        data = master.upload(name)
+        # The directory stands at a zip's end: while somebody overwrites the file there is none, or another one.
+        if b"PK\x05\x06" not in data[-66000:]:
+            raise store.StoreError(
+                "what the master holds as %r is not a whole zip (%d bytes)" % (name, len(data))
+            )
+        return data
+
+    return store.persist(whole, until)
+
+
+def unpack(data: bytes, folder: bytes, name: str) -> None:
+    """All files of the zip below `folder`, which must not exist yet.
+
+    Raises:
+        ValueError: it is damaged, too large, or names a place outside the folder.
+    """
+    import io
+    import zipfile
+
+    os.mkdir(folder, 0o700)
+    left = limits.PROJECT_SIZE
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            members = archive.infolist()
+            if len(members) > limits.PROJECT_FILES:
+                raise ValueError("it has more than %d members" % limits.PROJECT_FILES)
+            for member in members:
+                left -= _member(archive, member, folder, left)
+    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, ValueError) as exc:
+        raise ValueError("the archive %r cannot be unpacked: %s" % (name, exc)) from None
+    except Exception as exc:
+        if type(exc).__module__ not in ("zlib", "lzma", "_lzma"):
+            raise
+        raise ValueError("the archive %r is damaged: %s" % (name, exc)) from None
+
+
+def _member(archive: Any, member: Any, folder: bytes, left: int) -> int:
+    name = member.filename.replace("\\", "/")
+    parts = [part for part in name.split("/") if part not in ("", ".")]
+    if name.startswith("/") or ".." in parts or not parts or "\0" in name:
+        raise ValueError("its member %r lies outside of it" % member.filename)
+    kind = (member.external_attr >> 16) & 0o170000
+    if kind not in (0, _FILE, _FOLDER):
+        raise ValueError("its member %r is a link or a device" % member.filename)
+    path = b"/".join([folder] + [part.encode("utf-8", "surrogateescape") for part in parts])
+    if name.endswith("/"):
+        os.makedirs(path, 0o700, True)
+        return 0
+    os.makedirs(os.path.dirname(path), 0o700, True)
+    written = 0
+    with archive.open(member) as source, open(path, "wb") as target:
+        while True:
+            piece = source.read(1 << 18)
+            if not piece:
+                break
+            written += len(piece)
+            if written > left:
+                raise ValueError("it unpacks to more than %d bytes" % limits.PROJECT_SIZE)
+            target.write(piece)
+    if (member.external_attr >> 16) & 0o100:
+        os.chmod(path, 0o700)
+    return written
