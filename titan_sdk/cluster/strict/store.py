@@ -40,12 +40,11 @@ class StoreServer:
     def answer(self, command: str, key: str, argument: str = "") -> bytes:
         """The reply as it travels."""
         if command == "SET":
-            self._sets.pop(key, None)
-            self._values[key] = argument
+            self._values[key] = argument  # a set of the same name stays beside it
             return b"+OK\r\n"
-        if command == "GET":
-            return _wrong_type() if key in self._sets else _bulk(self._values.get(key))
-        if key in self._values:
+        if command == "GET" and (key in self._values or key not in self._sets):
+            return _bulk(self._values.get(key))
+        if command == "GET" or (key in self._values and key not in self._sets):
             return _wrong_type()
         members = self._sets.get(key, set())
         if command == "SMEMBERS":

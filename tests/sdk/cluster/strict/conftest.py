@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.sdk.cluster.peer import Peer
+from titan_sdk.cluster import LocalCluster
+from titan_sdk.cluster.strict import StrictSettings
+
+QUICK = StrictSettings(
+    no_worker_pause=0.2,
+    saturated_pause=0.05,
+    first_heartbeat=0.2,
+    heartbeat=0.2,
+    reregister=0.3,
+    log_flush=0.3,
+    deploy_poll=0.1,
+    service_restart=0.2,
+    plain_job_limit=0.4,
+    callback_pauses=(0.1,),
+)
+"""The real hazards at a pace that a test can wait for."""
+
+
+@pytest.fixture
+def cluster() -> Iterator[LocalCluster]:
+    with LocalCluster({"GENERAL": 1, "GPU": 1}, strict_titan=QUICK) as running:
+        yield running
+
+
+@pytest.fixture
+def peer(cluster: LocalCluster) -> Peer:
+    return Peer((cluster.host, cluster.port))
+
+
+def eventually(condition: Callable[[], object], seconds: float = 20) -> None:
+    """Look again and again until it holds."""
+    deadline = time.monotonic() + seconds
+    pause = threading.Event()
+    while not condition():
+        assert time.monotonic() < deadline, "it never came to hold"
+        pause.wait(0.005)
+
+
+def load(peer: Peer, worker: int = 0) -> str:
+    """What the master believes of a worker's load."""
+    return str(json.loads(peer.ask(0x09).text)["workers"][worker]["load"])
