@@ -20,6 +20,7 @@ from airflow.providers.common.compat.sdk import (
     PokeReturnValue,
     TaskInstanceState,
     conf,
+    mask_secret,
 )
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
@@ -48,9 +49,13 @@ __all__ = [
     "conf",
     "current_task_state",
     "dag_run_clear_number",
+    "dag_run_started",
+    "deployment",
     "form_widgets",
     "get_async_connection",
     "get_async_extra_dejson",
+    "logs_take_timestamps",
+    "mask_secret",
     "read_xcom",
     "task_state_store",
     "triggerer_calls_on_kill",
@@ -58,6 +63,10 @@ __all__ = [
 
 triggerer_calls_on_kill = hasattr(BaseTrigger, "on_kill")
 """Airflow 3.3+ tells a trigger that its task was killed; before, there is only ``cleanup()``."""
+
+
+logs_take_timestamps = hasattr(BaseTrigger, "on_kill")
+"""Airflow 3's structured loggers keep a ``timestamp`` that a record brings along."""
 
 
 def task_state_store(context: Context) -> Any | None:
@@ -74,6 +83,24 @@ def dag_run_clear_number(context: Context) -> int:
     :param context: the task's context
     """
     return int(getattr(context["dag_run"], "clear_number", None) or 0)
+
+
+def dag_run_started(context: Context) -> str:
+    """When this DAG run began; empty where Airflow does not tell.
+
+    :param context: the task's context
+    """
+    started = getattr(context["dag_run"], "start_date", None)
+    return started.isoformat() if started else ""
+
+
+def deployment() -> str:
+    """What tells this Airflow from another one that uses the same Titan master: where its API or its database is.
+
+    Tasks on Airflow 3 know the address of the API server, and no database.
+    """
+    places = (("core", "execution_api_server_url"), ("database", "sql_alchemy_conn"), ("api", "base_url"))
+    return next((text for place in places if (text := conf.get(*place, fallback=None))), "")
 
 
 def read_xcom(ti_key: Any, key: str) -> Any:

@@ -1,20 +1,21 @@
 """Dispatched once: what a task remembers of its submission, and what a later try does with it. No I/O.
 
-The record is kept in Airflow's task state store, which outlives a try and is not emptied by a clear. What tells
-a try that follows a crash from one that follows a clear:
+The record is kept where it outlives a try and a clear (``operators/memory.py``). What tells a try that follows a
+crash from one that follows a clear:
 
 * a crash leaves ``max_tries`` of the task instance and ``clear_number`` of the DAG run as they were;
 * clearing a task that is not running sets ``max_tries`` to the tries so far plus its retries;
 * clearing a running task leaves ``max_tries`` alone, but raises ``clear_number`` of its DAG run, as every clear does.
 
-When another task of the run is cleared, ``clear_number`` changes too. A crash at such a moment is then taken for a
-clear: the job is cancelled and submitted anew rather than an old result returned.
+A DAG run that was deleted and made again under its old id has another start time. When another task of the run is
+cleared, ``clear_number`` changes too. A crash at such a moment is then taken for a clear: the job is cancelled and
+submitted anew rather than an old result returned.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from enum import Enum
 from typing import Any
 
@@ -36,11 +37,13 @@ class Decision(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One submission, as it is kept in the task state store."""
+    """One submission, as it is kept between tries."""
 
     job_id: str
+    nonce: str
     max_tries: int
     clear_number: int
+    run_started: str = ""
     submitted: bool = False
     """False until the master has confirmed the job."""
 
@@ -48,11 +51,11 @@ class Record:
     def from_json(cls, value: object) -> Record | None:
         """The record, or None where there is none or it is of another version.
 
-        :param value: what the task state store holds
+        :param value: what was kept
         """
         if not isinstance(value, Mapping) or value.get("v") != 1:
             return None
-        return cls(**{name: value[name] for name in ("job_id", "max_tries", "clear_number", "submitted")})
+        return cls(**{field.name: value[field.name] for field in fields(cls)})
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self) | {"v": 1}
@@ -65,7 +68,8 @@ class Record:
 
         :param other: the record that this try would write
         """
-        return (self.max_tries, self.clear_number) == (other.max_tries, other.clear_number)
+        mine = (self.max_tries, self.clear_number, self.run_started)
+        return mine == (other.max_tries, other.clear_number, other.run_started)
 
 
 def decide(old: Record, new: Record, status: JobStatus) -> Decision:

@@ -19,6 +19,8 @@ class Outcome(StrEnum):
     """Every job is over; ``statuses`` says how."""
     TIMED_OUT = "timed_out"
     """The deadline passed; unless told otherwise, the jobs were cancelled."""
+    ADMITTED = "admitted"
+    """There is room for the job, which has not been submitted yet."""
     NOT_PLACED = "not_placed"
     """The job was still waiting for a worker at its placement deadline and was cancelled."""
     UNREACHABLE = "unreachable"
@@ -40,6 +42,8 @@ class JobEvent:
     """How many lines that were."""
     message: str = ""
     """A sentence; empty when ``outcome`` is ENDED."""
+    since: float = 0.0
+    """Unix time at which the task began, where that has to survive a deferral."""
 
     def to_dict(self) -> dict[str, Any]:
         """The event as JSON-able values, for ``TriggerEvent``."""
@@ -62,4 +66,5 @@ class JobEvent:
             log_position=int(event["log_position"]),
             log_lines=int(event["log_lines"]),
             message=str(event["message"]),
+            since=float(event.get("since", 0.0)),
         )

@@ -63,6 +63,11 @@ def _connection_type() -> dict[str, object]:
                 "description": "Seconds one request to the master may take (default 30)",
                 "schema": {"type": ["number", "null"], "minimum": 0.1},
             },
+            "max_unfinished": {
+                "label": "Unfinished jobs per tag",
+                "description": "So many jobs of one tag are sent at most; other tasks wait until one ends (default: any)",
+                "schema": {"type": ["integer", "null"], "minimum": 1},
+            },
         },
         "ui-field-behaviour": {
             "hidden-fields": ["schema", "login", "password"],

@@ -1,10 +1,17 @@
-"""Copying a job's log into a task log: whole lines, each once, in order, across pages, processes and restarts."""
+"""Copying a job's log into a task log: whole lines, each once, in order, across pages, processes and restarts.
+
+A copier that is killed between writing lines and remembering that it did would repeat them. So it remembers what it is
+*about to* write (:meth:`JobLog.begin`), with the times the lines will carry. The next copier writes the very same
+records again, and Airflow 3, which merges the log files of all triggerers by time and drops equal neighbours, shows
+them once.
+"""
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
-from typing import Protocol
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from typing import Any, Protocol
 
 from titan_sdk import LogPage
 
@@ -14,14 +21,16 @@ MAX_LINES = 100_000
 """Lines of one job that are copied: a job that prints without end must not fill Airflow's disk."""
 
 _LONGEST_LINE = 64 * 1024
+_SPREAD = 1.0
+"""Seconds over which the times of a first page's lines are spread, backwards."""
 
 
 class Logger(Protocol):
     """What Airflow's operators, triggers and the standard library have in common."""
 
-    def info(self, event: str, /, *args: object) -> object: ...
+    def info(self, event: Any, *args: Any, **kw: Any) -> Any: ...
 
-    def warning(self, event: str, /, *args: object) -> object: ...
+    def warning(self, event: Any, *args: Any, **kw: Any) -> Any: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +43,12 @@ class LogCursor:
     """Lines copied so far."""
     carry: str = ""
     """The beginning of a line whose end had not been printed yet."""
+    dated: float = 0.0
+    """Unix time that the last copied line carries; 0 where the logger gives lines their times."""
+    ahead: int = 0
+    """Where the page ends that is being copied, if one is."""
+    until: float = 0.0
+    """Unix time that its last line carries."""
 
     def to_text(self) -> str:
         return json.dumps(asdict(self))
@@ -49,11 +64,37 @@ class JobLog:
 
     :param log: gets each line as one record
     :param cursor: where an earlier copy stopped
+    :param group: title of the foldable group around the lines; none for the rest of a log copied elsewhere
+    :param dated: whether ``log`` takes a line's time as ``timestamp=``
     """
 
-    def __init__(self, log: Logger, cursor: LogCursor | None = None) -> None:
+    def __init__(
+        self, log: Logger, cursor: LogCursor | None = None, *, group: str = "", dated: bool = False
+    ) -> None:
         self._log = log
+        self._group = group
+        self._dated = dated
         self.cursor = cursor or LogCursor()
+
+    @property
+    def is_full(self) -> bool:
+        """No further line is copied, so none has to be read."""
+        return self.cursor.lines > MAX_LINES
+
+    @property
+    def interrupted(self) -> int:
+        """Size of the page in the middle of which another copier ended; 0 if none did. It must be taken first."""
+        return max(self.cursor.ahead - self.cursor.position, 0)
+
+    def begin(self, page: LogPage, now: float) -> bool:
+        """Announce a page; False when it holds nothing new. Store the cursor then, and :meth:`take` the page.
+
+        :param now: unix time
+        """
+        if page.position == self.cursor.position:
+            return False
+        self.cursor = replace(self.cursor, ahead=page.position, until=max(now, self.cursor.dated + 0.001))
+        return True
 
     def take(self, page: LogPage) -> bool:
         """Copy a page.
@@ -66,18 +107,39 @@ class JobLog:
         if len(carry) > _LONGEST_LINE:
             lines, carry = [*lines, carry], ""
         self._write(lines)
-        self.cursor = LogCursor(page.position, self.cursor.lines + len(lines), carry)
+        dated = self.cursor.until if lines else self.cursor.dated
+        self.cursor = LogCursor(page.position, self.cursor.lines + len(lines), carry, dated)
         return True
 
     def finish(self) -> None:
         """The job is over and all pages are taken: copy a last line that no line end closed."""
         if self.cursor.carry:
             self._write([self.cursor.carry])
-            self.cursor = LogCursor(self.cursor.position, self.cursor.lines + 1)
+            self.cursor = replace(self.cursor, lines=self.cursor.lines + 1, carry="")
+        if self._group and self.cursor.lines:
+            self._log.info("::endgroup::")
 
     def _write(self, lines: list[str]) -> None:
+        if self._group and lines and not self.cursor.lines:
+            lines = [f"::group::{self._group}", *lines]
         room = MAX_LINES - self.cursor.lines
-        for line in lines[: max(room, 0)]:
-            self._log.info("%s", line)
+        times = self._times(len(lines))
+        for index, line in enumerate(lines[: max(room, 0)]):
+            if times is None:
+                self._log.info("%s", line)
+            else:
+                self._log.info("%s", line, timestamp=_iso(times[0] + times[1] * (index + 1)))
         if 0 <= room < len(lines):
             self._log.warning("The job has printed more than %s lines; the rest is not copied", MAX_LINES)
+
+    def _times(self, count: int) -> tuple[float, float] | None:
+        """Start and step of the lines' times. Distinct, or Airflow would take equal lines for one."""
+        if not self._dated or not self.cursor.until or not count:
+            return None
+        start = self.cursor.dated or self.cursor.until - _SPREAD
+        return start, (self.cursor.until - start) / count
+
+
+def _iso(at: float) -> str:
+    """As Airflow writes it."""
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")

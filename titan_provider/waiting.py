@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import time
 from collections.abc import Callable
@@ -9,12 +10,35 @@ from collections.abc import Callable
 from titan_provider.exceptions import TitanMasterUnreachable
 from titan_sdk import ClusterStats, TitanError
 
-__all__ = ["REASON_EVERY", "Patience", "jittered", "why_waiting"]
+__all__ = ["LOG_CHUNKS", "REASON_EVERY", "Lease", "Patience", "jittered", "why_waiting"]
 
 REASON_EVERY = 10.0
 """Seconds between two looks at the cluster's numbers for a job that waits."""
 
+LOG_CHUNKS = 8
+"""Chunks of a job's log that are copied in one turn: 2 MiB at most."""
+
 _LONGEST_PAUSE = 30.0
+
+
+class Lease:
+    """When the owner's lease of a job has to be renewed.
+
+    :param seconds: the lease's length; None where there is none
+    """
+
+    def __init__(self, seconds: float | None, clock: Callable[[], float] = time.monotonic) -> None:
+        self.pause = math.inf if seconds is None else seconds / 4
+        """The longest that its owner may sleep."""
+        self._clock = clock
+        self._next = clock()
+
+    def is_due(self) -> bool:
+        """Whether to renew now; asked again only after a while."""
+        if self.pause == math.inf or self._clock() < self._next:
+            return False
+        self._next = self._clock() + self.pause
+        return True
 
 
 class Patience:

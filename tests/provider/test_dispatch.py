@@ -1,16 +1,18 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from titan_provider.dispatch import Decision, Record, decide
 from titan_sdk import JobStatus
 
-FIRST = Record("first", max_tries=2, clear_number=0, submitted=True)
-RETRY = Record("second", max_tries=2, clear_number=0)
-AFTER_CLEAR = Record("second", max_tries=3, clear_number=1)
-AFTER_CLEAR_WHILE_RUNNING = Record("second", max_tries=2, clear_number=1)
+FIRST = Record("first", "0" * 16, max_tries=2, clear_number=0, run_started="Monday", submitted=True)
+RETRY = Record("second", "1" * 16, max_tries=2, clear_number=0, run_started="Monday")
+AFTER_CLEAR = replace(RETRY, max_tries=3, clear_number=1)
+AFTER_CLEAR_WHILE_RUNNING = replace(RETRY, clear_number=1)
+RUN_MADE_AGAIN = replace(RETRY, run_started="Tuesday")
 
 
 @pytest.mark.parametrize("status", [JobStatus.PENDING, JobStatus.RUNNING, JobStatus.COMPLETED])
@@ -23,7 +25,7 @@ def test_after_a_failure_or_a_crash_before_the_submit_a_new_job_is_sent(status: 
     assert decide(FIRST, RETRY, status) is Decision.SUBMIT
 
 
-@pytest.mark.parametrize("new", [AFTER_CLEAR, AFTER_CLEAR_WHILE_RUNNING])
+@pytest.mark.parametrize("new", [AFTER_CLEAR, AFTER_CLEAR_WHILE_RUNNING, RUN_MADE_AGAIN])
 @pytest.mark.parametrize("status", JobStatus)
 def test_after_a_clear_no_old_result_comes_back_and_no_old_job_goes_on(
     new: Record, status: JobStatus
@@ -34,7 +36,7 @@ def test_after_a_clear_no_old_result_comes_back_and_no_old_job_goes_on(
 
 def test_a_record_survives_the_state_store() -> None:
     assert Record.from_json(json.loads(json.dumps(FIRST.to_json()))) == FIRST
-    assert RETRY.confirmed() == Record("second", 2, 0, submitted=True)
+    assert RETRY.confirmed() == replace(RETRY, submitted=True)
 
 
 @pytest.mark.parametrize("value", [None, "job-1", {}, {"v": 2, "job_id": "x"}])

@@ -95,7 +95,7 @@ def test_the_form_that_airflow_draws(airflow_home: Path) -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=110)
     assert done.returncode == 0, done.stderr
     form = json.loads(done.stdout.splitlines()[-1])
-    assert set(form["extra_fields"]) == {"worker_address", "dashboard_url", "timeout"}
+    assert set(form["extra_fields"]) == {"worker_address", "dashboard_url", "timeout", "max_unfinished"}
     assert form["standard_fields"]["host"]["placeholder"] == "localhost"
     assert form["standard_fields"]["port"]["placeholder"] == "9090"
     assert form["standard_fields"]["password"]["hidden"] is True

@@ -19,7 +19,7 @@ class Lines:
         self.copied: list[str] = []
         self.warnings: list[str] = []
 
-    def info(self, event: str, /, *args: object) -> None:
+    def info(self, event: str, /, *args: object, **fields: object) -> None:
         self.copied.append(event % args)
 
     def warning(self, event: str, /, *args: object) -> None:
@@ -89,3 +89,51 @@ def test_airflows_loggers_fit() -> None:
 def test_no_cursor_is_none() -> None:
     assert LogCursor.from_text(None) is None
     assert LogCursor.from_text("") is None
+
+
+def test_lines_stand_in_a_group_that_only_the_first_copier_opens() -> None:
+    lines = Lines()
+    first = JobLog(lines, group="Log of job a")
+    first.take(LogPage("one\n", 1))
+    second = JobLog(lines, first.cursor, group="Log of job a")
+    second.take(LogPage("two\n", 2))
+    second.finish()
+    assert lines.copied == ["::group::Log of job a", "one", "two", "::endgroup::"]
+
+
+def test_a_job_that_prints_nothing_has_no_group() -> None:
+    lines = Lines()
+    JobLog(lines, group="Log of job a").finish()
+    assert lines.copied == []
+
+
+class Dated(Lines):
+    def info(self, event: str, /, *args: object, **fields: object) -> None:
+        self.copied.append(f"{fields['timestamp']} {event % args}")
+
+
+def test_an_announced_page_is_written_with_the_same_times_by_whoever_takes_it() -> None:
+    page = LogPage("x\nx\nx\n", 3)
+    killed, heir = Dated(), Dated()
+    first = JobLog(killed, dated=True)
+    assert first.begin(page, now=1_000_000.0)
+    announced = first.cursor.to_text()
+    first.take(page)
+    second = JobLog(heir, LogCursor.from_text(announced), dated=True)
+    assert second.interrupted == 3
+    second.take(page)
+    assert heir.copied == killed.copied
+    assert len(set(heir.copied)) == 3, "equal lines at one time would be taken for one"
+    assert sorted(heir.copied) == heir.copied
+    assert heir.copied[-1] == "1970-01-12T13:46:40.000000Z x"
+    assert second.interrupted == 0
+    assert not second.begin(page, now=1_000_001.0)
+
+
+def test_times_go_on_where_the_last_page_ended_even_if_the_clock_was_set_back() -> None:
+    log = JobLog(lines := Dated(), dated=True)
+    for position, now in ((1, 2_000_000.0), (2, 1_000_000.0)):
+        page = LogPage("a\nb\n", position)
+        log.begin(page, now)
+        log.take(page)
+    assert sorted(lines.copied) == lines.copied

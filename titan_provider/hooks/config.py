@@ -9,7 +9,7 @@ from titan_provider.exceptions import TitanConnectionError
 from titan_sdk import ClientConfig, InvalidArgument
 from titan_sdk.config import DEFAULT_HOST, DEFAULT_PORT, parse_address
 
-__all__ = ["client_config"]
+__all__ = ["client_config", "max_unfinished"]
 
 # Design names that the SDK cannot honour yet. Dropping them would send work in the clear, unauthenticated.
 _NOT_YET = ("tls", "ca_cert", "client_cert", "client_private_key", "auth_token")
@@ -38,6 +38,26 @@ def client_config(conn: Any, extra: Mapping[str, Any]) -> ClientConfig:
         )
     except InvalidArgument as exc:
         raise TitanConnectionError(f"{where}: {exc}") from exc
+
+
+def max_unfinished(conn: Any, extra: Mapping[str, Any]) -> int | None:
+    """The connection's admission window, or None where it sets none.
+
+    :param conn: the Airflow connection
+    :param extra: its extras
+    :raises TitanConnectionError: the value is no whole number from 1 up
+    """
+    value = extra.get("max_unfinished")
+    if value is None or value == "":
+        return None
+    try:
+        if isinstance(value, bool) or int(value) != float(value) or int(value) < 1:
+            raise ValueError(value)
+        return int(value)
+    except (TypeError, ValueError) as exc:
+        raise TitanConnectionError(
+            f"connection {conn.conn_id!r}: extra 'max_unfinished' {value!r} is not a whole number from 1 up"
+        ) from exc
 
 
 def _refuse_unsupported(conn: Any, extra: Mapping[str, Any]) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from titan_provider.compat import BaseHook, form_widgets, get_async_connection, get_async_extra_dejson
 from titan_provider.get_provider_info import get_provider_info
-from titan_provider.hooks.config import client_config
+from titan_provider.hooks.config import client_config, max_unfinished
 from titan_sdk import AsyncTitanClient, ClientConfig, ClusterStats, TitanClient, TitanError
 
 __all__ = ["TitanHook"]
@@ -28,12 +28,14 @@ class TitanHook(BaseHook):
         super().__init__(**kwargs)
         self.titan_conn_id = titan_conn_id
         self._config: ClientConfig | None = None
+        self._max_unfinished: int | None = None
 
     def get_config(self) -> ClientConfig:
         """How to reach the master. The connection is fetched once per hook."""
         if self._config is None:
             conn = self.get_connection(self.titan_conn_id)
             self._config = client_config(conn, conn.extra_dejson)
+            self._max_unfinished = max_unfinished(conn, conn.extra_dejson)
         return self._config
 
     async def get_async_config(self) -> ClientConfig:
@@ -42,6 +44,11 @@ class TitanHook(BaseHook):
             conn = await get_async_connection(self.titan_conn_id, hook=type(self))
             self._config = client_config(conn, await get_async_extra_dejson(conn))
         return self._config
+
+    def get_max_unfinished(self) -> int | None:
+        """How many jobs per tag may be unfinished at once; None where the connection sets no limit."""
+        self.get_config()
+        return self._max_unfinished
 
     def get_conn(self) -> TitanClient:
         """A client of the connection's master; it connects with its first call, and the caller closes it."""

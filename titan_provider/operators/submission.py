@@ -2,55 +2,90 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
+from titan_provider.compat import dag_run_clear_number, dag_run_started
 from titan_provider.dispatch import Decision, Record, decide
+from titan_provider.job_ids import make_job_id
 from titan_provider.joblog import Logger
-from titan_sdk import TitanClient, TitanJob
+from titan_provider.operators.memory import Memory
+from titan_sdk import NotFound, TitanClient, TitanJob
 
-__all__ = ["STATE_KEY", "obtain_job"]
+if TYPE_CHECKING:
+    from airflow.sdk import Context
 
-STATE_KEY = "titan_job"
+__all__ = ["Submission", "new_record"]
 
 
-def obtain_job(
-    client: TitanClient,
-    state: Any | None,
-    record: Record,
-    build: Callable[[str], TitanJob],
-    log: Logger,
-    about_to_submit: Callable[[str], None],
-) -> str:
-    """Id of the job that this try waits for: an earlier try's where it is still the right one, else a new one.
+def new_record(context: Context, start: str | None = None) -> Record:
+    """What this try would keep of a job of its own, under an id that nobody has used.
 
-    :param state: Airflow's task state store, or None for a task that remembers nothing
-    :param record: what this try would keep
-    :param build: makes the job of an id; raises when the job cannot be sent
-    :param about_to_submit: told the id before anything is sent or waited for, so that a kill can cancel it
+    :param context: the task's context
+    :param start: beginning of the id, in place of dag, task and run
     """
-    if state is not None and (old := Record.from_json(state.get(STATE_KEY))):
-        status = client.get_job_status(old.job_id)
-        decision = decide(old, record, status)
+    ti = context["ti"]
+    names = (start, "", "") if start else (ti.dag_id, ti.task_id, ti.run_id)
+    map_index = -1 if ti.map_index is None else ti.map_index
+    return Record(
+        job_id=make_job_id(*names, map_index=map_index, try_number=ti.try_number),
+        nonce=secrets.token_hex(8),
+        max_tries=ti.max_tries,
+        clear_number=dag_run_clear_number(context),
+        run_started=dag_run_started(context),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """How one try gets the job that it waits for.
+
+    :param memory: what outlives the try, or None for a task that remembers nothing
+    :param build: makes the job of an id; raises when the job cannot be sent
+    :param admit: returns when the job of that id may be submitted
+    :param about_to_submit: told the record before anything is sent or waited for, so that a kill can cancel the job
+    """
+
+    client: TitanClient
+    memory: Memory | None
+    build: Callable[[str], TitanJob]
+    admit: Callable[[str], None]
+    about_to_submit: Callable[[Record], None]
+    log: Logger
+
+    def obtain(self, record: Record) -> Record:
+        """The record of the job to wait for: an earlier try's where it is still the right one, else this one.
+
+        :param record: what this try would keep
+        """
+        old = self.memory.recall() if self.memory is not None else None
+        if old is not None and self._goes_on(old, record):
+            self.about_to_submit(old)
+            return old
+        job = self.build(record.job_id)
+        self.admit(record.job_id)
+        if self.memory is not None:
+            self.memory.keep(record)
+        self.about_to_submit(record)
+        self.client.submit_job(job, nonce=record.nonce)
+        if self.memory is not None:
+            self.memory.keep(record.confirmed())
+        self.log.info("Submitted job %s, to run on a worker tagged %s", record.job_id, job.requirement)
+        return record
+
+    def _goes_on(self, old: Record, new: Record) -> bool:
+        status = self.client.get_job_status(old.job_id)
+        decision = decide(old, new, status)
         if decision is Decision.ATTACH:
-            log.info(
-                "An earlier try of this task submitted job %s, which is %s; waiting for it",
-                old.job_id,
-                status,
-            )
-            about_to_submit(old.job_id)
-            return old.job_id
-        if decision is Decision.CANCEL_AND_SUBMIT:
-            log.warning(
-                "Job %s of an earlier run of this task is still %s; cancelling it", old.job_id, status
-            )
-            client.cancel_job(old.job_id)
-    job = build(record.job_id)
-    if state is not None:
-        state.set(STATE_KEY, record.to_json())
-    about_to_submit(record.job_id)
-    client.submit_job(job)
-    if state is not None:
-        state.set(STATE_KEY, record.confirmed().to_json())
-    log.info("Submitted job %s, to run on a worker tagged %s", record.job_id, job.requirement)
-    return record.job_id
+            words = "An earlier try of this task submitted job %s, which is %s; waiting for it"
+            self.log.info(words, old.job_id, status)
+        elif decision is Decision.CANCEL_AND_SUBMIT:
+            words = "Job %s of an earlier run of this task is still %s; cancelling it"
+            self.log.warning(words, old.job_id, status)
+            try:
+                self.client.cancel_job(old.job_id)
+            except NotFound:
+                pass  # its master lost it in this moment: what was wanted
+        return decision is Decision.ATTACH

@@ -8,14 +8,14 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
+from titan_provider.admission import Window
 from titan_provider.compat import (
     AirflowException,
     BaseOperator,
     TaskDeferralError,
     TaskDeferralTimeout,
     conf,
-    dag_run_clear_number,
-    task_state_store,
+    mask_secret,
 )
 from titan_provider.dispatch import Record
 from titan_provider.events import JobEvent, Outcome
@@ -27,15 +27,18 @@ from titan_provider.exceptions import (
     TitanPlacementTimedOut,
 )
 from titan_provider.hooks.titan import TitanHook
-from titan_provider.job_ids import make_job_id
 from titan_provider.joblog import LogCursor
 from titan_provider.links.titan import JOB_ID_XCOM, TitanJobLogLink
+from titan_provider.operators.admission import try_to_enter, wait_to_enter
+from titan_provider.operators.killing import JobKiller
+from titan_provider.operators.memory import memory_of
 from titan_provider.operators.source import find_script, script_file
-from titan_provider.operators.submission import STATE_KEY, obtain_job
+from titan_provider.operators.submission import Submission, new_record
 from titan_provider.operators.waiting import JobWatch
+from titan_provider.triggers.admission import TitanAdmissionTrigger
 from titan_provider.triggers.titan import TitanJobTrigger
 from titan_provider.values import to_json
-from titan_sdk import RetryPolicy, TitanClient, TitanError, TitanJob
+from titan_sdk import TitanClient, TitanError, TitanJob
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -82,8 +85,12 @@ class TitanJobOperator(BaseOperator):
     :param placement_timeout: how long the job may wait for a worker before it is cancelled and the task fails;
         seconds or a timedelta
     :param unreachable_timeout: seconds for which the master may be silent before the task gives up on it
+    :param max_unfinished: how many jobs with this ``requirement`` may be unfinished on the master at once; as long
+        as there are so many, this task waits without submitting. Default: the connection's ``max_unfinished``
     :param cancel_on_kill: cancel the job when the task is killed, cleared or marked
-    :param durable: find the job of a crashed try again instead of submitting another (needs Airflow 3.3)
+    :param owner_lease: end the job when neither the task nor its trigger has been alive for so long, whatever
+        became of them; seconds or a timedelta. Longer than ``retry_delay``, or a retry finds its job ended
+    :param durable: find the job of a crashed try again instead of submitting another
     :param no_retry_exit_codes: exit codes of the script after which Airflow does not retry the task
     """
 
@@ -134,7 +141,9 @@ class TitanJobOperator(BaseOperator):
         poll_interval: float = 2.0,
         placement_timeout: float | timedelta | None = None,
         unreachable_timeout: float = 300.0,
+        max_unfinished: int | None = None,
         cancel_on_kill: bool = True,
+        owner_lease: float | timedelta | None = None,
         durable: bool = True,
         no_retry_exit_codes: Collection[int] = (),
         **kwargs: Any,
@@ -144,6 +153,12 @@ class TitanJobOperator(BaseOperator):
             raise ValueError(f"task {self.task_id!r}: give either filename= or script=, and not both")
         if not poll_interval > 0:
             raise ValueError(f"task {self.task_id!r}: poll_interval {poll_interval!r} is not above 0")
+        if max_unfinished is not None and max_unfinished < 1:
+            raise ValueError(f"task {self.task_id!r}: max_unfinished {max_unfinished!r} lets no job through")
+        if owner_lease is not None and not wait_for_completion:
+            raise ValueError(
+                f"task {self.task_id!r}: owner_lease needs wait_for_completion, as it ends jobs nobody waits for"
+            )
         self.filename = filename
         self.script = script
         self.args = args
@@ -164,30 +179,29 @@ class TitanJobOperator(BaseOperator):
         self.poll_interval = poll_interval
         self.placement_timeout = placement_timeout
         self.unreachable_timeout = unreachable_timeout
+        self.max_unfinished = max_unfinished
         self.cancel_on_kill = cancel_on_kill
+        self.owner_lease = owner_lease
         self.durable = durable
         self.no_retry_exit_codes = no_retry_exit_codes
-        self._kill_client: TitanClient | None = None
-        self._submitted_id: str | None = None
-        self._killed = False
+        self._killer = JobKiller()
 
     # -- the task -------------------------------------------------------------------------------------------
 
     def execute(self, context: Context) -> Any:
         """Submit the job, or find the one a crashed try left; then wait, or hand the waiting to a trigger."""
-        started = time.time()
-        hook = TitanHook(self.titan_conn_id)
-        self._arm_kill(hook)
-        with hook.get_conn() as client:
-            job_id = self._obtain(context, client)
-            if self.do_xcom_push:
-                context["ti"].xcom_push(key=JOB_ID_XCOM, value=job_id)
-            if not self.wait_for_completion:
-                return job_id
-            if self.deferrable:
-                self._hand_over(job_id, started)
-            self._watch(client, job_id).wait()
-            return self._result(client, job_id)
+        return self._run_job(context, self._new_record(context), time.time())
+
+    def execute_admitted(self, context: Context, event: dict[str, Any] | None = None) -> Any:
+        """Go on with a task that a trigger resumed because there is room for its job now.
+
+        :param event: what the trigger fired
+        """
+        fired = JobEvent.from_dict(event)
+        if fired.outcome is not Outcome.ADMITTED:
+            raise _OUTCOMES[fired.outcome](fired.message)
+        (job_id,) = fired.statuses
+        return self._run_job(context, replace(self._new_record(context), job_id=job_id), fired.since)
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> Any:  # noqa: ARG002 - Airflow's signature
         """End the task that a trigger resumed: the rest of the log, then the result or the failure.
@@ -199,10 +213,11 @@ class TitanJobOperator(BaseOperator):
         if fired.outcome is not Outcome.ENDED:
             raise _OUTCOMES[fired.outcome](fired.message)
         hook = TitanHook(self.titan_conn_id)
-        self._arm_kill(hook)
+        self._killer.arm(hook.get_config())
+        self._killer.job_id = job_id
         with hook.get_conn() as client:
-            self._submitted_id = job_id
-            self._watch(client, job_id, LogCursor(fired.log_position, fired.log_lines)).wait()
+            cursor = LogCursor(fired.log_position, fired.log_lines)
+            self._watch(client, job_id, cursor=cursor).wait()
             return self._result(client, job_id)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
@@ -214,80 +229,108 @@ class TitanJobOperator(BaseOperator):
             raise
 
     def on_kill(self) -> None:
-        """Cancel the job. Airflow calls this inside a signal handler and sends SIGKILL 5 s later.
-
-        The interrupted main thread may be anywhere, so this uses a client of its own and calls nothing of Airflow;
-        even the log line comes last.
-        """
-        self._killed = True
-        if not self.cancel_on_kill or self._kill_client is None or self._submitted_id is None:
-            return
-        try:
-            status = self._kill_client.cancel_job(self._submitted_id)
-        except TitanError as exc:
-            self.log.error(
-                "Job %s could not be cancelled and may still be running: %s", self._submitted_id, exc
-            )
-        else:
-            self.log.info("Cancelled job %s; it is %s", self._submitted_id, status)
+        """Cancel the job."""
+        if self.cancel_on_kill:
+            self._killer.kill(self.log)
+        self._killer.killed = True
 
     # -- its parts ------------------------------------------------------------------------------------------
 
-    def _arm_kill(self, hook: TitanHook) -> None:
-        config = hook.get_config()
-        self._kill_client = TitanClient(
-            config=replace(config, connect_timeout=1.5, timeout=1.5, retry=RetryPolicy(attempts=1))
-        )
+    def _run_job(self, context: Context, record: Record, started: float) -> Any:
+        for name, value in (self.env or {}).items():
+            mask_secret(value, name)  # only names that Airflow takes for a secret's
+        hook = TitanHook(self.titan_conn_id)
+        self._killer.arm(hook.get_config())
+        with hook.get_conn() as client:
+            record = self._obtain(context, hook, client, record, started)
+            if self.do_xcom_push:
+                context["ti"].xcom_push(key=JOB_ID_XCOM, value=record.job_id)
+            if not self.wait_for_completion:
+                return record.job_id
+            if self.deferrable:
+                self._hand_over(record, started)
+            self._watch(client, record.job_id, record.nonce).wait()
+            return self._result(client, record.job_id)
 
-    def _obtain(self, context: Context, client: TitanClient) -> str:
-        ti = context["ti"]
-        map_index = -1 if ti.map_index is None else ti.map_index
-        names = (self.job_id, "", "") if self.job_id else (ti.dag_id, ti.task_id, ti.run_id)
-        record = Record(
-            job_id=make_job_id(*names, map_index=map_index, try_number=ti.try_number),
-            max_tries=ti.max_tries,
-            clear_number=dag_run_clear_number(context),
-        )
-        state = task_state_store(context) if self.durable else None
+    def _new_record(self, context: Context) -> Record:
+        return new_record(context, self.job_id)
+
+    def _obtain(
+        self, context: Context, hook: TitanHook, client: TitanClient, record: Record, started: float
+    ) -> Record:
+        def remember(found: Record) -> None:
+            self._killer.job_id = found.job_id
+
+        def obtain(path: str) -> Record:
+            return Submission(
+                client=client,
+                memory=memory_of(context, client) if self.durable else None,
+                build=lambda job_id: self._build(job_id, path),
+                admit=lambda job_id: self._admit(hook, client, job_id, started),
+                about_to_submit=remember,
+                log=self.log,
+            ).obtain(record)
+
         try:
             if self.script is None:
                 dag_file = getattr(context.get("dag"), "fileloc", None)
-                found = find_script(str(self.filename), dag_file)
-                return self._submit_file(client, state, record, found)
+                return obtain(find_script(str(self.filename), dag_file))
             with script_file(self.script, self.script_name or self.task_id) as written:
-                return self._submit_file(client, state, record, written)
+                return obtain(written)
         finally:
-            if self._killed:  # the kill may have come before the master knew the job
+            if self._killer.killed:  # the kill may have come before the master knew the job
                 self.on_kill()
 
-    def _submit_file(self, client: TitanClient, state: Any, record: Record, path: str) -> str:
-        def build(job_id: str) -> TitanJob:
-            delay = self.delay
-            return TitanJob(
-                job_id,
-                path,
-                args=self.args,
-                parents=self.parents,
-                priority=self.priority,
-                delay=int(delay.total_seconds() * 1000) if isinstance(delay, timedelta) else delay,
-                affinity=self.affinity,
-                requirement=self.requirement,
-                params=to_json(self.job_params, "job_params"),
-                env=self.env,
-                python=self.python,
-                max_attempts=self.max_attempts,
-                timeout=_seconds(self.timeout),
-            )
+    def _admit(self, hook: TitanHook, client: TitanClient, job_id: str, started: float) -> None:
+        """Return when there is room for the job; a deferrable task leaves the waiting to a trigger."""
+        limit = self.max_unfinished or hook.get_max_unfinished()
+        if limit is None:
+            return
+        window = Window(self.requirement, limit)
+        if not self.deferrable:
+            wait_to_enter(client, window, job_id, self.log, lambda: self._killer.killed)
+            return
+        if try_to_enter(client, window, job_id).admitted:
+            return
+        seconds = _seconds(self.execution_timeout)
+        trigger = TitanAdmissionTrigger(
+            titan_conn_id=self.titan_conn_id,
+            job_id=job_id,
+            tag=window.tag,
+            limit=limit,
+            since=started,
+            deadline=None if seconds is None else started + seconds,
+            unreachable_timeout=self.unreachable_timeout,
+        )
+        self.defer(trigger=trigger, method_name="execute_admitted")
 
-        def remember(job_id: str) -> None:
-            self._submitted_id = job_id
+    def _build(self, job_id: str, path: str) -> TitanJob:
+        delay = self.delay
+        return TitanJob(
+            job_id,
+            path,
+            args=self.args,
+            parents=self.parents,
+            priority=self.priority,
+            delay=int(delay.total_seconds() * 1000) if isinstance(delay, timedelta) else delay,
+            affinity=self.affinity,
+            requirement=self.requirement,
+            params=to_json(self.job_params, "job_params"),
+            env=self.env,
+            python=self.python,
+            max_attempts=self.max_attempts,
+            timeout=_seconds(self.timeout),
+            owner_lease=_seconds(self.owner_lease),
+        )
 
-        return obtain_job(client, state, record, build, self.log, remember)
-
-    def _watch(self, client: TitanClient, job_id: str, cursor: LogCursor | None = None) -> JobWatch:
+    def _watch(
+        self, client: TitanClient, job_id: str, nonce: str | None = None, cursor: LogCursor | None = None
+    ) -> JobWatch:
         return JobWatch(
             client,
             job_id,
+            nonce=nonce,
+            owner_lease=None if nonce is None else _seconds(self.owner_lease),
             log=self.log,
             requirement=self.requirement,
             poll_interval=self.poll_interval,
@@ -296,17 +339,19 @@ class TitanJobOperator(BaseOperator):
             cursor=cursor,
         )
 
-    def _hand_over(self, job_id: str, started: float) -> NoReturn:
+    def _hand_over(self, record: Record, started: float) -> NoReturn:
         placement, limit = _seconds(self.placement_timeout), _seconds(self.execution_timeout)
         trigger = TitanJobTrigger(
             titan_conn_id=self.titan_conn_id,
-            job_id=job_id,
+            job_id=record.job_id,
+            nonce=record.nonce,
             requirement=self.requirement,
             poll_interval=self.poll_interval,
             deadline=None if limit is None else started + limit,
             placement_deadline=None if placement is None else started + placement,
             unreachable_timeout=self.unreachable_timeout,
             cancel_on_kill=self.cancel_on_kill,
+            owner_lease=_seconds(self.owner_lease),
         )
         grace = self.execution_timeout + _TRIGGER_GRACE if self.execution_timeout else None
         self.defer(trigger=trigger, method_name="execute_complete", timeout=grace)
@@ -320,15 +365,16 @@ class TitanJobOperator(BaseOperator):
         raise (TitanJobFailedForGood if for_good else TitanJobFailed)(report, report.log_tail)
 
     def _cancel_recorded(self, context: Context) -> None:
-        state = task_state_store(context) if self.durable and self.cancel_on_kill else None
-        record = Record.from_json(state.get(STATE_KEY)) if state is not None else None
-        if record is None:
+        if not self.durable or not self.cancel_on_kill:
             return
         try:
             with TitanHook(self.titan_conn_id).get_conn() as client:
-                self.log.info("Cancelled job %s; it is %s", record.job_id, client.cancel_job(record.job_id))
+                record = memory_of(context, client).recall()
+                if record is not None:
+                    status = client.cancel_job(record.job_id)
+                    self.log.info("Cancelled job %s; it is %s", record.job_id, status)
         except TitanError as exc:
-            self.log.error("Job %s could not be cancelled and may still be running: %s", record.job_id, exc)
+            self.log.error("The job could not be cancelled and may still be running: %s", exc)
 
 
 def _seconds(value: float | timedelta | None) -> float | None:

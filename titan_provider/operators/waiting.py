@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from titan_provider.exceptions import TitanPlacementTimedOut
 from titan_provider.joblog import JobLog, LogCursor, Logger
-from titan_provider.waiting import REASON_EVERY, Patience, jittered, why_waiting
+from titan_provider.waiting import LOG_CHUNKS, REASON_EVERY, Lease, Patience, jittered, why_waiting
 from titan_sdk import JobStatus, LogPage, NotFound, TitanClient, TransportError
 
 __all__ = ["JobWatch"]
@@ -19,6 +19,8 @@ T = TypeVar("T")
 class JobWatch:
     """One job until it is over, its log lines copied to ``log`` as they come.
 
+    :param nonce: names the submission, where it is known
+    :param owner_lease: seconds after which the job ends unless its lease is renewed here
     :param placement_timeout: seconds the job may be pending before it is cancelled
     :param unreachable_timeout: seconds for which the master may be silent
     :param cursor: how much of the log somebody else has copied already
@@ -32,6 +34,8 @@ class JobWatch:
         log: Logger,
         requirement: str,
         poll_interval: float,
+        nonce: str | None = None,
+        owner_lease: float | None = None,
         placement_timeout: float | None = None,
         unreachable_timeout: float = 300.0,
         cursor: LogCursor | None = None,
@@ -41,6 +45,8 @@ class JobWatch:
         self._log = log
         self._requirement = requirement
         self._poll_interval = poll_interval
+        self._nonce = nonce
+        self._lease = Lease(owner_lease)
         self._placement_timeout = placement_timeout
         self._patience = Patience(unreachable_timeout)
         self._joblog = JobLog(log, cursor)
@@ -54,16 +60,18 @@ class JobWatch:
         :raises TitanMasterUnreachable: the master was silent for too long
         """
         while True:
+            if self._lease.is_due():
+                self._patiently(lambda: self._client.renew_owner_lease(self._job_id, nonce=self._nonce))
             status = self._patiently(self._ask_status)
             if status is JobStatus.PENDING:
                 self._explain_wait()
                 self._check_placement()
-            while self._joblog.take(self._patiently(self._read_page)):
-                pass
+            if status is not JobStatus.PENDING:
+                self._copy_log(to_the_end=status.is_terminal)
             if status.is_terminal:
                 self._joblog.finish()
                 return
-            time.sleep(jittered(self._poll_interval))
+            time.sleep(min(jittered(self._poll_interval), self._lease.pause))
 
     def _ask_status(self) -> JobStatus:
         status = self._client.get_job_status(self._job_id)
@@ -72,8 +80,15 @@ class JobWatch:
             raise NotFound(f"the master does not know the job {self._job_id!r}")
         return status
 
+    def _copy_log(self, *, to_the_end: bool) -> None:
+        """One page, so that neither status nor lease waits for a job that prints without end; at the end all."""
+        while not self._joblog.is_full and self._joblog.take(self._patiently(self._read_page)):
+            if not to_the_end:
+                return
+
     def _read_page(self) -> LogPage:
-        return self._client.read_logs(self._job_id, position=self._joblog.cursor.position)
+        position = self._joblog.cursor.position
+        return self._client.read_logs(self._job_id, nonce=self._nonce, position=position, chunks=LOG_CHUNKS)
 
     def _explain_wait(self) -> None:
         if time.monotonic() - self._reason_at < REASON_EVERY:

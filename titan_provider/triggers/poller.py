@@ -1,6 +1,6 @@
 """All requests that one triggerer process makes to one master, however many tasks it waits for.
 
-Triggers on the same master lease one :class:`SharedMaster`. It bounds the connections they open together, and when
+Triggers on the same master lease one :class:`SharedMaster`. Its board asks for the states of all their jobs. It bounds the connections they open together, and when
 the master goes silent one of them probes, with growing pauses, while the others wait: one warning, one recovery line.
 """
 
@@ -15,6 +15,8 @@ from typing import TypeVar
 from weakref import WeakKeyDictionary
 
 from titan_provider.exceptions import TitanMasterUnreachable
+from titan_provider.triggers.board import Board
+from titan_provider.waiting import jittered
 from titan_sdk import AsyncTitanClient, ClientConfig, TransportError
 
 __all__ = ["MAX_CONNECTIONS", "SharedMaster", "lease"]
@@ -24,6 +26,9 @@ T = TypeVar("T")
 
 MAX_CONNECTIONS = 16
 """A real master has one thread per connection and takes 0.2 ms per status: more would only queue there."""
+
+OPTIONAL_RATE = 200.0
+"""Requests a second for logs, for all triggers together, while nothing happens to their jobs."""
 
 _FIRST_PROBE, _LAST_PROBE, _LOOK_AGAIN = 0.5, 15.0, 2.0
 
@@ -37,6 +42,9 @@ class SharedMaster:
     def __init__(self, client: AsyncTitanClient, address: str) -> None:
         self.client = client
         self.leases = 0
+        self.board = Board(self)
+        self.gates: dict[str, asyncio.Lock] = {}
+        """By admission window: one trigger of this process looks at it, the others wait for their turn."""
         self._address = address
         self._slots = asyncio.Semaphore(MAX_CONNECTIONS)
         self._up = asyncio.Event()
@@ -80,6 +88,19 @@ class SharedMaster:
                 return answer
             finally:
                 self._probing = False
+
+    def insist(self, patience: float, since: float) -> None:
+        """Give up if the master is silent for too long. Asks nothing: somebody else is probing.
+
+        :param since: event loop time from which the caller's patience counts
+        :raises TitanMasterUnreachable: it is
+        """
+        if not self._up.is_set() and _now() - max(self._down_since, since) >= patience:
+            raise self._unreachable(patience)
+
+    def paced(self, seconds: float) -> float:
+        """A pause between two optional requests of one trigger, longer the more triggers there are."""
+        return jittered(max(seconds, self.leases / OPTIONAL_RATE))
 
     async def _wait_until_up(self, seconds: float) -> None:
         try:
@@ -137,6 +158,7 @@ async def lease(config: ClientConfig) -> AsyncIterator[SharedMaster]:
         master.leases -= 1
         if not master.leases:
             masters.pop(config, None)
+            master.board.stop()
             await master.client.close()
 
 

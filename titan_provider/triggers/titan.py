@@ -8,6 +8,7 @@ position in the log is remembered, in TitanStore. ``cleanup`` runs at every trig
 from __future__ import annotations
 
 import asyncio
+import math
 import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -18,20 +19,23 @@ from titan_provider.compat import (
     TaskInstanceState,
     TriggerEvent,
     current_task_state,
+    logs_take_timestamps,
     triggerer_calls_on_kill,
 )
 from titan_provider.events import JobEvent, Outcome
 from titan_provider.exceptions import TitanMasterUnreachable
 from titan_provider.hooks.titan import TitanHook
 from titan_provider.joblog import JobLog, LogCursor
+from titan_provider.triggers.board import Watch
 from titan_provider.triggers.poller import SharedMaster, lease
-from titan_provider.waiting import REASON_EVERY, Patience, jittered, why_waiting
-from titan_sdk import AsyncTitanClient, JobStatus, NotFound, TitanError
+from titan_provider.waiting import LOG_CHUNKS, REASON_EVERY, Lease, Patience, why_waiting
+from titan_sdk import AsyncTitanClient, JobStatus, LogPage, NotFound, TitanError
 
 __all__ = ["TitanJobTrigger"]
 
 T = TypeVar("T")
 
+_QUIETEST = 10.0  # seconds between two looks for new lines of a job that has printed none for a while
 _SAVE_LIMIT = 3.0  # seconds; the position in the log is worth no longer delay of a triggerer that stops
 
 
@@ -44,6 +48,8 @@ class TitanJobTrigger(BaseTrigger):
     :param placement_deadline: unix time at which it is cancelled if it has not started
     :param unreachable_timeout: seconds for which the master may be silent
     :param cancel_on_kill: cancel the job when the task is killed, cleared or marked
+    :param nonce: names the submission; read from the master where it is not given
+    :param owner_lease: seconds after which the job ends unless its lease is renewed here
     :param log_key: where in TitanStore the position in the log is kept; made here, new for every deferral
     """
 
@@ -57,6 +63,8 @@ class TitanJobTrigger(BaseTrigger):
         placement_deadline: float | None = None,
         unreachable_timeout: float = 300.0,
         cancel_on_kill: bool = True,
+        nonce: str | None = None,
+        owner_lease: float | None = None,
         log_key: str | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -68,8 +76,12 @@ class TitanJobTrigger(BaseTrigger):
         self.placement_deadline = placement_deadline
         self.unreachable_timeout = unreachable_timeout
         self.cancel_on_kill = cancel_on_kill
+        self.nonce = nonce
+        self.owner_lease = owner_lease
         self.log_key = log_key or f"titan:airflow:log:{job_id}:{secrets.token_hex(4)}"
         self._patience = Patience(unreachable_timeout)
+        self._lease = Lease(owner_lease)
+        self._quiet = poll_interval
         self._status = JobStatus.UNKNOWN
         self._joblog = JobLog(self.log)
         self._reason, self._reason_at = "", float("-inf")
@@ -86,6 +98,8 @@ class TitanJobTrigger(BaseTrigger):
             "placement_deadline",
             "unreachable_timeout",
             "cancel_on_kill",
+            "nonce",
+            "owner_lease",
             "log_key",
         )
         path = f"{type(self).__module__}.{type(self).__qualname__}"
@@ -153,35 +167,75 @@ class TitanJobTrigger(BaseTrigger):
 
     async def _wait(self, master: SharedMaster) -> JobEvent:
         saved = await self._ask(master, lambda client: client.store_get(self.log_key))
-        self._joblog = JobLog(self.log, LogCursor.from_text(saved))
-        try:
-            while True:
-                self._status = await self._ask_status(master)
-                if self._status is JobStatus.PENDING:
-                    await self._explain_wait(master)
-                    if self.placement_deadline is not None and time.time() >= self.placement_deadline:
-                        why = f"it had not started in time: {self._reason}"
-                        return await self._give_up(master, Outcome.NOT_PLACED, why)
-                await self._copy_log(master)
-                if self._status.is_terminal:
-                    self._joblog.finish()
-                    return self._event(Outcome.ENDED)
-                await asyncio.sleep(jittered(self.poll_interval))
-        except asyncio.CancelledError:
-            # The triggerer stops: the trigger that goes on elsewhere starts from here.
-            await self._save_cursor(master)
-            raise
+        title = f"Log of job {self.job_id}"
+        self._joblog = JobLog(self.log, LogCursor.from_text(saved), group=title, dated=logs_take_timestamps)
+        began = asyncio.get_running_loop().time()
+        with master.board.watch(self.job_id, self.poll_interval) as watch:
+            watch.tell(await self._ask(master, lambda client: client.get_job_status(self.job_id)))
+            try:
+                while (event := await self._turn(master, watch)) is None:
+                    master.insist(self.unreachable_timeout, began)
+            except asyncio.CancelledError:
+                # The triggerer stops: the trigger that goes on elsewhere starts from here.
+                await self._save_cursor(master)
+                raise
+            return event
 
-    async def _copy_log(self, master: SharedMaster) -> None:
-        before = self._joblog.cursor
-        while self._joblog.take(
-            await self._ask(
-                master, lambda client: client.read_logs(self.job_id, position=self._joblog.cursor.position)
-            )
-        ):
-            pass
-        if self._joblog.cursor != before and not self._status.is_terminal:
-            await self._save_cursor(master)
+    async def _turn(self, master: SharedMaster, watch: Watch) -> JobEvent | None:
+        """Do what there is to do, then wait for news; the event, when waiting is over."""
+        if self._lease.is_due():
+            await self._ask(master, lambda client: client.renew_owner_lease(self.job_id, nonce=self.nonce))
+        if watch.status is JobStatus.UNKNOWN:
+            await watch.news(self._doubt())
+            return None
+        self._patience.succeeded()
+        self._status = watch.status
+        if self._status is JobStatus.PENDING:
+            await self._explain_wait(master)
+            if self.placement_deadline is not None and time.time() >= self.placement_deadline:
+                why = f"it had not started in time: {self._reason}"
+                return await self._give_up(master, Outcome.NOT_PLACED, why)
+            pause = REASON_EVERY
+        else:
+            copied = await self._copy_log(master)
+            if self._status.is_terminal:
+                self._joblog.finish()
+                return self._event(Outcome.ENDED)
+            self._quiet = self.poll_interval if copied else min(self._quiet * 1.5, _QUIETEST)
+            pause = max(self._quiet, self.poll_interval)
+        await watch.news(min(master.paced(pause), self._lease.pause, self._until_placement()))
+        return None
+
+    def _doubt(self) -> float:
+        """Seconds to wait for a better answer than that nobody knows the job."""
+        # A Titan master also answers this while its store is down, so it is believed only after a while.
+        pause = self._patience.failed(NotFound(f"the master does not know the job {self.job_id!r}"))
+        if self._patience.is_first_failure:
+            self.log.warning("The master does not know the job %s; asking again", self.job_id)
+        return pause
+
+    async def _copy_log(self, master: SharedMaster) -> bool:
+        """One page, so that a job that prints without end does not keep the others waiting; at the end all."""
+        copied = False
+        while not self._joblog.is_full:
+            if size := self._joblog.interrupted:
+                page = await self._read_page(master, size)
+            else:
+                page = await self._read_page(master, LOG_CHUNKS)
+                if not self._joblog.begin(page, time.time()):
+                    break
+                await self._save_cursor(master)
+            copied = self._joblog.take(page)
+            if not copied or not self._status.is_terminal:
+                break
+        return copied
+
+    async def _read_page(self, master: SharedMaster, chunks: int) -> LogPage:
+        position = self._joblog.cursor.position
+        return await self._ask(
+            master,
+            lambda client: client.read_logs(self.job_id, nonce=self.nonce, position=position, chunks=chunks),
+        )
 
     async def _save_cursor(self, master: SharedMaster) -> None:
         try:
@@ -197,18 +251,6 @@ class TitanJobTrigger(BaseTrigger):
         if reason != self._reason:
             self.log.info("Job %s waits for a worker: %s", self.job_id, reason)
         self._reason, self._reason_at = reason, time.monotonic()
-
-    async def _ask_status(self, master: SharedMaster) -> JobStatus:
-        while True:
-            status = await self._ask(master, lambda client: client.get_job_status(self.job_id))
-            if status is not JobStatus.UNKNOWN:
-                self._patience.succeeded()
-                return status
-            # A Titan master also answers this while its store is down, so it is believed only after a while.
-            pause = self._patience.failed(NotFound(f"the master does not know the job {self.job_id!r}"))
-            if self._patience.is_first_failure:
-                self.log.warning("The master does not know the job %s; asking again", self.job_id)
-            await asyncio.sleep(pause)
 
     async def _ask(self, master: SharedMaster, request: Callable[[AsyncTitanClient], Awaitable[T]]) -> T:
         return await master.ask(request, self.unreachable_timeout)
@@ -228,3 +270,8 @@ class TitanJobTrigger(BaseTrigger):
 
     def _seconds_left(self) -> float | None:
         return None if self.deadline is None else max(self.deadline - time.time(), 0.0)
+
+    def _until_placement(self) -> float:
+        if self.placement_deadline is None or self._status is not JobStatus.PENDING:
+            return math.inf
+        return max(self.placement_deadline - time.time(), 0.01)

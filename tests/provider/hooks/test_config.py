@@ -6,7 +6,7 @@ import pytest
 from airflow.sdk import Connection
 
 from titan_provider.exceptions import TitanConnectionError
-from titan_provider.hooks.config import client_config
+from titan_provider.hooks.config import client_config, max_unfinished
 from titan_sdk import ClientConfig
 
 
@@ -68,3 +68,16 @@ def test_a_url_as_host_is_refused() -> None:
     conn = Connection(conn_id="my_titan", conn_type="titan", host="http://master")
     with pytest.raises(TitanConnectionError, match="without http://"):
         client_config(conn, {})
+
+
+@pytest.mark.parametrize(("value", "limit"), [(None, None), ("", None), (32, 32), ("32", 32), (32.0, 32)])
+def test_the_admission_window_is_a_number_or_nothing(value: Any, limit: int | None) -> None:
+    conn = Connection.from_uri("titan://master", conn_id="my_titan")
+    assert max_unfinished(conn, {"max_unfinished": value}) == limit
+
+
+@pytest.mark.parametrize("value", [0, -1, 1.5, "many", True, [1]])
+def test_another_admission_window_is_refused(value: Any) -> None:
+    conn = Connection.from_uri("titan://master", conn_id="my_titan")
+    with pytest.raises(TitanConnectionError, match="'max_unfinished' .* is not a whole number from 1 up"):
+        max_unfinished(conn, {"max_unfinished": value})

@@ -1,18 +1,20 @@
-"""The crash matrix of design section 5, "dispatched once", against a real master."""
+"""The crash matrix of design section 5, "dispatched once", against a real master, for both kinds of memory."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.support.airflow_run import unique
 from titan_provider.dispatch import Record
 from titan_provider.job_ids import make_job_id
-from titan_provider.operators.submission import STATE_KEY, obtain_job
+from titan_provider.operators.memory import AirflowMemory, Memory, TitanMemory
+from titan_provider.operators.submission import Submission
 from titan_sdk import JobStatus, TitanClient, TitanJob
 
 pytestmark = pytest.mark.airflow
@@ -22,17 +24,28 @@ class Crash(BaseException):
     """The process of a try is gone."""
 
 
-class State(dict[str, Any]):
-    """Airflow's task state store: it outlives tries and clears. Crashes the try at a chosen write."""
+class Fragile:
+    """A memory in the middle of whose chosen write the process dies: before it, so that nothing is kept."""
 
-    crash_at: int | None = None
-    writes = 0
+    def __init__(self, memory: Memory) -> None:
+        self._memory = memory
+        self.crash_at: int | None = None
+        self.writes = 0
 
-    def set(self, key: str, value: Any) -> None:
+    def recall(self) -> Record | None:
+        return self._memory.recall()
+
+    def keep(self, record: Record) -> None:
         self.writes += 1
         if self.writes == self.crash_at:
             raise Crash
-        self[key] = value
+        self._memory.keep(record)
+
+
+class AirflowState(dict[str, Any]):
+    """Airflow's task state store: it outlives tries and clears."""
+
+    set = dict.__setitem__
 
 
 @dataclass
@@ -41,45 +54,67 @@ class Task:
 
     client: TitanClient
     script: Path
-    state: State = field(default_factory=State)
+    memory: Fragile
     requirement: str = "GENERAL"
     max_tries: int = 2
     clear_number: int = 0
+    run_started: str = "2026-01-01T00:00:00"
     tries: int = 0
 
-    def try_once(self, *, crash_in_build: bool = False) -> str:
+    def try_once(self, *, crash_in_build: bool = False, crash_in_admit: bool = False) -> str:
         self.tries += 1
-        record = Record(make_job_id("d", "t", "r", -1, self.tries), self.max_tries, self.clear_number)
+        job_id = make_job_id("d", "t", "r", -1, self.tries)
+        record = Record(job_id, f"{self.tries:016x}", self.max_tries, self.clear_number, self.run_started)
 
         def build(job_id: str) -> TitanJob:
             if crash_in_build:
                 raise Crash
             return TitanJob(job_id, str(self.script), requirement=self.requirement)
 
-        return obtain_job(self.client, self.state, record, build, logging.getLogger("test"), lambda _: None)
+        def admit(_: str) -> None:
+            if crash_in_admit:
+                raise Crash
+
+        submission = Submission(
+            self.client, self.memory, build, admit, lambda _: None, logging.getLogger("test")
+        )
+        return submission.obtain(record).job_id
 
     def clear(self) -> None:
         """What Airflow does when a person clears a task that is not running."""
         self.max_tries = self.tries + 2
         self.clear_number += 1
 
+    def clear_while_running(self) -> None:
+        self.clear_number += 1
+
     @property
     def recorded(self) -> str:
-        return str(self.state[STATE_KEY]["job_id"])
+        record = self.memory.recall()
+        assert record is not None
+        return record.job_id
+
+
+@pytest.fixture(params=["airflow", "titan"])
+def memory(request: pytest.FixtureRequest, client: TitanClient) -> Fragile:
+    kept: Memory = AirflowMemory(AirflowState())
+    if request.param == "titan":
+        kept = TitanMemory(client, f"titan:airflow:task:{unique('key')}")
+    return Fragile(kept)
 
 
 @pytest.fixture
-def task(client: TitanClient, tmp_path: Path) -> Task:
+def task(client: TitanClient, tmp_path: Path, memory: Fragile) -> Task:
     script = tmp_path / "job.py"
     script.write_text("print(1)")
-    return Task(client, script)
+    return Task(client, script, memory)
 
 
 def test_a_crash_before_the_id_is_kept_sends_nothing(task: Task, client: TitanClient) -> None:
-    task.state.crash_at = 1
+    task.memory.crash_at = 1
     with pytest.raises(Crash):
         task.try_once()
-    assert STATE_KEY not in task.state
+    assert task.memory.recall() is None
     assert client.wait_for_job(task.try_once(), timeout=30).state.is_success
 
 
@@ -100,7 +135,7 @@ def test_a_crash_between_keeping_the_id_and_the_submit_is_resolved_by_asking(
 
 def test_a_crash_right_after_the_submit_takes_the_same_job_up(task: Task, client: TitanClient) -> None:
     task.requirement = "QUANTUM"  # no worker has it, so the job waits
-    task.state.crash_at = 2
+    task.memory.crash_at = 2
     with pytest.raises(Crash):
         task.try_once()
     first = task.recorded
@@ -108,10 +143,27 @@ def test_a_crash_right_after_the_submit_takes_the_same_job_up(task: Task, client
     client.cancel_job(first)
 
 
+def test_a_crash_while_the_job_runs_takes_it_up(
+    task: Task, client: TitanClient, tmp_path: Path, wait_until: Callable[..., None]
+) -> None:
+    gate = tmp_path / "gate"
+    task.script.write_text(
+        "import os, time, titan_job\nprint('up')\n"
+        f"while not os.path.exists({str(gate)!r}): time.sleep(0.02)\ntitan_job.result(7)"
+    )
+    first = task.try_once()
+    wait_until(first, JobStatus.RUNNING)
+    assert task.try_once() == first
+    gate.touch()
+    assert client.wait_for_job(task.try_once(), timeout=30).result == 7
+
+
 def test_a_crash_after_the_end_takes_the_result(task: Task, client: TitanClient) -> None:
+    task.script.write_text("import titan_job; titan_job.result('once')")
     first = task.try_once()
     client.wait_for_job(first, timeout=30)
     assert task.try_once() == first
+    assert client.job_report(first).result == "once"
 
 
 def test_a_retry_after_a_failure_gets_a_new_id(task: Task, client: TitanClient) -> None:
@@ -137,37 +189,53 @@ def test_a_clear_of_a_succeeded_task_runs_it_again(task: Task, client: TitanClie
     assert task.try_once() != first
 
 
-def test_a_clear_ends_the_old_job_before_the_new_one(task: Task, client: TitanClient) -> None:
+@pytest.mark.parametrize("clear", [Task.clear, Task.clear_while_running])
+def test_a_clear_ends_the_old_job_before_the_new_one(
+    task: Task, client: TitanClient, clear: Callable[[Task], None]
+) -> None:
     task.requirement = "QUANTUM"
     first = task.try_once()
-    task.clear()
+    clear(task)
     second = task.try_once()
     assert client.get_job_status(first) is JobStatus.CANCELLED
     assert client.get_job_status(second) is JobStatus.PENDING
     client.cancel_job(second)
 
 
+def test_a_dag_run_made_again_under_its_old_id_gets_no_old_result(task: Task, client: TitanClient) -> None:
+    first = task.try_once()
+    client.wait_for_job(first, timeout=30)
+    task.run_started = "2026-01-02T00:00:00"
+    assert task.try_once() != first
+
+
 def test_a_job_that_cannot_be_built_leaves_no_record(task: Task) -> None:
     with pytest.raises(Crash):
         task.try_once(crash_in_build=True)
-    assert STATE_KEY not in task.state
+    assert task.memory.recall() is None
 
 
-def test_without_a_state_store_every_try_submits(
-    client: TitanClient, submit: Callable[..., str], tmp_path: Path
+def test_a_job_that_is_held_back_leaves_no_record(task: Task) -> None:
+    with pytest.raises(Crash):
+        task.try_once(crash_in_admit=True)
+    assert task.memory.recall() is None
+
+
+def test_a_lost_reply_is_settled_by_the_next_try(
+    task: Task, client: TitanClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    script = tmp_path / "job.py"
-    script.write_text("print(1)")
+    """The master took the job, the task never heard of it."""
+    task.requirement = "QUANTUM"
+    send = client.submit_job
 
-    def once(n: int) -> str:
-        record = Record(make_job_id("d", "t", "r", -1, n), 0, 0)
-        return obtain_job(
-            client,
-            None,
-            record,
-            lambda i: TitanJob(i, str(script)),
-            logging.getLogger("test"),
-            lambda _: None,
-        )
+    def lose(*args: Any, **fields: Any) -> None:
+        send(*args, **fields)
+        raise Crash
 
-    assert once(1) != once(2)
+    with monkeypatch.context() as patch:
+        patch.setattr(client, "submit_job", lose)
+        with pytest.raises(Crash):
+            task.try_once()
+    first = task.recorded
+    assert task.try_once() == first
+    client.cancel_job(first)

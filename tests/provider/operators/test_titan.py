@@ -184,6 +184,8 @@ def test_a_missing_script_fails_before_anything_is_sent(run_dag: RunDag) -> None
         ({}, "either filename= or script="),
         ({"filename": "a.py", "script": "print()"}, "either filename= or script="),
         ({"script": "print()", "poll_interval": 0}, "poll_interval 0 is not above 0"),
+        ({"script": "print()", "max_unfinished": 0}, "max_unfinished 0 lets no job through"),
+        ({"script": "print()", "owner_lease": 60, "wait_for_completion": False}, "owner_lease needs wait"),
     ],
 )
 def test_mistakes_are_refused_when_the_dag_is_parsed(arguments: dict[str, Any], words: str) -> None:
@@ -206,8 +208,8 @@ class TestKill:
 
     def armed(self, job_id: str) -> TitanJobOperator:
         task = TitanJobOperator(task_id="mine", script="print(1)")
-        task._arm_kill(TitanHook())
-        task._submitted_id = job_id
+        task._killer.arm(TitanHook().get_config())
+        task._killer.job_id = job_id
         return task
 
     def test_it_cancels_the_job(self, submit: Callable[..., str], client: TitanClient) -> None:

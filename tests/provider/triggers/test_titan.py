@@ -24,11 +24,17 @@ class Lines:
 
     def __init__(self) -> None:
         self.copied: list[str] = []
+        self.records: list[tuple[str, object]] = []
+        """Also the time a line brought along."""
         self.enough = asyncio.Event()
         self.wanted = 0
 
-    def info(self, event: str, *args: object) -> None:
-        self.copied.append(event % args)
+    def info(self, event: str, *args: object, **fields: object) -> None:
+        text = event % args
+        if text.startswith("::"):
+            return
+        self.copied.append(text)
+        self.records.append((text, fields.get("timestamp")))
         if len(self.copied) == self.wanted:
             self.enough.set()
 
@@ -60,6 +66,8 @@ def test_it_is_rebuilt_exactly_from_what_it_serializes() -> None:
         "placement_deadline": 13.5,
         "unreachable_timeout": 7.0,
         "cancel_on_kill": False,
+        "nonce": "0" * 16,
+        "owner_lease": 60.0,
         "log_key": "key",
     }
     assert set(given) == set(inspect.signature(TitanJobTrigger).parameters)
@@ -114,6 +122,47 @@ async def test_another_triggerer_goes_on_in_the_log_where_one_stopped(
     event = await fire(second)
     assert more.copied == ["three"]
     assert event.log_lines == 3
+
+
+async def test_lines_that_a_killed_triggerer_wrote_are_written_again_as_the_same_records(
+    submit: Submit, client: TitanClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed after it wrote a page and before it could remember that: Airflow's log reader drops equal neighbours."""
+    job_id = submit("for n in range(300): print(n)")
+    client.wait_for_job(job_id, timeout=30)
+    first, seen = make(job_id)
+
+    class Killed(BaseException):
+        pass
+
+    def die(_: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module.JobLog, "finish", die)
+        with pytest.raises(Killed):
+            await fire(first)
+    again, more = TitanJobTrigger(**first.serialize()[1]), Lines()
+    again._log = more  # type: ignore[assignment]
+    event = await fire(again)
+    assert [text for text, _ in seen.records] == [str(n) for n in range(300)]
+    assert more.records == seen.records
+    assert len({at for _, at in seen.records}) == 300
+    assert event.log_lines == 300
+
+
+async def test_the_lease_is_renewed_while_the_trigger_lives(submit: Submit, client: TitanClient) -> None:
+    job_id = submit("import time; time.sleep(3.5)", owner_lease=1.0)
+    event = await fire(make(job_id, owner_lease=1.0)[0])
+    assert event.statuses == {job_id: JobStatus.COMPLETED}
+
+
+async def test_a_job_that_nobody_waits_for_ends_by_its_lease(submit: Submit, client: TitanClient) -> None:
+    """As when a person marks the task before any triggerer has started the trigger."""
+    job_id = submit("import time; time.sleep(600)", owner_lease=1.0)
+    report = client.wait_for_job(job_id, timeout=30, raise_on_failure=False)
+    assert report.state is JobStatus.DEAD
+    assert "nobody has renewed its owner's lease" in report.describe()
 
 
 async def test_the_deadline_cancels_the_job(submit: Submit, client: TitanClient) -> None:

@@ -1,0 +1,115 @@
+"""The admission window: at most so many unfinished submissions per tag on a master. No I/O.
+
+A queued job on a saturated real master may die unrun, so a mapped task of a thousand must not send a thousand jobs. Who
+is inside stands in one value of TitanStore per tag, shared by every task of every process. A job leaves the window
+when the master says that it has ended; nobody has to report that. A job that was let in and never submitted (its task
+was killed in between) counts for :data:`RESERVED` seconds.
+
+The value is changed by compare-and-set. A real master has none, so there a writer reads its value back after a pause;
+that is exact as long as a write arrives within :data:`SETTLE` seconds, and otherwise lets one more in.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from titan_sdk import JobStatus
+
+__all__ = ["RESERVED", "SETTLE", "Flow", "Pause", "Turn", "Window", "enter"]
+
+RESERVED = 180.0
+SETTLE = 0.3
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Let that many seconds pass."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """One tag's window.
+
+    :param limit: unfinished submissions it holds
+    """
+
+    tag: str
+    limit: int
+
+    @property
+    def key(self) -> str:
+        return f"titan:airflow:window:{self.tag}"
+
+    def why_closed(self) -> str:
+        return (
+            f"{self.limit} submissions with the tag {self.tag!r} are unfinished, which is as many as max_unfinished "
+            "allows; this one waits, unsubmitted"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What one look at the window gave."""
+
+    admitted: tuple[str, ...]
+    """Those of the wanted ids that are inside now."""
+    inside: tuple[str, ...]
+    """All ids inside: as long as none of them ends, looking again is pointless."""
+
+
+# A step is a call on a client, blocking or not: both have the same names. The driver sends its outcome back.
+Flow: TypeAlias = Generator[Callable[[Any], Any] | Pause, Any, Turn]
+
+
+def enter(window: Window, wanted: Sequence[str]) -> Flow:
+    """Let in as many of the wanted ids as there is room for, in their order.
+
+    :param wanted: job ids that nobody has submitted yet; one that is inside already stays so
+    """
+    info = yield lambda client: client.server_info()
+    while True:
+        text = yield lambda client: client.store_get(window.key)
+        entries = _read(text)
+        known = tuple(entries)
+        states = yield lambda client: client.get_job_statuses(known)  # noqa: B023 - called at once
+        now = time.time()
+        inside = {job_id: at for job_id, at in entries.items() if _counts(states[job_id], at, now)}
+        room = max(window.limit - len(inside), 0)
+        new = [job_id for job_id in wanted if job_id not in inside][:room]
+        inside |= dict.fromkeys(new, now)
+        admitted = tuple(job_id for job_id in wanted if job_id in inside)
+        value = json.dumps({"v": 1, "jobs": inside})
+        if not new or (yield from _swap(window.key, text, value, exact=info.has("store_ops"))):
+            return Turn(admitted, tuple(inside))
+
+
+def _swap(key: str, old: str | None, new: str, *, exact: bool) -> Generator[Any, Any, bool]:
+    if exact:
+        swapped: bool = yield lambda client: client.store_swap(key, old, new)
+        return swapped
+    if (yield lambda client: client.store_get(key)) != old:
+        return False
+    yield lambda client: client.store_put(key, new)
+    # Whoever read the old value before this write has written by the end of the pause.
+    yield Pause(SETTLE)
+    kept: bool = (yield lambda client: client.store_get(key)) == new
+    return kept
+
+
+def _read(text: str | None) -> Mapping[str, float]:
+    if text is None:
+        return {}
+    found = json.loads(text)
+    return found["jobs"] if found.get("v") == 1 else {}
+
+
+def _counts(status: JobStatus, at: float, now: float) -> bool:
+    if status is JobStatus.UNKNOWN:
+        return abs(now - at) < RESERVED
+    return not status.is_terminal

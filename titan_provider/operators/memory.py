@@ -1,0 +1,90 @@
+"""Where a task keeps the record of its submission between tries: Airflow's task state store, or TitanStore."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING, Any, Protocol
+
+from titan_provider.compat import deployment, task_state_store
+from titan_provider.dispatch import Record
+from titan_provider.exceptions import TitanMasterUnreachable
+from titan_sdk import TitanClient
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+__all__ = ["AirflowMemory", "Memory", "TitanMemory", "memory_of"]
+
+_KEY = "titan_job"
+
+
+class Memory(Protocol):
+    """What outlives a try and a clear."""
+
+    def recall(self) -> Record | None:
+        """What an earlier try kept, or None."""
+
+    def keep(self, record: Record) -> None:
+        """Replace what is kept; returns only when it is safe."""
+
+
+class AirflowMemory:
+    """Airflow's task state store (3.3 and later).
+
+    :param state: ``context["task_state_store"]``
+    """
+
+    def __init__(self, state: Any) -> None:
+        self._state = state
+
+    def recall(self) -> Record | None:
+        return Record.from_json(self._state.get(_KEY))
+
+    def keep(self, record: Record) -> None:
+        self._state.set(_KEY, record.to_json())
+
+
+class TitanMemory:
+    """A value in TitanStore, for versions of Airflow without a task state store.
+
+    :param key: of one task instance of one DAG run of one Airflow deployment
+    """
+
+    def __init__(self, client: TitanClient, key: str) -> None:
+        self._client = client
+        self._key = key
+
+    def recall(self) -> Record | None:
+        text = self._client.store_get(self._key)
+        return None if text is None else Record.from_json(json.loads(text))
+
+    def keep(self, record: Record) -> None:
+        """Write and read back: a real master says OK to a write while its store is down.
+
+        :raises TitanMasterUnreachable: the value did not stay
+        """
+        text = json.dumps(record.to_json())
+        self._client.store_put(self._key, text)
+        if self._client.store_get(self._key) != text:
+            raise TitanMasterUnreachable(
+                f"nothing was submitted: TitanStore behind {self._client.config.address} did not keep the record of "
+                f"job {record.job_id!r}, without which a crash of this task would submit it twice; start or repair "
+                "TitanStore, or set durable=False"
+            )
+
+
+def memory_of(context: Context, client: TitanClient) -> Memory:
+    """Where the task of that context keeps its record.
+
+    :param context: the task's context
+    :param client: reaches the TitanStore that is used where Airflow has no store
+    """
+    state = task_state_store(context)
+    if state is not None:
+        return AirflowMemory(state)
+    ti = context["ti"]
+    map_index = -1 if ti.map_index is None else ti.map_index
+    # Not ti.id, which is new for every try. The run's start is in the record: a clear may change it.
+    names = "\0".join([deployment(), ti.dag_id, ti.run_id, ti.task_id, str(map_index)])
+    return TitanMemory(client, f"titan:airflow:task:{hashlib.sha256(names.encode()).hexdigest()[:40]}")

@@ -1,0 +1,113 @@
+"""The trigger of a task that waits for a place in the admission window, its job not submitted yet."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+from titan_provider.admission import Pause, Turn, Window, enter
+from titan_provider.compat import BaseTrigger, TriggerEvent
+from titan_provider.events import JobEvent, Outcome
+from titan_provider.exceptions import TitanMasterUnreachable
+from titan_provider.hooks.titan import TitanHook
+from titan_provider.triggers.poller import SharedMaster, lease
+from titan_provider.waiting import jittered
+from titan_sdk import JobStatus
+
+__all__ = ["TitanAdmissionTrigger"]
+
+_LOOK_AGAIN = 2.0
+
+
+class TitanAdmissionTrigger(BaseTrigger):
+    """Fires once, when the job may be submitted. However many wait in a process, one of them asks for all in turn.
+
+    :param job_id: id of the job to be
+    :param tag: the window's tag
+    :param limit: unfinished jobs that it holds
+    :param since: unix time at which the task began; handed on in the event
+    :param deadline: unix time at which waiting ends
+    """
+
+    def __init__(
+        self,
+        titan_conn_id: str,
+        job_id: str,
+        tag: str,
+        limit: int,
+        since: float,
+        deadline: float | None = None,
+        unreachable_timeout: float = 300.0,
+    ) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.titan_conn_id = titan_conn_id
+        self.job_id = job_id
+        self.tag = tag
+        self.limit = limit
+        self.since = since
+        self.deadline = deadline
+        self.unreachable_timeout = unreachable_timeout
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Class path and all arguments: the trigger built from them is equal to this one."""
+        names = ("titan_conn_id", "job_id", "tag", "limit", "since", "deadline", "unreachable_timeout")
+        path = f"{type(self).__module__}.{type(self).__qualname__}"
+        return path, {name: getattr(self, name) for name in names}
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Fire one event when there is room, or when waiting for it is over."""
+        event = await self._wait()
+        yield TriggerEvent(event.to_dict())  # type: ignore[no-untyped-call]
+
+    async def _wait(self) -> JobEvent:
+        window = Window(self.tag, self.limit)
+        self.log.info("Job %s is held back: %s", self.job_id, window.why_closed())
+        left = None if self.deadline is None else max(self.deadline - time.time(), 0.0)
+        try:
+            config = await TitanHook(self.titan_conn_id).get_async_config()
+            async with asyncio.timeout(left), lease(config) as master:
+                await self._enter(master, window)
+        except TimeoutError:
+            why = f"execution_timeout was over before job {self.job_id!r} could be submitted: {window.why_closed()}"
+            return self._event(Outcome.TIMED_OUT, why)
+        except TitanMasterUnreachable as exc:
+            return self._event(Outcome.UNREACHABLE, str(exc))
+        except Exception as exc:
+            self.log.exception("Waiting for a place for job %s failed", self.job_id)
+            why = f"waiting for a place for job {self.job_id!r} failed: {type(exc).__name__}: {exc}"
+            return self._event(Outcome.FAILED, why)
+        return self._event(Outcome.ADMITTED)
+
+    async def _enter(self, master: SharedMaster, window: Window) -> None:
+        # One at a time, in the order they came: a thousand of them must not ask a thousand times.
+        async with master.gates.setdefault(window.key, asyncio.Lock()):
+            while not (turn := await self._look(master, window)).admitted:
+                await self._until_one_ends(master, turn)
+
+    async def _look(self, master: SharedMaster, window: Window) -> Turn:
+        flow = enter(window, [self.job_id])
+        outcome: Any = None
+        while True:
+            try:
+                step = flow.send(outcome)
+            except StopIteration as end:
+                turn: Turn = end.value
+                return turn
+            if isinstance(step, Pause):
+                await asyncio.sleep(step.seconds)
+                outcome = None
+            else:
+                outcome = await master.ask(step, self.unreachable_timeout)
+
+    async def _until_one_ends(self, master: SharedMaster, turn: Turn) -> None:
+        """Or for a little while, where the master does not tell."""
+        began = time.monotonic()
+        await master.ask(
+            lambda client: client.get_job_statuses(turn.inside, wait=_LOOK_AGAIN), self.unreachable_timeout
+        )
+        await asyncio.sleep(max(jittered(_LOOK_AGAIN) - (time.monotonic() - began), 0.05))
+
+    def _event(self, outcome: Outcome, message: str = "") -> JobEvent:
+        return JobEvent(outcome, {self.job_id: JobStatus.UNKNOWN}, message=message, since=self.since)

@@ -1,0 +1,246 @@
+"""The states of all jobs that one triggerer process waits for on one master, kept by one task.
+
+Where the master has WAIT, a few requests hold all jobs and are answered when one of them ends. A real master is
+polled: every job at its own pace, at most :data:`MAX_RATE` requests a second in all. There the master's statistics
+serve as a hint: a job that was among the active ones and is not any more is asked about at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import random
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Protocol, TypeVar
+
+from titan_provider.triggers.schedule import Schedule
+from titan_sdk import AsyncTitanClient, JobStatus
+
+__all__ = ["MAX_RATE", "Board", "Watch"]
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+MAX_RATE = 250.0
+"""Status requests a second to a master without WAIT, where each one is a connection of its own."""
+
+HOLD = 20.0
+"""Seconds a WAIT may be held. Jobs that join meanwhile end it early."""
+
+JOIN_PAUSE = 0.2
+"""Seconds for which jobs gather before a WAIT is asked anew, and for which ends gather at a busy master."""
+
+GROUPS = 4
+POLLERS = 8
+HINT_EVERY, WORTH_A_HINT = 1.0, 20
+
+
+class Asker(Protocol):
+    """The part of ``SharedMaster`` that is needed here."""
+
+    async def ask(self, request: Callable[[AsyncTitanClient], Awaitable[T]], patience: float) -> T: ...
+
+
+class Watch:
+    """One job as one trigger sees it."""
+
+    def __init__(self, job_id: str, interval: float) -> None:
+        self.job_id = job_id
+        self.interval = interval
+        self.status = JobStatus.UNKNOWN
+        """The last state heard of; UNKNOWN also before the first answer."""
+        self.answered = False
+        self._news = asyncio.Event()
+
+    def tell(self, status: JobStatus) -> bool:
+        """Note an answer; wakes the trigger, and returns True, when it is another one than before."""
+        if status is self.status and self.answered:
+            return False
+        self.status, self.answered = status, True
+        self._news.set()
+        return True
+
+    async def news(self, seconds: float) -> None:
+        """Return at the next change, or after that long."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._news.wait()
+        except TimeoutError:
+            pass
+        self._news.clear()
+
+
+class Board:
+    """All watches on one master, and the task that feeds them while there are any."""
+
+    def __init__(self, master: Asker) -> None:
+        self._master = master
+        self._groups = tuple(_Group() for _ in range(GROUPS))
+        self._schedule: Schedule | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    def __len__(self) -> int:
+        return sum(len(group.watches) for group in self._groups)
+
+    @contextmanager
+    def watch(self, job_id: str, interval: float) -> Iterator[Watch]:
+        """A job's state while the block runs.
+
+        :param interval: seconds between two questions about it, where the master has to be polled
+        """
+        watch, group = Watch(job_id, interval), self._group(job_id)
+        group.add(watch)
+        if self._schedule is not None:
+            self._schedule.add(job_id, interval)
+        if self._task is None:
+            self._task = asyncio.create_task(self._run(), name="titan-status-board")
+        try:
+            yield watch
+        finally:
+            if group.remove(watch) and self._schedule is not None:
+                self._schedule.forget(job_id)
+            if not len(self):
+                self.stop()
+
+    def stop(self) -> None:
+        """End the task; it is started again when somebody watches."""
+        if self._task is not None:
+            self._task.cancel()
+            self._task = None
+
+    def _group(self, job_id: str) -> _Group:
+        return self._groups[hash(job_id) % GROUPS]
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                info = await self._ask(lambda client: client.server_info())
+                await (self._hold_all() if info.has("wait") else self._poll_all())
+            except Exception as exc:  # noqa: BLE001 - all triggers of this master wait for this task
+                # Another master may stand there now, one that cannot do what the last one could.
+                log.warning("Asking for the states of %s jobs failed; trying again: %r", len(self), exc)
+                await asyncio.sleep(1.0)
+
+    async def _ask(self, request: Callable[[AsyncTitanClient], Awaitable[T]]) -> T:
+        return await self._master.ask(request, math.inf)
+
+    # -- a master with WAIT -----------------------------------------------------------------------------------
+
+    async def _hold_all(self) -> None:
+        await _until_one_fails([self._hold(group) for group in self._groups])
+
+    async def _hold(self, group: _Group) -> None:
+        while True:
+            group.joined.clear()
+            if fresh := group.unanswered():
+                group.tell(await self._ask(lambda client, ids=fresh: client.get_job_statuses(ids)))  # type: ignore[misc]
+            if waiting := group.open():
+                await self._hold_once(group, waiting)
+            else:
+                await group.joined.wait()
+            # What joins or ends together is handled together.
+            await asyncio.sleep(JOIN_PAUSE * random.uniform(0.75, 1.0))
+
+    async def _hold_once(self, group: _Group, waiting: list[str]) -> None:
+        # Only an end is answered at once; that a job has started is seen when the hold is over.
+        seconds = min(HOLD, group.shortest_interval())
+        held = asyncio.ensure_future(self._ask(lambda client: client.get_job_statuses(waiting, wait=seconds)))
+        joined = asyncio.ensure_future(group.joined.wait())
+        try:
+            await asyncio.wait([held, joined], return_when=asyncio.FIRST_COMPLETED)
+            if held.done():
+                group.tell(held.result())
+        finally:
+            for future in (held, joined):
+                future.cancel()
+            await asyncio.gather(held, joined, return_exceptions=True)
+
+    # -- a real master ----------------------------------------------------------------------------------------
+
+    async def _poll_all(self) -> None:
+        self._schedule = schedule = Schedule()
+        for group in self._groups:
+            for job_id, watches in group.watches.items():
+                schedule.add(job_id, min(watch.interval for watch in watches))
+        try:
+            await _until_one_fails([self._poll(schedule) for _ in range(POLLERS)] + [self._hint(schedule)])
+        finally:
+            self._schedule = None
+
+    async def _poll(self, schedule: Schedule) -> None:
+        while True:
+            job_id = await schedule.next()
+            group = self._group(job_id)
+            if job_id not in group.watches or group.is_over(job_id):
+                schedule.forget(job_id)
+                continue
+            status = await self._ask(lambda client, job_id=job_id: client.get_job_status(job_id))  # type: ignore[misc]
+            changed = group.tell({job_id: status})
+            schedule.again(job_id, changed=changed, slowest=len(self) / MAX_RATE)
+
+    async def _hint(self, schedule: Schedule) -> None:
+        active: set[str] = set()
+        while True:
+            await asyncio.sleep(HINT_EVERY)
+            if len(self) < WORTH_A_HINT:
+                continue
+            stats = await self._ask(lambda client: client.cluster_stats())
+            now = {job.removeprefix("DAG-") for worker in stats.workers for job in worker.active_jobs}
+            for job_id in active ^ now:
+                schedule.hurry(job_id)
+            active = now
+
+
+class _Group:
+    """A part of the jobs: those that share a request."""
+
+    def __init__(self) -> None:
+        self.watches: dict[str, set[Watch]] = {}
+        self.joined = asyncio.Event()
+
+    def add(self, watch: Watch) -> None:
+        self.watches.setdefault(watch.job_id, set()).add(watch)
+        self.joined.set()
+
+    def remove(self, watch: Watch) -> bool:
+        """Whether nobody watches that job any more."""
+        left = self.watches[watch.job_id]
+        left.discard(watch)
+        if not left:
+            del self.watches[watch.job_id]
+        return not left
+
+    def tell(self, states: Mapping[str, JobStatus]) -> bool:
+        """Pass states on; whether any of them was new to anybody."""
+        told = [
+            watch.tell(status)
+            for job_id, status in states.items()
+            for watch in tuple(self.watches.get(job_id, ()))
+        ]
+        return any(told)
+
+    def unanswered(self) -> list[str]:
+        return [job_id for job_id, ws in self.watches.items() if any(not w.answered for w in ws)]
+
+    def open(self) -> list[str]:
+        """Jobs that may still change; for the others, their triggers are about to leave."""
+        return [job_id for job_id in self.watches if not self.is_over(job_id)]
+
+    def is_over(self, job_id: str) -> bool:
+        return all(watch.status.is_terminal for watch in self.watches[job_id])
+
+    def shortest_interval(self) -> float:
+        return min(watch.interval for watches in self.watches.values() for watch in watches)
+
+
+async def _until_one_fails(coroutines: Iterable[Coroutine[Any, Any, None]]) -> None:
+    """Run them all; none outlives this call."""
+    tasks = [asyncio.create_task(coroutine) for coroutine in coroutines]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
