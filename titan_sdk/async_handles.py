@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from titan_sdk.flows.cancel import cancel_dag
 from titan_sdk.flows.manifest import Submission
 from titan_sdk.flows.report import JobRef, job_report, job_result
-from titan_sdk.flows.wait import dag_report, wait_for_dag, wait_for_job
-from titan_sdk.handles import wait_targets
+from titan_sdk.flows.resubmit import Track, wait_for_tracked_dag, wait_for_tracked_job
+from titan_sdk.flows.wait import dag_report, wait_for_job
 from titan_sdk.model.report import DagReport, JobReport
 from titan_sdk.model.status import JobStatus
 
@@ -22,13 +22,21 @@ __all__ = ["AsyncDagHandle", "AsyncJobHandle"]
 class AsyncJobHandle:
     """One submitted job. Holds no connection."""
 
-    def __init__(self, client: AsyncTitanClient, ref: JobRef) -> None:
+    def __init__(
+        self, client: AsyncTitanClient, ref: JobRef, track: Track | None = None, index: int = 0
+    ) -> None:
         self._client = client
-        self._ref = ref
+        self._given = ref
+        self._track = track
+        self._index = index
+
+    @property
+    def _ref(self) -> JobRef:
+        return self._given if self._track is None else self._track.ref(self._index)
 
     @property
     def job_id(self) -> str:
-        """The id as it was given."""
+        """The id as it was given; a new one once ``wait`` had to submit the job again."""
         return self._ref.job_id
 
     @property
@@ -49,18 +57,26 @@ class AsyncJobHandle:
         """Everything known now; does not wait."""
         return await self._client._run(job_report(self._ref))
 
-    async def wait(self, timeout: float | None = None, raise_on_failure: bool = True) -> JobReport:
+    async def wait(
+        self, timeout: float | None = None, raise_on_failure: bool = True, *, max_resubmits: int = 3
+    ) -> JobReport:
         """Wait until the job has ended.
 
         Args:
             timeout: seconds; ``None`` waits for ever.
+            max_resubmits: how often a job that the master gave up without ever starting it
+                (``JobReport.never_started``) is submitted again, with what waits for it, under a new id. Only for
+                handles that a submit returned; 0 never does.
 
         Raises:
             JobFailed: it ended without success, unless ``raise_on_failure`` is false.
             WaitTimedOut: the time is over; the job goes on.
         """
+        session = self._client._session
+        if self._track is None:
+            return await self._client._run(wait_for_job(session, self._ref, timeout, raise_on_failure))
         return await self._client._run(
-            wait_for_job(self._client._session, self._ref, timeout, raise_on_failure)
+            wait_for_tracked_job(session, self._track, self._index, timeout, raise_on_failure, max_resubmits)
         )
 
     async def logs(self) -> str:
@@ -92,39 +108,45 @@ class AsyncDagHandle:
 
     def __init__(self, client: AsyncTitanClient, submission: Submission) -> None:
         self._client = client
-        self._submission = submission
+        self._track = Track(submission)
         self.name = submission.name
         self.run_id = submission.run_id
         """Names this submission in the manifest."""
-        self.jobs = tuple(AsyncJobHandle(client, JobRef(job.job_id, job.nonce)) for job in submission.jobs)
-        """One handle per job, in the order given."""
+        self.jobs = tuple(
+            AsyncJobHandle(client, self._track.ref(index), self._track, index)
+            for index in range(len(submission.jobs))
+        )
+        """One handle per job, in the order given; approval gates stand behind the jobs they follow."""
 
     def __getitem__(self, job_id: str) -> AsyncJobHandle:
         wanted = JobRef(job_id).full_id
         for job in self.jobs:
-            if job.full_id == wanted:
+            if wanted in {job.full_id, job._given.full_id}:
                 return job
         raise KeyError(f"DAG {self.name!r} has no job {job_id!r}; it has {[job.job_id for job in self.jobs]}")
 
     async def report(self) -> DagReport:
         """Every job as it stands now; does not wait."""
-        return await self._client._run(dag_report(self.name, wait_targets(self._submission)))
+        return await self._client._run(dag_report(self.name, self._track.targets()))
 
     async def status(self) -> JobStatus:
         """One word for the whole DAG: COMPLETED when all jobs are."""
         return (await self.report()).state
 
-    async def wait(self, timeout: float | None = None, raise_on_failure: bool = True) -> DagReport:
+    async def wait(
+        self, timeout: float | None = None, raise_on_failure: bool = True, *, max_resubmits: int = 3
+    ) -> DagReport:
         """Wait until every job has ended or can never run because a parent failed.
+
+        Args:
+            max_resubmits: as ``JobHandle.wait``.
 
         Raises:
             DagFailed: a job ended without success, unless ``raise_on_failure`` is false.
             WaitTimedOut: ``timeout`` seconds are over; the DAG goes on.
         """
         return await self._client._run(
-            wait_for_dag(
-                self._client._session, self.name, wait_targets(self._submission), timeout, raise_on_failure
-            )
+            wait_for_tracked_dag(self._client._session, self._track, timeout, raise_on_failure, max_resubmits)
         )
 
     async def result(self, job_id: str) -> Any:

@@ -8,26 +8,33 @@ from typing import TYPE_CHECKING, Any
 from titan_sdk.flows.cancel import cancel_dag
 from titan_sdk.flows.manifest import Submission
 from titan_sdk.flows.report import JobRef, job_report, job_result
-from titan_sdk.flows.wait import WaitTarget, dag_report, wait_for_dag, wait_for_job
+from titan_sdk.flows.resubmit import Track, wait_for_tracked_dag, wait_for_tracked_job
+from titan_sdk.flows.wait import dag_report, wait_for_job
 from titan_sdk.model.report import DagReport, JobReport
 from titan_sdk.model.status import JobStatus
 
 if TYPE_CHECKING:
     from titan_sdk.client import TitanClient
 
-__all__ = ["DagHandle", "JobHandle", "wait_targets"]
+__all__ = ["DagHandle", "JobHandle"]
 
 
 class JobHandle:
     """One submitted job. Holds no connection; use it from any thread, as long as its client is not closed."""
 
-    def __init__(self, client: TitanClient, ref: JobRef) -> None:
+    def __init__(self, client: TitanClient, ref: JobRef, track: Track | None = None, index: int = 0) -> None:
         self._client = client
-        self._ref = ref
+        self._given = ref
+        self._track = track
+        self._index = index
+
+    @property
+    def _ref(self) -> JobRef:
+        return self._given if self._track is None else self._track.ref(self._index)
 
     @property
     def job_id(self) -> str:
-        """The id as it was given."""
+        """The id as it was given; a new one once ``wait`` had to submit the job again."""
         return self._ref.job_id
 
     @property
@@ -48,17 +55,27 @@ class JobHandle:
         """Everything known now; does not wait."""
         return self._client._run(job_report(self._ref))
 
-    def wait(self, timeout: float | None = None, raise_on_failure: bool = True) -> JobReport:
+    def wait(
+        self, timeout: float | None = None, raise_on_failure: bool = True, *, max_resubmits: int = 3
+    ) -> JobReport:
         """Block until the job has ended.
 
         Args:
             timeout: seconds; ``None`` waits for ever.
+            max_resubmits: how often a job that the master gave up without ever starting it
+                (``JobReport.never_started``) is submitted again, with what waits for it, under a new id. Only for
+                handles that a submit returned; 0 never does.
 
         Raises:
             JobFailed: it ended without success, unless ``raise_on_failure`` is false.
             WaitTimedOut: the time is over; the job goes on.
         """
-        return self._client._run(wait_for_job(self._client._session, self._ref, timeout, raise_on_failure))
+        session = self._client._session
+        if self._track is None:
+            return self._client._run(wait_for_job(session, self._ref, timeout, raise_on_failure))
+        return self._client._run(
+            wait_for_tracked_job(session, self._track, self._index, timeout, raise_on_failure, max_resubmits)
+        )
 
     def logs(self) -> str:
         """Everything printed so far."""
@@ -89,39 +106,45 @@ class DagHandle:
 
     def __init__(self, client: TitanClient, submission: Submission) -> None:
         self._client = client
-        self._submission = submission
+        self._track = Track(submission)
         self.name = submission.name
         self.run_id = submission.run_id
         """Names this submission in the manifest."""
-        self.jobs = tuple(JobHandle(client, JobRef(job.job_id, job.nonce)) for job in submission.jobs)
-        """One handle per job, in the order given."""
+        self.jobs = tuple(
+            JobHandle(client, self._track.ref(index), self._track, index)
+            for index in range(len(submission.jobs))
+        )
+        """One handle per job, in the order given; approval gates stand behind the jobs they follow."""
 
     def __getitem__(self, job_id: str) -> JobHandle:
         wanted = JobRef(job_id).full_id
         for job in self.jobs:
-            if job.full_id == wanted:
+            if wanted in {job.full_id, job._given.full_id}:
                 return job
         raise KeyError(f"DAG {self.name!r} has no job {job_id!r}; it has {[job.job_id for job in self.jobs]}")
 
     def report(self) -> DagReport:
         """Every job as it stands now; does not wait."""
-        return self._client._run(dag_report(self.name, wait_targets(self._submission)))
+        return self._client._run(dag_report(self.name, self._track.targets()))
 
     def status(self) -> JobStatus:
         """One word for the whole DAG: COMPLETED when all jobs are."""
         return self.report().state
 
-    def wait(self, timeout: float | None = None, raise_on_failure: bool = True) -> DagReport:
+    def wait(
+        self, timeout: float | None = None, raise_on_failure: bool = True, *, max_resubmits: int = 3
+    ) -> DagReport:
         """Block until every job has ended or can never run because a parent failed.
+
+        Args:
+            max_resubmits: as ``JobHandle.wait``.
 
         Raises:
             DagFailed: a job ended without success, unless ``raise_on_failure`` is false.
             WaitTimedOut: ``timeout`` seconds are over; the DAG goes on.
         """
         return self._client._run(
-            wait_for_dag(
-                self._client._session, self.name, wait_targets(self._submission), timeout, raise_on_failure
-            )
+            wait_for_tracked_dag(self._client._session, self._track, timeout, raise_on_failure, max_resubmits)
         )
 
     def result(self, job_id: str) -> Any:
@@ -134,8 +157,3 @@ class DagHandle:
 
     def __repr__(self) -> str:
         return f"<DagHandle {self.name!r} run {self.run_id}: {len(self.jobs)} jobs on {self._client.config.address}>"
-
-
-def wait_targets(submission: Submission) -> list[WaitTarget]:
-    """The jobs of a submission as the wait flows take them."""
-    return [WaitTarget(JobRef(job.job_id, job.nonce), job.parents) for job in submission.jobs]

@@ -18,12 +18,11 @@ from titan_sdk.wire.jobs import JobLine, encode_line
 __all__ = ["tell_dashboard"]
 
 
-def tell_dashboard(
-    session: Session, submission: Submission, lines: Sequence[JobLine], agent_run_id: str | None
-) -> Flow[None]:
+def tell_dashboard(session: Session, submission: Submission, lines: Sequence[JobLine]) -> Flow[None]:
     """Hand the submission's manifest to whoever the session says; nothing happens where it says nobody."""
     if session.on_submitted is None:
         return
+    agent_run_id = submission.agent_run_id
     once = {job.job_id for job in submission.jobs if job.nonce}
     replayable = {
         line.job_id: (encode_line(line), encode_line(replace(line, parents=())))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from titan_sdk.flows.core import Flow, ask, pause
+from titan_sdk.flows.core import Flow, ask, now, pause
+from titan_sdk.flows.doubt import Pulse
 from titan_sdk.flows.master_log import MasterLog
 from titan_sdk.flows.report import JobRef, resolve_nonce
 from titan_sdk.model.report import LogPage
+from titan_sdk.model.status import JobStatus
 from titan_sdk.runtime import keys, reader
 from titan_sdk.session import Session
 from titan_sdk.wire import calls
@@ -64,6 +66,7 @@ class LogFollower:
         self.done = False
         self._carry = ""
         self._interval = _FIRST_PAUSE
+        self._pulse: Pulse | None = None
 
     @property
     def position(self) -> int:
@@ -77,11 +80,19 @@ class LogFollower:
         if text is not None:
             self._interval = _FIRST_PAUSE
             return self._cut(text)
-        if (yield from ask(calls.job_status(self._ref.job_id))).is_terminal:
+        if (yield from self._state()).is_terminal:
             return (yield from self._rest())
         yield from pause(self._interval)
         self._interval = min(self._interval * _GROWTH, _LONGEST_PAUSE)
         return []
+
+    def _state(self) -> Flow[JobStatus]:
+        """The master's word, unless the runtime's record has disproved it."""
+        states = {self._ref.full_id: (yield from ask(calls.job_status(self._ref.job_id)))}
+        moment = yield from now()
+        self._pulse = self._pulse or Pulse((self._ref,), moment)
+        yield from self._pulse.look(states, moment)
+        return states[self._ref.full_id]
 
     def _new_text(self) -> Flow[str | None]:
         """What was printed since the last look, or ``None``."""

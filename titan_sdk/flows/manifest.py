@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from titan_sdk.errors import CorruptData, NotFound
 from titan_sdk.flows.core import Flow, ask
+from titan_sdk.model.job import TitanJob
 from titan_sdk.model.rules import full_id
 from titan_sdk.runtime import keys
 from titan_sdk.wire import calls
 
-__all__ = ["Submission", "SubmittedJob", "find_dag", "write_records"]
+__all__ = ["Submission", "SubmittedJob", "find_dag", "write_manifest", "write_records"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,8 @@ class SubmittedJob:
     nonce: str | None
     parents: tuple[str, ...] = ()
     """Full ids of its parents inside the same DAG."""
+    first_id: str | None = None
+    """The id first asked for, where the job was submitted again under another one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +39,13 @@ class Submission:
     name: str
     run_id: str
     jobs: tuple[SubmittedJob, ...]
-    """In the order the jobs were given."""
+    """In the order the jobs were given, approval gates behind theirs."""
+    agent_run_id: str | None = None
+    source: tuple[TitanJob, ...] = field(default=(), compare=False, repr=False)
+    """What was submitted, in this process only."""
 
 
-def write_records(submission: Submission, agent_run_id: str | None) -> Flow[None]:
+def write_records(submission: Submission) -> Flow[None]:
     """What lets anybody who knows a job's id or a DAG's name follow it; written first, so it is never missing."""
     now = time.time()
     for job in submission.jobs:
@@ -52,16 +58,26 @@ def write_records(submission: Submission, agent_run_id: str | None) -> Flow[None
                 "submitted_at": now,
             }
             yield from ask(calls.kv_set(keys.job_key(full_id(job.job_id)), json.dumps(record)))
+    yield from write_manifest(submission)
+    yield from ask(calls.kv_set(_latest_key(submission.name), json.dumps({"v": 1, "run": submission.run_id})))
+
+
+def write_manifest(submission: Submission) -> Flow[None]:
+    """The list of the submission's jobs, replacing an earlier one of the same run."""
     manifest = {
         "v": 1,
         "name": submission.name,
         "run": submission.run_id,
-        "submitted_at": now,
-        "agent_run_id": agent_run_id,
-        "jobs": [{"id": j.job_id, "nonce": j.nonce, "parents": list(j.parents)} for j in submission.jobs],
+        "submitted_at": time.time(),
+        "agent_run_id": submission.agent_run_id,
+        "jobs": [_entry(job) for job in submission.jobs],
     }
     yield from ask(calls.kv_set(_run_key(submission.name, submission.run_id), json.dumps(manifest)))
-    yield from ask(calls.kv_set(_latest_key(submission.name), json.dumps({"v": 1, "run": submission.run_id})))
+
+
+def _entry(job: SubmittedJob) -> dict[str, Any]:
+    entry: dict[str, Any] = {"id": job.job_id, "nonce": job.nonce, "parents": list(job.parents)}
+    return {**entry, "first_id": job.first_id} if job.first_id else entry
 
 
 def find_dag(name: str, run: str | None = None) -> Flow[Submission]:
@@ -75,8 +91,11 @@ def find_dag(name: str, run: str | None = None) -> Flow[Submission]:
         run = str(latest.get("run"))
     manifest = yield from _record(_run_key(name, run), name)
     try:
-        jobs = tuple(SubmittedJob(j["id"], j["nonce"], tuple(j["parents"])) for j in manifest["jobs"])
-    except (KeyError, TypeError) as exc:
+        jobs = tuple(
+            SubmittedJob(j["id"], j["nonce"], tuple(j["parents"]), j.get("first_id"))
+            for j in manifest["jobs"]
+        )
+    except (KeyError, TypeError, AttributeError) as exc:
         raise CorruptData(f"the manifest of DAG {name!r}, run {run!r}, cannot be read: {manifest!r}") from exc
     return Submission(name, run, jobs)
 

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass, replace
 
 from titan_sdk.errors import CorruptData, NotFound, ResultUnavailable
-from titan_sdk.flows.core import Flow, ask
+from titan_sdk.flows.core import Flow, ask, pause
 from titan_sdk.model.report import JobReport, RemoteException
 from titan_sdk.model.rules import full_id
 from titan_sdk.model.status import JobStatus
@@ -14,6 +14,11 @@ from titan_sdk.runtime import keys, reader
 from titan_sdk.wire import calls
 
 __all__ = ["JobRef", "job_report", "job_result", "read_run_state", "resolve_nonce"]
+
+_SAYS = "titan-runtime: "
+"""Begins the launcher's own lines in a log."""
+_LATE_LINES = 2.5
+"""Seconds after the end in which a real worker may still deliver lines (section 8.3)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,18 +57,22 @@ def read_run_state(ref: JobRef) -> Flow[reader.RunState | None]:
     return None if text is None else reader.parse_state(text)
 
 
-def job_report(ref: JobRef, *, status: JobStatus | None = None, with_result: bool = True) -> Flow[JobReport]:
+def job_report(
+    ref: JobRef, *, status: JobStatus | None = None, with_result: bool = True, patient: bool = False
+) -> Flow[JobReport]:
     """The job as it stands, in one to a few exchanges.
 
     Args:
         status: the master's word, where the caller has just asked for it.
+        patient: give the late lines of a job that left no record time to arrive; without them it counts as never
+            started.
     """
     ref = yield from resolve_nonce(ref)
     if status is None:
         status = yield from ask(calls.job_status(ref.job_id))
     state = yield from read_run_state(ref)
     if state is None:
-        return JobReport(ref.job_id, status, reason=_mute_reason(ref, status))
+        return (yield from _mute_report(ref, status, patient))
     report = JobReport(
         job_id=ref.job_id,
         state=status,
@@ -138,10 +147,27 @@ def _exception(state: reader.RunState) -> RemoteException | None:
     return RemoteException(found.type, found.message, found.traceback) if found else None
 
 
-def _mute_reason(ref: JobRef, status: JobStatus) -> str | None:
-    if ref.nonce and status is JobStatus.DEAD:
-        return "it left no record: its runtime never started or could not reach the master (see its logs)"
-    return None
+def _mute_report(ref: JobRef, status: JobStatus, patient: bool) -> Flow[JobReport]:
+    """Of a job without a record. A saturated real master gives jobs up unstarted, as does one whose worker has just
+    died (section 5.2); a launcher that could start nothing says why in the log.
+    """
+    report = JobReport(ref.job_id, status)
+    if not ref.nonce or status is not JobStatus.DEAD:
+        return report
+    text = yield from ask(calls.get_logs(ref.job_id))
+    if not text and patient:
+        yield from pause(_LATE_LINES)
+        text = yield from ask(calls.get_logs(ref.job_id))
+    if text:
+        told = [line for line in text.splitlines() if line.startswith(_SAYS)]
+        reason = told[-1].removeprefix(_SAYS) if told else "it left no record, but a log"
+        return replace(report, reason=reason, log_tail="\n".join(text.splitlines()[-20:]))
+    # The record's absence counts only if the store can be read; this was written to it before the submit.
+    if (yield from ask(calls.kv_get(keys.job_key(ref.full_id)))) is None:
+        return replace(report, reason="it left no record, and the master's store does not answer")
+    if (yield from read_run_state(ref)) is not None:
+        return (yield from job_report(ref, status=status))
+    return replace(report, never_started=True)
 
 
 def _reason(state: reader.RunState, status: JobStatus) -> str | None:

@@ -17,7 +17,7 @@ _STATS_TRIES = 3
 def server_info(session: Session) -> Flow[ServerInfo]:
     """Which master answers; asked once per client."""
     if session.server is None:
-        session.server = yield from ask(calls.server_info())
+        session.server = yield from ask(calls.server_info(session.config.auth_token))
     return session.server
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from titan_sdk.errors import (
     ConnectionLost,
@@ -32,7 +32,7 @@ from titan_sdk.session import Session
 from titan_sdk.wire import calls
 from titan_sdk.wire.frames import MAX_PAYLOAD
 
-__all__ = ["submit_dag"]
+__all__ = ["submit_dag", "submit_expanded"]
 
 _CONFIRM_PAUSES = (0.0, 0.02, 0.05, 0.1, 0.3, 0.5, 1.0, 2.0)
 
@@ -57,6 +57,19 @@ def submit_dag(
         SubmissionUnconfirmed: sent, but no answer settles whether it was taken.
     """
     given, messages = _with_gates(name, tuple(jobs))
+    return (yield from submit_expanded(session, name, given, messages, agent_run_id, nonce=nonce))
+
+
+def submit_expanded(
+    session: Session,
+    name: str,
+    given: Sequence[TitanJob],
+    messages: Mapping[str, str],
+    agent_run_id: str | None = None,
+    *,
+    nonce: str | None = None,
+) -> Flow[Submission]:
+    """As ``submit_dag``, for jobs whose gates stand among them; ``messages`` is what these ask, by gate id."""
     ordered = order_jobs(name, given)
     info = yield from server_info(session)
     staging.check_for_master(info, ordered)
@@ -73,13 +86,14 @@ def submit_dag(
     for job in given:
         if job.owner_lease:
             yield from lease.renew(JobRef(job.job_id, run))
-    submission = Submission(name, run, tuple(_submitted(job, run, staged.inside_parents) for job in given))
+    sent = tuple(_submitted(job, run, staged.inside_parents) for job in given)
+    submission = Submission(name, run, sent, agent_run_id, tuple(given))
     yield from reset_gates(messages)
-    yield from write_records(submission, agent_run_id)
+    yield from write_records(submission)
     yield from _send(name, call, before)
     if not info.has("strict_submit"):
         yield from _confirm(submission, before)
-    yield from tell_dashboard(session, submission, lines, agent_run_id)
+    yield from tell_dashboard(session, submission, lines)
     return submission
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from titan_sdk.errors import DagFailed, JobFailed, NotFound, WaitTimedOut
 from titan_sdk.flows.core import Flow, ask, now, pause
+from titan_sdk.flows.doubt import Pulse, has_record, store_answers
 from titan_sdk.flows.report import JobRef, job_report
 from titan_sdk.flows.server import server_info
 from titan_sdk.model.dag import upstream_failures
@@ -25,7 +26,9 @@ _FIRST_PAUSE = 0.01
 _LONGEST_PAUSE = 1.0
 _GROWTH = 1.4
 _UNKNOWN_GRACE = 15.0
-"""Seconds an id may be unknown before the wait gives up: a real master answers NULL while its store is down."""
+"""Seconds an id may be unknown before that is believed, if the store then answers."""
+_STORE_PATIENCE = 300.0
+"""Seconds that a wait outlasts a store that is down: a real master answers NULL meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +65,9 @@ def wait_for_job(
         WaitTimedOut: ``timeout`` seconds have passed; the job goes on.
         NotFound: the master does not know the id, and did not for a while.
     """
-    states = yield from _until_over(session, (WaitTarget(ref),), timeout)
-    report = yield from job_report(ref, status=states[ref.full_id])
+    states, reasons = yield from _until_over(session, (WaitTarget(ref),), timeout)
+    report = yield from job_report(ref, status=states[ref.full_id], patient=True)
+    report = _explained(report, ref, reasons)
     if raise_on_failure and not report.state.is_success:
         raise JobFailed(report)
     return report
@@ -81,8 +85,11 @@ def wait_for_dag(
     Raises:
         DagFailed, WaitTimedOut, NotFound: as ``wait_for_job``, for the DAG.
     """
-    states = yield from _until_over(session, targets, timeout)
+    states, reasons = yield from _until_over(session, targets, timeout)
     report = yield from dag_report(name, targets, states)
+    refs = [target.ref for target in targets]
+    explained = (_explained(job, ref, reasons) for job, ref in zip(report.jobs, refs, strict=True))
+    report = replace(report, jobs=tuple(explained))
     if raise_on_failure and report.failures:
         raise DagFailed(report)
     return report
@@ -92,6 +99,7 @@ def dag_report(
     name: str, targets: Sequence[WaitTarget], states: dict[str, JobStatus] | None = None
 ) -> Flow[DagReport]:
     """Every job as it stands, in the order given."""
+    patient = states is not None
     if states is None:
         states = {}
         for target in targets:
@@ -99,8 +107,9 @@ def dag_report(
     blocked = _blocked(targets, states)
     reports = []
     for target in targets:
-        report = yield from job_report(target.ref, status=states[target.ref.full_id])
-        causes = tuple(cause.removeprefix("DAG-") for cause in blocked.get(target.ref.full_id, ()))
+        causes = tuple(short_id(cause) for cause in blocked.get(target.ref.full_id, ()))
+        state = states[target.ref.full_id]
+        report = yield from job_report(target.ref, status=state, patient=patient and not causes)
         if causes and not report.state.is_success:
             report = replace(report, upstream_failed=causes)
         reports.append(report)
@@ -109,8 +118,10 @@ def dag_report(
 
 def _until_over(
     session: Session, targets: Sequence[WaitTarget], timeout: float | None
-) -> Flow[dict[str, JobStatus]]:
+) -> Flow[tuple[dict[str, JobStatus], dict[str, str]]]:
+    """The states once nothing can change, and by full id why those differ from the master's word that do."""
     started = yield from now()
+    pulse = Pulse((target.ref for target in targets), started)
     states = dict.fromkeys((t.ref.full_id for t in targets), JobStatus.UNKNOWN)
     unknown_since: dict[str, float] = {}
     interval = _FIRST_PAUSE
@@ -121,21 +132,23 @@ def _until_over(
         open_ids = _open(targets, states)
         while open_ids:
             moment = yield from now()
-            _check_known(open_ids, states, unknown_since, moment)
+            yield from _check_known(targets, states, unknown_since, moment)
             left = None if timeout is None else started + timeout - moment
             if left is not None and left <= 0:
                 raise _too_late(open_ids, states, timeout)
             if not (yield from _can_wait(session)) or unknown_since:
                 yield from pause(interval if left is None else min(interval, left))
                 interval = min(interval * _GROWTH, _LONGEST_PAUSE)
+                yield from pulse.look(states, moment)
                 break
             # Answered well before this client would take the silence for a lost connection.
             longest = min(MAX_WAIT_SECONDS, session.config.timeout * 0.8)
             seconds = longest if left is None else min(left, longest)
             states.update((yield from ask(extended_calls.wait(open_ids, seconds))))
+            yield from pulse.look(states, moment)
             open_ids = _open(targets, states)
         else:
-            return states
+            return states, pulse.reasons
 
 
 def _can_wait(session: Session) -> Flow[bool]:
@@ -166,13 +179,41 @@ def _blocked(targets: Sequence[WaitTarget], states: dict[str, JobStatus]) -> dic
 
 
 def _check_known(
-    open_ids: Sequence[str], states: dict[str, JobStatus], since: dict[str, float], moment: float
-) -> None:
-    for job_id in open_ids:
+    targets: Sequence[WaitTarget], states: dict[str, JobStatus], since: dict[str, float], moment: float
+) -> Flow[None]:
+    """End the wait for an id that is unknown, once that is certain: NULL can also mean that the store is down."""
+    for target in targets:
+        job_id = target.ref.full_id
         if states[job_id] is not JobStatus.UNKNOWN:
             since.pop(job_id, None)
-        elif moment - since.setdefault(job_id, moment) > _UNKNOWN_GRACE:
-            raise NotFound(
-                f"wait: the master has not known the job {short_id(job_id)!r} for {_UNKNOWN_GRACE:g} s; "
-                "it was never submitted there, or the master's store is down (`titan doctor` tells which)"
+            continue
+        unknown_for = moment - since.setdefault(job_id, moment)
+        if unknown_for <= _UNKNOWN_GRACE:
+            continue
+        if (yield from store_answers()):
+            # Asked once more: the store may have come back between the two answers.
+            states[job_id] = yield from ask(calls.job_status(job_id))
+            if states[job_id] is JobStatus.UNKNOWN:
+                raise (yield from _vanished(target.ref))
+        elif unknown_for > _STORE_PATIENCE:
+            raise WaitTimedOut(
+                f"wait: the master's store has not answered for {_STORE_PATIENCE:g} s, so nobody knows how the job "
+                f"{short_id(job_id)!r} stands; it may go on. Wait again once `titan doctor` finds the store well"
             )
+
+
+def _vanished(ref: JobRef) -> Flow[NotFound]:
+    told = (
+        "it was submitted there, but its status is gone: the master's store has lost data or was replaced"
+        if (yield from has_record(ref))
+        else "it was never submitted there"
+    )
+    return NotFound(
+        f"wait: the master has not known the job {short_id(ref.full_id)!r} for {_UNKNOWN_GRACE:g} s and its store "
+        f"answers; {told}"
+    )
+
+
+def _explained(report: JobReport, ref: JobRef, reasons: dict[str, str]) -> JobReport:
+    reason = reasons.get(ref.full_id)
+    return replace(report, reason=reason) if reason else report

@@ -20,6 +20,7 @@ __all__ = [
     "add_gates",
     "gate_of",
     "message_key",
+    "renamed_gate",
     "since_key",
     "status_key",
 ]
@@ -99,6 +100,13 @@ def add_gates(jobs: Sequence[TitanJob], script: str) -> tuple[tuple[TitanJob, ..
             placed.append(_gate(job, gates[job.full_id], script))
     messages = {gates[job.full_id]: job.hitl_message for job in jobs if job.hitl_message is not None}
     return tuple(placed), messages
+
+
+def renamed_gate(job: TitanJob, job_id: str) -> TitanJob:
+    """The job under another id; a gate's script is told its own new one."""
+    if job.args and job.args[0] == job.job_id and job.job_id.startswith(GATE_PREFIX):
+        return replace(job, job_id=job_id, args=[job_id, *job.argv[1:]])
+    return replace(job, job_id=job_id)
 
 
 def _gate(job: TitanJob, gate: str, script: str) -> TitanJob:

@@ -48,6 +48,11 @@ class JobReport:
     log_tail: str = ""
     upstream_failed: tuple[str, ...] = ()
     """Parents whose failure means that this job never runs."""
+    never_started: bool = False
+    """The master gave the job up and nothing of it ever ran: neither its runtime's mark nor a log exists. A saturated
+    real master does so, or one whose worker has just died. Submitting it again, under a new id, repeats nothing."""
+    resubmitted_from: str | None = None
+    """The id first asked for, where the job was submitted again under another one."""
 
     @property
     def seconds(self) -> float | None:
@@ -79,6 +84,8 @@ class JobReport:
             return "completed"
         if self.state is JobStatus.CANCELLED:
             return "was cancelled"
+        if self.never_started:
+            return "was given up by the master without ever being started"
         if self.state is not JobStatus.DEAD:
             return f"is {self.state}"
         if self.signal:
@@ -148,7 +155,9 @@ class DagReport:
     def __getitem__(self, job_id: str) -> JobReport:
         wanted = job_id.removeprefix("DAG-")
         for report in self.jobs:
-            if report.job_id.removeprefix("DAG-") == wanted:
+            if wanted in {
+                name.removeprefix("DAG-") for name in (report.job_id, report.resubmitted_from or "")
+            }:
                 return report
         raise KeyError(f"DAG {self.name!r} has no job {job_id!r}; it has {[r.job_id for r in self.jobs]}")
 

@@ -1,0 +1,183 @@
+"""Jobs that a master gave up without starting them are submitted again, under new ids (section 14)."""
+
+from __future__ import annotations
+
+import re
+import threading
+from dataclasses import dataclass, field, replace
+
+from titan_sdk.errors import DagFailed, InvalidArgument, JobFailed
+from titan_sdk.flows.core import Flow, ask, now, pause
+from titan_sdk.flows.manifest import Submission, SubmittedJob, write_manifest
+from titan_sdk.flows.report import JobRef
+from titan_sdk.flows.server import server_info
+from titan_sdk.flows.submit import submit_expanded
+from titan_sdk.flows.wait import WaitTarget, wait_for_dag, wait_for_job
+from titan_sdk.model.gates import renamed_gate
+from titan_sdk.model.job import TitanJob
+from titan_sdk.model.report import DagReport, JobReport
+from titan_sdk.model.rules import full_id
+from titan_sdk.model.status import JobStatus
+from titan_sdk.session import Session
+from titan_sdk.wire import calls
+
+__all__ = ["Track", "wait_for_tracked_dag", "wait_for_tracked_job"]
+
+_AGAIN = re.compile(r"-again\d+$")
+
+
+@dataclass
+class Track:
+    """A submission that may be continued under new ids; shared by the handles of its jobs."""
+
+    submission: Submission
+    is_taken: bool = False
+    """Somebody is submitting again."""
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def ref(self, index: int) -> JobRef:
+        """The job as it was submitted last."""
+        job = self.submission.jobs[index]
+        return JobRef(job.job_id, job.nonce)
+
+    def targets(self) -> list[WaitTarget]:
+        """The jobs as the wait flows take them."""
+        return [WaitTarget(JobRef(job.job_id, job.nonce), job.parents) for job in self.submission.jobs]
+
+    def take(self, seen: Submission) -> bool:
+        """Whether the caller is the one to submit again; of several threads that wait, one is."""
+        with self._lock:
+            if self.is_taken or self.submission is not seen:
+                return False
+            self.is_taken = True
+            return True
+
+    def release(self) -> None:
+        """After ``take``."""
+        self.is_taken = False
+
+    def named(self, report: JobReport) -> JobReport:
+        """The report, with the id that was first asked for."""
+        wanted = full_id(report.job_id)
+        first = next((j.first_id for j in self.submission.jobs if full_id(j.job_id) == wanted), None)
+        return replace(report, resubmitted_from=first) if first else report
+
+
+def wait_for_tracked_job(
+    session: Session, track: Track, index: int, timeout: float | None, raise_on_failure: bool, resubmits: int
+) -> Flow[JobReport]:
+    """As ``wait_for_job``; a job that was never started is submitted again up to ``resubmits`` times."""
+    started = yield from now()
+    report = track.named(
+        (yield from wait_for_job(session, track.ref(index), timeout, raise_on_failure=False))
+    )
+    if report.never_started and resubmits > 0:
+        # What waits for it must go along, which is possible once nothing else of the DAG can change.
+        left = None if timeout is None else max(started + timeout - (yield from now()), 0.0)
+        report = (yield from wait_for_tracked_dag(session, track, left, False, resubmits)).jobs[index]
+    if raise_on_failure and not report.state.is_success:
+        raise JobFailed(report)
+    return report
+
+
+def wait_for_tracked_dag(
+    session: Session, track: Track, timeout: float | None, raise_on_failure: bool, resubmits: int
+) -> Flow[DagReport]:
+    """As ``wait_for_dag``; jobs that were never started, and what waits for them, are submitted again."""
+    until = None if timeout is None else (yield from now()) + timeout
+    while True:
+        left = None if until is None else max(until - (yield from now()), 0.0)
+        before = track.submission
+        report = yield from wait_for_dag(session, before.name, track.targets(), left, raise_on_failure=False)
+        report = replace(report, jobs=tuple(map(track.named, report.jobs)))
+        ids = _to_repeat(before, report)
+        if ids and resubmits > 0 and (yield from _continue(session, track, before, ids)):
+            resubmits -= 1
+            continue
+        if raise_on_failure and report.failures:
+            raise DagFailed(report)
+        return report
+
+
+def _to_repeat(submission: Submission, report: DagReport) -> set[str]:
+    """Full ids of the jobs that were never started and of all below them; not what is below another failure."""
+    lost: set[str] = set()
+    failed: set[str] = set()
+    for job in report.failures:
+        if not job.upstream_failed:
+            (lost if job.never_started else failed).add(full_id(job.job_id))
+    return _with_descendants(submission, lost) - _with_descendants(submission, failed)
+
+
+def _continue(session: Session, track: Track, before: Submission, ids: set[str]) -> Flow[bool]:
+    """Submit these jobs again; False where that cannot be done."""
+    info = yield from server_info(session)
+    if not before.source or info.has("strict_submit"):
+        # Followed by name: the scripts are not here. The bundled master gives nothing up that could run.
+        return False
+    if not track.take(before):
+        while track.submission is before and track.is_taken:
+            yield from pause(0.2)
+        return True
+    try:
+        jobs, messages, first = _renamed(before, ids)
+        for job_id in ids:
+            # Or a real master would run what waits, without its parents, after its next restart (section 10).
+            if (yield from ask(calls.job_status(job_id))) is JobStatus.PENDING:
+                yield from ask(calls.cancel_job(job_id))
+        name = f"{before.name}-again"
+        part = yield from submit_expanded(session, name, jobs, messages, before.agent_run_id)
+        track.submission = yield from _merged(before, part, ids, first)
+    except InvalidArgument:
+        return False  # the ids leave no room for a suffix, or a script is gone: the report says enough
+    finally:
+        track.release()
+    return True
+
+
+def _with_descendants(submission: Submission, lost: set[str]) -> set[str]:
+    ids = set(lost)
+    size = 0
+    while size != len(ids):
+        size = len(ids)
+        ids |= {full_id(job.job_id) for job in submission.jobs if ids & set(job.parents)}
+    return ids
+
+
+def _renamed(submission: Submission, ids: set[str]) -> tuple[list[TitanJob], dict[str, str], dict[str, str]]:
+    """The jobs under new ids, what their gates ask, and each new id's old one (full ids)."""
+    source = [job for job in submission.source if job.full_id in ids]
+    new = {job.full_id: _next_id(job.job_id) for job in source}
+    jobs: list[TitanJob] = []
+    messages: dict[str, str] = {}
+    for job in source:
+        parents = [new.get(full_id(p), p) for p in job.parents or ()]
+        again = replace(renamed_gate(job, new[job.full_id]), parents=parents, hitl_message=None)
+        if again.args != job.args:
+            messages[again.job_id] = again.argv[2]
+        jobs.append(again)
+    return jobs, messages, {full_id(now): old for old, now in new.items()}
+
+
+def _next_id(job_id: str) -> str:
+    found = _AGAIN.search(job_id)
+    count = int(found.group()[len("-again") :]) + 1 if found else 1
+    return f"{_AGAIN.sub('', job_id)}-again{count}"
+
+
+def _merged(before: Submission, part: Submission, ids: set[str], first: dict[str, str]) -> Flow[Submission]:
+    """The submission with the new jobs in the places of the old ones, also for whoever finds it by its name."""
+    renamed = {old: job for job in part.jobs for old in (first[full_id(job.job_id)],)}
+    jobs: list[SubmittedJob] = []
+    for job in before.jobs:
+        again = renamed.get(full_id(job.job_id))
+        if again is None:
+            jobs.append(job)
+            continue
+        new_of = {old: full_id(fresh.job_id) for old, fresh in renamed.items()}
+        parents = tuple(new_of.get(p, p) for p in job.parents)
+        jobs.append(replace(again, parents=parents, first_id=job.first_id or job.job_id))
+    kept = [job for job in before.source if job.full_id not in ids]
+    merged = replace(before, jobs=tuple(jobs), source=(*kept, *part.source))
+    yield from write_manifest(merged)
+    return merged
