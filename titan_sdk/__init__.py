@@ -8,8 +8,9 @@ from __future__ import annotations
 from titan_sdk.async_client import AsyncTitanClient
 from titan_sdk.async_handles import AsyncDagHandle, AsyncJobHandle
 from titan_sdk.client import TitanClient
-from titan_sdk.config import ClientConfig, RetryPolicy
+from titan_sdk.config import TLS, ClientConfig, RetryPolicy
 from titan_sdk.errors import (
+    AuthenticationFailed,
     ConnectFailed,
     ConnectionLost,
     CorruptData,
@@ -31,6 +32,7 @@ from titan_sdk.errors import (
     SubmissionUnconfirmed,
     TimedOut,
     TitanError,
+    TLSFailed,
     TransportError,
     WaitTimedOut,
 )
@@ -45,10 +47,12 @@ from titan_sdk.model.status import JobStatus
 __version__ = "0.1.0"
 
 __all__ = [
+    "TLS",
     "ArtifactRef",
     "AsyncDagHandle",
     "AsyncJobHandle",
     "AsyncTitanClient",
+    "AuthenticationFailed",
     "ClientConfig",
     "ClusterStats",
     "ConnectFailed",
@@ -82,6 +86,7 @@ __all__ = [
     "RetryPolicy",
     "ServerInfo",
     "SubmissionUnconfirmed",
+    "TLSFailed",
     "TimedOut",
     "TitanClient",
     "TitanError",

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from titan_sdk.errors import InvalidArgument
 
-__all__ = ["DEFAULT_HOST", "DEFAULT_PORT", "ClientConfig", "RetryPolicy", "parse_address"]
+__all__ = [
+    "DEFAULT_HOST",
+    "DEFAULT_PORT",
+    "TLS",
+    "ClientConfig",
+    "RetryPolicy",
+    "Secret",
+    "check_token",
+    "parse_address",
+]
 
 DEFAULT_HOST = "localhost"
 DEFAULT_PORT = 9090
@@ -29,6 +39,51 @@ class RetryPolicy:
             raise InvalidArgument(f"{self!r}: attempts must be 1 or more and first_pause 0 or more")
 
 
+class Secret(str):
+    """Text that ``repr`` does not show, so that no log line or traceback holds it by accident."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "'***'"
+
+
+@dataclass(frozen=True, slots=True)
+class TLS:
+    """How to know the master, and how to be known by it. The master's certificate is always verified.
+
+    There is no switch that turns verification off: give a self-signed certificate as ``ca_cert``, and the name it
+    bears as ``server_name`` where the host is called otherwise. Files are PEM, and read when connecting.
+    """
+
+    ca_cert: str | None = None
+    """Certificates to trust; ``None``: those the operating system trusts."""
+    client_cert: str | None = None
+    """Certificate to show to a master that asks for one (mutual TLS), with its chain."""
+    client_key: str | None = None
+    """Its private key, not encrypted; ``None``: it is in the ``client_cert`` file."""
+    server_name: str | None = None
+    """The name that the master's certificate must bear; ``None``: the host."""
+
+    def __post_init__(self) -> None:
+        for name in ("ca_cert", "client_cert", "client_key"):
+            value = getattr(self, name)
+            if value is None:
+                continue
+            path = os.fspath(value)
+            object.__setattr__(self, name, path)
+            if "-----BEGIN" in path or "\n" in path:
+                raise InvalidArgument(
+                    f"{name} holds a PEM text; write it into a file and give the file's path"
+                )
+            if not path:
+                raise InvalidArgument(f"{name} is empty; give the path of a PEM file, or leave it out")
+        if self.client_key is not None and self.client_cert is None:
+            raise InvalidArgument(
+                f"client_key {self.client_key!r} is given without client_cert; give the certificate as well"
+            )
+
+
 @dataclass(frozen=True, slots=True)
 class ClientConfig:
     """Where a master is and how patient to be with it."""
@@ -48,6 +103,13 @@ class ClientConfig:
     """Whether to keep connections where the master allows it (the bundled one does). It is asked once, before the
     first call; ``False`` makes one connection per call, as Titan v1 does, and asks nothing."""
     retry: RetryPolicy = field(default_factory=RetryPolicy)
+    tls: TLS | None = None
+    """Encrypt, and verify the master; ``None`` sends everything in the clear, as Titan v1 does."""
+    auth_token: str | None = None
+    """Shown to the master with HELLO, over whatever connection there is: combine it with ``tls`` beyond this machine."""
+    socket_path: str | None = None
+    """A Unix socket of a bundled master on this machine, used instead of host and port; jobs are given one by a
+    master that wants TLS or a token (docs/security.md)."""
 
     def __post_init__(self) -> None:
         if not self.host or "/" in self.host or any(c.isspace() for c in self.host):
@@ -60,10 +122,15 @@ class ClientConfig:
         for name in ("connect_timeout", "timeout"):
             if not getattr(self, name) > 0:
                 raise InvalidArgument(f"{name} {getattr(self, name)!r} is not a number of seconds above 0")
+        if self.auth_token is not None:
+            check_token(self.auth_token, "auth_token")
+            object.__setattr__(self, "auth_token", Secret(self.auth_token))
 
     @property
     def address(self) -> str:
-        """``host:port``, brackets around an IPv6 host."""
+        """``host:port``, brackets around an IPv6 host; ``unix:PATH`` for a Unix socket."""
+        if self.socket_path is not None:
+            return f"unix:{self.socket_path}"
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     @property
@@ -75,16 +142,23 @@ class ClientConfig:
     def from_env(
         cls, environ: Mapping[str, str], *, host: str | None = None, port: int | None = None
     ) -> ClientConfig:
-        """The configuration that ``TITAN_HOST``, ``TITAN_PORT``, ``TITAN_WORKER_ADDRESS``, ``TITAN_DASHBOARD_URL``
-        and ``TITAN_TIMEOUT`` (seconds) describe; arguments win over the environment.
+        """The configuration that ``TITAN_HOST``, ``TITAN_PORT``, ``TITAN_WORKER_ADDRESS``, ``TITAN_DASHBOARD_URL``,
+        ``TITAN_TIMEOUT`` (seconds), ``TITAN_TLS``, ``TITAN_CA_CERT``, ``TITAN_CLIENT_CERT``, ``TITAN_CLIENT_KEY``,
+        ``TITAN_TLS_SERVER_NAME`` and ``TITAN_AUTH_TOKEN`` describe; arguments win over the environment.
+
+        ``TITAN_SOCKET`` is what a job is given; a host or port given as an argument means another master.
 
         Raises:
             InvalidArgument: a variable is set and makes no sense; the sentence names it.
         """
+        here = environ.get("TITAN_SOCKET") if host is None and port is None else None
         config = cls(
             host=host or environ.get("TITAN_HOST") or DEFAULT_HOST,
             port=port if port is not None else int(_number(environ, "TITAN_PORT", int, DEFAULT_PORT)),
             dashboard_url=environ.get("TITAN_DASHBOARD_URL") or None,
+            tls=None if here else _tls(environ),
+            auth_token=environ.get("TITAN_AUTH_TOKEN", "").strip() or None,
+            socket_path=here or None,
         )
         if text := environ.get("TITAN_WORKER_ADDRESS"):
             config = replace(config, worker_address=parse_address(text, "TITAN_WORKER_ADDRESS"))
@@ -108,6 +182,19 @@ class ClientConfig:
         return config
 
 
+def check_token(token: str, what: str) -> None:
+    """Refuse what cannot be a token, without showing it.
+
+    Raises:
+        InvalidArgument: it is empty, or holds spaces or characters outside printable ASCII.
+    """
+    if not token or not token.isascii() or not token.isprintable() or " " in token:
+        raise InvalidArgument(
+            f"{what} is empty or holds spaces or characters outside printable ASCII; "
+            "make one with: python3 -c 'import secrets; print(secrets.token_urlsafe(32))'"
+        )
+
+
 def parse_address(text: str, what: str = "address") -> tuple[str, int]:
     """Host and port of ``host:port`` or ``[ipv6]:port``.
 
@@ -125,6 +212,28 @@ def parse_address(text: str, what: str = "address") -> tuple[str, int]:
 def _check_port(port: object, what: str) -> None:
     if not isinstance(port, int) or isinstance(port, bool) or not 1 <= port <= 65535:
         raise InvalidArgument(f"{what} {port!r} is not a port number from 1 to 65535")
+
+
+_YES = ("1", "true", "yes", "on")
+_NO = ("0", "false", "no", "off")
+
+
+def _tls(environ: Mapping[str, str]) -> TLS | None:
+    names = {
+        "ca_cert": "TITAN_CA_CERT",
+        "client_cert": "TITAN_CLIENT_CERT",
+        "client_key": "TITAN_CLIENT_KEY",
+        "server_name": "TITAN_TLS_SERVER_NAME",
+    }
+    given = {key: value for key, name in names.items() if (value := environ.get(name))}
+    word = environ.get("TITAN_TLS", "").strip().lower()
+    if word not in ("", *_YES, *_NO):
+        raise InvalidArgument(f"environment variable TITAN_TLS={word!r} is neither 1 nor 0")
+    if word in _NO and given:
+        raise InvalidArgument(
+            f"TITAN_TLS={word} turns TLS off, but {names[next(iter(given))]} is set; remove one of them"
+        )
+    return TLS(**given) if word in _YES or given else None
 
 
 def _number(environ: Mapping[str, str], name: str, kind: type[int] | type[float], default: float) -> float:

@@ -10,13 +10,14 @@ import time
 from typing import TypeVar
 
 from titan_sdk.config import ClientConfig
-from titan_sdk.errors import ConnectFailed, ConnectionLost, PayloadTooLarge, TitanError
+from titan_sdk.errors import ConnectFailed, ConnectionLost, PayloadTooLarge, TitanError, TLSFailed
 from titan_sdk.flows.core import Ask, Blocking, Flow, Now, Pause, Step
+from titan_sdk.model.stats import ServerInfo
 from titan_sdk.session import Session
 from titan_sdk.transport import aio, sync
 from titan_sdk.transport.aio_pool import AsyncPool
 from titan_sdk.transport.pool import Pool
-from titan_sdk.wire import calls
+from titan_sdk.wire import calls, hello
 from titan_sdk.wire.calls import Call
 from titan_sdk.wire.frames import MAX_PAYLOAD, Frame, encode_frame
 from titan_sdk.wire.opcodes import Opcode
@@ -24,8 +25,6 @@ from titan_sdk.wire.opcodes import Opcode
 __all__ = ["AsyncDriver", "Driver", "may_repeat", "retry_pause"]
 
 T = TypeVar("T")
-_HELLO = calls.server_info()
-_GREETING = encode_frame(_HELLO.opcode, _HELLO.encoded())
 
 
 class Driver:
@@ -34,7 +33,8 @@ class Driver:
     def __init__(self, session: Session) -> None:
         self._session = session
         self._config = session.config
-        self._pool = Pool(session.config, _GREETING)
+        self._hello, self._greeting = _greeting(session.config)
+        self._pool = Pool(session.config, self._greeting)
 
     def close(self) -> None:
         """Close kept connections."""
@@ -59,7 +59,7 @@ class Driver:
         match step:
             case Ask(call):
                 if _must_greet(self._session, call):
-                    self._session.server = self._ask(_HELLO)
+                    self._session.server = self._ask(self._hello)
                 return self._ask(call)
             case Pause(seconds):
                 time.sleep(seconds)
@@ -87,7 +87,12 @@ class Driver:
     def _exchange(self, call: Call[T], payload: bytes) -> Frame:
         if _keeps_connections(self._session):
             return self._pool.exchange(call.name, call.opcode, payload)
-        return sync.exchange(self._config, call.name, call.opcode, payload)
+        greeting = self._greeting if _greets_anew(self._session, call) else None
+        frame = sync.exchange(self._config, call.name, call.opcode, payload, greeting)
+        if greeting is None and call.opcode is not Opcode.HELLO and calls.is_refusal(frame):
+            # Stored text or a log may look the same: HELLO tells, by raising, whether the master refused.
+            self._session.server = self._ask(self._hello)
+        return frame
 
 
 class AsyncDriver:
@@ -96,7 +101,8 @@ class AsyncDriver:
     def __init__(self, session: Session) -> None:
         self._session = session
         self._config = session.config
-        self._pool = AsyncPool(session.config, _GREETING)
+        self._hello, self._greeting = _greeting(session.config)
+        self._pool = AsyncPool(session.config, self._greeting)
 
     async def close(self) -> None:
         """Close kept connections."""
@@ -124,7 +130,7 @@ class AsyncDriver:
         match step:
             case Ask(call):
                 if _must_greet(self._session, call):
-                    self._session.server = await self._ask(_HELLO)
+                    self._session.server = await self._ask(self._hello)
                 return await self._ask(call)
             case Pause(seconds):
                 await asyncio.sleep(seconds)
@@ -152,16 +158,35 @@ class AsyncDriver:
     async def _exchange(self, call: Call[T], payload: bytes) -> Frame:
         if _keeps_connections(self._session):
             return await self._pool.exchange(call.name, call.opcode, payload)
-        return await aio.exchange(self._config, call.name, call.opcode, payload)
+        greeting = self._greeting if _greets_anew(self._session, call) else None
+        frame = await aio.exchange(self._config, call.name, call.opcode, payload, greeting)
+        if greeting is None and call.opcode is not Opcode.HELLO and calls.is_refusal(frame):
+            # Stored text or a log may look the same: HELLO tells, by raising, whether the master refused.
+            self._session.server = await self._ask(self._hello)
+        return frame
 
 
 def _must_greet(session: Session, call: Call[T]) -> bool:
     """Ask who the master is before the first call of a client: one exchange that may save all the others' connects."""
-    return session.config.keep_alive and session.server is None and call.opcode is not Opcode.HELLO
+    config = session.config
+    wanted = config.keep_alive or config.auth_token is not None
+    return wanted and session.server is None and call.opcode is not Opcode.HELLO
 
 
 def _keeps_connections(session: Session) -> bool:
     return session.config.keep_alive and session.server is not None and session.server.has("keep_alive")
+
+
+def _greets_anew(session: Session, call: Call[T]) -> bool:
+    """Whether every connection has to show the token; a real master, which knows none, would answer nothing else."""
+    if session.config.auth_token is None or call.opcode is Opcode.HELLO:
+        return False
+    return session.server is not None and session.server.kind == "bundled"
+
+
+def _greeting(config: ClientConfig) -> tuple[Call[ServerInfo], sync.Greeting]:
+    call = calls.server_info(config.auth_token)
+    return call, (encode_frame(call.opcode, call.encoded()), lambda frame: hello.check_reply(frame.text))
 
 
 def _encoded(call: Call[T]) -> bytes:
@@ -173,7 +198,7 @@ def _encoded(call: Call[T]) -> bytes:
 
 def may_repeat(call: Call[T], exc: TitanError, tries: int, config: ClientConfig) -> bool:
     """Whether sending the call again is safe and still wanted. A submit whose reply was lost is never repeated."""
-    if tries >= config.retry.attempts:
+    if tries >= config.retry.attempts or isinstance(exc, TLSFailed):
         return False
     return isinstance(exc, ConnectFailed) or call.idempotent
 

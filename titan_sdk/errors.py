@@ -5,6 +5,7 @@
     TitanError
     ├── TransportError            the bytes did not travel
     │   ├── ConnectFailed         nothing was sent
+    │   │   └── TLSFailed         no trust between the two ends; trying again cannot help
     │   ├── ConnectionLost        sent in part or whole, no complete reply
     │   └── TimedOut              no complete reply in time
     ├── ProtocolError
@@ -12,7 +13,8 @@
     │   │   └── PayloadTooLarge
     │   └── PeerProtocolError     the peer does not speak Titan v1
     ├── RequestRefused            the master answered no; its text is in ``.detail``
-    │   └── NotFound
+    │   ├── NotFound
+    │   └── AuthenticationFailed  it wants a token, or another one
     ├── NotSupported              this master has no such operation; nothing was sent
     ├── InvalidArgument           (ValueError) a call's argument cannot be carried
     │   ├── InvalidJob
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
     from titan_sdk.model.report import DagReport, JobReport
 
 __all__ = [
+    "AuthenticationFailed",
     "ConnectFailed",
     "ConnectionLost",
     "CorruptData",
@@ -58,6 +61,7 @@ __all__ = [
     "RequestRefused",
     "ResultUnavailable",
     "SubmissionUnconfirmed",
+    "TLSFailed",
     "TimedOut",
     "TitanError",
     "TransportError",
@@ -84,6 +88,10 @@ class TransportError(TitanError):
 
 class ConnectFailed(TransportError):
     """No connection could be made, so nothing was sent; safe to retry."""
+
+
+class TLSFailed(ConnectFailed):
+    """The two ends could not agree on an encrypted connection or on who they are; nothing was carried out."""
 
 
 class ConnectionLost(TransportError):
@@ -135,6 +143,10 @@ class RequestRefused(TitanError):
 
 class NotFound(RequestRefused):
     """The master does not have what was asked for."""
+
+
+class AuthenticationFailed(RequestRefused):
+    """The master takes requests only with its token, and got none or another one; nothing was carried out."""
 
 
 class NotSupported(TitanError):

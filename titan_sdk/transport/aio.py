@@ -6,15 +6,19 @@ import asyncio
 
 from titan_sdk.config import ClientConfig
 from titan_sdk.errors import map_os_errors
-from titan_sdk.transport.sync import closed_early
+from titan_sdk.transport.sync import Greeting, closed_early
+from titan_sdk.transport.tls import client_context, explain_tls, server_name
 from titan_sdk.wire.frames import Frame, FrameDecoder, encode_frame
 
 __all__ = ["AsyncConnection", "exchange"]
 
 _READ_SIZE = 262_144
+_SHUTDOWN_SECONDS = 1.0
 
 
-async def exchange(config: ClientConfig, operation: str, opcode: int, payload: bytes) -> Frame:
+async def exchange(
+    config: ClientConfig, operation: str, opcode: int, payload: bytes, greeting: Greeting | None = None
+) -> Frame:
     """Connect, send one frame, return the reply, close. Cancelling it closes the connection at once.
 
     Raises:
@@ -24,7 +28,11 @@ async def exchange(config: ClientConfig, operation: str, opcode: int, payload: b
     request = encode_frame(opcode, payload)
     connection = await AsyncConnection.open(config, operation)
     try:
-        return await connection.talk(operation, request)
+        if greeting is None:
+            return (await connection.talk(operation, request))[0]
+        hello, frame = await connection.talk(operation, greeting[0] + request, replies=2)
+        greeting[1](hello)
+        return frame
     finally:
         await connection.close()
 
@@ -46,21 +54,22 @@ class AsyncConnection:
         seconds = config.connect_timeout
         with map_os_errors(address=config.address, operation=operation, connecting=True, seconds=seconds):
             async with asyncio.timeout(seconds):
-                reader, writer = await asyncio.open_connection(config.host, config.port, limit=_READ_SIZE)
+                reader, writer = await _open(config, operation)
         return cls(config, reader, writer)
 
-    async def talk(self, operation: str, request: bytes, replies: int = 1) -> Frame:
-        """Send, and return the last of ``replies`` frames."""
+    async def talk(self, operation: str, request: bytes, replies: int = 1) -> list[Frame]:
+        """Send, and return the replies, of which so many are to come."""
         seconds = self._config.timeout
-        with map_os_errors(
-            address=self._config.address, operation=operation, connecting=False, seconds=seconds
+        with (
+            map_os_errors(
+                address=self._config.address, operation=operation, connecting=False, seconds=seconds
+            ),
+            explain_tls(self._config, operation, connecting=False),
         ):
             self._writer.write(request)
             async with asyncio.timeout(seconds):
                 await self._writer.drain()
-            for _ in range(replies):
-                frame = await self._read_frame(operation)
-        return frame
+            return [await self._read_frame(operation) for _ in range(replies)]
 
     def is_usable(self) -> bool:
         """Whether the peer has not closed the connection."""
@@ -87,3 +96,21 @@ class AsyncConnection:
                 raise closed_early(decoder, self._config.address, operation)
             decoder.feed(data)
         return frame
+
+
+async def _open(config: ClientConfig, operation: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    if config.socket_path is not None:
+        return await asyncio.open_unix_connection(config.socket_path, limit=_READ_SIZE)
+    if config.tls is None:
+        return await asyncio.open_connection(config.host, config.port, limit=_READ_SIZE)
+    # In a thread: it reads files, the system's certificates among them.
+    context = await asyncio.to_thread(client_context, config.tls)
+    with explain_tls(config, operation, connecting=True):
+        return await asyncio.open_connection(
+            config.host,
+            config.port,
+            limit=_READ_SIZE,
+            ssl=context,
+            server_hostname=server_name(config),
+            ssl_shutdown_timeout=_SHUTDOWN_SECONDS,
+        )

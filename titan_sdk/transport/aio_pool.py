@@ -9,6 +9,7 @@ from collections import deque
 from titan_sdk.config import ClientConfig
 from titan_sdk.transport.aio import AsyncConnection
 from titan_sdk.transport.pool import IDLE_SECONDS, MAX_IDLE
+from titan_sdk.transport.sync import Greeting
 from titan_sdk.wire.frames import Frame, encode_frame
 
 __all__ = ["AsyncPool"]
@@ -17,7 +18,7 @@ __all__ = ["AsyncPool"]
 class AsyncPool:
     """As ``Pool``, for any number of tasks. A cancelled exchange loses its connection, never its neighbour's."""
 
-    def __init__(self, config: ClientConfig, greeting: bytes) -> None:
+    def __init__(self, config: ClientConfig, greeting: Greeting) -> None:
         self._config = config
         self._greeting = greeting
         self._idle: deque[tuple[float, AsyncConnection]] = deque()
@@ -29,10 +30,11 @@ class AsyncPool:
         connection = self._take()
         try:
             if connection is not None:
-                frame = await connection.talk(operation, request)
+                (frame,) = await connection.talk(operation, request)
             else:
                 connection = await AsyncConnection.open(self._config, operation)
-                frame = await connection.talk(operation, self._greeting + request, replies=2)
+                hello, frame = await connection.talk(operation, self._greeting[0] + request, replies=2)
+                self._greeting[1](hello)
         except BaseException:
             if connection is not None:
                 connection.abort()

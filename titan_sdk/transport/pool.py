@@ -8,7 +8,7 @@ import time
 from collections import deque
 
 from titan_sdk.config import ClientConfig
-from titan_sdk.transport.sync import Connection
+from titan_sdk.transport.sync import Connection, Greeting
 from titan_sdk.wire.frames import Frame, encode_frame
 
 __all__ = ["IDLE_SECONDS", "MAX_IDLE", "Pool"]
@@ -24,7 +24,7 @@ class Pool:
     its first request, so that keeping it costs no round trip.
     """
 
-    def __init__(self, config: ClientConfig, greeting: bytes) -> None:
+    def __init__(self, config: ClientConfig, greeting: Greeting) -> None:
         self._config = config
         self._greeting = greeting
         self._lock = threading.Lock()  # guards the two fields below
@@ -37,10 +37,11 @@ class Pool:
         connection = self._take()
         try:
             if connection is not None:
-                frame = connection.talk(operation, request)
+                (frame,) = connection.talk(operation, request)
             else:
                 connection = Connection(self._config, operation)
-                frame = connection.talk(operation, self._greeting + request, replies=2)
+                hello, frame = connection.talk(operation, self._greeting[0] + request, replies=2)
+                self._greeting[1](hello)
         except BaseException:
             # Also on KeyboardInterrupt: half an exchange must never meet the next one.
             if connection is not None:

@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import select
 import socket
+from collections.abc import Callable
 
 from titan_sdk.config import ClientConfig
 from titan_sdk.errors import ConnectionLost, map_os_errors
+from titan_sdk.transport.tls import client_context, explain_tls, server_name
 from titan_sdk.wire.frames import Frame, FrameDecoder, encode_frame
 
-__all__ = ["Connection", "closed_early", "exchange"]
+__all__ = ["Connection", "Greeting", "closed_early", "exchange"]
 
 _SMALLEST_READ = 4_096
 _LARGEST_READ = 262_144
 _ONE_SEGMENT = 1_400
 
 
-def exchange(config: ClientConfig, operation: str, opcode: int, payload: bytes) -> Frame:
+Greeting = tuple[bytes, Callable[[Frame], None]]
+"""A frame that opens a connection, and the check of its reply, which raises."""
+
+
+def exchange(
+    config: ClientConfig, operation: str, opcode: int, payload: bytes, greeting: Greeting | None = None
+) -> Frame:
     """Connect, send one frame, return the reply, close: a real master serves one request per connection.
 
     Blocks for at most ``connect_timeout`` plus ``timeout`` without progress.
@@ -29,7 +37,11 @@ def exchange(config: ClientConfig, operation: str, opcode: int, payload: bytes) 
     request = encode_frame(opcode, payload)
     connection = Connection(config, operation)
     try:
-        return connection.talk(operation, request)
+        if greeting is None:
+            return connection.talk(operation, request)[0]
+        hello, frame = connection.talk(operation, greeting[0] + request, replies=2)
+        greeting[1](hello)
+        return frame
     finally:
         connection.close()
 
@@ -41,25 +53,26 @@ class Connection:
         self._config = config
         seconds = config.connect_timeout
         with map_os_errors(address=config.address, operation=operation, connecting=True, seconds=seconds):
-            self._socket = socket.create_connection((config.host, config.port), seconds)
+            self._socket = _open(config, operation)
         self._socket.settimeout(config.timeout)
         self._decoder = FrameDecoder(limit=None)
         self._undelayed = False
 
-    def talk(self, operation: str, request: bytes, replies: int = 1) -> Frame:
-        """Send, and return the last of ``replies`` frames."""
+    def talk(self, operation: str, request: bytes, replies: int = 1) -> list[Frame]:
+        """Send, and return the replies, of which so many are to come."""
         config = self._config
-        with map_os_errors(
-            address=config.address, operation=operation, connecting=False, seconds=config.timeout
+        with (
+            map_os_errors(
+                address=config.address, operation=operation, connecting=False, seconds=config.timeout
+            ),
+            explain_tls(config, operation, connecting=False),
         ):
-            if len(request) > _ONE_SEGMENT and not self._undelayed:
+            if len(request) > _ONE_SEGMENT and not self._undelayed and config.socket_path is None:
                 # Or the last part of a large request would wait for the peer's delayed acknowledgement.
                 self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 self._undelayed = True
             self._socket.sendall(request)
-            for _ in range(replies):
-                frame = self._read_frame(operation)
-        return frame
+            return [self._read_frame(operation) for _ in range(replies)]
 
     def is_usable(self) -> bool:
         """Whether the peer has neither closed the connection nor sent what nobody asked for."""
@@ -79,12 +92,35 @@ class Connection:
         return frame
 
 
+def _open(config: ClientConfig, operation: str) -> socket.socket:
+    if config.socket_path is not None:
+        local = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            local.settimeout(config.connect_timeout)
+            local.connect(config.socket_path)
+        except BaseException:
+            local.close()
+            raise
+        return local
+    context = client_context(config.tls) if config.tls is not None else None
+    plain = socket.create_connection((config.host, config.port), config.connect_timeout)
+    if context is None:
+        return plain
+    try:
+        with explain_tls(config, operation, connecting=True):
+            return context.wrap_socket(plain, server_hostname=server_name(config))
+    except BaseException:
+        plain.close()
+        raise
+
+
 def closed_early(decoder: FrameDecoder, address: str, operation: str) -> ConnectionLost:
     """The sentence for a peer that closed before its reply was complete; shared by both transports."""
     got = f"after {decoder.pending} bytes of it" if decoder.pending else "without one"
     return ConnectionLost(
         f"{operation}: {address} closed the connection before its reply, {got}; the request may have taken effect. "
-        "A Titan master does this on a payload over 10 MiB and on a peer that does not speak Titan v1",
+        "A Titan master does this on a payload over 10 MiB and on a peer that does not speak Titan v1, one with TLS "
+        "on a client without it",
         address=address,
         operation=operation,
     )

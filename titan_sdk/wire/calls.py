@@ -27,6 +27,7 @@ __all__ = [
     "deploy_script",
     "fetch_asset",
     "get_logs",
+    "is_refusal",
     "job_status",
     "kv_get",
     "kv_sadd",
@@ -110,9 +111,14 @@ def cluster_stats() -> Call[ClusterStats]:
     return Call("cluster_stats", Opcode.STATS_JSON, "", lambda frame: statsjson.parse(frame.text))
 
 
-def server_info() -> Call[ServerInfo]:
+def server_info(token: str | None = None) -> Call[ServerInfo]:
     """0x40, our extension: a real master answers ``UNKNOWN_OPCODE`` and is thereby known."""
-    return Call("server_info", Opcode.HELLO, hello.request(), lambda frame: hello.read_reply(frame.text))
+    return Call("server_info", Opcode.HELLO, hello.request(token), lambda frame: hello.read_reply(frame.text))
+
+
+def is_refusal(frame: Frame) -> bool:
+    """Whether the reply looks like that of a master that wants a token; stored text could look like it, too."""
+    return frame.opcode == Opcode.ERROR and frame.payload.startswith(hello.REFUSED.encode("ascii"))
 
 
 def upload_asset(name: str, data: bytes) -> Call[str]:

@@ -33,7 +33,8 @@ class Frame:
         return self.payload.decode("utf-8", errors="replace")
 
     def __str__(self) -> str:
-        shown = self.payload[:60]
+        # Opcode HELLO may carry a token, which must not get into a log.
+        shown = b"..." if self.opcode == 0x40 else self.payload[:60]
         tail = f"... {len(self.payload)} bytes" if len(self.payload) > len(shown) else ""
         return f"<0x{self.opcode:02X} {shown!r}{tail}>"
 
@@ -120,7 +121,7 @@ def _guess(head: bytes) -> str:
     if head[:1] in {b"+", b"-", b"$", b"*", b":"}:
         return " (a Redis-like server; TitanStore's own port is not the master's, which is 9090 by default)"
     if head[:1] in {b"\x15", b"\x16"}:
-        return " (a TLS server)"
+        return " (a TLS server; connect with tls)"
     if head.startswith(b"SSH-"):
         return " (an SSH server)"
     return ""

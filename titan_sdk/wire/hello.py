@@ -5,17 +5,30 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 
-from titan_sdk.errors import PeerProtocolError
+from titan_sdk.errors import AuthenticationFailed, PeerProtocolError
 from titan_sdk.model.stats import ServerInfo
 
-__all__ = ["BUNDLED_SERVER", "read_reply", "reply", "request"]
+__all__ = ["BUNDLED_SERVER", "REFUSED", "check_reply", "read_reply", "read_token", "reply", "request"]
 
 BUNDLED_SERVER = "titan-sdk-bundled"
 
 
-def request() -> str:
+REFUSED = "ERROR: AUTHENTICATION: "
+"""Begins the only answer that a master with a token gives to anybody who has not shown it."""
+
+
+def request(token: str | None = None) -> str:
     """The client's payload."""
-    return '{"v":1}'
+    return '{"v":1}' if token is None else json.dumps({"v": 1, "token": token}, separators=(",", ":"))
+
+
+def read_token(payload: bytes) -> str | None:
+    """The token in a client's payload; ``None`` where there is none, whatever else it holds."""
+    try:
+        token = json.loads(payload)["token"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return token if isinstance(token, str) else None
 
 
 def reply(version: str, features: Iterable[str]) -> str:
@@ -27,8 +40,10 @@ def read_reply(text: str) -> ServerInfo:
     """Who answers: ``UNKNOWN_OPCODE`` is a real Titan, JSON is the bundled master.
 
     Raises:
-        PeerProtocolError: neither.
+        AuthenticationFailed: it is a bundled master that wants a token, or another one.
+        PeerProtocolError: none of these.
     """
+    check_reply(text)
     if text.startswith("UNKNOWN_OPCODE"):
         return ServerInfo("titan")
     try:
@@ -36,3 +51,15 @@ def read_reply(text: str) -> ServerInfo:
         return ServerInfo("bundled", str(data["version"]), frozenset(map(str, data["features"])))
     except (ValueError, KeyError, TypeError) as exc:
         raise PeerProtocolError(f"server_info: the master answered HELLO with {text[:200]!r}") from exc
+
+
+def check_reply(text: str) -> None:
+    """Whether the greeting was taken.
+
+    Raises:
+        AuthenticationFailed: it was not.
+    """
+    if text.startswith(REFUSED):
+        raise AuthenticationFailed(
+            f"the master refused the connection: {text.removeprefix(REFUSED)}", detail=text
+        )

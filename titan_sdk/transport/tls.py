@@ -1,0 +1,117 @@
+"""TLS as both transports use it: one context per configuration, and sentences instead of OpenSSL's words."""
+
+from __future__ import annotations
+
+import functools
+import os
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from titan_sdk.config import TLS, ClientConfig
+from titan_sdk.errors import InvalidArgument, MissingFile, TLSFailed
+
+__all__ = ["client_context", "explain_tls", "no_password", "server_name"]
+
+
+def client_context(tls: TLS) -> ssl.SSLContext:
+    """A context that verifies the master; made anew when one of the files has changed.
+
+    Raises:
+        MissingFile, InvalidArgument: a file cannot be read or is no PEM file of its kind; the sentence names it.
+    """
+    files = ((tls.ca_cert, "ca_cert"), (tls.client_cert, "client_cert"), (tls.client_key, "client_key"))
+    return _context(tls, tuple(_version(path, name) for path, name in files))
+
+
+def server_name(config: ClientConfig) -> str:
+    """The name that the master's certificate must bear."""
+    return (config.tls and config.tls.server_name) or config.host
+
+
+@functools.lru_cache(maxsize=32)
+def _context(tls: TLS, versions: object) -> ssl.SSLContext:
+    del versions  # a part of the cache's key only
+    try:
+        context = ssl.create_default_context(cafile=tls.ca_cert)
+    except (ssl.SSLError, ValueError) as exc:
+        raise InvalidArgument(
+            f"ca_cert {tls.ca_cert!r} holds no certificate in PEM form ({exc}); give the CA's certificate"
+        ) from exc
+    if tls.client_cert is not None:
+        try:
+            context.load_cert_chain(tls.client_cert, tls.client_key, password=no_password)
+        except (ssl.SSLError, ValueError) as exc:
+            raise InvalidArgument(
+                f"client_cert {tls.client_cert!r} and client_key {tls.client_key!r} are not a certificate and its "
+                f"own key in PEM form ({exc}); give both, the key without a passphrase"
+            ) from exc
+    return context
+
+
+def no_password() -> str:
+    """Instead of OpenSSL's question on the terminal."""
+    raise ValueError("the private key is encrypted")
+
+
+def _version(path: str | None, name: str) -> tuple[int, int, int] | None:
+    if path is None:
+        return None
+    try:
+        with open(path, "rb") as file:
+            stat = os.fstat(file.fileno())
+    except FileNotFoundError as exc:
+        raise MissingFile(
+            f"{name} {path!r} is not there; give the path of a PEM file on this machine"
+        ) from exc
+    except OSError as exc:
+        raise InvalidArgument(
+            f"{name} {path!r} cannot be read: {exc.strerror}; let this user read it"
+        ) from exc
+    return stat.st_ino, stat.st_size, stat.st_mtime_ns
+
+
+@contextmanager
+def explain_tls(config: ClientConfig, operation: str, *, connecting: bool) -> Iterator[None]:
+    """Turn a handshake's failure into ``TLSFailed``; what else can break is left to ``map_os_errors``.
+
+    With TLS 1.3 a master refuses a client's certificate only after the client has begun to send, so its alert
+    comes in place of a reply. It has read no request by then.
+    """
+    if config.tls is None:
+        yield
+        return
+    try:
+        yield
+    except (ssl.SSLError, ConnectionError) as exc:
+        if not connecting and not (isinstance(exc, ssl.SSLError) and "ALERT" in (exc.reason or "")):
+            raise
+        if connecting and isinstance(exc, ConnectionRefusedError):
+            raise
+        raise TLSFailed(
+            f"{operation}: no TLS connection to {config.address}: {_sentence(exc, config)}",
+            address=config.address,
+            operation=operation,
+        ) from exc
+
+
+def _sentence(exc: Exception, config: ClientConfig) -> str:
+    assert config.tls is not None
+    wanted = server_name(config)
+    if isinstance(exc, ssl.SSLCertVerificationError):
+        if exc.verify_code in (62, 64):  # X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH
+            return f"its certificate is not for {wanted!r}; connect by a name that it bears, or give that as server_name"
+        trusted = config.tls.ca_cert or "what the operating system trusts"
+        return (
+            f"its certificate is not trusted ({exc.verify_message}); trusted is {trusted}. "
+            "Give the certificate of the CA that signed it as ca_cert"
+        )
+    reason = (getattr(exc, "reason", None) or str(exc)).replace("_", " ").lower()
+    if "alert" in reason and ("certificate" in reason or "unknown ca" in reason or "handshake" in reason):
+        if config.tls.client_cert is None:
+            return f"it asks for a client certificate ({reason}); give client_cert and client_key"
+        return (
+            f"it does not accept the client certificate {config.tls.client_cert!r} ({reason}); "
+            "give one that is signed by its client CA and not expired"
+        )
+    return f"what listens there does not speak TLS or ended the handshake ({reason}); leave tls out if it is a plain port"
