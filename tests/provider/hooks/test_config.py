@@ -79,5 +79,5 @@ def test_the_admission_window_is_a_number_or_nothing(value: Any, limit: int | No
 @pytest.mark.parametrize("value", [0, -1, 1.5, "many", True, [1]])
 def test_another_admission_window_is_refused(value: Any) -> None:
     conn = Connection.from_uri("titan://master", conn_id="my_titan")
-    with pytest.raises(TitanConnectionError, match="'max_unfinished' .* is not a whole number from 1 up"):
+    with pytest.raises(TitanConnectionError, match=r"'max_unfinished' .* is not a whole number from 1 up"):
         max_unfinished(conn, {"max_unfinished": value})

@@ -1,0 +1,171 @@
+"""The admission window: never more than its limit inside, and room as soon as a job has ended."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.airflow_run import Outcome, unique
+from titan_provider import admission
+from titan_provider.admission import Window
+from titan_provider.operators.admission import try_to_enter, wait_to_enter
+from titan_provider.operators.titan import TitanJobOperator
+from titan_provider.triggers.admission import TitanAdmissionTrigger
+from titan_sdk import ServerInfo, TitanClient, TitanJob
+
+pytestmark = pytest.mark.airflow
+
+
+@pytest.fixture(params=["swap", "read back"])
+def window(request: pytest.FixtureRequest, client: TitanClient, monkeypatch: pytest.MonkeyPatch) -> Window:
+    """Two places; once by compare-and-set, once as on a real master."""
+    if request.param == "read back":
+        monkeypatch.setattr(TitanClient, "server_info", lambda _: ServerInfo("titan"))
+        monkeypatch.setattr(admission, "SETTLE", 0.05)
+    return Window(unique("TAG"), 2)
+
+
+def inside(client: TitanClient, window: Window) -> list[str]:
+    return list(json.loads(client.store_get(window.key) or '{"jobs": {}}')["jobs"])
+
+
+def test_it_lets_in_as_many_as_it_holds(client: TitanClient, window: Window) -> None:
+    assert [bool(try_to_enter(client, window, f"j{n}").admitted) for n in range(4)] == [
+        True,
+        True,
+        False,
+        False,
+    ]
+    assert try_to_enter(client, window, "j1").admitted == ("j1",), "who is inside stays inside"
+    assert set(try_to_enter(client, window, "j9").inside) == {"j0", "j1"}
+
+
+def test_an_end_makes_room_and_nobody_has_to_report_it(
+    client: TitanClient, window: Window, submit: Callable[..., str]
+) -> None:
+    done, waits = submit("print(1)"), submit("print(1)", requirement="QUANTUM")
+    client.store_put(window.key, json.dumps({"v": 1, "jobs": {done: 0.0, waits: 0.0}}))
+    client.wait_for_job(done, timeout=30)
+    assert try_to_enter(client, window, "next").admitted
+    assert not try_to_enter(client, window, "over-next").admitted
+    client.cancel_job(waits)
+    assert try_to_enter(client, window, "over-next").admitted
+
+
+def test_a_place_that_was_never_used_is_free_again_after_a_while(client: TitanClient, window: Window) -> None:
+    lately, long_ago = time.time() - admission.RESERVED / 2, time.time() - admission.RESERVED * 2
+    client.store_put(window.key, json.dumps({"v": 1, "jobs": {"a": lately, "b": long_ago}}))
+    assert try_to_enter(client, window, "c").admitted
+    assert sorted(inside(client, window)) == ["a", "c"]
+
+
+def test_many_at_once_never_are_too_many(client: TitanClient, window: Window) -> None:
+    admitted: list[str] = []
+
+    def enter(job_id: str) -> None:
+        admitted.extend(try_to_enter(client, window, job_id).admitted)
+
+    threads = [threading.Thread(target=enter, args=(f"j{n}",)) for n in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(admitted) == 2
+    assert sorted(inside(client, window)) == sorted(admitted)
+
+
+def test_waiting_says_why_once_and_ends_with_the_task(client: TitanClient, window: Window) -> None:
+    said: list[str] = []
+
+    class Log:
+        def info(self, event: str, *args: object, **_: object) -> None:
+            said.append(event % args)
+
+    for n in range(2):
+        try_to_enter(client, window, f"j{n}")
+    killed = iter([False, False, True]).__next__
+    with pytest.raises(Exception, match="was killed before its job 'late' was submitted"):
+        wait_to_enter(client, window, "late", Log(), killed)  # type: ignore[arg-type]
+    (sentence,) = said
+    assert "2 submissions with the tag" in sentence
+    assert "this one waits, unsubmitted" in sentence
+
+
+def test_the_trigger_is_rebuilt_exactly() -> None:
+    given = {
+        "titan_conn_id": "c",
+        "job_id": "j",
+        "tag": "GPU",
+        "limit": 3,
+        "since": 1.5,
+        "deadline": 2.5,
+        "unreachable_timeout": 7.0,
+    }
+    path, arguments = TitanAdmissionTrigger(**given).serialize()  # type: ignore[arg-type]
+    assert path == "titan_provider.triggers.admission.TitanAdmissionTrigger"
+    assert arguments == given
+
+
+OVERLAP = r"""
+import fcntl, os, time, titan_job
+with open(titan_job.params, "a+") as f:
+    fcntl.flock(f, fcntl.LOCK_EX); f.write("+"); f.flush(); fcntl.flock(f, fcntl.LOCK_UN)
+    time.sleep(0.2)
+    fcntl.flock(f, fcntl.LOCK_EX); f.write("-"); f.flush()
+"""
+
+
+@pytest.mark.parametrize("deferrable", [False, True], ids=["sync", "deferrable"])
+def test_mapped_tasks_wait_their_turn_unsubmitted(
+    run_dag: Callable[..., Outcome],
+    client: TitanClient,
+    submit: Callable[..., str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    deferrable: bool,
+) -> None:
+    """A job of somebody else fills the window of one; the tasks go through when it is gone."""
+    marks = tmp_path / "marks"
+    blocker = submit("print(1)", requirement="QUANTUM")
+    client.store_put(Window("GPU", 1).key, json.dumps({"v": 1, "jobs": {blocker: time.time()}}))
+    submitted: list[bool] = []
+    sent = TitanClient.submit_job
+
+    def watch(self: TitanClient, job: TitanJob, **fields: Any) -> Any:
+        submitted.append(client.get_job_status(blocker).is_terminal)
+        return sent(self, job, **fields)
+
+    monkeypatch.setattr(TitanClient, "submit_job", watch)
+    canceller = threading.Timer(2.0, client.cancel_job, [blocker])
+    canceller.start()
+    done = run_dag(f"""
+        TitanJobOperator.partial(task_id="m", script={OVERLAP!r}, requirement="GPU", deferrable={deferrable},
+            max_unfinished=1).expand(job_params=[{str(marks)!r}] * 3)
+    """)
+    canceller.join()
+    assert done.state == "success"
+    assert submitted == [True] * 3
+    assert marks.read_text() == "+-" * 3
+
+
+def test_the_limit_may_come_from_the_connection(
+    monkeypatch: pytest.MonkeyPatch, client: TitanClient, cluster: Any
+) -> None:
+    from titan_provider.hooks.titan import TitanHook
+
+    uri = f"titan://{cluster.host}:{cluster.port}/?max_unfinished=7"
+    monkeypatch.setenv("AIRFLOW_CONN_TITAN_DEFAULT", uri)
+    assert TitanHook().get_max_unfinished() == 7
+    assert TitanJobOperator(task_id="t", script="print()", max_unfinished=3).max_unfinished == 3
+
+
+@pytest.fixture(autouse=True)
+def _empty_window(client: TitanClient) -> Iterator[None]:
+    yield
+    client.store_put(Window("GPU", 1).key, json.dumps({"v": 1, "jobs": {}}))
