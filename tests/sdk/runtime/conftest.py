@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,8 +27,10 @@ def warm_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def bench(store: MiniStore, tmp_path: Path, warm_cache: Path) -> Iterator[Bench]:
-    made = Bench(store, tmp_path)
-    made.environment["TITAN_RUNTIME_CACHE"] = str(warm_cache)
-    yield made
-    made.close()
+def bench(store: MiniStore, warm_cache: Path) -> Iterator[Bench]:
+    # Not tmp_path: jobs open Unix sockets below it, whose paths may have 107 characters at most.
+    with tempfile.TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True) as folder:
+        made = Bench(store, Path(folder))
+        made.environment["TITAN_RUNTIME_CACHE"] = str(warm_cache)
+        yield made
+        made.close()
