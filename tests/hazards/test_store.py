@@ -1,0 +1,73 @@
+"""Hazards 10 to 13: values, sets, and a store that may be away."""
+
+from __future__ import annotations
+
+import uuid
+
+import pytest
+
+from titan_sdk import TitanError
+
+TEXTS = [
+    "héllo",
+    "日本語+OK\r\n",
+    "日本語:1\r\n",
+    "🚀",
+    "NULL",
+    "ERROR: no",
+    "UNKNOWN",
+    "SERVER_ERROR",
+    "",
+    "a|b,c;d\n",
+]
+
+
+@pytest.fixture
+def key() -> str:
+    return f"hazard-{uuid.uuid4().hex}"
+
+
+@pytest.mark.parametrize("text", TEXTS, ids=repr)
+def test_10_11_any_text_survives_and_hurts_nobody(client, key, text):
+    client.store_put(key + "-other", "mine")
+    for name in (key, key + "é"):
+        client.store_put(name, text)
+        assert client.store_get(name) == text
+        assert client.store_get(key + "-other") == "mine"
+
+
+def test_10_the_master_corrupts_what_is_written_without_the_sdk(peer, key):
+    peer.ask(0x60, f"{key}|日本語")
+    assert peer.ask(0x61, key).text == "日"
+    assert peer.ask(0x61, "anything").text == "NULL"  # the next request of anybody takes the blow
+
+
+def test_10_results_and_logs_of_any_text_survive(client, job):
+    handle = client.submit_job(job("import titan_job; print('日本語+OK'); titan_job.result('🚀é')"))
+    assert handle.wait(timeout=60).result == "🚀é"
+    assert handle.logs() == "日本語+OK\n"
+
+
+@pytest.mark.needs("master_control")
+def test_12_a_job_is_not_started_that_could_not_keep_its_record(own, own_client, job, tmp_path):
+    ran = tmp_path / "ran"
+    handle = own_client.submit_job(job(f"open({str(ran)!r}, 'w')", delay=500))
+    own.strict.stop_store()
+    with pytest.raises(TitanError):
+        handle.wait(timeout=1.5)
+    assert not ran.exists()
+    own.strict.start_store()
+    report = handle.wait(timeout=60, raise_on_failure=False)
+    assert ran.exists() == (report.state == "COMPLETED")
+
+
+def test_13_sadd_tells_new_from_old(client, key):
+    assert [client.store_sadd(key, member) for member in ("a", "b,c", "", "a", "b,c", "")] == [
+        1,
+        1,
+        1,
+        0,
+        0,
+        0,
+    ]
+    assert client.store_smembers(key) == ["", "a", "b,c"]

@@ -1,0 +1,159 @@
+"""Hazards 1, 2, 6, 8, 9, 14, 16, 18, 23: what is sent, and what the master makes of it."""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+
+from tests.sdk.cluster.peer import script
+from titan_sdk import (
+    InvalidDag,
+    InvalidJob,
+    JobStatus,
+    PayloadTooLarge,
+    TitanError,
+    WaitTimedOut,
+)
+
+ECHO = "import sys, titan_job; titan_job.result(sys.argv[1:])"
+
+
+def test_1_a_cyclic_dag_is_refused_before_sending(client, peer, job):
+    first, second = job(name="a"), job(name="b")
+    lines = (
+        script(first.job_id, "pass", parents=[second.job_id]),
+        script(second.job_id, "pass", parents=[first.job_id]),
+    )
+    assert peer.submit(*lines).text == "DAG_ACCEPTED"  # the hazard: a cycle is accepted, and dropped
+    assert peer.status(first.full_id) == "NULL"
+    cyclic = [job(parents=[second.job_id], name="x"), second]
+    object.__setattr__(second, "parents", (cyclic[0].job_id,))
+    with pytest.raises(InvalidDag, match="has a cycle"):
+        client.submit_dag("cyclic", cyclic)
+    assert client.get_job_status(second.job_id) is JobStatus.UNKNOWN
+
+
+@pytest.mark.needs("master_control")
+def test_1_a_dag_of_which_the_master_shows_no_trace_is_never_called_accepted(own, own_client, job):
+    own.strict.stop_store()
+    with pytest.raises(TitanError, match="store"):
+        own_client.submit_job(job())
+
+
+def test_2_delimiters_arrive_exactly_or_are_refused(client, job):
+    nasty = ["a;b", "c|d", "[e]", "f,g", " h ", "", "line\nline", "é"]
+    assert client.submit_job(job(ECHO, args=nasty)).wait(timeout=60).result == nasty
+    for args in ("a;b", "a|b"):
+        with pytest.raises(InvalidJob, match="would corrupt the job line"):
+            job(ECHO, args=args, runtime=False)
+    with pytest.raises(InvalidJob, match="use letters, digits"):
+        job(name="a;b")
+
+
+def test_2_a_file_name_may_hold_delimiters(client, job):
+    strange = job("import os, titan_job; titan_job.result(os.path.basename(__file__))", file="a;b|c [d].py")
+    assert client.submit_job(strange).wait(timeout=60).result == "a;b|c [d].py"
+
+
+def test_6_a_reused_id_mixes_nothing(client, job, tmp_path, meeting):
+    first = job("print('one'); import titan_job; titan_job.result(1)")
+    client.submit_job(first).wait(timeout=60)
+    again = job("print('two'); import titan_job; titan_job.result(2)")
+    object.__setattr__(again, "job_id", first.job_id)
+    handle = client.submit_job(again)
+    assert handle.wait(timeout=60).result == 2
+    assert handle.logs() == "two\n"
+
+
+def test_6_an_id_in_use_is_refused(client, job, meeting):
+    running = job(meeting.code("up"))
+    handle = client.submit_job(running)
+    meeting.arrival()
+    with pytest.raises(InvalidDag, match="is RUNNING on this master from an earlier submission"):
+        client.submit_job(running)
+    meeting.let_go()
+    handle.wait(timeout=60)
+
+
+def test_8_a_completed_parent_of_another_dag_does_not_block(client, job):
+    parent = job(name="parent")
+    client.submit_job(parent).wait(timeout=60)
+    child = job(name="child", parents=[parent.job_id, parent.full_id])
+    assert client.submit_job(child).wait(timeout=60).state is JobStatus.COMPLETED
+
+
+def test_8_a_parent_that_can_never_count_is_refused(client, job):
+    dead = job("raise SystemExit(1)", name="dead")
+    client.submit_job(dead).wait(timeout=60, raise_on_failure=False)
+    with pytest.raises(InvalidDag, match="DEAD, so the job would never run"):
+        client.submit_job(job(parents=[dead.job_id]))
+    with pytest.raises(InvalidDag, match="neither in this DAG nor known"):
+        client.submit_job(job(parents=["nobody-knows-it"]))
+
+
+def test_8_duplicate_parents_count_once(client, job):
+    parent = job(name="p")
+    child = job(name="c", parents=[parent.job_id, parent.job_id, parent.full_id])
+    client.submit_dag("twice", [child, parent]).wait(timeout=60)
+
+
+def test_8_a_parent_that_ends_at_once_does_not_outrun_its_children(client, job):
+    # A real master registers line by line, so children are sent first.
+    parent = job(name="fast")
+    children = [job(name=f"c{n}", parents=[parent.job_id]) for n in range(15)]
+    client.submit_dag("wide", [parent, *children]).wait(timeout=110)
+
+
+@pytest.mark.parametrize("tag", ["x" * 20, "123", "-5", "[x]", "AFFINITY", "abc=", " GPU"])
+def test_9_a_requirement_that_would_be_read_as_something_else_is_refused(job, tag):
+    with pytest.raises(InvalidJob, match="requirement"):
+        job(requirement=tag)
+
+
+def test_9_a_job_no_worker_can_run_can_be_told_and_taken_back(client, job):
+    assert not client.cluster_stats().has_worker_for("gpu")
+    typo = job(requirement="gpu")
+    try:
+        handle = client.submit_job(typo)
+    except InvalidJob as refused:
+        assert "gpu" in str(refused)
+        return
+    with pytest.raises(WaitTimedOut, match="PENDING"):
+        handle.wait(timeout=0.5)
+    assert handle.cancel() is JobStatus.CANCELLED
+    client.submit_job(job()).wait(timeout=60)
+
+
+def test_14_arguments_are_not_split_or_are_refused(client, job, tmp_path):
+    args = ["two words", '"quoted"', "tab\there", ""]
+    assert client.submit_job(job(ECHO, args=args)).wait(timeout=60).result == args
+    with pytest.raises(InvalidJob, match="splits or drops"):
+        job(ECHO, args=args, runtime=False)
+    with pytest.raises(InvalidJob, match="without arguments"):
+        job(ECHO, job_type="SERVICE", port=8000, args="x")
+
+
+def test_16_a_single_job_goes_as_a_dag(client, job):
+    handle = client.submit_job(job("import os, titan_job; titan_job.result(os.getcwd())"))
+    # Only ids with DAG- have the limit of a day; the shared folder shows that the worker sees it so.
+    assert handle.wait(timeout=60).result.endswith("/shared")
+
+
+def test_18_an_oversized_submission_is_refused_with_both_sizes(client, job):
+    big = [job("#" + "é" * 900_000, name=f"b{n}", runtime=False, file=f"b{n}.py") for n in range(5)]
+    with pytest.raises(PayloadTooLarge, match="10,485,760"):
+        client.submit_dag("big", big)
+    assert client.get_job_status(big[0].job_id) is JobStatus.UNKNOWN
+
+
+def test_18_output_over_the_packet_limit_does_not_hang_the_job(client, job):
+    handle = client.submit_job(job("for _ in range(110): print('x' * 99_999)"))
+    assert handle.wait(timeout=100).state is JobStatus.COMPLETED
+    assert len(handle.logs()) == 11_000_000
+
+
+def test_23_half_a_frame_of_somebody_else_stops_nobody(client, cluster):
+    with socket.create_connection((cluster.host, cluster.port)) as half:
+        half.sendall(b"\x01\x60\0\0\0\0\x10\0key|")
+        assert client.get_job_status("whatever") is JobStatus.UNKNOWN
