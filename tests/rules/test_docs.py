@@ -8,6 +8,7 @@ import re
 import pytest
 
 from tests.rules.sources import ROOT, sources
+from titan_sdk.cluster.extensions import FEATURES as EXTENSIONS
 from titan_sdk.cluster.handlers import FEATURES
 from titan_sdk.wire.opcodes import Opcode
 
@@ -26,7 +27,7 @@ def table_cells(text: str, column: int = 0) -> set[str]:
 
 def test_the_cluster_page_lists_exactly_the_features_that_hello_announces() -> None:
     section = page("cluster.md").partition("## How it differs from a real Titan")[2]
-    assert table_cells(section) == set(FEATURES)
+    assert table_cells(section) == {*FEATURES, *EXTENSIONS}
 
 
 @pytest.mark.parametrize("opcode", [op for op in Opcode if 0x40 <= op <= 0x4F], ids=lambda op: op.name)
