@@ -80,21 +80,8 @@ def plain_line(job: TitanJob, content: bytes, parents: tuple[str, ...], run: str
     share one folder per worker, so two services called ``app.py`` would overwrite each other (hazard 7).
     """
     name = Path(job.filename).name
-    fields: tuple[str, ...]
-    match job.kind:
-        case JobKind.SCRIPT:
-            fields = (name, job.plain_args, encode_base64(content), job.requirement)
-        case JobKind.SERVICE:
-            fields = (
-                f"titan-{run}-{name}" if job.runtime else name,
-                encode_base64(content),
-                str(job.port),
-                job.requirement,
-            )
-        case JobKind.ARCHIVE:
-            fields = (job.filename, job.plain_args, job.requirement)
-        case JobKind.ARCHIVE_SERVICE:
-            fields = (job.filename, "", str(job.port), job.requirement)
+    staged = f"titan-{run}-{name}" if job.kind is JobKind.SERVICE and job.runtime else name
+    fields = job.plain_fields(content, staged)
     return _line(job, job.kind, fields, parents)
 
 

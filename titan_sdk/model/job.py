@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -275,6 +276,32 @@ class TitanJob:
         if isinstance(self.args, str):
             return self.args
         return " ".join(self.argv)
+
+    def plain_fields(self, content: bytes, name: str) -> tuple[str, ...]:
+        """The fields of the job line without the runtime, for a file with that content, staged under that name."""
+        packed = base64.b64encode(content).decode("ascii")
+        match self.kind:
+            case JobKind.SCRIPT:
+                return (name, self.plain_args, packed, self.requirement)
+            case JobKind.SERVICE:
+                return (name, packed, str(self.port), self.requirement)
+            case JobKind.ARCHIVE:
+                return (self.filename, self.plain_args, self.requirement)
+            case JobKind.ARCHIVE_SERVICE:
+                return (self.filename, "", str(self.port), self.requirement)
+
+    def to_string(self) -> str:
+        """The job line as upstream's SDK sends it, without the runtime (``runtime=False``). Reads the script.
+
+        Raises:
+            InvalidJob: a field cannot stand in a line.
+        """
+        self._check_plain_fields()
+        content = b"" if self.kind.is_archive else Path(self.filename).read_bytes()
+        fields = self.plain_fields(content, Path(self.filename).name)
+        tail = (str(self.priority), str(self.delay), f"[{','.join(self.parents or ())}]")
+        line = "|".join((self.job_id, self.kind.value, *fields, *tail))
+        return f"{line}|AFFINITY" if self.affinity else line
 
     def _freeze(self, name: str, value: object) -> None:
         object.__setattr__(self, name, value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import inspect
 from pathlib import Path
@@ -323,3 +324,21 @@ def test_plain_file_names_that_titan_would_not_run_are_refused(
 def test_an_archive_entry_of_another_kind_needs_the_runtime() -> None:
     assert "does not end in .py or .sh" in refusal("a", "p.zip/run", is_archive=True, runtime=False)
     assert TitanJob("a", "p.zip/run", is_archive=True).uses_runtime
+
+
+def test_the_line_without_the_runtime_is_upstreams(script: str) -> None:
+    packed = base64.b64encode(Path(script).read_bytes()).decode()
+    name = Path(script).name
+    plain = TitanJob("a", script, args="--lr 0.1", parents=["p", "DAG-q"], priority=7, delay=5, affinity=True)
+    assert plain.to_string() == f"a|RUN_PAYLOAD|{name}|--lr 0.1|{packed}|GENERAL|7|5|[p,DAG-q]|AFFINITY"
+    service = TitanJob("s", script, "SERVICE", port=8095, requirement="GPU")
+    assert service.to_string() == f"s|DEPLOY_PAYLOAD|{name}|{packed}|8095|GPU|1|0|[]"
+    archive = TitanJob("z", "p.zip/m.py", is_archive=True, args="x")
+    assert archive.to_string() == "z|RUN_ARCHIVE|p.zip/m.py|x|GENERAL|1|0|[]"
+    both = TitanJob("b", "p.zip/m.py", "SERVICE", is_archive=True, port=81)
+    assert both.to_string() == "b|START_ARCHIVE_SERVICE|p.zip/m.py||81|GENERAL|1|0|[]"
+
+
+def test_what_cannot_stand_in_a_line_has_none(script: str) -> None:
+    with pytest.raises(InvalidJob, match="would corrupt the job line"):
+        TitanJob("a", script, args="a|b").to_string()
