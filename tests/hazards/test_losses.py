@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from titan_sdk import JobStatus, WaitTimedOut
+from titan_sdk import WaitTimedOut
 
 
 @pytest.mark.needs("master_control")
@@ -17,14 +17,9 @@ def test_19_after_a_restart_no_child_runs_before_its_parent(own, own_client, job
     meeting.arrival()
     own.strict.restart()
     meeting.let_go()
-    report = dag.wait(timeout=90, raise_on_failure=False)
-    # The master ran the child without its parent, and the parent twice. The runtime let neither through.
-    written = trace.read_text()
-    assert written.startswith("p")
-    assert written.count("p") == 1
-    assert written.count("c") <= 1
-    if report.state is JobStatus.COMPLETED:
-        assert written == "pc"
+    dag.wait(timeout=90)
+    # The master ran the child without its parent, and the parent twice; the runtime let neither through.
+    assert trace.read_text() == "pc"
 
 
 @pytest.mark.needs("master_control")
