@@ -287,7 +287,7 @@ class TitanJob:
                 return (name, packed, str(self.port), self.requirement)
             case JobKind.ARCHIVE:
                 return (self.filename, self.plain_args, self.requirement)
-            case JobKind.ARCHIVE_SERVICE:
+            case _:
                 return (self.filename, "", str(self.port), self.requirement)
 
     def to_string(self) -> str:
