@@ -223,6 +223,8 @@ def map_os_errors(*, address: str, operation: str, connecting: bool, seconds: fl
     """Translate what the operating system raises into this tree: the one border where that is done."""
     try:
         yield
+    except TitanError:
+        raise  # some of them are OSErrors as well, and they have their sentence
     except TimeoutError as exc:
         if connecting:
             raise ConnectFailed(

@@ -5,5 +5,6 @@ from __future__ import annotations
 from titan_sdk.cluster.local import LocalCluster
 from titan_sdk.cluster.serve import run_master
 from titan_sdk.cluster.settings import ClusterSettings
+from titan_sdk.cluster.tls import ServerTLS
 
-__all__ = ["ClusterSettings", "LocalCluster", "run_master"]
+__all__ = ["ClusterSettings", "LocalCluster", "ServerTLS", "run_master"]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import stat
+import tempfile
 from pathlib import Path
 from urllib.parse import quote
 
@@ -13,6 +15,8 @@ from titan_sdk.errors import TitanError
 __all__ = ["DataDir", "safe_name"]
 
 _MAX_NAME = 180
+_MAX_SOCKET_FOLDER = 90
+"""The kernel takes socket paths of up to 107 bytes."""
 
 
 def safe_name(text: str) -> str:
@@ -63,6 +67,28 @@ class DataDir:
     def release(self) -> None:
         """Let another master use the folder."""
         os.close(self._lock)
+
+    def jobs_socket(self) -> Path:
+        """Where jobs reach a master that wants TLS or a token: the same place for every master of this folder.
+
+        Raises:
+            TitanError: no folder can be had that only this user can enter.
+        """
+        folder = self.root / "local"
+        if len(os.fsencode(folder)) > _MAX_SOCKET_FOLDER:
+            digest = hashlib.sha256(os.fsencode(self.root)).hexdigest()[:16]
+            folder = Path(tempfile.gettempdir()) / f"titan-{os.getuid()}-{digest}"
+        try:
+            folder.mkdir(mode=0o700, exist_ok=True)
+            found = folder.lstat()
+        except OSError as exc:
+            raise TitanError(f"cannot make {folder} for the socket of local jobs: {exc}") from exc
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
+            raise TitanError(
+                f"{folder}, for the socket of local jobs, can be entered by others; remove it, or give a data_dir with "
+                "a shorter path"
+            )
+        return folder / "jobs.sock"
 
     def log_file(self, job_id: str) -> Path:
         return self.logs / f"{safe_name(job_id)}.log"

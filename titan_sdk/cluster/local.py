@@ -15,7 +15,8 @@ from types import TracebackType
 from titan_sdk.cluster.node import Node
 from titan_sdk.cluster.settings import ClusterSettings
 from titan_sdk.cluster.strict import StrictControl, StrictNode, StrictSettings
-from titan_sdk.errors import TitanError
+from titan_sdk.cluster.tls import ServerTLS
+from titan_sdk.errors import InvalidArgument, TitanError
 
 __all__ = ["LocalCluster", "sdk_version"]
 
@@ -43,6 +44,8 @@ class LocalCluster:
         strict_titan: behave as a real Titan master does, hazards included, to prove scripts and DAGs against it;
             ``StrictSettings`` (``titan_sdk.cluster.strict``) sets its pace. Values and job states then live in
             memory only. See ``strict``.
+        tls: encrypt, and take only clients with a certificate where it names a client CA.
+        token: clients must show it (``ClientConfig.auth_token``).
 
     Raises:
         InvalidArgument: a setting cannot work.
@@ -56,6 +59,8 @@ class LocalCluster:
         data_dir: str | Path | None = None,
         port: int = 0,
         strict_titan: bool | StrictSettings = False,
+        tls: ServerTLS | None = None,
+        token: str | None = None,
     ) -> None:
         self._strict = StrictSettings() if strict_titan is True else strict_titan or None
         if self._strict is not None:
@@ -66,6 +71,11 @@ class LocalCluster:
         self._slots = slots if slots is not None else 1
         self._given_port = port
         self._data_dir = None if data_dir is None else Path(data_dir)
+        self._tls, self._token = tls, token
+        if self._strict is not None and (tls is not None or token is not None):
+            raise InvalidArgument(
+                "a real Titan has neither TLS nor a token; leave them out with strict_titan"
+            )
         self._settings(self._data_dir or Path.cwd())  # refuse what cannot work before anything is started
         self._address: tuple[str, int] | None = None
         self._thread: threading.Thread | None = None
@@ -73,7 +83,14 @@ class LocalCluster:
         self._stop_event: asyncio.Event | None = None
 
     def _settings(self, data_dir: Path) -> ClusterSettings:
-        return ClusterSettings(data_dir, port=self._given_port, workers=self._workers, slots=self._slots)
+        return ClusterSettings(
+            data_dir,
+            port=self._given_port,
+            workers=self._workers,
+            slots=self._slots,
+            tls=self._tls,
+            token=self._token,
+        )
 
     # ------------------------------------------------------------------ where it is
 

@@ -11,6 +11,7 @@ import contextlib
 import os
 import sqlite3
 from collections.abc import Sequence
+from pathlib import Path
 
 from titan_sdk.cluster.admission import Refused
 from titan_sdk.cluster.conductor import Conductor
@@ -32,12 +33,20 @@ class Master:
 
     Args:
         address: under which jobs reach it.
+        socket_path: where they reach it if that takes more than the address.
     """
 
-    def __init__(self, settings: ClusterSettings, data: DataDir, address: tuple[str, int]) -> None:
+    def __init__(
+        self,
+        settings: ClusterSettings,
+        data: DataDir,
+        address: tuple[str, int],
+        socket_path: Path | None = None,
+    ) -> None:
         self.settings = settings
         self.data = data
         self._address = address
+        self._socket_path = socket_path
         self._loop = asyncio.get_running_loop()
         self._environments: dict[str, dict[str, str]] = {}
         self.state = State(data, self._loop)
@@ -49,7 +58,10 @@ class Master:
 
     def _environment(self, worker: str) -> dict[str, str]:
         if worker not in self._environments:
-            self._environments[worker] = job_environment(os.environ, worker, *self._address)
+            found = job_environment(os.environ, worker, *self._address)
+            if self._socket_path is not None:
+                found["TITAN_SOCKET"] = str(self._socket_path)
+            self._environments[worker] = found
         return self._environments[worker]
 
     async def submit(self, lines: Sequence[JobLine]) -> None:

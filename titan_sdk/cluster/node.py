@@ -35,15 +35,18 @@ class Node:
         data = self._data = DataDir(settings.data_dir)
         try:
             server = self._server = Server(settings, self._answer)
+            socket_path = data.jobs_socket() if settings.is_protected else None
             try:
                 host, port = await server.listen()
+                if socket_path is not None:
+                    await server.listen_locally(socket_path)
             except OSError as exc:
                 raise TitanError(
                     f"cannot listen on {settings.host}:{settings.port}: {exc.strerror or exc}; "
                     "stop what uses it, or give another port (0 for any free one)"
                 ) from exc
             address = ("127.0.0.1" if host in {"0.0.0.0", "::"} else host, port)
-            master = self._master = Master(settings, data, address)
+            master = self._master = Master(settings, data, address, socket_path)
             self._handlers = Handlers(master, self._version)
             self._extensions = Extensions(master)
             recover(master)

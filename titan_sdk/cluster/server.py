@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import ssl
 from collections.abc import Awaitable, Callable, Coroutine
+from pathlib import Path
 
+from titan_sdk.cluster.access import Gate
+from titan_sdk.cluster.connection import Connection
 from titan_sdk.cluster.settings import ClusterSettings
-from titan_sdk.errors import PeerProtocolError
-from titan_sdk.wire.frames import Frame, FrameDecoder, encode_frame
+from titan_sdk.wire.frames import Frame, encode_frame
 from titan_sdk.wire.opcodes import Opcode, reply_opcode
 
 __all__ = ["Answer", "Server"]
@@ -18,120 +22,41 @@ log = logging.getLogger(__name__)
 Answer = Callable[[Frame], Awaitable[str | bytes]]
 """A reply: text, whose first word decides the opcode (section 1.1), or bytes, which are always an ACK."""
 
-_SEND_SECONDS = 60.0
 _FINISH_SECONDS = 2.0
-
-
-class _Connection(asyncio.Protocol):
-    """One peer: one request, one reply, then closed; after a HELLO, any number of requests in turn.
-
-    A real master reads one frame and drops the rest; keeping the connection is announced by HELLO only.
-    """
-
-    def __init__(self, server: Server) -> None:
-        self._server = server
-        self._decoder = FrameDecoder()
-        self._transport: asyncio.Transport | None = None
-        self._task: asyncio.Task[None] | None = None
-        self._timer: asyncio.TimerHandle | None = None
-        self._keep = False
-        self._closing = False
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-        if not self._server.admit(self):
-            transport.abort()
-            return
-        self._expect(self._server.settings.idle_timeout_seconds)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        del exc  # a peer that went away is no news
-        self._closing = True
-        self._server.leave(self)
-        if self._timer is not None:
-            self._timer.cancel()
-        # A request that has begun is carried out: its client may come back and ask for the outcome.
-
-    def data_received(self, data: bytes) -> None:
-        if self._closing:
-            return
-        self._decoder.feed(data)
-        if self._task is None:
-            self._next()
-        else:
-            # Pipelined bytes wait in the kernel while the current request is answered.
-            self._pause()
-
-    def abort(self) -> None:
-        """Drop the peer at once."""
-        self._closing = True
-        if self._transport is not None:
-            self._transport.abort()
-
-    # ------------------------------------------------------------------ parts
-
-    def _next(self) -> None:
-        try:
-            frame = self._decoder.next_frame()
-        except PeerProtocolError as exc:
-            # As a real master: no reply, closed. The peer speaks something else.
-            log.info("closing a connection: %s", exc)
-            self.abort() if self._decoder.pending else self._close()
-            return
-        settings = self._server.settings
-        if frame is None:
-            waiting = self._decoder.pending
-            self._expect(settings.frame_timeout_seconds if waiting else settings.idle_timeout_seconds)
-            return
-        if self._timer is not None:
-            self._timer.cancel()
-        self._task = self._server.spawn(self._serve(frame))
-
-    async def _serve(self, frame: Frame) -> None:
-        reply = await self._server.answer(frame)
-        self._task = None
-        if self._closing or self._transport is None:
-            return
-        self._keep = self._keep or frame.opcode == Opcode.HELLO
-        self._transport.write(reply)
-        if self._keep:
-            self._resume()
-            self._next()
-        else:
-            self._close()
-
-    def _close(self) -> None:
-        """Send what is written, then close; a peer that does not read is dropped after a while."""
-        self._closing = True
-        assert self._transport is not None
-        self._transport.close()
-        self._expect(_SEND_SECONDS)
-
-    def _expect(self, seconds: float) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = self._server.loop.call_later(seconds, self.abort)
-
-    def _pause(self) -> None:
-        if self._transport is not None:
-            self._transport.pause_reading()
-
-    def _resume(self) -> None:
-        if self._transport is not None:
-            self._transport.resume_reading()
+_EVICTABLE_SECONDS = 5.0
+"""A connection that has been idle for so long gives way when there is no room for a new one."""
 
 
 class Server:
-    """Listens, and hands every request to ``answer``."""
+    """Listens, and hands every request to ``answer``.
+
+    Raises:
+        InvalidArgument: the TLS files of the settings cannot be used.
+    """
 
     def __init__(self, settings: ClusterSettings, answer: Answer) -> None:
         self.settings = settings
         self.loop = asyncio.get_running_loop()
+        self.gate = Gate(settings.token)
+        self.context: ssl.SSLContext | None = None if settings.tls is None else settings.tls.context()
+        self.buffered = 0
+        """Bytes kept in memory for all peers together."""
+        self.dropped = 0
+        """How many peers were dropped for lack of room or patience."""
         self._answer = answer
-        self._listener: asyncio.Server | None = None
-        self._connections: set[_Connection] = set()
+        self._listeners: list[asyncio.Server] = []
+        self._connections: set[Connection] = set()
         self._requests: set[asyncio.Task[None]] = set()
+
+    @property
+    def connections(self) -> int:
+        """How many are open."""
+        return len(self._connections)
+
+    @property
+    def requests(self) -> int:
+        """How many are being answered."""
+        return len(self._requests)
 
     async def answer(self, frame: Frame) -> bytes:
         """The encoded reply to a request."""
@@ -140,6 +65,11 @@ class Server:
         except Exception as exc:
             log.exception("opcode 0x%02X failed", frame.opcode)
             reply = f"SERVER_ERROR: {exc}"
+        return self.encode(reply)
+
+    @staticmethod
+    def encode(reply: str | bytes) -> bytes:
+        """The frame of a reply."""
         if isinstance(reply, bytes):
             return encode_frame(Opcode.ACK, reply, limit=None)
         return encode_frame(reply_opcode(reply), reply.encode("utf-8", "replace"), limit=None)
@@ -151,16 +81,44 @@ class Server:
         task.add_done_callback(self._requests.discard)
         return task
 
-    def admit(self, connection: _Connection) -> bool:
-        """Whether there is room for one more."""
+    # ------------------------------------------------------------------ room
+
+    def admit(self, connection: Connection) -> bool:
+        """Whether there is room for one more; what has long been idle gives way."""
         if len(self._connections) >= self.settings.max_connections:
-            log.warning("refusing a connection: %d are open", len(self._connections))
-            return False
+            now = self.loop.time()
+            idle = [c for c in self._connections if c.is_idle and now - c.since >= _EVICTABLE_SECONDS]
+            self.dropped += 1
+            if not idle:
+                log.warning("refusing a connection: %d are open", len(self._connections))
+                return False
+            self._drop(min(idle, key=lambda c: c.since))
         self._connections.add(connection)
         return True
 
-    def leave(self, connection: _Connection) -> None:
+    def leave(self, connection: Connection) -> None:
         self._connections.discard(connection)
+
+    def charge(self, change: int) -> None:
+        """Account for bytes kept for a peer. Over the limit, whoever has kept the master waiting longest goes."""
+        self.buffered += change
+        if change <= 0 or self.buffered <= self.settings.max_buffered_bytes:
+            return
+        slow = sorted((c for c in self._connections if c.is_slow), key=lambda c: c.since)
+        for victim in slow:
+            if self.buffered <= self.settings.max_buffered_bytes:
+                return
+            log.warning("dropping a slow peer: %d bytes are kept for all of them", self.buffered)
+            self.dropped += 1
+            self._drop(victim)
+
+    def _drop(self, connection: Connection) -> None:
+        self._connections.discard(connection)
+        self.buffered -= connection.held
+        connection.held = 0
+        connection.abort()
+
+    # ------------------------------------------------------------------ life
 
     async def listen(self) -> tuple[str, int]:
         """Open the port; the address that clients on this machine use.
@@ -168,26 +126,39 @@ class Server:
         Raises:
             OSError: the port is taken or not allowed.
         """
-        self._listener = await self.loop.create_server(
-            lambda: _Connection(self),
+        listener = await self.loop.create_server(
+            lambda: Connection(self),
             self.settings.host,
             self.settings.port,
             backlog=512,
             start_serving=False,
         )
-        host, port = self._listener.sockets[0].getsockname()[:2]
+        self._listeners.append(listener)
+        host, port = listener.sockets[0].getsockname()[:2]
         return str(host), int(port)
+
+    async def listen_locally(self, path: Path) -> None:
+        """Open a Unix socket in a folder that only this user can enter: no TLS and no token there.
+
+        Raises:
+            OSError: it cannot be made.
+        """
+        listener = await self.loop.create_unix_server(
+            lambda: Connection(self, trusted=True), str(path), backlog=512, start_serving=False
+        )
+        os.chmod(path, 0o600)
+        self._listeners.append(listener)
 
     async def serve(self) -> None:
         """Begin to accept."""
-        assert self._listener is not None
-        await self._listener.start_serving()
+        for listener in self._listeners:
+            await listener.start_serving()
 
     async def stop_accepting(self) -> None:
         """Close the port."""
-        if self._listener is not None:
-            self._listener.close()
-            await self._listener.wait_closed()
+        for listener in self._listeners:
+            listener.close()
+            await listener.wait_closed()
 
     async def finish(self) -> None:
         """Let requests that have begun be answered, within reason."""

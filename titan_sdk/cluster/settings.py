@@ -7,8 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 
+from titan_sdk.cluster.access import MIN_TOKEN, is_loopback
+from titan_sdk.cluster.tls import ServerTLS
+from titan_sdk.config import Secret, check_token
 from titan_sdk.errors import InvalidArgument
 from titan_sdk.model.rules import check_requirement
+from titan_sdk.wire.frames import MAX_PAYLOAD
 
 __all__ = ["ClusterSettings", "WorkerSpec"]
 
@@ -45,9 +49,18 @@ class ClusterSettings:
     """Jobs a worker runs at once (a real worker: 4)."""
     service_start_seconds: float = 20.0
     """How long a service may take until its port answers; as long as a real master waits."""
+    tls: ServerTLS | None = None
+    """Encrypt, and with a ``client_ca`` take only clients that show a certificate."""
+    token: str | None = None
+    """Clients must show it first. Shown by no ``repr``."""
+    insecure: bool = False
+    """Listen where other machines reach it although nobody has to prove anything there."""
     max_connections: int = 1000
+    max_buffered_bytes: int = 256 * 1024 * 1024
+    """Bytes of requests and replies that are kept in memory for all peers; over it, those that are slow are dropped.
+    Up to 128 KiB per connection come on top."""
     frame_timeout_seconds: float = 30.0
-    """A peer that has sent part of a frame and then nothing for so long is cut off."""
+    """A frame must come, and a reply be taken, within so long plus its size at 64 KiB per second."""
     idle_timeout_seconds: float = 300.0
     """A connection without any request is closed after so long."""
 
@@ -68,9 +81,34 @@ class ClusterSettings:
                 raise InvalidArgument(
                     f"workers={{{tag!r}: {count}}}: the number of workers cannot be negative"
                 )
+        self._check_access()
         total = sum(self.workers.values())
         if not 1 <= total <= _MAX_WORKERS:
             raise InvalidArgument(f"{total} workers: a cluster has 1 to {_MAX_WORKERS}")
+
+    @property
+    def is_protected(self) -> bool:
+        """Whether clients need more than the address."""
+        return self.tls is not None or self.token is not None
+
+    def _check_access(self) -> None:
+        if self.token is not None:
+            check_token(self.token, "the master's token")
+            if len(self.token) < MIN_TOKEN:
+                raise InvalidArgument(
+                    f"the master's token has fewer than {MIN_TOKEN} characters; take a longer one"
+                )
+            object.__setattr__(self, "token", Secret(self.token))
+        knows_clients = self.token is not None or (self.tls is not None and self.tls.client_ca is not None)
+        if not (knows_clients or self.insecure or is_loopback(self.host)):
+            raise InvalidArgument(
+                f"host {self.host} is reachable from other machines, and whoever reaches a Titan master can run "
+                "programs on it; use 127.0.0.1, set a token or a client CA, or say insecure if the network is yours"
+            )
+        if self.max_buffered_bytes < MAX_PAYLOAD:
+            raise InvalidArgument(
+                f"max_buffered_bytes={self.max_buffered_bytes}: one request alone may have {MAX_PAYLOAD:,} bytes"
+            )
 
     def worker_specs(self) -> list[WorkerSpec]:
         """The workers by name (``GPU-1``), with the port that statistics show for each."""

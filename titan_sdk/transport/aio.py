@@ -93,7 +93,7 @@ class AsyncConnection:
             async with asyncio.timeout(self._config.timeout):
                 data = await self._reader.read(_READ_SIZE)
             if not data:
-                raise closed_early(decoder, self._config.address, operation)
+                raise closed_early(decoder, self._config, operation)
             decoder.feed(data)
         return frame
 

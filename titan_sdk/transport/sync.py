@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from titan_sdk.config import ClientConfig
 from titan_sdk.errors import ConnectionLost, map_os_errors
-from titan_sdk.transport.tls import client_context, explain_tls, server_name
+from titan_sdk.transport.tls import REFUSED_CERTIFICATE, client_context, explain_tls, server_name
 from titan_sdk.wire.frames import Frame, FrameDecoder, encode_frame
 
 __all__ = ["Connection", "Greeting", "closed_early", "exchange"]
@@ -87,7 +87,7 @@ class Connection:
         while (frame := decoder.next_frame()) is None:
             data = self._socket.recv(min(max(decoder.wanted, _SMALLEST_READ), _LARGEST_READ))
             if not data:
-                raise closed_early(decoder, self._config.address, operation)
+                raise closed_early(decoder, self._config, operation)
             decoder.feed(data)
         return frame
 
@@ -114,13 +114,13 @@ def _open(config: ClientConfig, operation: str) -> socket.socket:
         raise
 
 
-def closed_early(decoder: FrameDecoder, address: str, operation: str) -> ConnectionLost:
+def closed_early(decoder: FrameDecoder, config: ClientConfig, operation: str) -> ConnectionLost:
     """The sentence for a peer that closed before its reply was complete; shared by both transports."""
     got = f"after {decoder.pending} bytes of it" if decoder.pending else "without one"
     return ConnectionLost(
-        f"{operation}: {address} closed the connection before its reply, {got}; the request may have taken effect. "
-        "A Titan master does this on a payload over 10 MiB and on a peer that does not speak Titan v1, one with TLS "
-        "on a client without it",
-        address=address,
+        f"{operation}: {config.address} closed the connection before its reply, {got}; the request may have taken effect. "
+        "A Titan master does this on a payload over 10 MiB and on a peer that does not speak Titan v1"
+        + (f"; {REFUSED_CERTIFICATE}" if config.tls is not None else ", one with TLS on a client without it"),
+        address=config.address,
         operation=operation,
     )

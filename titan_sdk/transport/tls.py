@@ -11,7 +11,13 @@ from contextlib import contextmanager
 from titan_sdk.config import TLS, ClientConfig
 from titan_sdk.errors import InvalidArgument, MissingFile, TLSFailed
 
-__all__ = ["client_context", "explain_tls", "no_password", "server_name"]
+__all__ = ["REFUSED_CERTIFICATE", "client_context", "explain_tls", "no_password", "server_name"]
+
+
+REFUSED_CERTIFICATE = (
+    "one that asks for client certificates does it to a client without a right one (client_cert)"
+)
+"""What else a connection's end can mean over TLS: the alert that says so may be lost with the connection."""
 
 
 def client_context(tls: TLS) -> ssl.SSLContext:
@@ -84,7 +90,9 @@ def explain_tls(config: ClientConfig, operation: str, *, connecting: bool) -> It
     try:
         yield
     except (ssl.SSLError, ConnectionError) as exc:
-        if not connecting and not (isinstance(exc, ssl.SSLError) and "ALERT" in (exc.reason or "")):
+        if not connecting and isinstance(exc, ConnectionError):
+            raise type(exc)(exc.errno, f"{exc.strerror or exc}; {REFUSED_CERTIFICATE}") from exc
+        if not connecting and "ALERT" not in (getattr(exc, "reason", None) or ""):
             raise
         if connecting and isinstance(exc, ConnectionRefusedError):
             raise

@@ -61,7 +61,7 @@ class FrameDecoder:
     """
 
     def __init__(self, *, limit: int | None = MAX_PAYLOAD) -> None:
-        self._limit = limit
+        self.limit = limit
         self._buffer = bytearray()
         self._need: int | None = None
         self._opcode = 0
@@ -108,8 +108,8 @@ class FrameDecoder:
             )
         if length < 0:
             raise PeerProtocolError(f"the peer announced a payload of {length} bytes")
-        if self._limit is not None and length > self._limit:
-            raise PeerProtocolError(f"the peer announced {length:,} bytes; the limit is {self._limit:,}")
+        if self.limit is not None and length > self.limit:
+            raise PeerProtocolError(f"the peer announced {length:,} bytes; the limit is {self.limit:,}")
         del self._buffer[:HEADER_SIZE]
         self._need, self._opcode = length, opcode
 

@@ -278,6 +278,9 @@ class _Launch:
             (name.encode("utf-8", "surrogateescape"), value.encode("utf-8", "surrogateescape"))
             for name, value in ours.items()
         )
+        if self.spec["env"].keys() & {"TITAN_HOST", "TITAN_PORT"}:
+            # The job is to talk to another master than its own.
+            env.pop(b"TITAN_SOCKET", None)
         # Where `import titan_job` is found, by the script and by any Python it starts.
         library = os.fsencode(self.bundle) + b"/titan_runtime/lib"
         env[b"PYTHONPATH"] = b":".join(filter(None, (env.get(b"PYTHONPATH"), library)))

@@ -1,0 +1,64 @@
+"""Who may ask this master: its token, and whether other machines can reach it at all."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import ipaddress
+
+from titan_sdk.wire import hello
+from titan_sdk.wire.frames import Frame
+from titan_sdk.wire.opcodes import Opcode
+
+__all__ = ["MIN_TOKEN", "Gate", "is_loopback"]
+
+MIN_TOKEN = 16
+"""Characters: what a request per microsecond cannot guess."""
+
+
+class Gate:
+    """Lets a connection in when its HELLO shows the token. Without a token it is open to everybody."""
+
+    def __init__(self, token: str | None) -> None:
+        self._digest = None if token is None else _digest(token)
+        self.refused = 0
+        """How many requests were turned away."""
+
+    @property
+    def is_open(self) -> bool:
+        return self._digest is None
+
+    def refusal(self, frame: Frame) -> str | None:
+        """Why the connection is not let in by this request; ``None`` lets it in."""
+        if self._digest is None:
+            return None
+        if frame.opcode != Opcode.HELLO:
+            return self._refuse(
+                "this master takes requests only after a HELLO with its token; set auth_token (TITAN_AUTH_TOKEN) in a "
+                "client of titan_sdk. Clients of Titan v1 know no token and cannot use this master"
+            )
+        token = hello.read_token(frame.payload)
+        if token is None:
+            return self._refuse(
+                "this master wants a token and got none; set auth_token (TITAN_AUTH_TOKEN, or the connection's extra)"
+            )
+        # Digests have one length, so the time of the comparison says nothing about the token's either.
+        if not hmac.compare_digest(_digest(token), self._digest):
+            return self._refuse("the token is not this master's; ask whoever runs it for the current one")
+        return None
+
+    def _refuse(self, sentence: str) -> str:
+        self.refused += 1
+        return hello.REFUSED + sentence
+
+
+def _digest(token: str) -> bytes:
+    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine is reached under that name or address."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
