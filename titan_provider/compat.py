@@ -26,8 +26,10 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 try:
     from airflow.sdk.exceptions import TaskDeferralError, TaskDeferralTimeout
-except ModuleNotFoundError:  # Airflow 2
-    from airflow.exceptions import TaskDeferralError, TaskDeferralTimeout  # type: ignore[no-redef]
+except ModuleNotFoundError:  # Airflow 2, which has one exception for both
+    from airflow.exceptions import TaskDeferralError  # type: ignore[no-redef]
+
+    TaskDeferralTimeout = TaskDeferralError  # type: ignore[assignment,misc]
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

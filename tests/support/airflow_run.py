@@ -16,7 +16,7 @@ ERRORS: list[BaseException] = []
 _HEAD = """
 from __future__ import annotations
 from datetime import timedelta
-from airflow.sdk import DAG, task
+from airflow.providers.common.compat.sdk import DAG, task
 from titan_provider.operators.titan import TitanJobOperator
 from titan_provider.sensors.titan import TitanDagSensor
 from tests.support.airflow_run import ERRORS
@@ -36,14 +36,17 @@ class Outcome:
 
     def xcom(self, task_id: str, key: str = "return_value", map_index: int | None = None) -> Any:
         """What Airflow's database holds for a task: a backend's reference, not its value."""
-        from airflow.models.xcom import XComModel
         from airflow.utils.session import create_session
+
+        model = xcom_model()
 
         where = {"dag_id": self.run.dag_id, "run_id": self.run.run_id, "task_id": task_id, "key": key}
         with create_session() as session:
-            rows = session.query(XComModel).filter_by(**where)
+            rows = session.query(model).filter_by(**where)
             row = (rows if map_index is None else rows.filter_by(map_index=map_index)).one_or_none()
-            return None if row is None else XComModel.deserialize_value(row)
+            if row is None or model.__name__ != "XComModel":
+                return None if row is None else row.value  # Airflow 2 reads it while loading the row
+            return model.deserialize_value(row)
 
 
 def write_dag(home: Path, dag_id: str, body: str) -> Path:
@@ -70,8 +73,16 @@ def run_dag(home: Path, dag_id: str, body: str, **test_arguments: Any) -> Outcom
     return Outcome(str(run.state), tasks, run, list(ERRORS))
 
 
+def xcom_model() -> Any:
+    """The table of XComs."""
+    module = importlib.import_module("airflow.models.xcom")
+    return getattr(module, "XComModel", None) or module.BaseXCom  # Airflow 2: one class for table and backend
+
+
 def import_what_warns() -> None:
     """Airflow's in-process API server imports a test client that warns about its own next version."""
+    if importlib.util.find_spec("airflow.api_fastapi") is None:
+        return  # Airflow 2
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         importlib.import_module("airflow.api_fastapi.execution_api.app")

@@ -198,24 +198,28 @@ class TitanJobOperator(BaseOperator):
         :param event: what the trigger fired
         """
         fired = JobEvent.from_dict(event)
-        if fired.outcome is not Outcome.ADMITTED:
+        if fired.outcome in _OUTCOMES:
             raise _OUTCOMES[fired.outcome](fired.message)
-        (job_id,) = fired.statuses
-        return self._run_job(context, replace(self._new_record(context), job_id=job_id), fired.since)
+        record = self._new_record(context)
+        if fired.outcome is Outcome.ADMITTED:
+            (job_id,) = fired.statuses
+            record = replace(record, job_id=job_id)
+        return self._run_job(context, record, fired.since or time.time())
 
-    def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> Any:  # noqa: ARG002 - Airflow's signature
+    def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> Any:
         """End the task that a trigger resumed: the rest of the log, then the result or the failure.
 
         :param event: what the trigger fired
         """
         fired = JobEvent.from_dict(event)
         (job_id,) = fired.statuses
-        if fired.outcome is not Outcome.ENDED:
-            raise _OUTCOMES[fired.outcome](fired.message)
         hook = TitanHook(self.titan_conn_id)
         self._killer.arm(hook.get_config())
         self._killer.job_id = job_id
         with hook.get_conn() as client:
+            self._check_job(context, client, job_id)
+            if fired.outcome in _OUTCOMES:
+                raise _OUTCOMES[fired.outcome](fired.message)
             cursor = LogCursor(fired.log_position, fired.log_lines)
             self._watch(client, job_id, cursor=cursor).wait()
             return self._result(client, job_id)
@@ -355,6 +359,17 @@ class TitanJobOperator(BaseOperator):
         )
         grace = self.execution_timeout + _TRIGGER_GRACE if self.execution_timeout else None
         self.defer(trigger=trigger, method_name="execute_complete", timeout=grace)
+
+    def _check_job(self, context: Context, client: TitanClient, job_id: str) -> None:
+        """Wait on when the event is about another job than this try's.
+
+        A cleared task's old trigger may fire in its last moment, and SQLite gives its number to the new one.
+        """
+        record = memory_of(context, client).recall() if self.durable else None
+        if record is not None and record.job_id != job_id:
+            self.log.info("A trigger told of job %s, but this try waits for %s", job_id, record.job_id)
+            self._killer.job_id = record.job_id
+            self._hand_over(record, time.time())
 
     def _result(self, client: TitanClient, job_id: str) -> Any:
         report = client.job_report(job_id)

@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from airflow.sdk import Connection
+from airflow.providers.common.compat.sdk import Connection
 
 from titan_provider.exceptions import TitanConnectionError
 from titan_provider.hooks.config import client_config, max_unfinished
@@ -11,7 +11,7 @@ from titan_sdk import ClientConfig
 
 
 def config(uri: str = "titan://master:9091", **extra: Any) -> ClientConfig:
-    conn = Connection.from_uri(uri, conn_id="my_titan")
+    conn = Connection(conn_id="my_titan", uri=uri)
     return client_config(conn, extra)
 
 
@@ -72,12 +72,12 @@ def test_a_url_as_host_is_refused() -> None:
 
 @pytest.mark.parametrize(("value", "limit"), [(None, None), ("", None), (32, 32), ("32", 32), (32.0, 32)])
 def test_the_admission_window_is_a_number_or_nothing(value: Any, limit: int | None) -> None:
-    conn = Connection.from_uri("titan://master", conn_id="my_titan")
+    conn = Connection(conn_id="my_titan", uri="titan://master")
     assert max_unfinished(conn, {"max_unfinished": value}) == limit
 
 
 @pytest.mark.parametrize("value", [0, -1, 1.5, "many", True, [1]])
 def test_another_admission_window_is_refused(value: Any) -> None:
-    conn = Connection.from_uri("titan://master", conn_id="my_titan")
+    conn = Connection(conn_id="my_titan", uri="titan://master")
     with pytest.raises(TitanConnectionError, match=r"'max_unfinished' .* is not a whole number from 1 up"):
         max_unfinished(conn, {"max_unfinished": value})
