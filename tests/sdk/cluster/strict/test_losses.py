@@ -29,7 +29,7 @@ def test_a_restart_forgets_memory_logs_and_gives_the_file_instead(peer: Peer, cl
     peer.submit(script("job", "for i in range(150): print(i)"))
     assert peer.until("DAG-job") == "COMPLETED"
     whole = cluster.data_dir / "logs" / "DAG-job.log"
-    eventually(lambda: whole.read_text().count("\n") == 150)
+    eventually(lambda: whole.exists() and whole.read_text().count("\n") == 150)
     cluster.strict.restart()
     assert sorted(peer.log("DAG-job").split()) == sorted(map(str, range(150)))
     assert peer.status("DAG-job") == "COMPLETED"
