@@ -201,3 +201,24 @@ def test_a_record_that_appears_late_is_read(session, job):
 
     late = FlowRunner(answer)
     assert late.run(wait_for_tracked_dag(session, track, None, False, 3)).jobs[0].reason == "refused"
+
+
+def test_the_one_that_waits_goes_on_with_what_the_other_submitted(session, job):
+    runner, track = submitted(session, Saturated("a"), job("a"))
+    other = Track(track.submission)
+    runner.run(wait_for_tracked_dag(session, other, None, True, 3))
+    assert track.take(track.submission)
+
+    def until_the_other_is_done():
+        flow, outcome, steps = wait_for_tracked_dag(session, track, None, True, 3), None, 0
+        while True:
+            try:
+                outcome = yield flow.send(outcome)
+            except StopIteration as end:
+                return end.value
+            steps += 1
+            if steps == 40:
+                track.submission = other.submission
+                track.release()
+
+    assert runner.run(until_the_other_is_done()).jobs[0].job_id == "a-again1"

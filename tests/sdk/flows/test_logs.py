@@ -1,0 +1,134 @@
+"""Logs without the runtime are as good as the master's, and each line comes once."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.support.flow_runner import FlowRunner, MasterModel
+from titan_sdk import ClientConfig
+from titan_sdk.flows.logs import LogFollower, fetch_logs, read_logs
+from titan_sdk.flows.report import JobRef
+from titan_sdk.session import Session
+from titan_sdk.wire.opcodes import Opcode
+
+NONCE = "0123456789abcdef"
+
+
+@pytest.fixture
+def session():
+    return Session(ClientConfig())
+
+
+@pytest.fixture
+def master():
+    made = MasterModel()
+    made.status["DAG-a"] = "RUNNING"
+    return made
+
+
+def follow(runner, follower):
+    lines = []
+    while not follower.done:
+        lines += runner.run(follower.read())
+    return lines
+
+
+def growing(master, *texts):
+    """The master's log at each look; the job has completed at the last one."""
+    left = list(texts)
+
+    def answer(call):
+        if call.opcode is Opcode.GET_LOGS:
+            master.kv["log:DAG-a"] = left.pop(0) if len(left) > 1 else left[0]
+            if len(left) == 1:
+                master.status["DAG-a"] = "COMPLETED"
+        return master(call)
+
+    return FlowRunner(answer)
+
+
+def test_a_growing_log_is_followed_line_by_line(session, master):
+    runner = growing(master, "", "one\ntw", "one\ntwo\n", "one\ntwo\nthree\n")
+    assert follow(runner, LogFollower(session, JobRef("a"))) == ["one", "two", "three"]
+    assert runner.time < 2, "a complete last line means that nothing is under way"
+
+
+def test_late_lines_of_a_real_worker_are_waited_for(session, master):
+    runner = growing(master, "one\n", "one\ntwo")
+    assert follow(runner, LogFollower(session, JobRef("a"))) == ["one", "two"]
+    assert runner.time >= 2.5
+
+
+def test_a_log_that_lost_its_beginning_goes_on_where_it_was(session, master):
+    runner = growing(master, "1\n2\n3\n", "2\n3\n4\n", "9\n")
+    assert follow(runner, LogFollower(session, JobRef("a"))) == ["1", "2", "3", "4", "9"]
+
+
+def test_a_position_is_taken_up_again(session, master):
+    runner = growing(master, "one\ntwo\n")
+    follower = LogFollower(session, JobRef("a"), position=4)
+    assert follow(runner, follower) == ["two"]
+    assert follower.position == 8
+
+
+def test_pages_of_the_masters_log(session, master):
+    master.kv["log:DAG-a"] = "one\ntwo\n"
+    runner = FlowRunner(master)
+    page = runner.run(read_logs(session, JobRef("a")))
+    assert (page.text, page.position) == ("one\ntwo\n", 8)
+    assert runner.run(read_logs(session, JobRef("a"), 4)).text == "two\n"
+
+
+def test_a_master_with_log_read_is_asked_by_offset(session, master):
+    answers = {0: ("one\n", 4, False), 4: ("two", 7, True), 7: ("", 7, True)}
+
+    def answer(call):
+        if call.opcode is Opcode.HELLO:
+            return '{"server":"x","version":"1","features":["log_read","ordered_logs"]}'
+        if call.opcode is Opcode.LOG_READ:
+            text, after, ended = answers[json.loads(call.payload)["offset"]]
+            if ended:
+                master.status["DAG-a"] = "COMPLETED"
+            return json.dumps({"text": text, "next": after, "ended": ended})
+        return master(call)
+
+    runner = FlowRunner(answer)
+    follower = LogFollower(session, JobRef("a"))
+    assert follow(runner, follower) == ["one", "two"]
+    assert (follower.position, runner.sent(Opcode.GET_LOGS)) == (7, [])
+
+
+def test_what_the_stub_said_is_the_log_of_a_job_whose_runtime_never_came_up(session, master):
+    master.status["DAG-a"] = "DEAD"
+    master.kv["log:DAG-a"] = "titan-runtime: no Python\n"
+    ref = JobRef("a", NONCE)
+    assert follow(FlowRunner(master), LogFollower(session, ref)) == ["titan-runtime: no Python"]
+    assert FlowRunner(master).run(fetch_logs(ref)) == "titan-runtime: no Python\n"
+
+
+def test_chunks_are_read_in_pages(session, master):
+    for index in range(3):
+        master.kv[f"titan:run:DAG-a:{NONCE}:log:{index}"] = json.dumps(
+            {"v": 1, "attempt": 1, "text": f"{index}\n"}
+        )
+    runner = FlowRunner(master)
+    page = runner.run(read_logs(session, JobRef("a", NONCE), chunks=2))
+    assert (page.text, page.position) == ("0\n1\n", 2)
+    assert runner.run(read_logs(session, JobRef("a", NONCE), 2)).text == "2\n"
+    assert runner.run(fetch_logs(JobRef("a", NONCE))) == "0\n1\n2\n"
+    master.status["DAG-a"] = "COMPLETED"
+    follower = LogFollower(session, JobRef("a", NONCE), position=1)
+    assert follow(runner, follower) == ["1", "2"]
+    assert follower.position == 3
+
+
+def test_chunks_written_just_before_the_end_are_not_missed(session, master):
+    def answer(call):
+        if call.opcode is Opcode.GET_JOB_STATUS:
+            master.status["DAG-a"] = "COMPLETED"
+            master.kv[f"titan:run:DAG-a:{NONCE}:log:0"] = json.dumps({"v": 1, "attempt": 1, "text": "late\n"})
+        return master(call)
+
+    assert follow(FlowRunner(answer), LogFollower(session, JobRef("a", NONCE))) == ["late"]

@@ -1,0 +1,80 @@
+"""Results and log tails as the runtime's record promises them, or an error that says what is missing."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+import pytest
+
+from tests.support.flow_runner import FlowRunner, MasterModel
+from titan_sdk import CorruptData, NotFound, ResultUnavailable
+from titan_sdk.flows.report import JobRef, job_report, job_result
+
+NONCE = "0123456789abcdef"
+REF = JobRef("a", NONCE)
+RUN = f"titan:run:DAG-a:{NONCE}"
+
+
+@pytest.fixture
+def master():
+    made = MasterModel()
+    made.status["DAG-a"] = "COMPLETED"
+    return made
+
+
+def record(master, state="succeeded", **fields):
+    found = {"attempt": 1, "token": "t", "worker": "w", "host": "h", "pid": 1, "heartbeat_at": 1.0}
+    master.kv[f"{RUN}:state"] = json.dumps({"v": 1, "state": state, **found, **fields})
+
+
+def result(text, chunks=2):
+    return {"chunks": chunks, "bytes": len(text), "sha256": hashlib.sha256(text.encode()).hexdigest()}
+
+
+def test_a_result_is_put_together_from_its_slices(master):
+    record(master, result=result('[1, "ab"]'))
+    master.kv |= {
+        f"{RUN}:result:{i}": json.dumps({"v": 1, "data": part}) for i, part in enumerate(['[1, "', 'ab"]'])
+    }
+    assert FlowRunner(master).run(job_result(REF)) == [1, "ab"]
+    report = FlowRunner(master).run(job_report(REF, with_result=False))
+    assert (report.has_result, report.result) == (True, None)
+
+
+def test_a_slice_that_is_gone_is_named(master):
+    record(master, result=result("12"))
+    master.kv[f"{RUN}:result:0"] = '{"v":1,"data":"1"}'
+    with pytest.raises(CorruptData, match="part 2 of 2 is missing in TitanStore"):
+        FlowRunner(master).run(job_result(REF))
+
+
+def test_there_is_no_result_of_an_unknown_job_or_without_one(master):
+    record(master)
+    with pytest.raises(ResultUnavailable, match="completed without one"):
+        FlowRunner(master).run(job_result(REF))
+    with pytest.raises(NotFound, match="does not know the job 'b'"):
+        FlowRunner(master).run(job_result(JobRef("b")))
+
+
+def test_the_tail_of_a_log_is_as_many_chunks_as_it_takes(master):
+    master.status["DAG-a"] = "DEAD"
+    record(master, "failed", log_chunks=4, exit_code=1)
+    for index, text in enumerate(["never read\n", "a\n" * 15, "b\n" * 15]):
+        master.kv[f"{RUN}:log:{index}"] = json.dumps({"v": 1, "attempt": 1, "text": text})
+    runner = FlowRunner(master)
+    report = runner.run(job_report(REF))
+    assert report.log_tail.splitlines() == ["a"] * 5 + ["b"] * 15
+    assert not [key for _, key in runner.calls if key == f"{RUN}:log:0"]
+
+
+def test_a_record_without_chunks_leaves_the_masters_log(master):
+    master.status["DAG-a"] = "DEAD"
+    record(master, "running")
+    master.kv["log:DAG-a"] = "x\ny\n"
+    report = FlowRunner(master).run(job_report(REF))
+    assert report.log_tail == "x\ny"
+    assert (
+        report.reason
+        == "its runtime ended without a final record: killed from outside, or its worker was lost"
+    )

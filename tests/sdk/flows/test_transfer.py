@@ -1,0 +1,123 @@
+"""Artifacts: whole on a real master, in chunks on the bundled one; what arrives is what was sent or nothing."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+
+import pytest
+
+from tests.support.flow_runner import FlowRunner, MasterModel
+from titan_sdk import ClientConfig, CorruptData, InvalidArgument, NotFound, PayloadTooLarge
+from titan_sdk.flows import artifacts
+from titan_sdk.session import Session
+from titan_sdk.wire.opcodes import Opcode
+
+
+@pytest.fixture
+def session():
+    return Session(ClientConfig())
+
+
+class Registry(MasterModel):
+    """A real master's registry."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.files: dict[str, str] = {}
+
+    def __call__(self, call):
+        if call.opcode is Opcode.UPLOAD_ASSET:
+            name, _, self.files[name] = (lambda parts: (parts[0], None, parts[2]))(
+                call.payload.partition("|")
+            )
+            return "UPLOAD_SUCCESS"
+        if call.opcode is Opcode.FETCH_ASSET:
+            return self.files.get(call.payload, "ERROR_NOT_FOUND")
+        return super().__call__(call)
+
+
+def test_a_file_travels_whole_to_a_real_master_and_back(session, tmp_path):
+    path = tmp_path / "a.bin"
+    path.write_bytes(bytes(range(256)))
+    runner, seen = FlowRunner(Registry()), []
+    ref = runner.run(artifacts.upload_file(session, path, lambda done, size: seen.append((done, size))))
+    assert ref.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+    saved = runner.run(
+        artifacts.fetch_artifact(session, "a.bin", tmp_path / "deep" / "b.bin", lambda *at: seen.append(at))
+    )
+    assert saved.read_bytes() == path.read_bytes()
+    assert seen == [(256, 256), (256, 256)]
+    with pytest.raises(NotFound):
+        runner.run(artifacts.fetch_artifact(session, "gone", tmp_path / "c"))
+
+
+def test_a_file_over_a_real_masters_limit_is_refused_before_it_is_read(session, tmp_path):
+    path = tmp_path / "big"
+    with path.open("wb") as file:
+        file.truncate(8_000_000)
+    runner = FlowRunner(Registry())
+    with pytest.raises(PayloadTooLarge, match="a file of up to 7,864,3"):
+        runner.run(artifacts.upload_file(session, path))
+    assert not runner.sent(Opcode.UPLOAD_ASSET)
+
+
+def chunked(content, sha256, piece):
+    """A bundled master that sends the content in pieces, under the checksum it claims."""
+
+    def answer(call):
+        if call.opcode is Opcode.HELLO:
+            return '{"server":"x","version":"1","features":["chunked_artifacts"]}'
+        offset = json.loads(call.payload)["offset"]
+        head = json.dumps({"size": len(content), "sha256": sha256})
+        return f"{head}\n{content[offset : offset + piece]}"
+
+    return FlowRunner(answer)
+
+
+def test_chunks_are_put_together_and_verified(session, tmp_path):
+    digest = hashlib.sha256(b"0123456789").hexdigest()
+    runner = chunked("0123456789", digest, 4)
+    assert runner.run(artifacts.fetch_artifact(session, "x", tmp_path / "x")).read_text() == "0123456789"
+    assert len(runner.calls) == 4
+
+
+@pytest.mark.parametrize("piece", [4, 0])
+def test_content_of_another_checksum_leaves_no_file(session, tmp_path, piece):
+    runner = chunked("0123456789", "0" * 64, piece)
+    with pytest.raises(CorruptData, match=f"{10 if piece else 0} bytes arrived, but not those of checksum"):
+        runner.run(artifacts.fetch_artifact(session, "x", tmp_path / "x"))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["a|b", "x/y", "a\0b"])
+def test_names_that_cannot_be_an_artifacts_are_refused(session, tmp_path, name):
+    with pytest.raises(InvalidArgument, match="cannot be an artifact's name"):
+        FlowRunner(Registry()).run(artifacts.upload_project_folder(session, tmp_path, name))
+
+
+def test_a_project_name_at_which_titan_would_cut_is_refused(session, tmp_path):
+    with pytest.raises(InvalidArgument, match=r"holds '\.zip', at which Titan would cut"):
+        FlowRunner(Registry()).run(artifacts.upload_project_folder(session, tmp_path, "my.zip.v2"))
+
+
+def test_a_folder_without_files_or_with_a_link_out_of_it_is_refused(session, tmp_path):
+    folder = tmp_path / "folder"
+    (folder / "sub").mkdir(parents=True)
+    with pytest.raises(InvalidArgument, match="has no files to upload"):
+        FlowRunner(Registry()).run(artifacts.upload_project_folder(session, folder))
+    (tmp_path / "secret").write_text("x")
+    (folder / "sub" / "link").symlink_to(tmp_path / "secret")
+    with pytest.raises(InvalidArgument, match="is a link out of the folder"):
+        FlowRunner(Registry()).run(artifacts.upload_project_folder(session, folder))
+
+
+def test_what_is_not_a_file_is_not_packed(session, tmp_path):
+    import os
+
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "a.txt").write_text("x")
+    master = Registry()
+    FlowRunner(master).run(artifacts.upload_project_folder(session, tmp_path, "p"))
+    assert b"pipe" not in base64.b64decode(master.files["p.zip"])
