@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from titan_sdk.errors import PeerProtocolError
+from titan_sdk.errors import AuthenticationFailed, PeerProtocolError
 from titan_sdk.model.stats import ServerInfo
 from titan_sdk.wire import hello
 
@@ -33,3 +33,25 @@ def test_a_real_master_is_known_by_its_answer() -> None:
 def test_any_other_answer_is_a_peer_error(text: str) -> None:
     with pytest.raises(PeerProtocolError, match="server_info: the master answered HELLO with"):
         hello.read_reply(text)
+
+
+@pytest.mark.parametrize(
+    ("payload", "token"),
+    [
+        (hello.request("s3cret ü").encode(), "s3cret ü"),
+        (hello.request().encode(), None),
+        (b'{"token": 3}', None),
+        (b"[]", None),
+        (b"\xff", None),
+        (b"", None),
+    ],
+)
+def test_a_token_is_read_from_a_greeting_or_there_is_none(payload: bytes, token: str | None) -> None:
+    assert hello.read_token(payload) == token
+
+
+def test_a_refused_greeting_is_an_authentication_failure() -> None:
+    hello.check_reply(hello.reply("1", []))
+    with pytest.raises(AuthenticationFailed, match="the master refused the connection: no token") as refused:
+        hello.check_reply(hello.REFUSED + "no token")
+    assert refused.value.detail == hello.REFUSED + "no token"
