@@ -1,8 +1,7 @@
 """What Airflow discovers. Airflow loads this module unguarded in every process, so it imports nothing.
 
 The connection form of Airflow 3 is drawn from here alone, without importing the hook. A field whose type
-lacks ``"null"`` would keep the form's Save button disabled while the field is empty. TLS and token fields
-are left out until the SDK has them; the hook refuses a connection that sets them.
+lacks ``"null"`` would keep the form's Save button disabled while the field is empty.
 """
 
 from __future__ import annotations
@@ -68,11 +67,43 @@ def _connection_type() -> dict[str, object]:
                 "description": "So many jobs of one tag are sent at most; other tasks wait until one ends (default: any)",
                 "schema": {"type": ["integer", "null"], "minimum": 1},
             },
+            **_security_fields(),
         },
         "ui-field-behaviour": {
             "hidden-fields": ["schema", "login", "password"],
             "relabeling": {"host": "Master host", "port": "Master port"},
             "placeholders": {"host": "localhost", "port": "9090"},
+        },
+    }
+
+
+def _security_fields() -> dict[str, object]:
+    text = {"type": ["string", "null"]}
+    return {
+        "tls": {
+            "label": "TLS",
+            "description": "Encrypt, and verify the master's certificate",
+            "schema": {"type": ["boolean", "null"]},
+        },
+        "ca_cert": {
+            "label": "CA certificate",
+            "description": "PEM file on the Airflow machines; empty: what their operating system trusts",
+            "schema": text,
+        },
+        "client_cert": {
+            "label": "Client certificate",
+            "description": "PEM file, for a master that asks for one",
+            "schema": text,
+        },
+        "client_private_key": {
+            "label": "Client private key",
+            "description": "PEM file with the certificate's key, not encrypted",
+            "schema": text,
+        },
+        "auth_token": {
+            "label": "Token",
+            "description": "The token of a bundled master (titan up --token-file)",
+            "schema": {"type": ["string", "null"], "format": "password"},
         },
     }
 

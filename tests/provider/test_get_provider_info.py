@@ -95,7 +95,10 @@ def test_the_form_that_airflow_draws(airflow_home: Path) -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=110)
     assert done.returncode == 0, done.stderr
     form = json.loads(done.stdout.splitlines()[-1])
-    assert set(form["extra_fields"]) == {"worker_address", "dashboard_url", "timeout", "max_unfinished"}
+    fields = {"worker_address", "dashboard_url", "timeout", "max_unfinished"}
+    fields |= {"tls", "ca_cert", "client_cert", "client_private_key", "auth_token"}
+    assert set(form["extra_fields"]) == fields
+    assert form["extra_fields"]["tls"]["schema"]["type"] == ["boolean", "null"]
     assert form["standard_fields"]["host"]["placeholder"] == "localhost"
     assert form["standard_fields"]["port"]["placeholder"] == "9090"
     assert form["standard_fields"]["password"]["hidden"] is True

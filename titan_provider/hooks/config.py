@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from titan_provider.compat import mask_secret
 from titan_provider.exceptions import TitanConnectionError
-from titan_sdk import ClientConfig, InvalidArgument
+from titan_sdk import TLS, ClientConfig, InvalidArgument
 from titan_sdk.config import DEFAULT_HOST, DEFAULT_PORT, parse_address
 
 __all__ = ["client_config", "max_unfinished"]
 
-# Design names that the SDK cannot honour yet. Dropping them would send work in the clear, unauthenticated.
-_NOT_YET = ("tls", "ca_cert", "client_cert", "client_private_key", "auth_token")
-_FALSE = ("", "false", "no", "off", "0", "none", "null")
+_TRUE = ("true", "yes", "on", "1")
+_FALSE = ("false", "no", "off", "0")
+# Extras of the connection by the SDK's name for them.
+_FILES = {"ca_cert": "ca_cert", "client_cert": "client_cert", "client_key": "client_private_key"}
 
 
 def client_config(conn: Any, extra: Mapping[str, Any]) -> ClientConfig:
@@ -21,9 +23,9 @@ def client_config(conn: Any, extra: Mapping[str, Any]) -> ClientConfig:
 
     :param conn: the Airflow connection; its host and port default to localhost and 9090
     :param extra: the connection's extras. Airflow's form stores fields left empty as null, so null means unset
-    :raises TitanConnectionError: a value makes no sense or needs a newer version of this provider
+    :raises TitanConnectionError: a value makes no sense
     """
-    _refuse_unsupported(conn, extra)
+    _refuse_login(conn)
     where = f"connection {conn.conn_id!r}"
     worker_address = extra.get("worker_address")
     try:
@@ -35,6 +37,8 @@ def client_config(conn: Any, extra: Mapping[str, Any]) -> ClientConfig:
             if worker_address
             else None,
             dashboard_url=_url(where, extra),
+            tls=_tls(where, extra),
+            auth_token=_token(where, extra),
         )
     except InvalidArgument as exc:
         raise TitanConnectionError(f"{where}: {exc}") from exc
@@ -60,18 +64,36 @@ def max_unfinished(conn: Any, extra: Mapping[str, Any]) -> int | None:
         ) from exc
 
 
-def _refuse_unsupported(conn: Any, extra: Mapping[str, Any]) -> None:
-    for name in _NOT_YET:
-        value = extra.get(name)
-        if value is not None and str(value).strip().lower() not in _FALSE:
-            raise TitanConnectionError(
-                f"connection {conn.conn_id!r}: extra {name!r} is set, but this version of airflow-provider-titan "
-                "has no TLS and no token; remove it, and reach the master through a private network or tunnel"
-            )
+def _tls(where: str, extra: Mapping[str, Any]) -> TLS | None:
+    files = {key: str(extra[name]) for key, name in _FILES.items() if extra.get(name)}
+    word = str(extra.get("tls") if extra.get("tls") is not None else "").strip().lower()
+    if word not in ("", *_TRUE, *_FALSE):
+        raise TitanConnectionError(f"{where}: extra 'tls' {word!r} is neither true nor false")
+    if word in _FALSE and files:
+        # The form stores an untouched box as false: nothing may go out in the clear because of that.
+        raise TitanConnectionError(
+            f"{where}: extra 'tls' is false, but {_FILES[next(iter(files))]!r} is set; set 'tls' as well, "
+            "or remove the file"
+        )
+    return TLS(**files) if word in _TRUE or files else None
+
+
+def _token(where: str, extra: Mapping[str, Any]) -> str | None:
+    token = extra.get("auth_token")
+    if token is None or token == "":
+        return None
+    if not isinstance(token, str):
+        raise TitanConnectionError(f"{where}: extra 'auth_token' is not a text; put it in quotes")
+    mask_secret(token)
+    return token
+
+
+def _refuse_login(conn: Any) -> None:
     for name in ("login", "password"):
         if getattr(conn, name, None):
             raise TitanConnectionError(
-                f"connection {conn.conn_id!r}: {name} is set, but Titan has no users or passwords; remove it"
+                f"connection {conn.conn_id!r}: {name} is set, but Titan has no users or passwords; remove it, "
+                "and give a master's token as the extra 'auth_token'"
             )
 
 

@@ -7,7 +7,7 @@ from airflow.providers.common.compat.sdk import Connection
 
 from titan_provider.exceptions import TitanConnectionError
 from titan_provider.hooks.config import client_config, max_unfinished
-from titan_sdk import ClientConfig
+from titan_sdk import TLS, ClientConfig
 
 
 def config(uri: str = "titan://master:9091", **extra: Any) -> ClientConfig:
@@ -40,10 +40,12 @@ def test_fields_that_the_form_stored_as_null_are_unset() -> None:
         ({"timeout": 0}, "timeout 0.0 is not a number of seconds above 0"),
         ({"worker_address": "10.0.0.5"}, "worker_address '10.0.0.5' is not host:port"),
         ({"dashboard_url": "titan:5000"}, "'dashboard_url' 'titan:5000' is not a URL"),
-        ({"tls": True}, "'tls' is set, but this version"),
-        ({"tls": "true"}, "'tls' is set, but this version"),
-        ({"auth_token": "abc"}, "'auth_token' is set, but this version"),
-        ({"ca_cert": "/etc/ca.pem"}, "'ca_cert' is set, but this version"),
+        ({"tls": "perhaps"}, "'tls' 'perhaps' is neither true nor false"),
+        ({"tls": False, "ca_cert": "/etc/ca.pem"}, "'tls' is false, but 'ca_cert' is set"),
+        ({"client_private_key": "/etc/k.pem"}, "is given without client_cert"),
+        ({"ca_cert": "-----BEGIN CERTIFICATE-----"}, "ca_cert holds a PEM text; write it into a file"),
+        ({"auth_token": 12345}, "'auth_token' is not a text"),
+        ({"auth_token": "with space"}, "auth_token is empty or holds spaces"),
     ],
 )
 def test_bad_extras_are_refused_with_a_sentence(extra: dict[str, Any], words: str) -> None:
@@ -54,8 +56,17 @@ def test_bad_extras_are_refused_with_a_sentence(extra: dict[str, Any], words: st
 
 def test_no_secret_is_repeated_in_a_refusal() -> None:
     with pytest.raises(TitanConnectionError) as caught:
-        config(auth_token="hunter2")
-    assert "hunter2" not in str(caught.value)
+        config(auth_token="hunter 2")
+    assert "hunter" not in str(caught.value)
+    assert "hunter2" not in repr(config(auth_token="hunter2"))
+
+
+def test_tls_and_the_token_arrive() -> None:
+    got = config(tls=True, auth_token="hunter2")
+    assert (got.tls, got.auth_token) == (TLS(), "hunter2")
+    files = {"ca_cert": "/ca.pem", "client_cert": "/c.pem", "client_private_key": "/k.pem"}
+    for given in ({"tls": "true", **files}, files):
+        assert config(**given).tls == TLS("/ca.pem", "/c.pem", "/k.pem")
 
 
 @pytest.mark.parametrize("uri", ["titan://joe@master:9090", "titan://:secret@master:9090"])
