@@ -208,19 +208,12 @@ class AsyncTitanClient:
         """
         return await self._run(ask(calls.stop_service(service_id)))
 
-    # -- approval gates ---------------------------------------------------------------------------------------
-
     async def pending_approvals(self) -> list[PendingApproval]:
         """Gates (``TitanJob.hitl_message``) that wait for a decision now, the longest-waiting first."""
         return await self._run(approvals.pending_approvals())
 
     async def approve(self, gate_or_job_id: str) -> str:
-        """Let what depends on the job run; the gate's id. Idempotent.
-
-        Raises:
-            NotFound: no such gate is waiting.
-            RequestRefused: the decision did not stay in the master's store.
-        """
+        """Let what depends on the job run; the gate's id. Idempotent."""
         return await self._run(approvals.decide(gate_or_job_id, Decision.APPROVED))
 
     async def reject(self, gate_or_job_id: str) -> str:
