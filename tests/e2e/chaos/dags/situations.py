@@ -1,0 +1,47 @@
+"""The DAGs of the situations: every kind of task in every mode. Jobs count their own runs and wait for a gate."""
+
+from __future__ import annotations
+
+import os
+from datetime import timedelta
+from typing import Any
+
+from airflow.sdk import DAG
+
+from titan_provider.operators.titan import TitanJobOperator
+
+LAB = os.environ["TITAN_LAB"]
+
+# One line per start in <name>.count; ends when <name>.gate is there. Prints numbered lines until then.
+SCRIPT = r"""
+import os, time, titan_job
+base = titan_job.params
+with open(base + ".count", "a") as f:
+    f.write(os.environ["TITAN_JOB_ID"] + "\n")
+n = 0
+while not os.path.exists(base + ".gate"):
+    print("<%d>" % n, flush=True)
+    n += 1
+    time.sleep(0.1)
+titan_job.result({"job": os.environ["TITAN_JOB_ID"], "lines": n})
+"""
+
+KINDS: dict[str, dict[str, Any]] = {
+    "once": {},
+    "retried": {"retries": 1, "retry_delay": timedelta(seconds=0)},
+    "leased": {"owner_lease": 4},
+    "limited": {"execution_timeout": timedelta(seconds=6)},
+    "runlimited": {},
+}
+
+for mode in ("sync", "deferred", "mapped"):
+    for kind, arguments in KINDS.items():
+        limit = timedelta(seconds=8) if kind == "runlimited" else None
+        with DAG(f"{mode}_{kind}", schedule=None, is_paused_upon_creation=False, dagrun_timeout=limit) as dag:
+            common = {"script": SCRIPT, "poll_interval": 0.3, "deferrable": mode != "sync", **arguments}
+            if mode == "mapped":
+                paths = [LAB + "/{{ run_id }}." + str(n) for n in (0, 1)]
+                TitanJobOperator.partial(task_id="t", **common).expand(job_params=paths)
+            else:
+                TitanJobOperator(task_id="t", job_params=LAB + "/{{ run_id }}.0", **common)
+        globals()[dag.dag_id] = dag
