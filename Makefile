@@ -1,7 +1,9 @@
 # Everything a developer does here, in the words that CI uses. Each target sets up what it needs.
 #   make demo    a real Airflow runs the example pipeline on a local Titan cluster
 #   make test    the whole test suite            make check   format, lint, types, layout rules
-#   make e2e     the same in a real `airflow standalone` and a browser (installs Debian's chromium)
+#   make e2e     the examples in a real `airflow standalone`, and a browser (installs Debian's chromium)
+#   make chaos   tasks killed, cleared and restarted in a real Airflow (ten minutes)
+#   make bench   how fast it is here             make clean   remove what the others made
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
@@ -15,7 +17,7 @@ CONSTRAINTS ?= -c constraints.txt
 WORKERS ?= 2
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --quiet --no-input --disable-pip-version-check $(CONSTRAINTS)
 
-.PHONY: help setup demo test e2e check fix bench clean constraints _demo _test _e2e _check
+.PHONY: help setup demo test e2e chaos check fix bench clean constraints _demo _test _e2e _chaos _check
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -49,6 +51,8 @@ check:
 	@.ci/timed "make check" $(MAKE) --no-print-directory _check
 e2e:
 	@.ci/timed "make e2e" $(MAKE) --no-print-directory _e2e
+chaos:
+	@.ci/timed "make chaos" $(MAKE) --no-print-directory _chaos
 
 _demo: $(STAMP)
 	@$(BIN)/python -m dags_examples.demo
@@ -75,8 +79,13 @@ $(E2E_STAMP): $(STAMP)
 	$(PIP_INSTALL) -e '.[e2e]' --no-build-isolation
 	@touch $@
 
+PYTEST_E2E := $(BIN)/python -m pytest -o addopts= --import-mode=importlib -ra -v
+
 _e2e: $(E2E_STAMP)
-	$(BIN)/python -m pytest -o addopts= --import-mode=importlib -ra -s tests/e2e
+	$(PYTEST_E2E) --ignore=tests/e2e/chaos tests/e2e
+
+_chaos: $(STAMP)
+	$(PYTEST_E2E) tests/e2e/chaos
 
 clean:
 	rm -rf $(VENV) .demo e2e-artifacts .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
