@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from titan_sdk.errors import TitanError
 from titan_sdk.flows.core import Ask, Blocking, Flow, Now, Pause
+from titan_sdk.wire import statsjson
 from titan_sdk.wire.calls import Call
 from titan_sdk.wire.frames import Frame
 from titan_sdk.wire.opcodes import Opcode, reply_opcode
@@ -63,6 +64,7 @@ class MasterModel:
         self.bundled = bundled
         self.status: dict[str, str] = {}
         self.kv: dict[str, str] = {}
+        self.tags = ["GENERAL", "GPU"]
         self.on_submit: Callable[[str], str] = self.accept
 
     def accept(self, payload: str) -> str:
@@ -83,6 +85,8 @@ class MasterModel:
                 )
             case Opcode.GET_JOB_STATUS:
                 return self.status.get(call.payload, "NULL")
+            case Opcode.STATS_JSON:
+                return statsjson.encode([_worker(index, tag) for index, tag in enumerate(self.tags)], 0)
             case Opcode.SUBMIT_DAG:
                 return self.on_submit(call.payload)
             case Opcode.KV_SET:
@@ -99,3 +103,8 @@ class MasterModel:
             case Opcode.GET_LOGS:
                 return self.kv.get("log:" + call.payload, "")
         raise AssertionError(f"no answer for {call}")
+
+
+def _worker(index: int, tag: str) -> dict[str, Any]:
+    empty = {"active_job": None, "history": [], "services": []}
+    return {"port": 8080 + index, "capabilities": f"[{tag}]", "load": "0/4", **empty}

@@ -20,6 +20,7 @@ from titan_sdk.flows.core import Flow, ask, pause
 from titan_sdk.flows.dashboard import tell_dashboard
 from titan_sdk.flows.manifest import Submission, SubmittedJob, write_records
 from titan_sdk.flows.parents import settle_outside_parents
+from titan_sdk.flows.placement import check_placement
 from titan_sdk.flows.report import JobRef, read_run_state
 from titan_sdk.flows.server import server_info
 from titan_sdk.model.dag import order_jobs
@@ -73,6 +74,7 @@ def submit_expanded(
     ordered = order_jobs(name, given)
     info = yield from server_info(session)
     staging.check_for_master(info, ordered)
+    yield from check_placement(info, ordered)
     kept_parents = yield from settle_outside_parents(info, name, ordered)
     before = yield from _states_before(name, ordered)
     run = nonce or secrets.token_hex(8)
