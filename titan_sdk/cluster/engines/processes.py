@@ -14,11 +14,12 @@ from pathlib import Path
 __all__ = [
     "boot_id",
     "end_marked",
-    "kill_group",
+    "is_zombie_of",
+    "keeper_alive",
+    "keeper_handle",
     "kill_leader_and_group",
     "open_live",
     "parse_handle",
-    "process_handle",
 ]
 
 _ROUNDS = 20
@@ -31,22 +32,42 @@ def boot_id() -> str:
     return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
 
 
-def process_handle(pid: int) -> str:
-    """A text by which a later master finds the process, together with the mark in its environment."""
-    return f"{pid}:{boot_id()}"
+def keeper_handle(pid: int, name: str) -> str:
+    """A text by which a later master finds the keeper of a run."""
+    return f"{pid}:{name}:{boot_id()}"
 
 
-def parse_handle(handle: str) -> int | None:
-    """The process number, if it can still mean that process: same boot."""
-    pid, _, boot = handle.partition(":")
-    return int(pid) if boot == boot_id() and pid.isdigit() else None
+def keeper_alive(handle: str) -> bool:
+    """Whether that keeper still runs."""
+    pid, name, boot = parse_handle(handle)
+    if boot != boot_id():
+        return False
+    try:
+        arguments = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return False
+    # Empty for a zombie, another program's if the number was used again.
+    return name.encode() in arguments
 
 
-def open_live(handle: str, mark: bytes) -> int | None:
-    """A pidfd of the process behind a handle, or ``None`` if it is gone and its number means another one."""
-    pid = parse_handle(handle)
-    if pid is None:
-        return None
+def parse_handle(handle: str) -> tuple[int, str, str]:
+    """Process number, name and boot; what another version wrote is a handle of another boot."""
+    pid, _, rest = handle.partition(":")
+    name, _, boot = rest.partition(":")
+    return (int(pid) if pid.isdigit() else 0), name, boot
+
+
+def is_zombie_of(pid: int, parent: int) -> bool:
+    """Whether the process has ended and waits to be reaped by that parent."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text("ascii", "replace").rpartition(")")[2].split()
+    except OSError:
+        return False
+    return fields[0] == "Z" and fields[1] == str(parent)
+
+
+def open_live(pid: int, mark: bytes) -> int | None:
+    """A pidfd of a run's process, or ``None`` if it is gone and its number means another one."""
     try:
         pidfd = os.pidfd_open(pid)
     except OSError:
@@ -58,7 +79,7 @@ def open_live(handle: str, mark: bytes) -> int | None:
     return pidfd
 
 
-def kill_group(leader: int) -> None:
+def _kill_group(leader: int) -> None:
     """SIGKILL to a process group whose leader is known to exist still, as a zombie at least."""
     try:
         os.killpg(leader, signal.SIGKILL)
@@ -72,7 +93,7 @@ def kill_leader_and_group(leader: int, pidfd: int) -> None:
         signal.pidfd_send_signal(pidfd, signal.SIGKILL)
     except ProcessLookupError:
         return
-    kill_group(leader)
+    _kill_group(leader)
 
 
 def end_marked(mark: bytes, patience: float = 0.0) -> int:

@@ -30,6 +30,8 @@ class StagingFailed(Exception):
 class Command:
     argv: tuple[str, ...]
     cwd: Path
+    python: bool
+    """Whether it is this Python on a script, unbuffered."""
 
 
 class StagingFolders:
@@ -105,7 +107,7 @@ def _stage_script(request: RunRequest, data: DataDir, folders: StagingFolders) -
     cwd.mkdir(mode=0o700, parents=True, exist_ok=True)
     # A service gets no arguments: DEPLOY_PAYLOAD has no field for them.
     args = [] if service else split_args(line.args)
-    return Command((*_interpreter(script, executable=service), *args), cwd)
+    return Command((*_interpreter(script, executable=service), *args), cwd, script.suffix == ".py")
 
 
 def _stage_archive(request: RunRequest, data: DataDir) -> Command:
@@ -124,7 +126,8 @@ def _stage_archive(request: RunRequest, data: DataDir) -> Command:
     script = folder / entry
     if not script.resolve().is_relative_to(folder.resolve()) or not script.is_file():
         raise StagingFailed(f"the archive {name!r} has no file {entry!r}")
-    return Command((*_interpreter(script, executable=False), *split_args(line.args)), script.parent)
+    argv = (*_interpreter(script, executable=False), *split_args(line.args))
+    return Command(argv, script.parent, script.suffix == ".py")
 
 
 def _interpreter(script: Path, *, executable: bool) -> tuple[str, ...]:

@@ -65,7 +65,7 @@ async def test_what_a_job_finds_around_it(bench: Bench) -> None:
     code = (
         "import os, sys, json; print(json.dumps({'env': dict(os.environ), 'cwd': os.getcwd(), 'file': __file__,"
         " 'path0': sys.path[0], 'beside': os.listdir(sys.path[0]), 'stdin': sys.stdin.read(),"
-        " 'exe': sys.executable, 'leader': os.getsid(0) == os.getppid()}))"
+        " 'exe': sys.executable, 'leader': os.getsid(0) == os.getpgid(0) == os.getpid()}))"
     )
     await bench.run(code, name="my job.py")
     seen = json.loads(bench.log())
@@ -101,7 +101,7 @@ async def test_a_job_without_dag_in_its_id_has_a_folder_of_its_own(bench: Bench)
         ("raise SystemExit(98)", Outcome.FATAL, 98, "refused to start it"),
         ("import os; os.kill(os.getpid(), 11)", Outcome.FAILURE, 139, "it was ended by SIGSEGV"),
         ("import os; os.kill(0, 15)", Outcome.FAILURE, 143, "it was ended by SIGTERM"),
-        ("import os; os.kill(os.getppid(), 9)", Outcome.FAILURE, 137, "it was ended by SIGKILL"),
+        ("import os; os.kill(os.getpid(), 9)", Outcome.FAILURE, 137, "it was ended by SIGKILL"),
     ],
 )
 async def test_how_a_run_ended(
@@ -123,7 +123,7 @@ async def test_a_job_begins_only_when_it_is_released(bench: Bench) -> None:
     run = await bench.launches.get()
     bench.engine.kill(run)
     assert (await bench.exit()).outcome is Outcome.FAILURE
-    assert bench.log() == ""
+    assert not bench.data.log_file("DAG-j").exists()
 
 
 async def test_a_kill_reaches_what_left_the_process_group(bench: Bench, meeting: Meeting) -> None:
@@ -162,13 +162,14 @@ async def test_another_engine_takes_over_a_running_job(bench: Bench, meeting: Me
     bench.engine.reattach(bench.request(""), bench.handles["1"])
     meeting.let_go()
     results = [await bench.exit(), await bench.exit()]
+    await first.close()
     assert [result.exit_code for result in results] == [5, 5]
     assert bench.log() == "on\n"
-    await first.close()
 
 
 async def test_a_job_that_ended_in_between_is_known_by_the_status_it_left(bench: Bench) -> None:
     await bench.run("raise SystemExit(7)")
+    await bench.engine.close()
     bench.engine = bench.new_engine()
     bench.engine.reattach(bench.request(""), bench.handles["1"])
     assert (await bench.exit()).exit_code == 7
@@ -182,19 +183,24 @@ async def test_a_process_that_left_no_status_is_a_failed_run(bench: Bench) -> No
     assert "left no exit status" in result.reason
 
 
-async def test_a_shim_whose_master_died_before_the_release_starts_nothing(bench: Bench) -> None:
+async def test_a_run_that_was_stored_but_not_sent_never_began(bench: Bench) -> None:
     bench.release = False
     bench.engine.start(bench.request("print('began')"))
     run = await bench.launches.get()
-    gate = bench.engine._runs[run].gate
-    assert gate is not None
-    os.close(gate)
-    bench.engine._runs[run].gate = None
-    await bench.exit()
+    await bench.engine.close()
     bench.engine = bench.new_engine()
     bench.engine.reattach(bench.request(""), bench.handles[run])
     assert (await bench.exit()).outcome is Outcome.INTERRUPTED
-    assert bench.log() == ""
+    assert not bench.data.log_file("DAG-j").exists()
+
+
+async def test_a_job_that_kills_its_keeper_costs_the_exit_status_and_nothing_else(bench: Bench) -> None:
+    result = await bench.run("import os; os.kill(os.getppid(), 9); print('goes on')")
+    assert result.outcome is Outcome.FAILURE
+    assert result.reason is not None
+    assert "left no exit status" in result.reason
+    assert bench.log() == "goes on\n"
+    assert (await bench.run("", run="2")).outcome is Outcome.SUCCESS
 
 
 async def test_a_script_that_is_no_base64_cannot_run(bench: Bench) -> None:

@@ -1,0 +1,97 @@
+"""Runs whose keeper serves an earlier master, or is gone: what became of them is read from the file of exits."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from titan_sdk.cluster.engines import processes
+
+__all__ = ["NEVER_BEGAN", "follow", "mark_of", "read_exits", "settle"]
+
+NEVER_BEGAN = "never began"
+_STEP = 0.005
+_SETTLE_SECONDS = 10.0
+
+
+def mark_of(run: str) -> bytes:
+    """What every process of a run has in its environment."""
+    return f"TITAN_RUN={run}".encode()
+
+
+def read_exits(path: Path) -> dict[str, str]:
+    """The last word about every run, and about keepers; a line that is not complete is no word."""
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").split("\n")[:-1]
+    except FileNotFoundError:
+        return {}
+    return dict(line.split(" ", 1) for line in lines if " " in line)
+
+
+async def follow(exits: Path, run: str, handle: str, found: Callable[[int, int], None]) -> str | None:
+    """The run's exit code once it is over, ``NEVER_BEGAN``, or ``None`` if nobody knows.
+
+    Args:
+        found: told the process number of a live run, and a pidfd that is valid until the end.
+    """
+    keeper, _, boot = processes.parse_handle(handle)
+    # These two waits are for moments: a keeper that has lost its master carries out what it was sent, and then
+    # says so; and it writes a status at once when a process has ended.
+    while (word := _word(exits, run, handle)) is None:  # noqa: ASYNC110 - another process writes the file
+        await asyncio.sleep(_STEP)
+    if word == NEVER_BEGAN:
+        return word if boot == processes.boot_id() else None
+    pid = _pid(word)
+    if pid is None:
+        return word
+    pidfd = processes.open_live(pid, mark_of(run)) if pid and boot == processes.boot_id() else None
+    if pidfd is not None:
+        try:
+            found(pid, pidfd)
+            await _readable(pidfd)
+        finally:
+            os.close(pidfd)
+    elif not pid:
+        # The keeper died between starting it and noting its number.
+        await asyncio.to_thread(processes.end_marked, mark_of(run))
+    while pid and processes.is_zombie_of(pid, keeper):  # noqa: ASYNC110 - another process reaps it
+        await asyncio.sleep(_STEP)
+    last = read_exits(exits).get(run)
+    return None if last is None or _pid(last) is not None else last
+
+
+def settle(exits: Path, run: str, handle: str) -> int | None:
+    """The process number of a run that began; returns when it will not begin any more. Blocks for a moment."""
+    deadline = time.monotonic() + _SETTLE_SECONDS
+    while (word := _word(exits, run, handle)) is None and time.monotonic() < deadline:
+        time.sleep(_STEP)
+    return None if word is None else _pid(word)
+
+
+def _word(exits: Path, run: str, handle: str) -> str | None:
+    """The last word about a run; ``None`` while its keeper may be about to start it."""
+    alive = processes.keeper_alive(handle)  # asked first: what it wrote before it died counts
+    words = read_exits(exits)
+    word = words.get(run)
+    if word is not None and (word != "@0" or not alive):
+        return word
+    _, name, _ = processes.parse_handle(handle)
+    return NEVER_BEGAN if word is None and (not alive or name in words) else None
+
+
+def _pid(word: str) -> int | None:
+    """The number in the word about a process that was started."""
+    return int(word[1:]) if word.startswith("@") and word[1:].isdigit() else None
+
+
+async def _readable(pidfd: int) -> None:
+    loop = asyncio.get_running_loop()
+    ended = asyncio.Event()
+    loop.add_reader(pidfd, ended.set)
+    try:
+        await ended.wait()
+    finally:
+        loop.remove_reader(pidfd)
