@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from airflow.providers.common.compat.sdk import DecoratedOperator, task_decorator_factory
 
 from titan_provider.decorators.shipping import plan_shipment
+from titan_provider.dispatch import Record
 from titan_provider.exceptions import TitanFunctionRefused
 from titan_provider.operators.titan import TitanJobOperator
 from titan_provider.values import to_json
@@ -53,12 +54,16 @@ class _TitanDecoratedOperator(DecoratedOperator, TitanJobOperator):
 
     def execute(self, context: Context) -> Any:
         """Send the function with its arguments, and wait for what it returns."""
+        # Not DecoratedOperator's: what it does with the returned value has another signature on Airflow 2.
+        return TitanJobOperator.execute(self, context)
+
+    def _run_job(self, context: Context, record: Record, started: float) -> Any:
+        # Here and not in execute(): a task that was deferred before its submit comes back as a fresh instance.
         shipment = plan_shipment(self.python_callable)
         self.script = shipment.script()
         self.script_name = shipment.file_name
         self.job_params = self._arguments(context)
-        # Not DecoratedOperator's: what it does with the returned value has another signature on Airflow 2.
-        return TitanJobOperator.execute(self, context)
+        return super()._run_job(context, record, started)
 
     def _arguments(self, context: Context) -> dict[str, Any]:
         given = dict(self.op_kwargs)

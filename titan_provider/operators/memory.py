@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, Protocol
 
 from titan_provider.compat import deployment, task_state_store
@@ -22,14 +23,39 @@ _KEY = "titan_job"
 class Memory(Protocol):
     """What outlives a try and a clear."""
 
+    def load(self) -> Any:
+        """The JSON value that an earlier try saved, or None."""
+
+    def save(self, value: Any, about: str) -> None:
+        """Replace what is kept; returns only when it is safe.
+
+        :param about: what the value is needed for, as a refusal names it
+        """
+
     def recall(self) -> Record | None:
-        """What an earlier try kept, or None."""
+        """The record that an earlier try kept, or None."""
 
     def keep(self, record: Record) -> None:
-        """Replace what is kept; returns only when it is safe."""
+        """As :meth:`save`, of a record."""
 
 
-class AirflowMemory:
+class _Records(ABC):
+    """A :class:`Memory` on ``load`` and ``save``."""
+
+    @abstractmethod
+    def load(self) -> Any: ...
+
+    @abstractmethod
+    def save(self, value: Any, about: str) -> None: ...
+
+    def recall(self) -> Record | None:
+        return Record.from_json(self.load())
+
+    def keep(self, record: Record) -> None:
+        self.save(record.to_json(), f"job {record.job_id!r}")
+
+
+class AirflowMemory(_Records):
     """Airflow's task state store (3.3 and later).
 
     :param state: ``context["task_state_store"]``
@@ -38,14 +64,14 @@ class AirflowMemory:
     def __init__(self, state: Any) -> None:
         self._state = state
 
-    def recall(self) -> Record | None:
-        return Record.from_json(self._state.get(_KEY))
+    def load(self) -> Any:
+        return self._state.get(_KEY)
 
-    def keep(self, record: Record) -> None:
-        self._state.set(_KEY, record.to_json())
+    def save(self, value: Any, about: str) -> None:  # noqa: ARG002 - for stores that may refuse
+        self._state.set(_KEY, value)
 
 
-class TitanMemory:
+class TitanMemory(_Records):
     """A value in TitanStore, for versions of Airflow without a task state store.
 
     :param key: of one task instance of one DAG run of one Airflow deployment
@@ -55,21 +81,21 @@ class TitanMemory:
         self._client = client
         self._key = key
 
-    def recall(self) -> Record | None:
+    def load(self) -> Any:
         text = self._client.store_get(self._key)
-        return None if text is None else Record.from_json(json.loads(text))
+        return json.loads(text) if text else None
 
-    def keep(self, record: Record) -> None:
+    def save(self, value: Any, about: str) -> None:
         """Write and read back: a real master says OK to a write while its store is down.
 
         :raises TitanMasterUnreachable: the value did not stay
         """
-        text = json.dumps(record.to_json())
+        text = json.dumps(value)
         self._client.store_put(self._key, text)
         if self._client.store_get(self._key) != text:
             raise TitanMasterUnreachable(
                 f"nothing was submitted: TitanStore behind {self._client.config.address} did not keep the record of "
-                f"job {record.job_id!r}, without which a crash of this task would submit it twice; start or repair "
+                f"{about}, without which a crash of this task would submit it twice; start or repair "
                 "TitanStore, or set durable=False"
             )
 

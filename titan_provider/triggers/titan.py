@@ -16,9 +16,7 @@ from typing import Any, TypeVar
 
 from titan_provider.compat import (
     BaseTrigger,
-    TaskInstanceState,
     TriggerEvent,
-    current_task_state,
     logs_take_timestamps,
     triggerer_calls_on_kill,
 )
@@ -27,6 +25,7 @@ from titan_provider.exceptions import TitanMasterUnreachable
 from titan_provider.hooks.titan import TitanHook
 from titan_provider.joblog import JobLog, LogCursor
 from titan_provider.triggers.board import Watch
+from titan_provider.triggers.killing import killed_state
 from titan_provider.triggers.poller import SharedMaster, lease
 from titan_provider.waiting import LOG_CHUNKS, REASON_EVERY, Lease, Patience, why_waiting
 from titan_sdk import AsyncTitanClient, JobStatus, LogPage, NotFound, TitanError
@@ -119,15 +118,8 @@ class TitanJobTrigger(BaseTrigger):
         """
         if self._fired or not self.cancel_on_kill:
             return
-        try:
-            state = await current_task_state(self)
-        except Exception as exc:  # noqa: BLE001 - whatever Airflow raises, a healthy job must not die of it
-            self.log.warning(
-                "Job %s is not cancelled, because the task's state is not known: %s", self.job_id, exc
-            )
-            return
-        if state == TaskInstanceState.DEFERRED:
-            self.log.info("The task is still deferred, so job %s goes on", self.job_id)
+        state = await killed_state(self, f"job {self.job_id}")
+        if state is None:
             return
         try:
             async with await TitanHook(self.titan_conn_id).get_async_conn() as client:
@@ -171,7 +163,6 @@ class TitanJobTrigger(BaseTrigger):
         self._joblog = JobLog(self.log, LogCursor.from_text(saved), group=title, dated=logs_take_timestamps)
         began = asyncio.get_running_loop().time()
         with master.board.watch(self.job_id, self.poll_interval) as watch:
-            watch.tell(await self._ask(master, lambda client: client.get_job_status(self.job_id)))
             try:
                 while (event := await self._turn(master, watch)) is None:
                     master.insist(self.unreachable_timeout, began)
@@ -186,7 +177,7 @@ class TitanJobTrigger(BaseTrigger):
         if self._lease.is_due():
             await self._ask(master, lambda client: client.renew_owner_lease(self.job_id, nonce=self.nonce))
         if watch.status is JobStatus.UNKNOWN:
-            await watch.news(self._doubt())
+            await watch.news(self._doubt() if watch.answered else 1.0)
             return None
         self._patience.succeeded()
         self._status = watch.status
@@ -247,7 +238,7 @@ class TitanJobTrigger(BaseTrigger):
     async def _explain_wait(self, master: SharedMaster) -> None:
         if time.monotonic() - self._reason_at < REASON_EVERY:
             return
-        reason = why_waiting(await self._ask(master, lambda client: client.cluster_stats()), self.requirement)
+        reason = why_waiting(await master.stats(self.unreachable_timeout), self.requirement)
         if reason != self._reason:
             self.log.info("Job %s waits for a worker: %s", self.job_id, reason)
         self._reason, self._reason_at = reason, time.monotonic()

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from titan_provider.events import JobEvent, Outcome
+from titan_provider.triggers import killing
 from titan_provider.triggers import titan as module
 from titan_provider.triggers.titan import TitanJobTrigger
 from titan_sdk import JobStatus, TitanClient
@@ -225,7 +226,7 @@ class TestKill:
                 raise self.state
             return self.state
 
-        monkeypatch.setattr(module, "current_task_state", answer)
+        monkeypatch.setattr(killing, "current_task_state", answer)
 
     @pytest.mark.parametrize("state", ["failed", "success", "removed", None])
     async def test_a_killed_task_takes_its_job_along(
