@@ -51,6 +51,7 @@ THIRD_PARTY_OF = {
     "dashboard": {"requests"},
     "model": {"yaml"},
     "archive": {"pathspec"},
+    "cluster": {"prometheus_client"},
 }
 
 SDK = tuple(sorted(sources("titan_sdk"), key=lambda source: source.module))

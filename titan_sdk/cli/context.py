@@ -8,6 +8,7 @@ import ipaddress
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_type_hints
 
 import typer
@@ -16,8 +17,9 @@ from titan_sdk.cli.exits import reported
 from titan_sdk.cli.render import Output
 from titan_sdk.client import TitanClient
 from titan_sdk.config import ClientConfig
+from titan_sdk.errors import InvalidArgument, MissingFile
 
-__all__ = ["HostOption", "JsonOption", "PortOption", "Session", "command", "is_loopback"]
+__all__ = ["HostOption", "JsonOption", "PortOption", "Session", "command", "is_loopback", "read_token"]
 
 HostOption = Annotated[
     str | None,
@@ -44,15 +46,19 @@ class Session:
     port: int | None = None
     as_json: bool = False
     output: Output = field(default_factory=Output)
+    security: dict[str, str] = field(default_factory=dict, repr=False)
+    """Environment variables that global options stand for: TLS files and the token."""
 
     def override(self, host: str | None = None, port: int | None = None, as_json: bool = False) -> Session:
         """The session with a subcommand's own options."""
         as_json = as_json or self.as_json
-        return Session(host or self.host, self.port if port is None else port, as_json, Output(as_json))
+        port = self.port if port is None else port
+        return Session(host or self.host, port, as_json, Output(as_json), self.security)
 
     def client(self) -> TitanClient:
         """A client for the chosen master; connects to nothing yet."""
-        return TitanClient(config=ClientConfig.from_env(os.environ, host=self.host, port=self.port))
+        environ = {**os.environ, **self.security}
+        return TitanClient(config=ClientConfig.from_env(environ, host=self.host, port=self.port))
 
 
 def command(app: typer.Typer, name: str, *, connects: bool = True) -> Callable[[F], F]:
@@ -101,3 +107,20 @@ def is_loopback(host: str) -> bool:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def read_token(path: Path) -> str:
+    """The token in a file.
+
+    Raises:
+        MissingFile, InvalidArgument: it cannot be read, or is empty.
+    """
+    try:
+        token = path.read_text(encoding="utf-8").strip()
+    except FileNotFoundError as exc:
+        raise MissingFile(f"--token-file {path} is not there; write the token into it") from exc
+    except (OSError, UnicodeDecodeError) as exc:
+        raise InvalidArgument(f"--token-file {path} cannot be read: {exc}") from exc
+    if not token:
+        raise InvalidArgument(f"--token-file {path} is empty; write the token into it")
+    return token

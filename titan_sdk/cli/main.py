@@ -5,14 +5,15 @@ from __future__ import annotations
 import contextlib
 import io
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from titan_sdk import __version__
-from titan_sdk.cli import approvals, artifacts, cluster, dag, doctor, jobs, store
-from titan_sdk.cli.context import HostOption, JsonOption, PortOption, Session
-from titan_sdk.cli.exits import HELP
+from titan_sdk.cli import approvals, artifacts, cluster, dag, doctor, jobs, store, up
+from titan_sdk.cli.context import HostOption, JsonOption, PortOption, Session, read_token
+from titan_sdk.cli.exits import HELP, reported
 from titan_sdk.cli.render import Output
 
 __all__ = ["app", "main"]
@@ -40,16 +41,39 @@ def titan(
     host: HostOption = None,
     port: PortOption = None,
     as_json: JsonOption = False,
+    tls: Annotated[
+        bool, typer.Option("--tls", help="Encrypt, and verify the master; default $TITAN_TLS.")
+    ] = False,
+    ca_cert: Annotated[
+        str | None, typer.Option("--ca-cert", help="PEM file of the CA to trust; default $TITAN_CA_CERT.")
+    ] = None,
+    client_cert: Annotated[
+        str | None, typer.Option("--client-cert", help="PEM file to show; default $TITAN_CLIENT_CERT.")
+    ] = None,
+    client_key: Annotated[
+        str | None, typer.Option("--client-key", help="PEM file of its key; default $TITAN_CLIENT_KEY.")
+    ] = None,
+    token_file: Annotated[
+        Path | None,
+        typer.Option("--token-file", help="File with the master's token; default $TITAN_AUTH_TOKEN."),
+    ] = None,
     version: Annotated[  # noqa: ARG001 - its callback does the work
         bool,
         typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and exit."),
     ] = False,
 ) -> None:
     """Run work on a Titan cluster: submit jobs and DAGs, follow them, share state between them."""
-    ctx.obj = Session(host, port, as_json, Output(as_json))
+    given = {"TITAN_CA_CERT": ca_cert, "TITAN_CLIENT_CERT": client_cert, "TITAN_CLIENT_KEY": client_key}
+    security = {name: value for name, value in given.items() if value}
+    if tls:
+        security["TITAN_TLS"] = "1"
+    if token_file is not None:
+        with reported():
+            security["TITAN_AUTH_TOKEN"] = read_token(token_file)
+    ctx.obj = Session(host, port, as_json, Output(as_json), security)
 
 
-for _subject in (cluster, doctor, jobs, dag, approvals, store, artifacts):
+for _subject in (up, cluster, doctor, jobs, dag, approvals, store, artifacts):
     _subject.register(app)
 
 

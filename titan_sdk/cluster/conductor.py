@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 import sqlite3
 from collections.abc import Iterable
@@ -16,6 +17,8 @@ from titan_sdk.cluster.store import jobs
 from titan_sdk.model.status import JobStatus
 
 __all__ = ["Conductor", "run_name"]
+
+log = logging.getLogger(__name__)
 
 
 def run_name(seq: int, attempt: int) -> str:
@@ -39,6 +42,7 @@ class Conductor:
         self._timer: asyncio.TimerHandle | None = None
         self._due: float | None = None
         self._closing = False
+        self._quiet = asyncio.Event()
 
     def connect(self, engine: Engine, services: Services) -> None:
         self.engine = engine
@@ -58,6 +62,16 @@ class Conductor:
             else:
                 self._ended(effect, code if effect.job_id == code_of else None)
         self._arm()
+
+    def running(self) -> list[str]:
+        """Jobs that run now, services left out."""
+        return list(self._runs)
+
+    async def idle(self) -> None:
+        """Wait until no job runs."""
+        while self._runs:
+            self._quiet.clear()
+            await self._quiet.wait()
 
     def gone(self, job_id: str) -> asyncio.Event:
         """Set once nothing is left of the run of a job that is being cancelled. Ask before the kill."""
@@ -154,6 +168,10 @@ class Conductor:
             jobs.set_running(db, seq, request.worker, request.run, handle, attempt, now)
             jobs.add_history(db, job_id, seq, now, "started", f"run {attempt} on {request.worker}")
 
+        log.info(
+            "job %s started on %s", job_id, request.worker, extra={"job": job_id, "worker": request.worker}
+        )
+
         def stored() -> None:
             self.engine.release(request.run)
             if request.line.header in SERVICES:
@@ -168,6 +186,8 @@ class Conductor:
             self.services.exited(request, result)
         else:
             self._runs.pop(job_id, None)
+            if not self._runs:
+                self._quiet.set()
             if result.outcome is Outcome.FATAL and result.exit_code is None:
                 self._state.note(job_id, f"{job_id} cannot run: {result.reason}")
             now = self._state.clock.now()

@@ -111,7 +111,8 @@ class Handlers:
     async def _get_logs(self, payload: str) -> str:
         # In a thread: a log may be long, and everybody else would wait.
         path = self._master.data.log_file(self._master.state.resolve(payload.strip()))
-        return await asyncio.to_thread(read_log, path)
+        cap = self._master.settings.log_limit_bytes
+        return await asyncio.to_thread(read_log, path, cap=cap)
 
     async def _stop(self, payload: str) -> str:
         given = payload.strip()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-__all__ = ["MAX_LOG_REPLY", "append_note", "read_log"]
+__all__ = ["MAX_LOG_REPLY", "append_note", "limit_log", "read_log", "read_range"]
 
 MAX_LOG_REPLY = 64 * 1024 * 1024
 """Bytes of a log that are read into memory for one reply; of a longer one the end is sent."""
@@ -20,15 +20,45 @@ def append_note(path: Path, sentence: str) -> None:
         os.close(fd)
 
 
-def read_log(path: Path, limit: int = MAX_LOG_REPLY) -> str:
+def limit_log(path: Path, cap: int) -> None:
+    """Cut a log that is over its limit; one byte more than the limit stays and says that something is missing."""
+    try:
+        if os.stat(path).st_size > cap + 1:
+            # The job appends, so what it writes next follows the cut and falls to the next one.
+            os.truncate(path, cap + 1)
+    except FileNotFoundError:
+        return
+
+
+def read_range(path: Path, offset: int, length: int, cap: int) -> tuple[bytes, int]:
+    """Bytes of a log from an offset on, and its whole size: what is kept, and a last line if that is not all.
+
+    Offsets stay what they are however often a log over its limit is cut.
+
+    Raises:
+        FileNotFoundError: there is no log.
+    """
+    with open(path, "rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        if size <= cap:
+            return os.pread(file.fileno(), length, offset), size
+        data = os.pread(file.fileno(), min(length, cap - offset), offset) if offset < cap else b""
+    marker = _marker(cap)
+    behind = max(offset - cap, 0)
+    return data + marker[behind : behind + length - len(data)], cap + len(marker)
+
+
+def _marker(cap: int) -> bytes:
+    return f"\n[titan] the log has reached its limit of {cap:,} bytes; what the job printed after that is left out\n".encode()
+
+
+def read_log(path: Path, limit: int = MAX_LOG_REPLY, cap: int = MAX_LOG_REPLY) -> str:
     """The whole log as text, in the order it was written; empty if there is none."""
     try:
-        with open(path, "rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            if size <= limit:
-                return file.read(limit).decode("utf-8", errors="replace")
-            file.seek(size - limit)
-            tail = file.read(limit)
+        tail, size = read_range(path, 0, limit, cap)
+        if size <= limit:
+            return tail.decode("utf-8", errors="replace")
+        tail, size = read_range(path, size - limit, limit, cap)
     except FileNotFoundError:
         return ""
     # Start at a line, which is also never inside a character.

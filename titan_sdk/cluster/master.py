@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import sqlite3
 from collections.abc import Sequence
@@ -26,6 +27,8 @@ from titan_sdk.model.status import JobStatus
 from titan_sdk.wire.jobs import JobLine
 
 __all__ = ["Master"]
+
+log = logging.getLogger(__name__)
 
 
 class Master:
@@ -48,6 +51,7 @@ class Master:
         self._address = address
         self._socket_path = socket_path
         self._loop = asyncio.get_running_loop()
+        self.draining = False
         self._environments: dict[str, dict[str, str]] = {}
         self.state = State(data, self._loop)
         self.conductor = Conductor(self.state, self._loop)
@@ -59,6 +63,7 @@ class Master:
     def _environment(self, worker: str) -> dict[str, str]:
         if worker not in self._environments:
             found = job_environment(os.environ, worker, *self._address)
+            found.setdefault("TITAN_RUNTIME_LOG_LIMIT", str(self.settings.log_limit_bytes))
             if self._socket_path is not None:
                 found["TITAN_SOCKET"] = str(self._socket_path)
             self._environments[worker] = found
@@ -70,6 +75,8 @@ class Master:
         Raises:
             Refused: an id is in use, or nothing could be stored. No job was taken.
         """
+        if self.draining:
+            raise Refused("the master is shutting down and takes no more jobs; submit again when it is back")
         for line in lines:
             self._check_free(line.job_id)
         specs, rows = self.state.new_jobs(lines)
@@ -95,6 +102,20 @@ class Master:
         now = self.state.clock.now()
         self.conductor.perform(self.state.scheduler.submit(specs, self.state.settled, now))
         await stored
+
+    def running(self) -> list[str]:
+        """Jobs and services that run now."""
+        return [*self.conductor.running(), *self.services.live()]
+
+    async def drain(self, seconds: float) -> None:
+        """Start nothing more, take nothing more, and let what runs come to its end; services are not waited for."""
+        self.draining = True
+        self.state.scheduler.hold()
+        try:
+            async with asyncio.timeout(seconds):
+                await self.conductor.idle()
+        except TimeoutError:
+            log.warning("still running after %g s: %d jobs", seconds, len(self.conductor.running()))
 
     async def cancel(self, job_id: str) -> bool:
         """End an unfinished job or a live service; when it returns nothing of it is left.

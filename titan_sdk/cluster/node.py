@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import logging
+
 from titan_sdk.cluster.extensions import Extensions
 from titan_sdk.cluster.folders import DataDir
 from titan_sdk.cluster.handlers import Handlers
+from titan_sdk.cluster.housekeeping import Housekeeping
 from titan_sdk.cluster.master import Master
+from titan_sdk.cluster.metrics import MetricsServer
 from titan_sdk.cluster.recovery import recover
 from titan_sdk.cluster.server import Server
 from titan_sdk.cluster.settings import ClusterSettings
@@ -13,6 +17,8 @@ from titan_sdk.errors import TitanError
 from titan_sdk.wire.frames import Frame
 
 __all__ = ["Node"]
+
+log = logging.getLogger(__name__)
 
 
 class Node:
@@ -24,6 +30,10 @@ class Node:
         self._data: DataDir | None = None
         self._master: Master | None = None
         self._server: Server | None = None
+        self._housekeeping: Housekeeping | None = None
+        self._metrics: MetricsServer | None = None
+        self.metrics_address: tuple[str, int] | None = None
+        """Where metrics and the health check are, once started with a metrics port."""
 
     async def start(self) -> tuple[str, int]:
         """Take the folder, recover its state, serve; the address that jobs and local clients use.
@@ -50,7 +60,13 @@ class Node:
             self._handlers = Handlers(master, self._version)
             self._extensions = Extensions(master)
             recover(master)
+            self._housekeeping = Housekeeping(master)
+            if settings.metrics_port is not None:
+                metrics = self._metrics = MetricsServer(master, server)
+                self.metrics_address = await metrics.start(settings.metrics_host, settings.metrics_port)
+            self._housekeeping.start()
             await server.serve()
+            log.info("serving on %s:%d", *address, extra={"data_dir": str(settings.data_dir)})
         except BaseException:
             await self.stop()
             raise
@@ -61,8 +77,18 @@ class Node:
             return await self._extensions.answer(frame.opcode, frame.payload)
         return await self._handlers.answer(frame.opcode, frame.text)
 
+    async def drain(self) -> None:
+        """Take no more jobs, and wait for those that run as long as the settings say; everything else is answered."""
+        if self._master is not None:
+            log.info("draining")
+            await self._master.drain(self._settings.drain_seconds)
+
     async def stop(self) -> None:
         """Accept nothing more, end every job and service, store everything, give the folder back."""
+        if self._housekeeping is not None:
+            await self._housekeeping.stop()
+        if self._metrics is not None:
+            await self._metrics.stop()
         if self._server is not None:
             await self._server.stop_accepting()
             if self._master is not None:
@@ -73,4 +99,5 @@ class Node:
             await self._master.close()
         if self._data is not None:
             self._data.release()
-        self._server = self._master = self._data = None
+        log.info("stopped")
+        self._server = self._master = self._data = self._housekeeping = self._metrics = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 
 from titan_sdk.cluster.local import sdk_version
 from titan_sdk.cluster.node import Node
@@ -16,7 +16,8 @@ __all__ = ["ClusterSettings", "run_master"]
 def run_master(settings: ClusterSettings, on_ready: Callable[[str, int], None] | None = None) -> int:
     """Serve until SIGTERM or SIGINT; then end jobs and services, store everything, and return 0.
 
-    Jobs that were running are queued again when the next master uses the same folder.
+    With ``drain_seconds`` jobs that run may end first, until a second signal comes. Jobs that were running are queued
+    again when the next master uses the same folder.
 
     Args:
         on_ready: called with host and port once clients can connect.
@@ -38,6 +39,18 @@ async def _serve(settings: ClusterSettings, on_ready: Callable[[str, int], None]
         if on_ready is not None:
             on_ready(host, port)
         await stop.wait()
+        if settings.drain_seconds:
+            stop.clear()
+            await _whichever(node.drain(), stop.wait())
     finally:
         await node.stop()
     return 0
+
+
+async def _whichever(*ways: Coroutine[None, None, object]) -> None:
+    """Wait for the first of these; give up the others."""
+    tasks = [asyncio.create_task(way) for way in ways]
+    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

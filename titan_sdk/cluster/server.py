@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import ssl
+from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
 
@@ -23,6 +24,7 @@ Answer = Callable[[Frame], Awaitable[str | bytes]]
 """A reply: text, whose first word decides the opcode (section 1.1), or bytes, which are always an ACK."""
 
 _FINISH_SECONDS = 2.0
+_KNOWN = frozenset(Opcode)
 _EVICTABLE_SECONDS = 5.0
 """A connection that has been idle for so long gives way when there is no room for a new one."""
 
@@ -42,7 +44,9 @@ class Server:
         self.buffered = 0
         """Bytes kept in memory for all peers together."""
         self.dropped = 0
-        """How many peers were dropped for lack of room or patience."""
+        """How many peers were dropped for lack of room."""
+        self.answered: Counter[int] = Counter()
+        """Requests by opcode; those that nobody knows count as -1."""
         self._answer = answer
         self._listeners: list[asyncio.Server] = []
         self._connections: set[Connection] = set()
@@ -60,6 +64,7 @@ class Server:
 
     async def answer(self, frame: Frame) -> bytes:
         """The encoded reply to a request."""
+        self.answered[frame.opcode if frame.opcode in _KNOWN else -1] += 1
         try:
             reply = await self._answer(frame)
         except Exception as exc:

@@ -63,6 +63,19 @@ class ClusterSettings:
     """A frame must come, and a reply be taken, within so long plus its size at 64 KiB per second."""
     idle_timeout_seconds: float = 300.0
     """A connection without any request is closed after so long."""
+    log_limit_bytes: int = 64 * 1024 * 1024
+    """What is kept of one run's output, from its beginning; the job goes on. Checked once per second, so that a fast
+    writer may take more room for a moment."""
+    keep_finished_seconds: float | None = 30 * 86_400.0
+    """How long a finished job is known: its state, payload, history, logs and results. ``None``: for ever."""
+    sweep_seconds: float = 60.0
+    """How often what is too old, and keys that have expired, are looked for."""
+    drain_seconds: float = 0.0
+    """On SIGTERM, how long running jobs may take to end before they are stopped (and queued again)."""
+    metrics_port: int | None = None
+    """Port for Prometheus metrics and the health check; 0 lets the system choose, ``None`` has none."""
+    metrics_host: str = "127.0.0.1"
+    """Nobody has to prove anything there; it tells counts, and no names."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "data_dir", Path(self.data_dir).absolute())
@@ -105,6 +118,12 @@ class ClusterSettings:
                 f"host {self.host} is reachable from other machines, and whoever reaches a Titan master can run "
                 "programs on it; use 127.0.0.1, set a token or a client CA, or say insecure if the network is yours"
             )
+        if self.log_limit_bytes < 1024:
+            raise InvalidArgument(f"log_limit_bytes={self.log_limit_bytes}: keep 1024 bytes at least")
+        for name in ("sweep_seconds", "keep_finished_seconds"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise InvalidArgument(f"{name}={value}: it must be above 0")
         if self.max_buffered_bytes < MAX_PAYLOAD:
             raise InvalidArgument(
                 f"max_buffered_bytes={self.max_buffered_bytes}: one request alone may have {MAX_PAYLOAD:,} bytes"

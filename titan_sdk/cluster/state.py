@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sqlite3
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from titan_sdk.cluster.activity import Activity
@@ -40,6 +41,8 @@ class State:
         self.store = SqliteStore(data.database, loop)
         self.activity = Activity()
         self.waiters = Waiters()
+        self.ended: Counter[str] = Counter()
+        """Jobs that ended, by status."""
         self._lines: dict[int, JobLine] = {}
         """Lines that are not stored yet, by the job's number."""
         self._ends: dict[str, Settled] = {}
@@ -137,6 +140,13 @@ class State:
 
         self.store.journal.record(write, stored)
         self.activity.ended(effect.worker, job_id, status, now)
+        self.ended[status] += 1
+        log.info(
+            "job %s ended: %s",
+            job_id,
+            status,
+            extra={"job": job_id, "status": str(status), "exit_code": code},
+        )
 
     def record_event(self, job_id: str, event: str, detail: str) -> None:
         """An entry of a job's history."""

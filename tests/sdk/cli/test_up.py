@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from titan_sdk import InvalidArgument, JobStatus, TitanClient, TitanJob
-from titan_sdk.cli.cluster import parse_workers
+from titan_sdk.cli.up import parse_workers
 
 Start = Callable[..., "Up"]
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from pathlib import Path
 
+from titan_sdk.cluster.logs import read_range
 from titan_sdk.cluster.master import Master
 from titan_sdk.cluster.scheduler.job import Job, Phase
 from titan_sdk.cluster.store import jobs
@@ -15,6 +15,7 @@ __all__ = ["JobQuestions"]
 
 _LOG_PIECE = 1024 * 1024
 """Bytes of a log in one reply."""
+_LAST_OFFSET = 2**63 - 1
 _LONGEST_CHARACTER = 4
 """Bytes of the longest UTF-8 sequence."""
 
@@ -95,17 +96,19 @@ class JobQuestions:
         status = self._state.status(job_id)
         # Asked before the file is read: what is appended later must not be taken for "nothing follows".
         over = status is None or status.is_terminal
-        text, offset, at_end = _read_piece(self._master.data.log_file(job_id), max(request.offset, 0), over)
+        text, offset, at_end = _read_piece(
+            self._master.data.log_file(job_id),
+            max(request.offset, 0),
+            over,
+            self._master.settings.log_limit_bytes,
+        )
         return write_object(text=text, next=offset, ended=over and at_end)
 
 
-def _read_piece(path: Path, offset: int, over: bool) -> tuple[str, int, bool]:
+def _read_piece(path: Path, offset: int, over: bool, cap: int) -> tuple[str, int, bool]:
     """Text from a byte offset on, the offset behind it, and whether that is the end of the file."""
     try:
-        with open(path, "rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            file.seek(min(offset, size))
-            data = file.read(_LOG_PIECE)
+        data, size = read_range(path, min(offset, _LAST_OFFSET), _LOG_PIECE, cap)
     except FileNotFoundError:
         return "", offset, True
     offset = min(offset, size)

@@ -38,6 +38,7 @@ class Scheduler:
         self._delayed = DelayQueue()
         self._stopping: dict[str, str] = {}
         """Cancelled jobs whose process is not gone yet, with the worker whose slot they hold."""
+        self._held = False
 
     # ------------------------------------------------------------------ reading
 
@@ -156,6 +157,10 @@ class Scheduler:
         self._dispatch(effects)
         return effects
 
+    def hold(self) -> None:
+        """Start nothing any more: the master is about to end."""
+        self._held = True
+
     def add_worker(self, name: str, tags: Iterable[str], slots: int) -> list[Effect]:
         """A worker is there."""
         effects: list[Effect] = []
@@ -205,6 +210,8 @@ class Scheduler:
 
     def _dispatch(self, effects: list[Effect]) -> None:
         """Start what can start: services at once, jobs best rank first over all tags that have a free slot."""
+        if self._held:
+            return
         for tag in self.workers.tags:
             while (service := self._ready_services.head(tag)) is not None:
                 host = self.workers.host_for_service(tag, service.tied_to)

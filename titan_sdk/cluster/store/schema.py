@@ -15,6 +15,7 @@ from titan_sdk.errors import TitanError
 __all__ = ["SCHEMA_VERSION", "open_database"]
 
 SCHEMA_VERSION = 1
+_MAX_LOG = 64 * 1024 * 1024
 
 # Payloads live apart from jobs: an UPDATE rewrites a row as a whole, and a payload may be megabytes.
 # `handle` is the engine's word for a process that may be alive; NULL once it is known to be gone.
@@ -78,6 +79,8 @@ def open_database(path: Path) -> sqlite3.Connection:
 def _prepare(db: sqlite3.Connection, path: Path) -> None:
     db.execute("PRAGMA journal_mode=WAL")
     db.execute("PRAGMA synchronous=NORMAL")
+    # After a large transaction the log gives its room back.
+    db.execute(f"PRAGMA journal_size_limit={_MAX_LOG}")
     # The master is the only user of the file (it holds a lock on the folder), so no lock is given back.
     db.execute("PRAGMA locking_mode=EXCLUSIVE")
     version = db.execute("PRAGMA user_version").fetchone()[0]
@@ -88,3 +91,5 @@ def _prepare(db: sqlite3.Connection, path: Path) -> None:
             f"the master's state in {path} has format {version}; this version reads format {SCHEMA_VERSION}. "
             "Use the version that wrote it, or give another data_dir"
         )
+    # For retention; not a part of the format.
+    db.execute("CREATE INDEX IF NOT EXISTS jobs_ended ON jobs(ended_at) WHERE ended_at IS NOT NULL")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 
-def _seconds(name: str, default: float) -> float:
+def _number(name: str, default: float) -> float:
     """A limit that the owner of a worker may change in the worker's environment."""
     try:
         return float(os.environ.get(name, default))
@@ -16,21 +16,21 @@ def _seconds(name: str, default: float) -> float:
 CONNECT_TIMEOUT = 5.0
 REPLY_TIMEOUT = 20.0
 
-START_PATIENCE = _seconds("TITAN_RUNTIME_START_PATIENCE", 10.0)
+START_PATIENCE = _number("TITAN_RUNTIME_START_PATIENCE", 10.0)
 """How long a job that has not started keeps trying to reach the master: a restart, not an outage."""
 
-END_PATIENCE = _seconds("TITAN_RUNTIME_END_PATIENCE", 120.0)
+END_PATIENCE = _number("TITAN_RUNTIME_END_PATIENCE", 120.0)
 """How long a finished job keeps trying to hand in its record: longer, as the work would be lost."""
 
-LEASE = _seconds("TITAN_RUNTIME_LEASE", 20.0)
+LEASE = _number("TITAN_RUNTIME_LEASE", 20.0)
 """An attempt whose record does not change for this long, while the store can be read, counts as dead.
 
 Four missed heartbeats. Two copies can only run at once if one of them could not reach the store for longer
 than this and the other could; the first then ends itself at its next heartbeat.
 """
 
-HEARTBEAT = _seconds("TITAN_RUNTIME_HEARTBEAT", 5.0)
-GRACE = _seconds("TITAN_RUNTIME_GRACE", 3.0)
+HEARTBEAT = _number("TITAN_RUNTIME_HEARTBEAT", 5.0)
+GRACE = _number("TITAN_RUNTIME_GRACE", 3.0)
 """Between SIGTERM and SIGKILL when a job is stopped or runs out of time."""
 
 KILL_PATIENCE = 15.0
@@ -40,6 +40,9 @@ FLUSH_EVERY = 0.5
 CHUNK = 256 * 1024
 LINE = 64 * 1024
 """A longer unfinished line is shipped in pieces."""
+
+LOG_LIMIT = _number("TITAN_RUNTIME_LOG_LIMIT", 0)
+"""Bytes of output kept of an attempt, from its beginning; 0 keeps all. A bundled master sets it for its workers."""
 
 SPOOL_MEMORY = 8 * 1024 * 1024
 """Unshipped output above this goes to a file."""

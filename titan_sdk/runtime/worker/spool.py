@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from typing import List, Optional
 
 
+_FULL = b"\n[titan-runtime] the log has reached its limit of %d bytes; what the job printed after that is left out\n"
+
+
 class Spool:
     """Bytes put in by the pump and taken out by the shipper, from two threads."""
 
@@ -26,6 +29,7 @@ class Spool:
         self._held = 0
         self._file: Optional[int] = None
         self._read = self._written = 0
+        self._taken = 0
         self.dropped = 0
         """Bytes lost because the disk was full as well."""
 
@@ -35,6 +39,13 @@ class Spool:
         return self._held + self._written - self._read
 
     def put(self, data: bytes) -> None:
+        if limits.LOG_LIMIT:
+            room = max(int(limits.LOG_LIMIT) - self._taken, 0)
+            full, self._taken = self._taken > limits.LOG_LIMIT, self._taken + len(data)
+            if full:
+                return
+            if len(data) > room:
+                data = data[:room] + _FULL % int(limits.LOG_LIMIT)
         with self._lock:
             if self._file is None and self._held + len(data) <= limits.SPOOL_MEMORY:
                 self._pieces.append(data)

@@ -1,0 +1,210 @@
+"""``titan up``, the master in the foreground, and ``titan gc`` for the folder of one that does not run."""
+
+from __future__ import annotations
+
+import logging
+import os
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from titan_sdk.cli.context import Session, command, is_loopback, read_token
+from titan_sdk.cli.logformat import LogFormat, configure_logging
+from titan_sdk.errors import InvalidArgument
+
+if TYPE_CHECKING:
+    from titan_sdk.cluster.settings import ClusterSettings
+    from titan_sdk.cluster.tls import ServerTLS
+
+__all__ = ["parse_workers", "register"]
+
+_DATA_DIR = "Folder for state, logs and artifacts, kept between runs; default ~/.local/state/titan/PORT."
+_MIB = 1024 * 1024
+_DAY = 86_400.0
+_KEEP_DAYS = 30.0
+
+DataDir = Annotated[Path | None, typer.Option("--data-dir", help=_DATA_DIR, show_default=False)]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    command(app, "up", connects=False)(up)
+    command(app, "gc", connects=False)(gc)
+
+
+def up(
+    session: Session,
+    host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", help="Port to listen on; 0 takes any free one.")] = 9090,
+    workers: Annotated[
+        list[str] | None,
+        typer.Option("--workers", help="Workers per tag, such as GENERAL=2,GPU=1 (the default); repeatable."),
+    ] = None,
+    slots: Annotated[int, typer.Option("--slots", help="Jobs a worker runs at once.")] = 1,
+    data_dir: DataDir = None,
+    insecure: Annotated[
+        bool,
+        typer.Option(
+            "--insecure", help="Listen on other addresses than this machine's own, without any login."
+        ),
+    ] = False,
+    tls_cert: Annotated[
+        Path | None, typer.Option("--tls-cert", help="PEM file with the master's certificate and its chain.")
+    ] = None,
+    tls_key: Annotated[Path | None, typer.Option("--tls-key", help="PEM file with its private key.")] = None,
+    client_ca: Annotated[
+        Path | None, typer.Option("--client-ca", help="Take only clients with a certificate of this CA.")
+    ] = None,
+    token: Annotated[
+        str | None,
+        typer.Option(
+            "--token",
+            envvar="TITAN_AUTH_TOKEN",
+            help="Clients must show this token. Other users see it in the list of processes: rather use "
+            "--token-file or the variable.",
+            show_default=False,
+            show_envvar=True,
+        ),
+    ] = None,
+    token_file: Annotated[
+        Path | None, typer.Option("--token-file", help="File that holds the token and nothing else.")
+    ] = None,
+    log_limit: Annotated[int, typer.Option("--log-limit", help="MiB kept of one run's output.")] = 64,
+    keep_days: Annotated[
+        float, typer.Option("--keep-days", help="Days after which a finished job is forgotten; 0 never.")
+    ] = _KEEP_DAYS,
+    drain: Annotated[
+        float, typer.Option("--drain", help="Seconds that running jobs may take to end on SIGTERM.")
+    ] = 0.0,
+    metrics_port: Annotated[
+        int | None, typer.Option("--metrics-port", help="Serve /metrics and /health over HTTP on this port.")
+    ] = None,
+    metrics_host: Annotated[
+        str, typer.Option("--metrics-host", help="Address for the metrics port.")
+    ] = "127.0.0.1",
+    log_format: Annotated[
+        LogFormat, typer.Option("--log-format", help="How the master logs to stderr.")
+    ] = LogFormat.TEXT,
+    log_level: Annotated[
+        str, typer.Option("--log-level", help="What it logs: debug, info, warning or error.")
+    ] = "warning",
+) -> None:
+    """Start the bundled master with its workers here, until Ctrl-C or SIGTERM."""
+    from titan_sdk.cluster.serve import run_master
+    from titan_sdk.cluster.settings import ClusterSettings
+
+    configure_logging(log_format, log_level)
+    secret = read_token(token_file) if token_file is not None else token
+    tls = _server_tls(tls_cert, tls_key, client_ca)
+    if not (insecure or secret or client_ca or is_loopback(host)):
+        raise InvalidArgument(
+            f"--host {host} is reachable from other machines, and whoever reaches a Titan master can run programs "
+            "on it; use 127.0.0.1, set --token-file, or add --insecure if the network is yours"
+        )
+    if secret and tls is None and not is_loopback(host):
+        logging.getLogger(__name__).warning("without --tls-cert the token travels in the clear")
+    with tempfile.TemporaryDirectory(prefix="titan-up-") as scratch:
+        settings = ClusterSettings(
+            data_dir or (_state_folder(port) if port else Path(scratch)),
+            host=host,
+            port=port,
+            workers=parse_workers(workers or ["GENERAL=2,GPU=1"]),
+            slots=slots,
+            insecure=insecure,
+            tls=tls,
+            token=secret,
+            log_limit_bytes=log_limit * _MIB,
+            keep_finished_seconds=keep_days * _DAY or None,
+            drain_seconds=drain,
+            metrics_port=metrics_port,
+            metrics_host=metrics_host,
+        )
+        run_master(settings, lambda bound, number: _announce(session, settings, bound, number))
+
+
+def _server_tls(cert: Path | None, key: Path | None, client_ca: Path | None) -> ServerTLS | None:
+    from titan_sdk.cluster.tls import ServerTLS
+
+    if cert is None:
+        if key is not None or client_ca is not None:
+            raise InvalidArgument("--tls-key and --client-ca need --tls-cert, the master's certificate")
+        return None
+    return ServerTLS(
+        str(cert), None if key is None else str(key), None if client_ca is None else str(client_ca)
+    )
+
+
+def _announce(session: Session, settings: ClusterSettings, host: str, port: int) -> None:
+    address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    listed = ", ".join(f"{tag}={count}" for tag, count in settings.workers.items())
+    facts = {
+        "event": "listening",
+        "host": host,
+        "port": port,
+        "address": address,
+        "workers": dict(settings.workers),
+        "slots": settings.slots,
+        "data_dir": str(settings.data_dir),
+        "pid": os.getpid(),
+        "tls": settings.tls is not None,
+        "token": settings.token is not None,
+    }
+    ways = [way for way, on in (("TLS", settings.tls), ("token", settings.token)) if on is not None]
+    text = (
+        f"Titan master listening on {address} (workers {listed}; "
+        + (f"clients need {' and '.join(ways)}; " if ways else "")
+        + f"data in {settings.data_dir}); Ctrl-C ends it"
+    )
+    session.output.answer(facts, text)
+
+
+def parse_workers(texts: list[str]) -> dict[str, int]:
+    """The workers per tag in ``GENERAL=2,GPU=1``; a tag alone means one worker.
+
+    Raises:
+        InvalidArgument: a part is no such pair, or a tag is there twice.
+    """
+    counts: dict[str, int] = {}
+    for part in (part.strip() for text in texts for part in text.split(",")):
+        tag, equals, count = part.partition("=")
+        tag, count = tag.strip(), count.strip() if equals else "1"
+        if not tag or not (count.isascii() and count.isdigit()) or tag in counts:
+            raise InvalidArgument(
+                f"--workers: {part!r} is not TAG=NUMBER, each tag once, such as GENERAL=2,GPU=1"
+            )
+        counts[tag] = int(count)
+    return counts
+
+
+def _state_folder(port: int) -> Path:
+    base = os.environ.get("XDG_STATE_HOME")
+    return Path(base or Path.home() / ".local" / "state") / "titan" / str(port)
+
+
+def gc(
+    session: Session,
+    port: Annotated[int, typer.Option("--port", help="The port whose default folder is meant.")] = 9090,
+    data_dir: DataDir = None,
+    keep_days: Annotated[
+        float, typer.Option("--keep-days", help="Remove jobs that ended longer ago than this many days.")
+    ] = _KEEP_DAYS,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,
+) -> None:
+    """Forget old jobs in the folder of a master that does not run, and shrink its database.
+
+    A running master does the first by itself, see titan up --keep-days.
+    """
+    from titan_sdk.cluster.housekeeping import collect
+
+    folder = data_dir or _state_folder(port)
+    if not (folder / "master.sqlite3").is_file():
+        raise InvalidArgument(f"{folder} is not a master's folder; give --data-dir as to titan up")
+    now = time.time()
+    found = collect(folder, now - keep_days * _DAY, now, dry_run=dry_run)
+    facts = {"jobs": found.jobs, "keys": found.keys, "freed_bytes": found.freed_bytes, "dry_run": dry_run}
+    verb = "would remove" if dry_run else "removed"
+    freed = "" if dry_run else f"; {found.freed_bytes / _MIB:.1f} MiB freed"
+    session.output.answer(facts, f"{verb} {found.jobs} jobs and {found.keys} expired keys{freed}")
