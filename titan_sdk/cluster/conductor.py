@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from titan_sdk.cluster.engines.base import Engine, RunRequest, RunResult
 from titan_sdk.cluster.engines.staging import SERVICES
 from titan_sdk.cluster.scheduler import Effect, Ended, Kill, Outcome, Requeued, Start
+from titan_sdk.cluster.scheduler.job import Phase
 from titan_sdk.cluster.services import Services
 from titan_sdk.cluster.state import State
 from titan_sdk.cluster.store import jobs
@@ -60,7 +61,8 @@ class Conductor:
             elif isinstance(effect, Requeued):
                 self._requeued(effect, code)
             else:
-                self._ended(effect, code if effect.job_id == code_of else None)
+                own = effect.job_id == code_of
+                self._ended(effect, code if own else None, gone=own)
         self._arm()
 
     def running(self) -> list[str]:
@@ -152,8 +154,8 @@ class Conductor:
 
         self._state.store.journal.record(write)
 
-    def _ended(self, effect: Ended, code: int | None) -> None:
-        self._state.record_end(effect, code)
+    def _ended(self, effect: Ended, code: int | None, *, gone: bool) -> None:
+        self._state.record_end(effect, code, gone)
         if effect.status is JobStatus.DEAD and not effect.ran:
             self._state.note(effect.job_id, f"{effect.job_id} never ran: {effect.reason}")
 
@@ -181,10 +183,13 @@ class Conductor:
 
     def exited(self, request: RunRequest, result: RunResult) -> None:
         """See ``Reports``."""
-        job_id, seq = request.job_id, self._state.number(request.job_id)
+        job_id, seq, concluded = request.job_id, self._state.number(request.job_id), False
         if request.line.header in SERVICES:
             self.services.exited(request, result)
         else:
+            job = self._state.scheduler.get(job_id)
+            # Of a cancelled job the end was stored before; of any other, what follows is stored with it.
+            concluded = job is not None and job.phase is Phase.RUNNING
             self._runs.pop(job_id, None)
             if not self._runs:
                 self._quiet.set()
@@ -199,4 +204,9 @@ class Conductor:
             if job_id not in self._runs:
                 self.set_gone(job_id)
 
-        self._state.store.journal.record(lambda db: jobs.set_gone(db, seq, request.run), stored)
+        journal = self._state.store.journal
+        journal.record(_nothing if concluded else lambda db: jobs.set_gone(db, seq, request.run), stored)
+
+
+def _nothing(_: sqlite3.Connection) -> None:
+    """What is to be stored is in another entry of the same turn."""

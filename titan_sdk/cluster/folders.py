@@ -45,6 +45,7 @@ class DataDir:
         self.scripts = root / "perm_files"
         self.exits = root / "exits.log"
         self.workers = root / "workers"
+        self._workspaces: dict[str, Path] = {}
         try:
             for folder in (root, self.logs, self.uploads, self.scripts, self.workers):
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -94,7 +95,11 @@ class DataDir:
         return self.logs / f"{safe_name(job_id)}.log"
 
     def workspace(self, worker: str) -> Path:
-        return self.workers / safe_name(worker) / "titan_workspace"
+        # Asked for several times per job, and making paths is slow.
+        found = self._workspaces.get(worker)
+        if found is None:
+            found = self._workspaces[worker] = self.workers / safe_name(worker) / "titan_workspace"
+        return found
 
     def staging(self, worker: str, run: str) -> Path:
         """The private folder of one run's script: nobody else's file lies beside it."""

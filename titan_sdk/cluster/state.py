@@ -123,14 +123,14 @@ class State:
         for spec in specs:
             self._lines.pop(spec.seq, None)
 
-    def record_end(self, effect: Ended, code: int | None) -> None:
-        """A job's final state."""
+    def record_end(self, effect: Ended, code: int | None, gone: bool) -> None:
+        """A job's final state; ``gone``: nothing is left of its run."""
         now = self.clock.now()
         job_id, status, reason = effect.job_id, effect.status, effect.reason
         end = self._ends[job_id] = Settled(status, effect.worker)
 
         def write(db: sqlite3.Connection) -> None:
-            jobs.set_ended(db, effect.seq, status, code, reason, now)
+            jobs.set_ended(db, effect.seq, status, code, reason, now, gone=gone)
             jobs.add_history(db, job_id, effect.seq, now, status, reason or "")
 
         def stored() -> None:

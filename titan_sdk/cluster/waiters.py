@@ -5,44 +5,60 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 
 __all__ = ["Waiters"]
 
 
+@dataclass(eq=False, slots=True)
+class _Watch:
+    left: int
+    """Ends until the event is set."""
+    event: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def count(self) -> None:
+        self.left -= 1
+        if self.left <= 0:
+            self.event.set()
+
+
 class Waiters:
-    """One event per waiting request, found by job id."""
+    """One watch per waiting request, found by job id."""
 
     def __init__(self) -> None:
-        self._events: dict[str, set[asyncio.Event]] = {}
-        self._closed = False
+        self._watches: dict[str, set[_Watch]] = {}
+        self.closed = False
 
     @asynccontextmanager
-    async def watch(self, job_ids: Iterable[str]) -> AsyncIterator[asyncio.Event]:
-        """An event that is set when any of the jobs ends, or the master stops."""
-        event = asyncio.Event()
+    async def watch(self, job_ids: Iterable[str], count: int = 1) -> AsyncIterator[asyncio.Event]:
+        """An event that is set when so many of the jobs have ended, or the master stops.
+
+        An end that was decided before and is stored now counts too: look at the jobs again afterwards.
+        """
+        watch = _Watch(count)
         watched = tuple(job_ids)
         for job_id in watched:
-            self._events.setdefault(job_id, set()).add(event)
-        if self._closed:
-            event.set()
+            self._watches.setdefault(job_id, set()).add(watch)
+        if self.closed:
+            watch.event.set()
         try:
-            yield event
+            yield watch.event
         finally:
             for job_id in watched:
-                events = self._events.get(job_id)
-                if events is not None:
-                    events.discard(event)
-                    if not events:
-                        del self._events[job_id]
+                watches = self._watches.get(job_id)
+                if watches is not None:
+                    watches.discard(watch)
+                    if not watches:
+                        del self._watches[job_id]
 
     def wake(self, job_id: str) -> None:
         """The job has ended."""
-        for event in self._events.get(job_id, ()):
-            event.set()
+        for watch in self._watches.get(job_id, ()):
+            watch.count()
 
     def close(self) -> None:
         """Wake everybody, now and from now on."""
-        self._closed = True
-        for events in self._events.values():
-            for event in events:
-                event.set()
+        self.closed = True
+        for watches in self._watches.values():
+            for watch in watches:
+                watch.event.set()

@@ -126,8 +126,11 @@ def _until_over(
     unknown_since: dict[str, float] = {}
     interval = _FIRST_PAUSE
     while True:
-        for job_id, state in states.items():
-            if not state.is_terminal:
+        asked = [job_id for job_id, state in states.items() if not state.is_terminal]
+        if asked and (yield from _can_wait(session)):
+            states.update((yield from ask(extended_calls.wait(asked, 0.0))))
+        else:
+            for job_id in asked:
                 states[job_id] = yield from ask(calls.job_status(job_id))
         open_ids = _open(targets, states)
         while open_ids:
@@ -144,7 +147,7 @@ def _until_over(
             # Answered well before this client would take the silence for a lost connection.
             longest = min(MAX_WAIT_SECONDS, session.config.timeout * 0.8)
             seconds = longest if left is None else min(left, longest)
-            states.update((yield from ask(extended_calls.wait(open_ids, seconds))))
+            states.update((yield from ask(extended_calls.wait(open_ids, seconds, every=True))))
             yield from pulse.look(states, moment)
             open_ids = _open(targets, states)
         else:

@@ -63,9 +63,9 @@ class LogPiece:
     ended: bool
 
 
-def wait(job_ids: Iterable[str], seconds: float) -> Call[dict[str, JobStatus]]:
-    """States of all the jobs, as soon as one is terminal or ``seconds`` have passed."""
-    request = Wait(tuple(map(full_id, job_ids)), min(seconds, MAX_WAIT_SECONDS))
+def wait(job_ids: Iterable[str], seconds: float, *, every: bool = False) -> Call[dict[str, JobStatus]]:
+    """States of all the jobs, as soon as one (or, on request, every one) is terminal or ``seconds`` have passed."""
+    request = Wait(tuple(map(full_id, job_ids)), min(seconds, MAX_WAIT_SECONDS), every)
 
     def states(fields: Fields) -> dict[str, JobStatus]:
         return {

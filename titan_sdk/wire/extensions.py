@@ -125,19 +125,25 @@ def split_content(payload: bytes) -> tuple[Fields, bytes]:
 class Wait:
     """WAIT 0x41: answered when any of the jobs is terminal or after ``seconds``, whichever is first.
 
+    With ``every``, when all of them are: one request for a DAG of thousands. A master that does not know the field
+    answers earlier.
+
     Reply: ``{"states": {id: word}}`` for every id asked for; ``NULL`` for one that the master does not know.
     """
 
     ids: tuple[str, ...]
     seconds: float
+    every: bool = False
 
     def encode(self) -> str:
-        return write_object(ids=list(self.ids), seconds=self.seconds)
+        more = {"every": True} if self.every else {}
+        return write_object(ids=list(self.ids), seconds=self.seconds, **more)
 
     @classmethod
     def decode(cls, text: str) -> Wait:
         fields = read_object(text)
-        return cls(fields.texts("ids"), min(max(fields.want("seconds", float), 0.0), MAX_WAIT_SECONDS))
+        seconds = min(max(fields.want("seconds", float), 0.0), MAX_WAIT_SECONDS)
+        return cls(fields.texts("ids"), seconds, bool(fields.may("every", bool)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,22 +28,36 @@ class JobQuestions:
         self._state = master.state
 
     async def wait(self, payload: bytes) -> str:
-        """Answer when one of the jobs has ended, at the latest after the time asked for."""
+        """Answer when one of the jobs (or every one) has ended, at the latest after the time asked for."""
         request = Wait.decode(payload.decode("utf-8", "replace"))
         ids = {given: self._state.resolve(given) for given in request.ids}
-        if not self._any_over(ids):
-            async with self._state.waiters.watch(ids.values()) as ended:
-                try:
-                    async with asyncio.timeout(request.seconds):
+        over = self._every_over if request.every else self._any_over
+        try:
+            async with asyncio.timeout(request.seconds):
+                while request.seconds and not over(ids):
+                    running = [job_id for job_id in ids.values() if not self._is_over(job_id)]
+                    count = len(running) if request.every else 1
+                    async with self._state.waiters.watch(running, count) as ended:
                         await ended.wait()
-                except TimeoutError:
-                    pass
+                    if self._state.waiters.closed:
+                        break
+        except TimeoutError:
+            pass
         return write_object(states={given: self._word(job_id) for given, job_id in ids.items()})
 
     def _any_over(self, ids: dict[str, str]) -> bool:
         states = [self._state.status(job_id) for job_id in ids.values()]
         # None of them known: there is nothing that could end.
         return not any(states) or any(state is not None and state.is_terminal for state in states)
+
+    def _every_over(self, ids: dict[str, str]) -> bool:
+        states = [self._state.status(job_id) for job_id in ids.values()]
+        # An unknown one is news for whoever waits.
+        return None in states or all(state is not None and state.is_terminal for state in states)
+
+    def _is_over(self, job_id: str) -> bool:
+        state = self._state.status(job_id)
+        return state is not None and state.is_terminal
 
     def _word(self, job_id: str) -> str:
         return self._state.status(job_id) or "NULL"

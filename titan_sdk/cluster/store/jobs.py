@@ -114,11 +114,14 @@ def set_ended(
     exit_code: int | None,
     reason: str | None,
     at: float,
+    *,
+    gone: bool = False,
 ) -> None:
-    """``handle`` stays: a cancelled job's process is ended after this is stored, see ``set_gone``."""
+    """Unless its run is ``gone``, ``handle`` stays: a cancelled job's process is ended after this is stored."""
     db.execute(
-        "UPDATE jobs SET status = ?, exit_code = ?, reason = ?, ended_at = ? WHERE seq = ?",
-        (status, exit_code, reason, at, seq),
+        "UPDATE jobs SET status = ?, exit_code = ?, reason = ?, ended_at = ?, "
+        "handle = CASE WHEN ? THEN NULL ELSE handle END WHERE seq = ?",
+        (status, exit_code, reason, at, gone, seq),
     )
 
 
