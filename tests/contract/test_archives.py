@@ -13,7 +13,7 @@ import json, os, sys
 import helper, titan_job
 titan_job.progress(0.5)
 titan_job.result({"argv": sys.argv[1:], "params": titan_job.params, "env": os.environ["GREETING"], "word": helper.WORD,
-                  "cwd": sorted(os.listdir(".")), "file": os.path.basename(__file__), "data": open("../data.txt").read()})
+                  "cwd": sorted({*os.listdir(".")} - {"__pycache__"}), "file": os.path.basename(__file__), "data": open("../data.txt").read()})
 """
 
 
