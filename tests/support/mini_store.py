@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
-KV_SET, KV_GET, FETCH_ASSET, UPLOAD_ASSET = 0x60, 0x61, 0x54, 0x53
+KV_SET, KV_GET, FETCH_ASSET, UPLOAD_ASSET, JOB_STATUS = 0x60, 0x61, 0x54, 0x53, 0x55
 
 
 class MiniStore:
@@ -21,6 +21,7 @@ class MiniStore:
     def __init__(self) -> None:
         self.values: dict[str, str] = {}
         self.assets: dict[str, bytes] = {}
+        self.statuses: dict[str, str] = {}
         self.requests: list[tuple[int, str]] = []
         self.store_down = False
         """As a real master whose store is down: writes are OK and lost, reads are NULL."""
@@ -84,6 +85,8 @@ class MiniStore:
         if opcode == UPLOAD_ASSET:
             self.assets[name] = base64.b64decode(rest)
             return "UPLOAD_SUCCESS"
+        if opcode == JOB_STATUS:
+            return self.statuses.get(payload, "NULL")
         if opcode == FETCH_ASSET:
             if self.asset_replies:
                 return base64.b64encode(self.asset_replies.pop(0)).decode()

@@ -206,6 +206,8 @@ class _Launch:
             raise Leave(REFUSED, "another copy of this job has taken over; this one was ended")
         code, fields = outcome.describe(report, status, self.asked(), self.spec["timeout"])
         fields["ended_at"] = ended_at
+        if shipper.cancelled and fields["state"] == "failed":
+            fields["reason"] = "it was cancelled on the master, and the worker had not ended it"
         if self.abandoned and fields["state"] == "failed":
             fields["reason"] = self.owner.sentence
         fields["exception"] = outcome.read_exception(place)

@@ -39,7 +39,7 @@ class Shipper:
     ) -> None:
         self._master, self._record, self._spool, self._place = master, record, spool, place
         self._owner, self._on_overtaken, self._on_abandoned = owner, overtaken, abandoned
-        self.overtaken = False
+        self.overtaken = self.cancelled = False
         self._chunker = Chunker()
         self._pending: Optional[str] = None
         self._retry_at = self._retry_pause = 0.0
@@ -141,6 +141,10 @@ class Shipper:
                     self._on_overtaken()
                     return
             self._master.set(self._record.key, self._record.text())
+            # A real worker loses a cancel that comes while it is starting the job: the kill finds no process.
+            if self._master.cancelled(self._record.full_id):
+                self.cancelled = True
+                self._on_overtaken()
         except store.StoreError:
             # The next heartbeat tries again; the final record is what must arrive.
             pass

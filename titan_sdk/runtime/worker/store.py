@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
-KV_SET, KV_GET, FETCH_ASSET = 0x60, 0x61, 0x54
+KV_SET, KV_GET, FETCH_ASSET, JOB_STATUS = 0x60, 0x61, 0x54, 0x55
 
 
 class StoreError(Exception):
@@ -73,6 +73,13 @@ class Master:
                 % (self.address, name, len(text), text[:40])
             )
         return data
+
+    def cancelled(self, full_id: str) -> bool:
+        """Whether the master calls the job cancelled. Asked twice: one reply of a real one may be another's."""
+        try:
+            return all(self.call(JOB_STATUS, full_id.encode("ascii")) == b"CANCELLED" for _ in range(2))
+        except StoreError:
+            return False
 
     def upload(self, name: str) -> bytes:
         """An uploaded file as it is now.
