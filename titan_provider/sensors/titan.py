@@ -6,7 +6,13 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from titan_provider.compat import AirflowException, BaseSensorOperator, PokeReturnValue, conf
+from titan_provider.compat import (
+    AirflowException,
+    AirflowSkipException,
+    BaseSensorOperator,
+    PokeReturnValue,
+    conf,
+)
 from titan_provider.events import JobEvent, Outcome
 from titan_provider.exceptions import TitanMasterUnreachable, TitanWorkFailed
 from titan_provider.hooks.titan import TitanHook
@@ -62,7 +68,14 @@ class TitanDagSensor(BaseSensorOperator):
         """Poke, or look once and leave the waiting to a trigger."""
         if not self.deferrable:
             return super().execute(context)
-        done = self.poke(context)
+        try:
+            done = self.poke(context)
+        except AirflowException as exc:
+            # Airflow softens what a poking sensor and a resumed one raise, but not what this first look does.
+            if not (self.soft_fail or self.never_fail):
+                raise
+            which = "soft_fail" if self.soft_fail else "never_fail"
+            raise AirflowSkipException(f"Skipping due to {which} is set to True.") from exc
         if isinstance(done, PokeReturnValue):
             return done.xcom_value
         trigger = TitanJobsTrigger(

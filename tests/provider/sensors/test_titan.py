@@ -78,6 +78,17 @@ def test_it_may_skip_instead_of_failing(
     assert done.tasks == {"wait": "skipped"}
 
 
+@WAYS
+@pytest.mark.parametrize("softly", ["soft_fail=True", "never_fail=True"])
+def test_it_may_skip_for_what_had_failed_before_it_looked(
+    run_dag: RunDag, dag_of: Callable[..., str], client: TitanClient, way: str, softly: str
+) -> None:
+    name = dag_of("raise ValueError('no rows')")
+    client.find_dag(name).wait(raise_on_failure=False)
+    done = run_dag(f'TitanDagSensor(task_id="wait", dag_name="{name}", poke_interval=0.2, {way}, {softly})')
+    assert done.tasks == {"wait": "skipped"}
+
+
 def test_a_cancelled_job_fails_it(run_dag: RunDag, submit: Callable[..., str], client: TitanClient) -> None:
     job_id = submit("print(1)", requirement="QUANTUM")
     client.cancel_job(job_id)
