@@ -16,7 +16,17 @@ from titan_sdk.model.rules import INT32_MAX, INT32_MIN, check_requirement
 from titan_sdk.wire.fields import decode_base64
 from titan_sdk.wire.jobs import HEADERS, JobLine, LineError, parse_dag
 
-__all__ = ["MAX_DAG_JOBS", "Refused", "check_dag", "check_job", "dump_line", "load_line"]
+__all__ = [
+    "MAX_DAG_JOBS",
+    "Refused",
+    "check_dag",
+    "check_graph",
+    "check_job",
+    "dump_line",
+    "foreign_parents",
+    "load_line",
+    "read_dag",
+]
 
 MAX_DAG_JOBS = 100_000
 _MAX_ID_BYTES = 1000
@@ -37,6 +47,17 @@ def check_dag(payload: str, known: Callable[[str], bool]) -> list[JobLine]:
     Raises:
         Refused: some line cannot be carried out; nothing of the payload may be.
     """
+    lines = read_dag(payload)
+    check_graph(lines, known)
+    return lines
+
+
+def read_dag(payload: str) -> list[JobLine]:
+    """The first half of ``check_dag``: each line by itself.
+
+    Raises:
+        Refused: as there.
+    """
     lines: list[JobLine] = []
     for number, line in enumerate(parse_dag(payload), start=1):
         if isinstance(line, LineError):
@@ -50,7 +71,6 @@ def check_dag(payload: str, known: Callable[[str], bool]) -> list[JobLine]:
         )
     if len(lines) > MAX_DAG_JOBS:
         raise Refused(f"the DAG has {len(lines):,} jobs; the limit is {MAX_DAG_JOBS:,}: submit it in parts")
-    _check_graph(lines, known)
     return lines
 
 
@@ -159,7 +179,18 @@ def _number(text: str) -> int | None:
 # ---------------------------------------------------------------------- the graph
 
 
-def _check_graph(lines: Sequence[JobLine], known: Callable[[str], bool]) -> None:
+def foreign_parents(lines: Sequence[JobLine]) -> list[str]:
+    """Parents outside the payload, each once."""
+    own = {line.job_id for line in lines}
+    return list({parent: None for line in lines for parent in line.parents if parent not in own})
+
+
+def check_graph(lines: Sequence[JobLine], known: Callable[[str], bool]) -> None:
+    """The second half of ``check_dag``: what the lines are to each other.
+
+    Raises:
+        Refused: as there.
+    """
     by_id: dict[str, JobLine] = {}
     for number, line in enumerate(lines, start=1):
         if line.job_id in by_id:

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from titan_sdk.cluster import stats
 from titan_sdk.cluster.admission import Refused, check_dag, check_job
 from titan_sdk.cluster.artifacts import FileArea, OutsideArea
+from titan_sdk.cluster.bulk import LARGE_PAYLOAD, check_large_dag
 from titan_sdk.cluster.by_name import deploy_by_name, run_by_name
 from titan_sdk.cluster.extensions import FEATURES as EXTENSIONS
 from titan_sdk.cluster.logs import read_log
@@ -88,7 +89,11 @@ class Handlers:
     # ------------------------------------------------------------------ jobs
 
     async def _submit_dag(self, payload: str) -> str:
-        await self._master.submit(check_dag(payload, self._master.state.known))
+        known = self._master.state.known
+        if len(payload) > LARGE_PAYLOAD:
+            await self._master.submit(await check_large_dag(payload, known))
+        else:
+            await self._master.submit(check_dag(payload, known))
         return "DAG_ACCEPTED"
 
     async def _submit_job(self, payload: str) -> str:

@@ -7,22 +7,25 @@ and what must be durable first hangs on the journal: a reply, the opening of a j
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
 import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
 
+from titan_sdk.cluster import bulk
 from titan_sdk.cluster.admission import Refused
 from titan_sdk.cluster.conductor import Conductor
 from titan_sdk.cluster.engines.process import ProcessEngine, job_environment
 from titan_sdk.cluster.folders import DataDir
+from titan_sdk.cluster.gpus import find_devices, share_out
+from titan_sdk.cluster.scheduler import JobSpec
 from titan_sdk.cluster.service_desk import ServiceDesk
 from titan_sdk.cluster.services import Services
 from titan_sdk.cluster.settings import ClusterSettings
 from titan_sdk.cluster.state import State
 from titan_sdk.cluster.store import jobs
+from titan_sdk.cluster.store.journal import Operation
 from titan_sdk.model.status import JobStatus
 from titan_sdk.wire.jobs import JobLine
 
@@ -52,10 +55,13 @@ class Master:
         self._socket_path = socket_path
         self._loop = asyncio.get_running_loop()
         self.draining = False
+        self._arriving: set[str] = set()
+        """Ids of large submissions that are not queued yet."""
         self._environments: dict[str, dict[str, str]] = {}
+        self._devices: dict[str, str] | None = None
         self.state = State(data, self._loop)
         self.conductor = Conductor(self.state, self._loop)
-        self.engine = ProcessEngine(data, self.conductor, self._environment)
+        self.engine = ProcessEngine(data, self.conductor, self._environment, warm=settings.warm_python)
         desk = ServiceDesk(self.state, self.conductor)
         self.services = Services(self.engine, desk, settings.service_start_seconds)
         self.conductor.connect(self.engine, self.services)
@@ -64,10 +70,22 @@ class Master:
         if worker not in self._environments:
             found = job_environment(os.environ, worker, *self._address)
             found.setdefault("TITAN_RUNTIME_LOG_LIMIT", str(self.settings.log_limit_bytes))
+            found.update(self._device_environment(worker))
             if self._socket_path is not None:
                 found["TITAN_SOCKET"] = str(self._socket_path)
             self._environments[worker] = found
         return self._environments[worker]
+
+    def _device_environment(self, worker: str) -> dict[str, str]:
+        if self._devices is None:
+            devices = self.settings.gpus
+            if devices is None:
+                devices = find_devices(os.environ)
+            self._devices = share_out(
+                [(spec.name, spec.tag) for spec in self.settings.worker_specs()], devices
+            )
+        seen = self._devices.get(worker)
+        return {} if seen is None else {"CUDA_VISIBLE_DEVICES": seen}
 
     async def submit(self, lines: Sequence[JobLine]) -> None:
         """Queue jobs; durable when it returns.
@@ -79,11 +97,32 @@ class Master:
             raise Refused("the master is shutting down and takes no more jobs; submit again when it is back")
         for line in lines:
             self._check_free(line.job_id)
+        if len(lines) > bulk.LARGE_JOBS:
+            await self._submit_large(lines)
+            return
         specs, rows = self.state.new_jobs(lines)
-        for line in lines:
-            # A used id starts a log of its own.
-            with contextlib.suppress(FileNotFoundError):
-                self.data.log_file(line.job_id).unlink()
+        bulk.remove_logs(self.data, [line.job_id for line in lines])
+        await self._enqueue(specs, lambda db: jobs.insert(db, rows))
+
+    async def _submit_large(self, lines: Sequence[JobLine]) -> None:
+        ids = {line.job_id for line in lines}
+        self._arriving |= ids
+        try:
+            await asyncio.to_thread(bulk.remove_logs, self.data, ids)
+            specs = await bulk.store(self.state, lines)
+            # A turn of its own: what was stored is a master's to run even if it dies now.
+            self._perform_submit(specs)
+            self.state.forget_lines(specs)
+        except sqlite3.Error as exc:
+            raise Refused(f"the jobs could not be stored ({exc}); nothing was queued") from exc
+        finally:
+            self._arriving -= ids
+
+    def _perform_submit(self, specs: list[JobSpec]) -> None:
+        now = self.state.clock.now()
+        self.conductor.perform(self.state.scheduler.submit(specs, self.state.settled, now))
+
+    async def _enqueue(self, specs: list[JobSpec], insert: Operation) -> None:
         stored: asyncio.Future[None] = self._loop.create_future()
 
         def done(_: object) -> None:
@@ -98,9 +137,8 @@ class Master:
                 stored.set_exception(Refused(f"the jobs could not be stored ({exc}); nothing was queued"))
 
         # Queued in memory at once: what it starts waits at its gate for a later entry of the same journal.
-        self.state.store.journal.write_with(lambda db: jobs.insert(db, rows), done, failed)
-        now = self.state.clock.now()
-        self.conductor.perform(self.state.scheduler.submit(specs, self.state.settled, now))
+        self.state.store.journal.write_with(insert, done, failed)
+        self._perform_submit(specs)
         await stored
 
     def running(self) -> list[str]:
@@ -171,5 +209,7 @@ class Master:
 
     def _check_free(self, job_id: str) -> None:
         self.state.check_free(job_id)
+        if job_id in self._arriving:
+            raise Refused(f"the job {job_id!r} is being submitted by somebody else; submit under another id")
         if job_id in self.services:
             raise Refused(f"the service {job_id!r} is running; stop it first, or submit under another id")

@@ -15,6 +15,7 @@ from titan_sdk.cluster.master import Master
 from titan_sdk.cluster.scheduler import JobSpec, Outcome
 from titan_sdk.cluster.state import spec_of
 from titan_sdk.cluster.store import jobs
+from titan_sdk.cluster.store.bulk import remove_orphans
 from titan_sdk.model.status import JobStatus
 
 __all__ = ["recover"]
@@ -23,6 +24,7 @@ __all__ = ["recover"]
 def recover(master: Master) -> None:
     """Bring a fresh master to the state that the last one of this folder had stored. To be called once, first."""
     db = master.state.store.db
+    remove_orphans(db)
     rows = list(jobs.unfinished(db))
     services = jobs.live_services(db)
     _end_leftovers(master)

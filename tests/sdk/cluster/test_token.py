@@ -163,9 +163,11 @@ def test_a_long_folder_gets_its_socket_elsewhere(tmp_path: Path) -> None:
     deep = tmp_path / ("d" * 100)
     job = tmp_path / "job.py"
     job.write_text("import titan_job; titan_job.result(1)")
-    with LocalCluster({"GENERAL": 1}, token=TOKEN, data_dir=deep) as cluster:
-        with TitanClient(config=ClientConfig(cluster.host, cluster.port, auth_token=TOKEN)) as client:
-            assert client.submit_job(TitanJob("deep", str(job))).wait(60).state is JobStatus.COMPLETED
+    with (
+        LocalCluster({"GENERAL": 1}, token=TOKEN, data_dir=deep) as cluster,
+        TitanClient(config=ClientConfig(cluster.host, cluster.port, auth_token=TOKEN)) as client,
+    ):
+        assert client.submit_job(TitanJob("deep", str(job))).wait(60).state is JobStatus.COMPLETED
 
 
 def test_the_token_is_shown_nowhere(

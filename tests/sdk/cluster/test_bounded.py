@@ -1,0 +1,277 @@
+"""What strangers and long lives could fill: connections, memory, logs, the data directory."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.sdk.cluster.peer import Peer, frame, script
+from tests.sdk.cluster.test_server import Echo, everything, exchange, serve
+from titan_sdk import JobStatus, TitanClient, TitanJob
+from titan_sdk.cluster import server as server_module
+from titan_sdk.cluster.housekeeping import collect
+from titan_sdk.cluster.logs import limit_log, read_log, read_range
+from titan_sdk.cluster.node import Node
+from titan_sdk.cluster.settings import ClusterSettings
+from titan_sdk.errors import TitanError
+from titan_sdk.wire.opcodes import Opcode
+
+MIB = 1024 * 1024
+serving = contextlib.asynccontextmanager(serve)
+
+
+# ---------------------------------------------------------------------- peers
+
+
+async def test_a_trickle_of_bytes_does_not_renew_the_patience(tmp_path: Path) -> None:
+    async with serving(Echo(tmp_path, frame_timeout_seconds=0.3)) as echo:
+        reader, writer = await echo.open()
+        begun = time.monotonic()
+        whole = frame(8, "x" * 1000)
+        closed = asyncio.create_task(everything(reader))
+        for at in range(len(whole)):
+            if closed.done():
+                break
+            writer.write(whole[at : at + 1])
+            await asyncio.wait([closed], timeout=0.02)
+        assert await closed == b""
+        writer.transport.abort()
+        assert time.monotonic() - begun < 5
+        assert (echo.server.connections, echo.server.buffered) == (0, 0)
+
+
+async def test_a_peer_that_does_not_read_is_dropped(tmp_path: Path) -> None:
+    class Generous(Echo):
+        async def answer(self, _: object) -> str | bytes:
+            return b"x" * (32 * MIB)
+
+    async with serving(Generous(tmp_path, frame_timeout_seconds=0.2)) as echo:
+        _, writer = await echo.open()
+        writer.write(frame(8, "all of it"))
+        await writer.drain()
+        await _until(lambda: echo.server.buffered >= 32 * MIB)
+        other_reader, other_writer = await echo.open()
+        other_writer.write(frame(8, ""))
+        assert len(await other_reader.readexactly(8 + 32 * MIB)) == 8 + 32 * MIB
+        writer.transport.abort()
+        other_writer.close()
+        await _until(lambda: (echo.server.connections, echo.server.buffered) == (0, 0))
+
+
+async def test_who_has_kept_the_master_waiting_longest_makes_room(tmp_path: Path) -> None:
+    async with serving(Echo(tmp_path, max_buffered_bytes=12 * MIB)) as echo:
+        slow = []
+        for _ in range(4):
+            _, writer = await echo.open()
+            writer.write(frame(8, b"x" * (5 * MIB), length=6 * MIB))
+            await writer.drain()
+            slow.append(writer)
+        assert await exchange(echo, frame(8, b"y" * (4 * MIB))) == frame(0x50, f"8:{4 * MIB}")
+        assert echo.server.buffered <= 12 * MIB
+        assert echo.server.dropped >= 2
+        for writer in slow:
+            writer.transport.abort()
+        await _until(lambda: echo.server.buffered == 0)
+
+
+async def test_long_idle_connections_give_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server_module, "_EVICTABLE_SECONDS", 0.0)
+    async with serving(Echo(tmp_path, max_connections=3)) as echo:
+        idle = [await echo.open() for _ in range(3)]
+        await _until(lambda: echo.server.connections == 3)
+        assert await exchange(echo, frame(8, "new")) == frame(0x50, "8:new")
+        assert await everything(idle[0][0]) == b""
+        for _, writer in idle:
+            writer.close()
+
+
+async def test_a_thousand_idle_connections_and_one_that_works(tmp_path: Path) -> None:
+    async with serving(Echo(tmp_path, max_connections=1100)) as echo:
+        idle = [await echo.open() for _ in range(1000)]
+        assert await exchange(echo, frame(8, "works")) == frame(0x50, "8:works")
+        assert echo.server.buffered == 0
+        for _, writer in idle:
+            writer.transport.abort()
+        await _until(lambda: echo.server.connections == 0)
+
+
+async def test_a_wait_ends_with_its_connection(tmp_path: Path) -> None:
+    node = Node(ClusterSettings(tmp_path, port=0), "0")
+    address = await node.start()
+    peer = Peer(address)
+    assert (await asyncio.to_thread(peer.submit, script("j", "pass", tag="NOPE"))).ok
+    for _ in range(20):
+        sock = await asyncio.to_thread(peer.connect)
+        sock.sendall(frame(Opcode.WAIT, '{"ids":["j"],"seconds":20.0}'))
+        sock.close()
+    assert node._server is not None
+    await _until(lambda: node._server is not None and node._server.requests == 0 == node._server.connections)
+    await node.stop()
+
+
+async def _until(true) -> None:  # type: ignore[no-untyped-def]
+    async with asyncio.timeout(20):
+        while not true():  # noqa: ASYNC110 - what is waited for happens in another protocol's callbacks
+            await asyncio.sleep(0.01)
+
+
+# ---------------------------------------------------------------------- logs
+
+
+@pytest.mark.parametrize("printed", [0, 999, 1000, 1001, 5000])
+def test_a_log_keeps_its_beginning_and_says_so(tmp_path: Path, printed: int) -> None:
+    path = tmp_path / "log"
+    path.write_bytes(b"a" * printed)
+    limit_log(path, 1000)
+    assert path.stat().st_size <= 1001
+    text = read_log(path, cap=1000)
+    assert text.startswith("a" * min(printed, 1000))
+    assert ("reached its limit of 1,000 bytes" in text) is (printed > 1000)
+    # In pieces it reads the same, whatever is appended and cut in between.
+    data, offset = b"", 0
+    while piece := read_range(path, offset, 7, 1000)[0]:
+        data, offset = data + piece, offset + len(piece)
+        if printed > 1000:
+            with open(path, "ab") as file:
+                file.write(b"later")
+            limit_log(path, 1000)
+    assert data.decode() == text
+
+
+@pytest.mark.parametrize("runtime", [True, False])
+async def test_a_job_that_prints_without_end_goes_on(tmp_path: Path, runtime: bool) -> None:
+    node = Node(ClusterSettings(tmp_path / "data", port=0, log_limit_bytes=200_000), "0")
+    host, port = await node.start()
+    job = tmp_path / "job.py"
+    job.write_text("for i in range(60000): print('line', i)\nprint('done')\n")
+
+    def run() -> tuple[JobStatus, str, str]:
+        with TitanClient(host, port) as client:
+            handle = client.submit_job(TitanJob("noisy", str(job), runtime=runtime))
+            state = handle.wait(60).state
+            return state, handle.logs(), "".join(handle.follow_logs())
+
+    state, logs, followed = await asyncio.to_thread(run)
+    await node.stop()
+    assert state is JobStatus.COMPLETED
+    assert logs.startswith("line 0\nline 1\n")
+    assert "the log has reached its limit of 200" in logs
+    assert len(logs) < 200_200
+    assert "has reached its limit" in followed
+
+
+async def test_the_file_of_a_running_job_is_cut(tmp_path: Path) -> None:
+    node = Node(ClusterSettings(tmp_path / "data", port=0, log_limit_bytes=100_000), "0")
+    peer = Peer(await node.start())
+    code = "import sys, time\nsys.stdout.write('x' * 3_000_000); sys.stdout.flush(); time.sleep(60)"
+    assert (await asyncio.to_thread(peer.submit, script("big", code))).ok
+    assert node._master is not None
+    log = node._master.data.log_file("DAG-big")
+    await _until(lambda: log.exists() and log.stat().st_size == 100_001)
+    await node.stop()
+
+
+# ---------------------------------------------------------------------- the data directory
+
+
+@pytest.fixture
+async def node(tmp_path: Path) -> AsyncIterator[Node]:
+    made = Node(ClusterSettings(tmp_path / "data", port=0, keep_finished_seconds=3600.0), "0")
+    yield made
+    await made.stop()
+
+
+def _run_some(host: str, port: int, folder: Path) -> None:
+    job = folder / "job.py"
+    job.write_text("import titan_job; print('hi'); titan_job.result('x' * 1000)")
+    plain = folder / "plain.py"
+    plain.write_text("print('hi')")
+    with TitanClient(host, port) as client:
+        dag = client.submit_dag("nightly", [TitanJob("a", str(job)), TitanJob("b", str(job), parents=["a"])])
+        dag.wait(60)
+        client.submit_job(TitanJob("plain", str(plain), runtime=False)).wait(60)
+        client.store_put("kept", "for ever")
+        client.store_put("short", "lived")
+        client.store_expire("short", 0.001)
+        client.submit_job(TitanJob("last", str(job))).wait(60)
+
+
+def _age(node: Node) -> None:
+    assert node._master is not None
+    node._master.state.store.db.execute(
+        "UPDATE jobs SET ended_at = ended_at - 7200 WHERE job_id != 'DAG-last'"
+    )
+
+
+async def test_finished_jobs_are_forgotten_with_all_they_left(node: Node, tmp_path: Path) -> None:
+    host, port = await node.start()
+    await asyncio.to_thread(_run_some, host, port, tmp_path)
+    _age(node)
+    assert node._master is not None
+    assert node._housekeeping is not None
+    await node._housekeeping.sweep()
+    db = node._master.state.store.db
+    assert [row[0] for row in db.execute("SELECT job_id FROM jobs")] == ["DAG-last"]
+    assert db.execute("SELECT count(*) FROM payloads").fetchone() == (1,)
+    assert {row[0] for row in db.execute("SELECT job_id FROM history")} == {"DAG-last"}
+    keys = {row[0] for row in db.execute("SELECT key FROM kv")}
+    assert "kept" in keys
+    assert "short" not in keys
+    assert not [key for key in keys if "DAG-a" in key or "DAG-b" in key or "nightly" in key]
+    assert [key for key in keys if "DAG-last" in key]
+    assert [path.name for path in node._master.data.logs.iterdir()] == ["DAG-last.log"]
+
+
+async def test_gc_does_the_same_in_the_folder_of_a_stopped_master(node: Node, tmp_path: Path) -> None:
+    host, port = await node.start()
+    await asyncio.to_thread(_run_some, host, port, tmp_path)
+    _age(node)
+    root, now = tmp_path / "data", time.time()
+    with pytest.raises(TitanError, match="another master"):
+        collect(root, now - 3600, now)
+    await node.stop()
+    assert collect(root, now - 3600, now, dry_run=True).jobs == 3
+    found = collect(root, now - 3600, now)
+    assert found.jobs == 3
+    assert collect(root, now - 3600, now).jobs == 0
+    again = Node(ClusterSettings(root, port=0), "0")
+    peer = Peer(await again.start())
+    assert (await asyncio.to_thread(peer.ask, Opcode.GET_JOB_STATUS, "DAG-last")).text == "COMPLETED"
+    assert (await asyncio.to_thread(peer.ask, Opcode.GET_JOB_STATUS, "DAG-a")).text == "NULL"
+    await again.stop()
+
+
+# ---------------------------------------------------------------------- clear answers
+
+
+async def test_a_damaged_database_is_a_sentence(tmp_path: Path) -> None:
+    for content in (b"this is no database at all" * 100, b"SQLite format 3\0" + b"\xff" * 5000):
+        (tmp_path / "master.sqlite3").write_bytes(content)
+        node = Node(ClusterSettings(tmp_path, port=0), "0")
+        with pytest.raises(
+            TitanError, match="if the file is damaged, move its folder away or give another data_dir"
+        ):
+            await node.start()
+
+
+async def test_a_second_master_on_the_folder_is_a_sentence(node: Node, tmp_path: Path) -> None:
+    await node.start()
+    with pytest.raises(
+        TitanError, match=r"another master \(process \d+\) uses .*; stop it, or give this one another"
+    ):
+        await Node(ClusterSettings(tmp_path / "data", port=0), "0").start()
+
+
+async def test_a_clock_that_jumps_moves_no_deadline(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    peer = Peer(await node.start())
+    real = time.time
+    for jump in (86_400.0, -86_400.0):
+        monkeypatch.setattr(time, "time", lambda jump=jump: real() + jump)
+        name = f"DAG-jump{jump:.0f}"
+        assert (await asyncio.to_thread(peer.submit, script(name, "pass", delay=200))).ok
+        assert await asyncio.to_thread(peer.until, name) == "COMPLETED"

@@ -1,0 +1,133 @@
+"""Submissions of thousands of jobs: all or nothing, and nobody else waits for them."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.sdk.cluster.peer import Peer, script
+from titan_sdk.cluster.node import Node
+from titan_sdk.cluster.settings import ClusterSettings
+from titan_sdk.wire.opcodes import Opcode
+
+NOBODY = "NOPE"
+
+
+@pytest.fixture
+async def node(tmp_path: Path) -> AsyncIterator[Node]:
+    made = Node(ClusterSettings(tmp_path, port=0), "0")
+    yield made
+    await made.stop()
+
+
+def dag(jobs: int, size: int = 300, tag: str = NOBODY) -> str:
+    code = "pass #" + "x" * size
+    return " ; ".join(
+        script(f"DAG-{n}", code, tag=tag, parents=[f"DAG-{n - 1}"] if n % 10 else []) for n in range(jobs)
+    )
+
+
+async def ask(peer: Peer, opcode: int, text: str = "") -> str:
+    return (await asyncio.to_thread(peer.ask, opcode, text)).text
+
+
+async def test_every_job_is_there_with_its_parents_and_after_a_restart_too(
+    node: Node, tmp_path: Path
+) -> None:
+    peer = Peer(await node.start())
+    assert await ask(peer, Opcode.SUBMIT_DAG, dag(1000)) == "DAG_ACCEPTED"
+    assert (await ask(peer, Opcode.GET_JOB_STATUS, "DAG-999")) == "PENDING"
+    assert node._master is not None
+    db = node._master.state.store.db
+    wanted = {f"DAG-{n}": f'[["DAG-{n - 1}", {n}]]' if n % 10 else "[]" for n in range(1000)}
+    assert dict(db.execute("SELECT job_id, parents FROM jobs").fetchall()) == wanted
+    await node.stop()
+    again = Node(ClusterSettings(tmp_path, port=0), "0")
+    await again.start()
+    assert again._master is not None
+    assert len(again._master.state.scheduler) == 1000
+    await again.stop()
+
+
+@pytest.mark.parametrize(
+    ("last", "words"),
+    [
+        (script("DAG-0", "pass"), "the id 'DAG-0' occurs twice"),
+        (script("DAG-x", "pass", parents=["DAG-foreign"]), "the parent 'DAG-foreign' is neither in this DAG"),
+        (
+            script("DAG-x", "pass", parents=["DAG-y"]) + " ; " + script("DAG-y", "", parents=["DAG-x"]),
+            "form a cycle",
+        ),
+        ("DAG-x|RUN_PAYLOAD|a", "cannot be read"),
+    ],
+)
+async def test_one_bad_line_refuses_all_of_them(node: Node, last: str, words: str) -> None:
+    peer = Peer(await node.start())
+    reply = await ask(peer, Opcode.SUBMIT_DAG, f"{dag(600)} ; {last}")
+    assert words in reply, reply
+    assert await ask(peer, Opcode.GET_JOB_STATUS, "DAG-1") == "NULL"
+    assert node._master is not None
+    assert node._master.state.store.db.execute("SELECT count(*) FROM payloads").fetchone() == (0,)
+
+
+async def test_a_parent_that_completed_before_counts(node: Node) -> None:
+    peer = Peer(await node.start())
+    assert await ask(peer, Opcode.SUBMIT_DAG, script("DAG-done", "pass")) == "DAG_ACCEPTED"
+    await asyncio.to_thread(peer.until, "DAG-done", "COMPLETED")
+    child = script("DAG-child", "print('ran')", parents=["DAG-done"])
+    assert await ask(peer, Opcode.SUBMIT_DAG, f"{dag(600)} ; {child}") == "DAG_ACCEPTED"
+    await asyncio.to_thread(peer.until, "DAG-child", "COMPLETED")
+
+
+async def test_the_same_ids_twice_at_once_are_taken_once(node: Node) -> None:
+    peer = Peer(await node.start())
+    replies = await asyncio.gather(*(ask(peer, Opcode.SUBMIT_DAG, dag(1000)) for _ in range(3)))
+    assert sorted(reply == "DAG_ACCEPTED" for reply in replies) == [False, False, True], replies
+    assert node._master is not None
+    assert len(node._master.state.scheduler) == 1000
+
+
+async def test_a_full_disk_takes_nothing(node: Node) -> None:
+    peer = Peer(await node.start())
+    assert node._master is not None
+    db = node._master.state.store.db
+    db.execute(f"PRAGMA max_page_count={db.execute('PRAGMA page_count').fetchone()[0] + 100}")
+    reply = await ask(peer, Opcode.SUBMIT_DAG, dag(3000))
+    assert reply.startswith("ERROR: the jobs could not be stored (")
+    assert await ask(peer, Opcode.GET_JOB_STATUS, "DAG-1") == "NULL"
+    db.execute("PRAGMA max_page_count=1000000")
+    await node._master.flushed()
+    assert db.execute("SELECT count(*) FROM payloads").fetchone() == (0,)
+    assert await ask(peer, Opcode.SUBMIT_DAG, dag(300)) == "DAG_ACCEPTED"
+
+
+async def test_payloads_without_jobs_are_removed_by_the_next_master(node: Node, tmp_path: Path) -> None:
+    await node.start()
+    assert node._master is not None
+    node._master.state.store.db.execute("INSERT INTO payloads VALUES (77, 'left by a master that died')")
+    await node.stop()
+    again = Node(ClusterSettings(tmp_path, port=0), "0")
+    peer = Peer(await again.start())
+    assert again._master is not None
+    assert again._master.state.store.db.execute("SELECT count(*) FROM payloads").fetchone() == (0,)
+    assert await ask(peer, Opcode.SUBMIT_DAG, dag(300)) == "DAG_ACCEPTED"
+    await again.stop()
+
+
+async def test_ten_mebibytes_do_not_hold_up_the_others(node: Node) -> None:
+    """Measured on 2 idle cores: 0.85 s before it was taken in steps, 0.11 s since. Here with room for busy ones."""
+    peer = Peer(await node.start())
+    payload = await asyncio.to_thread(dag, 10_000, 700)
+    assert 9_900_000 < len(payload) < 10_485_760
+    worst = 0.0
+    submit = asyncio.create_task(ask(peer, Opcode.SUBMIT_DAG, payload))
+    while not submit.done():
+        begun = time.perf_counter()
+        await asyncio.sleep(0.001)
+        worst = max(worst, time.perf_counter() - begun)
+    assert await submit == "DAG_ACCEPTED"
+    assert worst < 0.6, f"the loop stood still for {worst:.2f} s"
