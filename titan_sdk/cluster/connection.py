@@ -91,6 +91,8 @@ class Connection(asyncio.Protocol):
         if self._task is None:
             self._hold(0)
         elif self._waits_only:
+            # Here, as a task that is cancelled before its first step never comes to its own end.
+            self._hold(0)
             self._task.cancel()
         # Any other request that has begun is carried out: its client may come back and ask for the outcome.
 

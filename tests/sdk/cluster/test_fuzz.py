@@ -1,0 +1,246 @@
+"""Random bytes, random payloads and random zips against a running master: it answers, and nothing grows.
+
+Seeds are kept below, and stand in the names of the tests. ``TITAN_FUZZ_ROUNDS=50`` adds 49 more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import io
+import os
+import random
+import resource
+import zipfile
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from tests.sdk.cluster.peer import frame, script
+from titan_sdk.cluster.node import Node
+from titan_sdk.cluster.settings import ClusterSettings
+from titan_sdk.wire.opcodes import Opcode
+
+SEEDS = [1, 20261124, 77_000_003]
+ROUNDS = int(os.environ.get("TITAN_FUZZ_ROUNDS", "1"))
+FRAMES = 1200
+WORDS = [
+    *(
+        "",
+        "x",
+        "DAG-x",
+        "RUN_PAYLOAD",
+        "DEPLOY_PAYLOAD",
+        "RUN_ARCHIVE",
+        "START_ARCHIVE_SERVICE",
+        "job.py",
+        "a.sh",
+    ),
+    *(
+        "../../etc/passwd",
+        "/etc/passwd",
+        "..",
+        ".",
+        "NULL",
+        "ERROR: x",
+        "GENERAL",
+        "NOPE",
+        "-1",
+        "0",
+        "99999999999",
+    ),
+    *(
+        "1e309",
+        "[]",
+        "[DAG-x]",
+        "[a,b",
+        "AFFINITY",
+        "aGVsbG8=",
+        "!!!!",
+        "\0",
+        "é\ud7ff",
+        "~t1~",
+        "x.zip/y.py",
+        "'; rm -rf ~",
+    ),
+    *(
+        '{"ids":["x"],"seconds":0.01}',
+        '{"key":"k","seconds":1e400}',
+        '{"name":"n","upload":"0123456789abcdef","offset":-1}',
+    ),
+    *("[" * 3000, '{"a":' * 500, "9" * 400, "x" * 5000),
+]
+SAFE = [code for code in range(256) if code not in (Opcode.KILL_WORKER,)]
+
+
+def seeds() -> list[int]:
+    return SEEDS + list(range(1000, 1000 + ROUNDS - 1))
+
+
+class Target:
+    """A running master, and what it must not lose or gather."""
+
+    def __init__(self, node: Node, address: tuple[str, int]) -> None:
+        self.node, self.address = node, address
+
+    async def send(self, data: bytes) -> None:
+        """Whatever comes back, if anything does."""
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+            reader, writer = await asyncio.open_connection(*self.address)
+            try:
+                writer.write(data)
+                if writer.can_write_eof():
+                    writer.write_eof()
+                async with asyncio.timeout(20):
+                    while await reader.read(1 << 16):
+                        pass
+            finally:
+                writer.transport.abort()
+
+    async def ask(self, opcode: int, payload: str | bytes) -> str:
+        reader, writer = await asyncio.open_connection(*self.address)
+        writer.write(frame(opcode, payload))
+        async with asyncio.timeout(20):
+            head = await reader.readexactly(8)
+            text = await reader.readexactly(int.from_bytes(head[4:], "big"))
+        writer.close()
+        return text.decode("utf-8", "replace")
+
+    async def check(self) -> None:
+        """It works, and holds nothing of what is gone."""
+        assert await self.ask(Opcode.KV_SET, "alive|yes") == "OK"
+        assert await self.ask(Opcode.KV_GET, "alive") == "yes"
+        server = self.node._server
+        assert server is not None
+        async with asyncio.timeout(20):
+            while server.connections or server.requests:  # noqa: ASYNC110 - ends in other protocols' callbacks
+                await asyncio.sleep(0.01)
+        assert server.buffered == 0
+
+
+@pytest.fixture
+async def target(tmp_path: Path):  # type: ignore[no-untyped-def]
+    node = Node(
+        ClusterSettings(tmp_path / "data", port=0, workers={"GENERAL": 1}, frame_timeout_seconds=2.0), "0"
+    )
+    yield Target(node, await node.start())
+    await node.stop()
+
+
+def a_frame(rng: random.Random) -> bytes:
+    payload = rng.choice([rng.randbytes(rng.randrange(200)), a_payload(rng).encode("utf-8", "replace")])
+    data = frame(rng.choice(SAFE), payload, version=rng.choice([1, 1, 1, 1, 0, 2, 255]))
+    kind = rng.random()
+    if kind < 0.15:
+        return data[: rng.randrange(len(data))]
+    if kind < 0.25:
+        return frame(
+            rng.choice(SAFE),
+            payload,
+            length=rng.choice([-1, -(2**31), 2**31 - 1, 10_485_761, len(payload) + 9]),
+        )
+    if kind < 0.4:
+        return b"".join(
+            [frame(Opcode.HELLO, ""), *(frame(rng.choice(SAFE), a_payload(rng)[:500]) for _ in range(3))]
+        )
+    if kind < 0.5:
+        return rng.randbytes(rng.randrange(1, 64))
+    return data
+
+
+def a_payload(rng: random.Random) -> str:
+    separator = rng.choice(["|", "|", "|", " ; ", ",", "\n"])
+    text = separator.join(rng.choice(WORDS) for _ in range(rng.randrange(1, 10)))
+    if rng.random() < 0.3:
+        valid = script(
+            f"DAG-f{rng.randrange(10**6)}", "pass", tag="NOPE", parents=["DAG-x"] * rng.randrange(2)
+        )
+        at = rng.randrange(len(valid))
+        text = (
+            valid[:at]
+            + rng.choice(["", "|", ";", " ; ", "é", "\0", text[:20]])
+            + valid[at + rng.randrange(2) :]
+        )
+    return text
+
+
+def a_zip(rng: random.Random) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", rng.choice([zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])) as archive:
+        for name in rng.sample(
+            ["a.py", "../up.py", "/abs.py", "d/e.py", "..\\w.py", "C:/x", "a\0b", "d/", "x" * 250], 4
+        ):
+            info = zipfile.ZipInfo(name)
+            info.external_attr = rng.choice([0, 0o100644, 0o120777, 0o060000, 0o104755]) << 16
+            archive.writestr(info, rng.choice([b"print(1)", b"\0" * 300_000, rng.randbytes(99)]))
+    data = bytearray(buffer.getvalue())
+    for _ in range(rng.choice([0, 0, 1, 5, 50])):
+        data[rng.randrange(len(data))] = rng.randrange(256)
+    return bytes(data[: rng.choice([len(data), len(data), rng.randrange(len(data))])])
+
+
+async def hammer(
+    target: Target, seed: int, count: int, make: Callable[[random.Random], Awaitable[None]]
+) -> None:
+    rng = random.Random(seed)
+    before = memory()
+    tasks_before = len(asyncio.all_tasks())
+    for start in range(0, count, 20):
+        await asyncio.gather(*(make(rng) for _ in range(min(20, count - start))))
+    await target.check()
+    assert len(asyncio.all_tasks()) <= tasks_before + 1, f"seed {seed}"
+    assert memory() - before < 150 * 1024 * 1024, f"seed {seed}"
+
+
+def memory() -> int:
+    """The most this process has ever used, in bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+@pytest.mark.parametrize("seed", seeds())
+async def test_random_frames(target: Target, seed: int) -> None:
+    await hammer(target, seed, FRAMES, lambda rng: target.send(a_frame(rng)))
+
+
+@pytest.mark.parametrize("seed", seeds())
+async def test_random_payloads_get_an_answer(target: Target, seed: int) -> None:
+    opcodes = [c for c in Opcode if c not in (Opcode.KILL_WORKER, Opcode.WAIT, Opcode.ACK)]
+
+    async def one(rng: random.Random) -> None:
+        payload = a_payload(rng)
+        reply = await target.ask(rng.choice(opcodes), payload)
+        assert "Traceback" not in reply
+        # What the master itself did not expect is an answer with this word, and a bug.
+        assert not reply.startswith("SERVER_ERROR"), f"seed {seed}: {payload!r} -> {reply}"
+
+    await hammer(target, seed, FRAMES, one)
+
+
+@pytest.mark.parametrize("seed", seeds())
+async def test_random_zips_stay_in_their_folder(target: Target, seed: int, tmp_path: Path) -> None:
+    async def one(rng: random.Random) -> None:
+        name, data = f"z{rng.randrange(10**9)}", a_zip(rng)
+        stored = await target.ask(Opcode.UPLOAD_ASSET, f"{name}.zip|{base64.b64encode(data).decode()}")
+        assert stored == "UPLOAD_SUCCESS"
+        assert (
+            await target.ask(Opcode.SUBMIT_DAG, f"DAG-{name}|RUN_ARCHIVE|{name}.zip/a.py||GENERAL|1|0|[]")
+            == "DAG_ACCEPTED"
+        )
+
+    await hammer(target, seed, 20, one)
+    async with asyncio.timeout(60):
+        assert target.node._master is not None
+        while len(target.node._master.state.scheduler):  # noqa: ASYNC110 - jobs end in processes
+            await asyncio.sleep(0.02)
+    check_files(tmp_path)
+
+
+def check_files(root: Path) -> None:
+    """Files of the zips lie in their jobs' folders, and are files."""
+    for path in root.rglob("*"):
+        assert not path.is_symlink()
+        assert path.suffix != ".py" or any(part.startswith("DAG-z") for part in path.parts), path
+        assert path.name not in {"up.py", "abs.py"}
+    assert not Path("/abs.py").exists()
