@@ -10,6 +10,8 @@
     ├── TitanJobFailed                the remote job ended without success; ``.report`` says how
     │   └── TitanJobFailedForGood     (AirflowFailException) the same, and a retry would be pointless
     ├── TitanWorkFailed               (AirflowFailException) jobs that a sensor waited for did not succeed
+    ├── TitanDagFailed                jobs of a task with several ones did not succeed; ``.failures`` says which
+    ├── TitanServiceFailed            a service did not come up; nothing of it is left running
     ├── TitanFunctionRefused          (AirflowFailException, TypeError) @task.titan cannot send this function or value
     └── TitanXComError                a value in TitanStore is missing, damaged or cannot be stored
 """
@@ -25,12 +27,14 @@ from titan_sdk import JobReport
 
 __all__ = [
     "TitanConnectionError",
+    "TitanDagFailed",
     "TitanFunctionRefused",
     "TitanJobFailed",
     "TitanJobFailedForGood",
     "TitanJobTimedOut",
     "TitanMasterUnreachable",
     "TitanPlacementTimedOut",
+    "TitanServiceFailed",
     "TitanWorkFailed",
     "TitanXComError",
     "failure_message",
@@ -95,6 +99,33 @@ class TitanWorkFailed(AirflowFailException):
 
     def __reduce__(self) -> tuple[type[TitanWorkFailed], tuple[tuple[JobReport, ...], int]]:
         return type(self), (self.failures, self.total)
+
+
+class TitanDagFailed(AirflowException):
+    """Jobs of a task with several ones did not succeed.
+
+    :param failures: the jobs by the names that their user gave them, root causes first
+    :param total: how many jobs there are
+    """
+
+    def __init__(self, failures: Sequence[JobReport], total: int) -> None:
+        roots = [report for report in failures if not report.upstream_failed]
+        causes = [failure_message(report) for report in roots[:_MANY]]
+        rest = [report.job_id for report in failures if report.upstream_failed]
+        if len(roots) > _MANY:
+            causes.append(f"and {len(roots) - _MANY} more")
+        if rest:
+            causes.append(f"Not run because of that: {', '.join(rest)}")
+        super().__init__(f"{len(failures)} of {total} jobs did not succeed:\n" + "\n".join(causes))
+        self.failures = tuple(failures)
+        self.total = total
+
+    def __reduce__(self) -> tuple[type[TitanDagFailed], tuple[tuple[JobReport, ...], int]]:
+        return type(self), (self.failures, self.total)
+
+
+class TitanServiceFailed(AirflowException):
+    """A service did not come up; nothing of it is left running."""
 
 
 class TitanFunctionRefused(AirflowFailException, TypeError):

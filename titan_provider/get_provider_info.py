@@ -23,16 +23,28 @@ def get_provider_info() -> dict[str, object]:
             }
         ],
         "hooks": [{"integration-name": "Titan", "python-modules": ["titan_provider.hooks.titan"]}],
-        "operators": [{"integration-name": "Titan", "python-modules": ["titan_provider.operators.titan"]}],
+        "operators": [
+            {
+                "integration-name": "Titan",
+                "python-modules": ["titan_provider.operators.titan", "titan_provider.operators.dag"],
+            }
+        ],
         "sensors": [{"integration-name": "Titan", "python-modules": ["titan_provider.sensors.titan"]}],
         "triggers": [
             {
                 "integration-name": "Titan",
-                "python-modules": ["titan_provider.triggers.titan", "titan_provider.triggers.jobs"],
+                "python-modules": [
+                    "titan_provider.triggers.titan",
+                    "titan_provider.triggers.jobs",
+                    "titan_provider.triggers.dag",
+                ],
             }
         ],
         "task-decorators": [{"name": "titan", "class-name": "titan_provider.decorators.titan.titan_task"}],
-        "extra-links": ["titan_provider.links.titan.TitanJobLogLink"],
+        "extra-links": [
+            "titan_provider.links.titan.TitanJobLogLink",
+            "titan_provider.links.titan.TitanDagLink",
+        ],
         "connection-types": [_connection_type()],
         "config": {"titan_provider": {"description": _CONFIG, "options": _config_options()}},
     }

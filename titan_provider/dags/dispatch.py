@@ -1,0 +1,103 @@
+"""The submit of several jobs, once: the ids are kept before they are used; see ``operators/submission.py``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from titan_provider.dags.jobs import NamedJob
+from titan_provider.dags.plan import DagRecord, KnownJob, Plan, make_plan
+from titan_provider.dispatch import Record
+from titan_provider.job_ids import make_job_id
+from titan_provider.joblog import Logger
+from titan_provider.operators.memory import Memory
+from titan_sdk import NotFound, TitanClient
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+__all__ = ["DagSubmission"]
+
+
+@dataclass(frozen=True)
+class DagSubmission:
+    """How one try gets the jobs that it waits for.
+
+    :param name: of the Titan DAG
+    :param memory: what outlives the try, or None for a task that remembers nothing
+    :param durable: look for the jobs of an earlier try
+    :param about_to_submit: told the record before anything is sent or waited for, so that a kill can cancel the jobs
+    """
+
+    client: TitanClient
+    name: str
+    memory: Memory | None
+    durable: bool
+    about_to_submit: Callable[[DagRecord], None]
+    log: Logger
+
+    def obtain(self, context: Context, run: Record, jobs: Sequence[NamedJob]) -> DagRecord:
+        """The record of the jobs to wait for.
+
+        :param context: the task's context
+        :param run: what this try would keep of itself
+        :param jobs: what its user wants
+        """
+        old = DagRecord.from_json(self.memory.load()) if self.memory is not None and self.durable else None
+        plan = self._plan(old, run, jobs) if old is not None else Plan()
+        if plan.attach and old is not None:
+            self.log.info("An earlier try of this task submitted these jobs; waiting for them: %s", old.ids)
+            self.about_to_submit(old)
+            return old
+        self._cancel(plan)
+        record = self._new_record(context, run, jobs, plan)
+        new = [
+            job.build(lambda name: record.ids.get(name, name)) for job in jobs if job.name in record.open_jobs
+        ]
+        if self.memory is not None:
+            self.memory.save(record.to_json(), f"DAG {self.name!r}")
+        self.about_to_submit(record)
+        for name in plan.keep or {}:
+            self.log.info("Job %s completed in an earlier try and is not run again", name)
+        if new:
+            self.client.submit_dag(self.name, new, nonce=run.nonce)
+            self.log.info("Submitted %s jobs as Titan DAG %s, run %s", len(new), self.name, run.nonce)
+        for name, job in record.open_jobs.items():
+            self.log.info("Job %s has the id %s", name, job.job_id)
+        return record
+
+    def _plan(self, old: DagRecord, run: Record, jobs: Sequence[NamedJob]) -> Plan:
+        by_id = self.client.get_job_statuses(list(old.ids.values()))
+        return make_plan(old, run, jobs, {name: by_id[job_id] for name, job_id in old.ids.items()})
+
+    def _cancel(self, plan: Plan) -> None:
+        for job_id in plan.cancel:
+            self.log.warning("Job %s of an earlier run of this task still goes on; cancelling it", job_id)
+            try:
+                self.client.cancel_job(job_id)
+            except NotFound:
+                pass  # its master lost it in this moment: what was wanted
+
+    def _new_record(self, context: Context, run: Record, jobs: Sequence[NamedJob], plan: Plan) -> DagRecord:
+        ti = context["ti"]
+        map_index = -1 if ti.map_index is None else ti.map_index
+        names = {job.name for job in jobs}
+        known: dict[str, KnownJob] = {}
+        for job in jobs:
+            kept = (plan.keep or {}).get(job.name)
+            job_id = make_job_id(
+                ti.dag_id,
+                f"{ti.task_id}.{job.name}",
+                ti.run_id,
+                map_index=map_index,
+                try_number=ti.try_number,
+            )
+            known[job.name] = kept or KnownJob(
+                job_id=job_id,
+                nonce=run.nonce,
+                mark=job.mark,
+                parents=tuple(parent for parent in job.parents if parent in names),
+                requirement=job.requirement,
+            )
+        return DagRecord(replace(run, submitted=True), known)

@@ -1,0 +1,128 @@
+"""The jobs of a TitanDagOperator: from what its user wrote to what is submitted."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from titan_provider.operators.source import find_script, script_file
+from titan_provider.values import to_json
+from titan_sdk import TitanJob
+
+__all__ = ["NamedJob", "read_jobs"]
+
+# A job's outcome depends on these and its script; where and when it runs is another matter.
+_MARKED = ("args", "params", "env", "python", "job_type", "is_archive")
+_FIELDS = {field.name for field in dataclasses.fields(TitanJob)}
+_REFUSED = {
+    "owner_lease": "the task does not renew it; give the job a timeout",
+    "hitl_message": "a task does not wait for people; submit such a DAG with the SDK and follow it with TitanDagSensor",
+    "port": "services do not end; use TitanServiceOperator",
+}
+
+
+@dataclass(frozen=True)
+class NamedJob:
+    """One job under the name that its user gave it."""
+
+    name: str
+    parents: tuple[str, ...]
+    """Names of other jobs of the same task, or ids of any jobs."""
+    path: str
+    fields: Mapping[str, Any]
+    """The other parameters of its TitanJob."""
+    mark: str
+    """Changes with whatever its outcome depends on."""
+
+    @property
+    def requirement(self) -> str:
+        return str(self.fields.get("requirement", "GENERAL"))
+
+    def build(self, id_of: Callable[[str], str]) -> TitanJob:
+        """The job to submit.
+
+        :param id_of: the id behind a name
+        """
+        parents = [id_of(parent) for parent in self.parents]
+        return TitanJob(id_of(self.name), self.path, parents=parents, **self.fields)
+
+
+def read_jobs(task: str, given: Sequence[Any], dag_file: str | None, files: ExitStack) -> list[NamedJob]:
+    """The jobs in the order given.
+
+    :param task: how a refusal names the task
+    :param given: dicts or TitanJobs
+    :param dag_file: scripts are looked for beside it
+    :param files: keeps the files of inline scripts until it is closed
+    :raises ValueError: something in a dict makes no sense; TitanJob refuses the rest when it is built
+    """
+    if not isinstance(given, list | tuple) or not given:
+        raise ValueError(f"{task}: jobs must be a list of at least one dict or TitanJob, not {given!r:.80}")
+    jobs = [_read_job(task, index, value, dag_file, files) for index, value in enumerate(given)]
+    names = [job.name for job in jobs]
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise ValueError(f"{task}: more than one job is called {sorted(twice)[0]!r}; their names must differ")
+    return jobs
+
+
+def _read_job(task: str, index: int, value: Any, dag_file: str | None, files: ExitStack) -> NamedJob:
+    where = f"{task}: jobs[{index}]"
+    fields = (
+        _fields_of(value)
+        if isinstance(value, TitanJob)
+        else dict(value)
+        if isinstance(value, Mapping)
+        else None
+    )
+    if fields is None:
+        raise ValueError(f"{where} is a {type(value).__name__}; give a dict or a TitanJob")
+    name = fields.pop("name", None) or fields.pop("job_id", None)
+    if not isinstance(name, str) or not name:
+        raise ValueError(f"{where} has no name; give it one with 'job_id'")
+    where += f" ({name})"
+    filename, script = fields.pop("filename", None), fields.pop("script", None)
+    if (filename is None) == (script is None):
+        raise ValueError(f"{where}: give either 'filename' or 'script', and not both")
+    parents = fields.pop("parents", None) or ()
+    if isinstance(parents, str):
+        raise ValueError(f"{where}: parents {parents!r} is a single text; give a list of names")
+    for unknown in sorted(set(fields) - _FIELDS):
+        raise ValueError(
+            f"{where}: {unknown!r} is no parameter of a job; there are {', '.join(sorted(_FIELDS))}"
+        )
+    for refused, advice in _REFUSED.items():
+        if fields.get(refused):
+            raise ValueError(f"{where}: {refused!r} cannot be used here: {advice}")
+    if "params" in fields:
+        fields["params"] = to_json(fields["params"], f"{where}: params")
+    if script is not None:
+        path = files.enter_context(script_file(script, name))
+    else:
+        path = str(filename) if fields.get("is_archive") else find_script(str(filename), dag_file)
+    return NamedJob(name, tuple(parents), path, fields, _mark(path, fields))
+
+
+def _fields_of(job: TitanJob) -> dict[str, Any]:
+    """What its maker set."""
+    defaults = {field.name: field.default for field in dataclasses.fields(TitanJob)}
+    return {
+        name: value
+        for name in _FIELDS
+        if (value := getattr(job, name)) != defaults[name]
+        and not (value in ((), {}) and defaults[name] is None)
+    }
+
+
+def _mark(path: str, fields: Mapping[str, Any]) -> str:
+    script = Path(path)
+    content = script.read_bytes() if script.is_file() else path.encode()
+    relevant = [script.name, *(fields.get(name) for name in _MARKED)]
+    return hashlib.sha256(content + json.dumps(relevant, sort_keys=True, default=list).encode()).hexdigest()[
+        :16
+    ]

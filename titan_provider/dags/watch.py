@@ -1,0 +1,244 @@
+"""The wait for the jobs of a Titan DAG, their logs copied as groups; the same code in a task and in a triggerer.
+
+A job's lines come as foldable groups: one at the job's end and, while it runs, one for what it printed since the last,
+so that groups of jobs that run side by side do not mix. How a restarted triggerer avoids repeats: ``joblog.py``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
+from typing import TypeVar
+
+from titan_provider.dags.plan import KnownJob
+from titan_provider.joblog import JobLog, LogCursor, Logger
+from titan_provider.triggers.poller import SharedMaster
+from titan_provider.waiting import LOG_CHUNKS, REASON_EVERY, Patience, jittered, why_waiting
+from titan_sdk import AsyncTitanClient, JobStatus, LogPage, NotFound, TitanError
+
+__all__ = ["DagWatch", "blocked_jobs"]
+
+T = TypeVar("T")
+
+_SAVE_LIMIT = 3.0  # seconds; the positions in the logs are worth no longer delay of a triggerer that stops
+
+
+class DagWatch:
+    """The jobs of one task until each of them has ended or can never run.
+
+    :param jobs: by name; a parent that is not among them has completed earlier
+    :param log_interval: seconds between two groups of one job that goes on printing
+    :param dated: whether ``log`` takes a line's time as ``timestamp=``
+    :param log_key: where in TitanStore the positions in the logs are kept; None for a wait that nobody resumes
+    """
+
+    def __init__(
+        self,
+        jobs: Mapping[str, KnownJob],
+        log: Logger,
+        *,
+        poll_interval: float,
+        log_interval: float,
+        unreachable_timeout: float,
+        dated: bool = False,
+        log_key: str | None = None,
+    ) -> None:
+        self._jobs = jobs
+        self._names = {job.job_id: name for name, job in jobs.items()}
+        self._log = log
+        self._poll_interval = poll_interval
+        self._log_interval = log_interval
+        self._unreachable_timeout = unreachable_timeout
+        self._dated = dated
+        self._log_key = log_key
+        self._patience = Patience(unreachable_timeout)
+        self._logs = {name: JobLog(log, dated=dated) for name in jobs}
+        self._copied_at = dict.fromkeys(jobs, float("-inf"))
+        self._finished: set[str] = set()
+        self._reasons: dict[str, str] = {}
+        self._reason_at = float("-inf")
+        self._last_time = 0.0
+        self.statuses = dict.fromkeys(jobs, JobStatus.UNKNOWN)
+        """The last known state, by name."""
+
+    async def run(self, master: SharedMaster) -> None:
+        """Return when nothing more can happen to any of the jobs.
+
+        :raises TitanMasterUnreachable: the master was silent for too long
+        """
+        await self._restore(master)
+        try:
+            while True:
+                await self._turn(master)
+                if self._is_over():
+                    return
+                await asyncio.sleep(jittered(self._poll_interval))
+        except asyncio.CancelledError:
+            # The triggerer stops: the trigger that goes on elsewhere starts from here.
+            await self._save_quickly(master)
+            raise
+
+    def _is_over(self) -> bool:
+        blocked = blocked_jobs(self._jobs, self.statuses)
+        return all(status.is_terminal or name in blocked for name, status in self.statuses.items())
+
+    async def _turn(self, master: SharedMaster) -> None:
+        """Look at everything once."""
+        await self._ask_statuses(master)
+        for name, status in self.statuses.items():
+            if status.is_terminal or status is JobStatus.RUNNING:
+                await self._copy_log(master, name)
+        await self._explain(master, blocked_jobs(self._jobs, self.statuses))
+
+    # -- states ---------------------------------------------------------------------------------------------
+
+    async def _ask_statuses(self, master: SharedMaster) -> None:
+        asked = [self._jobs[name].job_id for name, status in self.statuses.items() if not status.is_terminal]
+        if not asked:
+            return
+        while True:
+            found = await self._ask(master, lambda client: client.get_job_statuses(asked))
+            unknown = [job_id for job_id, status in found.items() if status is JobStatus.UNKNOWN]
+            if not unknown:
+                break
+            # A Titan master also answers this while its store is down, so it is believed only after a while.
+            pause = self._patience.failed(
+                NotFound(f"the master does not know {', '.join(map(repr, unknown[:5]))}")
+            )
+            if self._patience.is_first_failure:
+                self._log.warning("The master does not know the job %s; asking again", unknown[0])
+            await asyncio.sleep(pause)
+        self._patience.succeeded()
+        for job_id, status in found.items():
+            name = self._names[job_id]
+            if status is not self.statuses[name]:
+                if not status.is_terminal:
+                    self._say("Job %s is %s", name, status)
+                self.statuses[name] = status
+
+    async def _explain(self, master: SharedMaster, blocked: set[str]) -> None:
+        waiting = [
+            name
+            for name, job in self._jobs.items()
+            if self.statuses[name] is JobStatus.PENDING
+            and name not in blocked
+            and all(self.statuses[p].is_success for p in job.parents if p in self._jobs)
+        ]
+        if not waiting or time.monotonic() - self._reason_at < REASON_EVERY:
+            return
+        stats = await master.stats(self._unreachable_timeout)
+        for name in waiting:
+            reason = why_waiting(stats, self._jobs[name].requirement)
+            if reason != self._reasons.get(name):
+                self._say("Job %s waits for a worker: %s", name, reason)
+            self._reasons[name] = reason
+        self._reason_at = time.monotonic()
+
+    def _say(self, words: str, *values: object) -> None:
+        self._last_time = time.time()
+        self._log.info(words, *values)
+
+    # -- logs -----------------------------------------------------------------------------------------------
+
+    async def _copy_log(self, master: SharedMaster, name: str) -> None:
+        over = self.statuses[name].is_terminal
+        if name in self._finished or (
+            not over and time.monotonic() - self._copied_at[name] < self._log_interval
+        ):
+            return
+        self._copied_at[name] = time.monotonic()
+        joblog, first = self._logs[name], True
+        while not joblog.is_full:
+            size = joblog.interrupted
+            page = await self._read(master, name, size or LOG_CHUNKS)
+            if page.position == joblog.cursor.position:
+                break
+            if not size:
+                # Groups follow each other: Airflow orders lines by their times.
+                joblog.cursor = replace(joblog.cursor, dated=max(self._last_time, joblog.cursor.dated))
+                joblog.begin(page, time.time())
+                await self._save(master)
+            is_last = over and page.position - joblog.cursor.position < LOG_CHUNKS
+            self._take(joblog, name, page, last=is_last)
+            first = False
+            if not over:
+                break
+        if over:
+            joblog.finish()
+            self._finished.add(name)
+            report = await self._ask(master, lambda client: client.job_report(self._jobs[name].job_id))
+            self._say("%s", replace(report, job_id=name).describe())
+            if not first:
+                await self._save(master)
+
+    def _take(self, joblog: JobLog, name: str, page: LogPage, *, last: bool) -> None:
+        """Copy a page as a group of whole lines."""
+        *lines, carry = (joblog.cursor.carry + page.text).split("\n")
+        if last and carry:
+            lines, carry = [*lines, carry], ""
+        joblog.cursor = replace(joblog.cursor, carry="")
+        grouped = [f"::group::Log of job {name}", *lines, "::endgroup::"] if lines else []
+        joblog.take(LogPage("\n".join([*grouped, carry]), page.position))
+        self._last_time = max(self._last_time, joblog.cursor.dated)
+
+    async def _read(self, master: SharedMaster, name: str, chunks: int) -> LogPage:
+        job, position = self._jobs[name], self._logs[name].cursor.position
+        return await self._ask(
+            master,
+            lambda client: client.read_logs(job.job_id, nonce=job.nonce, position=position, chunks=chunks),
+        )
+
+    async def _restore(self, master: SharedMaster) -> None:
+        key = self._log_key
+        text = await self._ask(master, lambda client: client.store_get(key)) if key else None
+        saved = json.loads(text) if text else {"cursors": {}, "finished": []}
+        for name, cursor in saved["cursors"].items():
+            self._logs[name] = JobLog(self._log, LogCursor.from_text(cursor), dated=self._dated)
+        self._finished |= set(saved["finished"])
+
+    async def _save(self, master: SharedMaster) -> None:
+        if self._log_key is not None:
+            key, text = self._log_key, self._positions()
+            await self._ask(master, lambda client: client.store_put(key, text))
+
+    async def _save_quickly(self, master: SharedMaster) -> None:
+        if self._log_key is None:
+            return
+        try:
+            async with asyncio.timeout(_SAVE_LIMIT):
+                await master.client.store_put(self._log_key, self._positions())
+        except (TitanError, TimeoutError):
+            pass  # the lines since the last save are then written again, as the same records
+
+    def _positions(self) -> str:
+        started = {
+            n: joblog for n, joblog in self._logs.items() if joblog.cursor.position or joblog.cursor.ahead
+        }
+        cursors = {name: joblog.cursor.to_text() for name, joblog in started.items()}
+        return json.dumps({"cursors": cursors, "finished": sorted(self._finished)})
+
+    async def _ask(self, master: SharedMaster, request: Callable[[AsyncTitanClient], Awaitable[T]]) -> T:
+        return await master.ask(request, self._unreachable_timeout)
+
+
+def blocked_jobs(jobs: Mapping[str, KnownJob], statuses: Mapping[str, JobStatus]) -> set[str]:
+    """Names of the jobs that can never run, because something above them did not succeed.
+
+    A real master leaves them PENDING for ever.
+    """
+    blocked: set[str] = set()
+    failed = {name for name, status in statuses.items() if status.is_terminal and not status.is_success}
+    while True:
+        more = {
+            name
+            for name, job in jobs.items()
+            if name not in blocked
+            and not statuses[name].is_terminal
+            and (failed | blocked) & set(job.parents)
+        }
+        if not more:
+            return blocked
+        blocked |= more

@@ -1,0 +1,243 @@
+"""TitanDagOperator: one task, several jobs that Titan schedules by their parents, and their results by name."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
+
+from titan_provider.compat import (
+    AirflowException,
+    BaseOperator,
+    TaskDeferralError,
+    TaskDeferralTimeout,
+    conf,
+)
+from titan_provider.dags.dispatch import DagSubmission
+from titan_provider.dags.jobs import read_jobs
+from titan_provider.dags.killing import DagKiller
+from titan_provider.dags.plan import DagRecord, children_first
+from titan_provider.dags.watch import DagWatch
+from titan_provider.events import JobEvent, Outcome
+from titan_provider.exceptions import TitanDagFailed, TitanJobTimedOut, TitanMasterUnreachable
+from titan_provider.hooks.titan import TitanHook
+from titan_provider.links.titan import DAG_NAME_XCOM, TitanDagLink
+from titan_provider.operators.memory import memory_of
+from titan_provider.operators.submission import new_record
+from titan_provider.triggers.dag import TitanDagTrigger
+from titan_provider.triggers.poller import lease
+from titan_sdk import ClientConfig, TitanClient, TitanError, TitanJob
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+__all__ = ["JOB_IDS_XCOM", "TitanDagOperator"]
+
+JOB_IDS_XCOM = "titan_job_ids"
+"""Key of the XCom that holds the jobs' ids by name."""
+
+# See operators/titan.py.
+_TRIGGER_GRACE = timedelta(seconds=60)
+_OUTCOMES: dict[Outcome, type[AirflowException]] = {
+    Outcome.TIMED_OUT: TitanJobTimedOut,
+    Outcome.UNREACHABLE: TitanMasterUnreachable,
+    Outcome.FAILED: AirflowException,
+}
+
+
+class TitanDagOperator(BaseOperator):
+    """Runs several jobs as one Titan DAG and waits for all of them.
+
+    The task's XCom is what each job gave to ``titan_job.result(...)``, by the job's name. A retry or a clear runs only
+    the jobs that did not succeed, those that were changed since, and what depends on them.
+
+    :param jobs: dicts with a name as ``job_id``, either ``filename`` or ``script``, ``parents`` by name, and other
+        parameters of :class:`titan_sdk.TitanJob` such as ``args``, ``params``, ``env``, ``requirement``, ``affinity``,
+        ``timeout``; or TitanJobs (templated, the dicts all through)
+    :param dag_name: name of the Titan DAG, by default ``<dag_id>.<task_id>`` (templated)
+    :param titan_conn_id: connection of type ``titan`` (templated)
+    :param wait_for_completion: False ends the task after the submit; its XCom is then the jobs' ids by name
+    :param deferrable: wait in the triggerer, without a worker slot
+    :param poll_interval: seconds between two looks at the jobs
+    :param log_interval: seconds between two groups of log lines of a job that goes on printing
+    :param unreachable_timeout: seconds for which the master may be silent before the task gives up on it
+    :param cancel_on_kill: cancel the jobs when the task is killed, cleared or marked
+    :param durable: find the jobs of a crashed try again instead of submitting them once more
+    """
+
+    template_fields: Sequence[str] = ("jobs", "dag_name", "titan_conn_id")
+    # See operators/titan.py.
+    template_ext: Sequence[str] = (".j2", ".jinja2")
+    template_fields_renderers: ClassVar[dict[str, str]] = {"jobs": "json"}
+    ui_color = "#dce9f7"
+    operator_extra_links = (TitanDagLink(),)
+
+    def __init__(
+        self,
+        *,
+        jobs: Sequence[Mapping[str, Any] | TitanJob],
+        dag_name: str | None = None,
+        titan_conn_id: str = TitanHook.default_conn_name,
+        wait_for_completion: bool = True,
+        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        poll_interval: float = 2.0,
+        log_interval: float = 30.0,
+        unreachable_timeout: float = 300.0,
+        cancel_on_kill: bool = True,
+        durable: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if not poll_interval > 0:
+            raise ValueError(f"task {self.task_id!r}: poll_interval {poll_interval!r} is not above 0")
+        self.jobs = jobs
+        self.dag_name = dag_name
+        self.titan_conn_id = titan_conn_id
+        self.wait_for_completion = wait_for_completion
+        self.deferrable = deferrable
+        self.poll_interval = poll_interval
+        self.log_interval = log_interval
+        self.unreachable_timeout = unreachable_timeout
+        self.cancel_on_kill = cancel_on_kill
+        self.durable = durable
+        self._killer = DagKiller()
+
+    # -- the task -------------------------------------------------------------------------------------------
+
+    def execute(self, context: Context) -> Any:
+        """Submit the jobs, or find those of an earlier try; then wait, or hand the waiting to a trigger."""
+        started = time.time()
+        hook = TitanHook(self.titan_conn_id)
+        config = hook.get_config()
+        self._killer.arm(config)
+        with hook.get_conn() as client:
+            record = self._obtain(context, client)
+            if self.do_xcom_push:
+                context["ti"].xcom_push(key=JOB_IDS_XCOM, value=record.ids)
+                context["ti"].xcom_push(key=DAG_NAME_XCOM, value=self._dag_name(context))
+            if not self.wait_for_completion:
+                return record.ids
+            if self.deferrable:
+                self._hand_over(record, started)
+            asyncio.run(self._watch(config, record))
+            return self._results(client, record)
+
+    def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> Any:
+        """End the task that a trigger resumed.
+
+        :param event: what the trigger fired
+        """
+        fired = JobEvent.from_dict(event)
+        hook = TitanHook(self.titan_conn_id)
+        self._killer.arm(hook.get_config())
+        with hook.get_conn() as client:
+            record = DagRecord.from_json(memory_of(context, client).load())
+            if record is None:
+                raise AirflowException(
+                    "the record of this task's jobs is gone, so their results cannot be told; clear the task"
+                )
+            self._killer.watch(children_first(record.jobs).values())
+            if {job.job_id for job in record.open_jobs.values()} != set(fired.statuses):
+                # A cleared task's old trigger may fire in its last moment.
+                self.log.info("A trigger told of other jobs than this try's; waiting on")
+                self._hand_over(record, time.time())
+            if fired.outcome in _OUTCOMES:
+                raise _OUTCOMES[fired.outcome](fired.message)
+            return self._results(client, record)
+
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """As Airflow does it, but a wait that Airflow itself broke off does not leave the jobs behind."""
+        try:
+            return super().resume_execution(next_method, next_kwargs, context)
+        except (TaskDeferralError, TaskDeferralTimeout):
+            if self.cancel_on_kill:
+                self._cancel_recorded(context)
+            raise
+
+    def on_kill(self) -> None:
+        """Cancel the jobs."""
+        if self.cancel_on_kill:
+            self._killer.kill(self.log)
+        self._killer.killed = True
+
+    # -- its parts ------------------------------------------------------------------------------------------
+
+    def _dag_name(self, context: Context) -> str:
+        return self.dag_name or f"{context['ti'].dag_id}.{self.task_id}"
+
+    def _obtain(self, context: Context, client: TitanClient) -> DagRecord:
+        dag_file = getattr(context.get("dag"), "fileloc", None)
+        # A trigger's event is matched with the record, so a deferred wait keeps one in any case.
+        remembers = self.durable or self.deferrable
+        try:
+            with ExitStack() as files:
+                jobs = read_jobs(f"task {self.task_id!r}", self.jobs, dag_file, files)
+                return DagSubmission(
+                    client=client,
+                    name=self._dag_name(context),
+                    memory=memory_of(context, client) if remembers else None,
+                    durable=self.durable,
+                    about_to_submit=lambda record: self._killer.watch(children_first(record.jobs).values()),
+                    log=self.log,
+                ).obtain(context, new_record(context), jobs)
+        finally:
+            if self._killer.killed:  # the kill may have come before the master knew the jobs
+                self.on_kill()
+
+    async def _watch(self, config: ClientConfig, record: DagRecord) -> None:
+        watch = DagWatch(
+            record.open_jobs,
+            self.log,
+            poll_interval=self.poll_interval,
+            log_interval=self.log_interval,
+            unreachable_timeout=self.unreachable_timeout,
+        )
+        async with lease(config) as master:
+            await watch.run(master)
+
+    def _hand_over(self, record: DagRecord, started: float) -> NoReturn:
+        limit = self.execution_timeout
+        trigger = TitanDagTrigger(
+            titan_conn_id=self.titan_conn_id,
+            jobs=TitanDagTrigger.plain(record.open_jobs),
+            poll_interval=self.poll_interval,
+            log_interval=self.log_interval,
+            deadline=None if limit is None else started + limit.total_seconds(),
+            unreachable_timeout=self.unreachable_timeout,
+            cancel_on_kill=self.cancel_on_kill,
+        )
+        grace = limit + _TRIGGER_GRACE if limit else None
+        self.defer(trigger=trigger, method_name="execute_complete", timeout=grace)
+
+    def _results(self, client: TitanClient, record: DagRecord) -> dict[str, Any]:
+        reports = {
+            name: replace(client.job_report(job.job_id, nonce=job.nonce), job_id=name)
+            for name, job in record.jobs.items()
+        }
+        states = {name: report.state for name, report in reports.items()}
+        for name, job in record.jobs.items():
+            # The bundled master ends jobs below a failed one, a real one leaves them PENDING: here both are the same.
+            causes = tuple(parent for parent in job.parents if not states[parent].is_success)
+            if causes and not states[name].is_success:
+                reports[name] = replace(reports[name], upstream_failed=causes)
+        failures = [report for report in reports.values() if not report.state.is_success]
+        if failures:
+            raise TitanDagFailed(
+                sorted(failures, key=lambda report: bool(report.upstream_failed)), len(reports)
+            )
+        return {name: report.result for name, report in reports.items()}
+
+    def _cancel_recorded(self, context: Context) -> None:
+        try:
+            with TitanHook(self.titan_conn_id).get_conn() as client:
+                record = DagRecord.from_json(memory_of(context, client).load())
+            if record is not None:
+                self._killer.arm(TitanHook(self.titan_conn_id).get_config())
+                self._killer.watch(children_first(record.jobs).values())
+                self._killer.kill(self.log)
+        except TitanError as exc:
+            self.log.error("The jobs could not be cancelled and may still be running: %s", exc)
