@@ -26,7 +26,13 @@ def start(processes: ProcessGroup, folder: Path) -> str:
         if _ready(port):
             return f"127.0.0.1:{port}"
         time.sleep(0.1)
-    raise DemoFailed(f"`titan up` was not ready after {START_SECONDS:.0f} s; see {log}")
+    ended = process.poll()
+    what = (
+        f"not ready after {START_SECONDS:.0f} s"
+        if ended is None
+        else f"over at once, with exit status {ended}"
+    )
+    raise DemoFailed(f"`titan up` was {what}; see {log}")
 
 
 def describe(address: str) -> str:
