@@ -26,7 +26,11 @@ def get_provider_info() -> dict[str, object]:
         "operators": [
             {
                 "integration-name": "Titan",
-                "python-modules": ["titan_provider.operators.titan", "titan_provider.operators.dag"],
+                "python-modules": [
+                    "titan_provider.operators.titan",
+                    "titan_provider.operators.dag",
+                    "titan_provider.operators.service",
+                ],
             }
         ],
         "sensors": [{"integration-name": "Titan", "python-modules": ["titan_provider.sensors.titan"]}],

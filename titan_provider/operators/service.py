@@ -1,0 +1,230 @@
+"""TitanServiceOperator and TitanServiceStopOperator: a process that listens on a port while other tasks need it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from titan_provider.compat import BaseOperator
+from titan_provider.dispatch import Record
+from titan_provider.exceptions import TitanServiceFailed
+from titan_provider.hooks.titan import TitanHook
+from titan_provider.links.titan import JOB_ID_XCOM, TitanJobLogLink
+from titan_provider.operators.memory import memory_of
+from titan_provider.operators.services import ServiceKiller, end_service, is_alive, wait_until_up
+from titan_provider.operators.source import find_script, script_file
+from titan_provider.operators.submission import new_record
+from titan_sdk import TitanClient, TitanError, TitanJob
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+__all__ = ["TitanServiceOperator", "TitanServiceStopOperator"]
+
+# The real master gives a service 20 s for its port; one that is starting cannot be stopped there until then.
+_END_PATIENCE = 30.0
+
+
+class TitanServiceOperator(BaseOperator):
+    """Starts a service on a worker and waits until its port answers there.
+
+    The task's XCom is ``{"service_id": ..., "host": ..., "port": ...}``. The service goes on until a
+    :class:`TitanServiceStopOperator` ends it; when this task fails or is killed, nothing of it is left running.
+    Titan starts a service without arguments and environment, so whatever it needs has to be in its source.
+
+    :param filename: path of the script, relative to the DAG file or to the current folder (templated)
+    :param script: the script's source, Python or ``#!`` shell; a value ending in ``.j2`` is a template's path (templated)
+    :param port: the port on which the script listens (templated)
+    :param host: name of the worker's machine, for the XCom (templated). By default the master's own where that is the
+        bundled one, which runs services on its machine, and None on a real one, which does not tell
+    :param requirement: tag that the worker must have (templated)
+    :param priority: higher starts first
+    :param service_id: start of the service's id, in place of dag, task and run (templated)
+    :param titan_conn_id: connection of type ``titan`` (templated)
+    :param start_timeout: how long the service may take until its port answers, the wait for a worker included;
+        seconds or a timedelta
+    :param poll_interval: seconds between two looks
+    :param unreachable_timeout: seconds for which the master may be silent before the task gives up
+    :param durable: take up the service of a crashed try instead of starting another
+    """
+
+    template_fields: Sequence[str] = (
+        "filename",
+        "script",
+        "port",
+        "host",
+        "requirement",
+        "service_id",
+        "titan_conn_id",
+    )
+    # See operators/titan.py.
+    template_ext: Sequence[str] = (".j2", ".jinja2")
+    template_fields_renderers: ClassVar[dict[str, str]] = {"script": "python"}
+    ui_color = "#dce9f7"
+    operator_extra_links = (TitanJobLogLink(),)
+
+    def __init__(
+        self,
+        *,
+        port: int | str,
+        filename: str | None = None,
+        script: str | None = None,
+        host: str | None = None,
+        requirement: str = "GENERAL",
+        priority: int = 1,
+        service_id: str | None = None,
+        titan_conn_id: str = TitanHook.default_conn_name,
+        start_timeout: float | timedelta = 120.0,
+        poll_interval: float = 1.0,
+        unreachable_timeout: float = 60.0,
+        durable: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if (filename is None) == (script is None):
+            raise ValueError(f"task {self.task_id!r}: give either filename= or script=, and not both")
+        self.port = port
+        self.filename = filename
+        self.script = script
+        self.host = host
+        self.requirement = requirement
+        self.priority = priority
+        self.service_id = service_id
+        self.titan_conn_id = titan_conn_id
+        self.start_timeout = start_timeout
+        self.poll_interval = poll_interval
+        self.unreachable_timeout = unreachable_timeout
+        self.durable = durable
+        self._killer = ServiceKiller()
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Start the service, or find the one a crashed try left, and wait for its port."""
+        hook = TitanHook(self.titan_conn_id)
+        self._killer.arm(hook.get_config())
+        with hook.get_conn() as client:
+            try:
+                service_id = self._obtain(context, client)
+                if self.do_xcom_push:
+                    context["ti"].xcom_push(key=JOB_ID_XCOM, value=service_id)
+                limit = self.start_timeout
+                wait_until_up(
+                    client,
+                    service_id,
+                    self.log,
+                    requirement=self.requirement,
+                    start_timeout=limit.total_seconds() if isinstance(limit, timedelta) else limit,
+                    poll_interval=self.poll_interval,
+                    unreachable_timeout=self.unreachable_timeout,
+                )
+            except BaseException:  # Airflow's timeout and termination are not Exceptions
+                self._leave_nothing(client)
+                raise
+            host = self.host
+            if not host and client.server_info().kind == "bundled":
+                host = client.config.host
+        self.log.info("Service %s answers on port %s", service_id, self.port)
+        return {"service_id": service_id, "host": host or None, "port": int(self.port)}
+
+    def on_kill(self) -> None:
+        """Stop the service."""
+        self._killer.kill(self.log)
+
+    def _obtain(self, context: Context, client: TitanClient) -> str:
+        record = new_record(context, self.service_id)
+        memory = memory_of(context, client) if self.durable else None
+        old = memory.recall() if memory is not None else None
+        if old is not None and is_alive(client, old.job_id):
+            self._killer.job_id = old.job_id
+            if old.same_run(record):
+                self.log.info("An earlier try of this task started service %s; waiting for it", old.job_id)
+                return old.job_id
+            self.log.warning(
+                "Service %s of an earlier run of this task is still there; ending it", old.job_id
+            )
+            end_service(client, old.job_id, _END_PATIENCE)
+        if self.script is None:
+            dag_file = getattr(context.get("dag"), "fileloc", None)
+            job = self._job(record, find_script(str(self.filename), dag_file))
+            self._submit(client, memory, record, job)
+        else:
+            with script_file(self.script, self.task_id) as written:
+                self._submit(client, memory, record, self._job(record, written))
+        self.log.info("Submitted service %s, to run on a worker tagged %s", record.job_id, self.requirement)
+        return record.job_id
+
+    def _job(self, record: Record, path: str) -> TitanJob:
+        return TitanJob(
+            record.job_id,
+            path,
+            job_type="SERVICE",
+            port=int(self.port),
+            requirement=self.requirement,
+            priority=self.priority,
+        )
+
+    def _submit(self, client: TitanClient, memory: Any, record: Record, job: TitanJob) -> None:
+        if memory is not None:
+            memory.keep(record)
+        self._killer.job_id = record.job_id
+        client.submit_job(job)
+        if memory is not None:
+            memory.keep(record.confirmed())
+
+    def _leave_nothing(self, client: TitanClient) -> None:
+        service_id = self._killer.job_id
+        if service_id is None:
+            return
+        try:
+            end_service(client, service_id, _END_PATIENCE)
+        except TitanError as exc:
+            self.log.error("Service %s could not be stopped and may still be running: %s", service_id, exc)
+        else:
+            self.log.info("Nothing of service %s is left running", service_id)
+
+
+class TitanServiceStopOperator(BaseOperator):
+    """Stops a service, such as one that a :class:`TitanServiceOperator` started. One that is gone is fine.
+
+    As a teardown: ``TitanServiceStopOperator(task_id="stop", service=start.output).as_teardown(setups=start)``.
+
+    :param service: the XCom of the task that started it, or the service's id (templated)
+    :param titan_conn_id: connection of type ``titan`` (templated)
+    :param copy_log: copy what the service printed into the task log
+    """
+
+    template_fields: Sequence[str] = ("service", "titan_conn_id")
+    ui_color = "#dce9f7"
+
+    def __init__(
+        self,
+        *,
+        service: Any,
+        titan_conn_id: str = TitanHook.default_conn_name,
+        copy_log: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.service = service
+        self.titan_conn_id = titan_conn_id
+        self.copy_log = copy_log
+
+    def execute(self, context: Context) -> None:  # noqa: ARG002 - Airflow's signature
+        """Stop it."""
+        given = self.service
+        service_id = given.get("service_id") if isinstance(given, Mapping) else given
+        if service_id is None:
+            self.log.info("No service was started, so there is nothing to stop")
+            return
+        if not isinstance(service_id, str):
+            raise TitanServiceFailed(
+                f"service {given!r} is neither a service's id nor the XCom of a TitanServiceOperator"
+            )
+        with TitanHook(self.titan_conn_id).get_conn() as client:
+            found = end_service(client, service_id, _END_PATIENCE)
+            self.log.info("Service %s %s", service_id, "was stopped" if found else "was not running any more")
+            if self.copy_log and (text := client.fetch_logs(service_id)):
+                self.log.info("::group::Log of service %s", service_id)
+                for line in text.splitlines():
+                    self.log.info("%s", line)
+                self.log.info("::endgroup::")
