@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -16,6 +17,7 @@ __all__ = [
     "RetryPolicy",
     "Secret",
     "check_token",
+    "is_loopback",
     "parse_address",
 ]
 
@@ -193,6 +195,14 @@ def check_token(token: str, what: str) -> None:
             f"{what} is empty or holds spaces or characters outside printable ASCII; "
             "make one with: python3 -c 'import secrets; print(secrets.token_urlsafe(32))'"
         )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine is reached under that name or address."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def parse_address(text: str, what: str = "address") -> tuple[str, int]:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from titan_sdk.config import ClientConfig, RetryPolicy, parse_address
+from titan_sdk.config import TLS, ClientConfig, RetryPolicy, parse_address
 from titan_sdk.errors import InvalidArgument
 
 
@@ -154,3 +154,56 @@ def test_any_text_is_an_address_or_an_invalid_argument(text: str) -> None:
     except InvalidArgument:
         return
     assert ClientConfig(host, port).port == port
+
+
+# ---------------------------------------------------------------------- TLS and the token
+
+
+@pytest.mark.parametrize(
+    ("environ", "tls"),
+    [
+        ({}, None),
+        ({"TITAN_TLS": "0"}, None),
+        ({"TITAN_TLS": "1"}, TLS()),
+        ({"TITAN_TLS": "yes", "TITAN_CA_CERT": "ca"}, TLS("ca")),
+        ({"TITAN_CA_CERT": "ca"}, TLS("ca")),
+        (
+            {"TITAN_CLIENT_CERT": "c", "TITAN_CLIENT_KEY": "k", "TITAN_TLS_SERVER_NAME": "n"},
+            TLS(client_cert="c", client_key="k", server_name="n"),
+        ),
+    ],
+)
+def test_tls_from_the_environment(environ: dict[str, str], tls: TLS | None) -> None:
+    assert ClientConfig.from_env(environ).tls == tls
+
+
+@pytest.mark.parametrize(
+    ("environ", "sentence"),
+    [
+        ({"TITAN_TLS": "perhaps"}, "TITAN_TLS='perhaps' is neither 1 nor 0"),
+        ({"TITAN_TLS": "0", "TITAN_CA_CERT": "ca"}, "TITAN_TLS=0 turns TLS off, but TITAN_CA_CERT is set"),
+        ({"TITAN_CLIENT_KEY": "k"}, "client_key 'k' is given without client_cert"),
+        ({"TITAN_CA_CERT": "-----BEGIN X"}, "ca_cert holds a PEM text; write it into a file"),
+        ({"TITAN_AUTH_TOKEN": "a b"}, "auth_token is empty or holds spaces"),
+    ],
+)
+def test_contradictions_about_security_are_refused(environ: dict[str, str], sentence: str) -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        ClientConfig.from_env(environ)
+    assert sentence in str(caught.value)
+
+
+def test_a_token_is_compared_and_hashed_as_text_and_never_shown() -> None:
+    one, other = (ClientConfig.from_env({"TITAN_AUTH_TOKEN": text}) for text in ("secret-1", "secret-1\n"))
+    assert one == other == ClientConfig(auth_token="secret-1")
+    assert len({one, other}) == 1
+    assert "secret" not in f"{one} {one!r} {dataclasses.replace(one, port=1)!r}"
+    assert one.auth_token == "secret-1"
+
+
+def test_a_job_uses_its_masters_socket_unless_it_names_another_master() -> None:
+    environ = {"TITAN_SOCKET": "/x/jobs.sock", "TITAN_HOST": "master", "TITAN_CA_CERT": "ca"}
+    inside = ClientConfig.from_env(environ)
+    assert (inside.socket_path, inside.tls, inside.address) == ("/x/jobs.sock", None, "unix:/x/jobs.sock")
+    assert ClientConfig.from_env(environ, host="other").socket_path is None
+    assert ClientConfig.from_env(environ, port=1).tls == TLS("ca")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import ipaddress
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -16,7 +15,7 @@ import typer
 from titan_sdk.cli.exits import reported
 from titan_sdk.cli.render import Output
 from titan_sdk.client import TitanClient
-from titan_sdk.config import ClientConfig
+from titan_sdk.config import ClientConfig, is_loopback
 from titan_sdk.errors import InvalidArgument, MissingFile
 
 __all__ = ["HostOption", "JsonOption", "PortOption", "Session", "command", "is_loopback", "read_token"]
@@ -99,14 +98,6 @@ def _describe(run: Callable[..., None], function: Callable[..., None], shared: d
     run.__annotations__ = {p.name: p.annotation for p in parameters}
     # typer would otherwise look through the wrapper at the function itself.
     del run.__wrapped__  # type: ignore[attr-defined]
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine is reached under that name or address."""
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def read_token(path: Path) -> str:

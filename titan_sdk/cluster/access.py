@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import ipaddress
 
 from titan_sdk.wire import hello
 from titan_sdk.wire.frames import Frame
 from titan_sdk.wire.opcodes import Opcode
 
-__all__ = ["MIN_TOKEN", "Gate", "is_loopback"]
+__all__ = ["MIN_TOKEN", "Gate"]
 
 MIN_TOKEN = 16
 """Characters: what a request per microsecond cannot guess."""
@@ -54,11 +53,3 @@ class Gate:
 
 def _digest(token: str) -> bytes:
     return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine is reached under that name or address."""
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 
-from titan_sdk.cluster.access import MIN_TOKEN, is_loopback
+from titan_sdk.cluster.access import MIN_TOKEN
 from titan_sdk.cluster.tls import ServerTLS
-from titan_sdk.config import Secret, check_token
+from titan_sdk.config import Secret, check_token, is_loopback
 from titan_sdk.errors import InvalidArgument
 from titan_sdk.model.rules import check_requirement
 from titan_sdk.wire.frames import MAX_PAYLOAD
@@ -47,6 +47,12 @@ class ClusterSettings:
     """How many workers of each tag."""
     slots: int = 1
     """Jobs a worker runs at once (a real worker: 4)."""
+    warm_python: bool = False
+    """Python jobs are forks of one interpreter per worker instead of new ones: faster to start, see ``docs/cluster.md``."""
+    ageing_seconds: float | None = 60.0
+    """A job that has been ready for so long counts as one priority higher, and so on; ``None``: never."""
+    gpus: tuple[str, ...] | None = None
+    """Devices that the GPU workers share, as CUDA_VISIBLE_DEVICES names them. ``None``: those of this machine."""
     service_start_seconds: float = 20.0
     """How long a service may take until its port answers; as long as a real master waits."""
     tls: ServerTLS | None = None
@@ -86,6 +92,10 @@ class ClusterSettings:
             raise InvalidArgument("host is empty; give 127.0.0.1 to listen on this machine only")
         if not 1 <= self.slots <= _MAX_SLOTS:
             raise InvalidArgument(f"slots={self.slots}: a worker runs 1 to {_MAX_SLOTS} jobs at once")
+        if self.ageing_seconds is not None and not self.ageing_seconds > 0:
+            raise InvalidArgument(
+                f"ageing_seconds={self.ageing_seconds}: it must be above 0, or None for never"
+            )
         for tag, count in self.workers.items():
             problem = check_requirement(tag)
             if problem is not None:
