@@ -1,13 +1,16 @@
-"""titan up with TLS and a token as a process, and the command as its client."""
+"""titan up as a process: TLS and a token, the command as its client, gc, and an end that waits."""
 
 from __future__ import annotations
 
 import contextlib
+import signal
+import threading
 from pathlib import Path
 
 import pytest
 
 from tests.sdk.cli.test_up import Start, start
+from tests.sdk.cluster.peer import Meeting, Peer, script
 from tests.support.certificates import Authority, make_authority
 from titan_sdk import TLS, ClientConfig, JobStatus, TitanClient, TitanJob
 
@@ -110,3 +113,22 @@ def test_gc_needs_a_masters_folder(start: Start, bare, tmp_path: Path) -> None:
     ran = bare("gc", "--data-dir", tmp_path / "data", "--json")
     assert ran.code == 0
     assert ran.json["jobs"] == 0
+
+
+def test_sigterm_lets_a_running_job_end(start: Start, tmp_path: Path) -> None:
+    meeting = Meeting()
+    first = start("--json", "--drain", "30", "--data-dir", tmp_path / "data")
+    peer = Peer(("127.0.0.1", first.facts["port"]))
+    assert peer.submit(script("DAG-runs", meeting.code("up") + "print('to the end')")).ok
+    meeting.arrival()
+    first.process.send_signal(signal.SIGTERM)
+    pause = threading.Event()
+    while peer.submit(script("DAG-late", "pass", tag="NOPE", delay=10**8)).ok:
+        assert peer.cancel("DAG-late") == "CANCELLED"  # the signal has not been seen yet
+        pause.wait(0.01)
+    meeting.close()
+    assert first.process.wait(timeout=30) == 0
+    second = start("--json", "--data-dir", tmp_path / "data")
+    peer = Peer(("127.0.0.1", second.facts["port"]))
+    assert (peer.status("DAG-runs"), peer.log("DAG-runs")) == ("COMPLETED", "to the end\n")
+    assert second.end() == 0
