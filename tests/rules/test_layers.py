@@ -45,7 +45,7 @@ NO_IO = {
     "http",
     "urllib",
 }
-PUBLIC_MODULES = {"titan_sdk", "titan_sdk.errors", "titan_sdk.config", "titan_sdk.cluster"}
+PUBLIC_MODULES = {"titan_sdk", "titan_sdk.errors", "titan_sdk.config", "titan_sdk.cluster", "titan_sdk.xcom"}
 THIRD_PARTY_OF = {
     "cli": {"typer", "click", "rich"},
     "dashboard": {"requests"},

@@ -15,8 +15,8 @@ from airflow.providers.common.compat.sdk import conf
 
 from titan_provider.exceptions import TitanXComError
 from titan_provider.xcom.base import BaseXCom, database_to_plain, plain_to_database
-from titan_provider.xcom.reference import MARK, Reference, decode, encode, make_key
-from titan_sdk import TitanClient, TitanError
+from titan_sdk import CorruptData, NotFound, TitanClient, TitanError, xcom
+from titan_sdk.xcom import Reference
 
 __all__ = ["TitanStoreXComBackend"]
 
@@ -45,13 +45,27 @@ class TitanStoreXComBackend(BaseXCom):
         plain = database_to_plain(BaseXCom.serialize_value(value))
         text = json.dumps(plain, separators=(",", ":"))
         threshold = conf.getint(_SECTION, "xcom_threshold", fallback=0)
-        if len(text) < threshold and not _looks_like_reference(plain):
+        is_marked = isinstance(plain, dict) and xcom.MARK in plain
+        if len(text) < threshold and not is_marked:
             return plain_to_database(plain)
-        store_key = make_key(
-            dag_id or "-", run_id or "-", task_id or "-", -1 if map_index is None else map_index, key or "-"
+        where = (
+            dag_id or "-",
+            run_id or "-",
+            task_id or "-",
+            -1 if map_index is None else map_index,
+            key or "-",
         )
-        reference, pieces = encode(store_key, text, compress=_compress(), preview=_preview())
-        _store(reference, pieces)
+        try:
+            # A user's own dict with our mark must not be taken for a reference later, so it is stored like any value.
+            reference = _from_job(plain) if is_marked else None
+            if reference is None:
+                reference, pieces = xcom.encode(
+                    xcom.make_key(*where), text, compress=_compress(), preview=_preview()
+                )
+                xcom.store(_client(), reference, pieces)
+            _client().store_put(xcom.place_key(*where), json.dumps(reference.to_json()))
+        except TitanError as exc:
+            raise TitanXComError(f"XCom {key!r} of {len(text):,} bytes cannot be stored: {exc}") from exc
         return plain_to_database(reference.to_json())
 
     @staticmethod
@@ -60,27 +74,33 @@ class TitanStoreXComBackend(BaseXCom):
 
         :raises TitanXComError: it is not in TitanStore any more, or not whole
         """
-        reference = Reference.from_json(database_to_plain(result.value))
-        if reference is None:
-            return BaseXCom.deserialize_value(result)
-        return BaseXCom.deserialize_value(_Stored(plain_to_database(decode(reference, _fetch(reference)))))
+        plain = database_to_plain(result.value)
+        try:
+            reference = Reference.from_json(plain)
+            if reference is None:
+                return BaseXCom.deserialize_value(result)
+            value = xcom.value_of(_client(), reference)
+        except (CorruptData, NotFound) as exc:
+            raise TitanXComError(str(exc)) from exc
+        except TitanError as exc:
+            raise TitanXComError(f"XCom {plain['key']!r} cannot be read: {exc}") from exc
+        return BaseXCom.deserialize_value(_Stored(plain_to_database(value)))
 
     def orm_deserialize_value(self) -> Any:
         """What Airflow 2's web server shows: the reference, never the value. Airflow 3 does not ask."""
         return database_to_plain(self.value)  # type: ignore[attr-defined]  # a column of Airflow 2's row
 
     @classmethod
-    def purge(cls, xcom: Any, *_: Any) -> None:
+    def purge(cls, row: Any, *_: Any) -> None:
         """Give the value's space back when Airflow deletes the XCom. Values of others are left alone."""
         try:
-            reference = Reference.from_json(database_to_plain(xcom.value))
-        except TitanXComError:
+            reference = Reference.from_json(database_to_plain(row.value))
+        except CorruptData:
             return
         if reference is None:
             return
         try:
-            for part_key in reference.part_keys:
-                _client().store_put(part_key, "")
+            xcom.remove(_client(), reference)
         except TitanError as exc:
             # Airflow purges while it starts a new try: litter in the store must not stop that.
             log.warning("XCom %s could not be removed from TitanStore: %s", reference.key, exc)
@@ -112,37 +132,10 @@ def _preview() -> int:
     return int(conf.getint(_SECTION, "xcom_preview", fallback=80))
 
 
-def _looks_like_reference(plain: Any) -> bool:
-    """A user's own dict with our mark must not be taken for a reference later, so it is always stored."""
-    return isinstance(plain, dict) and MARK in plain
-
-
-def _store(reference: Reference, pieces: list[str]) -> None:
-    client = _client()
+def _from_job(plain: Any) -> Reference | None:
+    """The reference that a job left as its result, or None where it is something else."""
     try:
-        for part_key, piece in zip(reference.part_keys, pieces, strict=True):
-            client.store_put(part_key, piece)
-            # A Titan master acknowledges writes while its store is down.
-            if client.store_get(part_key) != piece:
-                raise TitanXComError(
-                    f"TitanStore lost {part_key!r} a moment after it acknowledged it; the XCom was not pushed. "
-                    "Is the store behind the master running?"
-                )
-    except TitanError as exc:
-        raise TitanXComError(
-            f"XCom {reference.key!r} ({reference.bytes:,} bytes) cannot be stored: {exc}"
-        ) from exc
-
-
-def _fetch(reference: Reference) -> str:
-    try:
-        pieces = [_client().store_get(part_key) for part_key in reference.part_keys]
-    except TitanError as exc:
-        raise TitanXComError(f"XCom {reference.key!r} cannot be read: {exc}") from exc
-    missing = [k for k, piece in zip(reference.part_keys, pieces, strict=True) if not piece]
-    if missing:
-        raise TitanXComError(
-            f"XCom {reference.key!r} is not in TitanStore any more ({len(missing)} of {len(pieces)} parts missing); "
-            "clear the task that pushed it"
-        )
-    return "".join(piece for piece in pieces if piece)
+        reference = Reference.from_json(plain)
+    except CorruptData:
+        return None
+    return reference if reference is not None and xcom.was_written_by_a_job(_client(), reference) else None

@@ -13,9 +13,9 @@ import pytest
 
 from tests.support.airflow_run import unique, write_dag
 from titan_provider.exceptions import TitanXComError
-from titan_provider.xcom import reference, titan_store
+from titan_provider.xcom import titan_store
 from titan_provider.xcom.titan_store import TitanStoreXComBackend as Backend
-from titan_sdk import TitanClient
+from titan_sdk import ServerInfo, TitanClient, xcom
 
 pytestmark = [pytest.mark.airflow, pytest.mark.usefixtures("airflow_connection")]
 
@@ -101,13 +101,13 @@ def test_values_of_others_are_left_as_they_are() -> None:
 
 def test_a_missing_value_is_an_error_never_a_value(client: TitanClient) -> None:
     stored = push("precious")
-    client.store_put(stored["key"], "")
+    client.store_delete(stored["key"])
     with pytest.raises(TitanXComError, match=r"is not in TitanStore any more.*clear the task that pushed it"):
         Backend.deserialize_value(Row(stored))
 
 
 def test_a_missing_part_is_an_error(client: TitanClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reference, "PART_CHARS", 10)
+    monkeypatch.setattr(xcom, "PART_CHARS", 10)
     stored = push("x" * 50)
     client.store_put(stored["key"] + ":2", "")
     with pytest.raises(TitanXComError, match=r"1 of 6 parts missing"):
@@ -121,11 +121,33 @@ def test_a_changed_value_is_an_error(client: TitanClient) -> None:
         Backend.deserialize_value(Row(stored))
 
 
-def test_purge_gives_the_space_back(client: TitanClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reference, "PART_CHARS", 10)
+@pytest.mark.parametrize("part_chars", [10, 1000], ids=["in parts", "in one piece"])
+def test_purge_gives_the_space_back_and_leaves_a_reason(
+    client: TitanClient, monkeypatch: pytest.MonkeyPatch, part_chars: int
+) -> None:
+    monkeypatch.setattr(xcom, "PART_CHARS", part_chars)
     stored = push("x" * 50)
     Backend.purge(Row(stored))
-    assert [client.store_get(f"{stored['key']}:{n}") for n in range(6)] == [""] * 6
+    assert client.store_keys(stored["key"]) == [stored["key"]]
+    assert client.store_get(stored["key"]) == ""
+    with pytest.raises(TitanXComError, match="was removed from TitanStore: its task was cleared or retried"):
+        Backend.deserialize_value(Row(stored))
+    Backend.purge(Row(stored))
+
+
+@pytest.mark.parametrize("part_chars", [10, 1000], ids=["in parts", "in one piece"])
+def test_purge_on_a_master_that_cannot_delete_overwrites(
+    client: TitanClient, monkeypatch: pytest.MonkeyPatch, part_chars: int
+) -> None:
+    monkeypatch.setattr(xcom, "PART_CHARS", part_chars)
+    monkeypatch.setattr(TitanClient, "server_info", lambda _: ServerInfo("titan"))
+    stored = push("x" * 50)
+    Backend.purge(Row(stored))
+    keys = client.store_keys(stored["key"])
+    assert stored["key"] in keys
+    assert {client.store_get(key) for key in keys} == {""}
+    with pytest.raises(TitanXComError, match="was removed from TitanStore"):
+        Backend.deserialize_value(Row(stored))
 
 
 def test_a_retry_never_overwrites_what_another_task_may_be_reading() -> None:

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from titan_provider.exceptions import TitanXComError
-from titan_provider.xcom import reference as module
-from titan_provider.xcom.reference import Reference, decode, encode, make_key
+from titan_sdk import CorruptData
+from titan_sdk import xcom as module
+from titan_sdk.xcom import Reference, decode, encode, make_key, place_key
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),
@@ -52,14 +52,14 @@ def test_a_reference_shows_the_beginning(preview: int, shown: str) -> None:
 @pytest.mark.parametrize("damage", ["", "[1, 2, 4]", '["x"', "[1, 2, 3] ", "é"])
 def test_damage_is_noticed(damage: str) -> None:
     reference, _ = encode("the-key", "[1, 2, 3]", compress=False, preview=0)
-    with pytest.raises(TitanXComError, match="'the-key'"):
+    with pytest.raises(CorruptData, match="'the-key'"):
         decode(reference, damage)
 
 
 def test_damage_of_compressed_text_is_noticed() -> None:
     reference, (piece,) = encode("the-key", "[1, 2, 3]", compress=True, preview=0)
     for damage in ("!!", piece[:-4], piece[4:]):
-        with pytest.raises(TitanXComError):
+        with pytest.raises(CorruptData):
             decode(reference, damage)
 
 
@@ -69,7 +69,7 @@ def test_values_of_others_are_no_references(value: Any) -> None:
 
 
 def test_a_broken_reference_is_an_error() -> None:
-    with pytest.raises(TitanXComError, match="cannot be read as one"):
+    with pytest.raises(CorruptData, match="cannot be read as one"):
         Reference.from_json({"titan_xcom": 1, "key": "k"})
 
 
@@ -80,3 +80,10 @@ def test_keys_are_readable_ascii_bounded_and_new_each_time() -> None:
     long = make_key("d" * 250, "r" * 250, "t" * 250, -1, "k" * 500)
     assert long.isascii()
     assert len(long) < 450
+
+
+def test_the_place_of_an_xcom_is_the_key_without_what_is_new_each_time() -> None:
+    where = ("my dag", "r", "t", -1, "return_value")
+    key, place = make_key(*where), place_key(*where)
+    assert place == "titan:xcom-at:my%20dag/r/t/-1/return_value"
+    assert key.removeprefix("titan:xcom:").startswith(place.removeprefix("titan:xcom-at:") + "/")

@@ -1,0 +1,303 @@
+"""Airflow's XComs in TitanStore, as jobs on the cluster read and write them, and the form in which they are stored.
+
+A reference takes a value's place in Airflow's database. It is all that Airflow's UI and REST API show, so it is
+readable and self-contained. What is stored under its key is the value's JSON text, ASCII only, so that a job reads it
+with ``store_get`` and ``json``; longer or compressed values lie in numbered parts under ``<key>:<i>``. An empty text
+under the key says that the value was removed. ``titan:xcom-at:<dag>/<run>/<task>/<map index>/<xcom key>`` holds the
+latest reference of that XCom.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import secrets
+import time
+import zlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from titan_sdk.errors import CorruptData, InvalidArgument, NotFound
+from titan_sdk.model.rules import full_id
+
+if TYPE_CHECKING:
+    from titan_sdk.client import TitanClient
+
+__all__ = [
+    "MARK",
+    "PART_CHARS",
+    "Reference",
+    "decode",
+    "encode",
+    "fetch",
+    "make_key",
+    "place_key",
+    "read_xcom",
+    "remove",
+    "store",
+    "value_of",
+    "was_written_by_a_job",
+    "write_xcom",
+]
+
+MARK = "titan_xcom"
+# Titan's packet takes 10 MiB; below half of it, one part travels quickly and escaping cannot push it over.
+PART_CHARS = 4 * 1024 * 1024
+_MAX_KEY = 400
+_JOB_PREFIX = "titan:xcom-job:"
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """Where a value is, and how to tell that it is whole."""
+
+    key: str
+    sha256: str
+    """Of the value's JSON text."""
+    bytes: int
+    """Length of the value's JSON text."""
+    preview: str
+    encoding: str = "json"
+    parts: int = 0
+    """0: the whole text is under ``key`` itself."""
+
+    @classmethod
+    def from_json(cls, value: object) -> Reference | None:
+        """The reference, or None when the value is not one of ours.
+
+        Args:
+            value: what Airflow's database holds.
+
+        Raises:
+            CorruptData: it has our mark, but is not whole.
+        """
+        if not isinstance(value, Mapping) or value.get(MARK) != 1:
+            return None
+        try:
+            return cls(**{name: kind(value[name]) for name, kind in _FIELDS.items()})
+        except (KeyError, TypeError, ValueError) as exc:
+            raise CorruptData(
+                f"an XCom looks like a TitanStore reference, but cannot be read as one: {value}"
+            ) from exc
+
+    def to_json(self) -> dict[str, Any]:
+        return {MARK: 1} | asdict(self)
+
+    @property
+    def part_keys(self) -> list[str]:
+        """The store keys that hold the text, in order."""
+        return [f"{self.key}:{i}" for i in range(self.parts)] or [self.key]
+
+
+_FIELDS = {"key": str, "sha256": str, "bytes": int, "preview": str, "encoding": str, "parts": int}
+
+
+def make_key(dag_id: str, run_id: str, task_id: str, map_index: int, key: str) -> str:
+    """A store key that says whose value it is and is new for every write: a retry never overwrites what is read.
+
+    It ends with the time of the write, in hexadecimal seconds, and a random part.
+
+    Args:
+        key: the XCom's own key, such as ``return_value``.
+    """
+    return f"titan:xcom:{_path(dag_id, run_id, task_id, map_index, key)}/{_unique()}"
+
+
+def place_key(dag_id: str, run_id: str, task_id: str, map_index: int, key: str) -> str:
+    """Where the latest reference of that XCom is."""
+    return f"titan:xcom-at:{_path(dag_id, run_id, task_id, map_index, key)}"
+
+
+def _path(dag_id: str, run_id: str, task_id: str, map_index: int, key: str) -> str:
+    path = "/".join(quote(part, safe="+:@.-_~") for part in (dag_id, run_id, task_id, str(map_index), key))
+    if len(path) > _MAX_KEY:
+        path = f"{path[: _MAX_KEY - 65]}~{hashlib.sha256(path.encode()).hexdigest()}"
+    return path
+
+
+def _unique() -> str:
+    return f"{int(time.time()):x}-{secrets.token_hex(6)}"
+
+
+def encode(key: str, text: str, *, compress: bool, preview: int) -> tuple[Reference, list[str]]:
+    """The reference for a value and the pieces to store under its ``part_keys``.
+
+    Args:
+        text: the value's JSON, ASCII only.
+        preview: how many characters of it the reference shows.
+    """
+    raw = text.encode("ascii")
+    stored = base64.b64encode(zlib.compress(raw, 6)).decode("ascii") if compress else text
+    pieces = [stored[i : i + PART_CHARS] for i in range(0, len(stored), PART_CHARS)]
+    reference = Reference(
+        key=key,
+        sha256=hashlib.sha256(raw).hexdigest(),
+        bytes=len(raw),
+        preview=text if len(text) <= preview else text[: max(preview - 3, 0)] + "..." if preview else "",
+        encoding="json+zlib+base64" if compress else "json",
+        parts=len(pieces) if len(pieces) > 1 else 0,
+    )
+    return reference, pieces
+
+
+def decode(reference: Reference, stored: str) -> Any:
+    """The value (still in Airflow's serialised form) behind the stored text.
+
+    Raises:
+        CorruptData: the text is not what the reference describes.
+    """
+    try:
+        raw = stored.encode("ascii")
+        if reference.encoding == "json+zlib+base64":
+            raw = zlib.decompress(base64.b64decode(raw, validate=True))
+        elif reference.encoding != "json":
+            raise ValueError(f"encoding {reference.encoding!r} is not known to this version")
+        if len(raw) != reference.bytes or hashlib.sha256(raw).hexdigest() != reference.sha256:
+            raise ValueError("length or checksum differ")
+        return json.loads(raw)
+    except (ValueError, zlib.error) as exc:
+        raise CorruptData(
+            f"XCom {reference.key!r} in TitanStore is not the value that was stored there: {exc}; "
+            "clear the task that pushed it"
+        ) from exc
+
+
+# -- in and out of TitanStore ------------------------------------------------------------------------------------
+
+
+def store(client: TitanClient, reference: Reference, pieces: list[str]) -> None:
+    """Write the pieces and read each one back: a real master acknowledges writes while its store is down.
+
+    Raises:
+        CorruptData: the store lost one.
+    """
+    for part_key, piece in zip(reference.part_keys, pieces, strict=True):
+        client.store_put(part_key, piece)
+        if client.store_get(part_key) != piece:
+            raise CorruptData(
+                f"TitanStore lost {part_key!r} a moment after it acknowledged it; the XCom was not pushed. "
+                "Is the store behind the master running?"
+            )
+
+
+def fetch(client: TitanClient, reference: Reference) -> str:
+    """The stored text, to be given to ``decode``.
+
+    Raises:
+        NotFound: it was removed, or parts of it are missing; the sentence says which.
+    """
+    pieces = [client.store_get(part_key) for part_key in reference.part_keys]
+    missing = [piece for piece in pieces if not piece]
+    if not missing:
+        return "".join(piece for piece in pieces if piece)
+    if client.store_get(reference.key) == "":
+        raise NotFound(
+            f"XCom {reference.key!r} was removed from TitanStore: its task was cleared or retried, or `titan xcom gc` "
+            "collected it; run the task that pushes it again"
+        )
+    raise NotFound(
+        f"XCom {reference.key!r} is not in TitanStore any more ({len(missing)} of {len(pieces)} parts missing); "
+        "clear the task that pushed it"
+    )
+
+
+def remove(client: TitanClient, reference: Reference) -> None:
+    """Give the value's space back. An empty text stays under its key, so that a later reader is told what happened."""
+    can_delete = client.server_info().has("store_ops")
+    client.store_put(reference.key, "")
+    for key in [*reference.part_keys, _proof_key(reference)]:
+        if key == reference.key:
+            continue
+        if can_delete:
+            client.store_delete(key)
+        elif client.store_get(key):
+            client.store_put(key, "")
+
+
+# -- for jobs ----------------------------------------------------------------------------------------------------
+
+
+def read_xcom(
+    client: TitanClient,
+    dag_id: str,
+    run_id: str,
+    task_id: str,
+    *,
+    key: str = "return_value",
+    map_index: int = -1,
+) -> Any:
+    """The value that a task of Airflow pushed last, straight from TitanStore; for jobs on the cluster.
+
+    Numbers, texts, lists and dicts are as they were; what JSON lacks, such as dates, is in Airflow's serialised form.
+
+    Args:
+        map_index: of a mapped task's instance.
+
+    Raises:
+        NotFound: the task pushed nothing there, or its value was removed.
+        CorruptData: what is there is not whole.
+    """
+    place = place_key(dag_id, run_id, task_id, map_index, key)
+    text = client.store_get(place)
+    if not text:
+        raise NotFound(
+            f"TitanStore has no XCom {key!r} of task {task_id!r} (map index {map_index}) in run {run_id!r} of DAG "
+            f"{dag_id!r}; did the task push it, with TitanStoreXComBackend switched on and no xcom_threshold above it?"
+        )
+    reference = Reference.from_json(json.loads(text))
+    if reference is None:
+        raise CorruptData(f"TitanStore key {place!r} holds {text[:80]!r}, which is no reference to an XCom")
+    return value_of(client, reference)
+
+
+def value_of(client: TitanClient, reference: Reference) -> Any:
+    """The value behind a reference.
+
+    Raises:
+        NotFound, CorruptData: as ``read_xcom``.
+    """
+    return decode(reference, fetch(client, reference))
+
+
+def write_xcom(
+    client: TitanClient, value: Any, *, compress: bool = False, preview: int = 80
+) -> dict[str, Any]:
+    """Store a value from within a job, so that it never passes through Airflow's worker.
+
+    Make what it returns the job's result, alone: ``titan_job.result(write_xcom(client, value))``. With
+    TitanStoreXComBackend switched on, it becomes the task's XCom, and whoever pulls that gets the value.
+
+    Args:
+        value: JSON.
+
+    Raises:
+        InvalidArgument: it is not JSON.
+        CorruptData: the store lost it.
+    """
+    try:
+        text = json.dumps(value, separators=(",", ":"), allow_nan=False)
+    except (TypeError, ValueError) as exc:
+        raise InvalidArgument(f"write_xcom: the value is not JSON: {exc}") from exc
+    job_id = full_id(os.environ.get("TITAN_JOB_ID", "no-job"))
+    reference, pieces = encode(f"{_JOB_PREFIX}{job_id}/{_unique()}", text, compress=compress, preview=preview)
+    store(client, reference, pieces)
+    client.store_put(_proof_key(reference), _proof(reference))
+    return reference.to_json()
+
+
+def was_written_by_a_job(client: TitanClient, reference: Reference) -> bool:
+    """Whether ``write_xcom`` made it: a user's own dict that looks like a reference is none."""
+    is_ours = reference.key.startswith(_JOB_PREFIX)
+    return is_ours and client.store_get(_proof_key(reference)) == _proof(reference)
+
+
+def _proof_key(reference: Reference) -> str:
+    return f"{reference.key}:ref"
+
+
+def _proof(reference: Reference) -> str:
+    return json.dumps(reference.to_json(), sort_keys=True)
