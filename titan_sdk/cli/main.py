@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from titan_sdk import __version__
-from titan_sdk.cli import approvals, artifacts, cluster, dag, doctor, jobs, store, up
+from titan_sdk.cli import approvals, artifacts, cluster, dag, doctor, jobs, store, up, xcom
 from titan_sdk.cli.context import HostOption, JsonOption, PortOption, Session, read_token
 from titan_sdk.cli.exits import HELP, reported
 from titan_sdk.cli.render import Output
@@ -73,7 +73,7 @@ def titan(
     ctx.obj = Session(host, port, as_json, Output(as_json), security)
 
 
-for _subject in (up, cluster, doctor, jobs, dag, approvals, store, artifacts):
+for _subject in (up, cluster, doctor, jobs, dag, approvals, store, xcom, artifacts):
     _subject.register(app)
 
 
