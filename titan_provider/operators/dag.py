@@ -26,6 +26,7 @@ from titan_provider.events import JobEvent, Outcome
 from titan_provider.exceptions import TitanDagFailed, TitanJobTimedOut, TitanMasterUnreachable
 from titan_provider.hooks.titan import TitanHook
 from titan_provider.links.titan import DAG_NAME_XCOM, TitanDagLink
+from titan_provider.openlineage import TitanLineage
 from titan_provider.operators.memory import memory_of
 from titan_provider.operators.submission import new_record
 from titan_provider.triggers.dag import TitanDagTrigger
@@ -49,7 +50,7 @@ _OUTCOMES: dict[Outcome, type[AirflowException]] = {
 }
 
 
-class TitanDagOperator(BaseOperator):
+class TitanDagOperator(TitanLineage, BaseOperator):
     """Runs several jobs as one Titan DAG and waits for all of them.
 
     The task's XCom is what each job gave to ``titan_job.result(...)``, by the job's name. A retry or a clear runs only
@@ -224,6 +225,9 @@ class TitanDagOperator(BaseOperator):
             causes = tuple(parent for parent in job.parents if not states[parent].is_success)
             if causes and not states[name].is_success:
                 reports[name] = replace(reports[name], upstream_failed=causes)
+        self.lineage_reports = tuple(
+            replace(report, job_id=record.jobs[name].job_id) for name, report in reports.items()
+        )
         failures = [report for report in reports.values() if not report.state.is_success]
         if failures:
             raise TitanDagFailed(

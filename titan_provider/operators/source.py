@@ -10,7 +10,7 @@ from pathlib import Path
 
 from titan_provider.compat import AirflowException
 
-__all__ = ["find_script", "script_file"]
+__all__ = ["find_script", "is_shell", "script_file"]
 
 
 def find_script(filename: str, dag_file: str | None) -> str:
@@ -33,6 +33,12 @@ def find_script(filename: str, dag_file: str | None) -> str:
     )
 
 
+def is_shell(source: str) -> bool:
+    """Whether a ``#!`` line names a shell; anything else is Python."""
+    first = source.lstrip().partition("\n")[0]
+    return first.startswith("#!") and first.rstrip().endswith("sh")
+
+
 @contextmanager
 def script_file(source: str, name: str) -> Iterator[str]:
     """A file with that source while the block runs, named so that the job's tracebacks make sense.
@@ -40,11 +46,9 @@ def script_file(source: str, name: str) -> Iterator[str]:
     :param source: Python, or a shell script when its first line is a ``#!`` line that names a shell
     :param name: what the file is called, without suffix
     """
-    first = source.lstrip().partition("\n")[0]
-    is_shell = first.startswith("#!") and first.rstrip().endswith("sh")
     safe = "".join(c if c.isalnum() or c in "._-" else "_" for c in name)[:100]
     with tempfile.TemporaryDirectory(prefix="titan-script-") as folder:
-        suffix = ".sh" if is_shell else ".py"
+        suffix = ".sh" if is_shell(source) else ".py"
         path = os.path.join(folder, safe.removesuffix(suffix) + suffix)
         # An inline script starts with the line break after the opening quotes; a #! must be first.
         Path(path).write_text(source.lstrip("\n"), encoding="utf-8")

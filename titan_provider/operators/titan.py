@@ -29,6 +29,7 @@ from titan_provider.exceptions import (
 from titan_provider.hooks.titan import TitanHook
 from titan_provider.joblog import LogCursor
 from titan_provider.links.titan import JOB_ID_XCOM, TitanJobLogLink
+from titan_provider.openlineage import TitanLineage
 from titan_provider.operators.admission import try_to_enter, wait_to_enter
 from titan_provider.operators.killing import JobKiller
 from titan_provider.operators.memory import memory_of
@@ -56,7 +57,7 @@ _OUTCOMES: dict[Outcome, type[AirflowException]] = {
 }
 
 
-class TitanJobOperator(BaseOperator):
+class TitanJobOperator(TitanLineage, BaseOperator):
     """Runs a script on a worker of a Titan cluster and waits for it.
 
     What the script passes to ``titan_job.result(...)`` becomes the task's XCom; None when it passes nothing.
@@ -373,6 +374,7 @@ class TitanJobOperator(BaseOperator):
 
     def _result(self, client: TitanClient, job_id: str) -> Any:
         report = client.job_report(job_id)
+        self.lineage_reports = (report,)
         if report.state.is_success:
             self.log.info("%s", report.describe())
             return report.result
