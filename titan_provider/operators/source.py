@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -45,7 +46,13 @@ def script_file(source: str, name: str) -> Iterator[str]:
 
     :param source: Python, or a shell script when its first line is a ``#!`` line that names a shell
     :param name: what the file is called, without suffix
+    :raises AirflowException: the source is the name of a script
     """
+    if re.fullmatch(r"\S+\.(py|sh)", source.strip()):
+        raise AirflowException(
+            f"script {source.strip()!r} is the name of a file; give it as filename=, or, if it is a template, rename it "
+            "to end in .j2"
+        )
     safe = "".join(c if c.isalnum() or c in "._-" else "_" for c in name)[:100]
     with tempfile.TemporaryDirectory(prefix="titan-script-") as folder:
         suffix = ".sh" if is_shell(source) else ".py"
