@@ -37,18 +37,21 @@ def test_the_protocol_page_specifies_our_own_opcodes(opcode: Opcode) -> None:
 
 @pytest.mark.airflow
 @pytest.mark.parametrize(
-    ("module", "name"),
+    ("module", "name", "where"),
     [
-        ("titan_provider.operators.titan", "TitanJobOperator"),
-        ("titan_provider.sensors.titan", "TitanDagSensor"),
+        ("titan_provider.operators.titan", "TitanJobOperator", "operators.md"),
+        ("titan_provider.sensors.titan", "TitanDagSensor", "operators.md"),
+        ("titan_provider.operators.dag", "TitanDagOperator", "dag-operator.md"),
+        ("titan_provider.operators.service", "TitanServiceOperator", "service-operator.md"),
+        ("titan_provider.operators.service", "TitanServiceStopOperator", "service-operator.md"),
     ],
 )
-def test_the_operators_page_names_every_parameter(module: str, name: str) -> None:
+def test_an_operators_page_names_every_parameter(module: str, name: str, where: str) -> None:
     import importlib
 
     operator = getattr(importlib.import_module(module), name)
     parameters = set(inspect.signature(operator.__init__).parameters) - {"self", "kwargs"}
-    assert parameters - table_cells(page("operators.md")) == set()
+    assert parameters - table_cells(page(where)) == set()
 
 
 def test_the_operators_page_names_every_field_of_the_connection_form() -> None:
