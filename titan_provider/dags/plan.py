@@ -15,7 +15,7 @@ from titan_provider.dags.jobs import NamedJob
 from titan_provider.dispatch import Record
 from titan_sdk import JobStatus
 
-__all__ = ["DagRecord", "KnownJob", "Plan", "children_first", "make_plan"]
+__all__ = ["DagRecord", "KnownJob", "Plan", "blocked_jobs", "children_first", "make_plan"]
 
 _VERSION = (
     "dag-1"  # not a number: a task that was a TitanJobOperator before may have left its own kind of record
@@ -98,13 +98,16 @@ def make_plan(
     :param jobs: what its user wants now
     :param statuses: the old jobs' states by the master, by name
     """
-    going = [name for name, status in statuses.items() if status in (JobStatus.PENDING, JobStatus.RUNNING)]
+    unfinished = [
+        name for name, status in statuses.items() if status in (JobStatus.PENDING, JobStatus.RUNNING)
+    ]
+    going = set(unfinished) - blocked_jobs(old.jobs, statuses)
     lost = any(status is JobStatus.UNKNOWN for status in statuses.values())
     done = all(status.is_success for status in statuses.values())
     same_run = old.run.same_run(run)
     if same_run and ((going and not lost) or done) and set(old.jobs) == {job.name for job in jobs}:
         return Plan(attach=True)
-    cancel = tuple(job_id for name, job_id in children_first(old.jobs).items() if name in going)
+    cancel = tuple(job_id for name, job_id in children_first(old.jobs).items() if name in unfinished)
     if done and not same_run:
         return Plan(cancel=cancel, keep={})
     keep: dict[str, KnownJob] = {}
@@ -122,6 +125,26 @@ def make_plan(
         ):
             keep[job.name] = replace(known, kept=True)
     return Plan(cancel=cancel, keep=keep)
+
+
+def blocked_jobs(jobs: Mapping[str, KnownJob], statuses: Mapping[str, JobStatus]) -> set[str]:
+    """Names of the jobs that can never run, because something above them did not succeed.
+
+    A real master leaves them PENDING for ever.
+    """
+    blocked: set[str] = set()
+    failed = {name for name, status in statuses.items() if status.is_terminal and not status.is_success}
+    while True:
+        more = {
+            name
+            for name, job in jobs.items()
+            if name not in blocked
+            and not statuses[name].is_terminal
+            and (failed | blocked) & set(job.parents)
+        }
+        if not more:
+            return blocked
+        blocked |= more
 
 
 def children_first(jobs: Mapping[str, KnownJob]) -> dict[str, str]:

@@ -13,13 +13,13 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import TypeVar
 
-from titan_provider.dags.plan import KnownJob
+from titan_provider.dags.plan import KnownJob, blocked_jobs
 from titan_provider.joblog import JobLog, LogCursor, Logger
 from titan_provider.triggers.poller import SharedMaster
 from titan_provider.waiting import LOG_CHUNKS, REASON_EVERY, Patience, jittered, why_waiting
 from titan_sdk import AsyncTitanClient, JobStatus, LogPage, NotFound, TitanError
 
-__all__ = ["DagWatch", "blocked_jobs"]
+__all__ = ["DagWatch"]
 
 T = TypeVar("T")
 
@@ -222,23 +222,3 @@ class DagWatch:
 
     async def _ask(self, master: SharedMaster, request: Callable[[AsyncTitanClient], Awaitable[T]]) -> T:
         return await master.ask(request, self._unreachable_timeout)
-
-
-def blocked_jobs(jobs: Mapping[str, KnownJob], statuses: Mapping[str, JobStatus]) -> set[str]:
-    """Names of the jobs that can never run, because something above them did not succeed.
-
-    A real master leaves them PENDING for ever.
-    """
-    blocked: set[str] = set()
-    failed = {name for name, status in statuses.items() if status.is_terminal and not status.is_success}
-    while True:
-        more = {
-            name
-            for name, job in jobs.items()
-            if name not in blocked
-            and not statuses[name].is_terminal
-            and (failed | blocked) & set(job.parents)
-        }
-        if not more:
-            return blocked
-        blocked |= more

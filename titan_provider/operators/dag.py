@@ -230,10 +230,22 @@ class TitanDagOperator(TitanLineage, BaseOperator):
         )
         failures = [report for report in reports.values() if not report.state.is_success]
         if failures:
+            self._cancel_blocked(client, [record.jobs[report.job_id].job_id for report in failures])
             raise TitanDagFailed(
                 sorted(failures, key=lambda report: bool(report.upstream_failed)), len(reports)
             )
         return {name: report.result for name, report in reports.items()}
+
+    def _cancel_blocked(self, client: TitanClient, job_ids: list[str]) -> None:
+        """A real master keeps children of a failed job, and would run them after its own restart."""
+        for job_id, status in client.get_job_statuses(job_ids).items():
+            try:
+                if not status.is_terminal:
+                    client.cancel_job(job_id)
+            except TitanError as exc:
+                self.log.warning(
+                    "Job %s, which waits for a failed one, could not be cancelled: %s", job_id, exc
+                )
 
     def _cancel_recorded(self, context: Context) -> None:
         try:

@@ -30,7 +30,7 @@ class TitanServiceOperator(BaseOperator):
     """Starts a service on a worker and waits until its port answers there.
 
     The task's XCom is ``{"service_id": ..., "host": ..., "port": ...}``. The service goes on until a
-    :class:`TitanServiceStopOperator` ends it; when this task fails or is killed, nothing of it is left running.
+    :class:`TitanServiceStopOperator` ends it; when this task fails or is killed, it is stopped.
     Titan starts a service without arguments and environment, so whatever it needs has to be in its source.
 
     :param filename: path of the script, relative to the DAG file or to the current folder (templated)

@@ -1,7 +1,7 @@
 """What it takes to bring a service up and to be sure that it is gone, on a real master too.
 
 A real master says COMPLETED when the service's port answers and never changes that again, cancels a service without
-ending it, and cannot stop one that is still starting. So being alive is read from the workers' lists, and a stop is
+ending it, and cannot stop one that is still starting or never came up. So being alive is read from the workers' lists, and a stop is
 tried until it is answered.
 """
 
@@ -13,7 +13,7 @@ from titan_provider.exceptions import TitanServiceFailed
 from titan_provider.joblog import Logger
 from titan_provider.operators.killing import JobKiller
 from titan_provider.waiting import REASON_EVERY, Patience, jittered, why_waiting
-from titan_sdk import JobStatus, NotFound, TitanClient, TitanError, TransportError, WaitTimedOut
+from titan_sdk import JobStatus, NotFound, NotSupported, TitanClient, TitanError, TransportError, WaitTimedOut
 
 __all__ = ["ServiceKiller", "end_service", "is_alive", "wait_until_up"]
 
@@ -34,6 +34,7 @@ def end_service(client: TitanClient, service_id: str, patience: float) -> bool:
     :param patience: seconds to wait for one that is starting and cannot be stopped yet
     :return: whether there was anything to stop
     :raises WaitTimedOut: it is still starting
+    :raises NotSupported: it never came up, and its master has forgotten its process
     """
     deadline = time.monotonic() + patience
     while True:
@@ -46,6 +47,11 @@ def end_service(client: TitanClient, service_id: str, patience: float) -> bool:
         try:
             client.stop_service(service_id)
         except NotFound:
+            if status is JobStatus.DEAD and client.server_info().kind != "bundled":
+                raise NotSupported(
+                    f"service {service_id!r} was given up by its master, a real Titan, because its port did not answer "
+                    "within 20 s, and cannot be stopped any more; end its process on the worker's machine"
+                ) from None
             if status is not JobStatus.RUNNING:
                 return status is JobStatus.CANCELLED
         else:

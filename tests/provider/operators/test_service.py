@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,7 +16,8 @@ from titan_provider.exceptions import TitanServiceFailed
 from titan_provider.hooks.titan import TitanHook
 from titan_provider.operators.service import TitanServiceOperator, TitanServiceStopOperator
 from titan_provider.operators.services import end_service, is_alive
-from titan_sdk import TitanClient
+from titan_sdk import NotSupported, TitanClient, TitanJob
+from titan_sdk.cluster import LocalCluster
 
 pytestmark = pytest.mark.airflow
 
@@ -196,3 +198,28 @@ def test_a_crashed_try_is_taken_up_and_a_clear_starts_anew(
     assert not is_alive(client, first)
     assert answers(port)
     end_service(client, second, 5)
+
+
+def test_what_a_master_like_a_real_one_cannot_stop_is_told(tmp_path: Path, port: int) -> None:
+    """It gives a service up whose port does not answer, and forgets its process."""
+    (tmp_path / "a.py").write_text("import time; time.sleep(60)")
+    with (
+        LocalCluster({"GENERAL": 1}, strict_titan=True) as strict,
+        TitanClient(strict.host, strict.port) as client,
+    ):
+        client.submit_job(TitanJob("mute", str(tmp_path / "a.py"), job_type="SERVICE", port=port))
+        with pytest.raises(NotSupported, match="was given up by its master, a real Titan"):
+            end_service(client, "mute", 60)
+
+
+def test_a_master_like_a_real_one_starts_and_stops_a_service(tmp_path: Path, port: int) -> None:
+    (tmp_path / "a.py").write_text(SERVER.format(port=port))
+    with (
+        LocalCluster({"GENERAL": 1}, strict_titan=True) as strict,
+        TitanClient(strict.host, strict.port) as client,
+    ):
+        client.submit_job(TitanJob("server", str(tmp_path / "a.py"), job_type="SERVICE", port=port))
+        assert end_service(client, "server", 60) is True
+        assert not answers(port)
+        assert not is_alive(client, "server")
+        assert end_service(client, "server", 5) is False
