@@ -167,7 +167,7 @@ class DagWatch:
             if not over:
                 break
         if over:
-            joblog.finish()
+            self._finish(joblog, name)
             self._finished.add(name)
             report = await self._ask(master, lambda client: client.job_report(self._jobs[name].job_id))
             self._say("%s", replace(report, job_id=name).describe())
@@ -183,6 +183,13 @@ class DagWatch:
         grouped = [f"::group::Log of job {name}", *lines, "::endgroup::"] if lines else []
         joblog.take(LogPage("\n".join([*grouped, carry]), page.position))
         self._last_time = max(self._last_time, joblog.cursor.dated)
+
+    def _finish(self, joblog: JobLog, name: str) -> None:
+        """Copy a last line that no line end closed and that was read before the job's end."""
+        if joblog.cursor.carry:
+            self._log.info("::group::Log of job %s", name)
+            joblog.finish()
+            self._log.info("::endgroup::")
 
     async def _read(self, master: SharedMaster, name: str, chunks: int) -> LogPage:
         job, position = self._jobs[name], self._logs[name].cursor.position

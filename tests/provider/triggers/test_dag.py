@@ -141,11 +141,11 @@ async def test_lines_of_a_killed_triggerer_are_written_again_as_the_same_records
     class Killed(BaseException):
         pass
 
-    def die(_: object) -> None:
+    def die(*_: object) -> None:
         raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(watch.JobLog, "finish", die)
+        patch.setattr(watch.DagWatch, "_finish", die)
         with pytest.raises(Killed):
             await fire(first)
     again = TitanDagTrigger(**first.serialize()[1])
@@ -189,3 +189,21 @@ async def test_a_kill_cancels_them_and_a_move_does_not(
     assert set(found.values()) == {JobStatus.PENDING if lives else JobStatus.CANCELLED}
     for job_id in reversed(list(found)):
         client.cancel_job(job_id)
+
+
+async def test_a_last_line_without_an_end_is_copied_once_in_a_group(
+    submit_dag: SubmitDag, tmp_path: Path
+) -> None:
+    """Read while the job still runs, when its end may come yet."""
+    gate = tmp_path / "gate"
+    script = "import os, time\nprint('1\\n2', end='', flush=True)\n"
+    jobs = submit_dag(script + f"while not os.path.exists({str(gate)!r}): time.sleep(0.02)")
+    trigger, seen = make(jobs)
+    seen.wanted_text = "1"
+    running = asyncio.create_task(fire(trigger))
+    await seen.enough.wait()
+    gate.touch()
+    await running
+    group, end = "::group::Log of job 0", "::endgroup::"
+    texts = [text for text, _ in seen.records if text in ("1", "2", group, end)]
+    assert texts == [group, "1", end, group, "2", end]
