@@ -17,7 +17,7 @@ from weakref import WeakKeyDictionary
 from titan_provider.exceptions import TitanMasterUnreachable
 from titan_provider.triggers.board import Board
 from titan_provider.waiting import jittered
-from titan_sdk import AsyncTitanClient, ClientConfig, TransportError
+from titan_sdk import AsyncTitanClient, ClientConfig, ClusterStats, TransportError
 
 __all__ = ["MAX_CONNECTIONS", "SharedMaster", "lease"]
 
@@ -29,6 +29,9 @@ MAX_CONNECTIONS = 16
 
 OPTIONAL_RATE = 200.0
 """Requests a second for logs, for all triggers together, while nothing happens to their jobs."""
+
+_STATS_AGE = 2.0
+"""Seconds for which statistics are believed; they only explain why a job waits."""
 
 _FIRST_PROBE, _LAST_PROBE, _LOOK_AGAIN = 0.5, 15.0, 2.0
 
@@ -53,6 +56,21 @@ class SharedMaster:
         self._failures = 0
         self._down_since = 0.0
         self._last_error: TransportError | None = None
+        self._stats: ClusterStats | None = None
+        self._stats_at = 0.0
+        self._stats_lock = asyncio.Lock()
+
+    async def stats(self, patience: float) -> ClusterStats:
+        """The master's statistics, at most a few seconds old: one request serves every trigger that asks.
+
+        :param patience: as for :meth:`ask`
+        :raises TitanMasterUnreachable: the master was silent for longer
+        """
+        async with self._stats_lock:
+            if self._stats is None or _now() - self._stats_at >= _STATS_AGE:
+                self._stats = await self.ask(lambda client: client.cluster_stats(), patience)
+                self._stats_at = _now()
+            return self._stats
 
     async def ask(self, request: Callable[[AsyncTitanClient], Awaitable[T]], patience: float) -> T:
         """The request's answer; repeated for as long as the master is silent, so it must change nothing or
