@@ -1,90 +1,51 @@
-"""`make bench`: how fast codec, client and bundled master are on this machine, run on demand.
-
-Numbers depend on the machine: compare runs on the same one, and give both sides the same Python.
-"""
+"""`make bench`: every benchmark in one run, so that its ratios come from the same machine in the same minutes."""
 
 from __future__ import annotations
 
-import statistics
-import tempfile
-import time
-from collections.abc import Callable
+import importlib
+import importlib.util
 from pathlib import Path
-from uuid import uuid4
+from typing import Annotated
 
+import typer
 from rich.console import Console
-from rich.table import Table
 
-from titan_sdk import TitanClient, TitanJob
-from titan_sdk.cluster import LocalCluster
-from titan_sdk.wire.frames import FrameDecoder, encode_frame
-from titan_sdk.wire.opcodes import Opcode
+from benchmarks.frame import Options, Row, machine_facts, save, show
+from titan_sdk.config import parse_address
 
-JOBS = 100
+GROUPS = {
+    "codec": "frames encoded and decoded",
+    "sdk": "this SDK's calls against the upstream SDK's, on the same master",
+}
+"""Modules of this package with a ``run(options)``, in the order in which they run."""
 
-
-def codec() -> list[tuple[str, str]]:
-    payload = b"k" * 64 + b"|" + b"v" * 1024
-    frame = encode_frame(Opcode.KV_SET, payload)
-
-    def decode() -> None:
-        decoder = FrameDecoder()
-        decoder.feed(frame)
-        decoder.next_frame()
-
-    encoded = _micros(lambda: encode_frame(Opcode.KV_SET, payload), 20_000)
-    return [("encode a 1 KiB frame", f"{encoded:.1f} µs"), ("decode it", f"{_micros(decode, 20_000):.1f} µs")]
+RESULTS = Path(__file__).parent / "results"
 
 
-def exchanges(client: TitanClient) -> list[tuple[str, str]]:
-    client.store_put("bench", "v" * 1024)
-    return [
-        ("store_get of 1 KiB, one after the other", _spread(lambda: client.store_get("bench"), 500)),
-        ("get_job_status of an unknown id", _spread(lambda: client.get_job_status("bench-none"), 500)),
-    ]
-
-
-def jobs(client: TitanClient, script: Path) -> list[tuple[str, str]]:
-    run = uuid4().hex[:8]
-    rows = []
-    for runtime in (True, False):
-        named = [TitanJob(f"bench-{run}-{runtime}-{n}", str(script), runtime=runtime) for n in range(JOBS)]
-        started = time.perf_counter()
-        client.submit_dag(f"bench-{run}", named).wait(timeout=300)
-        took = time.perf_counter() - started
-        how = "with" if runtime else "without"
-        rows.append(
-            (f"{JOBS} jobs that do nothing, {how} the runtime", f"{took:.1f} s, {JOBS / took:.0f} per second")
-        )
-    return rows
-
-
-def _micros(function: Callable[[], object], times: int) -> float:
-    started = time.perf_counter()
-    for _ in range(times):
-        function()
-    return (time.perf_counter() - started) / times * 1e6
-
-
-def _spread(function: Callable[[], object], times: int) -> str:
-    samples = []
-    for _ in range(times):
-        started = time.perf_counter()
-        function()
-        samples.append((time.perf_counter() - started) * 1e3)
-    return f"p50 {statistics.median(samples):.2f} ms, p99 {statistics.quantiles(samples, n=100)[98]:.2f} ms"
-
-
-def main() -> None:
-    table = Table("what", "how fast", title="benchmarks")
-    with tempfile.TemporaryDirectory() as folder, LocalCluster({"GENERAL": 1}, slots=4) as cluster:
-        script = Path(folder) / "noop.py"
-        script.write_text("pass\n", encoding="utf-8")
-        with TitanClient(cluster.host, cluster.port) as client:
-            for row in [*codec(), *exchanges(client), *jobs(client, script)]:
-                table.add_row(*row)
-    Console().print(table)
+def main(
+    only: Annotated[list[str] | None, typer.Option(help="A group; may be given several times.")] = None,
+    titan_address: Annotated[str, typer.Option(help="HOST:PORT of a running real Titan.")] = "",
+    upstream: Annotated[Path | None, typer.Option(help="Checkout of upstream, for its SDK.")] = None,
+    quick: Annotated[bool, typer.Option(help="A tenth of the work.")] = False,
+    keep: Annotated[bool, typer.Option(help="Write the table to benchmarks/results.")] = False,
+) -> None:
+    """Measure, and print one table per group."""
+    unknown = [name for name in only or () if name not in GROUPS]
+    if unknown:
+        raise typer.BadParameter(f"{', '.join(unknown)}: the groups are {', '.join(GROUPS)}")
+    console = Console(width=150)
+    options = Options(parse_address(titan_address) if titan_address else None, upstream, quick)
+    facts = machine_facts()
+    rows: list[Row] = []
+    for name in only or GROUPS:
+        console.print(f"[bold]{name}[/]: {GROUPS[name]}")
+        for row in importlib.import_module(f"benchmarks.{name}").run(options):
+            console.print(f"  {row.what}: {row.value:,.4g} {row.unit}")
+            rows.append(row)
+    show(rows, facts, console)
+    if keep:
+        console.print(f"kept in {save(rows, facts, RESULTS)}")
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
@@ -34,6 +35,8 @@ os.environ.update(
 )
 for _name in ("TITAN_PORT", "AIRFLOW_CONN_TITAN_DEFAULT", "AIRFLOW__CORE__XCOM_BACKEND"):
     os.environ.pop(_name, None)
+# A shell's background job ignores Ctrl-C and passes that on to every process the tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_unconfigure() -> None:
