@@ -119,9 +119,19 @@ def save(rows: list[Row], facts: dict[str, str], folder: Path) -> Path:
     stem = folder / facts["at"].replace(" UTC", "").replace(" ", "T").replace(":", "")
     record = {"machine": facts, "rows": [asdict(row) for row in rows]}
     stem.with_suffix(".json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    lines = [f"# Benchmarks, {facts['at']}", "", ", ".join(f"{k}: {v}" for k, v in facts.items() if k != "at")]
+    lines = [
+        f"# Benchmarks, {facts['at']}",
+        "",
+        ", ".join(f"{k}: {v}" for k, v in facts.items() if k != "at"),
+    ]
     for group in dict.fromkeys(row.group for row in rows):
-        lines += ["", f"## {group}", "", "| what | value | ratio | against | target |", "|---|---|---|---|---|"]
+        lines += [
+            "",
+            f"## {group}",
+            "",
+            "| what | value | ratio | against | target |",
+            "|---|---|---|---|---|",
+        ]
         lines += [f"| {row.what} | {' | '.join(_cells(row))} |" for row in rows if row.group == group]
     page = stem.with_suffix(".md")
     page.write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -14,6 +14,7 @@ import pytest
 
 from titan_sdk import CorruptData, JobStatus, NotFound, RequestRefused, TitanClient, TitanJob
 from titan_sdk.cluster import LocalCluster
+from titan_sdk.cluster.waiters import Waiters
 from titan_sdk.flows.core import ask
 from titan_sdk.wire import extended_calls
 from titan_sdk.wire.calls import Call
@@ -78,7 +79,15 @@ def test_wait_for_nobody_is_answered_at_once(say):
     assert say(extended_calls.wait(["nobody"], 25)) == {"DAG-nobody": JobStatus.UNKNOWN}
 
 
-def test_stopping_the_master_wakes_those_who_wait(tmp_path, script):
+def test_stopping_the_master_wakes_those_who_wait(tmp_path, script, monkeypatch):
+    parked = threading.Event()
+    watch = Waiters.watch
+
+    def noticed(self: Waiters, *args: Any) -> Any:
+        parked.set()
+        return watch(self, *args)
+
+    monkeypatch.setattr(Waiters, "watch", noticed)
     running = LocalCluster(workers={"GENERAL": 1}, data_dir=tmp_path / "stopped")
     running.start()
     with TitanClient(running.host, running.port) as client:
@@ -91,6 +100,7 @@ def test_stopping_the_master_wakes_those_who_wait(tmp_path, script):
 
         waiter = threading.Thread(target=wait)
         waiter.start()
+        assert parked.wait(timeout=20)
         running.stop()
         assert ended.wait(timeout=20)
         waiter.join()
