@@ -2,7 +2,7 @@
 
 Where the master has WAIT, a few requests hold all jobs and are answered when one of them ends. A real master is
 polled: every job at its own pace, at most :data:`MAX_RATE` requests a second in all. There the master's statistics
-serve as a hint: a job that was among the active ones and is not any more is asked about at once.
+serve as a hint: a job that a worker has begun or ended since the last look is asked about at once.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from typing import Any, Protocol, TypeVar
 
 from titan_provider.triggers.schedule import Schedule
-from titan_sdk import AsyncTitanClient, JobStatus
+from titan_sdk import AsyncTitanClient, ClusterStats, JobStatus
 
 __all__ = ["MAX_RATE", "Board", "Watch"]
 
@@ -181,16 +181,17 @@ class Board:
             schedule.again(job_id, changed=changed, slowest=len(self) / MAX_RATE)
 
     async def _hint(self, schedule: Schedule) -> None:
-        active: set[str] = set()
+        known: set[tuple[str, str]] = set()
         while True:
             await asyncio.sleep(HINT_EVERY)
             if len(self) < WORTH_A_HINT:
                 continue
             stats = await self._ask(lambda client: client.cluster_stats())
-            now = {job.removeprefix("DAG-") for worker in stats.workers for job in worker.active_jobs}
-            for job_id in active ^ now:
+            now = _seen_on_workers(stats)
+            for job_id, _ in known ^ now:
                 schedule.hurry(job_id)
-            active = now
+                schedule.hurry(f"DAG-{job_id}")
+            known = now
 
 
 class _Group:
@@ -233,6 +234,13 @@ class _Group:
 
     def shortest_interval(self) -> float:
         return min(watch.interval for watches in self.watches.values() for watch in watches)
+
+
+def _seen_on_workers(stats: ClusterStats) -> set[tuple[str, str]]:
+    """Jobs and what their workers say of them. A real worker names its last ten jobs, and one of those that run."""
+    seen = {(job, "active") for worker in stats.workers for job in worker.active_jobs}
+    seen |= {(entry.job_id, str(entry.status)) for worker in stats.workers for entry in worker.history}
+    return {(job.removeprefix("DAG-"), state) for job, state in seen}
 
 
 async def _until_one_fails(coroutines: Iterable[Coroutine[Any, Any, None]]) -> None:

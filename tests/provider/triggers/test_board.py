@@ -11,7 +11,7 @@ import pytest
 
 from titan_provider.triggers import board as module
 from titan_provider.triggers.board import Board
-from titan_sdk import ClusterStats, JobStatus, ServerInfo, WorkerStats
+from titan_sdk import ClusterStats, JobHistoryEntry, JobStatus, ServerInfo, WorkerStats
 
 RUNNING, COMPLETED, UNKNOWN = JobStatus.RUNNING, JobStatus.COMPLETED, JobStatus.UNKNOWN
 
@@ -23,6 +23,7 @@ class Master:
         self.info = ServerInfo("test", "1", frozenset(features))
         self.states: dict[str, JobStatus] = {}
         self.active: tuple[str, ...] = ()
+        self.history: tuple[JobHistoryEntry, ...] = ()
         self.asked: dict[str, int] = {}
         self.largest = 0
         self.trouble: Exception | None = None
@@ -61,7 +62,7 @@ class Master:
 
     async def cluster_stats(self) -> ClusterStats:
         self._count("stats")
-        worker = WorkerStats("w", 1, ("GENERAL",), 1, 4, active_jobs=self.active)
+        worker = WorkerStats("w", 1, ("GENERAL",), 1, 4, active_jobs=self.active, history=self.history)
         return ClusterStats((worker,))
 
     def _count(self, what: str) -> None:
@@ -151,19 +152,26 @@ async def test_polling_stays_within_its_rate(monkeypatch: pytest.MonkeyPatch) ->
         watch.__exit__(None, None, None)
 
 
-async def test_the_masters_statistics_hurry_what_has_left_the_workers(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize("job_id", ["a", "DAG-a"])
+@pytest.mark.parametrize("sign", ["active", "history"])
+async def test_the_masters_statistics_hurry_what_a_worker_has_ended(
+    monkeypatch: pytest.MonkeyPatch, job_id: str, sign: str
 ) -> None:
+    """A real worker names only one of the jobs it runs, but the last ten that it ended."""
     monkeypatch.setattr(module, "HINT_EVERY", 0.05)
     monkeypatch.setattr(module, "WORTH_A_HINT", 1)
     master = Master()
     board = Board(master)
-    master.states, master.active = {"a": RUNNING}, ("DAG-a",)
-    with board.watch("a", 600.0) as watch:
+    master.states = {job_id: RUNNING}
+    master.active = ("DAG-a",) if sign == "active" else ("DAG-other",)
+    with board.watch(job_id, 600.0) as watch:
         await until(watch, RUNNING)
         while master.asked.get("stats", 0) < 3:
             await watch.news(0.01)
-        master.active = ()
-        master.end("a")
+        if sign == "active":
+            master.active = ()
+        else:
+            master.history = (JobHistoryEntry("DAG-a", COMPLETED),)
+        master.end(job_id)
         await until(watch, COMPLETED)
     assert master.asked["one"] <= 4
