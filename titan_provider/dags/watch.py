@@ -214,9 +214,10 @@ class DagWatch:
     async def _save_quickly(self, master: SharedMaster) -> None:
         if self._log_key is None:
             return
+        key, text = self._log_key, self._positions()
         try:
             async with asyncio.timeout(_SAVE_LIMIT):
-                await master.client.store_put(self._log_key, self._positions())
+                await master.once(lambda client: client.store_put(key, text))
         except (TitanError, TimeoutError):
             pass  # the lines since the last save are then written again, as the same records
 

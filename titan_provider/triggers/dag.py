@@ -7,6 +7,7 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 from titan_provider.compat import BaseTrigger, TriggerEvent, logs_take_timestamps, triggerer_calls_on_kill
@@ -17,7 +18,7 @@ from titan_provider.exceptions import TitanMasterUnreachable
 from titan_provider.hooks.titan import TitanHook
 from titan_provider.triggers.killing import killed_state
 from titan_provider.triggers.poller import SharedMaster, lease
-from titan_sdk import JobStatus, NotFound, TitanError
+from titan_sdk import AsyncTitanClient, JobStatus, NotFound, TitanError
 
 __all__ = ["TitanDagTrigger"]
 
@@ -136,7 +137,7 @@ class TitanDagTrigger(BaseTrigger):
         trouble = []
         for name, job_id in children_first(self._known).items():
             try:
-                self._statuses[name] = await master.client.cancel_job(job_id)
+                self._statuses[name] = await master.once(partial(_cancel, job_id))
             except NotFound:
                 continue
             except TitanError as exc:
@@ -147,6 +148,10 @@ class TitanDagTrigger(BaseTrigger):
     def _event(self, outcome: Outcome, message: str = "") -> JobEvent:
         statuses = {job.job_id: self._statuses[name] for name, job in self._known.items()}
         return JobEvent(outcome, statuses, message=message)
+
+
+async def _cancel(job_id: str, client: AsyncTitanClient) -> JobStatus:
+    return await client.cancel_job(job_id)
 
 
 def _known(job: Mapping[str, Any]) -> KnownJob:

@@ -107,6 +107,14 @@ class SharedMaster:
             finally:
                 self._probing = False
 
+    async def once(self, request: Callable[[AsyncTitanClient], Awaitable[T]]) -> T:
+        """The request's answer, not repeated. Thousands of triggers that stop together still share the connections.
+
+        :raises TitanError: whatever the request raises
+        """
+        async with self._slots:
+            return await request(self.client)
+
     def insist(self, patience: float, since: float) -> None:
         """Give up if the master is silent for too long. Asks nothing: somebody else is probing.
 

@@ -85,6 +85,7 @@ class TitanJobTrigger(BaseTrigger):
         self._joblog = JobLog(self.log)
         self._reason, self._reason_at = "", float("-inf")
         self._fired = False
+        self._saved = LogCursor()
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Class path and all arguments: the trigger built from them is equal to this one."""
@@ -160,7 +161,8 @@ class TitanJobTrigger(BaseTrigger):
     async def _wait(self, master: SharedMaster) -> JobEvent:
         saved = await self._ask(master, lambda client: client.store_get(self.log_key))
         title = f"Log of job {self.job_id}"
-        self._joblog = JobLog(self.log, LogCursor.from_text(saved), group=title, dated=logs_take_timestamps)
+        self._saved = LogCursor.from_text(saved) or self._saved
+        self._joblog = JobLog(self.log, self._saved, group=title, dated=logs_take_timestamps)
         began = asyncio.get_running_loop().time()
         with master.board.watch(self.job_id, self.poll_interval) as watch:
             try:
@@ -229,11 +231,16 @@ class TitanJobTrigger(BaseTrigger):
         )
 
     async def _save_cursor(self, master: SharedMaster) -> None:
+        cursor = self._joblog.cursor
+        if cursor == self._saved:
+            return  # thousands of triggers that stop together, most of them of quiet jobs
         try:
             async with asyncio.timeout(_SAVE_LIMIT):
-                await master.client.store_put(self.log_key, self._joblog.cursor.to_text())
+                await master.once(lambda client: client.store_put(self.log_key, cursor.to_text()))
         except (TitanError, TimeoutError) as exc:
             self.log.debug("The position in the log of job %s could not be saved: %s", self.job_id, exc)
+        else:
+            self._saved = cursor
 
     async def _explain_wait(self, master: SharedMaster) -> None:
         if time.monotonic() - self._reason_at < REASON_EVERY:
@@ -248,7 +255,7 @@ class TitanJobTrigger(BaseTrigger):
 
     async def _give_up(self, master: SharedMaster, outcome: Outcome, why: str) -> JobEvent:
         try:
-            self._status = await master.client.cancel_job(self.job_id)
+            self._status = await master.once(lambda client: client.cancel_job(self.job_id))
         except TitanError as exc:
             return self._event(
                 outcome, f"job {self.job_id!r} must end ({why}), but could not be cancelled: {exc}"

@@ -64,6 +64,17 @@ async def test_connections_are_bounded_however_many_triggers_wait() -> None:
     assert master.most_open == MAX_CONNECTIONS
 
 
+async def test_what_is_asked_once_shares_the_connections_and_is_not_repeated() -> None:
+    master = Master()
+    async with lease(CONFIG) as shared:
+        with pytest.raises(ConnectFailed):
+            await shared.once(master.status)
+        assert master.requests == 1
+        master.up.set()
+        await asyncio.gather(*(shared.once(master.status) for _ in range(500)))
+    assert master.most_open == MAX_CONNECTIONS
+
+
 async def test_an_outage_is_probed_by_one_and_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     master = Master()
     with caplog.at_level(logging.WARNING):
