@@ -2,6 +2,7 @@
 #   make demo    a real Airflow runs the example pipeline on a local Titan cluster
 #   make test    the whole test suite            make check   format, lint, types, layout rules
 #   make e2e     the examples in a real `airflow standalone`, and a browser (installs Debian's chromium)
+#   make test-airflow2   the provider's tests and the example DAGs on Airflow 2.11, in an environment of its own
 #   make chaos   tasks killed, cleared and restarted in a real Airflow (ten minutes)
 #   make bench   how fast it is here             make clean   remove what the others made
 SHELL := /bin/bash
@@ -17,7 +18,7 @@ CONSTRAINTS ?= -c constraints.txt
 WORKERS ?= 2
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --quiet --no-input --disable-pip-version-check $(CONSTRAINTS)
 
-.PHONY: help setup demo test e2e chaos check fix bench clean constraints _demo _test _e2e _chaos _check
+.PHONY: help setup demo test test-airflow2 constraints-airflow2 e2e chaos check fix bench clean constraints _demo _test _e2e _chaos _check _test_airflow2
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -47,6 +48,8 @@ demo:
 	@MAKE_DEMO_STARTED=$$(date +%s) $(MAKE) --no-print-directory _demo
 test:
 	@.ci/timed "make test" $(MAKE) --no-print-directory _test
+test-airflow2:
+	@.ci/timed "make test-airflow2" $(MAKE) --no-print-directory _test_airflow2
 check:
 	@.ci/timed "make check" $(MAKE) --no-print-directory _check
 e2e:
@@ -87,6 +90,28 @@ _e2e: $(E2E_STAMP)
 _chaos: $(STAMP)
 	$(PYTEST_E2E) tests/e2e/chaos
 
+# -- Airflow 2.11: the oldest that the provider supports, with the same tests and DAG files -----------------------
+VENV2 := .venv-airflow2
+STAMP2 := $(VENV2)/.installed
+CONSTRAINTS2 ?= -c constraints-airflow2.txt
+PIP_INSTALL2 := $(VENV2)/bin/python -m pip install --quiet --quiet --no-input --disable-pip-version-check $(CONSTRAINTS2)
+
+$(STAMP2): pyproject.toml constraints-airflow2.txt
+	@echo "setting up $(VENV2) (a minute or two)"
+	@test -x $(VENV2)/bin/python || $(PYTHON) -m venv $(VENV2)
+	@$(PIP_INSTALL2) hatchling editables
+	@$(PIP_INSTALL2) --no-build-isolation -e '.[airflow,demo]' 'apache-airflow==2.11.*' hypothesis cryptography \
+	    pytest pytest-asyncio pytest-mock pytest-timeout pytest-xdist
+	@touch $@
+
+_test_airflow2: $(STAMP2)
+	$(VENV2)/bin/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS) tests/provider tests/examples/test_example_dags.py
+
+constraints-airflow2: | $(STAMP2)
+	@{ sed '/^#/!d' constraints-airflow2.txt; \
+	   $(VENV2)/bin/python -m pip freeze --exclude-editable --disable-pip-version-check; } > constraints.new
+	@mv constraints.new constraints-airflow2.txt
+
 clean:
-	rm -rf $(VENV) .demo e2e-artifacts .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
+	rm -rf $(VENV) $(VENV2) .demo e2e-artifacts .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

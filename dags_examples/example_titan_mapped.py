@@ -6,7 +6,7 @@ Needs: connection `titan_default`; a triggerer.
 
 from __future__ import annotations
 
-from airflow.sdk import DAG, task
+from airflow.providers.common.compat.sdk import DAG, task
 
 from titan_provider.operators.titan import TitanJobOperator
 

@@ -10,7 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 from uuid import uuid4
 
-from airflow.sdk import DAG, task
+from airflow.providers.common.compat.sdk import DAG, task
 
 from titan_provider.hooks.titan import TitanHook
 from titan_provider.sensors.titan import TitanDagSensor

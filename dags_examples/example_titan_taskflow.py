@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 
-from airflow.sdk import DAG, task
+from airflow.providers.common.compat.sdk import DAG, task
 
 STEPS = 100_000
 

@@ -167,10 +167,12 @@ def form_widgets(fields: dict[str, dict[str, Any]]) -> dict[str, Any]:
     :param fields: the ``conn-fields`` of the provider info
     """
     try:
-        from wtforms import StringField  # type: ignore[import-untyped]
+        from wtforms import PasswordField, StringField  # type: ignore[import-untyped]
     except ModuleNotFoundError:  # Airflow 3, which has no use for it
         return {}
 
-    return {
-        name: StringField(field["label"], description=field["description"]) for name, field in fields.items()
-    }
+    widgets = {}
+    for name, field in fields.items():
+        kind = PasswordField if field["schema"].get("format") == "password" else StringField
+        widgets[name] = kind(field["label"], description=field["description"])
+    return widgets

@@ -27,7 +27,7 @@ pytestmark = pytest.mark.airflow
 @pytest.fixture
 def no_connections(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever opens a socket or fetches an Airflow connection fails."""
-    from airflow.sdk.bases.hook import BaseHook
+    from titan_provider.compat import BaseHook
 
     def refuse(*args: object, **kwargs: object) -> None:
         raise AssertionError("a DAG file opened a connection while it was parsed")

@@ -42,8 +42,9 @@ def test_no_large_file_is_committed() -> None:
     assert not large
 
 
-def test_constraints_pin_exactly_and_name_no_index() -> None:
-    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+@pytest.mark.parametrize("name", ["constraints.txt", "constraints-airflow2.txt"])
+def test_constraints_pin_exactly_and_name_no_index(name: str) -> None:
+    lines = (ROOT / name).read_text(encoding="utf-8").splitlines()
     pins = [line for line in lines if line and not line.startswith("#")]
     assert pins
     assert [line for line in pins if not re.fullmatch(r"[A-Za-z0-9._-]+==[\w.!+]+", line)] == []

@@ -13,12 +13,20 @@ from typing import Any
 
 
 def main(folder: str, dag_ids: list[str]) -> None:
-    from airflow.dag_processing.dagbag import BundleDagBag
-
-    bag = BundleDagBag(folder, bundle_path=Path(folder), bundle_name="dags-folder")
+    bag = _bag(folder)
     if bag.import_errors:
         sys.exit("\n".join(f"{file}: {error}" for file, error in bag.import_errors.items()))
     print(json.dumps({dag_id: _run(bag.dags[dag_id]) for dag_id in dag_ids}))
+
+
+def _bag(folder: str) -> Any:
+    try:
+        from airflow.dag_processing.dagbag import BundleDagBag
+    except ModuleNotFoundError:  # Airflow 2
+        from airflow.models.dagbag import DagBag
+
+        return DagBag(folder, include_examples=False)
+    return BundleDagBag(folder, bundle_path=Path(folder), bundle_name="dags-folder")
 
 
 def _run(dag: Any) -> dict[str, Any]:

@@ -93,3 +93,4 @@ def test_airflow_2_gets_the_same_form_from_python() -> None:
         assert widgets == {}, "Airflow 3 draws the form from the provider info alone"
     else:
         assert set(widgets) == set(declared["conn-fields"])
+        assert widgets["auth_token"].field_class.__name__ == "PasswordField"

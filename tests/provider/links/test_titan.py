@@ -5,12 +5,23 @@ from collections.abc import Callable
 import pytest
 
 from tests.support.airflow_run import Outcome
+from tests.support.airflow_version import AIRFLOW_2
+from titan_provider.links.titan import TitanDagLink, TitanJobLogLink
+from titan_provider.operators.titan import TitanJobOperator
 from titan_sdk import TitanClient
 
 pytestmark = pytest.mark.airflow
 
 BODY = 'TitanJobOperator(task_id="t", script="print(1)")'
-LINK = "_link_TitanJobLogLink"
+
+
+def link(done: Outcome, task_id: str, maker: type[TitanJobLogLink | TitanDagLink]) -> str | None:
+    """Airflow 3 makes it when the task ends and stores it; Airflow 2 makes it when somebody looks."""
+    if not AIRFLOW_2:
+        found: str | None = done.xcom(task_id, f"_link_{maker.__name__}")
+        return found
+    (ti,) = [ti for ti in done.run.get_task_instances() if ti.task_id == task_id]
+    return maker().get_link(TitanJobOperator(task_id=task_id, script="1"), ti_key=ti.key)
 
 
 def test_a_task_links_to_its_jobs_log_on_the_dashboard(
@@ -19,11 +30,14 @@ def test_a_task_links_to_its_jobs_log_on_the_dashboard(
     uri = f"titan://{client.config.address}/?dashboard_url=http%3A%2F%2Ftitan%3A5000"
     monkeypatch.setenv("AIRFLOW_CONN_TITAN_DEFAULT", uri)
     done = run_dag(BODY)
-    assert done.xcom("t", LINK) == f"http://titan:5000/api/logs_raw/DAG-{done.xcom('t', 'titan_job_id')}"
+    assert (
+        link(done, "t", TitanJobLogLink)
+        == f"http://titan:5000/api/logs_raw/DAG-{done.xcom('t', 'titan_job_id')}"
+    )
 
 
 def test_without_a_dashboard_there_is_no_link(run_dag: Callable[..., Outcome]) -> None:
-    assert run_dag(BODY).xcom("t", LINK) in (None, "")
+    assert link(run_dag(BODY), "t", TitanJobLogLink) in (None, "")
 
 
 def test_a_task_with_several_jobs_links_to_its_titan_dag(
@@ -36,5 +50,5 @@ def test_a_task_with_several_jobs_links_to_its_titan_dag(
         TitanDagOperator(task_id="t", jobs=[{"job_id": "a", "script": "print(1)"}])
         TitanDagOperator(task_id="named", dag_name="my dag/{{ task.task_id }}", jobs=[{"job_id": "a", "script": "1"}])
     """)
-    assert done.xcom("t", "_link_TitanDagLink") == f"http://titan:5000/dags/DAG-{done.run.dag_id}.t"
-    assert done.xcom("named", "_link_TitanDagLink") == "http://titan:5000/dags/DAG-my%20dag%2Fnamed"
+    assert link(done, "t", TitanDagLink) == f"http://titan:5000/dags/DAG-{done.run.dag_id}.t"
+    assert link(done, "named", TitanDagLink) == "http://titan:5000/dags/DAG-my%20dag%2Fnamed"

@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 
 from tests.support.airflow_run import unique, write_dag
+from tests.support.airflow_version import dag_file_option
 from titan_provider.xcom import titan_store
+from titan_provider.xcom.base import database_to_plain
 from titan_provider.xcom.titan_store import TitanStoreXComBackend as Backend
 from titan_sdk import CorruptData, InvalidArgument, NotFound, TitanClient
 from titan_sdk.xcom import Reference, place_key, read_xcom, value_of, write_xcom
@@ -39,7 +41,7 @@ def run(airflow_home: Path) -> Run:
             "PYTHONPATH": os.getcwd(),
         }
         done = subprocess.run(
-            [sys.executable, "-m", "airflow", "dags", "test", dag_id, "-f", str(path)],
+            [sys.executable, "-m", "airflow", "dags", "test", dag_id, dag_file_option(), str(path)],
             env=env,
             capture_output=True,
             text=True,
@@ -136,7 +138,7 @@ PLACE = {"key": "return_value", "task_id": "t", "dag_id": "d", "run_id": "r", "m
 def test_a_jobs_value_is_passed_on_by_reference(client: TitanClient, compress: bool) -> None:
     written = write_xcom(client, {"a": [1]}, compress=compress)
     stored = Backend.serialize_value(written, **PLACE)
-    assert stored == written
+    assert database_to_plain(stored) == written
     assert Backend.deserialize_value(Row(stored)) == {"a": [1]}
     Backend.purge(Row(stored))
     assert client.store_keys(written["key"]) == [written["key"]]
@@ -144,14 +146,15 @@ def test_a_jobs_value_is_passed_on_by_reference(client: TitanClient, compress: b
 
 def test_what_only_looks_like_a_jobs_value_stays_a_users_dict(client: TitanClient) -> None:
     """A copy of a reference to somebody else's XCom, or a made-up one, must not get power over it."""
-    own = Backend.serialize_value("precious", **PLACE)
+    pushed = Backend.serialize_value("precious", **PLACE)
+    own = database_to_plain(pushed)
     fake = write_xcom(client, 1) | {"sha256": "0" * 64}
     for dict_of_a_user in (own, fake, {"titan_xcom": 1}, write_xcom(client, 1) | {"key": "titan:xcom-job:x"}):
         stored = Backend.serialize_value(dict_of_a_user, **PLACE)
-        assert stored != dict_of_a_user
+        assert database_to_plain(stored) != dict_of_a_user
         assert Backend.deserialize_value(Row(stored)) == dict_of_a_user
         Backend.purge(Row(stored))
-    assert Backend.deserialize_value(Row(own)) == "precious"
+    assert Backend.deserialize_value(Row(pushed)) == "precious"
 
 
 @pytest.mark.parametrize("value", [{1, 2}, float("nan"), b"x"])

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.airflow_run import unique, write_dag
+from tests.support.airflow_version import dag_file_option
 from titan_provider.xcom.titan_store import TitanStoreXComBackend as Backend
 from titan_sdk import TitanClient
 
@@ -46,7 +47,7 @@ def test_every_reference_in_the_database_is_found_and_nothing_else(
     )
     backend = f"{Backend.__module__}.{Backend.__name__}"
     options = {"AIRFLOW__CORE__XCOM_BACKEND": backend, "AIRFLOW__TITAN_PROVIDER__XCOM_THRESHOLD": "100"}
-    run("airflow", "dags", "test", dag_id, "-f", str(path), **options)
+    run("airflow", "dags", "test", dag_id, dag_file_option(), str(path), **options)
     found = json.loads(run("titan_provider.xcom.references").splitlines()[-1])
     own = [reference for reference in found if reference["key"].startswith(f"titan:xcom:{dag_id}/")]
     assert [reference["bytes"] for reference in own] == [502]
