@@ -31,7 +31,7 @@ from titan_provider.joblog import LogCursor
 from titan_provider.links.titan import JOB_ID_XCOM, TitanJobLogLink
 from titan_provider.openlineage import TitanLineage
 from titan_provider.operators.admission import try_to_enter, wait_to_enter
-from titan_provider.operators.killing import JobKiller
+from titan_provider.operators.killing import JobKiller, announce_try
 from titan_provider.operators.memory import memory_of
 from titan_provider.operators.source import find_script, script_file
 from titan_provider.operators.submission import Submission, new_record
@@ -215,7 +215,7 @@ class TitanJobOperator(TitanLineage, BaseOperator):
         fired = JobEvent.from_dict(event)
         (job_id,) = fired.statuses
         hook = TitanHook(self.titan_conn_id)
-        self._killer.arm(hook.get_config())
+        self._killer.arm(hook.get_config(), context["ti"].try_number)
         self._killer.job_id = job_id
         with hook.get_conn() as client:
             self._check_job(context, client, job_id)
@@ -245,7 +245,7 @@ class TitanJobOperator(TitanLineage, BaseOperator):
         for name, value in (self.env or {}).items():
             mask_secret(value, name)  # only names that Airflow takes for a secret's
         hook = TitanHook(self.titan_conn_id)
-        self._killer.arm(hook.get_config())
+        self._killer.arm(hook.get_config(), context["ti"].try_number)
         with hook.get_conn() as client:
             record = self._obtain(context, hook, client, record, started)
             if self.do_xcom_push:
@@ -265,6 +265,8 @@ class TitanJobOperator(TitanLineage, BaseOperator):
     ) -> Record:
         def remember(found: Record) -> None:
             self._killer.job_id = found.job_id
+            if found is not record:
+                announce_try(client, found.job_id, context["ti"].try_number)
 
         def obtain(path: str) -> Record:
             return Submission(
