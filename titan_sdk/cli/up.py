@@ -44,6 +44,26 @@ def up(
         typer.Option("--workers", help="Workers per tag, such as GENERAL=2,GPU=1 (the default); repeatable."),
     ] = None,
     slots: Annotated[int, typer.Option("--slots", help="Jobs a worker runs at once.")] = 1,
+    warm_python: Annotated[
+        bool,
+        typer.Option(
+            "--warm-python", help="Start Python jobs as forks of an interpreter that is kept ready."
+        ),
+    ] = False,
+    ageing: Annotated[
+        float,
+        typer.Option(
+            "--ageing", help="Seconds of waiting that count as one priority; 0: priority alone counts."
+        ),
+    ] = 60.0,
+    gpus: Annotated[
+        str | None,
+        typer.Option(
+            "--gpus",
+            help="Devices for the GPU workers, such as 0,1; empty: none. Default: those of this machine.",
+            show_default=False,
+        ),
+    ] = None,
     data_dir: DataDir = None,
     insecure: Annotated[
         bool,
@@ -113,6 +133,9 @@ def up(
             port=port,
             workers=parse_workers(workers or ["GENERAL=2,GPU=1"]),
             slots=slots,
+            warm_python=warm_python,
+            ageing_seconds=ageing or None,
+            gpus=None if gpus is None else tuple(name.strip() for name in gpus.split(",") if name.strip()),
             insecure=insecure,
             tls=tls,
             token=secret,

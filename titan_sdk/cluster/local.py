@@ -6,7 +6,7 @@ import asyncio
 import shutil
 import tempfile
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
@@ -46,6 +46,10 @@ class LocalCluster:
             memory only. See ``strict``.
         tls: encrypt, and take only clients with a certificate where it names a client CA.
         token: clients must show it (``ClientConfig.auth_token``).
+        warm_python: Python jobs are forks of one interpreter per worker, which start faster.
+        ageing_seconds: a job that has been ready for so long counts as one priority higher; ``None``: never.
+        gpus: devices that the GPU workers share; ``None``: those of this machine. With ``strict_titan`` these three
+            do nothing.
 
     Raises:
         InvalidArgument: a setting cannot work.
@@ -61,6 +65,9 @@ class LocalCluster:
         strict_titan: bool | StrictSettings = False,
         tls: ServerTLS | None = None,
         token: str | None = None,
+        warm_python: bool = False,
+        ageing_seconds: float | None = 60.0,
+        gpus: Sequence[str] | None = None,
     ) -> None:
         self._strict = StrictSettings() if strict_titan is True else strict_titan or None
         if self._strict is not None:
@@ -72,6 +79,8 @@ class LocalCluster:
         self._given_port = port
         self._data_dir = None if data_dir is None else Path(data_dir)
         self._tls, self._token = tls, token
+        self._warm_python, self._ageing_seconds = warm_python, ageing_seconds
+        self._gpus = None if gpus is None else tuple(gpus)
         if self._strict is not None and (tls is not None or token is not None):
             raise InvalidArgument(
                 "a real Titan has neither TLS nor a token; leave them out with strict_titan"
@@ -90,6 +99,9 @@ class LocalCluster:
             slots=self._slots,
             tls=self._tls,
             token=self._token,
+            warm_python=self._warm_python,
+            ageing_seconds=self._ageing_seconds,
+            gpus=self._gpus,
         )
 
     # ------------------------------------------------------------------ where it is

@@ -60,6 +60,7 @@ class Master:
         self._environments: dict[str, dict[str, str]] = {}
         self._devices: dict[str, str] | None = None
         self.state = State(data, self._loop)
+        self.state.scheduler.ageing = settings.ageing_seconds
         self.conductor = Conductor(self.state, self._loop)
         self.engine = ProcessEngine(data, self.conductor, self._environment, warm=settings.warm_python)
         desk = ServiceDesk(self.state, self.conductor)

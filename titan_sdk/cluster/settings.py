@@ -48,7 +48,7 @@ class ClusterSettings:
     slots: int = 1
     """Jobs a worker runs at once (a real worker: 4)."""
     warm_python: bool = False
-    """Python jobs are forks of one interpreter per worker instead of new ones: faster to start, see ``docs/cluster.md``."""
+    """Python jobs are forks of one interpreter per worker instead of new ones, which start faster."""
     ageing_seconds: float | None = 60.0
     """A job that has been ready for so long counts as one priority higher, and so on; ``None``: never."""
     gpus: tuple[str, ...] | None = None

@@ -21,7 +21,17 @@ class Phase(Enum):
 class Job:
     """Mutable, owned by the scheduler alone. Identity matters: a resubmitted id is another Job."""
 
-    __slots__ = ("attempt", "children", "missing", "phase", "spec", "tied_to", "worker")
+    __slots__ = (
+        "attempt",
+        "children",
+        "missing",
+        "phase",
+        "rank",
+        "ready_since",
+        "spec",
+        "tied_to",
+        "worker",
+    )
 
     def __init__(self, spec: JobSpec) -> None:
         self.spec = spec
@@ -34,15 +44,14 @@ class Job:
         self.worker: str | None = None
         self.tied_to: str | None = None
         """Worker of the first parent to complete, where affinity was asked for."""
+        self.ready_since: float | None = None
+        """When it first could have run; a run that is repeated does not wait from the beginning."""
+        self.rank: tuple[float, int] = (-spec.priority, spec.seq)
+        """Smaller runs first. Fixed while the job is ready."""
 
     @property
     def job_id(self) -> str:
         return self.spec.job_id
-
-    @property
-    def rank(self) -> tuple[int, int]:
-        """Smaller runs first: higher priority, then earlier submission."""
-        return (-self.spec.priority, self.spec.seq)
 
     @property
     def status(self) -> JobStatus:

@@ -30,7 +30,10 @@ __all__ = ["Scheduler"]
 class Scheduler:
     """Unfinished jobs and the workers they run on. Finished jobs are forgotten: the store remembers those."""
 
-    def __init__(self) -> None:
+    def __init__(self, ageing: float | None = None) -> None:
+        self.ageing = ageing
+        """Seconds of being ready that count as much as one priority; ``None``: waiting raises nothing. Applies to
+        jobs that become ready from now on."""
         self.workers = Workers()
         self._jobs: dict[str, Job] = {}
         self._ready = ReadyQueues()
@@ -153,7 +156,7 @@ class Scheduler:
         """Time has passed."""
         effects: list[Effect] = []
         for job in self._delayed.pop_due(now):
-            self._enqueue(job)
+            self._enqueue(job, job.spec.due)
         self._dispatch(effects)
         return effects
 
@@ -199,10 +202,15 @@ class Scheduler:
             job.phase = Phase.DELAYED
             self._delayed.push(job)
         else:
-            self._enqueue(job)
+            self._enqueue(job, now)
 
-    def _enqueue(self, job: Job) -> None:
+    def _enqueue(self, job: Job, now: float) -> None:
         job.phase = Phase.READY
+        if job.ready_since is None:
+            job.ready_since = now
+        if self.ageing is not None:
+            # priority + waited / ageing grows equally fast for all, so who is first never changes by itself.
+            job.rank = (job.ready_since - job.spec.priority * self.ageing, job.spec.seq)
         self._queues_of(job).push(job)
 
     def _queues_of(self, job: Job) -> ReadyQueues:
@@ -255,7 +263,7 @@ class Scheduler:
             if outcome is Outcome.INTERRUPTED:
                 job.attempt -= 1
             effects.append(Requeued(job.job_id, job.spec.seq, job.attempt, reason or "the run failed"))
-            self._enqueue(job)
+            self._enqueue(job, now)
         else:
             self._end(job, JobStatus.DEAD, reason, effects)
 

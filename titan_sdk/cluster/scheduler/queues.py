@@ -1,4 +1,4 @@
-"""Who is next: ready jobs per tag by priority then age, and delayed jobs by time. Every step is O(log n)."""
+"""Who is next: ready jobs per tag by rank, and delayed jobs by time. Every step is O(log n)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class ReadyQueue:
     """Ready jobs of one tag."""
 
     def __init__(self) -> None:
-        self._heap: list[tuple[tuple[int, int], Job]] = []
+        self._heap: list[tuple[tuple[float, int], Job]] = []
         self._live = 0
 
     def __len__(self) -> int:

@@ -23,8 +23,10 @@ from titan_sdk.model.status import JobStatus
 class Desk:
     """A scheduler with workers, and everything it has decided so far."""
 
-    def __init__(self, *, slots: int = 1, now: float = 0.0, **workers: int) -> None:
-        self.scheduler = Scheduler()
+    def __init__(
+        self, *, slots: int = 1, now: float = 0.0, ageing: float | None = None, **workers: int
+    ) -> None:
+        self.scheduler = Scheduler(ageing)
         self.now = now
         self.running: dict[str, str] = {}
         self.attempts: dict[str, int] = {}
