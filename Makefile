@@ -3,7 +3,7 @@
 #   make test    the whole test suite            make check   format, lint, types, layout rules
 #   make e2e     the examples in a real `airflow standalone`, and a browser (installs Debian's chromium)
 #   make test-airflow2   the provider's tests and the example DAGs on Airflow 2.11, in an environment of its own
-#   make chaos   tasks killed, cleared and restarted in a real Airflow (ten minutes)
+#   make chaos   tasks killed, cleared and restarted in a real Airflow (a quarter of an hour)
 #   make bench   how fast it is here             make clean   remove what the others made
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
@@ -88,7 +88,7 @@ _e2e: $(E2E_STAMP)
 	$(PYTEST_E2E) --ignore=tests/e2e/chaos tests/e2e
 
 _chaos: $(STAMP)
-	$(PYTEST_E2E) tests/e2e/chaos
+	$(PYTEST_E2E) tests/e2e/chaos $(ARGS)
 
 # -- Airflow 2.11: the oldest that the provider supports, with the same tests and DAG files -----------------------
 VENV2 := .venv-airflow2

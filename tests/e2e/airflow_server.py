@@ -1,14 +1,15 @@
-"""A real `airflow standalone` on loopback, its REST API, and its clean end."""
+"""A real Airflow on loopback, as `airflow standalone` or as its four processes; its REST API, and its clean end."""
 
 from __future__ import annotations
 
 import os
+import secrets
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import requests
 
@@ -21,12 +22,15 @@ STOP_SECONDS = 20
 class AirflowServer:
     """API server, scheduler, DAG processor and triggerer with a home of their own; `with` starts and ends them."""
 
+    components: ClassVar[tuple[str, ...]] = ("standalone",)
+
     def __init__(self, home: Path, dags: Path, environ: dict[str, str]) -> None:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
+        self.home = home
         self.log = home / "standalone.log"
         self._environ = os.environ | self._settings(home, dags) | environ
-        self._process: subprocess.Popen[bytes] | None = None
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._session = requests.Session()
 
     def _settings(self, home: Path, dags: Path) -> dict[str, str]:
@@ -35,6 +39,7 @@ class AirflowServer:
             "AIRFLOW_HOME": str(home),
             "AIRFLOW__API__HOST": "127.0.0.1",
             "AIRFLOW__API__PORT": str(self.port),
+            "AIRFLOW__API_AUTH__JWT_SECRET": secrets.token_hex(32),
             "AIRFLOW__CORE__DAGS_FOLDER": str(dags),
             "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{self.url}/execution/",
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
@@ -47,17 +52,9 @@ class AirflowServer:
         }
 
     def __enter__(self) -> AirflowServer:
-        with self.log.open("wb") as output:
-            # A session of its own: SIGTERM to standalone alone would orphan its children.
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "airflow", "standalone"],
-                env=self._environ,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
         try:
+            for name in self.components:
+                self.start(name)
             self._wait_until_healthy()
         except BaseException:
             self.__exit__()
@@ -65,22 +62,39 @@ class AirflowServer:
         return self
 
     def __exit__(self, *_: object) -> None:
-        assert self._process is not None
+        groups = [process.pid for process in self._processes.values()]
         for number in (signal.SIGTERM, signal.SIGKILL):
             deadline = time.monotonic() + STOP_SECONDS
-            while _group_alive(self._process.pid) and time.monotonic() < deadline:
-                os.killpg(self._process.pid, number)
-                self._process.poll()
+            while any(map(group_alive, groups)) and time.monotonic() < deadline:
+                for pid in filter(group_alive, groups):
+                    os.killpg(pid, number)
+                for process in self._processes.values():
+                    process.poll()
                 time.sleep(0.5)
         self._session.close()
-        assert not _group_alive(self._process.pid), "airflow standalone left processes behind"
+        assert not any(map(group_alive, groups)), "Airflow left processes behind"
+
+    def start(self, name: str) -> None:
+        """Start one of Airflow's commands; what it prints is appended to the log of that name."""
+        self.log = self.home / f"{name}.log"
+        with self.log.open("ab") as output:
+            # A session of its own: SIGTERM to standalone alone would orphan its children.
+            self._processes[name] = subprocess.Popen(
+                [sys.executable, "-m", "airflow", name],
+                env=self._environ,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
 
     def _wait_until_healthy(self) -> None:
         deadline = time.monotonic() + START_SECONDS
         states: dict[str, Any] = {}
         while time.monotonic() < deadline:
-            assert self._process is not None
-            assert self._process.poll() is None, self.log.read_text(encoding="utf-8")[-4000:]
+            for name, process in self._processes.items():
+                log = self.home / f"{name}.log"
+                assert process.poll() is None, log.read_text(encoding="utf-8")[-4000:]
             try:
                 health = requests.get(f"{self.url}/api/v2/monitor/health", timeout=5).json()
                 states = {name: part["status"] for name, part in health.items()}
@@ -91,7 +105,7 @@ class AirflowServer:
                 self._session.headers["Authorization"] = f"Bearer {token}"
                 return
             time.sleep(0.5)
-        raise AssertionError(f"not healthy after {START_SECONDS} s: {states}; see {self.log}")
+        raise AssertionError(f"not healthy after {START_SECONDS} s: {states}; see {self.home}")
 
     def api(self, method: str, path: str, **kwargs: Any) -> Any:
         """Answer of the public REST API, as JSON."""
@@ -133,7 +147,7 @@ class AirflowServer:
         return self.api("GET", path, params={"deserialize": "false", "stringify": "false"})["value"]
 
 
-def _group_alive(pid: int) -> bool:
+def group_alive(pid: int) -> bool:
     try:
         os.killpg(pid, 0)
     except ProcessLookupError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -18,6 +19,25 @@ from titan_sdk.cluster import LocalCluster
 TASKS = 100
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--chaos-seed", type=int, help="repeat the kills of an earlier run")
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    return f"--chaos-seed {_seed(config)}"
+
+
+def _seed(config: pytest.Config) -> int:
+    if config.getoption("--chaos-seed") is None:
+        config.option.chaos_seed = secrets.randbelow(1_000_000)
+    return int(config.getoption("--chaos-seed"))
+
+
+@pytest.fixture(scope="session")
+def chaos_seed(pytestconfig: pytest.Config) -> int:
+    return _seed(pytestconfig)
+
+
 @contextmanager
 def running_lab(slots: int, **settings: str) -> Iterator[Lab]:
     # Short: Airflow's components talk over Unix sockets, whose paths are limited to about 100 characters.
@@ -28,6 +48,12 @@ def running_lab(slots: int, **settings: str) -> Iterator[Lab]:
             "AIRFLOW__API__WORKERS": "1",
             "AIRFLOW__CORE__PARALLELISM": "8",
             "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_SEC": "2",
+            # A dead scheduler, and a task whose process says nothing more, are noticed in seconds, not in minutes.
+            "AIRFLOW__SCHEDULER__SCHEDULER_HEARTBEAT_SEC": "1",
+            "AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_THRESHOLD": "8",
+            "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "4",
+            "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "20",
+            "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "4",
             # A dead triggerer is noticed in seconds rather than in half a minute.
             "AIRFLOW__TRIGGERER__JOB_HEARTBEAT_SEC": "1",
             "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "4",

@@ -13,30 +13,34 @@ from typing import Any, TypeVar
 
 import requests
 
-from tests.e2e.airflow_server import AirflowServer
+from tests.e2e.airflow_server import AirflowServer, group_alive
 from titan_sdk import JobStatus, TitanClient
 
 T = TypeVar("T")
 
 
 class Lab(AirflowServer):
-    """`airflow standalone` with the DAGs beside this file."""
+    """Airflow as four processes, each of which can be killed and started again, with the DAGs beside this file."""
+
+    components = ("api-server", "scheduler", "dag-processor", "triggerer")
 
     def __init__(self, home: Path, client: TitanClient, environ: dict[str, str]) -> None:
         super().__init__(home, Path(__file__).with_name("dags"), environ | {"TITAN_LAB": str(home / "lab")})
         self.client = client
         self.folder = home / "lab"
         self.folder.mkdir()
-        self._triggerers: list[subprocess.Popen[bytes]] = []
+
+    def __enter__(self) -> Lab:
+        command = [sys.executable, "-m", "airflow", "db", "migrate"]
+        done = subprocess.run(command, env=self._environ, capture_output=True, text=True, timeout=110)
+        assert done.returncode == 0, done.stdout + done.stderr
+        super().__enter__()
+        return self
 
     def __exit__(self, *_: object) -> None:
         for path in self.folder.glob("*.count"):
             for job_id in path.read_text().split():
                 self.client.cancel_job(job_id)  # a failed test leaves jobs that wait for their gate
-        for process in self._triggerers:
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
         super().__exit__()
 
     # -- Airflow ------------------------------------------------------------------------------------------------
@@ -60,30 +64,14 @@ class Lab(AirflowServer):
 
     # -- processes ----------------------------------------------------------------------------------------------
 
-    def triggerer_pids(self) -> list[int]:
-        roots = [self._process, *self._triggerers]
-        pids = {pid for root in roots if root is not None for pid in descendants(root.pid)}
-        return [pid for pid in pids if b"triggerer" in cmdline(pid)]
-
-    def kill_triggerer(self, number: int = signal.SIGKILL) -> None:
-        """Every process of every triggerer; returns when they are gone."""
-        pids = self.triggerer_pids()
-        assert pids, "there is no triggerer"
-        for pid in pids:
-            signal_if_there(pid, number)
-        self.until(lambda: not self.triggerer_pids(), "the triggerer has ended")
-
-    def start_triggerer(self) -> None:
-        with (self.log.parent / "triggerer.log").open("ab") as output:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "airflow", "triggerer"],
-                env=self._environ,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-        self._triggerers.append(process)
+    def kill(self, component: str, number: int = signal.SIGKILL) -> None:
+        """Every process of it; returns when they are gone."""
+        process = self._processes[component]
+        assert process.poll() is None, f"the {component} does not run"
+        os.killpg(process.pid, number)
+        self.until(
+            lambda: process.poll() is not None and not group_alive(process.pid), f"{component} has ended"
+        )
 
 
 class Run:
@@ -95,7 +83,11 @@ class Run:
 
     @property
     def is_mapped(self) -> bool:
-        return self.dag_id.startswith(("mapped", "crowd"))
+        return self.mode in ("mapped", "mappedsync", "crowd")
+
+    @property
+    def mode(self) -> str:
+        return self.dag_id.partition("_")[0]
 
     def tasks(self) -> list[dict[str, Any]]:
         found = self.lab.api("GET", f"{self.path}/taskInstances", params={"limit": 200})
@@ -116,8 +108,9 @@ class Run:
         path = self.lab.folder / f"{self.run_id}.{index}.count"
         return path.read_text().split() if path.exists() else []
 
-    def open_gate(self, index: int = 0) -> None:
-        (self.lab.folder / f"{self.run_id}.{index}.gate").touch()
+    def open_gate(self, index: int = 0, name: str = "gate") -> None:
+        """Let the script end; by the gate "fail" it fails, once."""
+        (self.lab.folder / f"{self.run_id}.{index}.{name}").touch()
 
     def is_over(self, job_id: str) -> bool:
         return self.lab.client.get_job_status(job_id).is_terminal
@@ -125,6 +118,10 @@ class Run:
     def wait_for_job(self, job_id: str, status: JobStatus, seconds: float = 60.0) -> None:
         report = self.lab.client.wait_for_job(job_id, timeout=seconds, raise_on_failure=False)
         assert report.state is status, report.describe()
+
+    def wait_until_jobs_end(self) -> None:
+        jobs = self.starts()
+        self.lab.until(lambda: all(map(self.is_over, jobs)), "no job is left running")
 
     def pid(self, index: int = 0) -> int:
         return int(self.lab.until(lambda: self.tasks()[index]["pid"], "the task has a process"))
@@ -159,30 +156,6 @@ class Run:
         return [int(line[1:-1]) for line in lines if line[:1] == "<" and line[1:-1].isdigit()]
 
 
-def descendants(pid: int) -> list[int]:
-    listing = subprocess.run(["ps", "-eo", "pid=,ppid="], capture_output=True, text=True, check=True).stdout
-    children: dict[int, list[int]] = {}
-    for line in listing.splitlines():
-        child, parent = map(int, line.split())
-        children.setdefault(parent, []).append(child)
-    found, left = [], [pid]
-    while left:
-        one = left.pop()
-        found.append(one)
-        left += children.get(one, [])
-    return found
-
-
-def cmdline(pid: int) -> bytes:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:
-        return b""
-
-
-def signal_if_there(pid: int, number: int) -> bool:
-    try:
-        os.kill(pid, number)
-    except ProcessLookupError:
-        return False
-    return True
+def parent_of(pid: int) -> int:
+    """Of a task's process: the worker that supervises it."""
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])

@@ -8,18 +8,26 @@ from typing import Any
 
 from airflow.sdk import DAG
 
+from titan_provider.operators import titan
 from titan_provider.operators.titan import TitanJobOperator
 
 LAB = os.environ["TITAN_LAB"]
 
+# Airflow's own timeout of a trigger is to come soon after the deadline that the dead trigger cannot keep.
+titan._TRIGGER_GRACE = timedelta(seconds=5)
+
 # One line per start in <name>.count; ends when <name>.gate is there. Prints numbered lines until then.
 SCRIPT = r"""
-import os, time, titan_job
+import os, sys, time, titan_job
 base = titan_job.params
 with open(base + ".count", "a") as f:
     f.write(os.environ["TITAN_JOB_ID"] + "\n")
+with open(base + ".count") as f:
+    is_first = len(f.readlines()) == 1
 n = 0
 while not os.path.exists(base + ".gate"):
+    if is_first and os.path.exists(base + ".fail"):
+        sys.exit(3)
     print("<%d>" % n, flush=True)
     n += 1
     time.sleep(0.1)
@@ -30,16 +38,17 @@ KINDS: dict[str, dict[str, Any]] = {
     "once": {},
     "retried": {"retries": 1, "retry_delay": timedelta(seconds=0)},
     "leased": {"owner_lease": 4},
-    "limited": {"execution_timeout": timedelta(seconds=6)},
+    "limited": {"execution_timeout": timedelta(seconds=12)},
     "runlimited": {},
 }
 
-for mode in ("sync", "deferred", "mapped"):
+for mode in ("sync", "deferred", "mapped", "mappedsync"):
     for kind, arguments in KINDS.items():
-        limit = timedelta(seconds=8) if kind == "runlimited" else None
+        limit = timedelta(seconds=15) if kind == "runlimited" else None
         with DAG(f"{mode}_{kind}", schedule=None, is_paused_upon_creation=False, dagrun_timeout=limit) as dag:
-            common = {"script": SCRIPT, "poll_interval": 0.3, "deferrable": mode != "sync", **arguments}
-            if mode == "mapped":
+            waits = mode in ("deferred", "mapped")
+            common = {"script": SCRIPT, "poll_interval": 0.3, "deferrable": waits, **arguments}
+            if mode.startswith("mapped"):
                 paths = [LAB + "/{{ run_id }}." + str(n) for n in (0, 1)]
                 TitanJobOperator.partial(task_id="t", **common).expand(job_params=paths)
             else:
