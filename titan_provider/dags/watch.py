@@ -14,9 +14,10 @@ from dataclasses import replace
 from typing import TypeVar
 
 from titan_provider.dags.plan import KnownJob, blocked_jobs
+from titan_provider.exceptions import TitanPlacementTimedOut
 from titan_provider.joblog import JobLog, LogCursor, Logger
 from titan_provider.triggers.poller import SharedMaster
-from titan_provider.waiting import LOG_CHUNKS, REASON_EVERY, Patience, jittered, why_waiting
+from titan_provider.waiting import LOG_CHUNKS, REASON_EVERY, Patience, why_waiting
 from titan_sdk import AsyncTitanClient, JobStatus, LogPage, NotFound, TitanError
 
 __all__ = ["DagWatch"]
@@ -31,6 +32,7 @@ class DagWatch:
 
     :param jobs: by name; a parent that is not among them has completed earlier
     :param log_interval: seconds between two groups of one job that goes on printing
+    :param placement_timeout: seconds for which a job may wait for a worker once its parents have completed
     :param dated: whether ``log`` takes a line's time as ``timestamp=``
     :param log_key: where in TitanStore the positions in the logs are kept; None for a wait that nobody resumes
     """
@@ -43,6 +45,7 @@ class DagWatch:
         poll_interval: float,
         log_interval: float,
         unreachable_timeout: float,
+        placement_timeout: float | None = None,
         dated: bool = False,
         log_key: str | None = None,
     ) -> None:
@@ -52,12 +55,15 @@ class DagWatch:
         self._poll_interval = poll_interval
         self._log_interval = log_interval
         self._unreachable_timeout = unreachable_timeout
+        self._placement_timeout = placement_timeout
         self._dated = dated
         self._log_key = log_key
         self._patience = Patience(unreachable_timeout)
         self._logs = {name: JobLog(log, dated=dated) for name in jobs}
         self._copied_at = dict.fromkeys(jobs, float("-inf"))
         self._finished: set[str] = set()
+        self._ready_at: dict[str, float] = {}
+        """By name: the unix time at which a job was first seen to wait for nothing but a worker."""
         self._reasons: dict[str, str] = {}
         self._reason_at = float("-inf")
         self._last_time = 0.0
@@ -68,6 +74,7 @@ class DagWatch:
         """Return when nothing more can happen to any of the jobs.
 
         :raises TitanMasterUnreachable: the master was silent for too long
+        :raises TitanPlacementTimedOut: a job found no worker in time; nothing is cancelled yet
         """
         await self._restore(master)
         try:
@@ -75,7 +82,7 @@ class DagWatch:
                 await self._turn(master)
                 if self._is_over():
                     return
-                await asyncio.sleep(jittered(self._poll_interval))
+                await asyncio.sleep(master.paced(self._poll_interval))
         except asyncio.CancelledError:
             # The triggerer stops: the trigger that goes on elsewhere starts from here.
             await self._save_quickly(master)
@@ -91,7 +98,9 @@ class DagWatch:
         for name, status in self.statuses.items():
             if status.is_terminal or status is JobStatus.RUNNING:
                 await self._copy_log(master, name)
-        await self._explain(master, blocked_jobs(self._jobs, self.statuses))
+        ready = self._waiting_for_a_worker()
+        await self._explain(master, ready)
+        await self._check_placement(master, ready)
 
     # -- states ---------------------------------------------------------------------------------------------
 
@@ -119,14 +128,34 @@ class DagWatch:
                     self._say("Job %s is %s", name, status)
                 self.statuses[name] = status
 
-    async def _explain(self, master: SharedMaster, blocked: set[str]) -> None:
-        waiting = [
+    def _waiting_for_a_worker(self) -> list[str]:
+        blocked = blocked_jobs(self._jobs, self.statuses)
+        return [
             name
             for name, job in self._jobs.items()
             if self.statuses[name] is JobStatus.PENDING
             and name not in blocked
             and all(self.statuses[p].is_success for p in job.parents if p in self._jobs)
         ]
+
+    async def _check_placement(self, master: SharedMaster, waiting: list[str]) -> None:
+        limit, now = self._placement_timeout, time.time()
+        if limit is None or not waiting:
+            return
+        if fresh := [name for name in waiting if name not in self._ready_at]:
+            self._ready_at |= dict.fromkeys(fresh, now)
+            await self._save(master)
+        late = [name for name in waiting if now - self._ready_at[name] >= limit]
+        if late:
+            reason = why_waiting(
+                await master.stats(self._unreachable_timeout), self._jobs[late[0]].requirement
+            )
+            raise TitanPlacementTimedOut(
+                f"job {late[0]!r} had not started {limit:g} s after its parents had completed: {reason}; "
+                f"all {len(self._jobs)} jobs of the task were told to end"
+            )
+
+    async def _explain(self, master: SharedMaster, waiting: list[str]) -> None:
         if not waiting or time.monotonic() - self._reason_at < REASON_EVERY:
             return
         stats = await master.stats(self._unreachable_timeout)
@@ -205,6 +234,7 @@ class DagWatch:
         for name, cursor in saved["cursors"].items():
             self._logs[name] = JobLog(self._log, LogCursor.from_text(cursor), dated=self._dated)
         self._finished |= set(saved["finished"])
+        self._ready_at |= saved.get("ready", {})
 
     async def _save(self, master: SharedMaster) -> None:
         if self._log_key is not None:
@@ -226,7 +256,7 @@ class DagWatch:
             n: joblog for n, joblog in self._logs.items() if joblog.cursor.position or joblog.cursor.ahead
         }
         cursors = {name: joblog.cursor.to_text() for name, joblog in started.items()}
-        return json.dumps({"cursors": cursors, "finished": sorted(self._finished)})
+        return json.dumps({"cursors": cursors, "finished": sorted(self._finished), "ready": self._ready_at})
 
     async def _ask(self, master: SharedMaster, request: Callable[[AsyncTitanClient], Awaitable[T]]) -> T:
         return await master.ask(request, self._unreachable_timeout)

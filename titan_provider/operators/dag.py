@@ -23,7 +23,12 @@ from titan_provider.dags.killing import DagKiller
 from titan_provider.dags.plan import DagRecord, children_first
 from titan_provider.dags.watch import DagWatch
 from titan_provider.events import JobEvent, Outcome
-from titan_provider.exceptions import TitanDagFailed, TitanJobTimedOut, TitanMasterUnreachable
+from titan_provider.exceptions import (
+    TitanDagFailed,
+    TitanJobTimedOut,
+    TitanMasterUnreachable,
+    TitanPlacementTimedOut,
+)
 from titan_provider.hooks.titan import TitanHook
 from titan_provider.links.titan import DAG_NAME_XCOM, TitanDagLink
 from titan_provider.openlineage import TitanLineage
@@ -45,6 +50,7 @@ JOB_IDS_XCOM = "titan_job_ids"
 _TRIGGER_GRACE = timedelta(seconds=60)
 _OUTCOMES: dict[Outcome, type[AirflowException]] = {
     Outcome.TIMED_OUT: TitanJobTimedOut,
+    Outcome.NOT_PLACED: TitanPlacementTimedOut,
     Outcome.UNREACHABLE: TitanMasterUnreachable,
     Outcome.FAILED: AirflowException,
 }
@@ -65,6 +71,8 @@ class TitanDagOperator(TitanLineage, BaseOperator):
     :param deferrable: wait in the triggerer, without a worker slot
     :param poll_interval: seconds between two looks at the jobs
     :param log_interval: seconds between two groups of log lines of a job that goes on printing
+    :param placement_timeout: how long a job may wait for a worker, once its parents have completed, before all jobs are
+        cancelled and the task fails; seconds or a timedelta. A job's own ``delay`` counts
     :param unreachable_timeout: seconds for which the master may be silent before the task gives up on it
     :param cancel_on_kill: cancel the jobs when the task is killed, cleared or marked
     :param durable: find the jobs of a crashed try again instead of submitting them once more
@@ -87,6 +95,7 @@ class TitanDagOperator(TitanLineage, BaseOperator):
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         poll_interval: float = 2.0,
         log_interval: float = 30.0,
+        placement_timeout: float | timedelta | None = None,
         unreachable_timeout: float = 300.0,
         cancel_on_kill: bool = True,
         durable: bool = True,
@@ -102,6 +111,7 @@ class TitanDagOperator(TitanLineage, BaseOperator):
         self.deferrable = deferrable
         self.poll_interval = poll_interval
         self.log_interval = log_interval
+        self.placement_timeout = placement_timeout
         self.unreachable_timeout = unreachable_timeout
         self.cancel_on_kill = cancel_on_kill
         self.durable = durable
@@ -196,9 +206,18 @@ class TitanDagOperator(TitanLineage, BaseOperator):
             poll_interval=self.poll_interval,
             log_interval=self.log_interval,
             unreachable_timeout=self.unreachable_timeout,
+            placement_timeout=self._placement_seconds(),
         )
         async with lease(config) as master:
-            await watch.run(master)
+            try:
+                await watch.run(master)
+            except TitanPlacementTimedOut:
+                await asyncio.to_thread(self._killer.kill, self.log)
+                raise
+
+    def _placement_seconds(self) -> float | None:
+        limit = self.placement_timeout
+        return limit.total_seconds() if isinstance(limit, timedelta) else limit
 
     def _hand_over(self, record: DagRecord, started: float) -> NoReturn:
         limit = self.execution_timeout
@@ -210,6 +229,7 @@ class TitanDagOperator(TitanLineage, BaseOperator):
             deadline=None if limit is None else started + limit.total_seconds(),
             unreachable_timeout=self.unreachable_timeout,
             cancel_on_kill=self.cancel_on_kill,
+            placement_timeout=self._placement_seconds(),
         )
         grace = limit + _TRIGGER_GRACE if limit else None
         self.defer(trigger=trigger, method_name="execute_complete", timeout=grace)

@@ -14,7 +14,7 @@ from titan_provider.compat import BaseTrigger, TriggerEvent, logs_take_timestamp
 from titan_provider.dags.plan import KnownJob, children_first
 from titan_provider.dags.watch import DagWatch
 from titan_provider.events import JobEvent, Outcome
-from titan_provider.exceptions import TitanMasterUnreachable
+from titan_provider.exceptions import TitanMasterUnreachable, TitanPlacementTimedOut
 from titan_provider.hooks.titan import TitanHook
 from titan_provider.triggers.killing import killed_state
 from titan_provider.triggers.poller import SharedMaster, lease
@@ -31,6 +31,7 @@ class TitanDagTrigger(BaseTrigger):
     :param unreachable_timeout: seconds for which the master may be silent
     :param cancel_on_kill: cancel the jobs when the task is killed, cleared or marked
     :param log_interval: seconds between two groups of log lines of one job
+    :param placement_timeout: seconds for which a job may wait for a worker once its parents have completed
     :param log_key: where in TitanStore the positions in the logs are kept; made here, new for every deferral
     """
 
@@ -44,6 +45,7 @@ class TitanDagTrigger(BaseTrigger):
         unreachable_timeout: float = 300.0,
         cancel_on_kill: bool = True,
         log_key: str | None = None,
+        placement_timeout: float | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.titan_conn_id = titan_conn_id
@@ -54,6 +56,7 @@ class TitanDagTrigger(BaseTrigger):
         self.unreachable_timeout = unreachable_timeout
         self.cancel_on_kill = cancel_on_kill
         self.log_key = log_key or f"titan:airflow:log:{secrets.token_hex(8)}"
+        self.placement_timeout = placement_timeout
         self._known = {name: _known(job) for name, job in self.jobs.items()}
         self._statuses = dict.fromkeys(self.jobs, JobStatus.UNKNOWN)
         self._fired = False
@@ -74,6 +77,7 @@ class TitanDagTrigger(BaseTrigger):
             "unreachable_timeout",
             "cancel_on_kill",
             "log_key",
+            "placement_timeout",
         )
         path = f"{type(self).__module__}.{type(self).__qualname__}"
         return path, {name: getattr(self, name) for name in names}
@@ -114,6 +118,7 @@ class TitanDagTrigger(BaseTrigger):
                     poll_interval=self.poll_interval,
                     log_interval=self.log_interval,
                     unreachable_timeout=self.unreachable_timeout,
+                    placement_timeout=self.placement_timeout,
                     dated=logs_take_timestamps,
                     log_key=self.log_key,
                 )
@@ -125,7 +130,10 @@ class TitanDagTrigger(BaseTrigger):
                 except TimeoutError:
                     if not limit.expired():
                         raise
-                    return await self._give_up(master)
+                    over = "the jobs were cancelled, because their task's execution_timeout was over"
+                    return await self._give_up(master, Outcome.TIMED_OUT, over)
+                except TitanPlacementTimedOut as exc:
+                    return await self._give_up(master, Outcome.NOT_PLACED, str(exc))
                 return self._event(Outcome.ENDED)
         except TitanMasterUnreachable as exc:
             return self._event(Outcome.UNREACHABLE, str(exc))
@@ -133,7 +141,7 @@ class TitanDagTrigger(BaseTrigger):
             self.log.exception("Waiting for Titan jobs failed")
             return self._event(Outcome.FAILED, f"waiting for Titan jobs failed: {type(exc).__name__}: {exc}")
 
-    async def _give_up(self, master: SharedMaster) -> JobEvent:
+    async def _give_up(self, master: SharedMaster, outcome: Outcome, why: str) -> JobEvent:
         trouble = []
         for name, job_id in children_first(self._known).items():
             try:
@@ -142,8 +150,7 @@ class TitanDagTrigger(BaseTrigger):
                 continue
             except TitanError as exc:
                 trouble.append(f"{job_id!r} could not be cancelled: {exc}")
-        over = "the jobs were cancelled, because their task's execution_timeout was over"
-        return self._event(Outcome.TIMED_OUT, "; ".join([over, *trouble]))
+        return self._event(outcome, "; ".join([why, *trouble]))
 
     def _event(self, outcome: Outcome, message: str = "") -> JobEvent:
         statuses = {job.job_id: self._statuses[name] for name, job in self._known.items()}

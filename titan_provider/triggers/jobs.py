@@ -11,7 +11,6 @@ from titan_provider.events import JobEvent, Outcome
 from titan_provider.exceptions import TitanMasterUnreachable
 from titan_provider.hooks.titan import TitanHook
 from titan_provider.triggers.poller import SharedMaster, lease
-from titan_provider.waiting import jittered
 from titan_sdk import DagReport, JobReport, NotFound
 
 __all__ = ["TitanJobsTrigger"]
@@ -67,7 +66,7 @@ class TitanJobsTrigger(BaseTrigger):
                     report = await self._report(master)
                     if report is not None and all(job.will_not_run for job in report.jobs):
                         return JobEvent(Outcome.ENDED, {job.job_id: job.state for job in report.jobs})
-                    await asyncio.sleep(jittered(self.poll_interval))
+                    await asyncio.sleep(master.paced(self.poll_interval))
         except TitanMasterUnreachable as exc:
             return JobEvent(Outcome.UNREACHABLE, {}, message=str(exc))
         except Exception as exc:

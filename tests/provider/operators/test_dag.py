@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.support.airflow_run import Outcome
-from titan_provider.exceptions import TitanDagFailed
+from titan_provider.exceptions import TitanDagFailed, TitanPlacementTimedOut
 from titan_provider.hooks.titan import TitanHook
 from titan_provider.operators.dag import TitanDagOperator
 from titan_sdk import JobStatus, TitanClient, TitanJob
@@ -137,6 +137,29 @@ def test_the_execution_timeout_ends_every_job(run_dag: RunDag, deferrable: bool,
     assert done.tasks == {"work": "failed"}
     states = client.get_job_statuses(list(done.xcom("work", "titan_job_ids").values()))
     assert set(states.values()) == {JobStatus.CANCELLED}
+
+
+@BOTH
+def test_a_job_that_finds_no_worker_ends_them_all(run: RunDag, deferrable: bool, client: TitanClient) -> None:
+    done = run(
+        [
+            {"job_id": "first", "script": "print(1)"},
+            {"job_id": "stuck", "script": "print(2)", "parents": ["first"], "requirement": "QUANTUM"},
+            {"job_id": "last", "script": "print(3)", "parents": ["stuck"]},
+        ],
+        deferrable=deferrable,
+        placement_timeout=0.3,
+    )
+    (error,) = done.errors
+    assert isinstance(error, TitanPlacementTimedOut)
+    assert re.search(r"job 'stuck' had not started 0.3 s after .*no worker has the tag 'QUANTUM'", str(error))
+    ids = done.xcom("work", "titan_job_ids")
+    states = client.get_job_statuses(list(ids.values()))
+    assert {name: states[job_id] for name, job_id in ids.items()} == {
+        "first": JobStatus.COMPLETED,
+        "stuck": JobStatus.CANCELLED,
+        "last": JobStatus.CANCELLED,
+    }
 
 
 def test_without_waiting_the_ids_are_the_result(run: RunDag, client: TitanClient) -> None:
