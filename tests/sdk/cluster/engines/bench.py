@@ -16,19 +16,23 @@ from titan_sdk.wire.jobs import JobLine
 class Bench:
     """Releases every launch at once unless told otherwise."""
 
-    def __init__(self, root: Path, environ: Mapping[str, str]) -> None:
+    def __init__(self, root: Path, environ: Mapping[str, str], *, warm: bool = False) -> None:
         self.data = DataDir(root)
         self.release = True
         self.handles: dict[str, str] = {}
         self.launches: asyncio.Queue[str] = asyncio.Queue()
         self.exits: asyncio.Queue[tuple[str, RunResult]] = asyncio.Queue()
         self._environ = environ
+        self._warm = warm
         self.engine = self.new_engine()
 
     def new_engine(self) -> ProcessEngine:
         """As another master over the same folder would have."""
         return ProcessEngine(
-            self.data, self, lambda worker: job_environment(self._environ, worker, "127.0.0.1", 9)
+            self.data,
+            self,
+            lambda worker: job_environment(self._environ, worker, "127.0.0.1", 9),
+            warm=self._warm,
         )
 
     def launched(self, request: RunRequest, handle: str) -> None:

@@ -17,15 +17,15 @@ from titan_sdk.cluster.scheduler import Outcome
 from titan_sdk.wire.jobs import JobLine
 
 
-@pytest.fixture
-async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
+@pytest.fixture(params=["cold", "warm"])
+async def bench(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Bench]:
     environ = {
         "PATH": os.environ["PATH"],
         "HOME": "/",
         "TITAN_AUTH_TOKEN": "s3cret",
         "TITAN_RUNTIME_LEASE": "5",
     }
-    made = Bench(tmp_path / "data", environ)
+    made = Bench(tmp_path / "data", environ, warm=request.param == "warm")
     yield made
     await made.close()
 
