@@ -31,6 +31,15 @@ except ModuleNotFoundError:  # Airflow 2, which has one exception for both
 
     TaskDeferralTimeout = TaskDeferralError  # type: ignore[assignment,misc]
 
+try:
+    from airflow.sdk.log import amask_secret
+except ImportError:  # before Airflow 3.3
+
+    async def amask_secret(secret: Any, name: str | None = None) -> None:  # type: ignore[misc]
+        """As ``mask_secret``; on these versions it waits for nobody."""
+        mask_secret(secret, name)
+
+
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
@@ -48,6 +57,7 @@ __all__ = [
     "TaskDeferralTimeout",
     "TaskInstanceState",
     "TriggerEvent",
+    "amask_secret",
     "conf",
     "current_task_state",
     "dag_run_clear_number",

@@ -9,7 +9,8 @@ them once.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
@@ -49,6 +50,8 @@ class LogCursor:
     """Where the page ends that is being copied, if one is."""
     until: float = 0.0
     """Unix time that its last line carries."""
+    env: Mapping[str, str] = field(default_factory=dict)
+    """The job's environment, whose secrets every copier masks. No more than the job's own payload on the master."""
 
     def to_text(self) -> str:
         return json.dumps(asdict(self))
@@ -108,7 +111,8 @@ class JobLog:
             lines, carry = [*lines, carry], ""
         self._write(lines)
         dated = self.cursor.until if lines else self.cursor.dated
-        self.cursor = LogCursor(page.position, self.cursor.lines + len(lines), carry, dated)
+        copied = self.cursor.lines + len(lines)
+        self.cursor = LogCursor(page.position, copied, carry, dated, env=self.cursor.env)
         return True
 
     def finish(self) -> None:

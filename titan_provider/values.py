@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
 
 from titan_provider.exceptions import TitanFunctionRefused
 
-__all__ = ["to_json"]
+__all__ = ["as_seconds", "to_json"]
 
 _DEEPEST = 200
+
+
+def as_seconds(value: float | timedelta | None) -> float | None:
+    """A duration as users write it, in seconds."""
+    return value.total_seconds() if isinstance(value, timedelta) else value
 
 
 def to_json(value: Any, where: str, depth: int = 0) -> Any:

@@ -15,7 +15,6 @@ from titan_provider.compat import (
     TaskDeferralError,
     TaskDeferralTimeout,
     conf,
-    mask_secret,
 )
 from titan_provider.dispatch import Record
 from titan_provider.events import JobEvent, Outcome
@@ -29,6 +28,7 @@ from titan_provider.exceptions import (
 from titan_provider.hooks.titan import TitanHook
 from titan_provider.joblog import LogCursor
 from titan_provider.links.titan import JOB_ID_XCOM, TitanJobLogLink
+from titan_provider.masking import mask_env
 from titan_provider.openlineage import TitanLineage
 from titan_provider.operators.admission import try_to_enter, wait_to_enter
 from titan_provider.operators.killing import JobKiller, announce_try
@@ -38,6 +38,7 @@ from titan_provider.operators.submission import Submission, new_record
 from titan_provider.operators.waiting import JobWatch
 from titan_provider.triggers.admission import TitanAdmissionTrigger
 from titan_provider.triggers.titan import TitanJobTrigger
+from titan_provider.values import as_seconds as _seconds
 from titan_provider.values import to_json
 from titan_sdk import TitanClient, TitanError, TitanJob
 
@@ -214,6 +215,7 @@ class TitanJobOperator(TitanLineage, BaseOperator):
         """
         fired = JobEvent.from_dict(event)
         (job_id,) = fired.statuses
+        mask_env(self.env)
         hook = TitanHook(self.titan_conn_id)
         self._killer.arm(hook.get_config(), context["ti"].try_number)
         self._killer.job_id = job_id
@@ -242,8 +244,7 @@ class TitanJobOperator(TitanLineage, BaseOperator):
     # -- its parts ------------------------------------------------------------------------------------------
 
     def _run_job(self, context: Context, record: Record, started: float) -> Any:
-        for name, value in (self.env or {}).items():
-            mask_secret(value, name)  # only names that Airflow takes for a secret's
+        mask_env(self.env)
         hook = TitanHook(self.titan_conn_id)
         self._killer.arm(hook.get_config(), context["ti"].try_number)
         with hook.get_conn() as client:
@@ -253,7 +254,7 @@ class TitanJobOperator(TitanLineage, BaseOperator):
             if not self.wait_for_completion:
                 return record.job_id
             if self.deferrable:
-                self._hand_over(record, started)
+                self._hand_over(client, record, started)
             self._watch(client, record.job_id, record.nonce).wait()
             return self._result(client, record.job_id)
 
@@ -346,7 +347,7 @@ class TitanJobOperator(TitanLineage, BaseOperator):
             cursor=cursor,
         )
 
-    def _hand_over(self, record: Record, started: float) -> NoReturn:
+    def _hand_over(self, client: TitanClient, record: Record, started: float) -> NoReturn:
         placement, limit = _seconds(self.placement_timeout), _seconds(self.execution_timeout)
         trigger = TitanJobTrigger(
             titan_conn_id=self.titan_conn_id,
@@ -360,6 +361,8 @@ class TitanJobOperator(TitanLineage, BaseOperator):
             cancel_on_kill=self.cancel_on_kill,
             owner_lease=_seconds(self.owner_lease),
         )
+        if self.env:
+            client.store_put(trigger.log_key, LogCursor(env=dict(self.env)).to_text())
         grace = self.execution_timeout + _TRIGGER_GRACE if self.execution_timeout else None
         self.defer(trigger=trigger, method_name="execute_complete", timeout=grace)
 
@@ -372,7 +375,7 @@ class TitanJobOperator(TitanLineage, BaseOperator):
         if record is not None and record.job_id != job_id:
             self.log.info("A trigger told of job %s, but this try waits for %s", job_id, record.job_id)
             self._killer.job_id = record.job_id
-            self._hand_over(record, time.time())
+            self._hand_over(client, record, time.time())
 
     def _result(self, client: TitanClient, job_id: str) -> Any:
         report = client.job_report(job_id)
@@ -394,7 +397,3 @@ class TitanJobOperator(TitanLineage, BaseOperator):
                     self.log.info("Cancelled job %s; it is %s", record.job_id, status)
         except TitanError as exc:
             self.log.error("The job could not be cancelled and may still be running: %s", exc)
-
-
-def _seconds(value: float | timedelta | None) -> float | None:
-    return value.total_seconds() if isinstance(value, timedelta) else value

@@ -24,6 +24,7 @@ from titan_provider.events import JobEvent, Outcome
 from titan_provider.exceptions import TitanMasterUnreachable
 from titan_provider.hooks.titan import TitanHook
 from titan_provider.joblog import JobLog, LogCursor
+from titan_provider.masking import amask_env
 from titan_provider.triggers.board import Watch
 from titan_provider.triggers.killing import killed_state
 from titan_provider.triggers.poller import SharedMaster, lease
@@ -162,6 +163,7 @@ class TitanJobTrigger(BaseTrigger):
         saved = await self._ask(master, lambda client: client.store_get(self.log_key))
         title = f"Log of job {self.job_id}"
         self._saved = LogCursor.from_text(saved) or self._saved
+        await amask_env(self._saved.env)
         self._joblog = JobLog(self.log, self._saved, group=title, dated=logs_take_timestamps)
         began = asyncio.get_running_loop().time()
         with master.board.watch(self.job_id, self.poll_interval) as watch:

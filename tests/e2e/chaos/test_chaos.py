@@ -25,9 +25,14 @@ pytestmark = pytest.mark.timeout(SECONDS + 240)
 
 @pytest.fixture(scope="module")
 def crowded() -> Iterator[Lab]:
-    with running_lab(
-        slots=16, AIRFLOW__CORE__PARALLELISM="6", AIRFLOW__CORE__MAX_ACTIVE_TASKS_PER_DAG="100"
-    ) as lab:
+    # A scheduler that is busy with a hundred tasks is silent for seconds; taken for dead, it gives healthy tries up.
+    patient = {
+        "AIRFLOW__CORE__PARALLELISM": "6",
+        "AIRFLOW__CORE__MAX_ACTIVE_TASKS_PER_DAG": "100",
+        "AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_THRESHOLD": "120",
+        "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "300",
+    }
+    with running_lab(slots=16, **patient) as lab:
         yield lab
 
 

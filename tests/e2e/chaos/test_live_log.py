@@ -1,0 +1,33 @@
+"""What the task log shows of a job that is waited for in the triggerer."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from tests.e2e.chaos.lab import Lab
+from tests.support.airflow_run import unique
+from titan_provider.joblog import MAX_LINES
+
+pytestmark = pytest.mark.timeout(240)
+
+
+@pytest.mark.parametrize("mode", ["sync", "deferred"])
+def test_secrets_are_masked(lab: Lab, mode: str) -> None:
+    run = lab.trigger(f"log_{mode}_secret", unique("secret"))
+    run.wait_for("success")
+    log = "\n".join(run.log_lines())
+    assert "the token is ***" in log
+    assert "xyzzy" not in log
+
+
+@pytest.mark.parametrize("mode", ["sync", "deferred"])
+def test_output_without_end_is_cut(lab: Lab, mode: str) -> None:
+    run = lab.trigger(f"log_{mode}_chatty", unique("chatty"))
+    run.wait_for("success", seconds=150)
+    log = run.log_lines()
+    lines = [line for line in log if re.fullmatch(r"line \d+", line)]
+    assert lines == [f"line {n}" for n in range(len(lines))]
+    assert MAX_LINES - 10 <= len(lines) <= MAX_LINES
+    assert any("the rest is not copied" in line for line in log)
