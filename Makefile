@@ -4,6 +4,7 @@
 #   make e2e     the examples in a real `airflow standalone`, and a browser (installs Debian's chromium)
 #   make test-airflow2   the provider's tests and the example DAGs on Airflow 2.11, in an environment of its own
 #   make chaos   tasks killed, cleared and restarted in a real Airflow (a quarter of an hour)
+#   make crash   the bundled master killed 200 times under load (five minutes; TITAN_CRASH_SEED repeats a run)
 #   make bench   how fast it is here             make clean   remove what the others made
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
@@ -18,7 +19,7 @@ CONSTRAINTS ?= -c constraints.txt
 WORKERS ?= 2
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --quiet --no-input --disable-pip-version-check $(CONSTRAINTS)
 
-.PHONY: help setup demo test test-airflow2 constraints-airflow2 e2e chaos check fix bench clean constraints _demo _test _e2e _chaos _check _test_airflow2
+.PHONY: help setup demo test test-airflow2 constraints-airflow2 e2e chaos crash check fix bench clean constraints _demo _test _e2e _chaos _crash _check _test_airflow2
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -56,6 +57,12 @@ e2e:
 	@.ci/timed "make e2e" $(MAKE) --no-print-directory _e2e
 chaos:
 	@.ci/timed "make chaos" $(MAKE) --no-print-directory _chaos
+
+crash:
+	@.ci/timed "make crash" $(MAKE) --no-print-directory _crash
+
+_crash: $(STAMP)
+	TITAN_CRASH_KILLS=200 $(BIN)/python -m pytest tests/crash -q -s
 
 _demo: $(STAMP)
 	@$(BIN)/python -m dags_examples.demo
