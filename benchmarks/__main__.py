@@ -17,6 +17,7 @@ GROUPS = {
     "codec": "frames encoded and decoded",
     "sdk": "this SDK's calls against the upstream SDK's, on the same master",
     "jobs": "jobs of the bundled master, cold and warm, against bare processes",
+    "server": "the bundled master's store, artifacts and waiters",
     "triggers": "5,000 deferred tasks in one triggerer process, on the bundled master and on one like the real Titan",
 }
 """Modules of this package with a ``run(options)``, in the order in which they run."""
