@@ -7,12 +7,14 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
 from tests.conftest import Master
 from tests.e2e.airflow_server import AirflowServer
 from tests.rules.sources import ROOT
+from tests.support.http_dashboard import HttpDashboard
 
 ARTIFACTS = ROOT / "e2e-artifacts"
 XCOM_BACKEND = "titan_provider.xcom.titan_store.TitanStoreXComBackend"
@@ -29,11 +31,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def airflow(cluster: Master, tmp_path_factory: pytest.TempPathFactory) -> Iterator[AirflowServer]:
+def dashboard() -> Iterator[HttpDashboard]:
+    """What the connection's `dashboard_url` leads to. A real master has one; the bundled one has not."""
+    with HttpDashboard() as serving:
+        yield serving
+
+
+@pytest.fixture(scope="session")
+def airflow(cluster: Master, dashboard: HttpDashboard) -> Iterator[AirflowServer]:
     # Short: Airflow's components talk over Unix sockets, whose paths are limited to about 100 characters.
     home = Path(tempfile.mkdtemp(prefix="titan-e2e-"))
     environ = {
-        "AIRFLOW_CONN_TITAN_DEFAULT": f"titan://{cluster.host}:{cluster.port}",
+        "AIRFLOW_CONN_TITAN_DEFAULT": (
+            f"titan://{cluster.host}:{cluster.port}/?dashboard_url={quote(dashboard.url, safe='')}"
+        ),
         "AIRFLOW__CORE__XCOM_BACKEND": XCOM_BACKEND,
     }
     with AirflowServer(home, ROOT / "dags_examples", environ) as server:
