@@ -82,11 +82,11 @@ def _queued(options: Options, master: Bundled, script: Path) -> Iterator[Row]:
     """Whether the cost of a job grows with how many there are."""
     many, nodes = options.scaled(QUEUED), options.scaled(NODES)
     with TitanClient(master.host, master.port) as client:
-        before = _submit_seconds(client, script, 500)
+        before = statistics.median(_submit_seconds(client, script, 500) for _ in range(5))
         empty = _resident(master.pid)
         _submit_seconds(client, script, many)
         grown = _resident(master.pid) - empty
-        after = _submit_seconds(client, script, 500)
+        after = statistics.median(_submit_seconds(client, script, 500) for _ in range(5))
         yield Row(GROUP, f"submit with {many:,} queued, per job", after * 1e3, "ms", "none", after / before)
         yield Row(GROUP, f"memory of the master for {many:,} jobs", grown / 2**20, "MiB")
         jobs = [_job(script, f"n{n}", False, [f"n{n - 1}"] if n else None) for n in range(nodes)]
