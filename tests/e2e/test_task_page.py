@@ -33,6 +33,7 @@ def test_task_page_shows_the_log_and_leads_to_the_dashboard(
     keep_screenshot("2-log")
 
     page.get_by_role("tab", name="Details").or_(page.get_by_role("link", name="Details")).first.click()
+    page.get_by_role("link", name="Titan job log").scroll_into_view_if_needed()
     keep_screenshot("3-details")
     with page.expect_popup() as opened:
         page.get_by_role("link", name="Titan job log").click()
