@@ -225,32 +225,38 @@ def map_os_errors(*, address: str, operation: str, connecting: bool, seconds: fl
         yield
     except TitanError:
         raise  # some of them are OSErrors as well, and they have their sentence
-    except TimeoutError as exc:
+    except (OSError, UnicodeError) as exc:
+        raise transport_error(
+            exc, address=address, operation=operation, connecting=connecting, seconds=seconds
+        ) from exc
+
+
+def transport_error(
+    exc: OSError | UnicodeError, *, address: str, operation: str, connecting: bool, seconds: float
+) -> TransportError:
+    """What an error of the operating system means here. A host name that IDNA cannot encode is a UnicodeError."""
+    named = {"address": address, "operation": operation}
+    if isinstance(exc, TimeoutError):
         if connecting:
-            raise ConnectFailed(
+            return ConnectFailed(
                 f"{operation}: no connection to {address} within {seconds:g} s; check host, port and firewall",
-                address=address,
-                operation=operation,
-            ) from exc
-        raise TimedOut(
+                **named,
+            )
+        return TimedOut(
             f"{operation}: no complete reply from {address} within {seconds:g} s; the request may have taken effect, "
             "so ask for the state before repeating it. If nothing ever answers there, check that the port is a "
             "Titan master's (9090 by default) and not another server's, such as the HTTP dashboard's",
-            address=address,
-            operation=operation,
-        ) from exc
-    except (OSError, UnicodeError) as exc:  # a host name that IDNA cannot encode is a UnicodeError
-        reason = getattr(exc, "strerror", None) or str(exc) or type(exc).__name__
-        if connecting:
-            raise ConnectFailed(
-                f"{operation}: cannot connect to {address} ({reason}); "
-                "is a Titan master running there? `titan up` starts one",
-                address=address,
-                operation=operation,
-            ) from exc
-        raise ConnectionLost(
-            f"{operation}: connection to {address} broke before a complete reply ({reason}); "
-            "the request may have taken effect, so ask for the state before repeating it",
-            address=address,
-            operation=operation,
-        ) from exc
+            **named,
+        )
+    reason = getattr(exc, "strerror", None) or str(exc) or type(exc).__name__
+    if connecting:
+        return ConnectFailed(
+            f"{operation}: cannot connect to {address} ({reason}); "
+            "is a Titan master running there? `titan up` starts one",
+            **named,
+        )
+    return ConnectionLost(
+        f"{operation}: connection to {address} broke before a complete reply ({reason}); "
+        "the request may have taken effect, so ask for the state before repeating it",
+        **named,
+    )

@@ -23,6 +23,8 @@ _STRANGER_PAYLOAD = 64 * 1024
 """The largest frame of a peer that has not shown the token yet."""
 _SLICE = 64 * 1024
 _SHUTDOWN_SECONDS = 2.0
+_AT_ONCE = 32
+"""Requests of one peer that are answered in one turn of the loop."""
 
 
 class Connection(asyncio.Protocol):
@@ -44,6 +46,8 @@ class Connection(asyncio.Protocol):
         self._task: asyncio.Task[None] | None = None
         self._waits_only = False
         self._timer: asyncio.TimerHandle | None = None
+        self._deadline: float | None = None
+        """When to give the peer up. Moved on with every request; the timer looks at it when it fires."""
         self._begun: float | None = None
         """When the first byte of an unfinished frame came."""
         self._writable = asyncio.Event()
@@ -84,8 +88,7 @@ class Connection(asyncio.Protocol):
         self._closing = True
         self._writable.set()
         self._server.leave(self)
-        if self._timer is not None:
-            self._timer.cancel()
+        self._forget_timer()
         if self._handshake is not None:
             self._handshake.cancel()
         if self._task is None:
@@ -149,22 +152,33 @@ class Connection(asyncio.Protocol):
         self._next()
 
     def _next(self) -> None:
-        try:
-            frame = self._decoder.next_frame()
-        except PeerProtocolError as exc:
-            # As a real master: no reply, closed. The peer speaks something else.
-            log.info("closing a connection: %s", exc)
-            self.abort() if self._decoder.pending else self._close()
+        for _ in range(_AT_ONCE):
+            try:
+                frame = self._decoder.next_frame()
+            except PeerProtocolError as exc:
+                # As a real master: no reply, closed. The peer speaks something else.
+                log.info("closing a connection: %s", exc)
+                self.abort() if self._decoder.pending else self._close()
+                return
+            if frame is None:
+                self._await_more()
+                return
+            self._begun = self._deadline = None
+            reply = self._server.answer_at_once(frame) if self._keep and self._writable.is_set() else None
+            if reply is None:
+                break
+            assert self._transport is not None
+            self._transport.write(reply)
+        else:
+            # Somebody sends many requests ahead; others have their turn before these go on.
+            self._server.loop.call_soon(self._resume)
             return
-        if frame is None:
-            self._await_more()
-            return
-        self._begun = None
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
         self._waits_only = frame.opcode == Opcode.WAIT
         self._task = self._server.spawn(self._serve(frame))
+
+    def _resume(self) -> None:
+        if self._task is None and not self._closing:
+            self._next()
 
     def _await_more(self) -> None:
         """Patience is counted from a frame's first byte: a trickle of bytes does not renew it."""
@@ -233,9 +247,7 @@ class Connection(asyncio.Protocol):
         if not self._writable.is_set():
             self._expect_once(len(reply))
             await self._writable.wait()
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._deadline = None
 
     def _close(self) -> None:
         """Send what is written, then close; a peer that does not read is dropped after a while."""
@@ -253,10 +265,28 @@ class Connection(asyncio.Protocol):
         self._server.charge(change)
 
     def _expect_once(self, size: int) -> None:
-        if self._timer is None:
+        if self._deadline is None:
             self._expect(self._server.settings.frame_timeout_seconds + size / _SLOWEST)
 
     def _expect(self, seconds: float) -> None:
+        """Give the peer up after so long; costs nothing where a timer runs that fires earlier."""
+        self._deadline = deadline = self._server.loop.time() + max(seconds, 0)
+        if self._timer is not None:
+            if self._timer.when() <= deadline:
+                return
+            self._timer.cancel()
+        self._timer = self._server.loop.call_at(deadline, self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        if self._deadline is None:
+            return  # a request is being answered; what waits for the peer next sets the timer again
+        if self._deadline <= self._server.loop.time():
+            self.abort()
+        else:
+            self._timer = self._server.loop.call_at(self._deadline, self._on_timer)
+
+    def _forget_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = self._server.loop.call_later(max(seconds, 0), self.abort)
+            self._timer = None

@@ -106,8 +106,12 @@ class Handlers:
     async def _deploy(self, payload: str) -> str:
         return await deploy_by_name(self._master, self._scripts, payload)
 
+    def job_status(self, payload: str) -> str:
+        """The answer to GET_JOB_STATUS, without waiting."""
+        return self._master.state.lookup(payload.strip()) or "NULL"
+
     async def _get_job_status(self, payload: str) -> str:
-        return self._master.state.status(self._master.state.resolve(payload.strip())) or "NULL"
+        return self.job_status(payload)
 
     async def _cancel(self, payload: str) -> str:
         found = await self._master.cancel(self._master.state.resolve(payload.strip()))

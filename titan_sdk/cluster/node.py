@@ -15,6 +15,7 @@ from titan_sdk.cluster.server import Server
 from titan_sdk.cluster.settings import ClusterSettings
 from titan_sdk.errors import TitanError
 from titan_sdk.wire.frames import Frame
+from titan_sdk.wire.opcodes import Opcode
 
 __all__ = ["Node"]
 
@@ -44,7 +45,7 @@ class Node:
         settings = self._settings
         data = self._data = DataDir(settings.data_dir)
         try:
-            server = self._server = Server(settings, self._answer)
+            server = self._server = Server(settings, self._answer, self._answer_at_once)
             socket_path = data.jobs_socket() if settings.is_protected else None
             try:
                 host, port = await server.listen()
@@ -76,6 +77,10 @@ class Node:
         if frame.opcode in self._extensions:
             return await self._extensions.answer(frame.opcode, frame.payload)
         return await self._handlers.answer(frame.opcode, frame.text)
+
+    def _answer_at_once(self, frame: Frame) -> str | None:
+        # Without a task the most frequent question costs a third less.
+        return self._handlers.job_status(frame.text) if frame.opcode == Opcode.GET_JOB_STATUS else None
 
     async def drain(self) -> None:
         """Take no more jobs, and wait for those that run as long as the settings say; everything else is answered."""

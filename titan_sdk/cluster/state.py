@@ -68,6 +68,13 @@ class State:
         settled = self.settled(job_id)
         return None if settled is None else settled.status
 
+    def lookup(self, job_id: str) -> JobStatus | None:
+        """As ``status``, for an id that may lack its ``DAG-``."""
+        found = self.status(job_id)
+        if found is None and (longer := full_id(job_id)) != job_id:
+            return self.status(longer)
+        return found
+
     def settled(self, job_id: str) -> Settled | None:
         """How a finished job ended."""
         recent = self._ends.get(job_id)

@@ -23,6 +23,7 @@ from titan_sdk.flows.parents import settle_outside_parents
 from titan_sdk.flows.placement import check_placement
 from titan_sdk.flows.report import JobRef, read_run_state
 from titan_sdk.flows.server import server_info
+from titan_sdk.flows.wait import job_statuses
 from titan_sdk.model.dag import order_jobs
 from titan_sdk.model.gates import add_gates
 from titan_sdk.model.job import TitanJob
@@ -76,7 +77,7 @@ def submit_expanded(
     staging.check_for_master(info, ordered)
     yield from check_placement(info, ordered)
     kept_parents = yield from settle_outside_parents(info, name, ordered)
-    before = yield from _states_before(name, ordered)
+    before = yield from _states_before(session, name, ordered)
     run = nonce or secrets.token_hex(8)
     staged = yield from staging.stage(session, ordered, run, kept_parents)
     # A real master registers line by line, so a parent listed first may finish before its child exists (section 14).
@@ -108,11 +109,11 @@ def _submitted(job: TitanJob, run: str, inside: dict[str, tuple[str, ...]]) -> S
     return SubmittedJob(job.job_id, run if job.uses_runtime else None, inside[job.full_id])
 
 
-def _states_before(name: str, jobs: Sequence[TitanJob]) -> Flow[dict[str, JobStatus]]:
+def _states_before(session: Session, name: str, jobs: Sequence[TitanJob]) -> Flow[dict[str, JobStatus]]:
     """Each id's state now; ids that must not be sent again are refused (hazard 6, section 7)."""
-    states: dict[str, JobStatus] = {}
+    states = yield from job_statuses(session, [job.full_id for job in jobs])
     for job in jobs:
-        state = states[job.full_id] = yield from ask(calls.job_status(job.job_id))
+        state = states[job.full_id]
         if state in {JobStatus.PENDING, JobStatus.RUNNING}:
             raise InvalidDag(
                 f"DAG {name!r}: job {job.job_id!r} is {state} on this master from an earlier submission; "

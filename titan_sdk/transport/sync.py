@@ -7,7 +7,8 @@ import socket
 from collections.abc import Callable
 
 from titan_sdk.config import ClientConfig
-from titan_sdk.errors import ConnectionLost, map_os_errors
+from titan_sdk.errors import ConnectionLost, TitanError, map_os_errors, transport_error
+from titan_sdk.transport.addresses import open_tcp
 from titan_sdk.transport.tls import REFUSED_CERTIFICATE, client_context, explain_tls, server_name
 from titan_sdk.wire.frames import Frame, FrameDecoder, encode_frame
 
@@ -61,18 +62,29 @@ class Connection:
     def talk(self, operation: str, request: bytes, replies: int = 1) -> list[Frame]:
         """Send, and return the replies, of which so many are to come."""
         config = self._config
-        with (
-            map_os_errors(
-                address=config.address, operation=operation, connecting=False, seconds=config.timeout
-            ),
-            explain_tls(config, operation, connecting=False),
-        ):
-            if len(request) > _ONE_SEGMENT and not self._undelayed and config.socket_path is None:
-                # Or the last part of a large request would wait for the peer's delayed acknowledgement.
-                self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                self._undelayed = True
-            self._socket.sendall(request)
-            return [self._read_frame(operation) for _ in range(replies)]
+        try:
+            if config.tls is None:
+                return self._talk(operation, request, replies)
+            with explain_tls(config, operation, connecting=False):
+                return self._talk(operation, request, replies)
+        except TitanError:
+            raise
+        except (OSError, UnicodeError) as exc:
+            raise transport_error(
+                exc,
+                address=config.address,
+                operation=operation,
+                connecting=False,
+                seconds=config.timeout,
+            ) from exc
+
+    def _talk(self, operation: str, request: bytes, replies: int) -> list[Frame]:
+        if len(request) > _ONE_SEGMENT and not self._undelayed and self._config.socket_path is None:
+            # Or the last part of a large request would wait for the peer's delayed acknowledgement.
+            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._undelayed = True
+        self._socket.sendall(request)
+        return [self._read_frame(operation) for _ in range(replies)]
 
     def is_usable(self) -> bool:
         """Whether the peer has neither closed the connection nor sent what nobody asked for."""
@@ -103,7 +115,7 @@ def _open(config: ClientConfig, operation: str) -> socket.socket:
             raise
         return local
     context = client_context(config.tls) if config.tls is not None else None
-    plain = socket.create_connection((config.host, config.port), config.connect_timeout)
+    plain = open_tcp(config.host, config.port, config.connect_timeout)
     if context is None:
         return plain
     try:

@@ -139,12 +139,13 @@ def _check_read_back(line: JobLine, text: str) -> None:
         raise LocalProtocolError(f"job {line.job_id!r}: {read.reason}")
     # Ids may be written without DAG-; the master puts it in front, and that is meant.
     full = dataclasses.replace(line, job_id=full_id(line.job_id), parents=tuple(map(full_id, line.parents)))
-    for item in dataclasses.fields(JobLine):
-        meant, found = getattr(full, item.name), getattr(read, item.name)
-        if meant != found:
-            raise LocalProtocolError(
-                f"job {line.job_id!r}: a master would read {item.name} {meant!r} as {found!r}"
-            )
+    if read != full:
+        name, meant, found = next(
+            (item.name, meant, found)
+            for item in dataclasses.fields(JobLine)
+            if (meant := getattr(full, item.name)) != (found := getattr(read, item.name))
+        )
+        raise LocalProtocolError(f"job {line.job_id!r}: a master would read {name} {meant!r} as {found!r}")
     tag = line.field("requirement").strip()
     if line.requirement != tag:
         raise LocalProtocolError(

@@ -14,7 +14,6 @@ import asyncio
 import contextlib
 import logging
 import os
-import signal
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -22,21 +21,17 @@ from pathlib import Path
 
 from titan_sdk.cluster.engines import orphans, processes
 from titan_sdk.cluster.engines.base import Reports, RunRequest, RunResult
+from titan_sdk.cluster.engines.endings import ending
 from titan_sdk.cluster.engines.keeper_link import Keeper, Launch
 from titan_sdk.cluster.engines.keepers import Keepers
 from titan_sdk.cluster.engines.staging import ARCHIVES, Command, StagingFailed, StagingFolders, stage
 from titan_sdk.cluster.folders import DataDir
 from titan_sdk.cluster.scheduler import Outcome
 
-__all__ = ["NO_RETRY_CODES", "ProcessEngine", "job_environment"]
+__all__ = ["ProcessEngine", "job_environment"]
 
 log = logging.getLogger(__name__)
 
-NO_RETRY_CODES = {
-    97: "its launcher could not reach or confirm the store of the master (exit code 97)",
-    98: "its launcher refused to start it (exit code 98; the log says why)",
-}
-"""Exit codes by which the runtime says that another run cannot help."""
 _GUARD_SECONDS = 0.5
 _MAX_EXITS_BYTES = 1024 * 1024
 
@@ -257,23 +252,6 @@ class ProcessEngine:
 
 
 def _result(run: _Run, word: str | None) -> RunResult:
-    code = int(word) if word is not None and word.isdigit() else None
-    if code == 0 and not run.killed:
-        return RunResult(Outcome.SUCCESS, 0)
-    if run.killed:
-        return RunResult(Outcome.FAILURE, code, "it was killed")
-    if word == orphans.NEVER_BEGAN:
+    if word == orphans.NEVER_BEGAN and not run.killed:
         return RunResult(Outcome.INTERRUPTED, None, "the master ended before the job began")
-    if code is None:
-        reason = "its process is gone and left no exit status; it was killed from outside"
-        return RunResult(Outcome.FAILURE, None, reason)
-    if code in NO_RETRY_CODES:
-        return RunResult(Outcome.FATAL, code, NO_RETRY_CODES[code])
-    return RunResult(Outcome.FAILURE, code, _describe(code))
-
-
-def _describe(code: int) -> str:
-    if code > 128:
-        with contextlib.suppress(ValueError):
-            return f"it was ended by {signal.Signals(code - 128).name}"
-    return f"it ended with exit code {code}"
+    return ending(int(word) if word is not None and word.isdigit() else None, killed=run.killed)
