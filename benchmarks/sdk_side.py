@@ -90,7 +90,7 @@ def _submissions(side: Any, seconds: float) -> dict[str, float]:
     for count in (1, 100):
         for label, send in (("call", side.submit), ("whole", side.submit_whole)):
             # Made beforehand, as reading scripts is no part of it.
-            batches = [side.jobs(count) for _ in range(max(3, int(seconds * (60 if count == 1 else 6))))]
+            batches = [side.jobs(count) for _ in range(max(3, int(seconds * (400 if count == 1 else 8))))]
             started = time.perf_counter()
             for batch in batches:
                 send(batch)
