@@ -39,6 +39,7 @@ NOT_TEMPLATED = {
         "deferrable",
         "poll_interval",
         "log_interval",
+        "placement_timeout",
         "unreachable_timeout",
         "cancel_on_kill",
         "durable",
