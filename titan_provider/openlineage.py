@@ -26,18 +26,18 @@ class TitanLineage:
     lineage_reports: tuple[JobReport, ...] = ()
     """How the task's jobs ended; set by the operator once it knows."""
 
-    def get_openlineage_facets_on_start(self) -> OperatorLineage | None:
+    def get_openlineage_facets_on_start(self) -> OperatorLineage[Any, Any] | None:
         """What the task is about to run."""
         return self._facets(failed=False)
 
-    def get_openlineage_facets_on_complete(self, task_instance: Any) -> OperatorLineage | None:  # noqa: ARG002 - the provider's signature
+    def get_openlineage_facets_on_complete(self, task_instance: Any) -> OperatorLineage[Any, Any] | None:  # noqa: ARG002 - the provider's signature
         """What the task's jobs did.
 
         :param task_instance: unused; all of it is known here
         """
         return self._facets(failed=False)
 
-    def get_openlineage_facets_on_failure(self, task_instance: Any) -> OperatorLineage | None:  # noqa: ARG002 - the provider's signature
+    def get_openlineage_facets_on_failure(self, task_instance: Any) -> OperatorLineage[Any, Any] | None:  # noqa: ARG002 - the provider's signature
         """As on completion, and the remote error.
 
         :param task_instance: unused; all of it is known here
@@ -49,7 +49,7 @@ class TitanLineage:
         source = getattr(self, "script", None)
         return source if isinstance(source, str) and source else None
 
-    def _facets(self, *, failed: bool) -> OperatorLineage | None:
+    def _facets(self, *, failed: bool) -> OperatorLineage[Any, Any] | None:
         try:
             from airflow.providers.openlineage.conf import is_source_enabled
             from airflow.providers.openlineage.extractors import OperatorLineage
