@@ -11,6 +11,7 @@ import airflow
 import jsonschema
 import pytest
 
+import titan_provider
 from tests.support.airflow_version import needs_airflow_3
 from titan_provider.get_provider_info import get_provider_info
 
@@ -36,6 +37,12 @@ def test_the_package_name_is_the_distributions() -> None:
 @pytest.mark.parametrize("module", modules())
 def test_every_module_it_names_exists(module: str) -> None:
     importlib.import_module(module)
+
+
+def test_every_trigger_is_named() -> None:
+    folder = Path(titan_provider.__file__).parent / "triggers"
+    written = {path.stem for path in folder.glob("*.py") if "(BaseTrigger)" in path.read_text()}
+    assert {f"titan_provider.triggers.{stem}" for stem in written} <= set(modules())
 
 
 def test_the_hook_class_exists_and_fits_the_connection_type() -> None:

@@ -64,6 +64,8 @@ class DagWatch:
         self._finished: set[str] = set()
         self._ready_at: dict[str, float] = {}
         """By name: the unix time at which a job was first seen to wait for nothing but a worker."""
+        self._started: set[str] = set()
+        """Jobs that have run: before another attempt they may wait as long as they have to."""
         self._reasons: dict[str, str] = {}
         self._reason_at = float("-inf")
         self._last_time = 0.0
@@ -127,6 +129,8 @@ class DagWatch:
                 if not status.is_terminal:
                     self._say("Job %s is %s", name, status)
                 self.statuses[name] = status
+            if status is JobStatus.RUNNING:
+                self._started.add(name)
 
     def _waiting_for_a_worker(self) -> list[str]:
         blocked = blocked_jobs(self._jobs, self.statuses)
@@ -140,6 +144,7 @@ class DagWatch:
 
     async def _check_placement(self, master: SharedMaster, waiting: list[str]) -> None:
         limit, now = self._placement_timeout, time.time()
+        waiting = [name for name in waiting if name not in self._started]
         if limit is None or not waiting:
             return
         if fresh := [name for name in waiting if name not in self._ready_at]:
@@ -235,6 +240,7 @@ class DagWatch:
             self._logs[name] = JobLog(self._log, LogCursor.from_text(cursor), dated=self._dated)
         self._finished |= set(saved["finished"])
         self._ready_at |= saved.get("ready", {})
+        self._started |= set(saved.get("started", ()))
 
     async def _save(self, master: SharedMaster) -> None:
         if self._log_key is not None:
@@ -256,7 +262,14 @@ class DagWatch:
             n: joblog for n, joblog in self._logs.items() if joblog.cursor.position or joblog.cursor.ahead
         }
         cursors = {name: joblog.cursor.to_text() for name, joblog in started.items()}
-        return json.dumps({"cursors": cursors, "finished": sorted(self._finished), "ready": self._ready_at})
+        return json.dumps(
+            {
+                "cursors": cursors,
+                "finished": sorted(self._finished),
+                "ready": self._ready_at,
+                "started": sorted(self._started),
+            }
+        )
 
     async def _ask(self, master: SharedMaster, request: Callable[[AsyncTitanClient], Awaitable[T]]) -> T:
         return await master.ask(request, self._unreachable_timeout)

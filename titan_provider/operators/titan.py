@@ -356,7 +356,8 @@ class TitanJobOperator(TitanLineage, BaseOperator):
             requirement=self.requirement,
             poll_interval=self.poll_interval,
             deadline=None if limit is None else started + limit,
-            placement_deadline=None if placement is None else started + placement,
+            # Not from the task's start: that may lie long before the job was let in and submitted.
+            placement_deadline=None if placement is None else time.time() + placement,
             unreachable_timeout=self.unreachable_timeout,
             cancel_on_kill=self.cancel_on_kill,
             owner_lease=_seconds(self.owner_lease),

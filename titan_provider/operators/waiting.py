@@ -21,7 +21,7 @@ class JobWatch:
 
     :param nonce: names the submission, where it is known
     :param owner_lease: seconds after which the job ends unless its lease is renewed here
-    :param placement_timeout: seconds the job may be pending before it is cancelled
+    :param placement_timeout: seconds the job may be pending before it starts for the first time; then it is cancelled
     :param unreachable_timeout: seconds for which the master may be silent
     :param cursor: how much of the log somebody else has copied already
     """
@@ -66,7 +66,10 @@ class JobWatch:
             if status is JobStatus.PENDING:
                 self._explain_wait()
                 self._check_placement()
-            if status is not JobStatus.PENDING:
+            else:
+                self._placement_timeout = (
+                    None  # it has started; before another attempt it may wait as long as it has to
+                )
                 self._copy_log(to_the_end=status.is_terminal)
             if status.is_terminal:
                 self._joblog.finish()

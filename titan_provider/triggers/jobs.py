@@ -75,8 +75,10 @@ class TitanJobsTrigger(BaseTrigger):
 
     async def _report(self, master: SharedMaster) -> DagReport | None:
         if self.dag_name is None:
-            reports = [await self._report_job(master, job_id) for job_id in self.job_ids]
-            return DagReport("", tuple(reports))
+            states = await master.ask(
+                lambda client: client.get_job_statuses(self.job_ids), self.unreachable_timeout
+            )
+            return DagReport("", tuple(JobReport(job_id, state) for job_id, state in states.items()))
         name = self.dag_name
         try:
             handle = await master.ask(
@@ -85,7 +87,3 @@ class TitanJobsTrigger(BaseTrigger):
         except NotFound:
             return None  # not submitted yet
         return await master.ask(lambda _: handle.report(), self.unreachable_timeout)
-
-    async def _report_job(self, master: SharedMaster, job_id: str) -> JobReport:
-        status = await master.ask(lambda client: client.get_job_status(job_id), self.unreachable_timeout)
-        return JobReport(job_id, status)

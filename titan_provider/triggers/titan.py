@@ -45,7 +45,7 @@ class TitanJobTrigger(BaseTrigger):
     :param job_id: the job
     :param requirement: tag of the worker it needs, to explain why it waits
     :param deadline: unix time at which the job is cancelled
-    :param placement_deadline: unix time at which it is cancelled if it has not started
+    :param placement_deadline: unix time at which it is cancelled if it has never started
     :param unreachable_timeout: seconds for which the master may be silent
     :param cancel_on_kill: cancel the job when the task is killed, cleared or marked
     :param nonce: names the submission; read from the master where it is not given
@@ -86,6 +86,7 @@ class TitanJobTrigger(BaseTrigger):
         self._joblog = JobLog(self.log)
         self._reason, self._reason_at = "", float("-inf")
         self._fired = False
+        self._has_started = False
         self._saved = LogCursor()
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
@@ -163,6 +164,7 @@ class TitanJobTrigger(BaseTrigger):
         saved = await self._ask(master, lambda client: client.store_get(self.log_key))
         title = f"Log of job {self.job_id}"
         self._saved = LogCursor.from_text(saved) or self._saved
+        self._has_started = self._saved.position > 0
         await amask_env(self._saved.env)
         self._joblog = JobLog(self.log, self._saved, group=title, dated=logs_take_timestamps)
         began = asyncio.get_running_loop().time()
@@ -187,18 +189,19 @@ class TitanJobTrigger(BaseTrigger):
         self._status = watch.status
         if self._status is JobStatus.PENDING:
             await self._explain_wait(master)
-            if self.placement_deadline is not None and time.time() >= self.placement_deadline:
+            if self._until_placement() <= 0:
                 why = f"it had not started in time: {self._reason}"
                 return await self._give_up(master, Outcome.NOT_PLACED, why)
             pause = REASON_EVERY
         else:
+            self._has_started = True
             copied = await self._copy_log(master)
             if self._status.is_terminal:
                 self._joblog.finish()
                 return self._event(Outcome.ENDED)
             self._quiet = self.poll_interval if copied else min(self._quiet * 1.5, _QUIETEST)
             pause = max(self._quiet, self.poll_interval)
-        await watch.news(min(master.paced(pause), self._lease.pause, self._until_placement()))
+        await watch.news(min(master.paced(pause), self._lease.pause, max(self._until_placement(), 0.01)))
         return None
 
     def _doubt(self) -> float:
@@ -272,6 +275,7 @@ class TitanJobTrigger(BaseTrigger):
         return None if self.deadline is None else max(self.deadline - time.time(), 0.0)
 
     def _until_placement(self) -> float:
-        if self.placement_deadline is None or self._status is not JobStatus.PENDING:
+        """Seconds; without end for a job that has started, which may wait before another attempt."""
+        if self.placement_deadline is None or self._has_started:
             return math.inf
-        return max(self.placement_deadline - time.time(), 0.01)
+        return self.placement_deadline - time.time()
