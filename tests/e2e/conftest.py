@@ -11,10 +11,12 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.conftest import Master
-from tests.e2e.airflow_server import AirflowServer
+from tests.e2e.lab import DAGS as LAB_DAGS
+from tests.e2e.lab import Standalone
 from tests.rules.sources import ROOT
 from tests.support.http_dashboard import HttpDashboard
+from titan_sdk import TitanClient
+from titan_sdk.cluster import LocalCluster
 
 ARTIFACTS = ROOT / "e2e-artifacts"
 XCOM_BACKEND = "titan_provider.xcom.titan_store.TitanStoreXComBackend"
@@ -38,16 +40,31 @@ def dashboard() -> Iterator[HttpDashboard]:
 
 
 @pytest.fixture(scope="session")
-def airflow(cluster: Master, dashboard: HttpDashboard) -> Iterator[AirflowServer]:
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
+    """With a slot for a job that is being killed beside the one that takes its place."""
+    with LocalCluster(
+        {"GENERAL": 2, "GPU": 1}, slots=4, data_dir=tmp_path_factory.mktemp("titan")
+    ) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def airflow(cluster: LocalCluster, dashboard: HttpDashboard) -> Iterator[Standalone]:
+    """Of all examples and of the lab's DAGs."""
     # Short: Airflow's components talk over Unix sockets, whose paths are limited to about 100 characters.
     home = Path(tempfile.mkdtemp(prefix="titan-e2e-"))
+    dags = home / "dags"
+    dags.mkdir()
+    (dags / "examples").symlink_to(ROOT / "dags_examples")
+    (dags / "lab").symlink_to(LAB_DAGS)
     environ = {
-        "AIRFLOW_CONN_TITAN_DEFAULT": (
-            f"titan://{cluster.host}:{cluster.port}/?dashboard_url={quote(dashboard.url, safe='')}"
-        ),
+        "AIRFLOW_CONN_TITAN_DEFAULT": f"titan://{cluster.address}/?dashboard_url={quote(dashboard.url, safe='')}",
         "AIRFLOW__CORE__XCOM_BACKEND": XCOM_BACKEND,
     }
-    with AirflowServer(home, ROOT / "dags_examples", environ) as server:
+    with (
+        TitanClient(cluster.host, cluster.port) as client,
+        Standalone(home, client, environ, dags) as server,
+    ):
         yield server
     shutil.rmtree(home, ignore_errors=True)
 
@@ -65,7 +82,7 @@ def browser() -> Iterator[Any]:
 
 
 @pytest.fixture
-def page(browser: Any, airflow: AirflowServer) -> Iterator[Any]:
+def page(browser: Any, airflow: Standalone) -> Iterator[Any]:
     opened = browser.new_page(base_url=airflow.url, viewport={"width": 1280, "height": 1000})
     opened.set_default_timeout(30_000)
     yield opened

@@ -1,4 +1,4 @@
-"""A running Airflow whose tasks and triggerer can be killed, and what its jobs left behind."""
+"""A running Airflow whose tasks and components can be killed, and what its jobs left behind."""
 
 from __future__ import annotations
 
@@ -11,21 +11,37 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
+import psutil
 import requests
 
 from tests.e2e.airflow_server import AirflowServer, group_alive
 from titan_sdk import JobStatus, TitanClient
 
 T = TypeVar("T")
+DAGS = Path(__file__).with_name("dags")
+TASKS = 100
+"""Of the crowd in the chaos test."""
+QUICK = {
+    "AIRFLOW__API__WORKERS": "1",
+    "AIRFLOW__CORE__PARALLELISM": "8",
+    "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_SEC": "2",
+    # A dead triggerer is noticed in seconds rather than in half a minute.
+    "AIRFLOW__TRIGGERER__JOB_HEARTBEAT_SEC": "1",
+    "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "4",
+    "TITAN_LAB_TASKS": str(TASKS),
+}
 
 
 class Lab(AirflowServer):
-    """Airflow as four processes, each of which can be killed and started again, with the DAGs beside this file."""
+    """Airflow as four processes, each of which can be killed and started again.
+
+    :param dags: by default the DAGs beside this file
+    """
 
     components = ("api-server", "scheduler", "dag-processor", "triggerer")
 
-    def __init__(self, home: Path, client: TitanClient, environ: dict[str, str]) -> None:
-        super().__init__(home, Path(__file__).with_name("dags"), environ | {"TITAN_LAB": str(home / "lab")})
+    def __init__(self, home: Path, client: TitanClient, environ: dict[str, str], dags: Path = DAGS) -> None:
+        super().__init__(home, dags, QUICK | environ | {"TITAN_LAB": str(home / "lab")})
         self.client = client
         self.folder = home / "lab"
         self.folder.mkdir()
@@ -72,6 +88,24 @@ class Lab(AirflowServer):
         self.until(
             lambda: process.poll() is not None and not group_alive(process.pid), f"{component} has ended"
         )
+
+
+class Standalone(Lab):
+    """The same under one `airflow standalone`, which starts its components itself, and none of them again."""
+
+    components = ("standalone",)
+
+    def kill(self, component: str, number: int = signal.SIGKILL) -> None:
+        """As in four processes: whatever belongs to the component has ended afterwards."""
+        if component in self._processes:
+            super().kill(component, number)
+            return
+        under = psutil.Process(self._processes["standalone"].pid).children()
+        (process,) = (child for child in under if component in " ".join(child.cmdline()))
+        family = [process, *process.children(recursive=True)]
+        for member in family if number == signal.SIGKILL else family[:1]:
+            member.send_signal(number)
+        self.until(lambda: all(map(has_ended, family)), f"{component} has ended")
 
 
 class Run:
@@ -159,3 +193,11 @@ class Run:
 def parent_of(pid: int) -> int:
     """Of a task's process: the worker that supervises it."""
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def has_ended(process: psutil.Process) -> bool:
+    """Whether nothing of it runs; its parent need not have noticed."""
+    try:
+        return bool(process.status() == psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return True

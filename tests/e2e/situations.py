@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.e2e.chaos.lab import Run, parent_of
+from tests.e2e.lab import Run, parent_of
 
 SYNC, DEFERRED, MAPPED = "sync", "deferred", "mapped"
 MODES = (SYNC, DEFERRED, MAPPED)

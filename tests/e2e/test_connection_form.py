@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
-from tests.conftest import Master
-from tests.e2e.airflow_server import AirflowServer
+import pytest
+
+from tests.e2e.lab import Standalone
+from titan_provider.get_provider_info import get_provider_info
+from titan_sdk.cluster import LocalCluster
 
 CONN_ID = "titan_from_the_form"
+TOKEN = "a-token-that-nobody-may-read"
+FIELDS = get_provider_info()["connection-types"][0]["conn-fields"]  # type: ignore[index]
+
+
+@pytest.fixture
+def guarded(tmp_path: Path) -> Iterator[LocalCluster]:
+    """A master that answers nobody without its token."""
+    with LocalCluster({"GENERAL": 2, "GPU": 1}, token=TOKEN, data_dir=tmp_path) as running:
+        yield running
 
 
 def choose_type(page: Any, name: str) -> None:
@@ -23,35 +36,79 @@ def save(page: Any) -> None:
     page.get_by_role("dialog").wait_for(state="hidden")
 
 
+def press_test(page: Any, conn_id: str = CONN_ID) -> dict[str, Any]:
+    """What Airflow answers the Test button."""
+    row = page.get_by_role("row").filter(has_text=conn_id)
+    with page.expect_response("**/connections/test") as answered:
+        row.get_by_role("button", name=re.compile("Test Connection", re.I)).click()
+    tested: dict[str, Any] = answered.value.json()
+    return tested
+
+
+def reopen(page: Any) -> None:
+    row = page.get_by_role("row").filter(has_text=CONN_ID)
+    row.get_by_role("button", name=re.compile("Edit Connection", re.I)).click()
+    page.get_by_role("button", name="Extra Fields", exact=True).click()
+
+
+def extra(page: Any, name: str) -> Any:
+    return page.locator(f'[name="element_{name}"]')
+
+
 def test_connection_form_can_be_filled_saved_tested_and_reopened(
-    page: Any, airflow: AirflowServer, cluster: Master, keep_screenshot: Callable[[str], None]
+    page: Any, airflow: Standalone, guarded: LocalCluster, keep_screenshot: Callable[[str], None]
 ) -> None:
     page.goto("/connections")
     page.get_by_role("button", name="Add Connection").first.click()
     page.locator('[name="connection_id"]').fill(CONN_ID)
     choose_type(page, "Titan")
-    page.get_by_label("Master host").or_(page.locator('[name="host"]')).first.fill(cluster.host)
-    page.locator('[name="port"]').fill(str(cluster.port))
+    host, port = page.locator('[name="host"]'), page.locator('[name="port"]')
+    assert [box.get_attribute("placeholder") for box in (host, port)] == ["localhost", "9090"]
+    host.fill(guarded.host)
+    port.fill(str(guarded.port))
     page.get_by_role("button", name="Extra Fields", exact=True).click()
-    page.locator('[name="element_worker_address"]').fill(cluster.address)
+    assert [name for name in FIELDS if not extra(page, name).count()] == []
+    extra(page, "worker_address").fill(guarded.address)
+    extra(page, "auth_token").fill(TOKEN)
+    extra(page, "auth_token").scroll_into_view_if_needed()
     keep_screenshot("1-filled")
     save(page)
 
     stored = airflow.api("GET", f"connections/{CONN_ID}")
-    assert (stored["conn_type"], stored["host"], stored["port"]) == ("titan", cluster.host, cluster.port)
-    assert cluster.address in stored["extra"]
+    assert (stored["conn_type"], stored["host"], stored["port"]) == ("titan", guarded.host, guarded.port)
+    assert guarded.address in stored["extra"]
+    assert TOKEN not in stored["extra"]
 
-    row = page.get_by_role("row").filter(has_text=CONN_ID)
-    with page.expect_response("**/connections/test") as answered:
-        row.get_by_role("button", name=re.compile("Test Connection", re.I)).click()
-    tested = answered.value.json()
+    tested = press_test(page)
     assert tested["status"] is True, tested
-    assert "2 GENERAL" in tested["message"] or "GENERAL 2" in tested["message"]
+    assert "GENERAL 2, GPU 1" in tested["message"]
     page.get_by_text("Test Connection Successful").wait_for()
     keep_screenshot("2-tested")
 
-    row.get_by_role("button", name=re.compile("Edit Connection", re.I)).click()
-    assert page.locator('[name="port"]').input_value() == str(cluster.port)
-    page.get_by_role("button", name="Extra Fields", exact=True).click()
-    assert page.locator('[name="element_worker_address"]').input_value() == cluster.address
+    reopen(page)
+    assert page.locator('[name="port"]').input_value() == str(guarded.port)
+    assert extra(page, "worker_address").input_value() == guarded.address
+    assert extra(page, "auth_token").get_attribute("type") == "password"
+    assert TOKEN not in page.content()
+    assert extra(page, "auth_token").input_value() == "***"
+    extra(page, "auth_token").scroll_into_view_if_needed()
     keep_screenshot("3-reopened")
+
+    # Saved with its stars, the token is still the one that was typed.
+    page.locator('[name="description"]').fill("changed")
+    save(page)
+    assert press_test(page)["status"] is True
+
+
+def test_the_test_button_says_what_is_wrong(
+    page: Any, airflow: Standalone, guarded: LocalCluster, keep_screenshot: Callable[[str], None]
+) -> None:
+    conn_id = "titan_without_its_token"
+    body = {"connection_id": conn_id, "conn_type": "titan", "host": guarded.host, "port": guarded.port}
+    airflow.api("POST", "connections", json=body)
+    page.goto("/connections")
+    tested = press_test(page, conn_id)
+    assert tested["status"] is False
+    assert "token" in tested["message"]
+    page.get_by_text(tested["message"]).first.wait_for()
+    keep_screenshot("4-refused")

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 
-from tests.conftest import Master
-from tests.e2e.airflow_server import AirflowServer
+from tests.e2e.lab import Standalone
 from titan_sdk import TitanClient
+from titan_sdk.cluster import LocalCluster
 
 PIPELINE = "example_titan_pipeline"
 
 
 def test_pipeline_triggered_over_rest_leaves_its_metrics_in_titan_store(
-    airflow: AirflowServer, cluster: Master
+    airflow: Standalone, cluster: LocalCluster
 ) -> None:
     run_id = airflow.run_dag(PIPELINE, seconds=120)
     assert set(airflow.task_states(PIPELINE, run_id).values()) == {"success"}
@@ -25,13 +25,13 @@ def test_pipeline_triggered_over_rest_leaves_its_metrics_in_titan_store(
     assert metrics["model_was_on_this_node"] is True
 
 
-def test_job_log_is_in_the_task_log(airflow: AirflowServer) -> None:
+def test_job_log_is_in_the_task_log(airflow: Standalone) -> None:
     run_id = airflow.run_dag(PIPELINE, seconds=120)
     log = airflow.task_log(PIPELINE, run_id, "prepare")
     assert log.count("images to train on") == 1
 
 
-def test_deferred_task_waits_in_the_triggerer_and_returns_its_result(airflow: AirflowServer) -> None:
+def test_deferred_task_waits_in_the_triggerer_and_returns_its_result(airflow: Standalone) -> None:
     run_id = airflow.run_dag("example_titan_deferrable", seconds=120)
     log = airflow.task_log("example_titan_deferrable", run_id, "count_down")
     assert [log.count(f"{left} s left") for left in (2, 1)] == [1, 1]

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
-from tests.e2e.airflow_server import AirflowServer
+from tests.e2e.lab import Standalone
 from tests.support.http_dashboard import HttpDashboard
 
 DAG = "example_titan_deferrable"
@@ -14,7 +14,7 @@ TASK = "count_down"
 
 
 def test_task_page_shows_the_log_and_leads_to_the_dashboard(
-    page: Any, airflow: AirflowServer, dashboard: HttpDashboard, keep_screenshot: Callable[[str], None]
+    page: Any, airflow: Standalone, dashboard: HttpDashboard, keep_screenshot: Callable[[str], None]
 ) -> None:
     run_id = airflow.run_dag(DAG, seconds=120)
     links = airflow.api("GET", f"dags/{DAG}/dagRuns/{run_id}/taskInstances/{TASK}/links")["extra_links"]

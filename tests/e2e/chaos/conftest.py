@@ -12,11 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.chaos.lab import Lab
+from tests.e2e.lab import Lab
 from titan_sdk import TitanClient
 from titan_sdk.cluster import LocalCluster
-
-TASKS = 100
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -45,19 +43,12 @@ def running_lab(slots: int, **settings: str) -> Iterator[Lab]:
     with LocalCluster({"GENERAL": 1}, slots=slots, data_dir=home / "titan") as cluster:
         environ = {
             "AIRFLOW_CONN_TITAN_DEFAULT": f"titan://{cluster.address}",
-            "AIRFLOW__API__WORKERS": "1",
-            "AIRFLOW__CORE__PARALLELISM": "8",
-            "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_SEC": "2",
             # A dead scheduler, and a task whose process says nothing more, are noticed in seconds, not in minutes.
             "AIRFLOW__SCHEDULER__SCHEDULER_HEARTBEAT_SEC": "1",
             "AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_THRESHOLD": "8",
             "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "4",
             "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "20",
             "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "4",
-            # A dead triggerer is noticed in seconds rather than in half a minute.
-            "AIRFLOW__TRIGGERER__JOB_HEARTBEAT_SEC": "1",
-            "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "4",
-            "TITAN_LAB_TASKS": str(TASKS),
             **settings,
         }
         with TitanClient(cluster.host, cluster.port) as client, Lab(home, client, environ) as lab:

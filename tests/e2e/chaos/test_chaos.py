@@ -11,8 +11,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.e2e.chaos.conftest import TASKS, running_lab
-from tests.e2e.chaos.lab import Lab, Run
+from tests.e2e.chaos.conftest import running_lab
+from tests.e2e.lab import TASKS, Lab, Run
 from tests.support.airflow_run import unique
 
 SECONDS = 420
