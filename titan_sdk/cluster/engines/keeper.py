@@ -3,7 +3,7 @@
     master == pipe: launches, kills ==> keeper -- one child per job: leader of its own session and group
            <= pipe: what became of them ==      `-- every start and end also goes to the file of exits
 
-Run as a script by `keeper_link.Keeper`, never imported by the master. When the master dies its pipe ends: the
+Run by ``keeper_start.py`` for `keeper_link.Keeper`; the master imports no more than its constants. When the master dies its pipe ends: the
 keeper starts nothing more, stays until its last job has ended, and writes every status for the next master.
 
 With ``warm`` it is a fork server: a Python job is a fork of this interpreter, which has imported nothing that a
@@ -18,6 +18,10 @@ import sys
 _FRESH = frozenset(sys.modules) - {"__future__"}
 
 import _signal  # type: ignore[import-not-found]  # noqa: E402
+import _thread  # noqa: E402
+import _weakref  # noqa: E402
+import atexit  # noqa: E402
+import gc  # noqa: E402
 import marshal  # noqa: E402
 import os  # noqa: E402
 import select  # noqa: E402
@@ -34,6 +38,18 @@ MARK_ROOM = 64
 _RESET = [_signal.SIGPIPE, _signal.SIGXFSZ, _signal.SIGINT, _signal.SIGTERM, _signal.SIGHUP, _signal.SIGCHLD]
 _LOG_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_APPEND
 _STARTING = "@0"
+_INTERRUPTED = -1
+_QUIET = frozenset(
+    "_asyncio _bisect _blake2 _bz2 _contextvars _csv _datetime _decimal _elementtree _hashlib _heapq _json _lzma "
+    "_md5 _multiprocessing _opcode _pickle _posixshmem _posixsubprocess _queue _random _sha1 _sha2 _sha256 _sha3 "
+    "_sha512 _socket _statistics _struct _typing _uuid _zoneinfo array binascii cmath fcntl grp math mmap pyexpat "
+    "resource select termios unicodedata zlib".split()
+)
+"""Extension modules that do nothing at the end of a process. Others may, with handlers of the C library."""
+_COLLECTED = 1 << 14
+"""The flag of types whose instances the garbage collector knows."""
+_CLEANERS = ("_weakrefset", "weakref")
+"""Modules whose callbacks of weak references only tidy their own containers."""
 
 
 class Keeper:
@@ -189,10 +205,24 @@ def _kill_group(pid: int) -> None:
 
 
 class Fork:
-    """What turns a fork of this process into ``python -u SCRIPT ARGS...``."""
+    """What turns a fork of this process into ``python -u SCRIPT ARGS...``.
+
+    A fork pays for each page of memory that it writes to: a copy of the page. So what every script would write
+    first is written here, once, and what is only taken apart at an interpreter's end is left standing.
+    """
 
     def __init__(self) -> None:
         self._mark_at = _mark_memory()
+        self._streams = (sys.stdout, sys.stderr)
+        self._code: int | None = None
+        self.kept: object = None
+        """What the fork has no use for, but would write to by freeing it."""
+        # The first handler is called last, when threads have ended and the script's own handlers have run.
+        atexit.register(self._leave)
+        # It makes a class for each kind of syntax node when it is first used.
+        compile("", "", "exec")
+        gc.collect()
+        gc.freeze()
 
     def prepare(self, run: str, more: dict[bytes, bytes], argv: list[str], cwd: str, log: str) -> str:
         """Become the job as far as the system is concerned; the script's path."""
@@ -218,6 +248,79 @@ class Fork:
             del sys.modules[name]
         return argv[2]
 
+    def run(self, path: str) -> None:
+        """As the interpreter runs a script: in a new ``__main__``, its failure shown by ``sys.excepthook``."""
+        main = type(sys)("__main__")
+        space = main.__dict__
+        sys.modules["__main__"] = main
+        loader = type(globals()["__loader__"])("__main__", path)
+        space.update(__builtins__=sys.modules["builtins"], __file__=path, __cached__=None, __loader__=loader)
+        space["__annotations__"] = {}
+        try:
+            with open(path, "rb") as file:
+                source = file.read()
+            exec(compile(source, path, "exec", dont_inherit=True), space)
+        except SystemExit as exc:
+            self._code = _exit_code(exc.code)
+            raise
+        except BaseException as exc:  # noqa: BLE001 - shown as the interpreter shows it, which ends with this
+            self._code = _INTERRUPTED if isinstance(exc, KeyboardInterrupt) else 1
+            _show(exc)
+        self._code = 0
+
+    def _leave(self) -> None:
+        """End the process here, unless the interpreter's own end would still do something that can be noticed."""
+        if self._code is None:
+            return  # the script itself has called its handlers, and goes on
+        if self._code == _INTERRUPTED:
+            _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
+            os.kill(os.getpid(), _signal.SIGINT)
+        try:
+            if (sys.stdout, sys.stderr) != self._streams or _has_last_words():
+                return
+            for stream in self._streams:
+                stream.flush()
+        except BaseException:  # noqa: BLE001 - a closed stream, a class that hides its attributes
+            return
+        os._exit(self._code)
+
+
+def _exit_code(value: object) -> int:
+    """What the interpreter makes of the value of a SystemExit."""
+    if value is None:
+        return 0
+    if not isinstance(value, int):
+        return 1
+    return value & 255 if -(2**63) <= value < 2**63 else 255
+
+
+def _has_last_words() -> bool:
+    """Whether something is left that acts at the end of an interpreter: threads, finalizers, unwritten buffers.
+
+    What was there before the fork is frozen and not among the objects looked at.
+    """
+    if _thread._count():
+        return True
+    for name, module in sys.modules.items():
+        if name not in _FRESH and name not in _QUIET:
+            spec = getattr(module, "__spec__", None)
+            if type(getattr(spec, "loader", None)).__name__ == "ExtensionFileLoader":
+                return True
+    kinds = set()
+    for found in gc.get_objects():
+        kind = type(found)
+        kinds.add(kind)
+        if kind is _weakref.ReferenceType and not _only_tidies(found.__callback__):
+            return True
+        if isinstance(found, type) and "__del__" in found.__dict__ and not found.__flags__ & _COLLECTED:
+            return True  # its instances are not among the objects
+    return any(hasattr(kind, "__del__") for kind in kinds)
+
+
+def _only_tidies(callback: Any) -> bool:
+    """Whether the callback of a weak reference is a container's own. ``_destroy`` is that of abstract classes."""
+    return callback is None or callback.__module__ in _CLEANERS or callback.__name__ == "_destroy"
+
 
 def _mark_memory() -> int | None:
     """Where in this process's memory the value of TITAN_RUN stands that /proc shows: the kernel shows what the
@@ -232,40 +335,21 @@ def _mark_memory() -> int | None:
     return None if found < 0 else start + found + len(b"TITAN_RUN=")
 
 
-def _run_script(path: str) -> None:
-    """As the interpreter runs a script: in a new ``__main__``, its failure shown by ``sys.excepthook``."""
-    main = type(sys)("__main__")
-    space = main.__dict__
-    sys.modules["__main__"] = main
-    loader = type(globals()["__loader__"])("__main__", path)
-    space.update(__builtins__=sys.modules["builtins"], __file__=path, __cached__=None, __loader__=loader)
-    space["__annotations__"] = {}
-    try:
-        with open(path, "rb") as file:
-            source = file.read()
-        exec(compile(source, path, "exec", dont_inherit=True), space)
-    except SystemExit:
-        raise
-    except BaseException as exc:  # noqa: BLE001 - shown as the interpreter shows it, which ends with this
-        _show(exc)
-
-
 def _show(exc: BaseException) -> None:
     trace = exc.__traceback__ and exc.__traceback__.tb_next
     exc.__traceback__ = trace  # without this file's frame
     sys.last_type, sys.last_value, sys.last_traceback = type(exc), exc, trace
     sys.excepthook(type(exc), exc, trace)
-    if isinstance(exc, KeyboardInterrupt):
-        _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
-        os.kill(os.getpid(), _signal.SIGINT)
     raise SystemExit(1) from None
 
 
 def _main(commands: str, reports: str, exits: str, name: str, mode: str) -> None:
     fork = Fork() if mode == "warm" else None
-    child = Keeper(int(commands), int(reports), int(exits), name, fork).serve()
+    keeper = Keeper(int(commands), int(reports), int(exits), name, fork)
+    child = keeper.serve()
     if child is not None and fork is not None:
-        _run_script(fork.prepare(*child))
+        fork.kept = keeper
+        fork.run(fork.prepare(*child))
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from titan_sdk.cluster.engines.keeper import MARK_ROOM
 
 __all__ = ["Keeper", "Launch"]
 
-_PROGRAM = str(Path(__file__).with_name("keeper.py"))
+_PROGRAM = str(Path(__file__).with_name("keeper_start.py"))
 _LOG_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_APPEND
 _STOP_SECONDS = 10.0
 

@@ -14,6 +14,7 @@ from titan_sdk.cluster.engines.base import RunResult
 
 ENVIRON = {"PATH": os.environ["PATH"], "HOME": "/"}
 
+TALKER = "class A:\n def __del__(self): print('gone')\na = A()\n"
 PROBES = {
     "modules": "import sys; print(sorted(sys.modules))",
     "main": "print(sorted(globals()), __name__, type(__loader__).__name__, __spec__, __doc__, __cached__)",
@@ -43,7 +44,34 @@ PROBES = {
     "system exit": "raise SystemExit(300)",
     "atexit": "import atexit; atexit.register(print, 'at the end'); print('before')",
     "del at exit": "class A:\n def __del__(self): print('gone')\na = A()",
+    "del at exit of an object in a cycle": f"{TALKER}a.own = a",
+    "del at exit of an object out of the collector's sight": f"{TALKER}class B(A): __slots__ = ()\nb = B()",
+    "del at exit of an object in a module of the interpreter": f"{TALKER}import os\nos.left = a; del a",
+    "del at exit of an object in an imported module": f"{TALKER}import json\njson.left = a; del a",
+    "generator at exit": "def f():\n try: yield\n finally: print('gone')\ng = f(); next(g)",
+    "weak reference at exit": "import weakref\nclass A: pass\na = A(); r = weakref.ref(a, lambda r: print('gone'))",
+    "finalizer at exit": "import weakref\nclass A: pass\na = A(); weakref.finalize(a, print, 'gone')",
+    "unwritten at exit": "f = open('/proc/self/fd/1', 'a'); f.write('written late')",
+    "unwritten in C at exit": "import ctypes; ctypes.CDLL(None).printf(b'written late')",
+    "thread after the script": "import threading, time, atexit\natexit.register(print, 'handler')\n"
+    "threading.Thread(target=lambda: (time.sleep(0.05), print('thread'))).start(); print('script')",
+    "daemon thread at exit": "import threading\nthreading.Thread(target=threading.Event().wait, daemon=True).start()",
+    "handlers": "import atexit\natexit.register(print, 1); atexit.register(divmod, 1, 0); atexit.register(print, 2)\n"
+    "raise SystemExit(3)",
+    "handlers called by the script": "import atexit\natexit.register(print, 1); atexit._run_exitfuncs(); print(2)",
+    "handlers forgotten by the script": "import atexit\natexit.register(print, 1); atexit._clear(); print(2)",
+    "handler that exits": "import atexit, sys\natexit.register(sys.exit, 7)",
+    "exit in a handler": "import atexit, os\natexit.register(os._exit, 7)",
+    "exit codes": "import os, sys\nfor code in (None, True, -1, 256, 2**70, -2**70, '', (1, 2)):\n"
+    " pid = os.fork()\n if not pid: sys.exit(code)\n print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))",
+    "another stdout": "import io, sys\nsys.stdout = io.TextIOWrapper(io.BufferedWriter(io.FileIO(1, closefd=False)))\n"
+    "print('buffered')",
+    "no stdout": "import sys\nprint('x'); sys.stdout = None",
+    "closed stdout": "import sys\nprint('x'); sys.stdout.close()",
+    "full stdout": "import sys\nsys.stdout = open('/dev/full', 'w'); print('lost')",
     "interrupt": "raise KeyboardInterrupt",
+    "interrupt with a handler": "import atexit\natexit.register(print, 'at the end')\nraise KeyboardInterrupt",
+    "imports": "import json, re, logging, subprocess, tempfile, datetime, decimal, typing, hashlib; print('done')",
     "killed": "import os, signal; os.kill(os.getpid(), signal.SIGKILL)",
     "aborted": "import os, resource; resource.setrlimit(resource.RLIMIT_CORE, (0, 0)); os.abort()",
     "broken pipe": "import os; r, w = os.pipe(); os.close(r); os.write(w, b'x')",
