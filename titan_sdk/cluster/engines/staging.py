@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ __all__ = ["ARCHIVES", "SERVICES", "Command", "StagingFailed", "StagingFolders",
 
 ARCHIVES = frozenset({RUN_ARCHIVE, START_ARCHIVE_SERVICE})
 SERVICES = frozenset({DEPLOY_PAYLOAD, START_ARCHIVE_SERVICE})
+_OWN_FILE = 0o600
 
 
 class StagingFailed(Exception):
@@ -35,34 +37,64 @@ class Command:
 
 
 class StagingFolders:
-    """Private folders of runs. An emptied one is renamed for the next run: on some file systems making and
-    removing a folder costs more than all else that is done for a short job.
+    """Private folders of runs. An emptied one is renamed for the next run, and so is the file in it: on some file
+    systems making and removing them costs more than all else that is done for a short job.
     """
 
     def __init__(self) -> None:
-        self._spare: dict[Path, list[Path]] = {}
+        self._spare: dict[str, list[tuple[str, str]]] = {}
+        """Folder and name of the empty file in it, or of none, by the folder they are in."""
 
-    def take(self, folder: Path) -> None:
-        """Make this folder, which does not exist."""
-        spare = self._spare.get(folder.parent)
+    def put(self, place: Path, name: str, data: bytes) -> Path:
+        """Make this folder, which does not exist, with this file in it; the file's path."""
+        folder = str(place)
+        path = f"{folder}/{name}"
+        spare = self._spare.get(os.path.dirname(folder))
         if spare:
-            os.rename(spare.pop(), folder)
+            found, left = spare.pop()
+            os.rename(found, folder)
+            if left and left != name:
+                os.rename(f"{folder}/{left}", path)
         else:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            os.makedirs(folder, mode=0o700, exist_ok=True)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, _OWN_FILE)
+        with open(descriptor, "wb", buffering=0) as file:
+            while data:
+                data = data[file.write(data) :]
+        return Path(path)
 
-    def give_back(self, folder: Path) -> None:
+    def give_back(self, place: Path) -> None:
         """The run is over: remove what is in its folder."""
+        folder, left = str(place), ""
         try:
-            with os.scandir(folder) as entries:
-                for entry in entries:
-                    os.unlink(entry.path)
+            for name in os.listdir(folder):
+                path = f"{folder}/{name}"
+                if not left and _reusable(path):
+                    os.truncate(path, 0)
+                    left = name
+                else:
+                    os.unlink(path)
         except FileNotFoundError:
             return
         except OSError:
             # Something else than files: not the ordinary case, so no shortcut.
             shutil.rmtree(folder, ignore_errors=True)
             return
-        self._spare.setdefault(folder.parent, []).append(folder)
+        self._spare.setdefault(os.path.dirname(folder), []).append((folder, left))
+
+
+def _reusable(path: str) -> bool:
+    """Whether nobody can meet the file again who has it now. A shell reads its script bit by bit as it goes on, so
+    one that a job left behind would go on with the next job's.
+    """
+    found = os.lstat(path)
+    return (
+        path.endswith(".py")
+        and stat.S_ISREG(found.st_mode)
+        and stat.S_IMODE(found.st_mode) == _OWN_FILE
+        and found.st_nlink == 1
+        and found.st_uid == os.geteuid()
+    )
 
 
 def split_args(args: str) -> list[str]:
@@ -90,13 +122,12 @@ def stage(request: RunRequest, data: DataDir, folders: StagingFolders) -> Comman
 def _stage_script(request: RunRequest, data: DataDir, folders: StagingFolders) -> Command:
     line = request.line
     service = line.header in SERVICES
-    folder = data.staging(request.worker, request.run)
-    folders.take(folder)
-    script = folder / Path(line.filename.strip()).name
     try:
-        script.write_bytes(decode_base64(line.content_b64.strip()))
+        content = decode_base64(line.content_b64.strip())
     except PeerProtocolError as exc:
         raise StagingFailed(f"its script is not valid base64: {exc}") from exc
+    name = Path(line.filename.strip()).name
+    script = folders.put(data.staging(request.worker, request.run), name, content)
     workspace = data.workspace(request.worker)
     if service:
         cwd = workspace
@@ -104,7 +135,8 @@ def _stage_script(request: RunRequest, data: DataDir, folders: StagingFolders) -
         cwd = workspace / "shared"
     else:
         cwd = workspace / safe_name(line.job_id)
-    cwd.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not os.path.isdir(cwd):
+        cwd.mkdir(mode=0o700, parents=True, exist_ok=True)
     # A service gets no arguments: DEPLOY_PAYLOAD has no field for them.
     args = [] if service else split_args(line.args)
     return Command((*_interpreter(script, executable=service), *args), cwd, script.suffix == ".py")

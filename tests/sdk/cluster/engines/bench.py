@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -19,6 +20,8 @@ class Bench:
     def __init__(self, root: Path, environ: Mapping[str, str], *, warm: bool = False) -> None:
         self.data = DataDir(root)
         self.release = True
+        # What is left of a killed run is found by its name, on the whole machine, where these tests run side by side.
+        self.tag = secrets.token_hex(8)
         self.handles: dict[str, str] = {}
         self.launches: asyncio.Queue[str] = asyncio.Queue()
         self.exits: asyncio.Queue[tuple[str, RunResult]] = asyncio.Queue()
@@ -44,11 +47,15 @@ class Bench:
     def exited(self, request: RunRequest, result: RunResult) -> None:
         self.exits.put_nowait((request.run, result))
 
+    def run_name(self, run: str = "1") -> str:
+        """A run's name, which no other test uses."""
+        return f"{self.tag}.{run}"
+
     def request(
         self, code: str, *, name: str = "job.py", args: str = "", job_id: str = "DAG-j", run: str = "1"
     ) -> RunRequest:
         line = JobLine(job_id, "RUN_PAYLOAD", (name, args, b64(code), "GENERAL"))
-        return RunRequest(run, line, "GENERAL-1", 1)
+        return RunRequest(self.run_name(run), line, "GENERAL-1", 1)
 
     async def exit(self) -> RunResult:
         _, result = await asyncio.wait_for(self.exits.get(), 30)

@@ -143,7 +143,7 @@ async def test_a_kill_reaches_what_left_the_process_group(bench: Bench, meeting:
         )
     )
     words = dict([(await asyncio.to_thread(meeting.arrival))[0].split() for _ in range(2)])
-    bench.engine.kill("1")
+    bench.engine.kill(bench.run_name())
     result = await bench.exit()
     assert result.reason == "it was killed"
     assert not alive(int(words["job"]))
@@ -159,7 +159,7 @@ async def test_another_engine_takes_over_a_running_job(bench: Bench, meeting: Me
     bench.engine.start(bench.request(meeting.code("up") + "print('on'); raise SystemExit(5)"))
     await asyncio.to_thread(meeting.arrival)
     first, bench.engine = bench.engine, bench.new_engine()
-    bench.engine.reattach(bench.request(""), bench.handles["1"])
+    bench.engine.reattach(bench.request(""), bench.handles[bench.run_name()])
     meeting.let_go()
     results = [await bench.exit(), await bench.exit()]
     await first.close()
@@ -171,7 +171,7 @@ async def test_a_job_that_ended_in_between_is_known_by_the_status_it_left(bench:
     await bench.run("raise SystemExit(7)")
     await bench.engine.close()
     bench.engine = bench.new_engine()
-    bench.engine.reattach(bench.request(""), bench.handles["1"])
+    bench.engine.reattach(bench.request(""), bench.handles[bench.run_name()])
     assert (await bench.exit()).exit_code == 7
 
 
@@ -206,7 +206,9 @@ async def test_a_job_that_kills_its_keeper_costs_the_exit_status_and_nothing_els
 async def test_a_script_that_is_no_base64_cannot_run(bench: Bench) -> None:
     """Admission refuses it; the engine, which may get a line from an older store, does too."""
     bench.engine.start(
-        RunRequest("1", JobLine("DAG-j", "RUN_PAYLOAD", ("a.py", "", "%%%", "GENERAL")), "GENERAL-1", 1)
+        RunRequest(
+            bench.run_name(), JobLine("DAG-j", "RUN_PAYLOAD", ("a.py", "", "%%%", "GENERAL")), "GENERAL-1", 1
+        )
     )
     result = await bench.exit()
     assert (result.outcome, result.exit_code) == (Outcome.FATAL, None)
@@ -217,17 +219,17 @@ async def test_a_script_that_is_no_base64_cannot_run(bench: Bench) -> None:
 async def test_the_file_of_exits_is_emptied_when_it_has_grown_and_nobody_runs(bench: Bench) -> None:
     bench.data.exits.write_text("old 0\n" * 300_000)
     await bench.run("")
-    bench.engine.clean("1", "GENERAL-1")
+    bench.engine.clean(bench.run_name(), "GENERAL-1")
     assert bench.data.exits.stat().st_size == 0
 
 
 async def test_a_runs_folder_is_its_own_and_empty_even_if_an_old_one_is_used_again(bench: Bench) -> None:
     leave = "import os, sys; open(sys.path[0] + '/left.py', 'w'); print(sys.path[0], os.listdir(sys.path[0]))"
     await bench.run(leave, run="1")
-    bench.engine.clean("1", "GENERAL-1")
+    bench.engine.clean(bench.run_name(), "GENERAL-1")
     await bench.run(leave.replace("open(", "os.mkdir(").replace(", 'w')", ")"), run="2")
     bench.engine.clean("2", "GENERAL-1")
     await bench.run("import os, sys; print(sys.path[0], os.listdir(sys.path[0]))", run="3")
     folders = [line.split(" ", 1)[0] for line in bench.log().splitlines()]
-    assert folders == [str(bench.data.staging("GENERAL-1", run)) for run in ("1", "2", "3")]
+    assert folders == [str(bench.data.staging("GENERAL-1", bench.run_name(run))) for run in ("1", "2", "3")]
     assert bench.log().splitlines()[2].endswith(" ['job.py']")

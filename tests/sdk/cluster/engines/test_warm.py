@@ -101,7 +101,7 @@ async def bench_at(root: Path, *, warm: bool) -> AsyncIterator[Bench]:
 async def outcome(root: Path, code: str, *, warm: bool) -> tuple[RunResult, str]:
     async with bench_at(root, warm=warm) as bench:
         result = await bench.run(code, args="one two")
-        return result, bench.log().replace(str(root), "ROOT")
+        return result, bench.log().replace(str(root), "ROOT").replace(bench.tag, "TAG")
 
 
 @pytest.mark.parametrize("name", PROBES)
