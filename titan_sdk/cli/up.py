@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import tempfile
@@ -220,13 +221,14 @@ def gc(
 
     A running master does the first by itself, see titan up --keep-days.
     """
-    from titan_sdk.cluster.housekeeping import collect
+    from titan_sdk.cluster.garbage import collect
+    from titan_sdk.cluster.settings import ClusterSettings
 
     folder = data_dir or _state_folder(port)
     if not (folder / "master.sqlite3").is_file():
         raise InvalidArgument(f"{folder} is not a master's folder; give --data-dir as to titan up")
-    now = time.time()
-    found = collect(folder, now - keep_days * _DAY, now, dry_run=dry_run)
+    before = time.time() - keep_days * _DAY
+    found = asyncio.run(collect(ClusterSettings(folder), before, dry_run=dry_run))
     facts = {"jobs": found.jobs, "keys": found.keys, "freed_bytes": found.freed_bytes, "dry_run": dry_run}
     verb = "would remove" if dry_run else "removed"
     freed = "" if dry_run else f"; {found.freed_bytes / _MIB:.1f} MiB freed"

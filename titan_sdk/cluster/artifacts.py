@@ -5,17 +5,60 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+from collections.abc import Hashable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO, Protocol
 
-__all__ = ["FileArea", "OutsideArea"]
+__all__ = ["Area", "FileArea", "Opened", "OutsideArea"]
 
 
 class OutsideArea(Exception):
     """The name points outside its folder."""
 
 
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A file that is being read."""
+
+    file: BinaryIO
+    size: int
+    key: str
+    """The file's one name, however it was asked for."""
+    version: Hashable
+    """Changes when the file is replaced."""
+
+
+class Area(Protocol):
+    """Files that strangers name. Writing replaces a file as a whole or not at all.
+
+    Everything but ``check`` may block: call it in a thread. Everything raises ``OutsideArea`` for a name that is none
+    or lies outside, ``FileNotFoundError`` for a file that is not there, and ``OSError``.
+    """
+
+    def check(self, name: str) -> None:
+        """Whether that may be the name of a file here."""
+
+    def write(self, name: str, data: bytes) -> None: ...
+
+    def take(self, name: str, source: Path) -> None:
+        """Store a complete file of this machine; the source is gone afterwards."""
+
+    def read(self, name: str) -> bytes: ...
+
+    def open(self, name: str) -> AbstractContextManager[Opened]:
+        """To read a file piece by piece."""
+
+    def local(self, name: str) -> AbstractContextManager[Path]:
+        """The file on this machine's disk, as long as the block lasts."""
+
+    def find(self, name: str) -> str | None:
+        """The name here of a file with that base name, as RUN looks for it."""
+
+
 class FileArea:
-    """A folder whose files strangers name. Writing replaces a file as a whole or not at all."""
+    """A folder of this machine."""
 
     def __init__(self, root: Path) -> None:
         self._root = root.resolve()
@@ -33,12 +76,12 @@ class FileArea:
             raise OutsideArea(name)
         return path
 
-    def write(self, name: str, data: bytes) -> None:
-        """Store a file.
+    def check(self, name: str) -> None:
+        """See ``Area``."""
+        self.path(name)
 
-        Raises:
-            OutsideArea, OSError
-        """
+    def write(self, name: str, data: bytes) -> None:
+        """See ``Area``."""
         path = self.path(name)
         part = path.with_name(f".{secrets.token_hex(8)}.part")
         try:
@@ -50,18 +93,35 @@ class FileArea:
                 part.unlink()
             raise
 
-    def read(self, name: str) -> bytes:
-        """The file's bytes.
+    def take(self, name: str, source: Path) -> None:
+        """See ``Area``."""
+        os.replace(source, self.path(name))
 
-        Raises:
-            OutsideArea, OSError
-        """
+    def read(self, name: str) -> bytes:
+        """See ``Area``."""
         return self.path(name).read_bytes()
 
-    def find(self, name: str) -> Path | None:
-        """A file of that base name anywhere in the area, as RUN looks for it."""
+    @contextlib.contextmanager
+    def open(self, name: str) -> Iterator[Opened]:
+        """See ``Area``."""
+        path = self.path(name)
+        with open(path, "rb") as file:
+            stat = os.fstat(file.fileno())
+            version = (stat.st_ino, stat.st_size, stat.st_mtime_ns)
+            yield Opened(file, stat.st_size, str(path), version)
+
+    @contextlib.contextmanager
+    def local(self, name: str) -> Iterator[Path]:
+        """See ``Area``."""
+        path = self.path(name)
+        if not path.is_file():
+            raise FileNotFoundError(name)
+        yield path
+
+    def find(self, name: str) -> str | None:
+        """See ``Area``."""
         wanted = Path(name).name
         for folder, _, files in os.walk(self._root):
             if wanted in files:
-                return Path(folder) / wanted
+                return str((Path(folder) / wanted).relative_to(self._root))
         return None

@@ -7,19 +7,17 @@ one transaction. A master that dies in between leaves payloads without jobs, whi
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from titan_sdk.cluster.admission import check_graph, foreign_parents, read_dag
-from titan_sdk.cluster.folders import DataDir
 from titan_sdk.cluster.scheduler import JobSpec
 from titan_sdk.cluster.state import State
-from titan_sdk.cluster.store import bulk
-from titan_sdk.cluster.store.jobs import NewJob
+from titan_sdk.cluster.store import changes
+from titan_sdk.cluster.store.rows import NewJob
 from titan_sdk.wire.jobs import JobLine
 
-__all__ = ["LARGE_JOBS", "LARGE_PAYLOAD", "check_large_dag", "remove_logs", "store"]
+__all__ = ["LARGE_JOBS", "LARGE_PAYLOAD", "check_large_dag", "store"]
 
 LARGE_PAYLOAD = 128 * 1024
 """Characters of a payload above which reading it is work for a thread."""
@@ -54,7 +52,7 @@ async def store(state: State, lines: Sequence[JobLine]) -> list[JobSpec]:
     """Make a large submission durable; its specifications.
 
     Raises:
-        sqlite3.Error: it cannot be stored; nothing of it is.
+        StoreFailed: it cannot be stored; nothing of it is.
     """
     specs: list[JobSpec] = []
     rows: list[NewJob] = []
@@ -67,33 +65,26 @@ async def store(state: State, lines: Sequence[JobLine]) -> list[JobSpec]:
             rows += more_rows
             size += sum(len(row.line) for row in more_rows)
             if size > _STEP_BYTES or start + _STEP >= len(lines):
-                await state.store.journal.write(bulk.payload_writer(rows[stored:]))
+                await state.store.journal.write(changes.StorePayloads(tuple(rows[stored:])))
                 stored, size = len(rows), 0
             else:
                 await asyncio.sleep(0)
         linked = await asyncio.to_thread(_link, rows)
-        await state.store.journal.write(lambda db: bulk.insert_jobs(db, linked))
+        await state.store.journal.write(changes.LinkJobs(linked))
         await asyncio.sleep(0)
     except BaseException:
         state.forget_lines(specs)
-        state.store.journal.record(bulk.payload_remover([row.seq for row in rows[:stored]]))
+        state.store.journal.record(changes.RemovePayloads(tuple(row.seq for row in rows[:stored])))
         raise
     return specs
 
 
-def _link(rows: list[NewJob]) -> list[NewJob]:
+def _link(rows: list[NewJob]) -> tuple[NewJob, ...]:
     """The steps knew nothing of each other: fill in the numbers of parents within the submission."""
     numbers = {row.job_id: row.seq for row in rows}
-    return [
+    return tuple(
         replace(row, parents=tuple((p, numbers.get(p, seq)) for p, seq in row.parents))
         if row.parents
         else row
         for row in rows
-    ]
-
-
-def remove_logs(data: DataDir, job_ids: Iterable[str]) -> None:
-    """A used id starts a log of its own."""
-    for job_id in job_ids:
-        with contextlib.suppress(FileNotFoundError):
-            data.log_file(job_id).unlink()
+    )

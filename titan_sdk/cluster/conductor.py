@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-import sqlite3
 from collections.abc import Iterable
 
 from titan_sdk.cluster.engines.base import Engine, RunRequest, RunResult
@@ -14,7 +13,7 @@ from titan_sdk.cluster.scheduler import Effect, Ended, Kill, Outcome, Requeued, 
 from titan_sdk.cluster.scheduler.job import Phase
 from titan_sdk.cluster.services import Services
 from titan_sdk.cluster.state import State
-from titan_sdk.cluster.store import jobs
+from titan_sdk.cluster.store.changes import AddHistory, Change, ForgetHandles, SetGone, SetPending, SetRunning
 from titan_sdk.model.status import JobStatus
 
 __all__ = ["Conductor", "run_name"]
@@ -99,15 +98,16 @@ class Conductor:
         self.services.close()
         await self.engine.close()
         scheduler, now = self._state.scheduler, self._state.clock.now()
-        running = [job for job_id in self._runs if (job := scheduler.get(job_id)) is not None]
-
-        def write(db: sqlite3.Connection) -> None:
-            jobs.forget_handles(db)
-            for job in running:
-                jobs.set_pending(db, job.spec.seq, job.attempt - 1, None)
-                jobs.add_history(db, job.job_id, job.spec.seq, now, "queued again", "the master was stopped")
-
-        self._state.store.journal.record(write)
+        stopped: list[Change] = [ForgetHandles()]
+        for job_id in self._runs:
+            job = scheduler.get(job_id)
+            if job is not None:
+                seq, why = job.spec.seq, "the master was stopped"
+                stopped += [
+                    SetPending(seq, job.attempt - 1, None),
+                    AddHistory(job_id, seq, now, "queued again", why),
+                ]
+        self._state.store.journal.record(*stopped)
 
     def _tick(self) -> None:
         self._due = None
@@ -147,12 +147,10 @@ class Conductor:
 
     def _requeued(self, effect: Requeued, code: int | None) -> None:
         now = self._state.clock.now()
-
-        def write(db: sqlite3.Connection) -> None:
-            jobs.set_pending(db, effect.seq, effect.attempts, code)
-            jobs.add_history(db, effect.job_id, effect.seq, now, "queued again", effect.reason)
-
-        self._state.store.journal.record(write)
+        self._state.store.journal.record(
+            SetPending(effect.seq, effect.attempts, code),
+            AddHistory(effect.job_id, effect.seq, now, "queued again", effect.reason),
+        )
 
     def _ended(self, effect: Ended, code: int | None, *, gone: bool) -> None:
         self._state.record_end(effect, code, gone)
@@ -165,11 +163,6 @@ class Conductor:
         """See ``Reports``."""
         job_id, attempt, now = request.job_id, request.attempt, self._state.clock.now()
         seq = self._state.number(job_id)
-
-        def write(db: sqlite3.Connection) -> None:
-            jobs.set_running(db, seq, request.worker, request.run, handle, attempt, now)
-            jobs.add_history(db, job_id, seq, now, "started", f"run {attempt} on {request.worker}")
-
         log.info(
             "job %s started on %s", job_id, request.worker, extra={"job": job_id, "worker": request.worker}
         )
@@ -179,7 +172,11 @@ class Conductor:
             if request.line.header in SERVICES:
                 self.services.released(request)
 
-        self._state.store.journal.record(write, stored)
+        self._state.store.journal.record(
+            SetRunning(seq, request.worker, request.run, handle, attempt, now),
+            AddHistory(job_id, seq, now, "started", f"run {attempt} on {request.worker}"),
+            then=stored,
+        )
 
     def exited(self, request: RunRequest, result: RunResult) -> None:
         """See ``Reports``."""
@@ -204,9 +201,6 @@ class Conductor:
             if job_id not in self._runs:
                 self.set_gone(job_id)
 
-        journal = self._state.store.journal
-        journal.record(_nothing if concluded else lambda db: jobs.set_gone(db, seq, request.run), stored)
-
-
-def _nothing(_: sqlite3.Connection) -> None:
-    """What is to be stored is in another entry of the same turn."""
+        # Of a concluded run, what is to be stored is in another entry of the same turn.
+        gone = () if concluded else (SetGone(seq, request.run),)
+        self._state.store.journal.record(*gone, then=stored)

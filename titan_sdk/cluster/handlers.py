@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import sqlite3
 from collections.abc import Awaitable, Callable
 
 from titan_sdk.cluster import stats
 from titan_sdk.cluster.admission import Refused, check_dag, check_job
-from titan_sdk.cluster.artifacts import FileArea, OutsideArea
+from titan_sdk.cluster.artifacts import Area, OutsideArea
 from titan_sdk.cluster.bulk import LARGE_PAYLOAD, check_large_dag
 from titan_sdk.cluster.by_name import deploy_by_name, run_by_name
 from titan_sdk.cluster.extensions import FEATURES as EXTENSIONS
-from titan_sdk.cluster.logs import read_log
 from titan_sdk.cluster.master import Master
+from titan_sdk.cluster.store.base import StoreFailed
+from titan_sdk.cluster.store.changes import AddMember, Put
 from titan_sdk.errors import PeerProtocolError
 from titan_sdk.wire import hello
 from titan_sdk.wire.fields import decode_base64, split_pair
@@ -43,8 +43,8 @@ class Handlers:
     def __init__(self, master: Master, version: str) -> None:
         self._master = master
         self._version = version
-        self._uploads = FileArea(master.data.uploads)
-        self._scripts = FileArea(master.data.scripts)
+        self._uploads = master.uploads
+        self._scripts = master.scripts
         self._by_opcode: dict[int, Handler] = {
             Opcode.SUBMIT_JOB: self._submit_job,
             Opcode.SUBMIT_DAG: self._submit_dag,
@@ -83,7 +83,7 @@ class Handlers:
             return await handler(payload)
         except Refused as exc:
             return f"ERROR: {exc}"
-        except sqlite3.Error as exc:
+        except StoreFailed as exc:
             return f"SERVER_ERROR: the master cannot store this: {exc}"
 
     # ------------------------------------------------------------------ jobs
@@ -118,10 +118,7 @@ class Handlers:
         return "CANCELLED" if found else "NOT_FOUND"
 
     async def _get_logs(self, payload: str) -> str:
-        # In a thread: a log may be long, and everybody else would wait.
-        path = self._master.data.log_file(self._master.state.resolve(payload.strip()))
-        cap = self._master.settings.log_limit_bytes
-        return await asyncio.to_thread(read_log, path, cap=cap)
+        return await self._master.state.logs.read(self._master.state.resolve(payload.strip()))
 
     async def _stop(self, payload: str) -> str:
         given = payload.strip()
@@ -171,17 +168,17 @@ class Handlers:
     # ------------------------------------------------------------------ files
 
     async def _upload(self, payload: str) -> str:
-        return self._store_file(self._uploads, payload, "UPLOAD", "Upload", "asset")
+        return await self._store_file(self._uploads, payload, "UPLOAD", "Upload", "asset")
 
     async def _deploy_script(self, payload: str) -> str:
-        return self._store_file(self._scripts, payload, "DEPLOY", "Deploy", "script")
+        return await self._store_file(self._scripts, payload, "DEPLOY", "Deploy", "script")
 
-    def _store_file(self, area: FileArea, payload: str, word: str, title: str, kind: str) -> str:
+    async def _store_file(self, area: Area, payload: str, word: str, title: str, kind: str) -> str:
         pair = split_pair(payload)
         if pair is None:
             return f"ERROR: Invalid {title} Payload"
         try:
-            area.write(pair[0], decode_base64(pair[1].strip()))
+            await asyncio.to_thread(area.write, pair[0], decode_base64(pair[1].strip()))
         except OutsideArea:
             return f"ERROR: Invalid {kind} name (path traversal rejected)"
         except (OSError, PeerProtocolError) as exc:
@@ -190,7 +187,7 @@ class Handlers:
 
     async def _fetch(self, payload: str) -> str:
         try:
-            data = self._uploads.read(payload.strip())
+            data = await asyncio.to_thread(self._uploads.read, payload.strip())
         except (OutsideArea, FileNotFoundError):
             return "ERROR_NOT_FOUND"
         except OSError as exc:
@@ -203,18 +200,18 @@ class Handlers:
         pair = split_pair(payload)
         if pair is None:
             return "ERROR: Invalid Format"
-        await self._master.state.store.put(*pair)
+        await self._master.state.store.journal.write(Put(*pair))
         return "OK"
 
     async def _kv_get(self, payload: str) -> str:
-        value = self._master.state.store.get(payload)
+        value = await self._master.state.store.get(payload)
         return "NULL" if value is None else value
 
     async def _kv_sadd(self, payload: str) -> str:
         pair = split_pair(payload)
         if pair is None:
             return "ERROR: Invalid Format"
-        return "1" if await self._master.state.store.add_member(*pair) else "0"
+        return "1" if await self._master.state.store.journal.write(AddMember(*pair)) else "0"
 
     async def _kv_smembers(self, payload: str) -> str:
-        return ",".join(self._master.state.store.members(payload))
+        return ",".join(await self._master.state.store.members(payload))

@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import functools
 import logging
 import shutil
-import sqlite3
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
-from pathlib import Path
 
 from titan_sdk.cluster.folders import DataDir, safe_name
-from titan_sdk.cluster.logs import limit_log
+from titan_sdk.cluster.log_store import LogStore
 from titan_sdk.cluster.master import Master
-from titan_sdk.cluster.store import retention
-from titan_sdk.cluster.store.schema import open_database
+from titan_sdk.cluster.store.base import Store, StoreFailed
+from titan_sdk.cluster.store.changes import ForgetJobs, Sweep
 
-__all__ = ["Collected", "Housekeeping", "collect"]
+__all__ = ["Housekeeping", "forget_before"]
 
 log = logging.getLogger(__name__)
 
@@ -46,20 +41,30 @@ class Housekeeping:
 
     async def limit_logs(self) -> None:
         """Cut the logs of what runs now."""
-        files = [self._master.data.log_file(job_id) for job_id in self._master.running()]
-        if files:
-            await asyncio.to_thread(_limit_all, files, self._master.settings.log_limit_bytes)
+        running = self._master.running()
+        if running:
+            await self._master.state.logs.limit(running)
 
     async def sweep(self) -> None:
         """Remove expired keys and jobs that ended too long ago, a few at a time."""
         store, keep = self._master.state.store, self._master.settings.keep_finished_seconds
-        await store.sweep()
-        if keep is None:
-            return
-        before = self._master.state.clock.now() - keep
-        while old := retention.finished_before(store.db, before):
-            await store.journal.write(functools.partial(_forget, jobs=old))
-            await asyncio.to_thread(_remove_files, self._master.data, [job_id for job_id, _ in old])
+        await store.journal.write(Sweep())
+        if keep is not None:
+            before = self._master.state.clock.now() - keep
+            await forget_before(before, store, self._master.state.logs, self._master.data)
+
+
+async def forget_before(before: float, store: Store, logs: LogStore, data: DataDir) -> None:
+    """Remove jobs that ended before that time, with all that is left of them.
+
+    Raises:
+        StoreFailed, OSError: some of them are still there.
+    """
+    while old := await store.finished_before(before):
+        await store.journal.write(ForgetJobs(tuple(old)))
+        ids = [job_id for job_id, _ in old]
+        await logs.remove(ids)
+        await asyncio.to_thread(_remove_workspaces, data, ids)
 
 
 async def _every(seconds: float, work: Callable[[], Awaitable[None]]) -> None:
@@ -67,78 +72,15 @@ async def _every(seconds: float, work: Callable[[], Awaitable[None]]) -> None:
         await asyncio.sleep(seconds)
         try:
             await work()
-        except (sqlite3.Error, OSError) as exc:
+        except (StoreFailed, OSError) as exc:
             # A full disk, say: the next round tries again.
             log.warning("housekeeping: %s", exc)
 
 
-def _limit_all(files: Iterable[Path], cap: int) -> None:
-    for file in files:
-        with contextlib.suppress(OSError):
-            limit_log(file, cap)
-
-
-def _forget(db: sqlite3.Connection, jobs: list[tuple[str, int]]) -> object:
-    retention.forget_dags(db, sorted(retention.forget(db, jobs)))
-    return None
-
-
-def _remove_files(data: DataDir, job_ids: Iterable[str]) -> None:
+def _remove_workspaces(data: DataDir, job_ids: Iterable[str]) -> None:
     workspaces = [path for path in data.workers.glob("*/titan_workspace") if path.is_dir()]
     for job_id in job_ids:
-        with contextlib.suppress(OSError):
-            data.log_file(job_id).unlink(missing_ok=True)
         for workspace in workspaces:
             folder = workspace / safe_name(job_id)
             if safe_name(job_id) != "shared" and folder.is_dir():
                 shutil.rmtree(folder, ignore_errors=True)
-
-
-@dataclass(frozen=True, slots=True)
-class Collected:
-    """What ``collect`` removed, or would."""
-
-    jobs: int
-    keys: int
-    freed_bytes: int
-
-
-def collect(root: Path, before: float, now: float, *, dry_run: bool = False) -> Collected:
-    """Remove what ended before a time from the folder of a master that does not run, and shrink its database.
-
-    Raises:
-        TitanError: a master uses the folder, or its database cannot be read.
-    """
-    data = DataDir(root)
-    try:
-        db = open_database(data.database)
-        try:
-            expired = [
-                str(row[0]) for row in db.execute("SELECT key FROM expiry WHERE at <= ?", (now,)).fetchall()
-            ]
-            jobs, size = retention.count(db, before), _size(data)
-            if dry_run:
-                return Collected(jobs, len(expired), 0)
-            for key in expired:
-                for table in ("kv", "members", "expiry"):
-                    db.execute(f"DELETE FROM {table} WHERE key = ?", (key,))
-            while old := retention.finished_before(db, before):
-                db.execute("BEGIN IMMEDIATE")
-                _forget(db, old)
-                db.execute("COMMIT")
-                _remove_files(data, [job_id for job_id, _ in old])
-            db.execute("VACUUM")
-            db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        finally:
-            db.close()
-        return Collected(jobs, len(expired), max(size - _size(data), 0))
-    finally:
-        data.release()
-
-
-def _size(data: DataDir) -> int:
-    total = 0
-    for path in data.root.rglob("*"):
-        with contextlib.suppress(OSError):
-            total += path.lstat().st_size if path.is_file() else 0
-    return total

@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
 
 from titan_sdk.cluster import bulk
 from titan_sdk.cluster.admission import Refused
+from titan_sdk.cluster.backing import Backing
 from titan_sdk.cluster.conductor import Conductor
 from titan_sdk.cluster.engines.process import ProcessEngine, job_environment
 from titan_sdk.cluster.folders import DataDir
@@ -24,8 +24,9 @@ from titan_sdk.cluster.service_desk import ServiceDesk
 from titan_sdk.cluster.services import Services
 from titan_sdk.cluster.settings import ClusterSettings
 from titan_sdk.cluster.state import State
-from titan_sdk.cluster.store import jobs
-from titan_sdk.cluster.store.journal import Operation
+from titan_sdk.cluster.store.base import StoreFailed
+from titan_sdk.cluster.store.changes import InsertJobs, SetEnded
+from titan_sdk.cluster.store.rows import NewJob
 from titan_sdk.model.status import JobStatus
 from titan_sdk.wire.jobs import JobLine
 
@@ -38,6 +39,7 @@ class Master:
     """A master over an opened data directory. Use ``recovery.recover`` before serving anybody.
 
     Args:
+        backing: what it keeps things in; its to close.
         address: under which jobs reach it.
         socket_path: where they reach it if that takes more than the address.
     """
@@ -46,11 +48,14 @@ class Master:
         self,
         settings: ClusterSettings,
         data: DataDir,
+        backing: Backing,
         address: tuple[str, int],
         socket_path: Path | None = None,
     ) -> None:
         self.settings = settings
         self.data = data
+        self.uploads = backing.uploads
+        self.scripts = backing.scripts
         self._address = address
         self._socket_path = socket_path
         self._loop = asyncio.get_running_loop()
@@ -59,10 +64,12 @@ class Master:
         """Ids of large submissions that are not queued yet."""
         self._environments: dict[str, dict[str, str]] = {}
         self._devices: dict[str, str] | None = None
-        self.state = State(data, self._loop)
+        self.state = State(backing.store, backing.logs)
         self.state.scheduler.ageing = settings.ageing_seconds
         self.conductor = Conductor(self.state, self._loop)
-        self.engine = ProcessEngine(data, self.conductor, self._environment, warm=settings.warm_python)
+        self.engine = ProcessEngine(
+            data, self.conductor, self._environment, uploads=backing.uploads, warm=settings.warm_python
+        )
         desk = ServiceDesk(self.state, self.conductor)
         self.services = Services(self.engine, desk, settings.service_start_seconds)
         self.conductor.connect(self.engine, self.services)
@@ -102,19 +109,19 @@ class Master:
             await self._submit_large(lines)
             return
         specs, rows = self.state.new_jobs(lines)
-        bulk.remove_logs(self.data, [line.job_id for line in lines])
-        await self._enqueue(specs, lambda db: jobs.insert(db, rows))
+        self.state.logs.begin([line.job_id for line in lines])
+        await self._enqueue(specs, rows)
 
     async def _submit_large(self, lines: Sequence[JobLine]) -> None:
         ids = {line.job_id for line in lines}
         self._arriving |= ids
         try:
-            await asyncio.to_thread(bulk.remove_logs, self.data, ids)
+            await self.state.logs.remove(ids)
             specs = await bulk.store(self.state, lines)
             # A turn of its own: what was stored is a master's to run even if it dies now.
             self._perform_submit(specs)
             self.state.forget_lines(specs)
-        except sqlite3.Error as exc:
+        except StoreFailed as exc:
             raise Refused(f"the jobs could not be stored ({exc}); nothing was queued") from exc
         finally:
             self._arriving -= ids
@@ -123,7 +130,7 @@ class Master:
         now = self.state.clock.now()
         self.conductor.perform(self.state.scheduler.submit(specs, self.state.settled, now))
 
-    async def _enqueue(self, specs: list[JobSpec], insert: Operation) -> None:
+    async def _enqueue(self, specs: list[JobSpec], rows: list[NewJob]) -> None:
         stored: asyncio.Future[None] = self._loop.create_future()
 
         def done(_: object) -> None:
@@ -131,14 +138,14 @@ class Master:
             if not stored.done():
                 stored.set_result(None)
 
-        def failed(exc: sqlite3.Error) -> None:
+        def failed(exc: StoreFailed) -> None:
             self.state.forget_lines(specs)
             self.conductor.perform(self.state.scheduler.withdraw(spec.job_id for spec in specs))
             if not stored.done():
                 stored.set_exception(Refused(f"the jobs could not be stored ({exc}); nothing was queued"))
 
         # Queued in memory at once: what it starts waits at its gate for a later entry of the same journal.
-        self.state.store.journal.write_with(insert, done, failed)
+        self.state.store.journal.write_with(InsertJobs(tuple(rows)), done, failed)
         self._perform_submit(specs)
         await stored
 
@@ -165,9 +172,7 @@ class Master:
             await self.services.stop(job_id)
             seq, now = self.state.number(job_id), self.state.clock.now()
             reason = "cancelled by a client"
-            await self.state.store.journal.write(
-                lambda db: jobs.set_ended(db, seq, JobStatus.CANCELLED, None, reason, now)
-            )
+            await self.state.store.journal.write(SetEnded(seq, JobStatus.CANCELLED, None, reason, now))
             return True
         answer, effects = self.state.scheduler.cancel(job_id)
         if not answer.found:
@@ -201,12 +206,12 @@ class Master:
 
     async def flushed(self) -> None:
         """Wait until everything so far is durable."""
-        await self.state.store.journal.write(lambda _: None)
+        await self.state.store.journal.write()
 
     async def close(self) -> None:
         """Kill what runs and store everything; jobs that were running are queued again by the next master."""
         await self.conductor.close()
-        self.state.store.close()
+        await self.state.store.close()
 
     def _check_free(self, job_id: str) -> None:
         self.state.check_free(job_id)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from titan_sdk.cluster.master import Master
 from titan_sdk.cluster.server import Server
@@ -124,8 +124,8 @@ class _Collector:
         for status, number in sorted(state.ended.items()):
             ended.add_metric([status], number)
         yield ended
-        files = GaugeMetricFamily("titan_store_bytes", "Size of the database's files")
-        files.add_metric([], _size(self._master.data.database))
+        files = GaugeMetricFamily("titan_store_bytes", "Bytes that the store takes")
+        files.add_metric([], state.store.size())
         yield files
 
     def _workers(self) -> Iterator[Metric]:
@@ -165,13 +165,3 @@ def _name(opcode: int) -> str:
         return Opcode(opcode).name
     except ValueError:
         return "unknown"
-
-
-def _size(database: Any) -> int:
-    total = 0
-    for suffix in ("", "-wal"):
-        try:
-            total += (database.parent / (database.name + suffix)).stat().st_size
-        except OSError:
-            continue
-    return total

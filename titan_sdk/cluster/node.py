@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 
+from titan_sdk.cluster.backing import open_backing
 from titan_sdk.cluster.extensions import Extensions
 from titan_sdk.cluster.folders import DataDir
 from titan_sdk.cluster.handlers import Handlers
@@ -57,7 +58,8 @@ class Node:
                     "stop what uses it, or give another port (0 for any free one)"
                 ) from exc
             address = ("127.0.0.1" if host in {"0.0.0.0", "::"} else host, port)
-            master = self._master = Master(settings, data, address, socket_path)
+            backing = await open_backing(settings, data)
+            master = self._master = Master(settings, data, backing, address, socket_path)
             self._handlers = Handlers(master, self._version)
             self._extensions = Extensions(master)
             recover(master)

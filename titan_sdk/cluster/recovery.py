@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import shutil
-import sqlite3
 from collections.abc import Collection
 
 from titan_sdk.cluster.admission import load_line
@@ -14,8 +12,9 @@ from titan_sdk.cluster.engines.base import RunRequest
 from titan_sdk.cluster.master import Master
 from titan_sdk.cluster.scheduler import JobSpec, Outcome
 from titan_sdk.cluster.state import spec_of
-from titan_sdk.cluster.store import jobs
-from titan_sdk.cluster.store.bulk import remove_orphans
+from titan_sdk.cluster.store.base import Store
+from titan_sdk.cluster.store.changes import SetGone
+from titan_sdk.cluster.store.rows import JobRow
 from titan_sdk.model.status import JobStatus
 
 __all__ = ["recover"]
@@ -23,10 +22,9 @@ __all__ = ["recover"]
 
 def recover(master: Master) -> None:
     """Bring a fresh master to the state that the last one of this folder had stored. To be called once, first."""
-    db = master.state.store.db
-    remove_orphans(db)
-    rows = list(jobs.unfinished(db))
-    services = jobs.live_services(db)
+    store = master.state.store
+    rows = list(store.unfinished())
+    services = store.live_services()
     _end_leftovers(master)
     _remove_files(master, {row.run for row in (*rows, *services) if row.run is not None})
     for worker in master.settings.worker_specs():
@@ -48,23 +46,23 @@ def recover(master: Master) -> None:
         _resume_service(master, row, up=True)
 
 
-def _spec(master: Master, row: jobs.JobRow) -> JobSpec:
-    line = load_line(row.job_id, jobs.line(master.state.store.db, row.seq))
+def _spec(master: Master, row: JobRow) -> JobSpec:
+    line = load_line(row.job_id, master.state.store.line(row.seq))
     # The system's clock may have been set back in between: nobody waits longer than was asked for.
     submitted_at = min(row.submitted_at, master.state.clock.now())
     return dataclasses.replace(
         spec_of(line, row.seq, submitted_at, row.attempts),
         # A parent whose id was used again had completed, or this child would not be unfinished.
-        parents=tuple(parent for parent, seq in row.parents if _number(master.state.store.db, parent) == seq),
+        parents=tuple(parent for parent, seq in row.parents if _number(master.state.store, parent) == seq),
     )
 
 
-def _number(db: sqlite3.Connection, job_id: str) -> int:
-    row = jobs.get(db, job_id)
+def _number(store: Store, job_id: str) -> int:
+    row = store.job(job_id)
     return -1 if row is None else row.seq
 
 
-def _resume(master: Master, row: jobs.JobRow) -> None:
+def _resume(master: Master, row: JobRow) -> None:
     """A job that was running, as far as the store knows."""
     job = master.state.scheduler.get(row.job_id)
     if job is not None and job.spec.service and row.handle is not None:
@@ -77,12 +75,12 @@ def _resume(master: Master, row: jobs.JobRow) -> None:
         )
         master.conductor.perform(effects)
         return
-    line = load_line(row.job_id, jobs.line(master.state.store.db, row.seq))
+    line = load_line(row.job_id, master.state.store.line(row.seq))
     master.conductor.take_over(RunRequest(row.run, line, row.worker or "", row.attempts), row.handle)
 
 
-def _resume_service(master: Master, row: jobs.JobRow, *, up: bool) -> None:
-    line = load_line(row.job_id, jobs.line(master.state.store.db, row.seq))
+def _resume_service(master: Master, row: JobRow, *, up: bool) -> None:
+    line = load_line(row.job_id, master.state.store.line(row.seq))
     service = master.services.resume(line, row.worker or "", lambda: run_name(row.seq, 0), up=up)
     if row.handle is None or row.run is None:
         master.services.restart(service, delay=0.0)
@@ -95,10 +93,10 @@ def _resume_service(master: Master, row: jobs.JobRow, *, up: bool) -> None:
 
 def _end_leftovers(master: Master) -> None:
     """Cancelled jobs whose processes the last master could not see to the end."""
-    for row in jobs.ended_but_alive(master.state.store.db):
+    for row in master.state.store.ended_but_alive():
         if row.handle is not None and row.run is not None:
             master.engine.discard(row.run, row.handle)
-            master.state.store.journal.record(functools.partial(jobs.set_gone, seq=row.seq, run=row.run))
+            master.state.store.journal.record(SetGone(row.seq, row.run))
 
 
 def _remove_files(master: Master, keep: Collection[str]) -> None:

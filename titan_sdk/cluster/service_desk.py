@@ -5,7 +5,8 @@ from __future__ import annotations
 from titan_sdk.cluster.conductor import Conductor
 from titan_sdk.cluster.scheduler import Outcome
 from titan_sdk.cluster.state import State
-from titan_sdk.cluster.store import jobs
+from titan_sdk.cluster.store.changes import SetService
+from titan_sdk.cluster.store.rows import Service
 
 __all__ = ["ServiceDesk"]
 
@@ -22,7 +23,7 @@ class ServiceDesk:
         job = self._state.scheduler.get(job_id)
         if job is None:
             return
-        self._set(job_id, jobs.Service.LIVE)
+        self._set(job_id, Service.LIVE)
         self._run_is_over(job_id, Outcome.SUCCESS, None)
 
     def service_failed(self, job_id: str, reason: str) -> None:
@@ -33,7 +34,7 @@ class ServiceDesk:
     def service_stopped(self, job_id: str, *, was_up: bool) -> None:
         """See ``ServiceHost``."""
         if was_up:
-            self._set(job_id, jobs.Service.DEPLOYING)
+            self._set(job_id, Service.DEPLOYING)
             self.note(job_id, "the service was stopped")
         else:
             self._run_is_over(job_id, Outcome.FATAL, "it was stopped")
@@ -45,7 +46,7 @@ class ServiceDesk:
 
     def _set(self, job_id: str, state: int) -> None:
         seq = self._state.number(job_id)
-        self._state.store.journal.record(lambda db: jobs.set_service(db, seq, state))
+        self._state.store.journal.record(SetService(seq, state))
 
     def _run_is_over(self, job_id: str, outcome: Outcome, reason: str | None) -> None:
         now = self._state.clock.now()

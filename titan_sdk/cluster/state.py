@@ -1,14 +1,12 @@
 """What the master knows: the scheduler's unfinished jobs, the store's finished ones, and what is in between.
 
-Between a decision and its commit lies one turn of the event loop. Questions asked in that turn are answered from
-the two dictionaries here, so nobody has to wait and nobody sees an older state.
+Between a decision and its commit lies a turn of the event loop, or a round trip to the store. Questions asked
+meanwhile are answered from the dictionaries here, so nobody has to wait and nobody sees an older state.
 """
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
@@ -16,11 +14,11 @@ from titan_sdk.cluster.activity import Activity
 from titan_sdk.cluster.admission import Refused, dump_line, load_line
 from titan_sdk.cluster.clock import Clock
 from titan_sdk.cluster.engines.staging import SERVICES
-from titan_sdk.cluster.folders import DataDir
-from titan_sdk.cluster.logs import append_note
+from titan_sdk.cluster.log_store import LogStore
 from titan_sdk.cluster.scheduler import Ended, Job, JobSpec, Scheduler, Settled
-from titan_sdk.cluster.store import jobs
-from titan_sdk.cluster.store.sqlite import SqliteStore
+from titan_sdk.cluster.store.base import Store
+from titan_sdk.cluster.store.changes import AddHistory, SetEnded
+from titan_sdk.cluster.store.rows import NewJob
 from titan_sdk.cluster.waiters import Waiters
 from titan_sdk.model.rules import full_id
 from titan_sdk.model.status import JobStatus
@@ -34,17 +32,19 @@ log = logging.getLogger(__name__)
 class State:
     """Scheduler and store behind one set of questions."""
 
-    def __init__(self, data: DataDir, loop: asyncio.AbstractEventLoop) -> None:
-        self.data = data
+    def __init__(self, store: Store, logs: LogStore) -> None:
+        self.store = store
+        self.logs = logs
         self.clock = Clock()
         self.scheduler = Scheduler()
-        self.store = SqliteStore(data.database, loop)
         self.activity = Activity()
         self.waiters = Waiters()
         self.ended: Counter[str] = Counter()
         """Jobs that ended, by status."""
         self._lines: dict[int, JobLine] = {}
         """Lines that are not stored yet, by the job's number."""
+        self._numbers: dict[str, int] = {}
+        """Numbers of submissions that are not stored yet."""
         self._ends: dict[str, Settled] = {}
         """Ends that are not stored yet."""
 
@@ -52,7 +52,7 @@ class State:
 
     def resolve(self, job_id: str) -> str:
         """The id as it is known here: itself, or with ``DAG-`` in front."""
-        if self.scheduler.get(job_id) is None and jobs.get(self.store.db, job_id) is None:
+        if self.scheduler.get(job_id) is None and self.store.job(job_id) is None:
             return full_id(job_id)
         return job_id
 
@@ -80,7 +80,7 @@ class State:
         recent = self._ends.get(job_id)
         if recent is not None:
             return recent
-        row = jobs.get(self.store.db, job_id)
+        row = self.store.job(job_id)
         return Settled(row.status, row.worker) if row is not None and row.status.is_terminal else None
 
     def number(self, job_id: str) -> int:
@@ -88,13 +88,16 @@ class State:
         job = self.scheduler.get(job_id)
         if job is not None:
             return job.spec.seq
-        row = jobs.get(self.store.db, job_id)
+        number = self._numbers.get(job_id)
+        if number is not None:
+            return number
+        row = self.store.job(job_id)
         return -1 if row is None else row.seq
 
     def line(self, job: Job) -> JobLine:
         """What was submitted for an unfinished job."""
         line = self._lines.get(job.spec.seq)
-        return line or load_line(job.job_id, jobs.line(self.store.db, job.spec.seq))
+        return line or load_line(job.job_id, self.store.line(job.spec.seq))
 
     def check_free(self, job_id: str) -> None:
         """Whether the id can be submitted.
@@ -112,7 +115,7 @@ class State:
 
     # ------------------------------------------------------------------ changes
 
-    def new_jobs(self, lines: Sequence[JobLine]) -> tuple[list[JobSpec], list[jobs.NewJob]]:
+    def new_jobs(self, lines: Sequence[JobLine]) -> tuple[list[JobSpec], list[NewJob]]:
         """Specifications and rows of a submission; the lines are at hand until ``forget_lines``."""
         now = self.clock.now()
         specs = [spec_of(line, self.store.next_seq(), now) for line in lines]
@@ -120,15 +123,16 @@ class State:
         rows = []
         for line, spec in zip(lines, specs, strict=True):
             self._lines[spec.seq] = line
+            self._numbers[spec.job_id] = spec.seq
             parents = tuple((p, numbers.get(p) or self.number(p)) for p in line.parents)
-            rows.append(
-                jobs.NewJob(line.job_id, spec.seq, dump_line(line), parents, spec.service, now, spec.due)
-            )
+            rows.append(NewJob(line.job_id, spec.seq, dump_line(line), parents, spec.service, now, spec.due))
         return specs, rows
 
     def forget_lines(self, specs: Iterable[JobSpec]) -> None:
         for spec in specs:
             self._lines.pop(spec.seq, None)
+            if self._numbers.get(spec.job_id) == spec.seq:
+                del self._numbers[spec.job_id]
 
     def record_end(self, effect: Ended, code: int | None, gone: bool) -> None:
         """A job's final state; ``gone``: nothing is left of its run."""
@@ -136,16 +140,16 @@ class State:
         job_id, status, reason = effect.job_id, effect.status, effect.reason
         end = self._ends[job_id] = Settled(status, effect.worker)
 
-        def write(db: sqlite3.Connection) -> None:
-            jobs.set_ended(db, effect.seq, status, code, reason, now, gone=gone)
-            jobs.add_history(db, job_id, effect.seq, now, status, reason or "")
-
         def stored() -> None:
             self.waiters.wake(job_id)
             if self._ends.get(job_id) is end:
                 del self._ends[job_id]
 
-        self.store.journal.record(write, stored)
+        self.store.journal.record(
+            SetEnded(effect.seq, status, code, reason, now, gone),
+            AddHistory(job_id, effect.seq, now, status, reason or ""),
+            then=stored,
+        )
         self.activity.ended(effect.worker, job_id, status, now)
         self.ended[status] += 1
         log.info(
@@ -158,12 +162,12 @@ class State:
     def record_event(self, job_id: str, event: str, detail: str) -> None:
         """An entry of a job's history."""
         seq, now = self.number(job_id), self.clock.now()
-        self.store.journal.record(lambda db: jobs.add_history(db, job_id, seq, now, event, detail))
+        self.store.journal.record(AddHistory(job_id, seq, now, event, detail))
 
     def note(self, job_id: str, sentence: str) -> None:
         """A line for a job's log."""
         try:
-            append_note(self.data.log_file(job_id), sentence)
+            self.logs.note(job_id, sentence)
         except OSError as exc:
             log.warning("cannot write to the log of %s: %s", job_id, exc)
 

@@ -47,5 +47,5 @@ def test_a_write_that_fails_leaves_nothing_behind(area: FileArea, tmp_path: Path
 def test_a_script_is_found_by_its_base_name_anywhere(area: FileArea, tmp_path: Path) -> None:
     (tmp_path / "area" / "deep" / "er").mkdir(parents=True)
     (tmp_path / "area" / "deep" / "er" / "s.py").write_text("")
-    assert area.find("s.py") == (tmp_path / "area" / "deep" / "er" / "s.py").resolve()
+    assert area.find("s.py") == "deep/er/s.py"
     assert area.find("t.py") is None

@@ -14,7 +14,7 @@ from tests.sdk.cluster.peer import Peer, frame, script
 from tests.sdk.cluster.test_server import Echo, everything, exchange, serve
 from titan_sdk import JobStatus, TitanClient, TitanJob
 from titan_sdk.cluster import server as server_module
-from titan_sdk.cluster.housekeeping import collect
+from titan_sdk.cluster.garbage import collect
 from titan_sdk.cluster.logs import limit_log, read_log, read_range
 from titan_sdk.cluster.node import Node
 from titan_sdk.cluster.settings import ClusterSettings
@@ -231,14 +231,15 @@ async def test_gc_does_the_same_in_the_folder_of_a_stopped_master(node: Node, tm
     host, port = await node.start()
     await asyncio.to_thread(_run_some, host, port, tmp_path)
     _age(node)
-    root, now = tmp_path / "data", time.time()
+    root, before = tmp_path / "data", time.time() - 3600
+    settings = ClusterSettings(root)
     with pytest.raises(TitanError, match="another master"):
-        collect(root, now - 3600, now)
+        await collect(settings, before)
     await node.stop()
-    assert collect(root, now - 3600, now, dry_run=True).jobs == 3
-    found = collect(root, now - 3600, now)
+    assert (await collect(settings, before, dry_run=True)).jobs == 3
+    found = await collect(settings, before)
     assert found.jobs == 3
-    assert collect(root, now - 3600, now).jobs == 0
+    assert (await collect(settings, before)).jobs == 0
     again = Node(ClusterSettings(root, port=0), "0")
     peer = Peer(await again.start())
     assert (await asyncio.to_thread(peer.ask, Opcode.GET_JOB_STATUS, "DAG-last")).text == "COMPLETED"

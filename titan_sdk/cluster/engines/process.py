@@ -19,6 +19,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from titan_sdk.cluster.artifacts import Area, FileArea
 from titan_sdk.cluster.engines import orphans, processes
 from titan_sdk.cluster.engines.base import Reports, RunRequest, RunResult
 from titan_sdk.cluster.engines.endings import ending
@@ -71,6 +72,7 @@ class ProcessEngine:
 
     Args:
         environment: the environment of a worker's jobs, by the worker's name.
+        uploads: where archives are; by default the data directory's own.
         warm: whether Python jobs are forks of a fork server.
     """
 
@@ -80,9 +82,11 @@ class ProcessEngine:
         reports: Reports,
         environment: Callable[[str], Mapping[str, str]],
         *,
+        uploads: Area | None = None,
         warm: bool = False,
     ) -> None:
         self._data = data
+        self._uploads = FileArea(data.uploads) if uploads is None else uploads
         self._reports = reports
         self._warm = warm
         self._loop = asyncio.get_running_loop()
@@ -101,7 +105,7 @@ class ProcessEngine:
             run.task = self._loop.create_task(self._stage_in_thread(run))
             return
         try:
-            command = stage(request, self._data, self._folders)
+            command = stage(request, self._data, self._uploads, self._folders)
         except StagingFailed as exc:
             # Reported in the next turn: the caller is in the middle of performing the scheduler's effects.
             self._loop.call_soon(self._refuse, run, str(exc))
@@ -110,7 +114,7 @@ class ProcessEngine:
 
     async def _stage_in_thread(self, run: _Run) -> None:
         try:
-            command = await asyncio.to_thread(stage, run.request, self._data, self._folders)
+            command = await asyncio.to_thread(stage, run.request, self._data, self._uploads, self._folders)
         except StagingFailed as exc:
             self._refuse(run, str(exc))
             return

@@ -9,6 +9,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from titan_sdk.cluster.artifacts import Area, OutsideArea
 from titan_sdk.cluster.engines.archives import ArchiveRefused, split_pointer, unpack
 from titan_sdk.cluster.engines.base import RunRequest
 from titan_sdk.cluster.folders import DataDir, safe_name
@@ -102,7 +103,7 @@ def split_args(args: str) -> list[str]:
     return [piece for piece in (part.strip() for part in args.split(" ")) if piece]
 
 
-def stage(request: RunRequest, data: DataDir, folders: StagingFolders) -> Command:
+def stage(request: RunRequest, data: DataDir, uploads: Area, folders: StagingFolders) -> Command:
     """Put the job's files in place. May take long for an archive; touches only this run's own files.
 
     Raises:
@@ -111,7 +112,7 @@ def stage(request: RunRequest, data: DataDir, folders: StagingFolders) -> Comman
     line = request.line
     try:
         if line.header in ARCHIVES:
-            return _stage_archive(request, data)
+            return _stage_archive(request, data, uploads)
         if line.header in {RUN_PAYLOAD, DEPLOY_PAYLOAD}:
             return _stage_script(request, data, folders)
     except OSError as exc:
@@ -142,17 +143,20 @@ def _stage_script(request: RunRequest, data: DataDir, folders: StagingFolders) -
     return Command((*_interpreter(script, executable=service), *args), cwd, script.suffix == ".py")
 
 
-def _stage_archive(request: RunRequest, data: DataDir) -> Command:
+def _stage_archive(request: RunRequest, data: DataDir, uploads: Area) -> Command:
     line = request.line
     try:
         name, entry = split_pointer(line.filename.strip())
-        archive = data.uploads / name
-        if archive.resolve().parent != data.uploads.resolve() or not archive.is_file():
-            raise ArchiveRefused("it is not among the uploaded files; upload it before submitting the job")
         folder = data.workspace(request.worker) / safe_name(line.job_id)
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(mode=0o700, parents=True)
-        unpack(archive, folder)
+        try:
+            with uploads.local(name) as archive:
+                shutil.rmtree(folder, ignore_errors=True)
+                folder.mkdir(mode=0o700, parents=True)
+                unpack(archive, folder)
+        except (OutsideArea, FileNotFoundError) as exc:
+            raise ArchiveRefused(
+                "it is not among the uploaded files; upload it before submitting the job"
+            ) from exc
     except ArchiveRefused as exc:
         raise StagingFailed(f"the archive {line.filename.strip()!r} was refused: {exc}") from exc
     script = folder / entry

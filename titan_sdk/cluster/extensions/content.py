@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import os
 import re
 import time
+from collections.abc import Hashable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import BinaryIO
 
-from titan_sdk.cluster.artifacts import FileArea, OutsideArea
-from titan_sdk.cluster.folders import DataDir
+from titan_sdk.cluster.artifacts import Area, OutsideArea
 from titan_sdk.wire.extensions import CHUNK_SIZE, AssetRead, AssetWrite, join_content, write_object
 
 __all__ = ["Content"]
@@ -33,13 +33,17 @@ class _Upload:
 
 
 class Content:
-    """The chunked side of the artifact registry."""
+    """The chunked side of the artifact registry.
 
-    def __init__(self, data: DataDir) -> None:
-        self._area = FileArea(data.uploads)
-        self._incoming = data.root / "incoming"
+    Args:
+        incoming: folder for what has not arrived entirely.
+    """
+
+    def __init__(self, area: Area, incoming: Path) -> None:
+        self._area = area
+        self._incoming = incoming
         self._uploads: dict[str, _Upload] = {}
-        self._checksums: dict[Path, tuple[tuple[int, int, int], str]] = {}
+        self._checksums: dict[str, tuple[Hashable, str]] = {}
         self._incoming.mkdir(mode=0o700, exist_ok=True)
         for left in self._incoming.iterdir():
             # An upload's running checksum lived in the master that is gone; its client begins again.
@@ -49,7 +53,7 @@ class Content:
         """Store one chunk; put the whole in place with the last one."""
         chunk = AssetWrite.decode(payload)
         try:
-            target = self._area.path(chunk.name)
+            self._area.check(chunk.name)
         except OutsideArea:
             return "ERROR: Invalid asset name (path traversal rejected)"
         if not _NAME.fullmatch(chunk.upload):
@@ -63,9 +67,9 @@ class Content:
                 return f"ERROR: {_MAX_UPLOADS} uploads are under way; try again later"
             upload = self._uploads[chunk.upload] = _Upload(self._incoming / chunk.upload, chunk.name)
         async with upload.lock:
-            return await self._write_chunk(upload, chunk, target)
+            return await self._write_chunk(upload, chunk)
 
-    async def _write_chunk(self, upload: _Upload, chunk: AssetWrite, target: Path) -> str:
+    async def _write_chunk(self, upload: _Upload, chunk: AssetWrite) -> str:
         end = chunk.offset + len(chunk.content)
         if chunk.offset > upload.size or (chunk.offset < upload.size < end) or upload.name != chunk.name:
             return f"ERROR: upload {chunk.upload} has {upload.size} bytes; {chunk.offset} does not go on from there"
@@ -74,20 +78,20 @@ class Content:
                 await asyncio.to_thread(_append, upload, chunk)
             upload.touched = time.monotonic()
             if chunk.sha256 is not None:
-                return await asyncio.to_thread(self._finish, upload, chunk, target)
+                return await asyncio.to_thread(self._finish, upload, chunk)
         except OSError as exc:
             self._forget(chunk.upload)
             return f"UPLOAD_FAILED: {exc.strerror or exc}"
         return write_object(size=upload.size)
 
-    def _finish(self, upload: _Upload, chunk: AssetWrite, target: Path) -> str:
+    def _finish(self, upload: _Upload, chunk: AssetWrite) -> str:
         found = upload.digest.hexdigest()
         if found != chunk.sha256:
             self._forget(chunk.upload)
             return f"ERROR: checksum: {upload.size} bytes arrived with {found}, not {chunk.sha256}"
         if upload.size == 0:
             upload.path.touch()
-        os.replace(upload.path, target)
+        self._area.take(upload.name, upload.path)
         self._uploads.pop(chunk.upload, None)
         return write_object(size=upload.size)
 
@@ -105,26 +109,31 @@ class Content:
         """One chunk of an artifact, and what the whole of it is."""
         request = AssetRead.decode(payload.decode("utf-8", "replace"))
         try:
-            path = self._area.path(request.name)
-            return await asyncio.to_thread(self._read_chunk, path, request)
+            return await asyncio.to_thread(self._read_chunk, request)
         except (OutsideArea, FileNotFoundError):
             return f"ERROR_NOT_FOUND: no artifact {request.name!r}"
         except OSError as exc:
             return f"ERROR_READING_FILE: {exc.strerror or exc}"
 
-    def _read_chunk(self, path: Path, request: AssetRead) -> str | bytes:
-        with open(path, "rb") as file:
-            stat = os.fstat(file.fileno())
-            version = (stat.st_ino, stat.st_size, stat.st_mtime_ns)
-            known = self._checksums.get(path)
-            if known is None or known[0] != version:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
+    def _read_chunk(self, request: AssetRead) -> str | bytes:
+        with self._area.open(request.name) as found:
+            known = self._checksums.get(found.key)
+            if known is None or known[0] != found.version:
+                digest = _sha256(found.file)
                 # One checksum per artifact that was ever read: small, and rebuilt when it is lost.
-                known = self._checksums[path] = (version, digest)
+                known = self._checksums[found.key] = (found.version, digest)
             if request.sha256 and request.sha256 != known[1]:
                 return "ERROR: changed: the artifact was replaced while it was fetched; fetch it again"
-            content = os.pread(file.fileno(), CHUNK_SIZE, max(request.offset, 0))
-        return join_content(write_object(size=stat.st_size, sha256=known[1]), content)
+            found.file.seek(max(request.offset, 0))
+            content = found.file.read(CHUNK_SIZE)
+        return join_content(write_object(size=found.size, sha256=known[1]), content)
+
+
+def _sha256(file: BinaryIO) -> str:
+    digest = hashlib.sha256()
+    while piece := file.read(CHUNK_SIZE):
+        digest.update(piece)
+    return digest.hexdigest()
 
 
 def _append(upload: _Upload, chunk: AssetWrite) -> None:

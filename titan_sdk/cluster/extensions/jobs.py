@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 
-from titan_sdk.cluster.logs import read_range
+from titan_sdk.cluster.log_store import LogStore
 from titan_sdk.cluster.master import Master
 from titan_sdk.cluster.scheduler.job import Job, Phase
-from titan_sdk.cluster.store import jobs
 from titan_sdk.wire.extensions import JobInfo, LogRead, Wait, write_object
 
 __all__ = ["JobQuestions"]
@@ -67,7 +65,7 @@ class JobQuestions:
         job_id = self._state.resolve(JobInfo.decode(payload.decode("utf-8", "replace")).job_id)
         # What the current turn of the loop has decided is a moment away from its row.
         await self._master.flushed()
-        row = jobs.get(self._state.store.db, job_id)
+        row = self._state.store.job(job_id)
         if row is None:
             return f"ERROR_NOT_FOUND: no job {job_id!r}"
         job = self._state.scheduler.get(job_id)
@@ -83,7 +81,7 @@ class JobQuestions:
             ahead=self._ahead(job),
             history=[
                 [entry.at, f"{entry.event}: {entry.detail}" if entry.detail else entry.event]
-                for entry in jobs.history(self._state.store.db, job_id)
+                for entry in await self._state.store.history(job_id)
             ],
         )
 
@@ -110,19 +108,14 @@ class JobQuestions:
         status = self._state.status(job_id)
         # Asked before the file is read: what is appended later must not be taken for "nothing follows".
         over = status is None or status.is_terminal
-        text, offset, at_end = _read_piece(
-            self._master.data.log_file(job_id),
-            max(request.offset, 0),
-            over,
-            self._master.settings.log_limit_bytes,
-        )
+        text, offset, at_end = await _read_piece(self._state.logs, job_id, max(request.offset, 0), over)
         return write_object(text=text, next=offset, ended=over and at_end)
 
 
-def _read_piece(path: Path, offset: int, over: bool, cap: int) -> tuple[str, int, bool]:
-    """Text from a byte offset on, the offset behind it, and whether that is the end of the file."""
+async def _read_piece(logs: LogStore, job_id: str, offset: int, over: bool) -> tuple[str, int, bool]:
+    """Text from a byte offset on, the offset behind it, and whether that is the end of the log."""
     try:
-        data, size = read_range(path, min(offset, _LAST_OFFSET), _LOG_PIECE, cap)
+        data, size = await logs.read_range(job_id, min(offset, _LAST_OFFSET), _LOG_PIECE)
     except FileNotFoundError:
         return "", offset, True
     offset = min(offset, size)

@@ -8,6 +8,7 @@ from titan_sdk.cluster.extensions.content import Content
 from titan_sdk.cluster.extensions.jobs import JobQuestions
 from titan_sdk.cluster.extensions.values import Values
 from titan_sdk.cluster.master import Master
+from titan_sdk.cluster.store.base import StoreFailed
 from titan_sdk.errors import PeerProtocolError
 from titan_sdk.wire.opcodes import Opcode
 
@@ -22,7 +23,8 @@ class Extensions:
     """What this master offers beyond Titan v1."""
 
     def __init__(self, master: Master) -> None:
-        questions, content, values = JobQuestions(master), Content(master.data), Values(master.state.store)
+        questions, values = JobQuestions(master), Values(master.state.store)
+        content = Content(master.uploads, master.data.root / "incoming")
         self._by_opcode: dict[int, Handler] = {
             Opcode.WAIT: questions.wait,
             Opcode.JOB_INFO: questions.info,
@@ -44,3 +46,5 @@ class Extensions:
             return await self._by_opcode[opcode](payload)
         except PeerProtocolError as exc:
             return f"ERROR: {Opcode(opcode).name}: {exc}"
+        except StoreFailed as exc:
+            return f"SERVER_ERROR: the master's store does not do this: {exc}"

@@ -7,59 +7,71 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
-__all__ = ["Journal", "Operation"]
+from titan_sdk.cluster.store.base import StoreFailed
+
+__all__ = ["RETRY_SECONDS", "Entry", "Journal", "client_entry"]
 
 log = logging.getLogger(__name__)
 
-Operation = Callable[[sqlite3.Connection], object]
+C = TypeVar("C")
+
 RETRY_SECONDS = 1.0
 
 
 @dataclass(slots=True)
-class _Entry:
-    operation: Operation
+class Entry(Generic[C]):
+    changes: tuple[C, ...]
     done: Callable[[object], None] | None
-    failed: Callable[[sqlite3.Error], None] | None
+    failed: Callable[[StoreFailed], None] | None
     """``None``: the master's own bookkeeping, which is kept and tried again until it is stored."""
 
 
-class Journal:
-    """Order is kept: an operation is never durable before one that was written earlier and succeeded."""
+def client_entry(future: asyncio.Future[object], changes: tuple[C, ...]) -> Entry[C]:
+    """An entry whose outcome a future gets."""
 
-    def __init__(self, db: sqlite3.Connection, loop: asyncio.AbstractEventLoop) -> None:
-        self._db = db
+    def done(result: object) -> None:
+        if not future.done():
+            future.set_result(result)
+
+    def failed(exc: StoreFailed) -> None:
+        if not future.done():
+            future.set_exception(exc)
+
+    return Entry(changes, done, failed)
+
+
+class Journal(Generic[C]):
+    """Implements ``Writes`` over a ``commit`` that does not wait: it makes entries durable together, and returns
+    the result of each, or raises ``StoreFailed`` and has done nothing.
+    """
+
+    def __init__(
+        self, commit: Callable[[Sequence[tuple[C, ...]]], list[object]], loop: asyncio.AbstractEventLoop
+    ) -> None:
+        self._commit = commit
         self._loop = loop
-        self._pending: list[_Entry] = []
+        self._pending: list[Entry[C]] = []
         self._timer: asyncio.Handle | None = None
 
-    def write(self, operation: Operation) -> asyncio.Future[object]:
-        """A client's write: the future has the operation's result once it is durable, or ``sqlite3.Error``."""
+    def write(self, *changes: C) -> asyncio.Future[object]:
+        """See ``Writes``."""
         future: asyncio.Future[object] = self._loop.create_future()
-
-        def done(result: object) -> None:
-            if not future.done():
-                future.set_result(result)
-
-        def failed(exc: sqlite3.Error) -> None:
-            if not future.done():
-                future.set_exception(exc)
-
-        self._add(_Entry(operation, done, failed))
+        self._add(client_entry(future, changes))
         return future
 
     def write_with(
-        self, operation: Operation, done: Callable[[object], None], failed: Callable[[sqlite3.Error], None]
+        self, change: C, done: Callable[[object], None], failed: Callable[[StoreFailed], None]
     ) -> None:
-        """A client's write whose outcome must be dealt with before any later entry is."""
-        self._add(_Entry(operation, done, failed))
+        """See ``Writes``."""
+        self._add(Entry((change,), done, failed))
 
-    def record(self, operation: Operation, then: Callable[[], None] | None = None) -> None:
-        """The master's own bookkeeping: tried until it succeeds; ``then`` is called once it is durable."""
-        self._add(_Entry(operation, None if then is None else lambda _: then(), None))
+    def record(self, *changes: C, then: Callable[[], None] | None = None) -> None:
+        """See ``Writes``."""
+        self._add(Entry(changes, None if then is None else lambda _: then(), None))
 
     def flush(self) -> None:
         """Commit what is pending now."""
@@ -70,41 +82,30 @@ class Journal:
         if not batch:
             return
         try:
-            results = self._commit(batch)
-        except sqlite3.Error:
+            results = self._commit([entry.changes for entry in batch])
+        except StoreFailed:
             self._one_by_one(batch)
             return
         for entry, result in zip(batch, results, strict=True):
             if entry.done is not None:
                 entry.done(result)
 
-    def _add(self, entry: _Entry) -> None:
+    def _add(self, entry: Entry[C]) -> None:
         self._pending.append(entry)
         if self._timer is None:
             self._timer = self._loop.call_soon(self.flush)
 
-    def _commit(self, batch: list[_Entry]) -> list[object]:
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
-            results = [entry.operation(self._db) for entry in batch]
-            self._db.execute("COMMIT")
-        except BaseException:
-            if self._db.in_transaction:
-                self._db.execute("ROLLBACK")
-            raise
-        return results
-
-    def _one_by_one(self, batch: list[_Entry]) -> None:
+    def _one_by_one(self, batch: list[Entry[C]]) -> None:
         """After a failed batch: find out which entries the failure is about."""
-        kept: list[_Entry] = []
+        kept: list[Entry[C]] = []
         for entry in batch:
             try:
                 if kept and entry.failed is None:
                     # Bookkeeping stays in order behind what could not be stored yet.
                     kept.append(entry)
                     continue
-                (result,) = self._commit([entry])
-            except sqlite3.Error as exc:
+                (result,) = self._commit([entry.changes])
+            except StoreFailed as exc:
                 log.error("cannot write the master's state: %s", exc)
                 if entry.failed is not None:
                     entry.failed(exc)

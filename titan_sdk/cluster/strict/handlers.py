@@ -93,8 +93,9 @@ class StrictHandlers:
             return "ERROR: File not found recursively in perm_files"
         tag = tag or "GENERAL"
         job_id = f"TSK-{uuid.uuid4()}"
-        content = base64.b64encode(found.read_bytes()).decode("ascii")
-        self._master.submit(StrictJob(job_id, f"RUN_PAYLOAD|{found.name}|{content}|{tag}"))
+        content = base64.b64encode(self._scripts.read(found)).decode("ascii")
+        base_name = found.rpartition("/")[2]
+        self._master.submit(StrictJob(job_id, f"RUN_PAYLOAD|{base_name}|{content}|{tag}"))
         return f"JOB_QUEUED{job_id} on {tag}"
 
     def _get(self, key: str) -> str:

@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
 import pytest
 
+from titan_sdk.cluster.store.base import StoreFailed
 from titan_sdk.cluster.store.journal import Journal
+from titan_sdk.cluster.store.sqlite.transactions import transaction
 
 
 class Disk:
@@ -30,6 +32,10 @@ class Disk:
     def free(self) -> None:
         self.db.execute("PRAGMA max_page_count=100000")
 
+    def commit(self, batch: Sequence[tuple[Callable[[sqlite3.Connection], object], ...]]) -> list[object]:
+        with transaction(self.db):
+            return [[change(self.db) for change in entry][-1] for entry in batch]
+
     def rows(self) -> list[object]:
         return [row[0] for row in self.db.execute("SELECT x FROM t ORDER BY rowid")]
 
@@ -46,7 +52,7 @@ def insert(value: object):  # type: ignore[no-untyped-def]
 
 
 async def test_one_turn_is_one_transaction(disk: Disk) -> None:
-    journal = Journal(disk.db, asyncio.get_running_loop())
+    journal = Journal(disk.commit, asyncio.get_running_loop())
     results = await asyncio.gather(*(journal.write(insert(n)) for n in range(50)))
     assert results == [1] * 50
     assert disk.rows() == list(range(50))
@@ -54,9 +60,9 @@ async def test_one_turn_is_one_transaction(disk: Disk) -> None:
 
 
 async def test_nothing_is_reported_before_it_is_committed(disk: Disk) -> None:
-    journal = Journal(disk.db, asyncio.get_running_loop())
+    journal = Journal(disk.commit, asyncio.get_running_loop())
     seen: list[bool] = []
-    journal.record(insert(1), lambda: seen.append(disk.db.in_transaction))
+    journal.record(insert(1), then=lambda: seen.append(disk.db.in_transaction))
     assert seen == []
     journal.flush()
     assert seen == [False]
@@ -64,28 +70,28 @@ async def test_nothing_is_reported_before_it_is_committed(disk: Disk) -> None:
 
 
 async def test_a_failing_write_takes_no_other_with_it(disk: Disk) -> None:
-    journal = Journal(disk.db, asyncio.get_running_loop())
+    journal = Journal(disk.commit, asyncio.get_running_loop())
     good, bad, also = (
         journal.write(insert(1)),
         journal.write(lambda db: db.execute("INSERT INTO nowhere VALUES (1)")),
         journal.write(insert(2)),
     )
     assert await good == 1
-    with pytest.raises(sqlite3.OperationalError, match="nowhere"):
+    with pytest.raises(StoreFailed, match="nowhere"):
         await bad
     assert await also == 1
     assert disk.rows() == [1, 2]
 
 
 async def test_a_full_disk_fails_clients_and_keeps_the_masters_own_records_in_order(disk: Disk) -> None:
-    journal = Journal(disk.db, asyncio.get_running_loop())
+    journal = Journal(disk.commit, asyncio.get_running_loop())
     disk.fill()
     stored: list[str] = []
-    journal.record(insert("a" * 100_000), lambda: stored.append("first"))
+    journal.record(insert("a" * 100_000), then=lambda: stored.append("first"))
     client = journal.write(insert("b" * 100_000))
-    journal.record(insert("small"), lambda: stored.append("second"))
+    journal.record(insert("small"), then=lambda: stored.append("second"))
     journal.flush()
-    with pytest.raises(sqlite3.OperationalError, match="full"):
+    with pytest.raises(StoreFailed, match="full"):
         await client
     assert stored == []
     disk.free()
@@ -95,13 +101,13 @@ async def test_a_full_disk_fails_clients_and_keeps_the_masters_own_records_in_or
 
 
 async def test_what_depends_on_a_failed_write_is_undone_before_later_entries(disk: Disk) -> None:
-    journal = Journal(disk.db, asyncio.get_running_loop())
+    journal = Journal(disk.commit, asyncio.get_running_loop())
     order: list[str] = []
     journal.write_with(
         lambda db: db.execute("INSERT INTO nowhere VALUES (1)"),
         lambda _: order.append("done"),
         lambda _: order.append("undone"),
     )
-    journal.record(insert(1), lambda: order.append("later"))
+    journal.record(insert(1), then=lambda: order.append("later"))
     journal.flush()
     assert order == ["undone", "later"]

@@ -4,29 +4,23 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Sequence
 
-from titan_sdk.cluster.store.jobs import NewJob
-from titan_sdk.cluster.store.journal import Operation
+from titan_sdk.cluster.store import changes
 from titan_sdk.model.status import JobStatus
 
-__all__ = ["insert_jobs", "payload_remover", "payload_writer", "remove_orphans"]
+__all__ = ["link_jobs", "remove_orphans", "remove_payloads", "store_payloads"]
 
 
-def payload_writer(rows: Sequence[NewJob]) -> Operation:
-    """Store payloads to which nothing refers yet."""
-    return lambda db: db.executemany(
-        "INSERT INTO payloads VALUES (?, ?)", [(row.seq, row.line) for row in rows]
-    )
+def store_payloads(db: sqlite3.Connection, change: changes.StorePayloads) -> None:
+    db.executemany("INSERT INTO payloads VALUES (?, ?)", [(row.seq, row.line) for row in change.jobs])
 
 
-def payload_remover(numbers: Sequence[int]) -> Operation:
-    """Undo that."""
-    return lambda db: db.executemany("DELETE FROM payloads WHERE seq = ?", [(seq,) for seq in numbers])
+def remove_payloads(db: sqlite3.Connection, change: changes.RemovePayloads) -> None:
+    db.executemany("DELETE FROM payloads WHERE seq = ?", [(seq,) for seq in change.numbers])
 
 
-def insert_jobs(db: sqlite3.Connection, rows: Sequence[NewJob]) -> None:
-    """The jobs of payloads that are stored; earlier, finished ones of the same ids give way."""
+def link_jobs(db: sqlite3.Connection, change: changes.LinkJobs) -> None:
+    rows = change.jobs
     ids = [(row.job_id,) for row in rows]
     if db.execute("SELECT 1 FROM jobs LIMIT 1").fetchone():
         db.executemany("DELETE FROM payloads WHERE seq = (SELECT seq FROM jobs WHERE job_id = ?)", ids)

@@ -6,9 +6,10 @@ import json
 import sqlite3
 from collections.abc import Sequence
 
+from titan_sdk.cluster.store import changes
 from titan_sdk.wire.store_text import encode_key
 
-__all__ = ["BATCH", "count", "finished_before", "forget", "forget_dags"]
+__all__ = ["BATCH", "count", "finished_before", "forget"]
 
 BATCH = 200
 """Jobs forgotten in one transaction: everybody else waits meanwhile."""
@@ -32,7 +33,11 @@ def finished_before(db: sqlite3.Connection, before: float, limit: int = BATCH) -
     return [(str(job_id), int(seq)) for job_id, seq in rows]
 
 
-def forget(db: sqlite3.Connection, jobs: Sequence[tuple[str, int]]) -> set[str]:
+def forget(db: sqlite3.Connection, change: changes.ForgetJobs) -> None:
+    _forget_dags(db, sorted(_forget_jobs(db, change.jobs)))
+
+
+def _forget_jobs(db: sqlite3.Connection, jobs: Sequence[tuple[str, int]]) -> set[str]:
     """Remove these jobs; the names of the DAGs they belonged to."""
     dags: set[str] = set()
     for job_id, seq in jobs:
@@ -50,7 +55,7 @@ def forget(db: sqlite3.Connection, jobs: Sequence[tuple[str, int]]) -> set[str]:
     return dags
 
 
-def forget_dags(db: sqlite3.Connection, names: Sequence[str]) -> None:
+def _forget_dags(db: sqlite3.Connection, names: Sequence[str]) -> None:
     """Remove manifests none of whose jobs is known any more."""
     for name in names:
         latest = encode_key("titan:dag:" + name.replace("%", "%25").replace(":", "%3A"))

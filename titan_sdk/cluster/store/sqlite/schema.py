@@ -10,6 +10,7 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
+from titan_sdk.cluster.store.sqlite.bulk import remove_orphans
 from titan_sdk.errors import TitanError
 
 __all__ = ["SCHEMA_VERSION", "open_database"]
@@ -93,3 +94,4 @@ def _prepare(db: sqlite3.Connection, path: Path) -> None:
         )
     # For retention; not a part of the format.
     db.execute("CREATE INDEX IF NOT EXISTS jobs_ended ON jobs(ended_at) WHERE ended_at IS NOT NULL")
+    remove_orphans(db)

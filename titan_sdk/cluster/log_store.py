@@ -1,0 +1,157 @@
+"""Where the logs of jobs are: files of this machine, or a store that other machines reach too."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import threading
+from collections.abc import Collection
+from pathlib import Path
+from typing import Protocol
+
+from titan_sdk.cluster.folders import DataDir
+from titan_sdk.cluster.logs import append_note, limit_log, read_log, read_range
+
+__all__ = ["FileLogs", "LogStore"]
+
+
+class LogStore(Protocol):
+    """One log per job id: what its runs printed, and remarks of the master's own, in the order of arrival.
+
+    What is kept of a log is its beginning, up to a limit; then a line says that something is missing.
+    """
+
+    def begin(self, job_ids: Collection[str]) -> None:
+        """Jobs are submitted: a used id starts a log of its own."""
+
+    def note(self, job_id: str, sentence: str) -> None:
+        """One line of the master's own, marked as such.
+
+        Raises:
+            OSError: it could not be written.
+        """
+
+    async def append(self, job_id: str, run: str, offset: int, data: bytes) -> int:
+        """Output of a run that an engine brings, from an offset in that run's output on. How much of the run's output
+        has arrived in all: what is sent twice counts once, and what leaves a gap not at all.
+
+        Raises:
+            OSError, StoreFailed: nothing was appended; send it again.
+        """
+
+    async def read_range(self, job_id: str, offset: int, length: int) -> tuple[bytes, int]:
+        """See ``logs.read_range``.
+
+        Raises:
+            FileNotFoundError: there is no log.
+        """
+
+    async def read(self, job_id: str) -> str:
+        """See ``logs.read_log``."""
+
+    async def limit(self, job_ids: Collection[str]) -> None:
+        """Cut the logs of jobs that write theirs themselves."""
+
+    async def remove(self, job_ids: Collection[str]) -> None:
+        """Forget these logs."""
+
+
+class FileLogs:
+    """Files of the data directory. A job of this machine appends to its file without asking anybody.
+
+    Args:
+        cap: bytes that are kept of a log.
+    """
+
+    def __init__(self, data: DataDir, cap: int) -> None:
+        self._data = data
+        self._cap = cap
+        self._lock = threading.Lock()
+        """Remarks and brought output go to the same file from different threads."""
+
+    def begin(self, job_ids: Collection[str]) -> None:
+        """See ``LogStore``."""
+        for job_id in job_ids:
+            path = self._data.log_file(job_id)
+            for file in (path, _mark_of(path)):
+                with contextlib.suppress(FileNotFoundError):
+                    file.unlink()
+
+    def note(self, job_id: str, sentence: str) -> None:
+        """See ``LogStore``."""
+        with self._lock:
+            append_note(self._data.log_file(job_id), sentence)
+
+    async def append(self, job_id: str, run: str, offset: int, data: bytes) -> int:
+        """See ``LogStore``."""
+        return await asyncio.to_thread(self._append, self._data.log_file(job_id), run, offset, data)
+
+    def _append(self, path: Path, run: str, offset: int, data: bytes) -> int:
+        with self._lock:
+            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                received = _settle(path, fd)
+                done = received.get(run, 0)
+                new = data[done - offset :] if offset <= done else b""
+                if not new:
+                    return done
+                size = os.fstat(fd).st_size
+                kept = new[: max(self._cap + 1 - size, 0)]
+                # First the intention, then the bytes: a master that dies in between finds out which of the two it did.
+                _write_mark(path, received, run, len(new), size, size + len(kept))
+                written = 0
+                while written < len(kept):
+                    written += os.pwrite(fd, kept[written:], size + written)
+                return done + len(new)
+            finally:
+                os.close(fd)
+
+    async def read_range(self, job_id: str, offset: int, length: int) -> tuple[bytes, int]:
+        """See ``LogStore``."""
+        return read_range(self._data.log_file(job_id), offset, length, self._cap)
+
+    async def read(self, job_id: str) -> str:
+        """See ``LogStore``."""
+        return await asyncio.to_thread(read_log, self._data.log_file(job_id), cap=self._cap)
+
+    async def limit(self, job_ids: Collection[str]) -> None:
+        """See ``LogStore``."""
+        await asyncio.to_thread(self._limit, job_ids)
+
+    def _limit(self, job_ids: Collection[str]) -> None:
+        for job_id in job_ids:
+            with contextlib.suppress(OSError):
+                limit_log(self._data.log_file(job_id), self._cap)
+
+    async def remove(self, job_ids: Collection[str]) -> None:
+        """See ``LogStore``."""
+        await asyncio.to_thread(self.begin, job_ids)
+
+
+def _mark_of(path: Path) -> Path:
+    """The file beside a log that tells how much of each run's output is in it."""
+    return path.with_suffix(".received")
+
+
+def _write_mark(path: Path, received: dict[str, int], run: str, more: int, at: int, end: int) -> None:
+    runs = {**received, run: received.get(run, 0) + more}
+    part = path.with_suffix(".received-part")
+    part.write_text(
+        json.dumps({"runs": runs, "run": run, "more": more, "at": at, "end": end}), encoding="utf-8"
+    )
+    os.replace(part, _mark_of(path))
+
+
+def _settle(path: Path, fd: int) -> dict[str, int]:
+    """How much has arrived of each run; an append that a master did not finish is undone."""
+    try:
+        mark = json.loads(_mark_of(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    received: dict[str, int] = mark["runs"]
+    if os.fstat(fd).st_size < mark["end"]:
+        os.ftruncate(fd, mark["at"])
+        received[mark["run"]] -= mark["more"]
+    return received

@@ -1,0 +1,99 @@
+"""What the master asks of a store. SQLite (``store.sqlite``) is one; the tests of one are the tests of all."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+from titan_sdk.cluster.store.changes import Change
+from titan_sdk.cluster.store.rows import HistoryRow, JobRow
+
+__all__ = ["Store", "StoreFailed", "Writes"]
+
+
+class StoreFailed(Exception):
+    """Something could not be written or read; one sentence. The cause is the backend's own exception."""
+
+
+class Writes(Protocol):
+    """Group commit. Order is kept: an entry is never durable before one that was written earlier and succeeded.
+
+    An entry is one or more changes that become durable together; its result is that of the last one. An entry
+    without changes is durable when everything before it is.
+    """
+
+    def write(self, *changes: Change) -> asyncio.Future[object]:
+        """A client's write: the future has the result once it is durable, or ``StoreFailed``."""
+
+    def write_with(
+        self, change: Change, done: Callable[[object], None], failed: Callable[[StoreFailed], None]
+    ) -> None:
+        """A client's write whose outcome must be dealt with before any later entry is."""
+
+    def record(self, *changes: Change, then: Callable[[], None] | None = None) -> None:
+        """The master's own bookkeeping: tried until it succeeds; ``then`` is called once it is durable."""
+
+
+class Store(Protocol):
+    """Jobs, values and sets. To be used in one thread, that of its loop; reads see what is durable.
+
+    Rows of jobs are answered at once, so that scheduling and the most frequent question need no waiting.
+    Every read may raise ``StoreFailed``.
+    """
+
+    @property
+    def journal(self) -> Writes: ...
+
+    def next_seq(self) -> int:
+        """A number that no job has or had."""
+
+    # ------------------------------------------------------------------ jobs
+
+    def job(self, job_id: str) -> JobRow | None: ...
+
+    def line(self, seq: int) -> str:
+        """The payload line of a job that has not ended, or of a live service."""
+
+    def unfinished(self) -> Iterable[JobRow]:
+        """PENDING and RUNNING jobs in the order of submission."""
+
+    def ended_but_alive(self) -> list[JobRow]:
+        """Ended jobs whose process was not seen to be gone, live services left out."""
+
+    def live_services(self) -> list[JobRow]: ...
+
+    async def history(self, job_id: str) -> list[HistoryRow]:
+        """Everything that happened to an id, over all its submissions."""
+
+    async def finished_before(self, before: float) -> list[tuple[str, int]]:
+        """Id and number of jobs that ended before that time and can go, oldest first; not more than one transaction
+        should forget.
+        """
+
+    async def count_finished(self, before: float) -> int:
+        """How many such jobs there are in all."""
+
+    # ------------------------------------------------------------------ values and sets
+
+    async def get(self, key: str) -> str | None: ...
+
+    async def members(self, key: str) -> list[str]:
+        """In the order in which they were added."""
+
+    async def keys(self, prefix: str, after: str, limit: int) -> list[str]:
+        """Keys of values and sets that begin with the prefix and come after ``after``, in order; -1: all of them."""
+
+    async def count_expired(self) -> int:
+        """How many keys ``Sweep`` would remove."""
+
+    # ------------------------------------------------------------------ itself
+
+    async def compact(self) -> None:
+        """Give room back that is free, if that takes more than time."""
+
+    def size(self) -> int:
+        """Bytes it takes, as far as that is known without waiting."""
+
+    async def close(self) -> None:
+        """Store what is pending and let go."""

@@ -1,0 +1,208 @@
+"""Everything that can be written to a store, as values. A store applies them; the journal decides when.
+
+Changes of a job name it by its number: an id may be used again, a number never is. A change of a job that the
+store does not know changes nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from titan_sdk.cluster.store.rows import NewJob
+from titan_sdk.model.status import JobStatus
+
+__all__ = [
+    "AddHistory",
+    "AddMember",
+    "Change",
+    "Delete",
+    "Expire",
+    "ForgetHandles",
+    "ForgetJobs",
+    "InsertJobs",
+    "LinkJobs",
+    "Put",
+    "RemovePayloads",
+    "SetEnded",
+    "SetGone",
+    "SetPending",
+    "SetRunning",
+    "SetService",
+    "StorePayloads",
+    "Swap",
+    "Sweep",
+]
+
+
+# ---------------------------------------------------------------------- submissions
+
+
+@dataclass(frozen=True, slots=True)
+class InsertJobs:
+    """A submission with its payloads; earlier, finished jobs of the same ids give way, their history stays."""
+
+    jobs: tuple[NewJob, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StorePayloads:
+    """Payloads of a large submission, to which nothing refers yet."""
+
+    jobs: tuple[NewJob, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LinkJobs:
+    """As ``InsertJobs``, for jobs whose payloads are stored."""
+
+    jobs: tuple[NewJob, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RemovePayloads:
+    """Undo ``StorePayloads``."""
+
+    numbers: tuple[int, ...]
+
+
+# ---------------------------------------------------------------------- a job's life
+
+
+@dataclass(frozen=True, slots=True)
+class SetRunning:
+    """A run was launched. The status of a live service stays what it is."""
+
+    seq: int
+    worker: str
+    run: str
+    handle: str
+    attempt: int
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class SetPending:
+    """Queued again; nothing is left of its run."""
+
+    seq: int
+    attempts: int
+    exit_code: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class SetEnded:
+    """Unless its run is ``gone``, the handle stays: a cancelled job's process is ended after this is stored."""
+
+    seq: int
+    status: JobStatus
+    exit_code: int | None
+    reason: str | None
+    at: float
+    gone: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SetGone:
+    """No process of that run is left; a later run of the job is another matter."""
+
+    seq: int
+    run: str
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetHandles:
+    """No process of any job is left."""
+
+
+@dataclass(frozen=True, slots=True)
+class SetService:
+    """``state`` is one of ``rows.Service``."""
+
+    seq: int
+    state: int
+
+
+@dataclass(frozen=True, slots=True)
+class AddHistory:
+    job_id: str
+    seq: int
+    at: float
+    event: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetJobs:
+    """Remove finished jobs (id and number each), what the SDK left about them in TitanStore, and DAGs of which no
+    job is known any more.
+    """
+
+    jobs: tuple[tuple[str, int], ...]
+
+
+# ---------------------------------------------------------------------- values and sets
+
+
+@dataclass(frozen=True, slots=True)
+class Put:
+    key: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class Swap:
+    """Set (or, with ``None``, delete) a value if it is as expected; ``None`` expects it absent. Whether it was."""
+
+    key: str
+    expected: str | None
+    value: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class AddMember:
+    """Whether the member is new."""
+
+    key: str
+    member: str
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    """Whether there was a value or a set."""
+
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Expire:
+    """Remove a key after some time. Whether it is there."""
+
+    key: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """Remove what has expired; how many keys. Reading never shows them, so this only frees room."""
+
+
+Change = (
+    InsertJobs
+    | StorePayloads
+    | LinkJobs
+    | RemovePayloads
+    | SetRunning
+    | SetPending
+    | SetEnded
+    | SetGone
+    | ForgetHandles
+    | SetService
+    | AddHistory
+    | ForgetJobs
+    | Put
+    | Swap
+    | AddMember
+    | Delete
+    | Expire
+    | Sweep
+)

@@ -1,0 +1,125 @@
+"""The embedded store: one SQLite file, written through the journal, read directly.
+
+Reads see what is durable (or about to be, within the same transaction), never the journal's queue.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+from titan_sdk.cluster.store.base import StoreFailed
+from titan_sdk.cluster.store.changes import Change
+from titan_sdk.cluster.store.journal import Journal
+from titan_sdk.cluster.store.rows import HistoryRow, JobRow
+from titan_sdk.cluster.store.sqlite import jobs, retention, values
+from titan_sdk.cluster.store.sqlite.schema import open_database
+from titan_sdk.cluster.store.sqlite.transactions import Transactions
+
+__all__ = ["SqliteStore"]
+
+
+class SqliteStore:
+    """Implements ``Store``. To be used in the thread of the loop it is given.
+
+    Raises:
+        TitanError: the file cannot be used; see ``open_database``.
+    """
+
+    def __init__(self, path: Path, loop: asyncio.AbstractEventLoop) -> None:
+        self._path = path
+        self.db = open_database(path)
+        self.journal: Journal[Change] = Journal(Transactions(self.db), loop)
+        with _reading():
+            self._next_seq = jobs.last_seq(self.db) + 1
+
+    def next_seq(self) -> int:
+        seq = self._next_seq
+        self._next_seq += 1
+        return seq
+
+    # ------------------------------------------------------------------ jobs
+
+    def job(self, job_id: str) -> JobRow | None:
+        try:
+            return jobs.get(self.db, job_id)
+        except sqlite3.Error as exc:
+            raise StoreFailed(str(exc)) from exc
+
+    def line(self, seq: int) -> str:
+        with _reading():
+            return jobs.line(self.db, seq)
+
+    def unfinished(self) -> list[JobRow]:
+        with _reading():
+            return jobs.unfinished(self.db)
+
+    def ended_but_alive(self) -> list[JobRow]:
+        with _reading():
+            return jobs.ended_but_alive(self.db)
+
+    def live_services(self) -> list[JobRow]:
+        with _reading():
+            return jobs.live_services(self.db)
+
+    async def history(self, job_id: str) -> list[HistoryRow]:
+        with _reading():
+            return jobs.history(self.db, job_id)
+
+    async def finished_before(self, before: float) -> list[tuple[str, int]]:
+        with _reading():
+            return retention.finished_before(self.db, before)
+
+    async def count_finished(self, before: float) -> int:
+        with _reading():
+            return retention.count(self.db, before)
+
+    # ------------------------------------------------------------------ values and sets
+
+    async def get(self, key: str) -> str | None:
+        with _reading():
+            return values.get(self.db, key)
+
+    async def members(self, key: str) -> list[str]:
+        with _reading():
+            return values.members(self.db, key)
+
+    async def keys(self, prefix: str, after: str, limit: int) -> list[str]:
+        with _reading():
+            return values.keys(self.db, prefix, after, limit)
+
+    async def count_expired(self) -> int:
+        with _reading():
+            return values.count_expired(self.db)
+
+    # ------------------------------------------------------------------ itself
+
+    async def compact(self) -> None:
+        """See ``Store``; blocks for as long as it takes to write the whole file."""
+        with _reading():
+            self.db.execute("VACUUM")
+            self.db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def size(self) -> int:
+        """Bytes of the database's files."""
+        total = 0
+        for suffix in ("", "-wal"):
+            with contextlib.suppress(OSError):
+                total += self._path.with_name(self._path.name + suffix).stat().st_size
+        return total
+
+    async def close(self) -> None:
+        """Store what is pending and close the file."""
+        self.journal.flush()
+        self.db.close()
+
+
+@contextlib.contextmanager
+def _reading() -> Iterator[None]:
+    try:
+        yield
+    except (sqlite3.Error, UnicodeError) as exc:
+        raise StoreFailed(str(exc)) from exc

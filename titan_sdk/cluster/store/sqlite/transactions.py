@@ -1,0 +1,74 @@
+"""Changes to SQL, in transactions."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from titan_sdk.cluster.store import changes
+from titan_sdk.cluster.store.base import StoreFailed
+from titan_sdk.cluster.store.sqlite import bulk, jobs, retention, values
+
+__all__ = ["Transactions", "transaction"]
+
+_APPLY: dict[type, Callable[[sqlite3.Connection, Any], object]] = {
+    changes.InsertJobs: jobs.insert,
+    changes.StorePayloads: bulk.store_payloads,
+    changes.LinkJobs: bulk.link_jobs,
+    changes.RemovePayloads: bulk.remove_payloads,
+    changes.SetRunning: jobs.set_running,
+    changes.SetPending: jobs.set_pending,
+    changes.SetEnded: jobs.set_ended,
+    changes.SetGone: jobs.set_gone,
+    changes.ForgetHandles: jobs.forget_handles,
+    changes.SetService: jobs.set_service,
+    changes.AddHistory: jobs.add_history,
+    changes.ForgetJobs: retention.forget,
+    changes.Put: values.put,
+    changes.Swap: values.swap,
+    changes.AddMember: values.add_member,
+    changes.Delete: values.delete,
+    changes.Expire: values.expire,
+    changes.Sweep: values.sweep,
+}
+
+
+@contextlib.contextmanager
+def transaction(db: sqlite3.Connection) -> Iterator[None]:
+    """What is done inside is done as a whole or not at all; ``StoreFailed`` in the latter case."""
+    try:
+        db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            db.execute("COMMIT")
+        except BaseException:
+            if db.in_transaction:
+                db.execute("ROLLBACK")
+            raise
+    except (sqlite3.Error, UnicodeError) as exc:
+        # UnicodeError: half of a surrogate pair, which JSON can write and no text file can hold.
+        raise StoreFailed(str(exc)) from exc
+
+
+class Transactions:
+    """The journal's ``commit``."""
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self._db = db
+
+    def __call__(self, batch: Sequence[tuple[changes.Change, ...]]) -> list[object]:
+        """All of it or nothing.
+
+        Raises:
+            StoreFailed: nothing was written.
+        """
+        with transaction(self._db):
+            return [self._apply(entry) for entry in batch]
+
+    def _apply(self, entry: tuple[changes.Change, ...]) -> object:
+        result: object = None
+        for change in entry:
+            result = _APPLY[type(change)](self._db, change)
+        return result

@@ -1,0 +1,108 @@
+"""TitanStore's values and sets in SQLite. Times are wall-clock, so that they outlive the master."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+
+from titan_sdk.cluster.store import changes
+
+__all__ = [
+    "add_member",
+    "count_expired",
+    "delete",
+    "expire",
+    "get",
+    "keys",
+    "members",
+    "put",
+    "swap",
+    "sweep",
+]
+
+
+def get(db: sqlite3.Connection, key: str) -> str | None:
+    row = db.execute("SELECT value FROM kv WHERE key = ?", (key,)).fetchone()
+    if row is None or _expired(db, key):
+        return None
+    return str(row[0])
+
+
+def members(db: sqlite3.Connection, key: str) -> list[str]:
+    if _expired(db, key):
+        return []
+    rows = db.execute("SELECT member FROM members WHERE key = ? ORDER BY rowid", (key,))
+    return [str(row[0]) for row in rows.fetchall()]
+
+
+def keys(db: sqlite3.Connection, prefix: str, after: str, limit: int) -> list[str]:
+    # The end of the range: no text that begins with the prefix sorts behind prefix + the last character.
+    rows = db.execute(
+        "SELECT key FROM (SELECT key FROM kv UNION SELECT key FROM members) "
+        "WHERE key >= ? AND key > ? AND key <= ? ORDER BY key LIMIT ?",
+        (prefix, after, prefix + chr(0x10FFFF), limit),
+    ).fetchall()
+    return [str(row[0]) for row in rows if not _expired(db, str(row[0]))]
+
+
+def count_expired(db: sqlite3.Connection) -> int:
+    return int(db.execute("SELECT count(*) FROM expiry WHERE at <= ?", (time.time(),)).fetchone()[0])
+
+
+# ---------------------------------------------------------------------- changes
+
+
+def put(db: sqlite3.Connection, change: changes.Put) -> None:
+    db.execute("INSERT OR REPLACE INTO kv VALUES (?, ?)", (change.key, change.value))
+    db.execute("DELETE FROM expiry WHERE key = ?", (change.key,))
+
+
+def swap(db: sqlite3.Connection, change: changes.Swap) -> bool:
+    # Inside the transaction, so that an earlier write of the same turn counts.
+    if get(db, change.key) != change.expected:
+        return False
+    if change.value is None:
+        db.execute("DELETE FROM kv WHERE key = ?", (change.key,))
+    else:
+        put(db, changes.Put(change.key, change.value))
+    return True
+
+
+def add_member(db: sqlite3.Connection, change: changes.AddMember) -> bool:
+    if _expired(db, change.key):
+        _remove(db, change.key)
+    row = (change.key, change.member)
+    return db.execute("INSERT OR IGNORE INTO members VALUES (?, ?)", row).rowcount == 1
+
+
+def delete(db: sqlite3.Connection, change: changes.Delete) -> bool:
+    return _remove(db, change.key)
+
+
+def expire(db: sqlite3.Connection, change: changes.Expire) -> bool:
+    there = db.execute(
+        "SELECT 1 FROM kv WHERE key = ? UNION ALL SELECT 1 FROM members WHERE key = ?", (change.key,) * 2
+    ).fetchone()
+    if there is None or _expired(db, change.key):
+        return False
+    db.execute("INSERT OR REPLACE INTO expiry VALUES (?, ?)", (change.key, time.time() + change.seconds))
+    return True
+
+
+def sweep(db: sqlite3.Connection, _: changes.Sweep) -> int:
+    expired = db.execute("SELECT key FROM expiry WHERE at <= ?", (time.time(),)).fetchall()
+    for (key,) in expired:
+        _remove(db, str(key))
+    return len(expired)
+
+
+def _remove(db: sqlite3.Connection, key: str) -> bool:
+    removed = db.execute("DELETE FROM kv WHERE key = ?", (key,)).rowcount
+    removed += db.execute("DELETE FROM members WHERE key = ?", (key,)).rowcount
+    db.execute("DELETE FROM expiry WHERE key = ?", (key,))
+    return removed > 0
+
+
+def _expired(db: sqlite3.Connection, key: str) -> bool:
+    row = db.execute("SELECT at FROM expiry WHERE key = ?", (key,)).fetchone()
+    return row is not None and float(row[0]) <= time.time()
