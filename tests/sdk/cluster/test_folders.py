@@ -3,13 +3,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from titan_sdk.cluster.folders import DataDir, safe_name
 from titan_sdk.errors import TitanError
 
 
+@settings(deadline=None)
 @given(st.text(max_size=400))
 def test_any_text_is_a_safe_file_name(text: str) -> None:
     name = safe_name(text)
