@@ -100,7 +100,7 @@ $(E2E_STAMP): $(STAMP)
 PYTEST_E2E := $(BIN)/python -m pytest -o addopts= --import-mode=importlib -ra -v
 
 _e2e: $(E2E_STAMP)
-	$(PYTEST_E2E) --ignore=tests/e2e/chaos tests/e2e
+	$(PYTEST_E2E) --ignore=tests/e2e/chaos tests/e2e $(ARGS)
 
 _chaos: $(STAMP)
 	$(PYTEST_E2E) tests/e2e/chaos $(ARGS)

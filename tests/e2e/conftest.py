@@ -11,12 +11,12 @@ from urllib.parse import quote
 
 import pytest
 
+from tests.conftest import Master
 from tests.e2e.lab import DAGS as LAB_DAGS
-from tests.e2e.lab import Standalone
+from tests.e2e.lab import Standalone, master
 from tests.rules.sources import ROOT
 from tests.support.http_dashboard import HttpDashboard
 from titan_sdk import TitanClient
-from titan_sdk.cluster import LocalCluster
 
 ARTIFACTS = ROOT / "e2e-artifacts"
 XCOM_BACKEND = "titan_provider.xcom.titan_store.TitanStoreXComBackend"
@@ -40,16 +40,15 @@ def dashboard() -> Iterator[HttpDashboard]:
 
 
 @pytest.fixture(scope="session")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
+def cluster(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Master]:
     """With a slot for a job that is being killed beside the one that takes its place."""
-    with LocalCluster(
-        {"GENERAL": 2, "GPU": 1}, slots=4, data_dir=tmp_path_factory.mktemp("titan")
-    ) as running:
+    folder = tmp_path_factory.mktemp("titan")
+    with master(pytestconfig, folder, {"GENERAL": 2, "GPU": 1}, slots=4) as running:
         yield running
 
 
 @pytest.fixture(scope="session")
-def airflow(cluster: LocalCluster, dashboard: HttpDashboard) -> Iterator[Standalone]:
+def airflow(cluster: Master, dashboard: HttpDashboard) -> Iterator[Standalone]:
     """Of all examples and of the lab's DAGs."""
     # Short: Airflow's components talk over Unix sockets, whose paths are limited to about 100 characters.
     home = Path(tempfile.mkdtemp(prefix="titan-e2e-"))

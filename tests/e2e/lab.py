@@ -7,15 +7,19 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 import psutil
+import pytest
 import requests
 
+from tests.conftest import Master
 from tests.e2e.airflow_server import AirflowServer, group_alive
 from titan_sdk import JobStatus, TitanClient
+from titan_sdk.cluster import LocalCluster
 
 T = TypeVar("T")
 DAGS = Path(__file__).with_name("dags")
@@ -30,6 +34,17 @@ QUICK = {
     "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "4",
     "TITAN_LAB_TASKS": str(TASKS),
 }
+
+
+@contextmanager
+def master(config: pytest.Config, folder: Path, workers: dict[str, int], slots: int) -> Iterator[Master]:
+    """The one of `--titan-address`, such as a real Titan, or else a bundled one with these workers."""
+    if address := config.getoption("--titan-address"):
+        host, _, port = address.rpartition(":")
+        yield Master(host, int(port))
+        return
+    with LocalCluster(workers, slots=slots, data_dir=folder) as running:
+        yield Master(running.host, running.port)
 
 
 class Lab(AirflowServer):

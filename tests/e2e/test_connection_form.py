@@ -95,8 +95,9 @@ def test_connection_form_can_be_filled_saved_tested_and_reopened(
     keep_screenshot("3-reopened")
 
     # Saved with its stars, the token is still the one that was typed.
-    page.locator('[name="description"]').fill("changed")
+    extra(page, "dashboard_url").fill("http://titan.example:5000")
     save(page)
+    assert "titan.example" in airflow.api("GET", f"connections/{CONN_ID}")["extra"]
     assert press_test(page)["status"] is True
 
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 
+from tests.conftest import Master
 from tests.e2e.lab import Standalone
 from titan_sdk import TitanClient
-from titan_sdk.cluster import LocalCluster
 
 PIPELINE = "example_titan_pipeline"
 
 
 def test_pipeline_triggered_over_rest_leaves_its_metrics_in_titan_store(
-    airflow: Standalone, cluster: LocalCluster
+    airflow: Standalone, cluster: Master
 ) -> None:
     run_id = airflow.run_dag(PIPELINE, seconds=120)
     assert set(airflow.task_states(PIPELINE, run_id).values()) == {"success"}

@@ -12,9 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.lab import Lab
+from tests.e2e.lab import Lab, master
 from titan_sdk import TitanClient
-from titan_sdk.cluster import LocalCluster
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -37,10 +36,10 @@ def chaos_seed(pytestconfig: pytest.Config) -> int:
 
 
 @contextmanager
-def running_lab(slots: int, **settings: str) -> Iterator[Lab]:
+def running_lab(config: pytest.Config, slots: int, **settings: str) -> Iterator[Lab]:
     # Short: Airflow's components talk over Unix sockets, whose paths are limited to about 100 characters.
     home = Path(tempfile.mkdtemp(prefix="titan-lab-"))
-    with LocalCluster({"GENERAL": 1}, slots=slots, data_dir=home / "titan") as cluster:
+    with master(config, home / "titan", {"GENERAL": 1}, slots) as cluster:
         environ = {
             "AIRFLOW_CONN_TITAN_DEFAULT": f"titan://{cluster.address}",
             # A dead scheduler, and a task whose process says nothing more, are noticed in seconds, not in minutes.
@@ -58,6 +57,6 @@ def running_lab(slots: int, **settings: str) -> Iterator[Lab]:
 
 
 @pytest.fixture(scope="package")
-def lab() -> Iterator[Lab]:
-    with running_lab(slots=12) as running:
+def lab(pytestconfig: pytest.Config) -> Iterator[Lab]:
+    with running_lab(pytestconfig, slots=12) as running:
         yield running

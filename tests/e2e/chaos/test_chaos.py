@@ -24,7 +24,7 @@ pytestmark = pytest.mark.timeout(SECONDS + 240)
 
 
 @pytest.fixture(scope="module")
-def crowded() -> Iterator[Lab]:
+def crowded(pytestconfig: pytest.Config) -> Iterator[Lab]:
     # A scheduler that is busy with a hundred tasks is silent for seconds; taken for dead, it gives healthy tries up.
     patient = {
         "AIRFLOW__CORE__PARALLELISM": "6",
@@ -32,7 +32,7 @@ def crowded() -> Iterator[Lab]:
         "AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_THRESHOLD": "120",
         "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "300",
     }
-    with running_lab(slots=16, **patient) as lab:
+    with running_lab(pytestconfig, slots=16, **patient) as lab:
         yield lab
 
 
