@@ -18,7 +18,7 @@ import requests
 
 from tests.conftest import Master
 from tests.e2e.airflow_server import AirflowServer, group_alive
-from titan_sdk import JobStatus, TitanClient
+from titan_sdk import JobStatus, TitanClient, xcom
 from titan_sdk.cluster import LocalCluster
 
 T = TypeVar("T")
@@ -77,6 +77,7 @@ class Lab(AirflowServer):
     # -- Airflow ------------------------------------------------------------------------------------------------
 
     def trigger(self, dag_id: str, run_id: str) -> Run:
+        """A run of a DAG without a logical date."""
         self.until(lambda: self._knows(dag_id), f"{dag_id} is not parsed")
         self.api("POST", f"dags/{dag_id}/dagRuns", json={"logical_date": None, "dag_run_id": run_id})
         return Run(self, dag_id, run_id)
@@ -148,16 +149,16 @@ class Run:
     def wait_for(self, state: str, index: int = 0, seconds: float = 60.0) -> None:
         self.lab.until(lambda: self.state(index) == state, f"{self.run_id} is {state}", seconds)
 
-    def started(self, index: int = 0, times: int = 1) -> str:
+    def started(self, index: int | str = 0, times: int = 1) -> str:
         """Wait until the script has been started so often; the job's id."""
         self.lab.until(lambda: len(self.starts(index)) >= times, f"{self.run_id}: start {times}")
         return self.starts(index)[times - 1]
 
-    def starts(self, index: int = 0) -> list[str]:
+    def starts(self, index: int | str = 0) -> list[str]:
         path = self.lab.folder / f"{self.run_id}.{index}.count"
         return path.read_text().split() if path.exists() else []
 
-    def open_gate(self, index: int = 0, name: str = "gate") -> None:
+    def open_gate(self, index: int | str = 0, name: str = "gate") -> None:
         """Let the script end; by the gate "fail" it fails, once."""
         (self.lab.folder / f"{self.run_id}.{index}.{name}").touch()
 
@@ -190,7 +191,9 @@ class Run:
     def result(self, index: int = 0) -> Any:
         where = {"map_index": index} if self.is_mapped else {}
         path = f"{self.path}/taskInstances/t/xcomEntries/return_value"
-        return self.lab.api("GET", path, params={"stringify": "false"} | where)["value"]
+        value = self.lab.api("GET", path, params={"stringify": "false"} | where)["value"]
+        reference = xcom.Reference.from_json(value)
+        return value if reference is None else xcom.value_of(self.lab.client, reference)
 
     def log_lines(self, index: int = 0, attempt: int = 1) -> list[str]:
         """What the UI shows of one try."""

@@ -6,6 +6,7 @@ import json
 
 from tests.conftest import Master
 from tests.e2e.lab import Standalone
+from tests.support.airflow_run import unique
 from titan_sdk import TitanClient
 
 PIPELINE = "example_titan_pipeline"
@@ -37,3 +38,14 @@ def test_deferred_task_waits_in_the_triggerer_and_returns_its_result(airflow: St
     assert [log.count(f"{left} s left") for left in (2, 1)] == [1, 1]
     reference = airflow.xcom("example_titan_deferrable", run_id, "count_down")
     assert "lift-off" in str(reference)
+
+
+def test_two_runs_at_once_have_a_job_each(airflow: Standalone) -> None:
+    runs = [airflow.trigger("sync_once", unique("run")) for _ in range(2)]
+    jobs = [run.started() for run in runs]
+    for run, job in zip(runs, jobs, strict=True):
+        run.open_gate()
+        run.wait_for("success")
+        assert run.starts() == [job]
+        assert run.result()["job"] == job
+    assert len(set(jobs)) == 2

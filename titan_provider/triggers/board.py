@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, 
 from contextlib import contextmanager
 from typing import Any, Protocol, TypeVar
 
+from titan_provider.triggers.pauses import wait_for_own
 from titan_provider.triggers.schedule import Schedule
 from titan_sdk import AsyncTitanClient, ClusterStats, JobStatus
 
@@ -64,12 +65,7 @@ class Watch:
 
     async def news(self, seconds: float) -> None:
         """Return at the next change, or after that long."""
-        try:
-            async with asyncio.timeout(seconds):
-                await self._news.wait()
-        except TimeoutError:
-            pass
-        self._news.clear()
+        await wait_for_own(self._news, seconds)
 
 
 class Board:

@@ -16,6 +16,7 @@ from weakref import WeakKeyDictionary
 
 from titan_provider.exceptions import TitanMasterUnreachable
 from titan_provider.triggers.board import Board
+from titan_provider.triggers.pauses import wait_for_shared
 from titan_provider.waiting import jittered
 from titan_sdk import AsyncTitanClient, ClientConfig, ClusterStats, TransportError
 
@@ -129,11 +130,8 @@ class SharedMaster:
         return jittered(max(seconds, self.leases / OPTIONAL_RATE))
 
     async def _wait_until_up(self, seconds: float) -> None:
-        try:
-            async with asyncio.timeout(seconds):
-                await self._up.wait()
-        except TimeoutError:
-            pass  # the caller looks whether to probe itself, and at its patience
+        # Afterwards the caller looks whether to probe itself, and at its patience.
+        await wait_for_shared(self._up, seconds)
 
     def _pause(self) -> float:
         pause = min(_FIRST_PROBE * 2.0 ** (self._failures - 1), _LAST_PROBE)

@@ -9,6 +9,7 @@ from typing import Any
 from airflow.sdk import DAG
 
 from titan_provider.operators import titan
+from titan_provider.operators.dag import TitanDagOperator
 from titan_provider.operators.titan import TitanJobOperator
 
 LAB = os.environ["TITAN_LAB"]
@@ -53,4 +54,21 @@ for mode in ("sync", "deferred", "mapped", "mappedsync"):
                 TitanJobOperator.partial(task_id="t", **common).expand(job_params=paths)
             else:
                 TitanJobOperator(task_id="t", job_params=LAB + "/{{ run_id }}.0", **common)
+        globals()[dag.dag_id] = dag
+
+# Two jobs in one task, the second after the first.
+for mode in ("sync", "deferred"):
+    for kind in ("once", "retried"):
+        with DAG(f"jobs_{mode}_{kind}", schedule=None, is_paused_upon_creation=False) as dag:
+            first, then = (
+                {"job_id": name, "script": SCRIPT, "params": LAB + "/{{ run_id }}." + name}
+                for name in ("first", "then")
+            )
+            TitanDagOperator(
+                task_id="t",
+                jobs=[first, then | {"parents": ["first"]}],
+                poll_interval=0.3,
+                deferrable=mode == "deferred",
+                **KINDS[kind],
+            )
         globals()[dag.dag_id] = dag
