@@ -1,6 +1,7 @@
 # Everything a developer does here, in the words that CI uses. Each target sets up what it needs.
 #   make demo    a real Airflow runs the example pipeline on a local Titan cluster
 #   make test    the suite (installs Debian packages)   make check   format, lint, types, layout rules
+#   make coverage   every branch of the SDK's wire, model and flows is taken by their own tests, or it fails
 #   make e2e     a real `airflow standalone`: examples, kills and clears, a browser (installs Debian's chromium)
 #   make test-airflow2   the provider's tests and the example DAGs on Airflow 2.11, in an environment of its own
 #   make chaos   tasks killed, cleared and restarted in a real Airflow (a quarter of an hour)
@@ -19,7 +20,7 @@ CONSTRAINTS ?= -c constraints.txt
 WORKERS ?= 2
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --quiet --no-input --disable-pip-version-check $(CONSTRAINTS)
 
-.PHONY: help setup demo test test-airflow2 constraints-airflow2 e2e chaos crash check fix bench clean constraints _demo _test _e2e _chaos _crash _check _test_airflow2
+.PHONY: help setup demo test test-airflow2 constraints-airflow2 e2e chaos crash coverage check fix bench clean constraints _demo _test _e2e _chaos _crash _coverage _check _test_airflow2
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -60,6 +61,13 @@ chaos:
 
 crash:
 	@.ci/timed "make crash" $(MAKE) --no-print-directory _crash
+coverage:
+	@.ci/timed "make coverage" $(MAKE) --no-print-directory _coverage
+
+# Of the directories' own tests alone: what only a whole cluster reaches would not tell which case is missing.
+_coverage: $(STAMP)
+	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile --cov --cov-report=term-missing:skip-covered \
+	    tests/sdk/wire tests/sdk/model tests/sdk/flows
 
 _crash: $(STAMP)
 	TITAN_CRASH_KILLS=200 $(BIN)/python -m pytest tests/crash -q -s
@@ -128,5 +136,5 @@ constraints-airflow2: | $(STAMP2)
 	@mv constraints.new constraints-airflow2.txt
 
 clean:
-	rm -rf $(VENV) $(VENV2) .demo e2e-artifacts .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
+	rm -rf $(VENV) $(VENV2) .demo e2e-artifacts .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

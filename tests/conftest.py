@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 
 if TYPE_CHECKING:
@@ -35,6 +36,11 @@ os.environ.update(
 )
 for _name in ("TITAN_PORT", "AIRFLOW_CONN_TITAN_DEFAULT", "AIRFLOW__CORE__XCOM_BACKEND"):
     os.environ.pop(_name, None)
+# How long an example takes says how busy the machine is, and nothing about the code.
+hypothesis.settings.register_profile(
+    "untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("untimed")
 # A shell's background job ignores Ctrl-C and passes that on to every process the tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 

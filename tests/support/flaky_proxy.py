@@ -1,4 +1,4 @@
-"""A TCP proxy that breaks every so many-th connection in the middle of a reply."""
+"""A TCP proxy that breaks every so many-th connection in the middle of a reply, and outlives its master."""
 
 from __future__ import annotations
 
@@ -14,10 +14,13 @@ class FlakyProxy:
         every: which connections break: each ``every``-th one, after ``keep`` bytes of what the master sends.
     """
 
-    def __init__(self, host: str, port: int, *, every: int, keep: int) -> None:
-        self._target = (host, port)
+    def __init__(self, host: str, port: int, *, every: int = 1 << 60, keep: int = 0) -> None:
+        self.target = (host, port)
+        """Where the master is; may be another one later."""
         self._every, self._keep = every, keep
         self.broken = 0
+        self.refused = 0
+        """Connections that found no master."""
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._thread = threading.Thread(target=self._accept, daemon=True)
 
@@ -48,7 +51,16 @@ class FlakyProxy:
             threading.Thread(target=self._serve, args=(client, limit), daemon=True).start()
 
     def _serve(self, client: socket.socket, limit: int | None) -> None:
-        with client, socket.create_connection(self._target) as master:
+        with client:
+            try:
+                master = socket.create_connection(self.target)
+            except OSError:
+                self.refused += 1
+                return
+            self._forward(client, master, limit)
+
+    def _forward(self, client: socket.socket, master: socket.socket, limit: int | None) -> None:
+        with master:
             up = threading.Thread(target=_pump, args=(client, master), daemon=True)
             up.start()
             if _pump(master, client, limit):

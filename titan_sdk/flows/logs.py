@@ -5,6 +5,7 @@ from __future__ import annotations
 from titan_sdk.flows.core import Flow, ask, now, pause
 from titan_sdk.flows.doubt import Pulse
 from titan_sdk.flows.master_log import MasterLog
+from titan_sdk.flows.outage import Outage
 from titan_sdk.flows.report import JobRef, resolve_nonce
 from titan_sdk.model.report import LogPage
 from titan_sdk.model.status import JobStatus
@@ -67,6 +68,7 @@ class LogFollower:
         self._carry = ""
         self._interval = _FIRST_PAUSE
         self._pulse: Pulse | None = None
+        self._outage = Outage(session)
 
     @property
     def position(self) -> int:
@@ -74,7 +76,12 @@ class LogFollower:
         return self._chunks if self._ref.nonce else self._log.position
 
     def read(self) -> Flow[list[str]]:
-        """New complete lines, without their line ends; pauses briefly when there are none."""
+        """New complete lines, without their line ends; pauses briefly when there are none. Outlasts a master that is
+        away for a while.
+        """
+        return (yield from self._outage.outlast(self._read()))
+
+    def _read(self) -> Flow[list[str]]:
         self._ref = yield from resolve_nonce(self._ref)
         text = yield from self._new_text()
         if text is not None:

@@ -4,12 +4,15 @@ else by polling, often at first and ever more slowly later.
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from titan_sdk.errors import DagFailed, JobFailed, NotFound, WaitTimedOut
 from titan_sdk.flows.core import Flow, ask, now, pause
 from titan_sdk.flows.doubt import Pulse, has_record, store_answers
+from titan_sdk.flows.outage import Outage
 from titan_sdk.flows.report import JobRef, job_report
 from titan_sdk.flows.server import server_info
 from titan_sdk.model.dag import upstream_failures
@@ -22,9 +25,13 @@ from titan_sdk.wire.extensions import MAX_WAIT_SECONDS
 
 __all__ = ["WaitTarget", "dag_report", "job_statuses", "wait_for_dag", "wait_for_job"]
 
+T = TypeVar("T")
+
 _FIRST_PAUSE = 0.01
 _LONGEST_PAUSE = 1.0
 _GROWTH = 1.4
+_JITTER = (0.7, 1.0)
+"""So that clients that began to wait at one moment do not go on asking at one moment."""
 _UNKNOWN_GRACE = 15.0
 """Seconds an id may be unknown before that is believed, if the store then answers."""
 _STORE_PATIENCE = 300.0
@@ -64,10 +71,15 @@ def wait_for_job(
         JobFailed: it ended without success, unless ``raise_on_failure`` is false.
         WaitTimedOut: ``timeout`` seconds have passed; the job goes on.
         NotFound: the master does not know the id, and did not for a while.
+        TransportError: the master cannot be reached, and could not for a while.
     """
-    states, reasons = yield from _until_over(session, (WaitTarget(ref),), timeout)
-    report = yield from job_report(ref, status=states[ref.full_id], patient=True)
-    report = _explained(report, ref, reasons)
+
+    def whole() -> Flow[JobReport]:
+        states, reasons = yield from _until_over(session, (WaitTarget(ref),), timeout)
+        report = yield from job_report(ref, status=states[ref.full_id], patient=True)
+        return _explained(report, ref, reasons)
+
+    report = yield from _outlasting(session, whole(), timeout)
     if raise_on_failure and not report.state.is_success:
         raise JobFailed(report)
     return report
@@ -83,13 +95,17 @@ def wait_for_dag(
     """Until every job has ended or can never run because of a parent that failed.
 
     Raises:
-        DagFailed, WaitTimedOut, NotFound: as ``wait_for_job``, for the DAG.
+        DagFailed, WaitTimedOut, NotFound, TransportError: as ``wait_for_job``, for the DAG.
     """
-    states, reasons = yield from _until_over(session, targets, timeout)
-    report = yield from dag_report(name, targets, states)
-    refs = [target.ref for target in targets]
-    explained = (_explained(job, ref, reasons) for job, ref in zip(report.jobs, refs, strict=True))
-    report = replace(report, jobs=tuple(explained))
+
+    def whole() -> Flow[DagReport]:
+        states, reasons = yield from _until_over(session, targets, timeout)
+        report = yield from dag_report(name, targets, states)
+        refs = [target.ref for target in targets]
+        explained = (_explained(job, ref, reasons) for job, ref in zip(report.jobs, refs, strict=True))
+        return replace(report, jobs=tuple(explained))
+
+    report = yield from _outlasting(session, whole(), timeout)
     if raise_on_failure and report.failures:
         raise DagFailed(report)
     return report
@@ -116,6 +132,11 @@ def dag_report(
     return DagReport(name, tuple(reports))
 
 
+def _outlasting(session: Session, flow: Flow[T], timeout: float | None) -> Flow[T]:
+    until = None if timeout is None else (yield from now()) + timeout
+    return (yield from Outage(session).outlast(flow, until))
+
+
 def _until_over(
     session: Session, targets: Sequence[WaitTarget], timeout: float | None
 ) -> Flow[tuple[dict[str, JobStatus], dict[str, str]]]:
@@ -140,7 +161,8 @@ def _until_over(
             if left is not None and left <= 0:
                 raise _too_late(open_ids, states, timeout)
             if not (yield from _can_wait(session)) or unknown_since:
-                yield from pause(interval if left is None else min(interval, left))
+                wanted = interval * random.uniform(*_JITTER)
+                yield from pause(wanted if left is None else min(wanted, left))
                 interval = min(interval * _GROWTH, _LONGEST_PAUSE)
                 yield from pulse.look(states, moment)
                 break

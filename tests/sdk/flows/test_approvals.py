@@ -89,3 +89,9 @@ def test_a_store_that_keeps_nothing_stops_the_submit(master, tmp_path):
     with pytest.raises(RequestRefused, match="'hitl-gate-a' cannot be reset"):
         runner.run(submit_dag(Session(ClientConfig()), "d", [TitanJob("a", str(script), hitl_message="?")]))
     assert not runner.sent(Opcode.SUBMIT_DAG)
+
+
+def test_a_decision_that_stays_opens_the_gate(master):
+    master.kv[STATUS] = "WAITING"
+    assert FlowRunner(master).run(decide("DAG-hitl-gate-a", Decision.REJECTED)) == "hitl-gate-a"
+    assert master.kv[STATUS] == "REJECTED"

@@ -132,3 +132,8 @@ def test_chunks_written_just_before_the_end_are_not_missed(session, master):
         return master(call)
 
     assert follow(FlowRunner(answer), LogFollower(session, JobRef("a", NONCE))) == ["late"]
+
+
+def test_the_log_of_a_job_without_a_record_is_the_masters(master):
+    master.kv["log:DAG-a"] = "as it is\n"
+    assert FlowRunner(master).run(fetch_logs(JobRef("a"))) == "as it is\n"

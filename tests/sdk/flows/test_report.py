@@ -78,3 +78,17 @@ def test_a_record_without_chunks_leaves_the_masters_log(master):
         report.reason
         == "its runtime ended without a final record: killed from outside, or its worker was lost"
     )
+
+
+def test_a_tail_may_be_the_whole_log(master):
+    master.status["DAG-a"] = "DEAD"
+    record(master, "failed", log_chunks=2, exit_code=1)
+    master.kv[f"{RUN}:log:0"] = json.dumps({"v": 1, "attempt": 1, "text": "first\n"})
+    assert FlowRunner(master).run(job_report(REF)).log_tail == "first"
+
+
+def test_there_is_no_result_of_a_job_that_has_not_completed(master):
+    master.status["DAG-a"] = "RUNNING"
+    record(master, "running")
+    with pytest.raises(ResultUnavailable, match="a result exists once the job has completed"):
+        FlowRunner(master).run(job_result(REF))

@@ -9,9 +9,10 @@ import json
 import pytest
 
 from tests.support.flow_runner import FlowRunner, MasterModel
-from titan_sdk import ClientConfig, CorruptData, InvalidArgument, NotFound, PayloadTooLarge
+from titan_sdk import ClientConfig, CorruptData, InvalidArgument, MissingFile, NotFound, PayloadTooLarge
 from titan_sdk.flows import artifacts
 from titan_sdk.session import Session
+from titan_sdk.wire.extensions import CHUNK_SIZE, AssetWrite
 from titan_sdk.wire.opcodes import Opcode
 
 
@@ -121,3 +122,63 @@ def test_what_is_not_a_file_is_not_packed(session, tmp_path):
     master = Registry()
     FlowRunner(master).run(artifacts.upload_project_folder(session, tmp_path, "p"))
     assert b"pipe" not in base64.b64decode(master.files["p.zip"])
+
+
+class Assembling(MasterModel):
+    """A bundled master that takes chunks."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.received: list[AssetWrite] = []
+
+    def __call__(self, call):
+        if call.opcode is Opcode.HELLO:
+            return '{"server":"x","version":"1","features":["chunked_artifacts"]}'
+        if call.opcode is Opcode.ASSET_WRITE:
+            self.received.append(AssetWrite.decode(call.payload))
+            return json.dumps({"size": sum(len(chunk.content) for chunk in self.received)})
+        return super().__call__(call)
+
+
+@pytest.mark.parametrize(("size", "chunks"), [(0, 1), (CHUNK_SIZE, 1), (CHUNK_SIZE + 1, 2)])
+def test_a_file_is_sent_in_chunks_of_which_the_last_one_bears_the_checksum(session, tmp_path, size, chunks):
+    path, seen = tmp_path / "a.bin", []
+    path.write_bytes(bytes(size))
+    master = Assembling()
+    ref = FlowRunner(master).run(artifacts.upload_file(session, path, lambda *at: seen.append(at)))
+    assert (ref.bytes, ref.sha256) == (size, hashlib.sha256(bytes(size)).hexdigest())
+    assert [chunk.sha256 for chunk in master.received] == [None] * (chunks - 1) + [ref.sha256]
+    assert len({chunk.upload for chunk in master.received}) == 1
+    assert seen[-1] == (size, size)
+
+
+def test_what_is_published_is_got_by_its_key(session, tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("content")
+    runner = FlowRunner(Registry())
+    runner.run(artifacts.publish_artifact(session, "k", path))
+    assert runner.run(artifacts.get_artifact(session, "k", tmp_path / "b.txt")).read_text() == "content"
+    runner._answer.kv["k"] = "CLEARED"
+    for key in ("k", "none"):
+        with pytest.raises(NotFound, match="nothing is published under"):
+            runner.run(artifacts.get_artifact(session, key))
+
+
+def test_a_script_is_deployed_under_its_base_name(session, tmp_path):
+    path = tmp_path / "a.py"
+    path.write_text("pass")
+    sent = []
+    ref = FlowRunner(lambda call: sent.append(call.payload) or "DEPLOY_SUCCESS").run(
+        artifacts.deploy_script(path)
+    )
+    assert (ref.name, sent) == ("a.py", ["a.py|cGFzcw=="])
+    with pytest.raises(MissingFile, match="there is no file"):
+        FlowRunner(Registry()).run(artifacts.deploy_script(tmp_path / "gone.py"))
+
+
+@pytest.mark.parametrize("name", ["../a", "/a", " a", "", "a\0"])
+def test_names_outside_the_registry_are_not_asked_for(session, tmp_path, name):
+    runner = FlowRunner(Registry())
+    with pytest.raises(InvalidArgument, match="is not the name of an artifact"):
+        runner.run(artifacts.fetch_artifact(session, name, tmp_path / "x"))
+    assert runner.calls == []

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from tests.support.flow_runner import FlowRunner, MasterModel
 from titan_sdk import ClientConfig, DagFailed, JobFailed, JobStatus, NotFound, WaitTimedOut
 from titan_sdk.flows.report import JobRef
-from titan_sdk.flows.wait import WaitTarget, job_statuses, wait_for_dag, wait_for_job
+from titan_sdk.flows.wait import WaitTarget, dag_report, job_statuses, wait_for_dag, wait_for_job
 from titan_sdk.model.stats import ServerInfo
 from titan_sdk.session import Session
 
@@ -107,3 +109,53 @@ def test_many_states_are_one_request_where_the_master_has_wait():
     assert found == {"a": JobStatus.COMPLETED, "b": JobStatus.UNKNOWN}
     assert asked == ["wait"]
     assert FlowRunner(answer).run(job_statuses(session, [])) == {}
+
+
+def bundled(*answers):
+    """A master with WAIT, which gives these answers one after the other."""
+    left = list(answers)
+    asked = []
+
+    def answer(call):
+        if call.name != "wait":
+            return master(call)
+        asked.append(json.loads(call.payload))
+        return json.dumps({"states": left.pop(0)})
+
+    master = MasterModel()
+    runner = FlowRunner(answer)
+    runner.asked = asked
+    return runner, Session(ClientConfig(), server=ServerInfo("bundled", "1", frozenset({"wait"})))
+
+
+def test_a_master_with_wait_holds_its_answer():
+    runner, session = bundled({"DAG-a": "PENDING"}, {"DAG-a": "RUNNING"}, {"DAG-a": "COMPLETED"})
+    assert runner.run(wait_for_job(session, JobRef("a"), timeout=7)).state is JobStatus.COMPLETED
+    assert runner.time == 0
+    assert [(found["seconds"], found.get("every")) for found in runner.asked] == [
+        (0.0, None),
+        (7.0, True),
+        (7.0, True),
+    ]
+
+
+def test_an_id_that_a_master_with_wait_does_not_know_is_asked_for_by_and_by():
+    runner, session = bundled(*[{"DAG-a": "NULL"}] * 3, {"DAG-a": "COMPLETED"})
+    assert runner.run(wait_for_job(session, JobRef("a"))).state is JobStatus.COMPLETED
+    assert 0 < runner.time < 1
+
+
+def test_a_report_does_not_wait():
+    master = MasterModel()
+    master.status = {"DAG-a": "COMPLETED", "DAG-b": "RUNNING"}
+    report = FlowRunner(master).run(dag_report("d", [WaitTarget(JobRef("a")), WaitTarget(JobRef("b"))]))
+    assert [job.state for job in report.jobs] == [JobStatus.COMPLETED, JobStatus.RUNNING]
+
+
+def test_clients_that_began_at_one_moment_do_not_go_on_at_one_moment():
+    times = set()
+    for _ in range(5):
+        runner = stepping(MasterModel(), "DAG-a", *["RUNNING"] * 5, "COMPLETED")
+        runner.run(wait_for_job(Session(ClientConfig()), JobRef("a")))
+        times.add(runner.time)
+    assert len(times) == 5
