@@ -16,7 +16,7 @@ from titan_provider.dags.watch import DagWatch
 from titan_provider.events import JobEvent, Outcome
 from titan_provider.exceptions import TitanMasterUnreachable, TitanPlacementTimedOut
 from titan_provider.hooks.titan import TitanHook
-from titan_provider.triggers.killing import killed_state
+from titan_provider.triggers.killing import finish_kill, killed_state
 from titan_provider.triggers.poller import SharedMaster, lease
 from titan_sdk import AsyncTitanClient, JobStatus, NotFound, TitanError
 
@@ -90,8 +90,10 @@ class TitanDagTrigger(BaseTrigger):
 
     async def on_kill(self) -> None:
         """Cancel the jobs when a person killed, cleared or marked the task."""
-        if self._fired or not self.cancel_on_kill:
-            return
+        if not self._fired and self.cancel_on_kill:
+            await finish_kill(self._cancel_if_killed())
+
+    async def _cancel_if_killed(self) -> None:
         state = await killed_state(self, f"{len(self.jobs)} jobs")
         if state is None:
             return

@@ -1,10 +1,41 @@
-"""Whether a trigger's ``on_kill`` means what it says."""
+"""What a trigger's ``on_kill`` needs: whether it means what it says, and the time to do it."""
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Coroutine
+from typing import Any
+
 from titan_provider.compat import BaseTrigger, TaskInstanceState, current_task_state
 
-__all__ = ["killed_state"]
+__all__ = ["finish_kill", "killed_state"]
+
+_SECONDS = 25.0
+"""Airflow's own limit is 30."""
+
+_under_way: set[asyncio.Task[None]] = set()
+"""An event loop alone does not keep its tasks alive."""
+
+
+async def finish_kill(work: Coroutine[Any, Any, None]) -> None:
+    """Return when the work is done. Airflow cancels a killed trigger again every second, its ``on_kill`` included.
+
+    :param work: what cancels the jobs
+    """
+    task = asyncio.create_task(work)
+    _under_way.add(task)
+    task.add_done_callback(_under_way.discard)
+    loop = asyncio.get_running_loop()
+    end = loop.time() + _SECONDS
+    while not task.done():
+        try:
+            await asyncio.wait([task], timeout=end - loop.time())
+        except asyncio.CancelledError:
+            continue
+        if loop.time() >= end:
+            task.cancel()
+            break
+    await task
 
 
 async def killed_state(trigger: BaseTrigger, what: str) -> str | None:

@@ -26,7 +26,7 @@ from titan_provider.hooks.titan import TitanHook
 from titan_provider.joblog import JobLog, LogCursor
 from titan_provider.masking import amask_env
 from titan_provider.triggers.board import Watch
-from titan_provider.triggers.killing import killed_state
+from titan_provider.triggers.killing import finish_kill, killed_state
 from titan_provider.triggers.poller import SharedMaster, lease
 from titan_provider.waiting import LOG_CHUNKS, REASON_EVERY, Lease, Patience, why_waiting
 from titan_sdk import AsyncTitanClient, JobStatus, LogPage, NotFound, TitanError
@@ -119,8 +119,10 @@ class TitanJobTrigger(BaseTrigger):
         Airflow also calls this when it moves a trigger to another triggerer. The task is then still deferred, and
         its job must live.
         """
-        if self._fired or not self.cancel_on_kill:
-            return
+        if not self._fired and self.cancel_on_kill:
+            await finish_kill(self._cancel_if_killed())
+
+    async def _cancel_if_killed(self) -> None:
         state = await killed_state(self, f"job {self.job_id}")
         if state is None:
             return

@@ -271,6 +271,37 @@ class TestKill:
         assert client.get_job_status(job_id) is JobStatus.PENDING
         client.cancel_job(job_id)
 
+    @needs_airflow_3("its triggerer cancels once")
+    async def test_a_kill_that_airflow_repeats_is_carried_out(
+        self, submit: Submit, client: TitanClient, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        from airflow.jobs.triggerer_job_runner import TriggerRunner
+
+        asked, answer = asyncio.Event(), asyncio.Event()
+
+        async def state_of(_: object) -> str:
+            asked.set()
+            await answer.wait()
+            return "failed"
+
+        monkeypatch.setattr(killing, "current_task_state", state_of)
+        job_id = submit("print(1)", requirement="QUANTUM")
+        trigger, lines = make(job_id)
+        lines.wanted = 1  # why it waits
+        runner = TriggerRunner()
+        runner.triggers[1] = {"name": "one", "events": 0, "is_watcher": False}  # type: ignore[typeddict-item]
+        runner.triggers[1]["task"] = task = asyncio.create_task(runner.run_trigger(1, trigger))
+        await asyncio.wait_for(lines.enough.wait(), 30)
+        for _ in range(4):  # as its main loop does every second
+            runner.to_cancel.append(1)
+            await runner.cancel_triggers()
+            await asyncio.wait_for(asked.wait(), 30)
+        answer.set()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        end = await asyncio.to_thread(client.wait_for_job, job_id, timeout=20, raise_on_failure=False)
+        assert end.state is JobStatus.CANCELLED
+
     async def test_it_may_be_told_not_to(self, submit: Submit, client: TitanClient) -> None:
         job_id = submit("print(1)", requirement="QUANTUM")
         self.state = "failed"
