@@ -67,7 +67,7 @@ class Load:
         line = f"DAG-{name}\n".encode()
         return (
             f"import os, time\nfd = os.open({str(self._audit)!r}, os.O_WRONLY | os.O_APPEND)\n"
-            f"os.write(fd, {line!r})\ntime.sleep({self._chance.uniform(0, 0.1):.3f})\n{then}"
+            f"os.write(fd, {line!r})\nos.write(1, {line!r})\ntime.sleep({self._chance.uniform(0, 0.1):.3f})\n{then}"
         )
 
     def _send(self, *lines: str) -> bool:

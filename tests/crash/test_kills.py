@@ -5,21 +5,26 @@ What ran is told by the jobs themselves, in a file that no master writes. The se
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import threading
-import time
 from collections import Counter
 from pathlib import Path
 
+import pytest
+
 from tests.crash.load import Load
 from tests.sdk.cluster.master_process import MasterProcess
+from tests.sdk.cluster.peer import Peer
+from titan_sdk.wire.opcodes import Opcode
 
 KILLS = int(os.environ.get("TITAN_CRASH_KILLS", "10"))
 SEED = int(os.environ.get("TITAN_CRASH_SEED", "0")) or random.SystemRandom().randrange(1, 10**9)
 MAX_RUNS = 4
 
 
+@pytest.mark.timeout(120 + 6 * KILLS)
 def test_nothing_acknowledged_is_lost(tmp_path: Path) -> None:
     print(f"seed {SEED}, {KILLS} kills")
     chance = random.Random(SEED)
@@ -48,16 +53,12 @@ def check(load: Load, audit: Path) -> None:
     peer = load.peer
     assert peer is not None
     problems: list[str] = []
+    seen: Counter[str] = Counter()
     for job_id in load.good:
-        if job_id in load.cancelled:
-            continue
-        status = peer.status(job_id)
-        if status != "COMPLETED" or ran[job_id] != 1:
-            problems.append(f"{job_id} is {status} and ran {ran[job_id]} times")
+        if job_id not in load.cancelled:
+            problems += look_at(peer, job_id, "COMPLETED", 1, ran[job_id], seen)
     for job_id in load.bad:
-        status = peer.status(job_id)
-        if status != "DEAD" or ran[job_id] != MAX_RUNS:
-            problems.append(f"{job_id} fails, is {status} and ran {ran[job_id]} times")
+        problems += look_at(peer, job_id, "DEAD", MAX_RUNS, ran[job_id], seen)
     problems += [f"{job_id} ran {n} times" for job_id, n in ran.items() if n > MAX_RUNS]
     for key, value in load.values.items():
         if (found := peer.ask(0x61, key).text) != value:
@@ -69,6 +70,24 @@ def check(load: Load, audit: Path) -> None:
         if peer.status(job_id) not in {"CANCELLED", "COMPLETED"}:
             problems.append(f"{job_id} was cancelled and is {peer.status(job_id)}")
     assert not problems, f"seed {SEED}:\n" + "\n".join(problems)
-    print(f"{load.counts()}; {sum(ran.values())} runs; at {time.strftime('%H:%M:%S')}")
+    print(f"{load.counts()}; {sum(ran.values())} runs; in their histories: {dict(seen)}")
     assert load.good
     assert load.values
+
+
+def look_at(peer: Peer, job_id: str, end: str, runs: int, ran: int, seen: Counter[str]) -> list[str]:
+    """What is wrong with a job: its state, how often it ran, its log, its history."""
+    found = json.loads(peer.ask(Opcode.JOB_INFO, json.dumps({"id": job_id})).text)
+    events = [text.partition(":")[0] for _, text in found["history"]]
+    seen.update(events)
+    printed = peer.log(job_id).split("\n").count(job_id)
+    right = {
+        "state": found["state"] == end,
+        "runs": ran == runs,
+        "log": printed == runs,
+        "first event": events[0] == "submitted",
+        "last event": events[-1] == end,
+        "starts": runs <= events.count("started") <= runs + events.count("queued again"),
+    }
+    wrong = [name for name, is_right in right.items() if not is_right]
+    return [f"{job_id}: {wrong} wrong; ran {ran} times, printed {printed} times, {found}"] if wrong else []
