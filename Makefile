@@ -97,7 +97,7 @@ fix: $(STAMP)
 	$(BIN)/ruff check --fix .
 
 bench: $(STAMP)
-	@$(BIN)/python -m benchmarks
+	@$(BIN)/python -m benchmarks $(ARGS)
 
 # Debian's chromium is the browser; Playwright from PyPI only drives it (its own browsers are not downloaded).
 $(E2E_STAMP): $(STAMP)

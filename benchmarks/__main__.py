@@ -14,6 +14,7 @@ from benchmarks.frame import Options, Row, machine_facts, save, show
 from titan_sdk.config import parse_address
 
 GROUPS = {
+    "overview": "the bundled master cold and warm, a real Titan, both SDKs, and bare processes, side by side",
     "codec": "frames encoded and decoded",
     "sdk": "this SDK's calls against the upstream SDK's, on the same master",
     "jobs": "jobs of the bundled master, cold and warm, against bare processes",
@@ -43,7 +44,8 @@ def main(
     for name in only or GROUPS:
         console.print(f"[bold]{name}[/]: {GROUPS[name]}")
         for row in importlib.import_module(f"benchmarks.{name}").run(options):
-            console.print(f"  {row.what}: {row.value:,.4g} {row.unit}")
+            column = f" ({row.column})" if row.column else ""
+            console.print(f"  {row.what}{column}: {row.value:,.4g} {row.unit}")
             rows.append(row)
     show(rows, facts, console)
     if keep:

@@ -49,6 +49,8 @@ class Row:
     against: str = ""
     ratio: float | None = None
     target: str = ""
+    column: str = ""
+    """Of what it was measured, in a group that compares several things: then the group's table has a column for each."""
 
 
 def per_second(action: Callable[[], object], seconds: float, at_least: int = 5) -> float:
@@ -94,12 +96,30 @@ def _cpu_models() -> Iterator[str]:
 
 def show(rows: list[Row], facts: dict[str, str], console: Console) -> None:
     for group in dict.fromkeys(row.group for row in rows):
-        table = Table("what", "value", "ratio", "against", "target", title=group, title_justify="left")
-        for row in rows:
-            if row.group == group:
-                table.add_row(row.what, *_cells(row))
+        heads, *lines = _table([row for row in rows if row.group == group])
+        table = Table(*heads, title=group, title_justify="left")
+        for line in lines:
+            table.add_row(*line)
         console.print(table)
     console.print(", ".join(f"{name}: {value}" for name, value in facts.items()))
+
+
+def _table(rows: list[Row]) -> Iterator[list[str]]:
+    """Heads, then lines."""
+    columns = list(dict.fromkeys(row.column for row in rows))
+    if columns == [""]:
+        yield ["what", "value", "ratio", "against", "target"]
+        for row in rows:
+            yield [row.what, *_cells(row)]
+        return
+    yield ["what", *columns]
+    for what, unit in dict.fromkeys((row.what, row.unit) for row in rows):
+        cells = {row.column: _compared(row) for row in rows if row.what == what}
+        yield [f"{what}, {unit}", *(cells.get(column, "") for column in columns)]
+
+
+def _compared(row: Row) -> str:
+    return _figure(row.value) + ("" if row.ratio is None else f" ({row.ratio:.2f}x)")
 
 
 def _cells(row: Row) -> tuple[str, str, str, str]:
@@ -125,14 +145,9 @@ def save(rows: list[Row], facts: dict[str, str], folder: Path) -> Path:
         ", ".join(f"{k}: {v}" for k, v in facts.items() if k != "at"),
     ]
     for group in dict.fromkeys(row.group for row in rows):
-        lines += [
-            "",
-            f"## {group}",
-            "",
-            "| what | value | ratio | against | target |",
-            "|---|---|---|---|---|",
-        ]
-        lines += [f"| {row.what} | {' | '.join(_cells(row))} |" for row in rows if row.group == group]
+        heads, *found = _table([row for row in rows if row.group == group])
+        lines += ["", f"## {group}", "", f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+        lines += [f"| {' | '.join(line)} |" for line in found]
     page = stem.with_suffix(".md")
     page.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return page

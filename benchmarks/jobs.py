@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from benchmarks.frame import Options, Row
-from benchmarks.masters import Bundled, bundled
+from benchmarks.masters import Bundled, bundled, slots
 from titan_sdk import TitanClient, TitanJob
 
 ROUNDS = 3
@@ -26,11 +26,9 @@ GROUP = "jobs"
 
 def run(options: Options) -> Iterator[Row]:
     with tempfile.TemporaryDirectory(prefix="titan-bench-") as folder:
-        script = Path(folder, "noop.py")
-        script.write_text("pass\n", encoding="utf-8")
+        script = noop(Path(folder))
         for mode, more in (("cold", ()), ("warm", ("--warm-python",))):
-            slots = str(2 * len(os.sched_getaffinity(0)))
-            with bundled("--workers", "GENERAL=1", "--slots", slots, *more) as master:
+            with bundled("--workers", "GENERAL=1", "--slots", slots(), *more) as master:
                 yield from _rates(options, mode, master, script)
         with bundled("--workers", "GENERAL=1") as master:
             yield from _queued(options, master, script)
@@ -51,10 +49,10 @@ def _rates(options: Options, mode: str, master: Bundled, script: Path) -> Iterat
     with TitanClient(master.host, master.port) as client:
         _rate(client, script, 2, False)
         for _ in range(rounds):
-            note("bare", max(_bare_rate(script, count // 4, at_once) for at_once in (2, 3, 4)))
+            note("bare", bare_rate(options, script))
             note("plain", _rate(client, script, count, False))
             note("runtime", _rate(client, script, count // 10, True))
-            note("one bare", _seconds(lambda: _bare(script), 20))
+            note("one bare", bare_seconds(script))
             note("one", _seconds(lambda: _chain(client, script, 1), 20))
             note("chain", _chain(client, script, CHAIN))
     value = {what: statistics.median(values) for what, values in found.items()}
@@ -82,11 +80,11 @@ def _queued(options: Options, master: Bundled, script: Path) -> Iterator[Row]:
     """Whether the cost of a job grows with how many there are."""
     many, nodes = options.scaled(QUEUED), options.scaled(NODES)
     with TitanClient(master.host, master.port) as client:
-        before = statistics.median(_submit_seconds(client, script, 500) for _ in range(5))
-        empty = _resident(master.pid)
-        _submit_seconds(client, script, many)
-        grown = _resident(master.pid) - empty
-        after = statistics.median(_submit_seconds(client, script, 500) for _ in range(5))
+        before = statistics.median(submit_seconds(client, script, 500) for _ in range(5))
+        empty = resident(master.pid)
+        submit_seconds(client, script, many)
+        grown = resident(master.pid) - empty
+        after = statistics.median(submit_seconds(client, script, 500) for _ in range(5))
         yield Row(GROUP, f"submit with {many:,} queued, per job", after * 1e3, "ms", "none", after / before)
         yield Row(GROUP, f"memory of the master for {many:,} jobs", grown / 2**20, "MiB")
         jobs = [_job(script, f"n{n}", False, [f"n{n - 1}"] if n else None) for n in range(nodes)]
@@ -114,11 +112,28 @@ def _chain(client: TitanClient, script: Path, length: int) -> float:
     return _timed(lambda: client.submit_dag(name, jobs).wait())
 
 
-def _submit_seconds(client: TitanClient, script: Path, count: int) -> float:
+def submit_seconds(client: TitanClient, script: Path, count: int) -> float:
     """Per job, for a tag that no worker has: nothing else goes on."""
     name = _name()
     jobs = [TitanJob(f"{name}-{n}", str(script), runtime=False, requirement="NEVER") for n in range(count)]
     return _timed(lambda: client.submit_dag(name, jobs)) / count
+
+
+def noop(folder: Path) -> Path:
+    """The script of a job that does nothing."""
+    script = folder / "noop.py"
+    script.write_text("pass\n", encoding="utf-8")
+    return script
+
+
+def bare_rate(options: Options, script: Path) -> float:
+    """Bare processes per second, so many at a time as is best."""
+    return max(_bare_rate(script, options.scaled(JOBS) // 4, at_once) for at_once in (2, 3, 4))
+
+
+def bare_seconds(script: Path) -> float:
+    """One bare process."""
+    return _seconds(lambda: _bare(script), 20)
 
 
 def _bare(script: Path) -> None:
@@ -140,6 +155,6 @@ def _timed(action: Callable[[], object]) -> float:
     return time.perf_counter() - started
 
 
-def _resident(pid: int) -> int:
+def resident(pid: int) -> int:
     pages = int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE")

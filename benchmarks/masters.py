@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Bundled", "bundled"]
+__all__ = ["Bundled", "bundled", "slots"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +23,15 @@ class Bundled:
     port: int
     pid: int
     data_dir: Path
+
+    @property
+    def address(self) -> tuple[str, int]:
+        return self.host, self.port
+
+
+def slots() -> str:
+    """Job slots that keep the machine busy while some jobs are between two steps."""
+    return str(2 * len(os.sched_getaffinity(0)))
 
 
 @contextlib.contextmanager

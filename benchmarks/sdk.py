@@ -32,12 +32,12 @@ def run(options: Options) -> Iterator[Row]:
 
 def _compare(options: Options, master: str, address: tuple[str, int], target: float) -> Iterator[Row]:
     names = ["ours", "upstream"] if options.upstream else ["ours"]
-    seconds = str(SECONDS / 10 if options.quick else SECONDS)
+    seconds = SECONDS / 10 if options.quick else SECONDS
     best: dict[str, dict[str, float]] = {name: {} for name in names}
     for _ in range(1 if options.quick else ROUNDS):
         for name in names:
             # The best of several turns: what disturbs a run only ever slows it.
-            for what, value in _side("measure", name, seconds, address, options).items():
+            for what, value in side("measure", name, seconds, address, options).items():
                 best[name][what] = max(value, best[name].get(what, 0.0))
     for what, value in best["ours"].items():
         other = best.get("upstream", {}).get(what)
@@ -57,20 +57,21 @@ def _compare(options: Options, master: str, address: tuple[str, int], target: fl
 
 def _memory(options: Options, address: tuple[str, int]) -> Iterator[Row]:
     for label, size in (("7 MiB", 7 * 1024**2), ("1 GiB", GIB // 10 if options.quick else GIB)):
-        found = _side("memory", "ours", str(size), address, options)
+        found = side("memory", "ours", size, address, options)
         target = "< 64 MiB" if size > GIB // 20 else ""
         yield Row("SDK memory", f"growth by an upload of {label}", found["grew"], "MiB", target=target)
         yield Row("SDK memory", f"upload of {label}", size / 1024**2 / found["seconds"], "MiB/s")
     if options.upstream:
-        found = _side("memory", "upstream", str(7 * 1024**2), address, options)
+        found = side("memory", "upstream", 7 * 1024**2, address, options)
         yield Row("SDK memory", "growth by an upload of 7 MiB, upstream SDK", found["grew"], "MiB")
 
 
-def _side(what: str, name: str, amount: str, address: tuple[str, int], options: Options) -> dict[str, float]:
+def side(what: str, name: str, amount: float, address: tuple[str, int], options: Options) -> dict[str, float]:
+    """What ``sdk_side`` measures with the SDK of that name."""
     root = str(options.upstream.resolve()) if name == "upstream" and options.upstream else ""
     environ = {**os.environ, "TITAN_HOST": address[0], "TITAN_PORT": str(address[1]), "PYTHONPATH": root}
     done = subprocess.run(
-        [sys.executable, "-P", str(_SIDE), what, name, amount],
+        [sys.executable, "-P", str(_SIDE), what, name, str(amount)],
         env=environ,
         stdout=subprocess.PIPE,
         text=True,

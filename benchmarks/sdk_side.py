@@ -7,9 +7,11 @@ sides do the same: ``Upstream`` and ``Ours`` only spell it differently.
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import json
 import os
+import statistics
 import sys
 import tempfile
 import time
@@ -20,8 +22,17 @@ from typing import Any
 
 SMALL, LARGE = "v" * 100, "v" * (1024 * 1024)
 UPLOAD = 7 * 1024 * 1024
+CHAIN = 20
 # The jobs are never run: what is measured is their submission. A master keeps them until it is stopped.
 DELAY_MS = 3_600_000
+
+
+PATIENCE = 120
+ENDED = {"COMPLETED", "FAILED", "DEAD", "CANCELLED"}
+
+
+class NeverEnded(Exception):
+    """Jobs that a master lost: a real one does not register a child whose parent has ended already."""
 
 
 class Upstream:
@@ -37,6 +48,24 @@ class Upstream:
 
     def jobs(self, count: int) -> list[Any]:
         return [self.sdk.TitanJob(_name(), self.script, delay=DELAY_MS) for _ in range(count)]
+
+    def job(self, script: str, parents: list[str] | None = None) -> Any:
+        return self.sdk.TitanJob(_name(), script, parents=parents)
+
+    def id_of(self, job: Any) -> str:
+        return str(job.id)
+
+    def run(self, jobs: list[Any]) -> None:
+        self.client.submit_dag("bench", jobs)
+        # Its own wait never ends on a real master, which knows jobs by a longer id than it asks for.
+        pending, until = [f"DAG-{job.id}" for job in jobs], time.monotonic() + PATIENCE
+        while pending := [job_id for job_id in pending if self.status(job_id) not in ENDED]:
+            if time.monotonic() > until:
+                raise NeverEnded(f"{len(pending)} of {len(jobs)} jobs have not ended in {PATIENCE} s")
+            time.sleep(0.01)
+
+    def download(self, name: str, path: str) -> object:
+        return self.client.fetch_artifact(name, path)
 
     def submit(self, jobs: list[Any]) -> object:
         return self.client._send_request(self.sdk.OP_SUBMIT_DAG, " ; ".join(job.to_string() for job in jobs))
@@ -64,6 +93,18 @@ class Ours:
 
     def jobs(self, count: int) -> list[Any]:
         return [self.sdk.TitanJob(_name(), self.script, delay=DELAY_MS, runtime=False) for _ in range(count)]
+
+    def job(self, script: str, parents: list[str] | None = None) -> Any:
+        return self.sdk.TitanJob(_name(), script, parents=parents, runtime=False)
+
+    def id_of(self, job: Any) -> str:
+        return str(job.job_id)
+
+    def run(self, jobs: list[Any]) -> None:
+        self.client.submit_dag(_name(), jobs).wait()
+
+    def download(self, name: str, path: str) -> object:
+        return self.client.fetch_artifact(name, path)
 
     def submit(self, jobs: list[Any]) -> object:
         return self.client._run(self.ask(self.call([self.line(job) for job in jobs])))
@@ -115,6 +156,61 @@ def measure(side: Any, seconds: float, folder: Path) -> dict[str, float]:
     }
 
 
+def whole(side: Any, count: int, folder: Path) -> dict[str, float]:
+    """What users wait for: jobs, their ends, values and files. What does not come to an end is left out."""
+    side.run([side.job(side.script)])
+    chain = [side.job(side.script)]
+    while len(chain) < CHAIN:
+        chain.append(side.job(side.script, [side.id_of(chain[-1])]))
+    jobs = [side.job(side.script) for _ in range(count)]
+    found = {}
+    for what, measure in {
+        "jobs": lambda: count / _took(lambda: side.run(jobs)),
+        "one job": lambda: statistics.median(
+            _took(lambda: side.run([side.job(side.script)])) for _ in range(10)
+        ),
+        "wake-up": lambda: statistics.median(_wake_up(side, folder) for _ in range(20)),
+        "chain": lambda: _took(lambda: side.run(chain)),
+    }.items():
+        try:
+            found[what] = measure()
+        except NeverEnded as exc:
+            print(f"{what}: {exc}", file=sys.stderr)
+    store = {
+        f"{verb} {label}": _rate(functools.partial(action, *more), 0.5)
+        for label, value in (("100 B", SMALL), ("1 MiB", LARGE))
+        for verb, action, more in (("put", side.put, ("bench", value)), ("get", side.get, ("bench",)))
+    }
+    return {**found, **store, **_artifact(side, folder)}
+
+
+def _took(action: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    action()
+    return time.perf_counter() - started
+
+
+def _wake_up(side: Any, folder: Path) -> float:
+    """From a job's last statement, so the end of its interpreter is in it, until its waiter knows."""
+    script, left = folder / "last.py", folder / "ended"
+    script.write_text(
+        f"import os, time\nopen({str(left)!r}, 'w').write(str(time.time()))\n", encoding="utf-8"
+    )
+    side.run([side.job(str(script))])
+    return time.time() - float(left.read_text(encoding="ascii"))
+
+
+def _artifact(side: Any, folder: Path) -> dict[str, float]:
+    path = folder / "artifact.bin"
+    path.write_bytes(os.urandom(UPLOAD))
+    mib = UPLOAD / 1024**2
+    return {
+        "artifact up": mib / min(_took(lambda: side.upload(str(path))) for _ in range(3)),
+        "artifact down": mib
+        / min(_took(lambda: side.download(path.name, str(folder / "back.bin"))) for _ in range(3)),
+    }
+
+
 def memory(side: Any, size: int, folder: Path) -> dict[str, float]:
     """MiB by which the process grew while it uploaded a file of that size, and how long that took."""
     path = folder / f"upload-{size}.bin"
@@ -145,6 +241,8 @@ def main() -> None:
             side = Upstream(str(script)) if name == "upstream" else Ours(str(script))
             if what == "measure":
                 found = measure(side, float(amount), folder)
+            elif what == "whole":
+                found = whole(side, int(amount), folder)
             else:
                 found = memory(side, int(amount), folder)
     print(json.dumps(found))

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import Master
 from tests.support.blocking_async import BlockingAsyncClient
 from tests.support.certificates import Authority, make_authority
 from titan_sdk import TLS, ClientConfig, JobStatus, TitanClient, TitanJob
@@ -40,15 +41,20 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 
 
 @pytest.fixture(scope="module")
-def titan() -> Iterator[LocalCluster]:
-    """A master as the real one is: one request per connection, no HELLO, no TLS."""
+def titan(request: pytest.FixtureRequest) -> Iterator[Master | LocalCluster]:
+    """A master as the real one is: one request per connection, no HELLO, no TLS. With --titan-address, that one."""
+    address: str | None = request.config.getoption("--titan-address")
+    if address is not None:
+        host, _, port = address.rpartition(":")
+        yield Master(host, int(port))
+        return
     with LocalCluster({"GENERAL": 1}, strict_titan=True) as running:
         yield running
 
 
 @pytest.fixture(scope="module")
 def tunnel(
-    titan: LocalCluster, authority: Authority, tmp_path_factory: pytest.TempPathFactory
+    titan: Master | LocalCluster, authority: Authority, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[int]:
     """The port of a stunnel that asks for client certificates."""
     with socket.create_server(("127.0.0.1", 0)) as free:
@@ -74,7 +80,7 @@ def tunnel(
 
 @pytest.mark.parametrize("kind", [TitanClient, BlockingAsyncClient], ids=["sync", "async"])
 def test_the_sdk_reaches_a_titan_behind_a_tunnel(
-    kind: type[TitanClient], titan: LocalCluster, tunnel: int, authority: Authority, tmp_path: Path
+    kind: type[TitanClient], titan: Master | LocalCluster, tunnel: int, authority: Authority, tmp_path: Path
 ) -> None:
     tls = TLS(authority.ca, authority.client.cert, authority.client.key)
     # Workers are inside: they reach the master without the tunnel.

@@ -25,6 +25,7 @@ def status(session: Session) -> None:
         "address": address,
         "server": {"kind": info.kind, "version": info.version, "features": info.features},
         "queue_size": stats.queue_size,
+        "queues": stats.queues,
         "tags": stats.tags,
         "workers": stats.workers,
         "extra": stats.extra,

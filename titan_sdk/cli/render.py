@@ -130,12 +130,22 @@ def status_tables(info: ServerInfo, address: str, stats: ClusterStats) -> list[A
     tags = ", ".join(f"{tag} {count}" for tag, count in sorted(stats.tags.items())) or "none"
     head = Text(f"{info} at {address}", style="bold")
     facts = f"workers {len(stats.workers)} · slots {running}/{slots} in use · queue {stats.queue_size} · tags {tags}"
+    lines = [head, Text(facts), *_queue_line(stats)]
     if not stats.workers:
-        return [head, Text(facts), Text("no workers: nothing submitted here can run", style="yellow")]
+        return [*lines, Text("no workers: nothing submitted here can run", style="yellow")]
     table = Table("worker", "tags", "load", "running", "services", "last job")
     for worker in stats.workers:
         table.add_row(*map(Text, _worker_row(worker)))
-    return [head, Text(facts), table]
+    return [*lines, table]
+
+
+def _queue_line(stats: ClusterStats) -> list[Text]:
+    """What is queued for which tag, where the master tells."""
+    queues = [
+        f"{tag} {count}" + ("" if stats.has_worker_for(tag) else " (no worker has this tag)")
+        for tag, count in sorted(stats.queues.items())
+    ]
+    return [Text(f"queued for {', '.join(queues)}")] if queues else []
 
 
 def _worker_row(worker: WorkerStats) -> tuple[str, ...]:

@@ -72,6 +72,14 @@ class ClusterStats:
                 count[tag] = count.get(tag, 0) + 1
         return count
 
+    @property
+    def queues(self) -> dict[str, int]:
+        """Queued jobs by the tag they ask for; empty on a real master, which does not tell."""
+        told = self.extra.get("queues")
+        if not isinstance(told, dict):
+            return {}
+        return {str(tag): count for tag, count in told.items() if isinstance(count, int) and count > 0}
+
     def has_worker_for(self, requirement: str) -> bool:
         """Whether any live worker holds that tag; tags are case-sensitive (section 4.3, rule 5)."""
         return requirement in self.tags

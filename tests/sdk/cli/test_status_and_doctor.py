@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Callable
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from tests.conftest import Master
 from tests.sdk.cli.conftest import Ran
 from tests.support.mini_store import MiniStore
+from titan_sdk import TitanClient, TitanJob
 from titan_sdk.cluster import LocalCluster
 from titan_sdk.wire.opcodes import Opcode
 
@@ -62,6 +64,17 @@ def test_status_shows_workers_tags_load_and_queue(titan, cluster: Master) -> Non
     assert "workers 3 · slots " in facts
     assert "tags GENERAL 2, GPU 1" in facts
     assert [name for name in ("GENERAL-1", "GENERAL-2", "GPU-1") if name in "\n".join(table)]
+
+
+def test_status_shows_what_is_queued_for_which_tag(titan, script, client: TitanClient) -> None:
+    tag = f"TAG-{uuid.uuid4().hex[:8]}"
+    jobs = [TitanJob(f"{tag}-{n}", str(script("pass")), requirement=tag) for n in range(2)]
+    handles = [client.submit_job(job) for job in jobs]
+    assert f"{tag} 2 (no worker has this tag)" in " ".join(titan("status").out.split())
+    assert titan("status", "--json").json["queues"][tag] == 2
+    for handle in handles:
+        handle.cancel()
+    assert tag not in titan("status", "--json").json["queues"]
 
 
 def test_status_as_json(titan, cluster: Master) -> None:
