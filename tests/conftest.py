@@ -55,6 +55,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--titan-address", metavar="HOST:PORT", help="run against this master, not a LocalCluster"
     )
     group.addoption("--strict-titan", action="store_true", help="run against LocalCluster(strict_titan=True)")
+    group.addoption(
+        "--titan-engine",
+        choices=["process", "ray"],
+        default="process",
+        help="what the LocalCluster runs jobs with; ray starts a Ray cluster of three nodes on loopback",
+    )
     group.addoption("--upstream", metavar="PATH", help="folder of the unmodified upstream SDK's checkout")
 
 
@@ -83,6 +89,17 @@ def cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
     data_dir = tmp_path_factory.mktemp("titan-cluster")
     strict: bool = request.config.getoption("--strict-titan")
+    if request.config.getoption("--titan-engine") == "ray":
+        from tests.support.ray_nodes import RayNodes, need_ray
+        from titan_sdk.cluster.engines.ray.settings import RaySettings
+
+        need_ray()
+        nodes = {"head": {"num_cpus": 0}, "one": {"num_cpus": 2}, "two": {"num_cpus": 0, "num_gpus": 1}}
+        with RayNodes(data_dir / "ray.log", **nodes) as ray:
+            settings = RaySettings(ray.address, keep_jobs=False)
+            with LocalCluster(data_dir=data_dir, engine="ray", ray=settings) as running:
+                yield running
+        return
     with LocalCluster({"GENERAL": 2, "GPU": 1}, data_dir=data_dir, strict_titan=strict) as running:
         yield running
 

@@ -133,9 +133,13 @@ def status_tables(info: ServerInfo, address: str, stats: ClusterStats) -> list[A
     lines = [head, Text(facts), *_queue_line(stats)]
     if not stats.workers:
         return [*lines, Text("no workers: nothing submitted here can run", style="yellow")]
-    table = Table("worker", "tags", "load", "running", "services", "last job")
+    nodes = any(worker.resources for worker in stats.workers)
+    table = Table("node" if nodes else "worker", "tags", "load", "running", "services", "last job")
+    if nodes:
+        table.add_column("free resources")
     for worker in stats.workers:
-        table.add_row(*map(Text, _worker_row(worker)))
+        free = (_free_resources(worker),) if nodes else ()
+        table.add_row(*map(Text, (*_worker_row(worker), *free)))
     return [*lines, table]
 
 
@@ -158,6 +162,15 @@ def _worker_row(worker: WorkerStats) -> tuple[str, ...]:
         ", ".join(service.removeprefix("DAG-") for service in worker.services),
         f"{last.job_id.removeprefix('DAG-')} {last.status} {last.time}".strip() if last else "",
     )
+
+
+def _free_resources(worker: WorkerStats) -> str:
+    """``CPU 3/4, GPU 0.5/1``; memory in GiB."""
+    shown = []
+    for name, (free, total) in worker.resources.items():
+        scale, unit = (2**30, " GiB") if name == "memory" else (1, "")
+        shown.append(f"{name} {round(free / scale, 2):g}/{round(total / scale, 2):g}{unit}")
+    return ", ".join(shown)
 
 
 def approvals_table(pending: Sequence[PendingApproval]) -> Table:

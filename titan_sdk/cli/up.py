@@ -17,6 +17,7 @@ from titan_sdk.cli.logformat import LogFormat, configure_logging
 from titan_sdk.errors import InvalidArgument
 
 if TYPE_CHECKING:
+    from titan_sdk.cluster.engines.ray.settings import RaySettings
     from titan_sdk.cluster.settings import ClusterSettings
     from titan_sdk.cluster.tls import ServerTLS
 
@@ -62,6 +63,41 @@ def up(
         typer.Option(
             "--gpus",
             help="Devices for the GPU workers, such as 0,1; empty: none. Default: those of this machine.",
+            show_default=False,
+        ),
+    ] = None,
+    engine: Annotated[
+        str,
+        typer.Option("--engine", help="What runs the jobs: process (this machine), or ray (a Ray cluster)."),
+    ] = "process",
+    ray_address: Annotated[
+        str,
+        typer.Option(
+            "--ray-address",
+            help="The Ray cluster: auto on one of its nodes, HOST:6379, or ray://HOST:10001 from elsewhere.",
+        ),
+    ] = "auto",
+    tag_resources: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--tag-resources",
+            help="What a job takes of a Ray node, such as GPU=num_gpus:0.5,num_cpus:1; repeatable.",
+        ),
+    ] = None,
+    ray_ahead: Annotated[
+        int,
+        typer.Option(
+            "--ray-ahead", help="Jobs per tag shown to Ray's autoscaler beyond what the nodes hold."
+        ),
+    ] = 0,
+    ray_ship_code: Annotated[
+        bool, typer.Option("--ray-ship-code", help="Bring this package to Ray nodes that do not have it.")
+    ] = False,
+    advertise: Annotated[
+        str | None,
+        typer.Option(
+            "--advertise-address",
+            help="HOST[:PORT] at which jobs on other machines reach this master. Default: where it listens.",
             show_default=False,
         ),
     ] = None,
@@ -120,6 +156,7 @@ def up(
     configure_logging(log_format, log_level)
     secret = read_token(token_file) if token_file is not None else token
     tls = _server_tls(tls_cert, tls_key, client_ca)
+    ray = _ray_settings(engine, ray_address, tag_resources or [], ray_ahead, ray_ship_code, advertise)
     if not (insecure or secret or client_ca or is_loopback(host)):
         raise InvalidArgument(
             f"--host {host} is reachable from other machines, and whoever reaches a Titan master can run programs "
@@ -134,6 +171,8 @@ def up(
             port=port,
             workers=parse_workers(workers or ["GENERAL=2,GPU=1"]),
             slots=slots,
+            engine=engine,
+            ray=ray,
             warm_python=warm_python,
             ageing_seconds=ageing or None,
             gpus=None if gpus is None else tuple(name.strip() for name in gpus.split(",") if name.strip()),
@@ -147,6 +186,25 @@ def up(
             metrics_host=metrics_host,
         )
         run_master(settings, lambda bound, number: _announce(session, settings, bound, number))
+
+
+def _ray_settings(
+    engine: str, address: str, tags: list[str], ahead: int, ship: bool, advertise: str | None
+) -> RaySettings | None:
+    from titan_sdk.cluster.engines.ray.resources import parse_resources
+    from titan_sdk.cluster.engines.ray.settings import RaySettings, parse_advertised
+
+    if engine != "ray":
+        if tags or ahead or ship or advertise is not None or address != "auto":
+            raise InvalidArgument("--ray-..., --tag-resources and --advertise-address need --engine ray")
+        return None
+    return RaySettings(
+        address,
+        parse_resources(tags),
+        ahead=ahead,
+        ship_code=ship,
+        advertise=None if advertise is None else parse_advertised(advertise),
+    )
 
 
 def _server_tls(cert: Path | None, key: Path | None, client_ca: Path | None) -> ServerTLS | None:
@@ -164,6 +222,7 @@ def _server_tls(cert: Path | None, key: Path | None, client_ca: Path | None) -> 
 def _announce(session: Session, settings: ClusterSettings, host: str, port: int) -> None:
     address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     listed = ", ".join(f"{tag}={count}" for tag, count in settings.workers.items())
+    where = f"workers {listed}" if settings.ray is None else f"jobs on the Ray cluster {settings.ray.address}"
     facts = {
         "event": "listening",
         "host": host,
@@ -171,6 +230,7 @@ def _announce(session: Session, settings: ClusterSettings, host: str, port: int)
         "address": address,
         "workers": dict(settings.workers),
         "slots": settings.slots,
+        "engine": settings.engine,
         "data_dir": str(settings.data_dir),
         "pid": os.getpid(),
         "tls": settings.tls is not None,
@@ -178,7 +238,7 @@ def _announce(session: Session, settings: ClusterSettings, host: str, port: int)
     }
     ways = [way for way, on in (("TLS", settings.tls), ("token", settings.token)) if on is not None]
     text = (
-        f"Titan master listening on {address} (workers {listed}; "
+        f"Titan master listening on {address} ({where}; "
         + (f"clients need {' and '.join(ways)}; " if ways else "")
         + f"data in {settings.data_dir}); Ctrl-C ends it"
     )

@@ -20,8 +20,13 @@ class Gate:
 
     def __init__(self, token: str | None) -> None:
         self._digest = None if token is None else _digest(token)
+        self._jobs_digest: bytes | None = None
         self.refused = 0
         """How many requests were turned away."""
+
+    def admit_jobs(self, token: str) -> None:
+        """Let those in as well that show this, which only jobs are given."""
+        self._jobs_digest = _digest(token)
 
     @property
     def is_open(self) -> bool:
@@ -42,7 +47,8 @@ class Gate:
                 "this master wants a token and got none; set auth_token (TITAN_AUTH_TOKEN, or the connection's extra)"
             )
         # Digests have one length, so the time of the comparison says nothing about the token's either.
-        if not hmac.compare_digest(_digest(token), self._digest):
+        known = [self._digest] if self._jobs_digest is None else [self._digest, self._jobs_digest]
+        if not any(hmac.compare_digest(_digest(token), digest) for digest in known):
             return self._refuse("the token is not this master's; ask whoever runs it for the current one")
         return None
 

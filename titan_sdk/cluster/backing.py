@@ -23,6 +23,8 @@ class Backing:
     """The artifact registry."""
     scripts: Area
     """Scripts for RUN and DEPLOY."""
+    cluster_id: str
+    """The same for every master of this store."""
 
 
 async def open_backing(settings: ClusterSettings, data: DataDir) -> Backing:
@@ -36,4 +38,5 @@ async def open_backing(settings: ClusterSettings, data: DataDir) -> Backing:
         FileLogs(data, settings.log_limit_bytes),
         FileArea(data.uploads),
         FileArea(data.scripts),
+        data.cluster_id(),
     )

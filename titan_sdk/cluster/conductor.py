@@ -13,7 +13,15 @@ from titan_sdk.cluster.scheduler import Effect, Ended, Kill, Outcome, Requeued, 
 from titan_sdk.cluster.scheduler.job import Phase
 from titan_sdk.cluster.services import Services
 from titan_sdk.cluster.state import State
-from titan_sdk.cluster.store.changes import AddHistory, Change, ForgetHandles, SetGone, SetPending, SetRunning
+from titan_sdk.cluster.store.changes import (
+    AddHistory,
+    Change,
+    ForgetHandles,
+    SetGone,
+    SetPending,
+    SetPlaced,
+    SetRunning,
+)
 from titan_sdk.model.status import JobStatus
 
 __all__ = ["Conductor", "run_name"]
@@ -91,12 +99,14 @@ class Conductor:
         self.engine.reattach(request, handle)
 
     async def close(self) -> None:
-        """Kill every run; jobs that were running are queued again by the next master."""
+        """Kill every run, unless the engine keeps them; jobs that were running are queued again by the next master."""
         self._closing = True
         if self._timer is not None:
             self._timer.cancel()
         self.services.close()
         await self.engine.close()
+        if self.engine.keeps_runs:
+            return
         scheduler, now = self._state.scheduler, self._state.clock.now()
         stopped: list[Change] = [ForgetHandles()]
         for job_id in self._runs:
@@ -130,12 +140,13 @@ class Conductor:
         if job is None:
             return
         line, seq, attempt = self._state.line(job), job.spec.seq, effect.attempt
-        self._state.activity.started(effect.worker, job.job_id, self._state.clock.now())
+        if not self.engine.chooses_places:
+            self._state.activity.started(effect.worker, job.job_id, self._state.clock.now())
         if job.spec.service:
-            self.services.deploy(line, effect.worker, lambda: run_name(seq, 0))
+            self.services.deploy(line, effect.worker, lambda: run_name(seq, 0), near=effect.near)
             return
         run = self._runs[job.job_id] = run_name(seq, attempt)
-        self.engine.start(RunRequest(run, line, effect.worker, attempt))
+        self.engine.start(RunRequest(run, line, effect.worker, attempt, effect.near))
 
     def _kill(self, job_id: str) -> None:
         if job_id in self.services:
@@ -172,10 +183,24 @@ class Conductor:
             if request.line.header in SERVICES:
                 self.services.released(request)
 
+        running = SetRunning(seq, request.worker, request.run, handle, attempt, now)
+        if self.engine.chooses_places:
+            # It starts when it is placed.
+            self._state.store.journal.record(running, then=stored)
+            return
+        started = AddHistory(job_id, seq, now, "started", f"run {attempt} on {request.worker}")
+        self._state.store.journal.record(running, started, then=stored)
+
+    def placed(self, request: RunRequest, place: str) -> None:
+        """See ``Reports``."""
+        job_id, now = request.job_id, self._state.clock.now()
+        seq = self._state.number(job_id)
+        self._state.scheduler.placed(job_id, place)
+        self._state.activity.started(place, job_id, now)
+        self.services.placed(request, place)
         self._state.store.journal.record(
-            SetRunning(seq, request.worker, request.run, handle, attempt, now),
-            AddHistory(job_id, seq, now, "started", f"run {attempt} on {request.worker}"),
-            then=stored,
+            SetPlaced(seq, place, now),
+            AddHistory(job_id, seq, now, "started", f"run {request.attempt} on {place}"),
         )
 
     def exited(self, request: RunRequest, result: RunResult) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import secrets
 import stat
 import tempfile
 from pathlib import Path
@@ -64,6 +65,15 @@ class DataDir:
             ) from exc
         os.ftruncate(self._lock, 0)
         os.pwrite(self._lock, f"{os.getpid()}\n".encode("ascii"), 0)
+
+    def cluster_id(self) -> str:
+        """A name for what is kept here, chosen at first use."""
+        path = self.root / "cluster-id"
+        try:
+            return path.read_text("ascii").strip()
+        except FileNotFoundError:
+            path.write_text(secrets.token_hex(8) + "\n", "ascii")
+            return path.read_text("ascii").strip()
 
     def release(self) -> None:
         """Let another master use the folder."""

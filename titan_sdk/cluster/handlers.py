@@ -158,6 +158,8 @@ class Handlers:
         host, port = (part.strip() for part in parts)
         if not port.isascii() or not port.isdigit():
             return "ERROR: Invalid Port Format"
+        if self._master.pools is not None:
+            return f"ERROR: Worker node {port} belongs to the Ray cluster; stop it there."
         if host in {"127.0.0.1", "localhost", self._master.settings.host}:
             for spec in self._master.settings.worker_specs():
                 if spec.port == int(port) and self._master.state.scheduler.workers.get(spec.name) is not None:

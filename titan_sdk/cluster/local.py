@@ -12,6 +12,7 @@ from importlib import metadata
 from pathlib import Path
 from types import TracebackType
 
+from titan_sdk.cluster.engines.ray.settings import RaySettings
 from titan_sdk.cluster.node import Node
 from titan_sdk.cluster.settings import ClusterSettings
 from titan_sdk.cluster.strict import StrictControl, StrictNode, StrictSettings
@@ -50,6 +51,8 @@ class LocalCluster:
         ageing_seconds: a job that has been ready for so long counts as one priority higher; ``None``: never.
         gpus: devices that the GPU workers share; ``None``: those of this machine. With ``strict_titan`` these three
             do nothing.
+        engine: ``process``, or ``ray``: jobs run in a Ray cluster, whose nodes are the workers then.
+        ray: how that cluster is used. Without a ``data_dir`` its jobs are ended with this, whatever it says.
 
     Raises:
         InvalidArgument: a setting cannot work.
@@ -68,6 +71,8 @@ class LocalCluster:
         warm_python: bool = False,
         ageing_seconds: float | None = 60.0,
         gpus: Sequence[str] | None = None,
+        engine: str = "process",
+        ray: RaySettings | None = None,
     ) -> None:
         self._strict = StrictSettings() if strict_titan is True else strict_titan or None
         if self._strict is not None:
@@ -80,6 +85,11 @@ class LocalCluster:
         self._data_dir = None if data_dir is None else Path(data_dir)
         self._tls, self._token = tls, token
         self._warm_python, self._ageing_seconds = warm_python, ageing_seconds
+        if ray is not None and data_dir is None:
+            ray = replace(ray, keep_jobs=False)
+        elif engine == "ray" and ray is None:
+            ray = RaySettings(keep_jobs=data_dir is not None)
+        self._engine, self._ray = engine, ray
         self._gpus = None if gpus is None else tuple(gpus)
         if self._strict is not None and (tls is not None or token is not None):
             raise InvalidArgument(
@@ -102,6 +112,8 @@ class LocalCluster:
             warm_python=self._warm_python,
             ageing_seconds=self._ageing_seconds,
             gpus=self._gpus,
+            engine=self._engine,
+            ray=self._ray,
         )
 
     # ------------------------------------------------------------------ where it is

@@ -16,9 +16,12 @@ from titan_sdk.cluster import bulk
 from titan_sdk.cluster.admission import Refused
 from titan_sdk.cluster.backing import Backing
 from titan_sdk.cluster.conductor import Conductor
+from titan_sdk.cluster.engines.base import Engine
 from titan_sdk.cluster.engines.process import ProcessEngine, job_environment
 from titan_sdk.cluster.folders import DataDir
 from titan_sdk.cluster.gpus import find_devices, share_out
+from titan_sdk.cluster.pools import Pools
+from titan_sdk.cluster.ray_front import JobsDoor, ray_engine
 from titan_sdk.cluster.scheduler import JobSpec
 from titan_sdk.cluster.service_desk import ServiceDesk
 from titan_sdk.cluster.services import Services
@@ -42,6 +45,7 @@ class Master:
         backing: what it keeps things in; its to close.
         address: under which jobs reach it.
         socket_path: where they reach it if that takes more than the address.
+        jobs_door: how jobs of other machines reach it.
     """
 
     def __init__(
@@ -51,6 +55,7 @@ class Master:
         backing: Backing,
         address: tuple[str, int],
         socket_path: Path | None = None,
+        jobs_door: JobsDoor | None = None,
     ) -> None:
         self.settings = settings
         self.data = data
@@ -67,9 +72,18 @@ class Master:
         self.state = State(backing.store, backing.logs)
         self.state.scheduler.ageing = settings.ageing_seconds
         self.conductor = Conductor(self.state, self._loop)
-        self.engine = ProcessEngine(
-            data, self.conductor, self._environment, uploads=backing.uploads, warm=settings.warm_python
-        )
+        self.pools: Pools | None = None
+        """Of an engine that chooses the places itself."""
+        self.engine: Engine
+        if settings.ray is None:
+            self.engine = ProcessEngine(
+                data, self.conductor, self._environment, uploads=backing.uploads, warm=settings.warm_python
+            )
+        else:
+            self.pools = Pools(
+                settings.ray, self.state.scheduler, self.conductor, lambda: self.services.by_tag()
+            )
+            self.engine = ray_engine(settings, settings.ray, backing, self.conductor, self.pools, jobs_door)
         desk = ServiceDesk(self.state, self.conductor)
         self.services = Services(self.engine, desk, settings.service_start_seconds)
         self.conductor.connect(self.engine, self.services)
@@ -128,6 +142,8 @@ class Master:
 
     def _perform_submit(self, specs: list[JobSpec]) -> None:
         now = self.state.clock.now()
+        if self.pools is not None:
+            self.pools.cover({spec.tag for spec in specs})
         self.conductor.perform(self.state.scheduler.submit(specs, self.state.settled, now))
 
     async def _enqueue(self, specs: list[JobSpec], rows: list[NewJob]) -> None:

@@ -134,11 +134,10 @@ class _Collector:
         slots = GaugeMetricFamily("titan_slots", "Slots of the workers, by tag", labels=["tag"])
         busy = GaugeMetricFamily("titan_slots_busy", "Slots in use, by tag", labels=["tag"])
         totals: dict[str, tuple[int, int]] = {}
-        for spec in self._master.settings.worker_specs():
-            worker = self._master.state.scheduler.workers.get(spec.name)
-            if worker is not None:
-                had = totals.get(spec.tag, (0, 0))
-                totals[spec.tag] = (had[0] + worker.slots, had[1] + len(worker.busy))
+        for worker in self._master.state.scheduler.workers:
+            for tag in worker.tags:
+                had = totals.get(tag, (0, 0))
+                totals[tag] = (had[0] + worker.slots, had[1] + len(worker.busy))
         for tag, (all_of_them, in_use) in sorted(totals.items()):
             slots.add_metric([tag], all_of_them)
             busy.add_metric([tag], in_use)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import logging
+import secrets
+from pathlib import Path
 
 from titan_sdk.cluster.backing import open_backing
+from titan_sdk.cluster.engines.ray.settings import RaySettings
 from titan_sdk.cluster.extensions import Extensions
 from titan_sdk.cluster.folders import DataDir
 from titan_sdk.cluster.handlers import Handlers
 from titan_sdk.cluster.housekeeping import Housekeeping
 from titan_sdk.cluster.master import Master
 from titan_sdk.cluster.metrics import MetricsServer
+from titan_sdk.cluster.ray_front import JobsDoor
 from titan_sdk.cluster.recovery import recover
 from titan_sdk.cluster.server import Server
 from titan_sdk.cluster.settings import ClusterSettings
@@ -59,10 +63,12 @@ class Node:
                 ) from exc
             address = ("127.0.0.1" if host in {"0.0.0.0", "::"} else host, port)
             backing = await open_backing(settings, data)
-            master = self._master = Master(settings, data, backing, address, socket_path)
+            door = None if settings.ray is None else self._jobs_door(settings.ray, address)
+            master = self._master = Master(settings, data, backing, address, socket_path, door)
             self._handlers = Handlers(master, self._version)
             self._extensions = Extensions(master)
             recover(master)
+            await master.engine.open()
             self._housekeeping = Housekeeping(master)
             if settings.metrics_port is not None:
                 metrics = self._metrics = MetricsServer(master, server)
@@ -74,6 +80,16 @@ class Node:
             await self.stop()
             raise
         return address
+
+    def _jobs_door(self, ray: RaySettings, address: tuple[str, int]) -> JobsDoor:
+        assert self._server is not None
+        host, port = ray.advertise or (address[0], 0)
+        tls, token = self._settings.tls, None
+        if self._settings.token is not None:
+            token = secrets.token_hex(32)
+            self._server.gate.admit_jobs(token)
+        certificate = None if tls is None else Path(tls.cert).read_text("ascii", "replace")
+        return JobsDoor(host, port or address[1], token, certificate)
 
     async def _answer(self, frame: Frame) -> str | bytes:
         if frame.opcode in self._extensions:

@@ -27,15 +27,21 @@ def recover(master: Master) -> None:
     services = store.live_services()
     _end_leftovers(master)
     _remove_files(master, {row.run for row in (*rows, *services) if row.run is not None})
-    for worker in master.settings.worker_specs():
-        master.conductor.perform(
-            master.state.scheduler.add_worker(worker.name, [worker.tag], master.settings.slots)
-        )
+    if master.pools is None:
+        for worker in master.settings.worker_specs():
+            master.conductor.perform(
+                master.state.scheduler.add_worker(worker.name, [worker.tag], master.settings.slots)
+            )
+    else:
+        # Without a slot until the engine tells of nodes.
+        lines = (load_line(row.job_id, store.line(row.seq)) for row in (*rows, *services))
+        master.pools.cover({line.requirement for line in lines})
     running = [row for row in rows if row.status is JobStatus.RUNNING]
     for row in running:
         # Before the waiting jobs, whose parents these may be.
         spec = _spec(master, row)
-        master.state.scheduler.adopt(dataclasses.replace(spec, parents=()), row.worker or "", row.attempts)
+        host, place = _where(master, row, spec.tag)
+        master.state.scheduler.adopt(dataclasses.replace(spec, parents=()), host, row.attempts, place)
     waiting = [_spec(master, row) for row in rows if row.status is JobStatus.PENDING]
     master.conductor.perform(
         master.state.scheduler.submit(waiting, master.state.settled, master.state.clock.now())
@@ -44,6 +50,14 @@ def recover(master: Master) -> None:
         _resume(master, row)
     for row in services:
         _resume_service(master, row, up=True)
+
+
+def _where(master: Master, row: JobRow, tag: str) -> tuple[str, str | None]:
+    """The worker that has its slot, and the place behind it if that is a pool."""
+    worker = row.worker or ""
+    if master.pools is None:
+        return worker, None
+    return tag, None if worker == tag else worker
 
 
 def _spec(master: Master, row: JobRow) -> JobSpec:

@@ -6,8 +6,7 @@ Each (re)start is one run of the engine, so a service survives a restart of the 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import socket
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -21,7 +20,6 @@ __all__ = ["RESTART_SECONDS", "Service", "ServiceHost", "Services"]
 RESTART_SECONDS = 3.0
 _EARLY_RESTART_SECONDS = 0.5
 _MAX_START_EXITS = 4
-_PROBE_SECONDS = 0.1
 
 
 class ServiceHost(Protocol):
@@ -54,6 +52,8 @@ class Service:
     timer: asyncio.TimerHandle | None = None
     deadline: asyncio.TimerHandle | None = None
     probe: asyncio.Task[None] | None = None
+    near: str | None = None
+    """Where it should run if there is a choice."""
     gone: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
@@ -78,14 +78,18 @@ class Services:
         """Ids of the services that are up, or being restarted."""
         return [job_id for job_id, service in self._services.items() if service.up and not service.stopping]
 
+    def by_tag(self) -> Counter[str]:
+        """How many there are, those included that are being started or stopped."""
+        return Counter(service.line.requirement for service in self._services.values())
+
     def on_worker(self, worker: str) -> list[str]:
         return [job_id for job_id, service in self._services.items() if service.worker == worker]
 
     # ------------------------------------------------------------------ life
 
-    def deploy(self, line: JobLine, worker: str, new_run: Callable[[], str]) -> None:
+    def deploy(self, line: JobLine, worker: str, new_run: Callable[[], str], near: str | None = None) -> None:
         """Start a service; the host hears ``service_up`` or ``service_failed``."""
-        service = self._services[line.job_id] = Service(line, worker, new_run)
+        service = self._services[line.job_id] = Service(line, worker, new_run, near=near)
         problem = self._port_problem(service)
         if problem is not None:
             service.failure = problem
@@ -116,6 +120,12 @@ class Services:
                 service.probe = self._loop.create_task(self._probe(service))
         else:
             self._is_up(service)
+
+    def placed(self, request: RunRequest, place: str) -> None:
+        """The run began there: the service is where this is, whatever worker it was given to."""
+        service = self._services.get(request.job_id)
+        if service is not None:
+            service.worker = place
 
     def exited(self, request: RunRequest, result: RunResult) -> None:
         """A run of a service has ended."""
@@ -154,7 +164,9 @@ class Services:
         service.timer = None
         service.starts += 1
         service.run = service.new_run()
-        self._engine.start(RunRequest(service.run, service.line, service.worker, service.starts))
+        self._engine.start(
+            RunRequest(service.run, service.line, service.worker, service.starts, service.near)
+        )
 
     def _port_problem(self, service: Service) -> str | None:
         port = service.port
@@ -167,25 +179,13 @@ class Services:
                 return (
                     f"its port {port} belongs to the service {other_id}; stop that one or choose another port"
                 )
-        with contextlib.closing(socket.socket()) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("", port))
-            except OSError as exc:
-                return f"its port {port} cannot be used ({exc.strerror}); free it or choose another port"
-        return None
+        return self._engine.port_problem(port)
 
     async def _probe(self, service: Service) -> None:
-        while True:
-            try:
-                _, writer = await asyncio.open_connection("127.0.0.1", service.port)
-            except OSError:
-                await asyncio.sleep(_PROBE_SECONDS)
-                continue
-            writer.close()
-            if not service.stopping and service.failure is None:
-                self._is_up(service)
-            return
+        assert service.run is not None
+        await self._engine.answers(service.run, service.port)
+        if not service.stopping and service.failure is None:
+            self._is_up(service)
 
     def _is_up(self, service: Service) -> None:
         service.up = True

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from titan_sdk.cluster.access import MIN_TOKEN
+from titan_sdk.cluster.engines.ray.settings import RaySettings
 from titan_sdk.cluster.tls import ServerTLS
 from titan_sdk.config import Secret, check_token, is_loopback
 from titan_sdk.errors import InvalidArgument
@@ -43,8 +44,12 @@ class ClusterSettings:
     host: str = "127.0.0.1"
     port: int = 9090
     """0 lets the system choose."""
+    engine: str = "process"
+    """``process``: jobs are processes of this machine. ``ray``: tasks of a Ray cluster, see ``ray``."""
+    ray: RaySettings | None = None
+    """How the Ray cluster is used; ``None``: as ``RaySettings()`` says."""
     workers: Mapping[str, int] = field(default_factory=lambda: {"GENERAL": 2, "GPU": 1})
-    """How many workers of each tag."""
+    """How many workers of each tag. With Ray its nodes are the workers, and this counts for nothing."""
     slots: int = 1
     """Jobs a worker runs at once (a real worker: 4)."""
     warm_python: bool = False
@@ -105,9 +110,25 @@ class ClusterSettings:
                     f"workers={{{tag!r}: {count}}}: the number of workers cannot be negative"
                 )
         self._check_access()
+        self._check_engine()
         total = sum(self.workers.values())
         if not 1 <= total <= _MAX_WORKERS:
             raise InvalidArgument(f"{total} workers: a cluster has 1 to {_MAX_WORKERS}")
+
+    def _check_engine(self) -> None:
+        if self.engine not in {"process", "ray"}:
+            raise InvalidArgument(f"engine {self.engine!r} is none; give process or ray")
+        if self.engine == "process":
+            if self.ray is not None:
+                raise InvalidArgument("settings for Ray are of use with engine ray only")
+            return
+        object.__setattr__(self, "ray", self.ray or RaySettings())
+        if self.tls is not None and self.tls.client_ca is not None:
+            raise InvalidArgument(
+                "jobs on the nodes of a Ray cluster have no certificate to show; use a token instead of a client CA"
+            )
+        if self.warm_python:
+            raise InvalidArgument("warm_python is for the process engine; Ray's nodes start every job anew")
 
     @property
     def is_protected(self) -> bool:

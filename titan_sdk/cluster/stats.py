@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 from titan_sdk.cluster.master import Master
-from titan_sdk.cluster.scheduler import Worker
-from titan_sdk.cluster.settings import WorkerSpec
+from titan_sdk.cluster.seats import Seat, seats
 from titan_sdk.wire import statsjson
 from titan_sdk.wire.hello import BUNDLED_SERVER
 
@@ -18,7 +16,7 @@ def stats_json(master: Master, version: str) -> str:
     """The real master's keys, and more of our own."""
     queues = master.state.scheduler.queue_lengths()
     return statsjson.encode(
-        [_worker(master, spec, worker) for spec, worker in _live(master)],
+        [_worker(master, seat) for seat in seats(master)],
         sum(queues.values()),
         server=BUNDLED_SERVER,
         version=version,
@@ -31,7 +29,7 @@ def stats_json(master: Master, version: str) -> str:
 def stats_text(master: Master) -> str:
     """The overview for people."""
     queues = master.state.scheduler.queue_lengths()
-    live = list(_live(master))
+    live = list(seats(master))
     lines = [
         "--- TITAN SYSTEM MONITOR ---",
         f"Active Workers:    {len(live)}",
@@ -41,30 +39,16 @@ def stats_text(master: Master) -> str:
         "-------------------------------",
         "Worker Status:",
     ]
-    for spec, worker in live:
-        lines.append(
-            f" - [{spec.port}] {spec.name} Load: {_load(worker)} | Skills: [{', '.join(sorted(worker.tags))}]"
-        )
-        lines.extend(f"    - [SVC] Service ID: {service}" for service in master.services.on_worker(spec.name))
+    for seat in live:
+        lines.append(f" - [{seat.port}] {seat.name} Load: {seat.load} | Skills: [{', '.join(seat.tags)}]")
+        lines.extend(f"    - [SVC] Service ID: {service}" for service in master.services.on_worker(seat.name))
     return "\n".join(lines) + "\n"
 
 
-def _live(master: Master) -> Iterator[tuple[WorkerSpec, Worker]]:
-    for spec in master.settings.worker_specs():
-        worker = master.state.scheduler.workers.get(spec.name)
-        if worker is not None:
-            yield spec, worker
-
-
-def _load(worker: Worker) -> str:
-    return f"{len(worker.busy)}/{worker.slots}"
-
-
-def _worker(master: Master, spec: WorkerSpec, worker: Worker) -> dict[str, Any]:
+def _worker(master: Master, seat: Seat) -> dict[str, Any]:
     now = master.state.clock.now()
-    running = sorted(worker.busy)
     history: list[dict[str, Any]] = []
-    for entry in master.state.activity.of(spec.name):
+    for entry in master.state.activity.of(seat.name):
         item: dict[str, Any] = {
             "id": entry.job_id,
             "status": entry.status,
@@ -74,15 +58,16 @@ def _worker(master: Master, spec: WorkerSpec, worker: Worker) -> dict[str, Any]:
             item["completed_at"] = int(entry.ended * 1000)
         history.append(item)
     live = set(master.services.live())
-    return {
-        "port": spec.port,
-        "capabilities": f"[{', '.join(sorted(worker.tags))}]",
-        "load": _load(worker),
-        "active_job": running[-1] if running else None,
+    found = {
+        "port": seat.port,
+        "capabilities": f"[{', '.join(seat.tags)}]",
+        "load": seat.load,
+        "active_job": seat.running[-1] if seat.running else None,
         "history": history,
-        "services": [job_id for job_id in master.services.on_worker(spec.name) if job_id in live],
-        "name": spec.name,
-        "tags": sorted(worker.tags),
-        "slots": worker.slots,
-        "running": running,
+        "services": [job_id for job_id in master.services.on_worker(seat.name) if job_id in live],
+        "name": seat.name,
+        "tags": seat.tags,
+        "slots": seat.slots,
+        "running": seat.running,
     }
+    return {**found, "resources": seat.resources} if seat.resources else found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 __all__ = ["ClusterStats", "JobHistoryEntry", "ServerInfo", "WorkerStats"]
@@ -47,6 +48,8 @@ class WorkerStats:
     active_jobs: tuple[str, ...] = ()
     services: tuple[str, ...] = ()
     history: tuple[JobHistoryEntry, ...] = ()
+    resources: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    """Free and all of each resource of a node of a Ray cluster."""
 
     @property
     def free(self) -> int:

@@ -48,6 +48,10 @@ def _worker(entry: Mapping[str, Any]) -> WorkerStats:
         active_jobs=tuple(str(job) for job in active if job),
         services=tuple(str(service) for service in entry.get("services") or ()),
         history=tuple(_history(item) for item in entry.get("history") or ()),
+        resources={
+            str(name): (float(free), float(total))
+            for name, (free, total) in (entry.get("resources") or {}).items()
+        },
     )
 
 

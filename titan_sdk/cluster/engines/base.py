@@ -20,6 +20,8 @@ class RunRequest:
     line: JobLine
     worker: str
     attempt: int
+    near: str | None = None
+    """Where it should run if there is room; for engines that choose the place themselves."""
 
     @property
     def job_id(self) -> str:
@@ -41,12 +43,30 @@ class Reports(Protocol):
     def launched(self, request: RunRequest, handle: str) -> None:
         """A process waits for ``Engine.release``; the handle finds it again after a restart of the master."""
 
+    def placed(self, request: RunRequest, place: str) -> None:
+        """The run has begun there. Only from engines that choose the place themselves; at most once per run."""
+
     def exited(self, request: RunRequest, result: RunResult) -> None:
         """Nothing of the run is left that could disturb a next one. Also the answer to a launch that failed."""
 
 
 class Engine(Protocol):
     """Runs jobs. Every ``start`` and ``reattach`` is answered by exactly one ``Reports.exited``."""
+
+    chooses_places: bool
+    """Whether the workers it is told of are pools, and ``Reports.placed`` says where a run really is."""
+    keeps_runs: bool
+    """Whether runs go on when it is closed, for the next master to re-attach."""
+
+    trouble: str | None
+    """Why nothing can be started at the moment; one sentence."""
+
+    async def open(self) -> None:
+        """Everything that has to be re-attached was; begin.
+
+        Raises:
+            TitanError: what it runs jobs on cannot be used.
+        """
 
     def start(self, request: RunRequest) -> None: ...
 
@@ -65,5 +85,11 @@ class Engine(Protocol):
     def clean(self, run: str, worker: str) -> None:
         """The run's end is durable: its private files can go."""
 
+    def port_problem(self, port: int) -> str | None:
+        """Why no service can listen there, as far as that is known before it is started."""
+
+    async def answers(self, run: str, port: int) -> None:
+        """Returns when the port of a service's run accepts connections."""
+
     async def close(self) -> None:
-        """Kill every run and wait until they are gone; no further report is made."""
+        """Kill every run and wait until they are gone, unless it ``keeps_runs``; no further report is made."""

@@ -25,6 +25,7 @@ from titan_sdk.cluster.engines.base import Reports, RunRequest, RunResult
 from titan_sdk.cluster.engines.endings import ending
 from titan_sdk.cluster.engines.keeper_link import Keeper, Launch
 from titan_sdk.cluster.engines.keepers import Keepers
+from titan_sdk.cluster.engines.ports import answers_here, port_problem_here
 from titan_sdk.cluster.engines.staging import ARCHIVES, Command, StagingFailed, StagingFolders, stage
 from titan_sdk.cluster.folders import DataDir
 from titan_sdk.cluster.scheduler import Outcome
@@ -97,6 +98,22 @@ class ProcessEngine:
         self._idle = asyncio.Event()
 
     # ------------------------------------------------------------------ starting
+
+    chooses_places = False
+    keeps_runs = False
+    trouble: str | None = None
+
+    async def open(self) -> None:
+        """See ``Engine``."""
+
+    def port_problem(self, port: int) -> str | None:
+        """See ``Engine``."""
+        return port_problem_here(port)
+
+    async def answers(self, run: str, port: int) -> None:
+        """See ``Engine``."""
+        del run  # whoever listens there is taken for it
+        await answers_here(port)
 
     def start(self, request: RunRequest) -> None:
         """Stage, and choose a keeper; nothing runs before ``release``. Archives are unpacked in a thread."""

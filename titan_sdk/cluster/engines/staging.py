@@ -6,13 +6,15 @@ import os
 import shutil
 import stat
 import sys
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
-from titan_sdk.cluster.artifacts import Area, OutsideArea
+from titan_sdk.cluster.artifacts import OutsideArea
 from titan_sdk.cluster.engines.archives import ArchiveRefused, split_pointer, unpack
 from titan_sdk.cluster.engines.base import RunRequest
-from titan_sdk.cluster.folders import DataDir, safe_name
+from titan_sdk.cluster.folders import safe_name
 from titan_sdk.errors import PeerProtocolError
 from titan_sdk.model.rules import DAG_PREFIX
 from titan_sdk.wire.fields import decode_base64
@@ -103,7 +105,22 @@ def split_args(args: str) -> list[str]:
     return [piece for piece in (part.strip() for part in args.split(" ")) if piece]
 
 
-def stage(request: RunRequest, data: DataDir, uploads: Area, folders: StagingFolders) -> Command:
+class Places(Protocol):
+    """Where the folders of a worker's jobs are."""
+
+    def workspace(self, worker: str) -> Path: ...
+
+    def staging(self, worker: str, run: str) -> Path:
+        """The private folder of one run's script."""
+
+
+class Archives(Protocol):
+    """Where uploaded archives are; see ``artifacts.Area``."""
+
+    def local(self, name: str) -> AbstractContextManager[Path]: ...
+
+
+def stage(request: RunRequest, data: Places, uploads: Archives, folders: StagingFolders) -> Command:
     """Put the job's files in place. May take long for an archive; touches only this run's own files.
 
     Raises:
@@ -120,7 +137,7 @@ def stage(request: RunRequest, data: DataDir, uploads: Area, folders: StagingFol
     raise StagingFailed(f"{line.header!r} is no kind of job; use RUN_PAYLOAD, DEPLOY_PAYLOAD or an archive")
 
 
-def _stage_script(request: RunRequest, data: DataDir, folders: StagingFolders) -> Command:
+def _stage_script(request: RunRequest, data: Places, folders: StagingFolders) -> Command:
     line = request.line
     service = line.header in SERVICES
     try:
@@ -143,7 +160,7 @@ def _stage_script(request: RunRequest, data: DataDir, folders: StagingFolders) -
     return Command((*_interpreter(script, executable=service), *args), cwd, script.suffix == ".py")
 
 
-def _stage_archive(request: RunRequest, data: DataDir, uploads: Area) -> Command:
+def _stage_archive(request: RunRequest, data: Places, uploads: Archives) -> Command:
     line = request.line
     try:
         name, entry = split_pointer(line.filename.strip())

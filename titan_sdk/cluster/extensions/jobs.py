@@ -7,6 +7,7 @@ import asyncio
 from titan_sdk.cluster.log_store import LogStore
 from titan_sdk.cluster.master import Master
 from titan_sdk.cluster.scheduler.job import Job, Phase
+from titan_sdk.model.status import JobStatus
 from titan_sdk.wire.extensions import JobInfo, LogRead, Wait, write_object
 
 __all__ = ["JobQuestions"]
@@ -90,8 +91,12 @@ class JobQuestions:
             return f"waits for {job.missing} of its parents"
         if job.phase is Phase.DELAYED:
             return f"is delayed until {job.spec.due:.3f}"
+        if job.phase is Phase.RUNNING and job.status is JobStatus.PENDING:
+            return "was given to the Ray cluster, which has not started it yet"
         if job.phase is not Phase.READY:
             return None
+        if self._master.pools is not None:
+            return self._master.engine.trouble or self._master.pools.why_waiting(job.spec.tag)
         if job.spec.tag not in self._state.scheduler.workers.tags:
             return f"no worker has the tag {job.spec.tag!r}"
         return f"every worker with the tag {job.spec.tag!r} is busy"

@@ -26,6 +26,8 @@ class Job:
         "children",
         "missing",
         "phase",
+        "place",
+        "pooled",
         "rank",
         "ready_since",
         "spec",
@@ -42,6 +44,10 @@ class Job:
         self.attempt = spec.attempts
         """Number of the current or last run, from 1."""
         self.worker: str | None = None
+        self.place: str | None = None
+        """Where it runs or ran, if its worker is a pool that stands for many places."""
+        self.pooled = False
+        """Whether its worker is such a pool; the run has not begun before its place is known."""
         self.tied_to: str | None = None
         """Worker of the first parent to complete, where affinity was asked for."""
         self.ready_since: float | None = None
@@ -56,4 +62,10 @@ class Job:
     @property
     def status(self) -> JobStatus:
         """What a client may see; all kinds of waiting read PENDING, as on a real master."""
-        return JobStatus.RUNNING if self.phase is Phase.RUNNING else JobStatus.PENDING
+        begun = self.phase is Phase.RUNNING and (self.place is not None or not self.pooled)
+        return JobStatus.RUNNING if begun else JobStatus.PENDING
+
+    @property
+    def seat(self) -> str | None:
+        """The most that is known of where it runs or ran."""
+        return self.place or self.worker

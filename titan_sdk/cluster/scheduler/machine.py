@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from titan_sdk.cluster.scheduler.job import Job, Phase
-from titan_sdk.cluster.scheduler.placement import Workers
+from titan_sdk.cluster.scheduler.placement import Worker, Workers
 from titan_sdk.cluster.scheduler.queues import DelayQueue, ReadyQueues
 from titan_sdk.cluster.scheduler.types import (
     Cancelled,
@@ -104,14 +104,21 @@ class Scheduler:
         self._dispatch(effects)
         return effects
 
-    def adopt(self, spec: JobSpec, worker: str, attempt: int) -> None:
+    def adopt(self, spec: JobSpec, worker: str, attempt: int, place: str | None = None) -> None:
         """Take over a job whose run is alive already (after a restart of the master)."""
         job = Job(spec)
-        job.phase, job.worker, job.attempt = Phase.RUNNING, worker, attempt
+        job.phase, job.worker, job.attempt, job.place = Phase.RUNNING, worker, attempt, place
         self._jobs[job.job_id] = job
         host = self.workers.get(worker)
+        job.pooled = host is not None and host.pool
         if host is not None and not spec.service:
             host.busy.add(job.job_id)
+
+    def placed(self, job_id: str, place: str) -> None:
+        """A run that was given to a pool has begun in one of its places."""
+        job = self._jobs.get(job_id)
+        if job is not None and job.phase is Phase.RUNNING:
+            job.place = place
 
     def exited(self, job_id: str, outcome: Outcome, reason: str | None, now: float) -> list[Effect]:
         """The job's run is over and nothing of it holds its slot any more."""
@@ -164,11 +171,20 @@ class Scheduler:
         """Start nothing any more: the master is about to end."""
         self._held = True
 
-    def add_worker(self, name: str, tags: Iterable[str], slots: int) -> list[Effect]:
-        """A worker is there."""
+    def add_worker(self, name: str, tags: Iterable[str], slots: int, *, pool: bool = False) -> list[Effect]:
+        """A worker is there, or a pool of places."""
         effects: list[Effect] = []
-        self.workers.add(name, tags, slots)
+        self.workers.add(name, tags, slots, pool=pool)
         self._dispatch(effects)
+        return effects
+
+    def resize_worker(self, name: str, slots: int) -> list[Effect]:
+        """A worker has room for so many jobs now; what runs beyond that goes on."""
+        effects: list[Effect] = []
+        worker = self.workers.get(name)
+        if worker is not None and worker.slots != slots:
+            worker.slots = slots
+            self._dispatch(effects)
         return effects
 
     def remove_worker(self, name: str) -> list[Effect]:
@@ -223,9 +239,10 @@ class Scheduler:
         for tag in self.workers.tags:
             while (service := self._ready_services.head(tag)) is not None:
                 host = self.workers.host_for_service(tag, service.tied_to)
-                assert host is not None, "a tag is listed only while a worker has it"
+                if host is None:
+                    break  # the workers of this tag are pools without any place
                 self._ready_services.pop(tag)
-                self._start(service, host.name, effects)
+                self._start(service, host, effects)
         while True:
             heads = [head for tag in self.workers.tags if (head := self._startable(tag)) is not None]
             if not heads:
@@ -235,17 +252,17 @@ class Scheduler:
             assert worker is not None, "_startable saw a free slot"
             self._ready.pop(job.spec.tag)
             worker.busy.add(job.job_id)
-            self._start(job, worker.name, effects)
+            self._start(job, worker, effects)
 
     def _startable(self, tag: str) -> Job | None:
         head = self._ready.head(tag)
         return head if head is not None and self.workers.choose(tag, None) is not None else None
 
-    def _start(self, job: Job, worker: str, effects: list[Effect]) -> None:
+    def _start(self, job: Job, worker: Worker, effects: list[Effect]) -> None:
         job.phase = Phase.RUNNING
-        job.worker = worker
+        job.worker, job.pooled, job.place = worker.name, worker.pool, None
         job.attempt += 1
-        effects.append(Start(job.job_id, worker, job.attempt))
+        effects.append(Start(job.job_id, worker.name, job.attempt, job.tied_to))
 
     def _release(self, worker_name: str, job_id: str) -> None:
         worker = self.workers.get(worker_name)
@@ -287,7 +304,7 @@ class Scheduler:
             elif was is Phase.DELAYED:
                 self._delayed.forget()
             del self._jobs[ended.job_id]
-            effects.append(Ended(ended.job_id, ended.spec.seq, how, ended.worker, why, was is Phase.RUNNING))
+            effects.append(Ended(ended.job_id, ended.spec.seq, how, ended.seat, why, was is Phase.RUNNING))
             if how is JobStatus.COMPLETED:
                 self._release_children(ended, now)
             else:
@@ -301,6 +318,6 @@ class Scheduler:
                 continue
             child.missing -= 1
             if child.spec.affinity and child.tied_to is None:
-                child.tied_to = parent.worker
+                child.tied_to = parent.seat
             if not child.missing:
                 self._make_ready(child, now)

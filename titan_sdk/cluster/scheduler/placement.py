@@ -15,6 +15,8 @@ class Worker:
     name: str
     tags: frozenset[str]
     slots: int
+    pool: bool = False
+    """It stands for many places, of which somebody else chooses one."""
     busy: set[str] = field(default_factory=set)
 
     @property
@@ -23,7 +25,7 @@ class Worker:
 
     @property
     def load(self) -> float:
-        return len(self.busy) / self.slots
+        return len(self.busy) / max(self.slots, 1)
 
 
 class Workers:
@@ -42,10 +44,10 @@ class Workers:
     def get(self, name: str) -> Worker | None:
         return self._by_name.get(name)
 
-    def add(self, name: str, tags: Iterable[str], slots: int) -> None:
+    def add(self, name: str, tags: Iterable[str], slots: int, *, pool: bool = False) -> None:
         if name in self._by_name:
             raise ValueError(f"there is a worker {name!r} already")
-        worker = Worker(name, frozenset(tags), slots)
+        worker = Worker(name, frozenset(tags), slots, pool)
         self._by_name[name] = worker
         for tag in worker.tags:
             self._by_tag.setdefault(tag, []).append(worker)
@@ -74,7 +76,7 @@ class Workers:
 
     def host_for_service(self, tag: str, preferred: str | None) -> Worker | None:
         """As ``choose``, but slots do not matter."""
-        able = self._by_tag.get(tag, ())
+        able = [worker for worker in self._by_tag.get(tag, ()) if worker.slots > 0]
         for worker in able:
             if worker.name == preferred:
                 return worker

@@ -71,6 +71,8 @@ class Start:
     job_id: str
     worker: str
     attempt: int
+    near: str | None = None
+    """Where its parent ran, if it is to run there."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ __all__ = [
     "SetEnded",
     "SetGone",
     "SetPending",
+    "SetPlaced",
     "SetRunning",
     "SetService",
     "StorePayloads",
@@ -77,6 +78,15 @@ class SetRunning:
     run: str
     handle: str
     attempt: int
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class SetPlaced:
+    """Where the job's current run began, and when; for engines that choose the place themselves."""
+
+    seq: int
+    worker: str
     at: float
 
 
@@ -193,6 +203,7 @@ Change = (
     | RemovePayloads
     | SetRunning
     | SetPending
+    | SetPlaced
     | SetEnded
     | SetGone
     | ForgetHandles

@@ -47,6 +47,12 @@ def set_running(db: sqlite3.Connection, change: changes.SetRunning) -> None:
     )
 
 
+def set_placed(db: sqlite3.Connection, change: changes.SetPlaced) -> None:
+    db.execute(
+        "UPDATE jobs SET worker = ?, started_at = ? WHERE seq = ?", (change.worker, change.at, change.seq)
+    )
+
+
 def set_pending(db: sqlite3.Connection, change: changes.SetPending) -> None:
     db.execute(
         "UPDATE jobs SET status = 'PENDING', handle = NULL, attempts = ?, exit_code = ? WHERE seq = ?",

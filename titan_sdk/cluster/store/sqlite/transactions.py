@@ -20,6 +20,7 @@ _APPLY: dict[type, Callable[[sqlite3.Connection, Any], object]] = {
     changes.RemovePayloads: bulk.remove_payloads,
     changes.SetRunning: jobs.set_running,
     changes.SetPending: jobs.set_pending,
+    changes.SetPlaced: jobs.set_placed,
     changes.SetEnded: jobs.set_ended,
     changes.SetGone: jobs.set_gone,
     changes.ForgetHandles: jobs.forget_handles,

@@ -1,0 +1,344 @@
+"""The actor that owns the tasks of a cluster's jobs, so that they outlive the front; fronts come and go.
+
+It decides nothing: what runs when is the front's business, and where, Ray's. It keeps what a front has not
+acknowledged yet: results, and output up to a bound, beyond which nodes keep theirs on disk.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import secrets
+from collections.abc import Mapping
+from typing import Any
+
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from titan_sdk.cluster.engines.ray.inside.cluster_view import read_nodes
+from titan_sdk.cluster.engines.ray.inside.losses import describe_loss
+from titan_sdk.cluster.engines.ray.inside.node.run import run_job
+from titan_sdk.cluster.engines.ray.inside.node.service import ServiceActor, service_name
+from titan_sdk.cluster.engines.ray.inside.node.worker_side import NAMESPACE
+from titan_sdk.cluster.engines.ray.values import (
+    KEPT_ARCHIVES,
+    PROTOCOL,
+    Began,
+    Config,
+    Finished,
+    News,
+    NodeState,
+    Resources,
+    Spec,
+    Superseded,
+    WrongProtocol,
+)
+
+__all__ = ["Dispatcher"]
+
+_MAX_BUFFERED = 32 * 1024 * 1024
+_MAX_REPLY = 4 * 1024 * 1024
+_ORDERS_SECONDS = 60.0
+_NODES_SECONDS = 1.0
+
+
+Attached = tuple[str, list[str], tuple[NodeState, ...]]
+
+
+class _Run:
+    __slots__ = (
+        "actor",
+        "answers",
+        "began",
+        "chunks",
+        "delivered",
+        "finished",
+        "killed",
+        "ref",
+        "sent",
+        "wanted",
+    )
+
+    def __init__(self) -> None:
+        self.ref: Any = None
+        self.actor: Any = None
+        self.began: Began | None = None
+        self.answers = False
+        self.chunks: collections.deque[tuple[int, bytes]] = collections.deque()
+        """Output that the front has not acknowledged."""
+        self.sent = 0
+        """How many of the chunks are on their way to it."""
+        self.finished: Finished | None = None
+        self.delivered: tuple[bool, bool, bool] = (False, False, False)
+        """Which of begin, answer and end were told to it."""
+        self.killed = False
+        self.wanted = asyncio.Event()
+        """Set when the run is to be ended."""
+
+
+class Dispatcher:
+    """One per cluster; every method is a call of the front or of a node."""
+
+    def __init__(self, cluster: str, name: str) -> None:
+        self._cluster, self._name = cluster, name
+        self.epoch = secrets.token_hex(8)
+        self._front = ""
+        self._config: Config | None = None
+        self._runs: dict[str, _Run] = {}
+        self._seen: set[str] = set()
+        """Every run ever started here, by name: none is started twice."""
+        self._archives: collections.OrderedDict[str, Any] = collections.OrderedDict()
+        self._task = ray.remote(max_retries=0, max_calls=0)(run_job)
+        self._options: dict[tuple[Resources, str | None], Any] = {}
+        self._news: dict[str, None] = {}
+        self._ready = asyncio.Event()
+        self._room = asyncio.Condition()
+        self._buffered = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._nodes: tuple[NodeState, ...] = ()
+        self._told_nodes: tuple[NodeState, ...] | None = None
+        self._spawn(self._watch_nodes())
+
+    # ------------------------------------------------------------------ the front's
+
+    async def attach(self, front: str, protocol: int, config: Config) -> Attached:
+        """A front takes over: this dispatcher's epoch, the runs it knows, the nodes. Everything unacknowledged is told anew.
+
+        Raises:
+            WrongProtocol: the front is of a version that this dispatcher does not understand.
+        """
+        if protocol != PROTOCOL:
+            raise WrongProtocol(
+                f"it speaks version {PROTOCOL} of this project's protocol, and the front {protocol}"
+            )
+        self._front, self._config = front, config
+        self._told_nodes = None
+        self._nodes = await asyncio.to_thread(read_nodes)
+        for name, run in self._runs.items():
+            run.sent, run.delivered = 0, (False, False, False)
+            self._tell(name)
+        self._ready.set()
+        return self.epoch, list(self._runs), self._nodes
+
+    async def start(self, front: str, specs: list[Spec], archives: Mapping[str, bytes]) -> None:
+        """Start runs that were never started.
+
+        Args:
+            archives: the content of archives, by hash; one that came lately (``KEPT_ARCHIVES``) need not come again.
+        """
+        self._check(front)
+        for digest, content in archives.items():
+            self._archives.pop(digest, None)
+            self._archives[digest] = ray.put(content)
+        for spec in specs:
+            if spec.run not in self._seen:
+                self._seen.add(spec.run)
+                self._start(spec)
+        while len(self._archives) > KEPT_ARCHIVES:
+            self._archives.popitem(last=False)
+
+    async def kill(self, front: str, runs: list[str]) -> None:
+        """End runs, begun or not; each is reported as any other end."""
+        self._check(front)
+        for name in runs:
+            run = self._runs.get(name)
+            if run is None or run.finished is not None:
+                continue
+            run.killed = True
+            run.wanted.set()
+            if run.began is None:
+                if run.actor is not None:
+                    ray.kill(run.actor)
+                else:
+                    ray.cancel(run.ref, force=False, recursive=False)
+
+    async def adopt(self, front: str, runs: list[str]) -> list[str]:
+        """Find services that an earlier dispatcher started; which of them live."""
+        self._check(front)
+        found: list[str] = []
+        for name in runs:
+            try:
+                actor = ray.get_actor(service_name(name), namespace=NAMESPACE)
+            except ValueError:
+                continue
+            self._seen.add(name)
+            run = self._runs[name] = _Run()
+            run.actor, run.ref = actor, actor.outcome.remote()
+            self._spawn(self._await_end(name, run))
+            found.append(name)
+        return found
+
+    async def acknowledge(self, front: str, received: Mapping[str, int], done: list[str]) -> None:
+        """The front has stored this much of the runs' output, and the ends of these runs."""
+        self._check(front)
+        for name, offset in received.items():
+            run = self._runs.get(name)
+            while run is not None and run.chunks and _end(run.chunks[0]) <= offset:
+                self._buffered -= len(run.chunks.popleft()[1])
+                run.sent -= 1
+        for name in done:
+            over = self._runs.pop(name, None)
+            if over is not None:
+                self._buffered -= sum(len(data) for _, data in over.chunks)
+                over.chunks.clear()
+        async with self._room:
+            self._room.notify_all()
+
+    async def poll(self, front: str, seconds: float) -> tuple[list[News], tuple[NodeState, ...] | None]:
+        """What happened since the last call, as soon as anything has; the nodes if they have changed."""
+        self._check(front)
+        if not self._news and self._told_nodes == self._nodes:
+            self._ready.clear()
+            try:
+                async with asyncio.timeout(seconds):
+                    await self._ready.wait()
+            except TimeoutError:
+                pass
+            self._check(front)
+        nodes = None if self._told_nodes == self._nodes else self._nodes
+        self._told_nodes = self._nodes
+        return self._collect(), nodes
+
+    def _collect(self) -> list[News]:
+        found: list[News] = []
+        size = 0
+        for name in list(self._news):
+            if size >= _MAX_REPLY:
+                break
+            del self._news[name]
+            run = self._runs.get(name)
+            if run is None:
+                continue
+            chunks = tuple(run.chunks)[run.sent :]
+            size += sum(len(data) for _, data in chunks) + 200
+            began, answers, ended = run.delivered
+            news = News(
+                name,
+                run.began if not began else None,
+                run.answers and not answers,
+                chunks,
+                run.finished if not ended else None,
+            )
+            run.sent = len(run.chunks)
+            run.delivered = (run.began is not None, run.answers, run.finished is not None)
+            found.append(news)
+        return found
+
+    def _check(self, front: str) -> None:
+        if front != self._front:
+            raise Superseded("another front has taken over this cluster")
+
+    # ------------------------------------------------------------------ the nodes'
+
+    async def config(self) -> Config | None:
+        """Where the front is."""
+        return self._config
+
+    async def push(self, name: str, began: Began, offset: int, data: bytes) -> None:
+        """A run lives, and has printed this. Answered when there is room for more."""
+        run = self._runs.get(name)
+        if run is None or run.finished is not None:
+            return
+        run.began = began
+        if data:
+            run.chunks.append((offset, data))
+            self._buffered += len(data)
+        self._tell(name)
+        if self._buffered > _MAX_BUFFERED:
+            async with self._room:
+                await self._room.wait_for(lambda: self._buffered <= _MAX_BUFFERED)
+
+    async def answers(self, name: str, began: Began) -> None:
+        """The port of a service accepts connections."""
+        run = self._runs.get(name)
+        if run is not None:
+            run.began, run.answers = began, True
+            self._tell(name)
+
+    async def orders(self, name: str) -> bool:
+        """Whether the run is to be ended; answered as soon as it is, or after a while."""
+        run = self._runs.get(name)
+        if run is None:
+            return False
+        try:
+            async with asyncio.timeout(_ORDERS_SECONDS):
+                await run.wanted.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    # ------------------------------------------------------------------ parts
+
+    def _start(self, spec: Spec) -> None:
+        run = self._runs[spec.run] = _Run()
+        content = [] if spec.archive is None else [self._archives[spec.archive[1]]]
+        arguments = (spec, self._config, self._cluster, self._name, content)
+        if spec.service:
+            options = _options(spec.resources, spec.near)
+            actor = ray.remote(ServiceActor).options(
+                name=service_name(spec.run),
+                namespace=NAMESPACE,
+                lifetime="detached",
+                max_concurrency=4,
+                **options,
+            )
+            run.actor = actor.remote()
+            run.actor.run.remote(*arguments)
+            run.ref = run.actor.outcome.remote()
+        else:
+            run.ref = self._prepared(spec.resources, spec.near).remote(*arguments)
+        self._spawn(self._await_end(spec.run, run))
+
+    def _prepared(self, resources: Resources, near: str | None) -> Any:
+        key = resources, near
+        if key not in self._options:
+            if len(self._options) > 1000:
+                self._options.clear()
+            self._options[key] = self._task.options(**_options(resources, near))
+        return self._options[key]
+
+    async def _await_end(self, name: str, run: _Run) -> None:
+        try:
+            finished = await run.ref
+        except ray.exceptions.TaskCancelledError:
+            finished = Finished(began=run.began, killed=True)
+        except Exception as exc:  # noqa: BLE001 - whatever Ray says: the run is over
+            reason = await describe_loss(exc, run.began)
+            finished = Finished(began=run.began, killed=run.killed, lost=reason)
+        run.finished = finished
+        if run.actor is not None:
+            ray.kill(run.actor)
+        self._tell(name)
+
+    def _tell(self, name: str) -> None:
+        self._news[name] = None
+        self._ready.set()
+
+    async def _watch_nodes(self) -> None:
+        while True:
+            self._nodes = await asyncio.to_thread(read_nodes)
+            if self._nodes != self._told_nodes:
+                self._ready.set()
+            await asyncio.sleep(_NODES_SECONDS)
+
+    def _spawn(self, work: Any) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def _end(chunk: tuple[int, bytes]) -> int:
+    return chunk[0] + len(chunk[1])
+
+
+def _options(resources: Resources, near: str | None) -> dict[str, Any]:
+    options: dict[str, Any] = {"num_cpus": resources.cpus}
+    if resources.gpus:
+        options["num_gpus"] = resources.gpus
+    if resources.custom:
+        options["resources"] = dict(resources.custom)
+    if near is not None:
+        options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(
+            near, soft=True, _spill_on_unavailable=True
+        )
+    return options

@@ -1,0 +1,149 @@
+"""What a node tells the dispatcher while a job runs, and what it is told: output as it comes, a kill."""
+
+from __future__ import annotations
+
+import os
+import select
+import time
+from pathlib import Path
+from typing import Any
+
+import ray
+
+from titan_sdk.cluster.engines.ray.inside.node.ports import listens
+from titan_sdk.cluster.engines.ray.inside.node.worker_side import WorkerSide
+from titan_sdk.cluster.engines.ray.values import Began, Spec
+from titan_sdk.cluster.engines.staging import job_port
+
+__all__ = ["Reporter"]
+
+_SILENT = 0.1
+"""Seconds in which a job may end without a word but its result."""
+_TURN = 0.25
+_PROBE_TURN = 0.05
+_PIECE = 512 * 1024
+_INLINE = 64 * 1024
+"""Output that travels with the result."""
+_LOOKUP_SECONDS = 1.0
+_FINISH_SECONDS = 60.0
+"""How long an ended job's output waits for a dispatcher that is gone."""
+
+
+class Reporter:
+    """Belongs to the thread that runs the job. Its output is a file, so that a job never waits for the front."""
+
+    def __init__(self, spec: Spec, side: WorkerSide, began: Began, output: Path, limit: int) -> None:
+        self._spec, self._side, self._began, self._limit = spec, side, began, limit
+        self._path = output
+        self._file = os.open(output, os.O_RDWR | os.O_CLOEXEC)
+        self._sent = 0
+        self._pushing: tuple[Any, int] | None = None
+        self._orders: Any = None
+        self._told = self._told_answers = False
+        self._port = (job_port(spec.line) or 0) if spec.service else 0
+        self._started = time.monotonic()
+        self._retry_at = 0.0
+        self._wake = side.wake
+        self.kill_wanted = False
+
+    def turn(self, pidfd: int) -> bool:
+        """Wait for the process's end, a reply or a moment; whether it has ended."""
+        quiet = not self._told and not self._spec.service
+        probing = self._port and not self._told_answers
+        wait = _SILENT if quiet else _PROBE_TURN if probing else _TURN
+        ready, _, _ = select.select([pidfd, self._wake], [], [], wait)
+        if pidfd in ready:
+            return True
+        self._side.hush()
+        self._hear()
+        if time.monotonic() >= self._retry_at:
+            self._say()
+        return False
+
+    def finish(self) -> tuple[int, bytes]:
+        """The process has ended: bring all but the last piece of its output; offset and bytes of that piece."""
+        deadline = time.monotonic() + _FINISH_SECONDS
+        while True:
+            self._hear()
+            if self._side.line.is_up:
+                deadline = time.monotonic() + _FINISH_SECONDS
+            left = self._size() - self._sent
+            if self._pushing is None and left <= _INLINE:
+                return self._sent, self._read(left)
+            if time.monotonic() >= self._retry_at:
+                self._say()
+            select.select([self._wake], [], [], _TURN)
+            self._side.hush()
+            if time.monotonic() > deadline:
+                # Nobody has been there to take it: what is known of the end counts more than its last output.
+                return self._sent, b""
+
+    def close(self) -> None:
+        os.close(self._file)
+
+    # ------------------------------------------------------------------ hearing
+
+    def _hear(self) -> None:
+        if self._orders is not None and (reply := self._reply(self._orders)) is not None:
+            self._orders = None
+            self.kill_wanted = self.kill_wanted or reply[0] is True
+        if self._pushing is not None and (reply := self._reply(self._pushing[0])) is not None:
+            if reply[0] is not _FAILED:
+                self._sent = self._pushing[1]
+                self._told = True
+            self._pushing = None
+
+    def _reply(self, ref: Any) -> tuple[Any] | None:
+        """The reply in a tuple once it is there; a lost one is ``_FAILED``."""
+        ready, _ = ray.wait([ref], timeout=0)
+        if not ready:
+            return None
+        try:
+            return (ray.get(ref),)
+        except ray.exceptions.RayError:
+            # The dispatcher is gone. A job dies with it; a service says everything again to the next one.
+            self._side.line.forget()
+            self._retry_at = time.monotonic() + _LOOKUP_SECONDS
+            return (_FAILED,)
+
+    # ------------------------------------------------------------------ saying
+
+    def _say(self) -> None:
+        try:
+            if self._orders is None:
+                self._orders = self._send("orders", self._spec.run)
+            if self._port and not self._told_answers and listens(self._port):
+                self._send("answers", self._spec.run, self._began)
+                self._told_answers = True
+            if self._pushing is None:
+                self._push()
+        except ValueError:
+            self._retry_at = time.monotonic() + _LOOKUP_SECONDS
+
+    def _push(self) -> None:
+        data = self._read(min(self._size() - self._sent, _PIECE))
+        if data or not self._told:
+            ref = self._send("push", self._spec.run, self._began, self._sent, data)
+            self._pushing = ref, self._sent + len(data)
+
+    def _send(self, method: str, *args: object) -> Any:
+        ref = self._side.line.call(method, *args)
+        ref.future().add_done_callback(self._side.ring)
+        return ref
+
+    def _size(self) -> int:
+        """Bytes of output that count. A file over the limit is cut: the job appends, so the rest falls away."""
+        size = os.fstat(self._file).st_size
+        if size > self._limit + 1:
+            os.ftruncate(self._file, self._limit + 1)
+        return min(size, self._limit + 1)
+
+    def _read(self, length: int) -> bytes:
+        return os.pread(self._file, length, self._sent) if length > 0 else b""
+
+
+class _Failed:
+    pass
+
+
+_FAILED = _Failed()

@@ -1,0 +1,131 @@
+"""One run of one job on a node: the body of its Ray task, or of the actor of a service."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from contextlib import suppress
+from typing import IO, Any
+
+from titan_sdk.cluster.engines import processes
+from titan_sdk.cluster.engines.base import RunRequest
+from titan_sdk.cluster.engines.orphans import mark_of
+from titan_sdk.cluster.engines.process import job_environment
+from titan_sdk.cluster.engines.ray.inside.node.archives import NodeArchives
+from titan_sdk.cluster.engines.ray.inside.node.ports import listens
+from titan_sdk.cluster.engines.ray.inside.node.reporter import Reporter
+from titan_sdk.cluster.engines.ray.inside.node.worker_side import WorkerSide, worker_side
+from titan_sdk.cluster.engines.ray.values import Began, Config, Finished, Spec
+from titan_sdk.cluster.engines.staging import Command, StagingFailed, job_port, stage
+
+__all__ = ["run_job"]
+
+_PATIENCE = 0.5
+"""Seconds in which the guard of a killed job with the runtime may end the rest of it."""
+
+
+def run_job(spec: Spec, config: Config, cluster: str, dispatcher: str, archive: list[Any]) -> Finished:
+    """Put the job's files in place, run it to its end, report what happens meanwhile.
+
+    Args:
+        archive: a reference to the bytes of the archive, in a list so that Ray leaves it for the node to fetch.
+    """
+    side = worker_side(cluster, dispatcher)
+    began = Began(side.name, side.host)
+    try:
+        command = _stage(spec, side, archive)
+    except StagingFailed as exc:
+        return Finished(began=began, refused=str(exc))
+    except KeyboardInterrupt:
+        return Finished(began=began, killed=True)
+    try:
+        return _Run(spec, config, side, began).to_end(command)
+    finally:
+        side.folders.give_back(side.places.staging("", spec.run))
+
+
+def _stage(spec: Spec, side: WorkerSide, archive: list[Any]) -> Command:
+    request = RunRequest(spec.run, spec.line, side.name, 0)
+    archives = NodeArchives(side.places, spec.archive, archive)
+    port = job_port(spec.line) or 0 if spec.service else 0
+    if port and listens(port):
+        raise StagingFailed(f"its port {port} is in use on node {side.name}; free it or choose another")
+    return stage(request, side.places, archives, side.folders)
+
+
+class _Run:
+    """A started process, its output, and what is asked of it."""
+
+    def __init__(self, spec: Spec, config: Config, side: WorkerSide, began: Began) -> None:
+        self._spec, self._config, self._side, self._began = spec, config, side, began
+        self._mark = mark_of(spec.run)
+        self._output = side.places.output(spec.run)
+        self._killed = False
+
+    def to_end(self, command: Command) -> Finished:
+        try:
+            self._side.guard.open(self._mark)
+            with open(self._output, "ab") as output:
+                process = self._start(command, output)
+        except (OSError, ValueError) as exc:
+            # ValueError: a NUL in an argument.
+            self._side.guard.close()
+            self._output.unlink(missing_ok=True)
+            return Finished(began=self._began, refused=f"it could not be started: {exc}")
+        reporter = Reporter(self._spec, self._side, self._began, self._output, self._config.log_limit)
+        try:
+            code = self._watch(process, reporter)
+            offset, tail = reporter.finish()
+        finally:
+            self._end_rest(process)
+            self._side.guard.close()
+            reporter.close()
+            self._output.unlink(missing_ok=True)
+        return Finished(code, self._began, self._killed, offset=offset, tail=tail)
+
+    def _start(self, command: Command, output: IO[bytes]) -> subprocess.Popen[bytes]:
+        config, relay = self._config, self._side.relay(self._config)
+        environment = job_environment(os.environ, self._side.name, config.host, config.port)
+        environment.update(config.environment)
+        environment["TITAN_SOCKET"] = str(relay.path)
+        environment["TITAN_RUN"] = self._spec.run
+        return subprocess.Popen(
+            command.argv,
+            cwd=command.cwd,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+    def _watch(self, process: subprocess.Popen[bytes], reporter: Reporter) -> int | None:
+        """The exit code, once the process has ended or was killed."""
+        pidfd = os.pidfd_open(process.pid)
+        try:
+            while not reporter.turn(pidfd):
+                if reporter.kill_wanted and not self._killed:
+                    self._kill(process)
+        except KeyboardInterrupt:
+            # How Ray cancels a task that has begun.
+            self._kill(process)
+        finally:
+            os.close(pidfd)
+        code = process.wait()
+        return code if code >= 0 else 128 - code
+
+    def _kill(self, process: subprocess.Popen[bytes]) -> None:
+        self._killed = True
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+    def _end_rest(self, process: subprocess.Popen[bytes]) -> None:
+        # Also where an exception ends the watching: the process must not go on unseen.
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+        if process.poll() is None:
+            self._killed = True
+            process.wait()
+        if self._killed:
+            processes.end_marked(self._mark, _PATIENCE)

@@ -1,0 +1,38 @@
+"""A service is a detached actor: it outlives the front, and the dispatcher that started it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from titan_sdk.cluster.engines.ray.inside.node.run import run_job
+from titan_sdk.cluster.engines.ray.values import Config, Finished, Spec
+
+__all__ = ["ServiceActor", "service_name"]
+
+
+def service_name(run: str) -> str:
+    """The name of the actor of a run."""
+    return f"service-{run}"
+
+
+class ServiceActor:
+    """Runs one service once; whether it is started again is the front's decision."""
+
+    def __init__(self) -> None:
+        self._ended: asyncio.Future[Finished] = asyncio.get_running_loop().create_future()
+
+    async def run(
+        self, spec: Spec, config: Config, cluster: str, dispatcher: str, archive: list[Any]
+    ) -> None:
+        """Until the service has ended."""
+        try:
+            self._ended.set_result(
+                await asyncio.to_thread(run_job, spec, config, cluster, dispatcher, archive)
+            )
+        except Exception as exc:  # noqa: BLE001 - told to whoever asks for the outcome
+            self._ended.set_exception(exc)
+
+    async def outcome(self) -> Finished:
+        """How it ended; answered when it has."""
+        return await asyncio.shield(self._ended)

@@ -1,0 +1,53 @@
+"""How a master uses a Ray cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from titan_sdk.cluster.engines.ray.values import Resources
+from titan_sdk.errors import InvalidArgument
+
+__all__ = ["RaySettings", "parse_advertised"]
+
+
+@dataclass(frozen=True, slots=True)
+class RaySettings:
+    """See the module."""
+
+    address: str = "auto"
+    """``auto``: the cluster that this machine is a node of; else ``HOST:PORT`` of its head, or ``ray://HOST:10001``."""
+    tag_resources: Mapping[str, Resources] = field(default_factory=dict)
+    """What a job of a tag takes, where that is not one CPU, one GPU or one of the resource named by the tag."""
+    ahead: int = 0
+    """Jobs per tag that are handed to Ray beyond what it can hold, for its autoscaler to see."""
+    advertise: tuple[str, int] | None = None
+    """Where jobs on the nodes reach this master; ``None``: where it listens."""
+    ship_code: bool = False
+    """Bring this package to the nodes, which then need nothing but Ray."""
+    connect_seconds: float = 60.0
+    """How long the cluster may take to answer when the master starts."""
+    keep_jobs: bool = True
+    """Jobs and services go on when the master is stopped, for the next one; else they end with it."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "tag_resources", MappingProxyType(dict(self.tag_resources)))
+        if not self.address.strip():
+            raise InvalidArgument("the Ray address is empty; give auto, HOST:PORT or ray://HOST:10001")
+        if self.ahead < 0:
+            raise InvalidArgument(f"ahead={self.ahead}: the number of jobs cannot be negative")
+        if not self.connect_seconds > 0:
+            raise InvalidArgument(f"connect_seconds={self.connect_seconds}: it must be above 0")
+
+
+def parse_advertised(text: str) -> tuple[str, int]:
+    """Host and port of ``HOST[:PORT]``; port 0 for the one that is listened on.
+
+    Raises:
+        InvalidArgument: it is not of that form.
+    """
+    host, _, port = text.strip().rpartition(":") if ":" in text.strip("[]") else (text.strip(), "", "0")
+    if not host or not (port.isascii() and port.isdigit() and int(port) <= 65535):
+        raise InvalidArgument(f"--advertise-address {text!r} is not HOST or HOST:PORT")
+    return host.strip("[]"), int(port)

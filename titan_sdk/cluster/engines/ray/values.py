@@ -1,0 +1,138 @@
+"""What travels between the front, the dispatcher and the nodes: plain values, pickled."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from titan_sdk.wire.jobs import JobLine
+
+__all__ = [
+    "KEPT_ARCHIVES",
+    "PROTOCOL",
+    "Began",
+    "Config",
+    "Finished",
+    "News",
+    "NodeState",
+    "Resources",
+    "Setup",
+    "Spec",
+    "Superseded",
+    "WrongProtocol",
+]
+
+PROTOCOL = 1
+"""Raised with every change of what a front and a dispatcher tell each other."""
+KEPT_ARCHIVES = 64
+"""Archives that a dispatcher keeps in Ray's object store."""
+
+
+class Superseded(Exception):
+    """Another front has taken over; the one that hears this must stop."""
+
+
+class WrongProtocol(Exception):
+    """Front and dispatcher are of versions that do not understand each other; one sentence."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """What one job asks of a node, in Ray's words."""
+
+    cpus: float = 0.0
+    gpus: float = 0.0
+    custom: tuple[tuple[str, float], ...] = ()
+
+    def as_ray(self) -> dict[str, float]:
+        """As `ray.nodes()` names them."""
+        found = {"CPU": self.cpus, "GPU": self.gpus, **dict(self.custom)}
+        return {name: amount for name, amount in found.items() if amount > 0}
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """One run, as a node needs it."""
+
+    run: str
+    line: JobLine
+    resources: Resources
+    service: bool = False
+    near: str | None = None
+    """Id of the node where it should run if there is room."""
+    archive: tuple[str, str] | None = None
+    """Name and content hash of the uploaded file that it needs; the dispatcher holds the bytes by hash."""
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """What a front tells the dispatcher: how jobs reach it, and what they inherit."""
+
+    host: str
+    port: int
+    environment: dict[str, str]
+    log_limit: int
+    token: str | None = field(default=None, repr=False)
+    certificate: str | None = field(default=None, repr=False)
+    """PEM text that the front's certificate is checked against; ``None``: no TLS."""
+
+
+@dataclass(frozen=True, slots=True)
+class Began:
+    """The run's process exists."""
+
+    node: str
+    """Name of the node."""
+    host: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """How a run ended, as its node or the dispatcher saw it."""
+
+    code: int | None = None
+    """As a shell reports it; ``None`` where nobody knows."""
+    began: Began | None = None
+    killed: bool = False
+    refused: str | None = None
+    """Why it can never run."""
+    lost: str | None = None
+    """Why its outcome is not known: its node or its worker process is gone."""
+    offset: int = 0
+    tail: bytes = b""
+    """The last output, from that offset on."""
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """What the dispatcher tells of one run."""
+
+    run: str
+    began: Began | None = None
+    answers: bool = False
+    """A service's port was seen to answer."""
+    chunks: tuple[tuple[int, bytes], ...] = ()
+    finished: Finished | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NodeState:
+    """A node of the Ray cluster that is alive."""
+
+    node_id: str
+    name: str
+    host: str
+    total: dict[str, float]
+    free: dict[str, float]
+    head: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """The first thing that a bridge hears."""
+
+    address: str
+    cluster: str
+    front: str
+    config: Config
+    ship: str | None
+    """Folder of this package, to be brought to the nodes; ``None``: they have it."""

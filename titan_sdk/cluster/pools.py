@@ -1,0 +1,78 @@
+"""What the scheduler is told of a cluster whose engine chooses the places: one pool of slots per tag.
+
+Jobs wait here by priority, not in the engine's own queue: a pool has as many slots as the nodes can hold, and a
+few more if an autoscaler is to see what is missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from titan_sdk.cluster.conductor import Conductor
+from titan_sdk.cluster.engines.ray.resources import capacity, missing, resources_of, served_tags
+from titan_sdk.cluster.engines.ray.settings import RaySettings
+from titan_sdk.cluster.engines.ray.values import NodeState
+from titan_sdk.cluster.scheduler import Scheduler
+
+__all__ = ["Pools"]
+
+
+class Pools:
+    """Keeps the scheduler's workers as the nodes are.
+
+    Args:
+        services: how many live services there are, by tag: on a node, they take what a job takes.
+    """
+
+    def __init__(
+        self,
+        settings: RaySettings,
+        scheduler: Scheduler,
+        conductor: Conductor,
+        services: Callable[[], Mapping[str, int]],
+    ) -> None:
+        self._settings = settings
+        self._services = services
+        self._scheduler = scheduler
+        self._conductor = conductor
+        self.nodes: tuple[NodeState, ...] = ()
+        self.reachable = False
+
+    def cover(self, tags: Iterable[str]) -> None:
+        """There are jobs with these tags: have a pool for each, be it without a slot."""
+        for tag in tags:
+            if self._scheduler.workers.get(tag) is None:
+                self._conductor.perform(self._scheduler.add_worker(tag, [tag], self._slots(tag), pool=True))
+
+    def set_nodes(self, nodes: Sequence[NodeState], *, reachable: bool) -> None:
+        """The cluster is like this now."""
+        self.nodes, self.reachable = tuple(nodes), reachable
+        self.cover(served_tags(nodes, self._settings.tag_resources))
+        for worker in list(self._scheduler.workers):
+            self._conductor.perform(self._scheduler.resize_worker(worker.name, self._slots(worker.name)))
+
+    def _slots(self, tag: str) -> int:
+        if not self.reachable:
+            return 0
+        wanted = resources_of(tag, self._settings.tag_resources)
+        return max(capacity(wanted, self.nodes) - self._services().get(tag, 0), 0) + self._settings.ahead
+
+    def why_waiting(self, tag: str) -> str:
+        """Why a job with this tag does not run, in terms of resources."""
+        wanted = resources_of(tag, self._settings.tag_resources)
+        lacking = missing(wanted, self.nodes)
+        if not lacking:
+            taken = ", ".join(f"{name}: {amount:g}" for name, amount in wanted.as_ray().items())
+            return f"waits for {taken or 'a place'}; every place for the tag {tag!r} on {len(self.nodes)} nodes is taken"
+        return f"needs {', '.join(lacking)}, and no node of the Ray cluster has that; {self._autoscaler()}"
+
+    def _autoscaler(self) -> str:
+        if self._settings.ahead:
+            return (
+                f"up to {self._settings.ahead} such jobs are shown to the cluster's autoscaler, which starts a node if "
+                "one of its node types has it"
+            )
+        return (
+            "an autoscaler cannot bring it as it is shown nothing: start a node that has it, or titan up with "
+            "--ray-ahead"
+        )

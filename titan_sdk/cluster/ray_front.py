@@ -1,0 +1,55 @@
+"""What makes a master the front of a Ray cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from titan_sdk.cluster.backing import Backing
+from titan_sdk.cluster.engines.base import Reports
+from titan_sdk.cluster.engines.ray.engine import RayEngine
+from titan_sdk.cluster.engines.ray.settings import RaySettings
+from titan_sdk.cluster.engines.ray.values import Config, NodeState
+from titan_sdk.cluster.pools import Pools
+from titan_sdk.cluster.settings import ClusterSettings
+
+__all__ = ["JobsDoor", "ray_engine"]
+
+
+@dataclass(frozen=True, slots=True)
+class JobsDoor:
+    """How jobs on other machines reach a master."""
+
+    host: str
+    port: int
+    token: str | None
+    """Made for this master's life; given to nodes through Ray, and to no job."""
+    certificate: str | None
+    """PEM text by which its TLS is recognised."""
+
+
+def ray_engine(
+    settings: ClusterSettings,
+    ray: RaySettings,
+    backing: Backing,
+    reports: Reports,
+    pools: Pools,
+    door: JobsDoor | None,
+) -> RayEngine:
+    """The engine of a front; nothing of Ray is imported or asked yet."""
+    assert door is not None
+    config = Config(
+        door.host,
+        door.port,
+        {"TITAN_RUNTIME_LOG_LIMIT": str(settings.log_limit_bytes)},
+        settings.log_limit_bytes,
+        door.token,
+        door.certificate,
+    )
+
+    def nodes_changed(nodes: Sequence[NodeState], *, reachable: bool) -> None:
+        pools.set_nodes(nodes, reachable=reachable)
+
+    return RayEngine(
+        ray, backing.cluster_id, reports, backing.logs, backing.uploads, lambda: config, nodes_changed
+    )

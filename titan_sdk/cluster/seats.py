@@ -1,0 +1,60 @@
+"""Where jobs run, for statistics and people: the workers, or the nodes behind pools."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from titan_sdk.cluster.engines.ray.resources import served_tags
+from titan_sdk.cluster.master import Master
+
+__all__ = ["Seat", "seats"]
+
+_FIRST_PORT = 8080
+"""Real workers are told apart by their ports; here these are names only."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seat:
+    name: str
+    port: int
+    tags: tuple[str, ...]
+    slots: int
+    running: tuple[str, ...]
+    resources: dict[str, tuple[float, float]] = field(default_factory=dict)
+    """Free and all of each resource, where the engine knows."""
+
+    @property
+    def load(self) -> str:
+        return f"{len(self.running)}/{self.slots}"
+
+
+def seats(master: Master) -> Iterator[Seat]:
+    """Every place that is alive."""
+    if master.pools is not None:
+        yield from _nodes(master)
+        return
+    for spec in master.settings.worker_specs():
+        worker = master.state.scheduler.workers.get(spec.name)
+        if worker is not None:
+            tags = tuple(sorted(worker.tags))
+            yield Seat(spec.name, spec.port, tags, worker.slots, tuple(sorted(worker.busy)))
+
+
+def _nodes(master: Master) -> Iterator[Seat]:
+    assert master.pools is not None
+    assert master.settings.ray is not None
+    running: dict[str | None, list[str]] = {}
+    for job_id in master.conductor.running():
+        job = master.state.scheduler.get(job_id)
+        if job is not None:
+            running.setdefault(job.place, []).append(job_id)
+    for index, node in enumerate(master.pools.nodes):
+        counts = served_tags([node], master.settings.ray.tag_resources)
+        if not counts:
+            continue  # a head node that is to run nothing
+        resources = {name: (node.free.get(name, 0.0), total) for name, total in sorted(node.total.items())}
+        here = tuple(sorted(running.get(node.name, ())))
+        yield Seat(
+            node.name, _FIRST_PORT + index, tuple(sorted(counts)), sum(counts.values()), here, resources
+        )
