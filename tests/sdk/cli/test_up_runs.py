@@ -16,4 +16,4 @@ def test_the_warm_runner_ageing_and_devices_can_be_chosen(start: Start) -> None:
     assert peer.until("seen") == "COMPLETED"
     devices, command = peer.log("seen").split(maxsplit=1)
     assert devices == "5,6"
-    assert "keeper.py" in command
+    assert "keeper_start.py" in command
