@@ -1,7 +1,7 @@
 """The text a worker is given to run: one line of bash that finds a Python, then a Python script for the same file.
 
-``python -x`` skips a file's first line, so bash reads the first line only and Python all the others. Nothing is
-started but that one interpreter: bash replaces itself, so the worker's SIGKILL reaches the launcher directly.
+Nothing is started but that one interpreter: bash replaces itself (see ``wire.launch``), so the worker's SIGKILL
+reaches the launcher directly.
 
 The Python part must parse on Python 2.7 to be able to say that it is too old. It finds the runtime bundle in a
 private cache folder or fetches it from the master, and runs nothing whose SHA-256 is not the expected one.
@@ -11,20 +11,12 @@ from __future__ import annotations
 
 import json
 import re
-import shlex
 
 from titan_sdk.runtime.bundle import Asset
 from titan_sdk.runtime.spec import RunSpec
+from titan_sdk.wire.launch import first_line
 
 __all__ = ["build_stub"]
-
-_CANDIDATES = "python3 python python3.{14,13,12,11,10,9,8}"
-
-_BASH = (
-    "shopt -s execfail;set -- {candidates};"
-    'while [ $# -gt 0 ];do p=$1;shift;command -v -- "$p">/dev/null&&exec "$p" -EsSx "$0" "$@";done;'
-    "echo {sentence};exit 98"
-)
 
 _NOT_FOUND = (
     "titan-runtime: this worker has no Python for job {id}: {what} on its PATH. The job's code was not started. "
@@ -123,14 +115,11 @@ main(S, Z, D, T)
 
 def build_stub(spec: RunSpec, bundle: Asset) -> bytes:
     """The staged ``.sh`` of a runtime job: the same bytes for the same arguments."""
-    if spec.python is None:
-        candidates, what = _CANDIDATES, "neither python3 nor python"
-    else:
-        candidates, what = shlex.quote(spec.python), f"no {spec.python!r}"
-    sentence = shlex.quote(_NOT_FOUND.format(id=spec.job_id, what=what))
+    what = "neither python3 nor python" if spec.python is None else f"no {spec.python!r}"
+    line = first_line(spec.python, _NOT_FOUND.format(id=spec.job_id, what=what))
     # A Python literal rather than JSON: the launcher starts without the json module.
     python = _minified().replace("{spec}", ascii(json.loads(spec.to_json(bundle))))
-    return f"{_BASH.format(candidates=candidates, sentence=sentence)}\n{python}".encode()
+    return f"{line}\n{python}".encode()
 
 
 def _minified() -> str:

@@ -6,9 +6,9 @@
 Run by ``keeper_start.py`` for `keeper_link.Keeper`; the master imports no more than its constants. When the master dies its pipe ends: the
 keeper starts nothing more, stays until its last job has ended, and writes every status for the next master.
 
-With ``warm`` it is a fork server: a Python job is a fork of this interpreter, which has imported nothing that a
-fresh ``python -u`` would not have. So only modules that are built in or loaded anyway are used here; what little
-is loaded more is forgotten again in the child.
+Of a kind other than COLD it is a fork server: a Python job is a fork of this interpreter, which has imported nothing
+that a fresh one would not have. So only modules that are built in or loaded anyway are used here; what little is
+loaded more is forgotten again in the child. A launcher of a job with the runtime keeps what it would import anyway.
 """
 
 from __future__ import annotations
@@ -46,6 +46,19 @@ _QUIET = frozenset(
     "resource select termios unicodedata zlib".split()
 )
 """Extension modules that do nothing at the end of a process. Others may, with handlers of the C library."""
+_OF_LAUNCHERS = (
+    "__future__",
+    "_ctypes",
+    "_functools",
+    "_json",
+    "_sha2",
+    "_sha256",
+    "_socket",
+    "binascii",
+    "select",
+    "zlib",
+)
+"""Modules that every launcher imports; what it starts is a new interpreter without them."""
 _COLLECTED = 1 << 14
 """The flag of types whose instances the garbage collector knows."""
 _CLEANERS = ("_weakrefset", "weakref")
@@ -211,10 +224,18 @@ class Fork:
     first is written here, once, and what is only taken apart at an interpreter's end is left standing.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, preloaded: tuple[str, ...]) -> None:
         self._mark_at = _mark_memory()
+        self._spared = _FRESH.union(preloaded)
+        for name in preloaded:
+            try:
+                __import__(name)
+            except ImportError:
+                pass  # another version of Python has none of that name
         self._streams = (sys.stdout, sys.stderr)
         self._code: int | None = None
+        self._skips = False
+        """Whether the script's first line is not Python."""
         self.kept: object = None
         """What the fork has no use for, but would write to by freeing it."""
         # The first handler is called last, when threads have ended and the script's own handlers have run.
@@ -244,8 +265,9 @@ class Fork:
         sys.argv[:] = argv[2:]
         if not sys.flags.safe_path:
             sys.path[0] = os.path.dirname(argv[2])
-        for name in [name for name in sys.modules if name not in _FRESH]:
+        for name in [name for name in sys.modules if name not in self._spared]:
             del sys.modules[name]
+        self._skips = argv[1].endswith("x")
         return argv[2]
 
     def run(self, path: str) -> None:
@@ -259,6 +281,8 @@ class Fork:
         try:
             with open(path, "rb") as file:
                 source = file.read()
+            if self._skips:
+                source = b"\n" + source.partition(b"\n")[2]
             exec(compile(source, path, "exec", dont_inherit=True), space)
         except SystemExit as exc:
             self._code = _exit_code(exc.code)
@@ -344,7 +368,7 @@ def _show(exc: BaseException) -> None:
 
 
 def _main(commands: str, reports: str, exits: str, name: str, mode: str) -> None:
-    fork = Fork() if mode == "warm" else None
+    fork = None if mode == "COLD" else Fork(_OF_LAUNCHERS if mode == "LAUNCHERS" else ())
     keeper = Keeper(int(commands), int(reports), int(exits), name, fork)
     child = keeper.serve()
     if child is not None and fork is not None:

@@ -11,17 +11,29 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
 from titan_sdk.cluster.engines import processes
 from titan_sdk.cluster.engines.keeper import MARK_ROOM
 
-__all__ = ["Keeper", "Launch"]
+__all__ = ["Keeper", "Kind", "Launch"]
 
 _PROGRAM = str(Path(__file__).with_name("keeper_start.py"))
 _LOG_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_APPEND
 _STOP_SECONDS = 10.0
+
+
+class Kind(Enum):
+    """What a keeper starts; the value is the options of its own Python, which a fork keeps."""
+
+    COLD = ("-I", "-S", "-u")
+    """Any program."""
+    SCRIPTS = ("-u",)
+    """Python scripts, as forks."""
+    LAUNCHERS = ("-EsS",)
+    """Launchers of jobs with the runtime, as forks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +46,7 @@ class Launch:
     cwd: str
     log: str
     more: Mapping[str, str]
-    warm: bool = False
+    kind: Kind = Kind.COLD
 
 
 class Keeper:
@@ -42,7 +54,7 @@ class Keeper:
 
     Args:
         environment: the process's own; a fork server's children inherit it.
-        warm: whether it is a fork server for Python jobs.
+        kind: what it starts.
         heard: called with a run and the word about it: an exit code, or ``!`` and why it could not be started.
         lost: called if the process is gone though nobody stopped it.
     """
@@ -51,8 +63,8 @@ class Keeper:
         self,
         exits: Path,
         environment: Mapping[str, str],
+        kind: Kind,
         *,
-        warm: bool,
         heard: Callable[[str, str], None],
         lost: Callable[[Keeper], None],
     ) -> None:
@@ -64,7 +76,7 @@ class Keeper:
         self._partial = b""
         self._stopping = False
         self._name = f"keeper-{secrets.token_hex(8)}"
-        self._process, self._commands, self._reports = _start(exits, environment, self._name, warm)
+        self._process, self._commands, self._reports = _start(exits, environment, self._name, kind)
         self.handle = processes.keeper_handle(self._process.pid, self._name)
         self._loop.add_reader(self._reports, self._on_reports)
 
@@ -78,7 +90,7 @@ class Keeper:
         self.launched += 1
         more = _encoded(launch.more)
         child = (launch.run, more, launch.argv, launch.cwd, launch.log)
-        self._send("launch", launch.warm, launch.worker, child)
+        self._send("launch", launch.kind is not Kind.COLD, launch.worker, child)
 
     def kill(self, run: str) -> None:
         """SIGKILL to the run's process group."""
@@ -140,17 +152,18 @@ class Keeper:
 
 
 def _start(
-    exits: Path, environment: Mapping[str, str], name: str, warm: bool
+    exits: Path, environment: Mapping[str, str], name: str, kind: Kind
 ) -> tuple[subprocess.Popen[bytes], int, int]:
     command_end, commands = os.pipe()
     reports, report_end = os.pipe()
     written = os.open(exits, _LOG_FLAGS | os.O_CLOEXEC, 0o600)
-    options = ["-u"] if warm else ["-I", "-S", "-u"]
-    own = {**environment, "TITAN_RUN": "_" * MARK_ROOM} if warm else dict(environment)
+    own = dict(environment)
+    if kind is not Kind.COLD:
+        own["TITAN_RUN"] = "_" * MARK_ROOM
     ends = (command_end, report_end, written)
     try:
         process = subprocess.Popen(
-            [sys.executable, *options, _PROGRAM, *map(str, ends), name, "warm" if warm else "cold"],
+            [_python(kind), *kind.value, _PROGRAM, *map(str, ends), name, kind.name],
             env=own,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
@@ -168,6 +181,11 @@ def _start(
     os.set_blocking(commands, False)
     os.set_blocking(reports, False)
     return process, commands, reports
+
+
+def _python(kind: Kind) -> str:
+    """Under the name by which a shell would have found it, which a job can ask for."""
+    return str(Path(sys.executable).with_name("python3")) if kind is Kind.LAUNCHERS else sys.executable
 
 
 def _encoded(environment: Mapping[str, str]) -> dict[bytes, bytes]:

@@ -1,11 +1,14 @@
-"""Which keeper starts a run: one for all programs, and a fork server per worker for Python jobs if asked for."""
+"""Which keeper starts a run: one for all programs, and fork servers per worker for Python jobs if asked for."""
 
 from __future__ import annotations
 
+import os
+import shutil
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from titan_sdk.cluster.engines.keeper_link import Keeper, Launch
+from titan_sdk.cluster.engines.keeper_link import Keeper, Kind, Launch
 
 __all__ = ["Keepers"]
 
@@ -28,23 +31,37 @@ class Keepers:
         self._exits = exits
         self._environment = environment
         self._heard, self._lost = heard, lost
-        self._current: dict[str, Keeper] = {}
+        self._current: dict[tuple[str, Kind], Keeper] = {}
         self._live: dict[Keeper, int] = {}
         """Launches of each keeper whose end was not heard of."""
+        self._is_first: dict[str, bool] = {}
 
-    def reserve(self, worker: str, *, warm: bool) -> Keeper:
+    def is_first_python(self, worker: str) -> bool:
+        """Whether a shell on this worker would find this very Python as ``python3``."""
+        if worker not in self._is_first:
+            environment = self._environment(worker)
+            found = shutil.which("python3", path=environment.get("PATH"))
+            self._is_first[worker] = (
+                found is not None
+                and os.path.dirname(found) == os.path.dirname(sys.executable)
+                and os.path.samefile(found, sys.executable)
+                and "BASH_ENV" not in environment
+            )
+        return self._is_first[worker]
+
+    def reserve(self, worker: str, kind: Kind) -> Keeper:
         """The keeper that the next run on this worker belongs to.
 
         Raises:
             OSError: no process can be started.
         """
-        key = worker if warm else ""
+        key = ("" if kind is Kind.COLD else worker, kind)
         keeper = self._current.get(key)
-        if keeper is not None and warm and keeper.launched >= _FORKS:
+        if keeper is not None and kind is not Kind.COLD and keeper.launched >= _FORKS:
             keeper = None
         if keeper is None:
             keeper = self._current[key] = Keeper(
-                self._exits, self._environment(worker), warm=warm, heard=self._heard, lost=self._on_lost
+                self._exits, self._environment(worker), kind, heard=self._heard, lost=self._on_lost
             )
             self._live[keeper] = 0
         self._live[keeper] += 1

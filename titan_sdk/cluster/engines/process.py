@@ -23,7 +23,7 @@ from titan_sdk.cluster.artifacts import Area, FileArea
 from titan_sdk.cluster.engines import orphans, processes
 from titan_sdk.cluster.engines.base import Reports, RunRequest, RunResult
 from titan_sdk.cluster.engines.endings import ending
-from titan_sdk.cluster.engines.keeper_link import Keeper, Launch
+from titan_sdk.cluster.engines.keeper_link import Keeper, Kind, Launch
 from titan_sdk.cluster.engines.keepers import Keepers
 from titan_sdk.cluster.engines.ports import answers_here, port_problem_here
 from titan_sdk.cluster.engines.staging import ARCHIVES, Command, StagingFailed, StagingFolders, stage
@@ -145,15 +145,18 @@ class ProcessEngine:
         self._finish(run, RunResult(Outcome.FATAL, None, reason))
 
     def _prepare(self, run: _Run, command: Command) -> None:
-        request = run.request
-        warm = self._warm and command.python and request.line.header not in ARCHIVES
+        request, argv, kind = run.request, command.argv, Kind.COLD
+        if self._warm and command.python and request.line.header not in ARCHIVES:
+            kind = Kind.SCRIPTS
+        elif self._warm and command.launcher is not None and self._keepers.is_first_python(request.worker):
+            argv, kind = (sys.executable, "-EsSx", str(command.launcher)), Kind.LAUNCHERS
         try:
-            run.keeper = self._keepers.reserve(request.worker, warm=warm)
+            run.keeper = self._keepers.reserve(request.worker, kind)
         except OSError as exc:
             self._loop.call_soon(self._refuse, run, f"it could not be started: {exc}")
             return
         output = str(self._data.log_file(request.job_id))
-        run.launch = Launch(request.run, request.worker, command.argv, str(command.cwd), output, {}, warm)
+        run.launch = Launch(request.run, request.worker, argv, str(command.cwd), output, {}, kind)
         self._reports.launched(request, run.keeper.handle)
 
     def release(self, run: str) -> None:

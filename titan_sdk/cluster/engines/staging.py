@@ -19,6 +19,7 @@ from titan_sdk.errors import PeerProtocolError
 from titan_sdk.model.rules import DAG_PREFIX
 from titan_sdk.wire.fields import decode_base64
 from titan_sdk.wire.jobs import DEPLOY_PAYLOAD, RUN_ARCHIVE, RUN_PAYLOAD, START_ARCHIVE_SERVICE, JobLine
+from titan_sdk.wire.launch import takes_any_python
 
 __all__ = ["ARCHIVES", "SERVICES", "Command", "StagingFailed", "StagingFolders", "split_args", "stage"]
 
@@ -37,6 +38,8 @@ class Command:
     cwd: Path
     python: bool
     """Whether it is this Python on a script, unbuffered."""
+    launcher: Path | None = None
+    """The script, if it is one for whatever Python is first on the PATH: that of a job with the runtime."""
 
 
 class StagingFolders:
@@ -157,7 +160,9 @@ def _stage_script(request: RunRequest, data: Places, folders: StagingFolders) ->
         cwd.mkdir(mode=0o700, parents=True, exist_ok=True)
     # A service gets no arguments: DEPLOY_PAYLOAD has no field for them.
     args = [] if service else split_args(line.args)
-    return Command((*_interpreter(script, executable=service), *args), cwd, script.suffix == ".py")
+    argv = (*_interpreter(script, executable=service), *args)
+    launcher = script if script.suffix == ".sh" and takes_any_python(content) else None
+    return Command(argv, cwd, script.suffix == ".py", launcher)
 
 
 def _stage_archive(request: RunRequest, data: Places, uploads: Archives) -> Command:

@@ -27,7 +27,9 @@ def compile_bundle(bundle: str, folder: str, prefix: str) -> None:
         for name in source.namelist():
             text = source.read(name)
             # Fixed dates: every launcher that does this at the same time makes the same bytes.
-            compiled.writestr(zipfile.ZipInfo(name), text)
+            if name.startswith("titan_runtime/lib/"):
+                # For other versions of Python that the job may start; the less there is, the sooner it is read.
+                compiled.writestr(zipfile.ZipInfo(name), text)
             code = compile(text, name, "exec", dont_inherit=True)
             compiled.writestr(zipfile.ZipInfo(name + "c"), header + marshal.dumps(code))
     data = target.getvalue()
