@@ -36,8 +36,6 @@ from titan_provider.operators.memory import memory_of
 from titan_provider.operators.source import find_script, script_file
 from titan_provider.operators.submission import Submission, new_record
 from titan_provider.operators.waiting import JobWatch
-from titan_provider.triggers.admission import TitanAdmissionTrigger
-from titan_provider.triggers.titan import TitanJobTrigger
 from titan_provider.values import as_seconds as _seconds
 from titan_provider.values import to_json
 from titan_sdk import TitanClient, TitanError, TitanJob
@@ -192,7 +190,7 @@ class TitanJobOperator(TitanLineage, BaseOperator):
 
     def execute(self, context: Context) -> Any:
         """Submit the job, or find the one a crashed try left; then wait, or hand the waiting to a trigger."""
-        return self._run_job(context, self._new_record(context), time.time())
+        return self._run_job(context, new_record(context, self.job_id), time.time())
 
     def execute_admitted(self, context: Context, event: dict[str, Any] | None = None) -> Any:
         """Go on with a task that a trigger resumed because there is room for its job now.
@@ -202,7 +200,7 @@ class TitanJobOperator(TitanLineage, BaseOperator):
         fired = JobEvent.from_dict(event)
         if fired.outcome in _OUTCOMES:
             raise _OUTCOMES[fired.outcome](fired.message)
-        record = self._new_record(context)
+        record = new_record(context, self.job_id)
         if fired.outcome is Outcome.ADMITTED:
             (job_id,) = fired.statuses
             record = replace(record, job_id=job_id)
@@ -258,9 +256,6 @@ class TitanJobOperator(TitanLineage, BaseOperator):
             self._watch(client, record.job_id, record.nonce).wait()
             return self._result(client, record.job_id)
 
-    def _new_record(self, context: Context) -> Record:
-        return new_record(context, self.job_id)
-
     def _obtain(
         self, context: Context, hook: TitanHook, client: TitanClient, record: Record, started: float
     ) -> Record:
@@ -300,6 +295,8 @@ class TitanJobOperator(TitanLineage, BaseOperator):
             return
         if try_to_enter(client, window, job_id).admitted:
             return
+        from titan_provider.triggers.admission import TitanAdmissionTrigger  # not while DAG files are parsed
+
         seconds = _seconds(self.execution_timeout)
         trigger = TitanAdmissionTrigger(
             titan_conn_id=self.titan_conn_id,
@@ -348,6 +345,8 @@ class TitanJobOperator(TitanLineage, BaseOperator):
         )
 
     def _hand_over(self, client: TitanClient, record: Record, started: float) -> NoReturn:
+        from titan_provider.triggers.titan import TitanJobTrigger  # not while DAG files are parsed
+
         placement, limit = _seconds(self.placement_timeout), _seconds(self.execution_timeout)
         trigger = TitanJobTrigger(
             titan_conn_id=self.titan_conn_id,

@@ -8,10 +8,10 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from titan_provider.admission import Pause, Turn, Window, enter
-from titan_provider.compat import BaseTrigger, TriggerEvent
 from titan_provider.events import JobEvent, Outcome
 from titan_provider.exceptions import TitanMasterUnreachable
 from titan_provider.hooks.titan import TitanHook
+from titan_provider.triggers.base import BaseTrigger, TriggerEvent
 from titan_provider.triggers.poller import SharedMaster, lease
 from titan_provider.waiting import jittered
 from titan_sdk import JobStatus

@@ -10,12 +10,17 @@ from dataclasses import asdict
 from functools import partial
 from typing import Any
 
-from titan_provider.compat import BaseTrigger, TriggerEvent, logs_take_timestamps, triggerer_calls_on_kill
 from titan_provider.dags.plan import KnownJob, children_first
 from titan_provider.dags.watch import DagWatch
 from titan_provider.events import JobEvent, Outcome
 from titan_provider.exceptions import TitanMasterUnreachable, TitanPlacementTimedOut
 from titan_provider.hooks.titan import TitanHook
+from titan_provider.triggers.base import (
+    BaseTrigger,
+    TriggerEvent,
+    logs_take_timestamps,
+    triggerer_calls_on_kill,
+)
 from titan_provider.triggers.killing import finish_kill, killed_state
 from titan_provider.triggers.poller import SharedMaster, lease
 from titan_sdk import AsyncTitanClient, JobStatus, NotFound, TitanError

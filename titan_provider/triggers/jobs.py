@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
-from titan_provider.compat import BaseTrigger, TriggerEvent
 from titan_provider.events import JobEvent, Outcome
 from titan_provider.exceptions import TitanMasterUnreachable
 from titan_provider.hooks.titan import TitanHook
+from titan_provider.triggers.base import BaseTrigger, TriggerEvent
 from titan_provider.triggers.poller import SharedMaster, lease
 from titan_sdk import DagReport, JobReport, NotFound
 

@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any
 
-from titan_provider.compat import BaseTrigger, TaskInstanceState, current_task_state
+from titan_provider.compat import TaskInstanceState
+from titan_provider.triggers.base import BaseTrigger, current_task_state
 
 __all__ = ["finish_kill", "killed_state"]
 

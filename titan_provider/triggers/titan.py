@@ -14,17 +14,17 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, TypeVar
 
-from titan_provider.compat import (
-    BaseTrigger,
-    TriggerEvent,
-    logs_take_timestamps,
-    triggerer_calls_on_kill,
-)
 from titan_provider.events import JobEvent, Outcome
 from titan_provider.exceptions import TitanMasterUnreachable
 from titan_provider.hooks.titan import TitanHook
 from titan_provider.joblog import JobLog, LogCursor
 from titan_provider.masking import amask_env
+from titan_provider.triggers.base import (
+    BaseTrigger,
+    TriggerEvent,
+    logs_take_timestamps,
+    triggerer_calls_on_kill,
+)
 from titan_provider.triggers.board import Watch
 from titan_provider.triggers.killing import finish_kill, killed_state
 from titan_provider.triggers.poller import SharedMaster, lease

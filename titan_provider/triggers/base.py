@@ -1,0 +1,68 @@
+"""What triggers need of Airflow, on 2.11 and 3. Apart from ``compat``: whoever only parses DAG files needs none of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from airflow.triggers.base import BaseTrigger, TriggerEvent
+
+__all__ = [
+    "BaseTrigger",
+    "TriggerEvent",
+    "current_task_state",
+    "logs_take_timestamps",
+    "triggerer_calls_on_kill",
+]
+
+triggerer_calls_on_kill = hasattr(BaseTrigger, "on_kill")
+"""Airflow 3.3+ tells a trigger that its task was killed; before, there is only ``cleanup()``."""
+
+
+logs_take_timestamps = hasattr(BaseTrigger, "on_kill")
+"""Airflow 3's structured loggers keep a ``timestamp`` that a record brings along."""
+
+
+async def current_task_state(trigger: BaseTrigger) -> str | None:
+    """State of the task instance that a trigger works for, or None when it has none any more.
+
+    :param trigger: a trigger that runs in a triggerer
+    """
+    # asgiref comes with Airflow; its thread keeps the event loop free while the API server answers.
+    from asgiref.sync import sync_to_async
+
+    ti: Any = trigger.task_instance
+    if ti is None:
+        return None
+    return await sync_to_async(_state_reader())(ti)
+
+
+def _state_reader() -> Callable[[Any], str | None]:
+    try:
+        from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
+    except ModuleNotFoundError:  # Airflow 2: triggers may read the database
+        return _state_from_database
+
+    def read(ti: Any) -> str | None:
+        states = RuntimeTaskInstance.get_task_states(
+            dag_id=ti.dag_id, task_ids=[ti.task_id], run_ids=[ti.run_id], map_index=ti.map_index
+        )
+        # The answer's key of a mapped task has its index behind the task id.
+        key = f"{ti.task_id}_{ti.map_index}" if ti.map_index >= 0 else ti.task_id
+        state = states.get(ti.run_id, {}).get(key)
+        return None if state is None else str(getattr(state, "value", state))
+
+    return read
+
+
+def _state_from_database(ti: Any) -> str | None:
+    from airflow.models.taskinstance import TaskInstance
+    from airflow.utils.session import create_session
+
+    with create_session() as session:
+        row = (
+            session.query(TaskInstance)
+            .filter_by(dag_id=ti.dag_id, task_id=ti.task_id, run_id=ti.run_id, map_index=ti.map_index)
+            .one_or_none()
+        )
+        return None if row is None else str(row.state)
