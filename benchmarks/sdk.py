@@ -16,8 +16,8 @@ from pathlib import Path
 from benchmarks.frame import Options, Row
 from benchmarks.masters import bundled
 
-ROUNDS = 3
-SECONDS = 1.0
+ROUNDS = 6
+SECONDS = 0.5
 GIB = 1024**3
 _SIDE = Path(__file__).with_name("sdk_side.py")
 

@@ -20,7 +20,6 @@ from titan_sdk.flows import (
     submit,
 )
 from titan_sdk.flows import wait as wait_flow
-from titan_sdk.flows.core import ask
 from titan_sdk.flows.report import JobRef, job_report
 from titan_sdk.model.gates import Decision, PendingApproval
 from titan_sdk.model.job import TitanJob
@@ -111,7 +110,7 @@ class AsyncTitanClient(AsyncStoreMethods, AsyncArtifactMethods):
 
     async def get_job_status(self, job_id: str) -> JobStatus:
         """The master's word for the job; ``UNKNOWN`` when it has no such id (or its store is down)."""
-        return await self._run(ask(calls.job_status(job_id)))
+        return await self._ask(calls.job_status(job_id))
 
     async def get_job_statuses(self, job_ids: Sequence[str], *, wait: float = 0.0) -> dict[str, JobStatus]:
         """As ``get_job_status``, for many jobs: by one request where the master has the feature ``wait``.
@@ -170,7 +169,7 @@ class AsyncTitanClient(AsyncStoreMethods, AsyncArtifactMethods):
         Raises:
             NotFound: no service of that id is running.
         """
-        return await self._run(ask(calls.stop_service(service_id)))
+        return await self._ask(calls.stop_service(service_id))
 
     async def pending_approvals(self) -> list[PendingApproval]:
         """Gates (``TitanJob.hitl_message``) that wait for a decision now, the longest-waiting first."""

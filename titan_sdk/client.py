@@ -19,7 +19,6 @@ from titan_sdk.flows import (
     submit,
 )
 from titan_sdk.flows import wait as wait_flow
-from titan_sdk.flows.core import ask
 from titan_sdk.flows.report import JobRef, job_report
 from titan_sdk.handles import DagHandle, JobHandle
 from titan_sdk.model.gates import Decision, PendingApproval
@@ -109,7 +108,7 @@ class TitanClient(StoreMethods, ArtifactMethods):
 
     def get_job_status(self, job_id: str) -> JobStatus:
         """The master's word for the job; ``UNKNOWN`` when it has no such id (or its store is down)."""
-        return self._run(ask(calls.job_status(job_id)))
+        return self._ask(calls.job_status(job_id))
 
     def get_job_statuses(self, job_ids: Sequence[str], *, wait: float = 0.0) -> dict[str, JobStatus]:
         """As ``get_job_status``, for many jobs: by one request where the master has the feature ``wait``.
@@ -168,7 +167,7 @@ class TitanClient(StoreMethods, ArtifactMethods):
         Raises:
             NotFound: no service of that id is running.
         """
-        return self._run(ask(calls.stop_service(service_id)))
+        return self._ask(calls.stop_service(service_id))
 
     # -- approval gates ---------------------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ from titan_sdk.dashboard import report_submission
 from titan_sdk.drivers import AsyncDriver, Driver
 from titan_sdk.flows.core import Flow
 from titan_sdk.session import Session
+from titan_sdk.wire.calls import Call
 
 __all__ = ["AsyncClientBase", "ClientBase"]
 
@@ -48,6 +49,10 @@ class ClientBase:
     def _run(self, flow: Flow[T]) -> T:
         return self._driver.run(flow)
 
+    def _ask(self, call: Call[T]) -> T:
+        # As a flow of one step, without the flow: what is polled thousands of times goes this way.
+        return self._driver.ask(call)
+
 
 class AsyncClientBase:
     """Opens, closes and runs flows on the running event loop."""
@@ -78,3 +83,6 @@ class AsyncClientBase:
 
     async def _run(self, flow: Flow[T]) -> T:
         return await self._driver.run(flow)
+
+    async def _ask(self, call: Call[T]) -> T:
+        return await self._driver.ask(call)

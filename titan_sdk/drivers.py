@@ -58,9 +58,7 @@ class Driver:
     def _do(self, step: Step) -> object:
         match step:
             case Ask(call):
-                if _must_greet(self._session, call):
-                    self._session.server = self._ask(self._hello)
-                return self._ask(call)
+                return self.ask(call)
             case Pause(seconds):
                 time.sleep(seconds)
                 return None
@@ -68,6 +66,12 @@ class Driver:
                 return time.monotonic()
             case Blocking(function):
                 return function()
+
+    def ask(self, call: Call[T]) -> T:
+        """One call, as a step of a flow makes it."""
+        if _must_greet(self._session, call):
+            self._session.server = self._ask(self._hello)
+        return self._ask(call)
 
     def _ask(self, call: Call[T]) -> T:
         payload = _encoded(call)
@@ -129,9 +133,7 @@ class AsyncDriver:
     async def _do(self, step: Step) -> object:
         match step:
             case Ask(call):
-                if _must_greet(self._session, call):
-                    self._session.server = await self._ask(self._hello)
-                return await self._ask(call)
+                return await self.ask(call)
             case Pause(seconds):
                 await asyncio.sleep(seconds)
                 return None
@@ -139,6 +141,12 @@ class AsyncDriver:
                 return time.monotonic()
             case Blocking(function):
                 return await asyncio.to_thread(function)
+
+    async def ask(self, call: Call[T]) -> T:
+        """One call, as a step of a flow makes it."""
+        if _must_greet(self._session, call):
+            self._session.server = await self._ask(self._hello)
+        return await self._ask(call)
 
     async def _ask(self, call: Call[T]) -> T:
         payload = _encoded(call)
@@ -168,13 +176,13 @@ class AsyncDriver:
 
 def _must_greet(session: Session, call: Call[T]) -> bool:
     """Ask who the master is before the first call of a client: one exchange that may save all the others' connects."""
-    config = session.config
-    wanted = config.keep_alive or config.auth_token is not None
-    return wanted and session.server is None and call.opcode is not Opcode.HELLO
+    if session.server is not None or call.opcode is Opcode.HELLO:
+        return False
+    return session.config.keep_alive or session.config.auth_token is not None
 
 
 def _keeps_connections(session: Session) -> bool:
-    return session.config.keep_alive and session.server is not None and session.server.has("keep_alive")
+    return session.server is not None and session.config.keep_alive and session.server.has("keep_alive")
 
 
 def _greets_anew(session: Session, call: Call[T]) -> bool:

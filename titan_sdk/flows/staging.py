@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -79,7 +80,7 @@ def plain_line(job: TitanJob, content: bytes, parents: tuple[str, ...], run: str
     """The line upstream's SDK would send, except that a service's script gets a name of its own: staged files
     share one folder per worker, so two services called ``app.py`` would overwrite each other (hazard 7).
     """
-    name = Path(job.filename).name
+    name = os.path.basename(job.filename)
     staged = f"titan-{run}-{name}" if job.kind is JobKind.SERVICE and job.runtime else name
     fields = job.plain_fields(content, staged)
     return _line(job, job.kind, fields, parents)

@@ -24,10 +24,7 @@ class JobStatus(StrEnum):
     @classmethod
     def from_wire(cls, word: str) -> JobStatus:
         """The state behind a reply; ``NULL`` and words from the future are ``UNKNOWN``, ``FAILED`` is ``DEAD``."""
-        word = word.strip().upper()
-        if word == "FAILED":
-            return cls.DEAD
-        return cls(word) if word in cls.__members__ else cls.UNKNOWN
+        return _BY_WORD.get(word) or _BY_WORD.get(word.strip().upper(), cls.UNKNOWN)
 
     @property
     def is_terminal(self) -> bool:
@@ -37,3 +34,6 @@ class JobStatus(StrEnum):
     @property
     def is_success(self) -> bool:
         return self is JobStatus.COMPLETED
+
+
+_BY_WORD = {str(status): status for status in JobStatus} | {"FAILED": JobStatus.DEAD}

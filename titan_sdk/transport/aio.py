@@ -89,12 +89,13 @@ class AsyncConnection:
 
     async def _read_frame(self, operation: str) -> Frame:
         decoder = self._decoder
-        while (frame := decoder.next_frame()) is None:
+        frame = decoder.next_frame() if decoder.pending else None
+        while frame is None:
             async with asyncio.timeout(self._config.timeout):
                 data = await self._reader.read(_READ_SIZE)
             if not data:
                 raise closed_early(decoder, self._config, operation)
-            decoder.feed(data)
+            frame = decoder.take(data)
         return frame
 
 

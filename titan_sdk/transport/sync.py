@@ -7,7 +7,7 @@ import socket
 from collections.abc import Callable
 
 from titan_sdk.config import ClientConfig
-from titan_sdk.errors import ConnectionLost, TitanError, map_os_errors, transport_error
+from titan_sdk.errors import ConnectionLost, TitanError, transport_error
 from titan_sdk.transport.addresses import open_tcp
 from titan_sdk.transport.tls import REFUSED_CERTIFICATE, client_context, explain_tls, server_name
 from titan_sdk.wire.frames import Frame, FrameDecoder, encode_frame
@@ -52,9 +52,18 @@ class Connection:
 
     def __init__(self, config: ClientConfig, operation: str) -> None:
         self._config = config
-        seconds = config.connect_timeout
-        with map_os_errors(address=config.address, operation=operation, connecting=True, seconds=seconds):
+        try:
             self._socket = _open(config, operation)
+        except TitanError:
+            raise
+        except (OSError, UnicodeError) as exc:
+            raise transport_error(
+                exc,
+                address=config.address,
+                operation=operation,
+                connecting=True,
+                seconds=config.connect_timeout,
+            ) from exc
         self._socket.settimeout(config.timeout)
         self._decoder = FrameDecoder(limit=None)
         self._undelayed = False
@@ -96,11 +105,12 @@ class Connection:
 
     def _read_frame(self, operation: str) -> Frame:
         decoder = self._decoder
-        while (frame := decoder.next_frame()) is None:
+        frame = decoder.next_frame() if decoder.pending else None
+        while frame is None:
             data = self._socket.recv(min(max(decoder.wanted, _SMALLEST_READ), _LARGEST_READ))
             if not data:
                 raise closed_early(decoder, self._config, operation)
-            decoder.feed(data)
+            frame = decoder.take(data)
         return frame
 
 

@@ -81,6 +81,16 @@ class FrameDecoder:
         """Store bytes; parsing happens in ``next_frame``."""
         self._buffer += data
 
+    def take(self, data: bytes) -> Frame | None:
+        """As ``feed`` and ``next_frame``; what arrives as one whole frame, as small ones do, is not moved about."""
+        if len(data) >= HEADER_SIZE and not self._buffer and self._need is None:
+            version, opcode, _flags, _spare, length = _HEADER.unpack_from(data)
+            fits = self.limit is None or length <= self.limit
+            if version == PROTOCOL_VERSION and length == len(data) - HEADER_SIZE and fits:
+                return Frame(opcode, data[HEADER_SIZE:])
+        self.feed(data)
+        return self.next_frame()
+
     def next_frame(self) -> Frame | None:
         """The next complete frame, or ``None`` when more bytes are needed.
 

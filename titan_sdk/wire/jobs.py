@@ -6,7 +6,6 @@ and reads as a real master does, outside in, hazards included.
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -133,19 +132,25 @@ def encode_line(line: JobLine) -> str:
     return text
 
 
+_COMPARED = ("job_id", "header", "fields", "priority", "delay_ms", "parents", "affinity")
+
+
+def _compared(line: JobLine, job_id: str, parents: tuple[str, ...]) -> tuple[object, ...]:
+    return (job_id, line.header, line.fields, line.priority, line.delay_ms, parents, line.affinity)
+
+
 def _check_read_back(line: JobLine, text: str) -> None:
     read = parse_line(text)
     if isinstance(read, LineError):
         raise LocalProtocolError(f"job {line.job_id!r}: {read.reason}")
     # Ids may be written without DAG-; the master puts it in front, and that is meant.
-    full = dataclasses.replace(line, job_id=full_id(line.job_id), parents=tuple(map(full_id, line.parents)))
-    if read != full:
-        name, meant, found = next(
-            (item.name, meant, found)
-            for item in dataclasses.fields(JobLine)
-            if (meant := getattr(full, item.name)) != (found := getattr(read, item.name))
+    meant = _compared(line, full_id(line.job_id), tuple(map(full_id, line.parents)))
+    found = _compared(read, read.job_id, read.parents)
+    if meant != found:
+        name, wanted, got = next(
+            both for both in zip(_COMPARED, meant, found, strict=True) if both[1] != both[2]
         )
-        raise LocalProtocolError(f"job {line.job_id!r}: a master would read {name} {meant!r} as {found!r}")
+        raise LocalProtocolError(f"job {line.job_id!r}: a master would read {name} {wanted!r} as {got!r}")
     tag = line.field("requirement").strip()
     if line.requirement != tag:
         raise LocalProtocolError(

@@ -158,3 +158,25 @@ def test_malformed_utf8_becomes_a_replacement_character() -> None:
 def test_a_frame_is_shown_short_in_logs() -> None:
     assert str(Frame(0x50, b"OK")) == "<0x50 b'OK'>"
     assert str(Frame(0x50, b"x" * 61)).endswith("... 61 bytes>")
+
+
+@given(st.lists(st.binary(max_size=40), min_size=1, max_size=4), st.lists(st.integers(1, 60), min_size=1))
+def test_take_gives_what_feed_and_next_frame_give(payloads, cuts):
+    stream = b"".join(encode_frame(0x50, payload) for payload in payloads)
+    decoder, found = FrameDecoder(limit=None), []
+    while stream:
+        size = cuts[0]
+        cuts = cuts[1:] + cuts[:1]
+        piece, stream = stream[:size], stream[size:]
+        frame = decoder.take(piece)
+        while frame is not None:
+            found.append(frame.payload)
+            frame = decoder.next_frame()
+    assert found == payloads
+    assert decoder.pending == 0
+
+
+@pytest.mark.parametrize("data", [b"\x02\x50\0\0\0\0\0\0", encode_frame(0x50, b"12345")])
+def test_take_is_as_strict_as_next_frame(data):
+    with pytest.raises(PeerProtocolError):
+        FrameDecoder(limit=4).take(data)
