@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -219,16 +218,12 @@ class TitanJob:
             )
         if isinstance(self.args, tuple) and not all(isinstance(a, str) for a in self.args):
             raise self._invalid("args", self.args, "holds something else than texts; convert with str()")
-        if any("\0" in a for a in self.argv):
-            raise self._invalid("args", self.args, "contains a NUL character, which no process can be given")
-        for name, value in self.env.items() if self.env else ():
-            if not _is_text(name) or not _is_text(value) or not name or "=" in name or "\0" in name + value:
-                raise self._invalid("env", {name: value}, "is not a pair of texts with a name free of '='")
+        if problem := next(filter(None, map(rules.check_process_text, self.argv)), None):
+            raise self._invalid("args", self.args, problem)
+        self._check_env()
         if self.uses_runtime:
-            try:
-                json.dumps(self.params, allow_nan=False)
-            except (TypeError, ValueError) as exc:
-                raise self._invalid("params", self.params, f"is not JSON ({exc})") from exc
+            if problem := rules.check_json(self.params):
+                raise self._invalid("params", self.params, problem)
             return
         for name in ("params", "env", "python", "max_attempts", "timeout", "owner_lease"):
             if getattr(self, name) not in (None, {}):
@@ -244,6 +239,13 @@ class TitanJob:
                 "has a space or an empty piece, which Titan splits or drops without the runtime",
             )
         self._check_plain_fields()
+
+    def _check_env(self) -> None:
+        for name, value in self.env.items() if self.env else ():
+            if not _is_text(name) or not _is_text(value) or not name or "=" in name:
+                raise self._invalid("env", {name: value}, "is not a pair of texts with a name free of '='")
+            if problem := rules.check_process_text(name + value):
+                raise self._invalid("env", {name: value}, problem)
 
     def _check_gate(self) -> None:
         if self.hitl_message is None:

@@ -7,6 +7,7 @@ check returns the end of a sentence ("contains ';' ...") or ``None``.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable
 
@@ -82,6 +83,40 @@ def check_args(args: str) -> str | None:
     """Why this argument text cannot stand in a job line, or ``None``."""
     advice = "use a script job with the runtime (runtime=True), which carries any text"
     return _refuse_internal_scale(args) or _refuse(args, ";|", advice)
+
+
+def check_json(value: object) -> str | None:
+    """Why JSON cannot hold this value as it is, or ``None``. Tuples count as lists."""
+    try:
+        json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as exc:
+        return f"is not JSON ({exc})"
+    waiting = [value]
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, dict):
+            for key in item:
+                if not isinstance(key, str):
+                    # json.dumps would turn it into a text without a word.
+                    return (
+                        f"is not JSON (the key {key!r} is of type {type(key).__name__}; JSON keys are texts)"
+                    )
+            waiting += item.values()
+        elif isinstance(item, list | tuple):
+            waiting += item
+    return None
+
+
+def check_process_text(text: str) -> str | None:
+    """Why no process can be given this text as an argument or a variable, or ``None``."""
+    if "\0" in text:
+        return "contains a NUL character, which no process can be given"
+    try:
+        # Bytes that are no UTF-8 are allowed, in the form in which Python itself hands them out.
+        text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError as exc:
+        return f"contains {text[exc.start]!r}, half of a surrogate pair, which no process can be given"
+    return None
 
 
 def check_requirement(tag: str) -> str | None:

@@ -231,7 +231,13 @@ def test_the_longest_id_has_200_characters(script: str) -> None:
         ({"env": {"": "x"}}, "env {'': 'x'} is not a pair of texts with a name free of '='"),
         ({"env": {"A": 1}}, "env {'A': 1} is not a pair of texts with a name free of '='"),
         ({"env": {1: "x"}}, "env {1: 'x'} is not a pair of texts with a name free of '='"),
-        ({"env": {"A": "\0"}}, "env {'A': '\\x00'} is not a pair of texts with a name free of '='"),
+        ({"env": {"A": "\0"}}, "env {'A': '\\x00'} contains a NUL character, which no process can be given"),
+        ({"env": {"A": "\ud800"}}, "env {'A': '\\ud800'} contains '\\ud800', half of a surrogate pair"),
+        ({"args": ["ok", "\ud800"]}, "args ('ok', '\\ud800') contains '\\ud800', half of a surrogate pair"),
+        (
+            {"params": {"a": [{1: 2}]}},
+            "params {'a': [{1: 2}]} is not JSON (the key 1 is of type int; JSON keys",
+        ),
         ({"params": {1, 2}}, "params {1, 2} is not JSON (Object of type set is not JSON serializable)"),
         (
             {"params": float("inf")},
