@@ -22,6 +22,8 @@ class Session:
 
     config: ClientConfig
     server: ServerInfo | None = None
+    was_known: bool = False
+    """Whether a master has said before who it is, although it has to be asked again."""
     uploaded: set[str] = field(default_factory=set)
     """Names of content-addressed assets that this client has uploaded or seen on the master."""
     on_submitted: Callable[[dict[str, Any]], None] | None = None
@@ -29,5 +31,5 @@ class Session:
 
     def forget_server(self, exc: TitanError) -> None:
         """After a lost connection another master may stand at the address, so what it can do is asked again."""
-        if isinstance(exc, ConnectionLost):
-            self.server = None
+        if isinstance(exc, ConnectionLost) and self.server is not None:
+            self.server, self.was_known = None, True

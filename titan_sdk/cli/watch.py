@@ -12,6 +12,7 @@ from rich.text import Text
 
 from titan_sdk.cli.render import Output, jobs_table
 from titan_sdk.client import TitanClient
+from titan_sdk.errors import TransportError
 from titan_sdk.handles import DagHandle, JobHandle
 from titan_sdk.model.report import DagReport, JobReport
 from titan_sdk.model.status import JobStatus
@@ -63,9 +64,12 @@ def watch_job(
     lines = _Lines(client, handle, show)
     with output.progress.status(_headline(handle.job_id)) as spinner:
         while not pace.over:
-            report = handle.report()
-            spinner.update(_progress(report))
-            fresh = lines.read()
+            try:
+                report = handle.report()
+                spinner.update(_progress(report))
+                fresh = lines.read()
+            except TransportError:
+                break  # the wait below knows for how long a master may be away
             if report.state.is_terminal or report.state is JobStatus.UNKNOWN:
                 break
             pace.rest(busy=fresh)
@@ -138,7 +142,10 @@ def watch_dag(handle: DagHandle, output: Output, *, timeout: float | None) -> Da
     live = Live(Table(), console=console, transient=True, auto_refresh=False)
     with live if console.is_terminal else contextlib.nullcontext():
         while not pace.over:
-            report = handle.report()
+            try:
+                report = handle.report()
+            except TransportError:
+                break  # the wait below knows for how long a master may be away
             changed = [job for job in report.jobs if seen.get(job.job_id) is not job.state]
             seen |= {job.job_id: job.state for job in changed}
             if console.is_terminal:

@@ -25,7 +25,7 @@ class Outage:
     """
 
     def __init__(self, session: Session) -> None:
-        self._has_answered = session.server is not None
+        self._has_answered = session.was_known or session.server is not None
 
     def outlast(self, flow: Flow[T], until: float | None = None) -> Flow[T]:
         """Run a flow that only asks, so that it does not notice an outage.

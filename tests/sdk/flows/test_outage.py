@@ -145,3 +145,9 @@ def test_ending_it_ends_the_flow(session):
     next(running)
     running.close()
     assert ended == [1]
+
+
+def test_a_master_known_from_before_a_lost_connection_is_waited_for(session, master):
+    session.forget_server(ConnectionLost("lost"))
+    assert session.server is None
+    assert away(master, 0, 30).run(wait_for_job(session, JobRef("a"))).state is JobStatus.COMPLETED

@@ -1,3 +1,7 @@
+"""Hazards of a real Titan, reproduced. ``--titan-address`` asks a real one whether it has them: a fresh one for each test,
+as ids and what a test breaks stay (the pace is the real one's then, so a test may take minutes).
+"""
+
 from __future__ import annotations
 
 import json
@@ -7,6 +11,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from tests.conftest import Master
 from tests.sdk.cluster.peer import Peer
 from titan_sdk.cluster import LocalCluster
 from titan_sdk.cluster.strict import StrictSettings
@@ -27,7 +32,12 @@ QUICK = StrictSettings(
 
 
 @pytest.fixture
-def cluster() -> Iterator[LocalCluster]:
+def cluster(request: pytest.FixtureRequest) -> Iterator[LocalCluster | Master]:
+    address: str | None = request.config.getoption("--titan-address")
+    if address is not None:
+        host, _, port = address.rpartition(":")
+        yield Master(host, int(port))
+        return
     with LocalCluster({"GENERAL": 1, "GPU": 1}, strict_titan=QUICK) as running:
         yield running
 
@@ -37,7 +47,7 @@ def peer(cluster: LocalCluster) -> Peer:
     return Peer((cluster.host, cluster.port))
 
 
-def eventually(condition: Callable[[], object], seconds: float = 20) -> None:
+def eventually(condition: Callable[[], object], seconds: float = 70) -> None:
     """Look again and again until it holds."""
     deadline = time.monotonic() + seconds
     pause = threading.Event()
