@@ -12,20 +12,29 @@ from tests.sdk.cluster.peer import Peer
 _PROGRAM = """
 import sys
 from titan_sdk.cluster import ClusterSettings, run_master
-settings = ClusterSettings(sys.argv[1], port=0, workers={"GENERAL": 2, "GPU": 1})
+from titan_sdk.cluster.engines.ray.settings import RaySettings
+if len(sys.argv) > 2:
+    settings = ClusterSettings(sys.argv[1], port=0, engine="ray", ray=RaySettings(sys.argv[2]))
+else:
+    settings = ClusterSettings(sys.argv[1], port=0, workers={"GENERAL": 2, "GPU": 1})
 sys.exit(run_master(settings, lambda host, port: print(host, port, flush=True)))
 """
 
 
 class MasterProcess:
-    def __init__(self, data_dir: Path) -> None:
-        self._data_dir = data_dir
+    """
+    Args:
+        ray: address of the Ray cluster that runs the jobs, if one does.
+    """
+
+    def __init__(self, data_dir: Path, ray: str | None = None) -> None:
+        self._arguments = [str(data_dir), *([ray] if ray is not None else [])]
         self._process: subprocess.Popen[str] | None = None
 
     def start(self) -> Peer:
         """Serve the folder; a client of it."""
         self._process = subprocess.Popen(
-            [sys.executable, "-c", _PROGRAM, str(self._data_dir)], stdout=subprocess.PIPE, text=True
+            [sys.executable, "-c", _PROGRAM, *self._arguments], stdout=subprocess.PIPE, text=True
         )
         assert self._process.stdout is not None
         host, port = self._process.stdout.readline().split()

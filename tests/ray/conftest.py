@@ -1,0 +1,61 @@
+"""A real Ray cluster on loopback: a head that runs nothing and two nodes, one with a GPU and a tag of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.sdk.cluster.peer import Meeting, Peer
+from tests.support.ray_nodes import RayNodes, need_ray
+from titan_sdk import TitanClient
+from titan_sdk.cluster import LocalCluster
+from titan_sdk.cluster.engines.ray.settings import RaySettings
+
+NODES = {
+    "head": {"num_cpus": 0},
+    "plain": {"num_cpus": 2},
+    "special": {"num_cpus": 1, "num_gpus": 1, "resources": {"HIGH_MEM": 1}},
+}
+
+
+@pytest.fixture(scope="session")
+def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RayNodes]:
+    """Shared by tests that lose nothing of it."""
+    need_ray()
+    with RayNodes(tmp_path_factory.mktemp("ray") / "ray.log", **NODES) as running:
+        yield running
+
+
+@pytest.fixture
+def fragile(tmp_path: Path) -> Iterator[RayNodes]:
+    """A cluster of the test's own, to be broken."""
+    need_ray()
+    with RayNodes(tmp_path / "ray.log", head={"num_cpus": 0}, one={"num_cpus": 1}) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def front(nodes: RayNodes) -> Iterator[LocalCluster]:
+    """A master for a whole file."""
+    with LocalCluster(engine="ray", ray=RaySettings(nodes.address, keep_jobs=False)) as running:
+        yield running
+
+
+@pytest.fixture
+def peer(front: LocalCluster) -> Peer:
+    return Peer((front.host, front.port))
+
+
+@pytest.fixture
+def client(front: LocalCluster) -> Iterator[TitanClient]:
+    with TitanClient(front.host, front.port) as connected:
+        yield connected
+
+
+@pytest.fixture
+def meeting() -> Iterator[Meeting]:
+    made = Meeting()
+    yield made
+    made.close()
