@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -22,17 +21,9 @@ NODES = {
 
 @pytest.fixture(scope="session")
 def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RayNodes]:
-    """Shared by tests that lose nothing of it."""
+    """For the whole session; tests that end a node bring one for it."""
     need_ray()
     with RayNodes(tmp_path_factory.mktemp("ray") / "ray.log", **NODES) as running:
-        yield running
-
-
-@pytest.fixture
-def fragile(tmp_path: Path) -> Iterator[RayNodes]:
-    """A cluster of the test's own, to be broken."""
-    need_ray()
-    with RayNodes(tmp_path / "ray.log", head={"num_cpus": 0}, one={"num_cpus": 1}) as running:
         yield running
 
 

@@ -89,13 +89,13 @@ def test_a_job_that_no_node_can_run_says_which_resource_is_missing(peer: Peer) -
     peer.submit(script("homeless", "pass", tag="TPU"), script("beside", "pass"))
     assert peer.until("beside") == "COMPLETED"  # it stands in nobody's way
     assert peer.status("homeless") == "PENDING"
-    assert info(peer, "homeless")["reason"].startswith("needs TPU, and no node of the Ray cluster has that; an autoscaler cannot bring it")
+    assert info(peer, "homeless")["reason"].startswith(
+        "needs TPU, and no node of the Ray cluster has that; an autoscaler cannot bring it"
+    )
     peer.cancel("homeless")
 
 
-def test_a_job_runs_as_soon_as_a_node_brings_what_it_needs(
-    nodes: RayNodes, peer: Peer
-) -> None:
+def test_a_job_runs_as_soon_as_a_node_brings_what_it_needs(nodes: RayNodes, peer: Peer) -> None:
     peer.submit(script("patient", WHERE, tag="LATE"))
     assert peer.status("patient") == "PENDING"
     nodes.add("late", num_cpus=0, resources={"LATE": 1})

@@ -13,8 +13,8 @@ from titan_sdk.cluster.engines.ray.values import Began
 __all__ = ["describe_loss"]
 
 _STEP = 0.25
-_DEATH_SECONDS = 20.0
-"""How long Ray may take to notice that a node is gone whose processes are."""
+_DEATH_SECONDS = 1.0
+"""How much longer Ray may take to notice that a node is gone than that a process of it is."""
 
 
 async def describe_loss(exc: Exception, began: Began | None) -> str:
