@@ -56,6 +56,7 @@ def eventually(condition: Callable[[], object], seconds: float = 70) -> None:
         pause.wait(0.005)
 
 
-def load(peer: Peer, worker: int = 0) -> str:
-    """What the master believes of a worker's load."""
-    return str(json.loads(peer.ask(0x09).text)["workers"][worker]["load"])
+def load(peer: Peer, tag: str = "GENERAL") -> str:
+    """What the master believes of the load of the worker with that tag; it lists them in no order."""
+    workers = json.loads(peer.ask(0x09).text)["workers"]
+    return next(str(worker["load"]) for worker in workers if tag in worker["capabilities"])
