@@ -13,12 +13,13 @@ import tempfile
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import hypothesis
 import pytest
 
 if TYPE_CHECKING:
+    from tests.support.redis_server import RedisServer
     from titan_sdk import AsyncTitanClient, TitanClient
 
 # Airflow reads its settings when it is first imported, which a test module may do while it is collected.
@@ -53,6 +54,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("titan")
     group.addoption(
         "--titan-address", metavar="HOST:PORT", help="run against this master, not a LocalCluster"
+    )
+    group.addoption(
+        "--titan-store",
+        choices=["sqlite", "redis"],
+        default="sqlite",
+        help="where the session's LocalCluster keeps its state; redis: in a redis-server of the session's own",
     )
     group.addoption("--strict-titan", action="store_true", help="run against LocalCluster(strict_titan=True)")
     group.addoption(
@@ -89,6 +96,7 @@ def cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
     data_dir = tmp_path_factory.mktemp("titan-cluster")
     strict: bool = request.config.getoption("--strict-titan")
+    options = cluster_options(request)
     if request.config.getoption("--titan-engine") == "ray":
         from tests.support.ray_nodes import RayNodes, need_ray
         from titan_sdk.cluster.engines.ray.settings import RaySettings
@@ -97,11 +105,29 @@ def cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         nodes = {"head": {"num_cpus": 0}, "one": {"num_cpus": 2}, "two": {"num_cpus": 0, "num_gpus": 1}}
         with RayNodes(data_dir / "ray.log", **nodes) as ray:
             settings = RaySettings(ray.address, keep_jobs=False)
-            with LocalCluster(data_dir=data_dir, engine="ray", ray=settings) as running:
+            with LocalCluster(data_dir=data_dir, engine="ray", ray=settings, **options) as running:
                 yield running
         return
-    with LocalCluster({"GENERAL": 2, "GPU": 1}, data_dir=data_dir, strict_titan=strict) as running:
+    with LocalCluster({"GENERAL": 2, "GPU": 1}, data_dir=data_dir, strict_titan=strict, **options) as running:
         yield running
+
+
+def cluster_options(request: pytest.FixtureRequest) -> dict[str, Any]:
+    """What the command line says about the session's LocalCluster."""
+    options: dict[str, Any] = {}
+    if request.config.getoption("--titan-store") == "redis":
+        options["store"] = request.getfixturevalue("redis_server").url
+    return options
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """A real Redis for the whole session; whoever uses it takes a prefix of its own."""
+    from tests.support.redis_server import RedisServer
+
+    server = RedisServer(tmp_path_factory.mktemp("redis")).start()
+    yield server
+    server.stop()
 
 
 @pytest.fixture(scope="session")

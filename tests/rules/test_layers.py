@@ -54,7 +54,7 @@ THIRD_PARTY_OF = {
     "dashboard": {"requests"},
     "model": {"yaml"},
     "archive": {"pathspec"},
-    "cluster": {"prometheus_client"},
+    "cluster": {"prometheus_client", "redis", "fsspec"},
     INSIDE_RAY: {"ray"},
 }
 

@@ -100,8 +100,8 @@ def _describe(run: Callable[..., None], function: Callable[..., None], shared: d
     del run.__wrapped__  # type: ignore[attr-defined]
 
 
-def read_token(path: Path) -> str:
-    """The token in a file.
+def read_token(path: Path, option: str = "--token-file") -> str:
+    """The token, or another secret, in a file.
 
     Raises:
         MissingFile, InvalidArgument: it cannot be read, or is empty.
@@ -109,9 +109,9 @@ def read_token(path: Path) -> str:
     try:
         token = path.read_text(encoding="utf-8").strip()
     except FileNotFoundError as exc:
-        raise MissingFile(f"--token-file {path} is not there; write the token into it") from exc
+        raise MissingFile(f"{option} {path} is not there; write the secret into it") from exc
     except (OSError, UnicodeDecodeError) as exc:
-        raise InvalidArgument(f"--token-file {path} cannot be read: {exc}") from exc
+        raise InvalidArgument(f"{option} {path} cannot be read: {exc}") from exc
     if not token:
-        raise InvalidArgument(f"--token-file {path} is empty; write the token into it")
+        raise InvalidArgument(f"{option} {path} is empty; write the secret into it")
     return token

@@ -29,6 +29,24 @@ _DAY = 86_400.0
 _KEEP_DAYS = 30.0
 
 DataDir = Annotated[Path | None, typer.Option("--data-dir", help=_DATA_DIR, show_default=False)]
+Store = Annotated[
+    str | None,
+    typer.Option(
+        "--store",
+        envvar="TITAN_STORE",
+        help="Keep state in a Redis or Valkey, such as redis://host:6379/0 (rediss:// for TLS), not in the folder. "
+        "Put its password into TITAN_STORE_PASSWORD or a file.",
+        show_default=False,
+        show_envvar=True,
+    ),
+]
+StorePrefix = Annotated[
+    str, typer.Option("--store-prefix", help="What the store's keys begin with; one master per prefix.")
+]
+StorePasswordFile = Annotated[
+    Path | None,
+    typer.Option("--store-password-file", help="File that holds the store's password and nothing else."),
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -129,6 +147,12 @@ def up(
     token_file: Annotated[
         Path | None, typer.Option("--token-file", help="File that holds the token and nothing else.")
     ] = None,
+    store: Store = None,
+    store_prefix: StorePrefix = "titan",
+    store_password_file: StorePasswordFile = None,
+    store_lease: Annotated[
+        float, typer.Option("--store-lease", help="Seconds after which a killed master's store is free.")
+    ] = 10.0,
     log_limit: Annotated[int, typer.Option("--log-limit", help="MiB kept of one run's output.")] = 64,
     keep_days: Annotated[
         float, typer.Option("--keep-days", help="Days after which a finished job is forgotten; 0 never.")
@@ -179,6 +203,10 @@ def up(
             insecure=insecure,
             tls=tls,
             token=secret,
+            store=store,
+            store_prefix=store_prefix,
+            store_password=_store_password(store_password_file),
+            store_lease_seconds=store_lease,
             log_limit_bytes=log_limit * _MIB,
             keep_finished_seconds=keep_days * _DAY or None,
             drain_seconds=drain,
@@ -207,6 +235,12 @@ def _ray_settings(
     )
 
 
+def _store_password(file: Path | None) -> str | None:
+    return (
+        os.environ.get("TITAN_STORE_PASSWORD") if file is None else read_token(file, "--store-password-file")
+    )
+
+
 def _server_tls(cert: Path | None, key: Path | None, client_ca: Path | None) -> ServerTLS | None:
     from titan_sdk.cluster.tls import ServerTLS
 
@@ -221,6 +255,7 @@ def _server_tls(cert: Path | None, key: Path | None, client_ca: Path | None) -> 
 
 def _announce(session: Session, settings: ClusterSettings, host: str, port: int) -> None:
     address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    location = settings.store_location()
     listed = ", ".join(f"{tag}={count}" for tag, count in settings.workers.items())
     where = f"workers {listed}" if settings.ray is None else f"jobs on the Ray cluster {settings.ray.address}"
     facts = {
@@ -232,6 +267,7 @@ def _announce(session: Session, settings: ClusterSettings, host: str, port: int)
         "slots": settings.slots,
         "engine": settings.engine,
         "data_dir": str(settings.data_dir),
+        "store": None if location is None else location.shown,
         "pid": os.getpid(),
         "tls": settings.tls is not None,
         "token": settings.token is not None,
@@ -240,6 +276,7 @@ def _announce(session: Session, settings: ClusterSettings, host: str, port: int)
     text = (
         f"Titan master listening on {address} ({where}; "
         + (f"clients need {' and '.join(ways)}; " if ways else "")
+        + (f"state in {location.shown}; " if location is not None else "")
         + f"data in {settings.data_dir}); Ctrl-C ends it"
     )
     session.output.answer(facts, text)
@@ -275,9 +312,12 @@ def gc(
     keep_days: Annotated[
         float, typer.Option("--keep-days", help="Remove jobs that ended longer ago than this many days.")
     ] = _KEEP_DAYS,
+    store: Store = None,
+    store_prefix: StorePrefix = "titan",
+    store_password_file: StorePasswordFile = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,
 ) -> None:
-    """Forget old jobs in the folder of a master that does not run, and shrink its database.
+    """Forget old jobs in folder and store of a master that does not run, and shrink its database.
 
     A running master does the first by itself, see titan up --keep-days.
     """
@@ -285,10 +325,13 @@ def gc(
     from titan_sdk.cluster.settings import ClusterSettings
 
     folder = data_dir or _state_folder(port)
-    if not (folder / "master.sqlite3").is_file():
+    if store is None and not (folder / "master.sqlite3").is_file():
         raise InvalidArgument(f"{folder} is not a master's folder; give --data-dir as to titan up")
+    settings = ClusterSettings(
+        folder, store=store, store_prefix=store_prefix, store_password=_store_password(store_password_file)
+    )
     before = time.time() - keep_days * _DAY
-    found = asyncio.run(collect(ClusterSettings(folder), before, dry_run=dry_run))
+    found = asyncio.run(collect(settings, before, dry_run=dry_run))
     facts = {"jobs": found.jobs, "keys": found.keys, "freed_bytes": found.freed_bytes, "dry_run": dry_run}
     verb = "would remove" if dry_run else "removed"
     freed = "" if dry_run else f"; {found.freed_bytes / _MIB:.1f} MiB freed"

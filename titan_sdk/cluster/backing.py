@@ -10,6 +10,8 @@ from titan_sdk.cluster.folders import DataDir
 from titan_sdk.cluster.log_store import FileLogs, LogStore
 from titan_sdk.cluster.settings import ClusterSettings
 from titan_sdk.cluster.store.base import Store
+from titan_sdk.cluster.store.redis.logs import RedisLogs
+from titan_sdk.cluster.store.redis.store import open_redis
 from titan_sdk.cluster.store.sqlite import SqliteStore
 
 __all__ = ["Backing", "open_backing"]
@@ -27,16 +29,23 @@ class Backing:
     """The same for every master of this store."""
 
 
-async def open_backing(settings: ClusterSettings, data: DataDir) -> Backing:
+async def open_backing(settings: ClusterSettings, data: DataDir, *, jobs_write_here: bool = True) -> Backing:
     """Open everything; ``Backing.store`` is the caller's to close.
+
+    Args:
+        jobs_write_here: whether jobs write their logs to this machine's disk themselves.
 
     Raises:
         TitanError: something of it cannot be used.
     """
-    return Backing(
-        SqliteStore(data.database, asyncio.get_running_loop()),
-        FileLogs(data, settings.log_limit_bytes),
-        FileArea(data.uploads),
-        FileArea(data.scripts),
-        data.cluster_id(),
-    )
+    location, cap = settings.store_location(), settings.log_limit_bytes
+    store: Store
+    logs: LogStore = FileLogs(data, cap)
+    if location is None:
+        store, identity = SqliteStore(data.database, asyncio.get_running_loop()), data.cluster_id()
+    else:
+        store = redis = await open_redis(location)
+        identity = redis.identity
+        if not jobs_write_here:
+            logs = RedisLogs(redis.link, redis.journal, cap)
+    return Backing(store, logs, FileArea(data.uploads), FileArea(data.scripts), identity)

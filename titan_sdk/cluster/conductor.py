@@ -119,6 +119,13 @@ class Conductor:
                 ]
         self._state.store.journal.record(*stopped)
 
+    def abandon(self) -> None:
+        """Decide nothing more, and end nothing."""
+        self._closing = True
+        if self._timer is not None:
+            self._timer.cancel()
+        self.services.close()
+
     def _tick(self) -> None:
         self._due = None
         self.perform(self._state.scheduler.tick(self._state.clock.now()))

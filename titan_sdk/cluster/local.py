@@ -54,6 +54,9 @@ class LocalCluster:
         engine: ``process``, or ``ray``: jobs run in a Ray cluster, whose nodes are the workers then.
         ray: how that cluster is used. Without a ``data_dir`` its jobs are ended with this, whatever it says.
 
+        store: URL of a Redis or Valkey for state, which then outlives the folder; ``store_prefix``: what its keys
+            begin with, one cluster at a time per prefix.
+
     Raises:
         InvalidArgument: a setting cannot work.
     """
@@ -73,6 +76,8 @@ class LocalCluster:
         gpus: Sequence[str] | None = None,
         engine: str = "process",
         ray: RaySettings | None = None,
+        store: str | None = None,
+        store_prefix: str = "titan",
     ) -> None:
         self._strict = StrictSettings() if strict_titan is True else strict_titan or None
         if self._strict is not None:
@@ -91,6 +96,7 @@ class LocalCluster:
             ray = RaySettings(keep_jobs=data_dir is not None)
         self._engine, self._ray = engine, ray
         self._gpus = None if gpus is None else tuple(gpus)
+        self._store, self._store_prefix = store, store_prefix
         if self._strict is not None and (tls is not None or token is not None):
             raise InvalidArgument(
                 "a real Titan has neither TLS nor a token; leave them out with strict_titan"
@@ -114,6 +120,8 @@ class LocalCluster:
             gpus=self._gpus,
             engine=self._engine,
             ray=self._ray,
+            store=self._store,
+            store_prefix=self._store_prefix,
         )
 
     # ------------------------------------------------------------------ where it is
@@ -221,8 +229,12 @@ class LocalCluster:
             return
         finally:
             ready.set()
-        await self._stop_event.wait()
+        stopped = asyncio.ensure_future(self._stop_event.wait())
+        lost = node.lost if isinstance(node, Node) else self._loop.create_future()
+        await asyncio.wait([stopped, lost], return_when=asyncio.FIRST_COMPLETED)
         await node.stop()
+        # Where the store was lost the cluster is not reached any more, until stop() ends its thread.
+        await stopped
 
     def __enter__(self) -> LocalCluster:
         return self.start()

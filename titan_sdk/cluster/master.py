@@ -229,6 +229,12 @@ class Master:
         await self.conductor.close()
         await self.state.store.close()
 
+    async def abandon(self) -> None:
+        """Let go of everything as it is: another master has taken over."""
+        self.conductor.abandon()
+        await self.engine.abandon()
+        await self.state.store.close()
+
     def _check_free(self, job_id: str) -> None:
         self.state.check_free(job_id)
         if job_id in self._arriving:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import secrets
 from pathlib import Path
 
-from titan_sdk.cluster.backing import open_backing
+from titan_sdk.cluster.backing import Backing, open_backing
 from titan_sdk.cluster.engines.ray.settings import RaySettings
 from titan_sdk.cluster.extensions import Extensions
 from titan_sdk.cluster.folders import DataDir
@@ -34,10 +35,13 @@ class Node:
         self._settings = settings
         self._version = version
         self._data: DataDir | None = None
+        self._backing: Backing | None = None
         self._master: Master | None = None
         self._server: Server | None = None
         self._housekeeping: Housekeeping | None = None
         self._metrics: MetricsServer | None = None
+        self.lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        """Why this master must stop without ending anything: another one has taken over."""
         self.metrics_address: tuple[str, int] | None = None
         """Where metrics and the health check are, once started with a metrics port."""
 
@@ -62,7 +66,10 @@ class Node:
                     "stop what uses it, or give another port (0 for any free one)"
                 ) from exc
             address = ("127.0.0.1" if host in {"0.0.0.0", "::"} else host, port)
-            backing = await open_backing(settings, data)
+            backing = self._backing = await open_backing(
+                settings, data, jobs_write_here=settings.engine == "process"
+            )
+            backing.store.on_lost(self._lose)
             door = None if settings.ray is None else self._jobs_door(settings.ray, address)
             master = self._master = Master(settings, data, backing, address, socket_path, door)
             self._handlers = Handlers(master, self._version)
@@ -106,8 +113,15 @@ class Node:
             log.info("draining")
             await self._master.drain(self._settings.drain_seconds)
 
+    def _lose(self, why: str) -> None:
+        if not self.lost.done():
+            self.lost.set_result(why)
+
     async def stop(self) -> None:
-        """Accept nothing more, end every job and service, store everything, give the folder back."""
+        """Accept nothing more, end every job and service, store everything, give the folder back.
+
+        Once the store is lost, jobs and services go on: they are another master's.
+        """
         if self._housekeeping is not None:
             await self._housekeeping.stop()
         if self._metrics is not None:
@@ -118,9 +132,13 @@ class Node:
                 self._master.state.waiters.close()
             await self._server.finish()
             self._server.drop_all()
-        if self._master is not None:
+        if self._master is not None and self.lost.done():
+            await self._master.abandon()
+        elif self._master is not None:
             await self._master.close()
+        elif self._backing is not None:
+            await self._backing.store.close()
         if self._data is not None:
             self._data.release()
         log.info("stopped")
-        self._server = self._master = self._data = self._housekeeping = self._metrics = None
+        self._server = self._master = self._data = self._housekeeping = self._metrics = self._backing = None

@@ -9,6 +9,7 @@ from collections.abc import Callable, Coroutine
 from titan_sdk.cluster.local import sdk_version
 from titan_sdk.cluster.node import Node
 from titan_sdk.cluster.settings import ClusterSettings
+from titan_sdk.errors import TitanError
 
 __all__ = ["ClusterSettings", "run_master"]
 
@@ -23,7 +24,7 @@ def run_master(settings: ClusterSettings, on_ready: Callable[[str, int], None] |
         on_ready: called with host and port once clients can connect.
 
     Raises:
-        TitanError: the folder or the port cannot be used.
+        TitanError: folder, port or store cannot be used, or the store was lost to another master.
     """
     return asyncio.run(_serve(settings, on_ready))
 
@@ -38,13 +39,23 @@ async def _serve(settings: ClusterSettings, on_ready: Callable[[str, int], None]
     try:
         if on_ready is not None:
             on_ready(host, port)
-        await stop.wait()
-        if settings.drain_seconds:
+        await _whichever(_set(stop), _done(node.lost))
+        if settings.drain_seconds and not node.lost.done():
             stop.clear()
-            await _whichever(node.drain(), stop.wait())
+            await _whichever(node.drain(), _set(stop))
     finally:
         await node.stop()
+    if node.lost.done():
+        raise TitanError(f"{node.lost.result()}; this master has stopped, and left what ran to the other one")
     return 0
+
+
+async def _set(event: asyncio.Event) -> None:
+    await event.wait()
+
+
+async def _done(future: asyncio.Future[str]) -> None:
+    await asyncio.wait([future])
 
 
 async def _whichever(*ways: Coroutine[None, None, object]) -> None:

@@ -9,6 +9,7 @@ from types import MappingProxyType
 
 from titan_sdk.cluster.access import MIN_TOKEN
 from titan_sdk.cluster.engines.ray.settings import RaySettings
+from titan_sdk.cluster.store.redis.location import Location
 from titan_sdk.cluster.tls import ServerTLS
 from titan_sdk.config import Secret, check_token, is_loopback
 from titan_sdk.errors import InvalidArgument
@@ -83,6 +84,14 @@ class ClusterSettings:
     """How often what is too old, and keys that have expired, are looked for."""
     drain_seconds: float = 0.0
     """On SIGTERM, how long running jobs may take to end before they are stopped (and queued again)."""
+    store: str | None = None
+    """URL of a Redis or Valkey for state; ``None``: a SQLite file in ``data_dir``. Shown by no ``repr``."""
+    store_prefix: str = "titan"
+    """What the store's keys begin with; one master at a time per prefix."""
+    store_password: str | None = None
+    """Goes before one in the URL. Shown by no ``repr``."""
+    store_lease_seconds: float = 10.0
+    """A master that was killed is succeeded by another one on the same store after so long."""
     metrics_port: int | None = None
     """Port for Prometheus metrics and the health check; 0 lets the system choose, ``None`` has none."""
     metrics_host: str = "127.0.0.1"
@@ -111,6 +120,10 @@ class ClusterSettings:
                 )
         self._check_access()
         self._check_engine()
+        for name in ("store", "store_password"):
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, Secret(getattr(self, name)))
+        self.store_location()  # refuses what cannot work
         total = sum(self.workers.values())
         if not 1 <= total <= _MAX_WORKERS:
             raise InvalidArgument(f"{total} workers: a cluster has 1 to {_MAX_WORKERS}")
@@ -134,6 +147,12 @@ class ClusterSettings:
     def is_protected(self) -> bool:
         """Whether clients need more than the address."""
         return self.tls is not None or self.token is not None
+
+    def store_location(self) -> Location | None:
+        """Where the store is, unless it is the SQLite file."""
+        if self.store is None:
+            return None
+        return Location(self.store, self.store_prefix, self.store_password, self.store_lease_seconds)
 
     def _check_access(self) -> None:
         if self.token is not None:

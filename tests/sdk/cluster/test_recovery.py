@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import functools
+import json
 import os
 import signal
 import sqlite3
-from collections.abc import Iterator
+import uuid
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.sdk.cluster.master_process import MasterProcess
 from tests.sdk.cluster.peer import Meeting, b64, script
+from tests.support.redis_server import RedisServer
 
 
 @pytest.fixture
@@ -19,15 +24,37 @@ def data_dir(tmp_path: Path) -> Path:
     return tmp_path / "data"
 
 
+@pytest.fixture(params=["sqlite", "redis"])
+def store(request: pytest.FixtureRequest) -> dict[str, Any]:
+    """Settings of the master, by where it keeps its state."""
+    if request.param == "sqlite":
+        return {}
+    server: RedisServer = request.getfixturevalue("redis_server")
+    return {"store": server.url, "store_prefix": uuid.uuid4().hex, "store_lease_seconds": 0.5}
+
+
 @pytest.fixture
-def master(data_dir: Path) -> Iterator[MasterProcess]:
-    made = MasterProcess(data_dir)
+def master(data_dir: Path, store: dict[str, Any]) -> Iterator[MasterProcess]:
+    made = MasterProcess(data_dir, **store)
     yield made
     made.close()
 
 
-def history(data_dir: Path, job_id: str) -> list[str]:
+@pytest.fixture
+def history(data_dir: Path, store: dict[str, Any]) -> Callable[[str], list[str]]:
     """Events of a stopped master's job."""
+    return functools.partial(_redis_history, store) if store else functools.partial(_history, data_dir)
+
+
+def _redis_history(store: dict[str, Any], job_id: str) -> list[str]:
+    import redis
+
+    with redis.Redis.from_url(store["store"]) as client:
+        entries: Any = client.lrange(f"{store['store_prefix']}:history:{job_id}", 0, -1)
+    return [json.loads(entry)[1] for entry in entries]
+
+
+def _history(data_dir: Path, job_id: str) -> list[str]:
     with sqlite3.connect(data_dir / "master.sqlite3") as db:
         return [
             row[0]
@@ -36,7 +63,7 @@ def history(data_dir: Path, job_id: str) -> list[str]:
 
 
 def test_a_running_job_is_taken_over_and_its_child_runs_after_it(
-    master: MasterProcess, data_dir: Path, meeting: Meeting
+    master: MasterProcess, meeting: Meeting, history: Callable[[str], list[str]]
 ) -> None:
     peer = master.start()
     peer.submit(
@@ -54,11 +81,11 @@ def test_a_running_job_is_taken_over_and_its_child_runs_after_it(
     assert peer.until("child") == "COMPLETED"
     assert peer.log("job") == "begin\nend\n"
     assert master.stop() == 0
-    assert history(data_dir, "DAG-job") == ["submitted", "started", "taken over", "COMPLETED"]
+    assert history("DAG-job") == ["submitted", "started", "taken over", "COMPLETED"]
 
 
 def test_a_job_that_ends_while_there_is_no_master_keeps_its_result(
-    master: MasterProcess, meeting: Meeting, data_dir: Path
+    master: MasterProcess, meeting: Meeting, data_dir: Path, history: Callable[[str], list[str]]
 ) -> None:
     peer = master.start()
     peer.submit(
@@ -78,7 +105,7 @@ def test_a_job_that_ends_while_there_is_no_master_keeps_its_result(
     assert peer.status("good") == "COMPLETED"
     assert peer.until("bad") == "DEAD"
     master.stop()
-    assert history(data_dir, "DAG-good").count("started") == 1
+    assert history("DAG-good").count("started") == 1
 
 
 def test_queued_delayed_and_waiting_jobs_are_queued_again_with_their_parents(
@@ -124,7 +151,7 @@ def test_retries_are_counted_over_restarts(master: MasterProcess, meeting: Meeti
 
 
 def test_a_run_killed_together_with_master_and_keeper_is_run_again(
-    master: MasterProcess, meeting: Meeting, data_dir: Path
+    master: MasterProcess, meeting: Meeting, data_dir: Path, history: Callable[[str], list[str]]
 ) -> None:
     peer = master.start()
     peer.submit(script("job", meeting.code("up") + "import time; time.sleep(1000)"))
@@ -137,7 +164,7 @@ def test_a_run_killed_together_with_master_and_keeper_is_run_again(
     assert meeting.arrival()[0] == "up"
     assert peer.cancel("job") == "CANCELLED"
     master.stop()
-    assert "queued again" in history(data_dir, "DAG-job")
+    assert "queued again" in history("DAG-job")
 
 
 def test_a_run_whose_keeper_was_killed_with_the_master_is_watched_to_its_end(
@@ -195,10 +222,12 @@ def test_every_acknowledged_submission_runs_once_whenever_the_master_dies(master
             assert peer.log(f"j{n}-{m}") == "ran\n"
 
 
-def test_sigterm_ends_jobs_and_returns_zero(master: MasterProcess, meeting: Meeting, data_dir: Path) -> None:
+def test_sigterm_ends_jobs_and_returns_zero(
+    master: MasterProcess, meeting: Meeting, history: Callable[[str], list[str]]
+) -> None:
     peer = master.start()
     peer.submit(script("job", meeting.code("up")))
     _, connection = meeting.arrival()
     assert master.stop() == 0
     assert connection.recv(1) == b""
-    assert history(data_dir, "DAG-job")[-1] == "queued again"
+    assert history("DAG-job")[-1] == "queued again"

@@ -91,5 +91,8 @@ class Engine(Protocol):
     async def answers(self, run: str, port: int) -> None:
         """Returns when the port of a service's run accepts connections."""
 
+    async def abandon(self) -> None:
+        """Let every run go on without this master, as if it had been killed; no further report is made."""
+
     async def close(self) -> None:
         """Kill every run and wait until they are gone, unless it ``keeps_runs``; no further report is made."""

@@ -77,7 +77,7 @@ class Keeper:
         self._stopping = False
         self._name = f"keeper-{secrets.token_hex(8)}"
         self._process, self._commands, self._reports = _start(exits, environment, self._name, kind)
-        self.handle = processes.keeper_handle(self._process.pid, self._name)
+        self.handle = processes.keeper_handle(self._process.pid, self._name, exits)
         self._loop.add_reader(self._reports, self._on_reports)
 
     # ------------------------------------------------------------------ commands
@@ -136,14 +136,26 @@ class Keeper:
             self._heard(run, word)
 
     def _close(self) -> None:
-        if self._commands >= 0:
-            self._loop.remove_reader(self._reports)
-            self._loop.remove_writer(self._commands)
-            os.close(self._reports)
-            os.close(self._commands)
-            self._commands = -1
+        if self._hang_up():
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(_STOP_SECONDS)
+
+    def _hang_up(self) -> bool:
+        if self._commands < 0:
+            return False
+        self._loop.remove_reader(self._reports)
+        self._loop.remove_writer(self._commands)
+        os.close(self._reports)
+        os.close(self._commands)
+        self._commands = -1
+        return True
+
+    def abandon(self) -> None:
+        """Leave it to itself: it ends after its last job."""
+        self._stopping = True
+        self._hang_up()
+        # It is not waited for; that is no oversight, whatever ``Popen`` thinks when it is collected.
+        self._process.returncode = 0
 
     def stop(self) -> None:
         """No job of it is left: end it. May block for the moment that takes."""

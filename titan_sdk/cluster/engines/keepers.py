@@ -87,6 +87,13 @@ class Keepers:
         self._live.clear()
         self._current.clear()
 
+    def abandon(self) -> None:
+        """Leave all of them to themselves; each ends after its last run."""
+        for keeper in self._live:
+            keeper.abandon()
+        self._live.clear()
+        self._current.clear()
+
     def _on_lost(self, keeper: Keeper) -> None:
         self._live.pop(keeper, None)
         for key in [key for key, current in self._current.items() if current is keeper]:

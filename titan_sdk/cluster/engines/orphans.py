@@ -38,6 +38,7 @@ async def follow(exits: Path, run: str, handle: str, found: Callable[[int, int],
         found: told the process number of a live run, and a pidfd that is valid until the end.
     """
     keeper, _, boot = processes.parse_handle(handle)
+    exits = processes.exits_of(handle, exits)
     # These two waits are for moments: a keeper that has lost its master carries out what it was sent, and then
     # says so; and it writes a status at once when a process has ended.
     while (word := _word(exits, run, handle)) is None:  # noqa: ASYNC110 - another process writes the file
@@ -66,6 +67,7 @@ async def follow(exits: Path, run: str, handle: str, found: Callable[[int, int],
 def settle(exits: Path, run: str, handle: str) -> int | None:
     """The process number of a run that began; returns when it will not begin any more. Blocks for a moment."""
     deadline = time.monotonic() + _SETTLE_SECONDS
+    exits = processes.exits_of(handle, exits)
     while (word := _word(exits, run, handle)) is None and time.monotonic() < deadline:
         time.sleep(_STEP)
     return None if word is None else _pid(word)

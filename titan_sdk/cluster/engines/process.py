@@ -266,6 +266,16 @@ class ProcessEngine:
             if self._data.exits.stat().st_size > _MAX_EXITS_BYTES:
                 os.truncate(self._data.exits, 0)
 
+    async def abandon(self) -> None:
+        """See ``Engine``: the keepers carry on, and write down what becomes of the runs."""
+        self._closing = True
+        tasks = [task for run in self._runs.values() for task in (run.task, run.sweep) if task is not None]
+        self._runs.clear()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._keepers.abandon()
+
     async def close(self) -> None:
         self._closing = True
         if self._runs:

@@ -14,6 +14,7 @@ from pathlib import Path
 __all__ = [
     "boot_id",
     "end_marked",
+    "exits_of",
     "is_zombie_of",
     "keeper_alive",
     "keeper_handle",
@@ -32,9 +33,15 @@ def boot_id() -> str:
     return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
 
 
-def keeper_handle(pid: int, name: str) -> str:
-    """A text by which a later master finds the keeper of a run."""
-    return f"{pid}:{name}:{boot_id()}"
+def keeper_handle(pid: int, name: str, exits: Path) -> str:
+    """A text by which a later master finds the keeper of a run, and the file that it writes."""
+    return f"{pid}:{name}:{boot_id()}:{exits}"
+
+
+def exits_of(handle: str, default: Path) -> Path:
+    """That file: of another data directory than this master's if the last master had another one."""
+    path = handle.split(":", 3)[3:]
+    return Path(path[0]) if path else default
 
 
 def keeper_alive(handle: str) -> bool:
@@ -53,7 +60,8 @@ def keeper_alive(handle: str) -> bool:
 def parse_handle(handle: str) -> tuple[int, str, str]:
     """Process number, name and boot; what another version wrote is a handle of another boot."""
     pid, _, rest = handle.partition(":")
-    name, _, boot = rest.partition(":")
+    name, _, rest = rest.partition(":")
+    boot = rest.partition(":")[0]
     return (int(pid) if pid.isdigit() else 0), name, boot
 
 

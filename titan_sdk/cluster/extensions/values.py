@@ -23,7 +23,7 @@ class Values:
     async def delete(self, payload: bytes) -> str:
         """Remove a value or a set."""
         return write_object(
-            deleted=await self._store.journal.write(changes.Delete(_fields(payload).want("key", str)))
+            deleted=bool(await self._store.journal.write(changes.Delete(_fields(payload).want("key", str))))
         )
 
     async def keys(self, payload: bytes) -> str:
@@ -40,7 +40,7 @@ class Values:
         """Compare and set."""
         request = StoreSwap.decode(payload.decode("utf-8", "replace"))
         change = changes.Swap(request.key, request.expected, request.value)
-        return write_object(swapped=await self._store.journal.write(change))
+        return write_object(swapped=bool(await self._store.journal.write(change)))
 
     async def expire(self, payload: bytes) -> str:
         """Delete a key after some time; the next write of the key takes that back."""
@@ -49,7 +49,7 @@ class Values:
         if not seconds > 0:
             raise PeerProtocolError(f"seconds {seconds!r} is not a number above 0")
         change = changes.Expire(fields.want("key", str), seconds)
-        return write_object(set=await self._store.journal.write(change))
+        return write_object(set=bool(await self._store.journal.write(change)))
 
 
 def _fields(payload: bytes) -> Fields:

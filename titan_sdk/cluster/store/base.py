@@ -92,6 +92,9 @@ class Store(Protocol):
     async def compact(self) -> None:
         """Give room back that is free, if that takes more than time."""
 
+    def on_lost(self, listener: Callable[[str], None]) -> None:
+        """Tell this one, once, why the store is not this master's any more; it writes nothing from then on."""
+
     def size(self) -> int:
         """Bytes it takes, as far as that is known without waiting."""
 

@@ -14,8 +14,11 @@ from titan_sdk.model.status import JobStatus
 __all__ = [
     "AddHistory",
     "AddMember",
+    "AddNote",
+    "AppendLog",
     "Change",
     "Delete",
+    "DropLogs",
     "Expire",
     "ForgetHandles",
     "ForgetJobs",
@@ -196,6 +199,34 @@ class Sweep:
     """Remove what has expired; how many keys. Reading never shows them, so this only frees room."""
 
 
+# ---------------------------------------------------------------------- logs, where the store keeps them
+
+
+@dataclass(frozen=True, slots=True)
+class AddNote:
+    """A line of the master's own in a job's log, of which ``cap`` bytes are kept."""
+
+    job_id: str
+    line: bytes
+    cap: int
+
+
+@dataclass(frozen=True, slots=True)
+class AppendLog:
+    """See ``LogStore.append``, which is also what it results in."""
+
+    job_id: str
+    run: str
+    offset: int
+    data: bytes
+    cap: int
+
+
+@dataclass(frozen=True, slots=True)
+class DropLogs:
+    job_ids: tuple[str, ...]
+
+
 Change = (
     InsertJobs
     | StorePayloads
@@ -216,4 +247,7 @@ Change = (
     | Delete
     | Expire
     | Sweep
+    | AddNote
+    | AppendLog
+    | DropLogs
 )

@@ -92,6 +92,13 @@ class RayEngine:
         except TimeoutError:
             raise TitanError(self.trouble or "the Ray cluster did not answer") from None
 
+    async def abandon(self) -> None:
+        """See ``Engine``: the dispatcher and its runs are there for the next master."""
+        self._closing = True
+        await self._link.close()
+        for task in self._tasks:
+            task.cancel()
+
     async def close(self) -> None:
         """Leave the runs to the next master, or end them, as the settings say."""
         self._closing = True

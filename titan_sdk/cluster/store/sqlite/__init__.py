@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from titan_sdk.cluster.store.base import StoreFailed
@@ -102,6 +102,9 @@ class SqliteStore:
         with _reading():
             self.db.execute("VACUUM")
             self.db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def on_lost(self, listener: Callable[[str], None]) -> None:
+        """Never: the folder's lock cannot be lost."""
 
     def size(self) -> int:
         """Bytes of the database's files."""

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections.abc import Sequence
 
-from titan_sdk.cluster.store import changes
-from titan_sdk.wire.store_text import encode_key
+from titan_sdk.cluster.store import changes, leftovers
 
 __all__ = ["BATCH", "count", "finished_before", "forget"]
 
@@ -45,63 +43,44 @@ def _forget_jobs(db: sqlite3.Connection, jobs: Sequence[tuple[str, int]]) -> set
             continue  # submitted again in the meantime
         db.execute("DELETE FROM payloads WHERE seq = ?", (seq,))
         db.execute("DELETE FROM history WHERE job_id = ?", (job_id,))
-        record = encode_key(f"titan:job:{job_id}")
+        record = leftovers.record_key(job_id)
         row = db.execute("SELECT value FROM kv WHERE key = ?", (record,)).fetchone()
-        dag = _field(row, "dag")
-        if isinstance(dag, str):
+        dag = leftovers.dag_of(None if row is None else row[0])
+        if dag is not None:
             dags.add(dag)
         _delete(db, record)
-        _delete_prefix(db, encode_key(f"titan:run:{job_id}:"))
+        for table in ("kv", "members", "expiry"):
+            db.execute(f"DELETE FROM {table} WHERE key > ? AND key < ?", _range(leftovers.run_prefix(job_id)))
     return dags
 
 
 def _forget_dags(db: sqlite3.Connection, names: Sequence[str]) -> None:
     """Remove manifests none of whose jobs is known any more."""
     for name in names:
-        latest = encode_key("titan:dag:" + name.replace("%", "%25").replace(":", "%3A"))
         manifests = db.execute(
-            "SELECT key, value FROM kv WHERE key > ? AND key < ?", _range(latest + ":")
+            "SELECT key, value FROM kv WHERE key > ? AND key < ?", _range(leftovers.manifest_prefix(name))
         ).fetchall()
         kept = 0
         for key, value in manifests:
-            if _is_known(db, (value,)):
+            if _is_known(db, value):
                 kept += 1
             else:
                 _delete(db, str(key))
         if not kept:
-            _delete(db, latest)
+            _delete(db, leftovers.latest_key(name))
 
 
-def _is_known(db: sqlite3.Connection, row: tuple[str]) -> bool:
-    listed = _field(row, "jobs")
-    if not isinstance(listed, list):
-        return True  # not a manifest as we write it: whoever wrote it may want it
-    ids = [entry.get("id") if isinstance(entry, dict) else entry for entry in listed]
-    return any(
-        db.execute("SELECT 1 FROM jobs WHERE job_id IN (?, ?)", (job_id, f"DAG-{job_id}")).fetchone()
-        for job_id in ids
-        if isinstance(job_id, str)
+def _is_known(db: sqlite3.Connection, manifest: str) -> bool:
+    listed = leftovers.listed_jobs(manifest)
+    return listed is None or any(
+        db.execute("SELECT 1 FROM jobs WHERE job_id = ?", (job_id,)).fetchone() for job_id in listed
     )
 
 
-def _field(row: tuple[str] | None, name: str) -> object:
-    try:
-        return json.loads(row[0]).get(name) if row is not None else None
-    except (ValueError, AttributeError):
-        return None
-
-
 def _range(prefix: str) -> tuple[str, str]:
-    # An encoded key ends with a quote, which is not a part of the prefix.
-    prefix = prefix.removesuffix('"')
     return prefix, prefix + chr(0x10FFFF)
 
 
 def _delete(db: sqlite3.Connection, key: str) -> None:
     for table in ("kv", "members", "expiry"):
         db.execute(f"DELETE FROM {table} WHERE key = ?", (key,))
-
-
-def _delete_prefix(db: sqlite3.Connection, prefix: str) -> None:
-    for table in ("kv", "members", "expiry"):
-        db.execute(f"DELETE FROM {table} WHERE key > ? AND key < ?", _range(prefix))

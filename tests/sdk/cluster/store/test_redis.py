@@ -1,0 +1,350 @@
+"""What a Redis can do to a master, with a real one: refuse, forget, stand still, belong to somebody else."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.redis_server import RedisServer
+from titan_sdk.cluster.settings import ClusterSettings
+from titan_sdk.cluster.store import journal as pace
+from titan_sdk.cluster.store.base import StoreFailed
+from titan_sdk.cluster.store.changes import AddHistory, Delete, InsertJobs, Put, Sweep
+from titan_sdk.cluster.store.redis import journal as redis_journal
+from titan_sdk.cluster.store.redis.location import Location
+from titan_sdk.cluster.store.redis.logs import RedisLogs
+from titan_sdk.cluster.store.redis.store import RedisStore, open_redis
+from titan_sdk.cluster.store.rows import NewJob
+from titan_sdk.errors import InvalidArgument, TitanError
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(redis_journal, "RETRY_SECONDS", 0.05)
+    assert pace.RETRY_SECONDS > 0.05
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[RedisServer]:
+    """One to be killed."""
+    made = RedisServer(tmp_path / "redis").start()
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def location(redis_server: RedisServer) -> Location:
+    return Location(redis_server.url, uuid.uuid4().hex, lease_seconds=0.5)
+
+
+@contextlib.asynccontextmanager
+async def opened(location: Location) -> AsyncIterator[RedisStore]:
+    store = await open_redis(location)
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+# ---------------------------------------------------------------------- one master at a time
+
+
+async def test_a_second_master_is_told_who_has_it_and_for_how_long(location: Location) -> None:
+    async with opened(location):
+        with pytest.raises(
+            TitanError,
+            match=r"another master \(process \d+ on .* since .*\) uses redis://.*renewed its lease",
+        ):
+            await open_redis(location)
+
+
+async def test_a_lease_that_is_given_back_is_free_at_once(redis_server: RedisServer) -> None:
+    patient = Location(redis_server.url, uuid.uuid4().hex, lease_seconds=3600)
+    async with opened(patient) as store:
+        await store.journal.write(Put("k", "v"))
+    async with opened(patient) as store:
+        assert await store.get("k") == "v"
+
+
+async def test_who_lost_the_lease_writes_nothing_and_is_told(
+    location: Location, redis_server: RedisServer
+) -> None:
+    reasons: list[str] = []
+    async with opened(location) as old:
+        old.on_lost(reasons.append)
+        await old.journal.write(Put("k", "old"))
+        redis_server.say("DEL", f"{location.prefix}:lease")
+        async with opened(location) as new:
+            late = [old.journal.write(Put("k", "late")), old.journal.write(Delete("k"))]
+            old.journal.record(AddHistory("DAG-a", 1, 1.0, "late", ""))
+            for write in late:
+                with pytest.raises(StoreFailed, match=r"another master \(process .*\) has taken over"):
+                    await write
+            await new.journal.write()
+            assert await new.get("k") == "old"
+            assert await new.history("DAG-a") == []
+            assert len(reasons) == 1
+            with pytest.raises(StoreFailed, match="has taken over"):
+                await old.journal.write(Put("k", "later still"))
+            assert await new.get("k") == "old"
+
+
+async def test_a_lease_that_ran_out_while_nobody_came_is_taken_again(
+    location: Location, redis_server: RedisServer
+) -> None:
+    async with opened(location) as store:
+        redis_server.say("DEL", f"{location.prefix}:lease")
+        await store.journal.write(Put("k", "v"))
+        assert b"token" in redis_server.say("HGETALL", f"{location.prefix}:lease")
+
+
+async def test_a_store_that_was_emptied_is_left_alone(server: RedisServer) -> None:
+    async with opened(Location(server.url)) as store:
+        server.say("FLUSHALL")
+        with pytest.raises(StoreFailed, match="was emptied or restored while this master used it"):
+            await store.journal.write(Put("k", "v"))
+        assert server.say("DBSIZE") == b":0\r\n"
+
+
+# ---------------------------------------------------------------------- outages
+
+
+async def test_while_it_is_down_clients_are_told_and_the_masters_own_records_keep_their_order(
+    server: RedisServer,
+) -> None:
+    async with opened(Location(server.url)) as store:
+        await store.journal.write(Put("before", "v"))
+        server.kill()
+        with pytest.raises(StoreFailed):
+            await store.get("before")  # from here on it is known that the connections are gone
+        order: list[int] = []
+        for number in range(20):
+            store.journal.record(
+                AddHistory("DAG-a", 1, float(number), "event", ""),
+                then=lambda number=number: order.append(number),
+            )
+        with pytest.raises(StoreFailed, match=r"the store redis://127.0.0.1:\d+/0 cannot be reached"):
+            await store.journal.write(Put("k", "refused"))
+        with pytest.raises(StoreFailed, match="cannot be reached"):
+            await store.get("before")
+        server.start()
+        while len(order) < 20:  # noqa: ASYNC110 - the store tries again by itself
+            await asyncio.sleep(0.01)
+        assert order == list(range(20))
+        assert [entry.at for entry in await store.history("DAG-a")] == [float(number) for number in range(20)]
+        assert await store.get("k") is None
+        await store.journal.write(Put("k", "taken"))
+        assert await store.get("before") == "v"
+
+
+async def test_every_acknowledged_write_survives_kills_and_is_done_once(server: RedisServer) -> None:
+    """Killed under load: what was acknowledged is there, what was in flight is there once or not at all."""
+    async with opened(Location(server.url)) as store:
+        acknowledged: list[str] = []
+        stop = asyncio.Event()
+
+        async def client(name: int) -> None:
+            number = 0
+            while not stop.is_set():
+                number += 1
+                try:
+                    await store.journal.write(AddHistory("DAG-a", 1, 0.0, f"{name}-{number}", ""))
+                    acknowledged.append(f"{name}-{number}")
+                except StoreFailed:
+                    await asyncio.sleep(0.01)
+
+        clients = [asyncio.create_task(client(name)) for name in range(5)]
+        for _ in range(4):
+            seen = len(acknowledged)
+            while len(acknowledged) < seen + 50:  # noqa: ASYNC110 - what is waited for is load
+                await asyncio.sleep(0.001)
+            server.kill()
+            await asyncio.sleep(0.02)
+            server.start()
+        stop.set()
+        await asyncio.gather(*clients)
+        while True:
+            with contextlib.suppress(StoreFailed):
+                await store.journal.write()
+                break
+        events = [entry.event for entry in await store.history("DAG-a")]
+        assert len(events) == len(set(events))
+        assert set(acknowledged) <= set(events)
+
+
+async def test_what_a_crashed_server_forgot_is_written_again(server: RedisServer, tmp_path: Path) -> None:
+    """``appendfsync everysec``: the last moment before a crash is missing in its file."""
+    async with opened(Location(server.url)) as store:
+        await store.journal.write(Put("first", "1"))
+        server.say("BGREWRITEAOF")
+        files = tmp_path / "redis" / "appendonlydir"
+        sizes = {path: path.stat().st_size for path in files.iterdir()}
+        for number in range(10):
+            await store.journal.write(AddHistory("DAG-a", 1, float(number), "event", ""))
+        server.kill()
+        for path, size in sizes.items():
+            if path.exists() and path.name.endswith(".incr.aof"):
+                with path.open("r+b") as file:
+                    file.truncate(size)
+        server.start()
+        while True:
+            with contextlib.suppress(StoreFailed):
+                await store.journal.write(Put("last", "1"))
+                break
+            await asyncio.sleep(0.01)
+        assert [entry.at for entry in await store.history("DAG-a")] == [float(number) for number in range(10)]
+        assert await store.get("first") == "1"
+
+
+async def test_a_reply_that_is_lost_is_asked_for_again(server: RedisServer) -> None:
+    async with opened(Location(server.url)) as store:
+        await store.journal.write(Put("k", "0"))
+        writes = [
+            store.journal.write(AddHistory("DAG-a", 1, float(number), "event", "")) for number in range(3)
+        ]
+        await asyncio.sleep(0)
+        server.say("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+        await asyncio.gather(*writes)
+        assert len(await store.history("DAG-a")) == 3
+
+
+# ---------------------------------------------------------------------- what a server may refuse
+
+
+async def test_a_full_memory_refuses_clients_and_lets_jobs_go_on(server: RedisServer) -> None:
+    async with opened(Location(server.url)) as store:
+        await store.journal.write(Put("big", "x" * 1_000_000))
+        server.say("CONFIG", "SET", "maxmemory", "1")
+        with pytest.raises(StoreFailed, match=r"the memory of the store .* is full"):
+            await store.journal.write(Put("k", "v"))
+        recorded = asyncio.Event()
+        store.journal.record(AddHistory("DAG-a", 1, 1.0, "COMPLETED", ""), then=recorded.set)
+        await asyncio.wait_for(recorded.wait(), 30)
+        assert [entry.event for entry in await store.history("DAG-a")] == ["COMPLETED"]
+        assert await store.journal.write(Delete("big")) == 1
+        await store.journal.write(Sweep())
+        assert await store.get("k") is None
+        server.say("CONFIG", "SET", "maxmemory", "0")
+        await store.journal.write(Put("k", "v"))
+
+
+async def test_a_replica_is_refused(server: RedisServer) -> None:
+    server.say("REPLICAOF", "127.0.0.1", "1")
+    with pytest.raises(TitanError, match="is a replica, which cannot be written; name the primary"):
+        await open_redis(Location(server.url))
+
+
+async def test_a_primary_that_becomes_a_replica_refuses_with_a_sentence(server: RedisServer) -> None:
+    async with opened(Location(server.url)) as store:
+        server.say("REPLICAOF", "127.0.0.1", "1")
+        with pytest.raises(StoreFailed, match="is a replica"):
+            await store.journal.write(Put("k", "v"))
+        server.say("REPLICAOF", "NO", "ONE")
+
+
+async def test_a_wrong_password_is_a_sentence_that_does_not_tell_it(server: RedisServer) -> None:
+    server.say("CONFIG", "SET", "requirepass", "right-one")
+    for location in (Location(server.url), Location(server.url.replace("//", "//:wrong-one@"))):
+        with pytest.raises(TitanError, match="does not take the password") as refused:
+            await open_redis(location)
+        assert "wrong-one" not in str(refused.value)
+    async with opened(Location(server.url, password="right-one")) as store:
+        await store.journal.write(Put("k", "v"))
+
+
+async def test_tls_where_there_is_none_is_a_sentence(server: RedisServer) -> None:
+    with pytest.raises(TitanError, match="redis"):
+        await open_redis(Location(server.url.replace("redis://", "rediss://")))
+
+
+async def test_nobody_there_is_a_sentence() -> None:
+    with pytest.raises(TitanError, match=r"the store redis://127.0.0.1:1/0 cannot be reached .*; start it"):
+        await open_redis(Location("redis://127.0.0.1:1/0"))
+
+
+async def test_settings_that_lose_data_are_warned_about(
+    server: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    server.say("CONFIG", "SET", "appendonly", "no")
+    server.say("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
+    with caplog.at_level(logging.WARNING):
+        async with opened(Location(server.url)):
+            pass
+    assert "keeps no append-only file" in caplog.text
+    assert "may throw keys away when its memory is full (maxmemory-policy allkeys-lru)" in caplog.text
+
+
+async def test_another_format_is_refused(redis_server: RedisServer) -> None:
+    location = Location(redis_server.url, uuid.uuid4().hex)
+    redis_server.say("SET", f"{location.prefix}:format", "99")
+    with pytest.raises(TitanError, match="has format 99; this version reads format 1"):
+        await open_redis(location)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"store": "http://host"}, "is no URL of a Redis; write redis://host:6379/0"),
+        ({"store": "redis://:secret@host", "store_prefix": " "}, "is empty or has spaces"),
+        ({"store": "redis://host", "store_lease_seconds": 0}, "is shorter than 0.2 s"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused(
+    tmp_path: Path, settings: dict[str, object], words: str
+) -> None:
+    with pytest.raises(InvalidArgument, match=words):
+        ClusterSettings(tmp_path, **settings)  # type: ignore[arg-type]
+
+
+def test_no_repr_shows_a_password(tmp_path: Path) -> None:
+    settings = ClusterSettings(tmp_path, store="redis://me:secret@host/0", store_password="secret2")
+    location = settings.store_location()
+    assert location is not None
+    assert "secret" not in repr(settings) + repr(location) + location.shown
+    assert location.shown == "redis://***@host/0"
+
+
+# ---------------------------------------------------------------------- memory of the master, logs
+
+
+async def test_payloads_of_ended_jobs_are_not_kept(location: Location, redis_server: RedisServer) -> None:
+    from titan_sdk.cluster.store.changes import SetEnded
+    from titan_sdk.model.status import JobStatus
+
+    async with opened(location) as store:
+        await store.journal.write(InsertJobs((NewJob("DAG-a", 1, "x" * 1000, (), False, 1.0, 1.0),)))
+        assert redis_server.say("HLEN", f"{location.prefix}:lines") == b":1\r\n"
+        await store.journal.write(SetEnded(1, JobStatus.COMPLETED, 0, None, 2.0, gone=True))
+        assert redis_server.say("HLEN", f"{location.prefix}:lines") == b":0\r\n"
+        with pytest.raises(StoreFailed):
+            store.line(1)
+
+
+async def test_logs_in_redis_outlive_the_master_and_are_appended_once(location: Location) -> None:
+    async with opened(location) as store:
+        logs = RedisLogs(store.link, store.journal, 1024)
+        assert await logs.append("j", "run1", 0, b"one\n") == 4
+        assert await logs.append("j", "run1", 2, b"e\ntwo\n") == 8
+        assert await logs.append("j", "run1", 99, b"gap") == 8
+        logs.note("j", "queued again")
+    async with opened(location) as store:
+        logs = RedisLogs(store.link, store.journal, 1024)
+        assert await logs.append("j", "run1", 4, b"two\n") == 8
+        assert await logs.append("j", "run2", 0, b"next\n") == 5
+        assert await logs.read("j") == "one\ntwo\n[titan] queued again\nnext\n"
+        assert await logs.append("j", "run2", 5, b"x" * 5000) == 5005
+        assert "has reached its limit of 1,024 bytes" in await logs.read("j")
+        data, size = await logs.read_range("j", 4, 4)
+        assert data == b"two\n"
+        assert size > 1024
+        logs.begin(["j"])
+        assert await logs.append("j", "run1", 0, b"new") == 3
+        assert await logs.read("j") == "new"
+        await logs.remove(["j"])
+        assert await logs.read("j") == ""

@@ -1,0 +1,285 @@
+"""What every store does; each test runs on all of them."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from tests.support.redis_server import RedisServer
+from titan_sdk.cluster.store.base import Store, StoreFailed
+from titan_sdk.cluster.store.changes import (
+    AddHistory,
+    AddMember,
+    Delete,
+    Expire,
+    ForgetHandles,
+    ForgetJobs,
+    InsertJobs,
+    LinkJobs,
+    Put,
+    SetEnded,
+    SetGone,
+    SetPending,
+    SetRunning,
+    SetService,
+    StorePayloads,
+    Swap,
+    Sweep,
+)
+from titan_sdk.cluster.store.redis.location import Location
+from titan_sdk.cluster.store.redis.store import open_redis
+from titan_sdk.cluster.store.rows import NewJob, Service
+from titan_sdk.cluster.store.sqlite import SqliteStore
+from titan_sdk.model.status import JobStatus
+
+TEXTS = ["", "NULL", "ERROR: x", "a|b\nc", "héllo 日本語 😀", "nul\0inside", " edges ", "x" * 3_000_000]
+
+
+Open = Callable[[], Awaitable[Store]]
+
+
+@pytest.fixture(params=["sqlite", "redis"])
+def open_store(request: pytest.FixtureRequest, tmp_path: Path) -> Open:
+    """Opens the same store again and again."""
+
+    async def sqlite() -> Store:
+        return SqliteStore(tmp_path / "db", asyncio.get_running_loop())
+
+    async def redis() -> Store:
+        return await open_redis(location)
+
+    if request.param == "sqlite":
+        return sqlite
+    server: RedisServer = request.getfixturevalue("redis_server")
+    location = Location(server.url, prefix=uuid.uuid4().hex)
+    return redis
+
+
+@pytest.fixture
+async def store(open_store: Open) -> AsyncIterator[Store]:
+    opened = await open_store()
+    yield opened
+    await opened.close()
+
+
+@pytest.mark.parametrize("text", TEXTS, ids=range(len(TEXTS)))
+async def test_any_text_survives_as_key_value_and_member(store: Store, text: str) -> None:
+    await store.journal.write(Put("value", text))
+    await store.journal.write(Put(text, "key"))
+    assert await store.journal.write(AddMember("set", text))
+    assert await store.get("value") == text
+    assert await store.get(text) == "key"
+    assert await store.members("set") == [text]
+
+
+async def test_a_member_is_new_once_and_members_keep_their_order(store: Store) -> None:
+    added = [await store.journal.write(AddMember("s", member)) for member in ("b", "a", "b", "")]
+    assert added == [True, True, False, True]
+    assert await store.members("s") == ["b", "a", ""]
+    assert await store.members("none") == []
+
+
+async def test_absent_is_none_and_a_value_is_replaced(store: Store) -> None:
+    assert await store.get("k") is None
+    await store.journal.write(Put("k", "1"))
+    await store.journal.write(Put("k", "2"))
+    assert await store.get("k") == "2"
+    assert await store.members("k") == []
+
+
+def new_job(job_id: str, seq: int, line: str = "{}", **more: object) -> NewJob:
+    values: dict[str, object] = {"parents": (), "service": False, "submitted_at": 1.0, "due": 1.0, **more}
+    return NewJob(job_id, seq, line, **values)  # type: ignore[arg-type]
+
+
+async def test_everything_acknowledged_is_there_after_reopening(open_store: Open) -> None:
+    store = await open_store()
+    batch = [
+        new_job("DAG-a", store.next_seq(), "line a"),
+        new_job("DAG-b", store.next_seq(), "line b", parents=(("DAG-a", 1),)),
+    ]
+    await store.journal.write(InsertJobs(tuple(batch)))
+    await store.journal.write(SetRunning(1, "w", "run1", "h", 1, 2.0))
+    await store.journal.write(Put("k", "v"))
+    await store.close()
+    store = await open_store()
+    running, waiting = store.unfinished()
+    assert (running.status, running.worker, running.run, running.handle) == (
+        JobStatus.RUNNING,
+        "w",
+        "run1",
+        "h",
+    )
+    assert (waiting.status, waiting.parents) == (JobStatus.PENDING, (("DAG-a", 1),))
+    assert store.line(2) == "line b"
+    assert await store.get("k") == "v"
+    assert store.next_seq() == 3
+    await store.close()
+
+
+async def test_ending_keeps_the_handle_until_the_process_is_gone(store: Store) -> None:
+    await store.journal.write(InsertJobs((new_job("DAG-a", 1),)))
+    await store.journal.write(SetRunning(1, "w", "run1", "h", 1, 2.0))
+    await store.journal.write(SetEnded(1, JobStatus.CANCELLED, None, "why", 3.0))
+    assert [row.handle for row in store.ended_but_alive()] == ["h"]
+    await store.journal.write(SetGone(1, "another run"))
+    assert len(store.ended_but_alive()) == 1
+    await store.journal.write(SetGone(1, "run1"))
+    assert store.ended_but_alive() == []
+    row = store.job("DAG-a")
+    assert row is not None
+    assert (row.status, row.reason, row.ended_at) == (JobStatus.CANCELLED, "why", 3.0)
+
+
+async def test_a_used_id_starts_afresh_and_its_history_stays(store: Store) -> None:
+    await store.journal.write(InsertJobs((new_job("DAG-a", 1, "old"),)))
+    await store.journal.write(SetEnded(1, JobStatus.DEAD, 1, "why", 3.0))
+    await store.journal.write(InsertJobs((new_job("DAG-a", 2, "new"),)))
+    row = store.job("DAG-a")
+    assert row is not None
+    assert (row.seq, row.status, row.reason, row.exit_code) == (2, JobStatus.PENDING, None, None)
+    assert store.line(2) == "new"
+    assert [entry.event for entry in await store.history("DAG-a")] == ["submitted", "submitted"]
+
+
+async def test_a_job_of_many_states_is_told_as_it_was(store: Store) -> None:
+    """Each kind of change, and what is asked after it."""
+    write = store.journal.write
+    await write(InsertJobs((new_job("DAG-a", 1, "a"), new_job("DAG-s", 2, "s", service=True))))
+    await write(SetRunning(1, "w", "run1", "h1", 1, 2.0), AddHistory("DAG-a", 1, 2.0, "started", "run 1"))
+    await write(SetPending(1, 1, 7), AddHistory("DAG-a", 1, 3.0, "queued again", "why"))
+    row = store.job("DAG-a")
+    assert row is not None
+    assert (row.status, row.handle, row.attempts, row.exit_code, row.worker) == ("PENDING", None, 1, 7, "w")
+    assert [entry.event for entry in await store.history("DAG-a")] == ["submitted", "started", "queued again"]
+    await write(SetRunning(2, "w", "run2", "h2", 1, 4.0), SetService(2, Service.LIVE))
+    await write(SetEnded(2, JobStatus.COMPLETED, None, None, 5.0))
+    await write(SetRunning(2, "w", "run3", "h3", 2, 6.0))
+    assert [(row.job_id, row.status, row.handle) for row in store.live_services()] == [
+        ("DAG-s", JobStatus.COMPLETED, "h3")
+    ]
+    assert store.ended_but_alive() == []
+    assert store.line(2) == "s"
+    await write(ForgetHandles())
+    assert [row.handle for row in store.live_services()] == [None]
+    await write(SetEnded(99, JobStatus.DEAD, 1, "nobody", 9.0))
+    assert [row.job_id for row in store.unfinished()] == ["DAG-a"]
+
+
+async def test_a_large_submission_is_stored_in_parts(open_store: Open) -> None:
+    store = await open_store()
+    jobs = tuple(new_job(f"DAG-{n}", n + 1, f"line {n}") for n in range(1500))
+    await store.journal.write(StorePayloads(jobs))
+    await store.journal.write(StorePayloads((new_job("never", 5000, "orphan"),)))
+    await store.journal.write(LinkJobs(jobs))
+    await store.close()
+    store = await open_store()
+    assert [row.job_id for row in store.unfinished()] == [job.job_id for job in jobs]
+    assert store.line(1500) == "line 1499"
+    await store.journal.write()
+    with pytest.raises((StoreFailed, TypeError)):
+        store.line(5000)
+    await store.close()
+
+
+async def test_jobs_are_forgotten_with_what_they_left_oldest_first(store: Store) -> None:
+    write = store.journal.write
+    await write(InsertJobs(tuple(new_job(f"DAG-{n}", n + 1, service=n == 3) for n in range(5))))
+    for n in range(4):
+        await write(SetEnded(n + 1, JobStatus.COMPLETED, 0, None, 10.0 - n, gone=True))
+    await write(SetService(4, Service.LIVE))
+    await write(
+        Put("titan:job:DAG-1", '{"dag": "nightly"}'), Put("titan:run:DAG-1:x", "log"), Put("other", "stays")
+    )
+    await write(Put("titan:dag:nightly", "1"), Put("titan:dag:nightly:1", '{"jobs": [{"id": "1"}]}'))
+    assert await store.finished_before(9.5) == [("DAG-2", 3), ("DAG-1", 2)]
+    assert await store.count_finished(11.0) == 3
+    await write(ForgetJobs((("DAG-2", 3), ("DAG-1", 2), ("DAG-0", 77))))
+    assert store.job("DAG-1") is None
+    assert store.job("DAG-0") is not None
+    assert await store.history("DAG-1") == []
+    assert await store.keys("", "", -1) == ["other"]
+    assert await store.count_finished(11.0) == 1
+
+
+async def test_the_newest_number_is_never_forgotten(store: Store) -> None:
+    await store.journal.write(InsertJobs((new_job("DAG-a", 7),)))
+    await store.journal.write(SetEnded(7, JobStatus.DEAD, 1, "why", 1.0, gone=True))
+    assert await store.finished_before(5.0) == []
+
+
+async def test_a_swap_sees_what_was_written_before_it(store: Store) -> None:
+    write = store.journal.write
+    results = await asyncio.gather(
+        write(Swap("k", "absent", "x")),
+        write(Swap("k", None, "1")),
+        write(Swap("k", None, "2")),
+        write(Swap("k", "1", "3")),
+    )
+    assert [bool(result) for result in results] == [False, True, False, True]
+    assert await store.get("k") == "3"
+    assert bool(await write(Swap("k", "3", None)))
+    assert await store.get("k") is None
+    assert await store.keys("", "", -1) == []
+
+
+async def test_keys_come_in_order_and_in_pages(store: Store) -> None:
+    for key in ("b", "a", "ab", "é", "aé", "c\0d"):
+        await store.journal.write(Put(key, "v"))
+    await store.journal.write(AddMember("ac", "m"))
+    assert await store.keys("a", "", -1) == ["a", "ab", "ac", "aé"]
+    assert await store.keys("a", "", 2) == ["a", "ab"]
+    assert await store.keys("a", "ab", 2) == ["ac", "aé"]
+    assert await store.keys("", "b", -1) == ["c\0d", "é"]
+    assert await store.keys("x", "", -1) == []
+
+
+async def test_deleting_and_expiring_take_value_and_set(store: Store) -> None:
+    write = store.journal.write
+    await write(Put("k", "v"), AddMember("k", "m"))
+    assert bool(await write(Delete("k")))
+    assert not await write(Delete("k"))
+    assert not await write(Expire("k", 10))
+    await write(Put("k", "v"), AddMember("k", "m"))
+    assert bool(await write(Expire("k", 0.02)))
+    while await store.get("k") is not None:  # noqa: ASYNC110 - time passes in the store
+        await asyncio.sleep(0.005)
+    assert await store.members("k") == []
+    assert await store.keys("k", "", -1) == []
+    assert await store.count_expired() == 1
+    assert await write(Sweep()) == 1
+    assert await write(AddMember("k", "m")) in {True}
+    assert await store.members("k") == ["m"]
+
+
+async def test_a_write_takes_an_expiry_back(store: Store) -> None:
+    write = store.journal.write
+    await write(Put("k", "v"), AddMember("k", "m"), Expire("k", 0.05), Put("k", "again"))
+    await write(Put("other", "v"), Expire("other", 0.06))
+    while await store.get("other") is not None:  # noqa: ASYNC110 - time passes in the store
+        await asyncio.sleep(0.005)
+    assert await store.get("k") == "again"
+    assert await store.members("k") == ["m"]
+
+
+async def test_what_no_text_file_can_hold_is_refused_alone(store: Store) -> None:
+    bad, good = store.journal.write(Put("k", "half \ud800")), store.journal.write(Put("other", "v"))
+    with pytest.raises(StoreFailed, match="surrogates not allowed"):
+        await bad
+    await good
+    assert await store.get("other") == "v"
+    with pytest.raises(StoreFailed):
+        await store.get("\ud800")
+
+
+async def test_what_was_written_first_is_durable_first(store: Store) -> None:
+    order: list[int] = []
+    for number in range(50):
+        store.journal.record(Put("k", str(number)), then=lambda number=number: order.append(number))
+    await store.journal.write()
+    assert order == list(range(50))
+    assert await store.get("k") == "49"

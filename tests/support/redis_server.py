@@ -1,0 +1,92 @@
+"""A real redis-server of a test's own: on loopback, in a folder, killed and started again at will."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+__all__ = ["RedisServer", "need_redis"]
+
+_SERVER = shutil.which("redis-server") or shutil.which("valkey-server")
+
+
+def need_redis() -> None:
+    """Skip, and say what is missing."""
+    if _SERVER is None:
+        pytest.skip("needs redis-server; `apt-get install redis-server` brings it")
+    if importlib.util.find_spec("redis") is None:
+        pytest.skip("needs the package redis; `pip install airflow-provider-titan[redis]` brings it")
+
+
+class RedisServer:
+    """Appends to its file and syncs with every command, so that nothing it acknowledged is lost."""
+
+    def __init__(self, folder: Path, *options: str) -> None:
+        need_redis()
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        self._options = options
+        self._process: subprocess.Popen[bytes] | None = None
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = int(probe.getsockname()[1])
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    def start(self, *more: str) -> RedisServer:
+        """Serve what is in the folder; returns when it answers."""
+        assert _SERVER is not None
+        settings = ["--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder), "--save", ""]
+        settings += ["--appendonly", "yes", "--appendfsync", "always", "--loglevel", "warning"]
+        log = (self.folder / "redis.log").open("ab")
+        with log:
+            self._process = subprocess.Popen(
+                [_SERVER, *settings, *self._options, *more], stdout=log, stderr=log
+            )
+        while self._process.poll() is None:
+            try:
+                if b"PONG" in self.say("PING") or b"AUTH" in self.say("PING"):
+                    return self
+            except OSError:
+                time.sleep(0.01)
+        raise AssertionError((self.folder / "redis.log").read_text())
+
+    def say(self, *words: str) -> bytes:
+        """One command; the reply as it travels."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=10) as connection:
+            request = f"*{len(words)}\r\n" + "".join(f"${len(w.encode())}\r\n{w}\r\n" for w in words)
+            connection.sendall(request.encode())
+            return connection.recv(65536)
+
+    def pause(self) -> None:
+        """It answers nothing, and keeps every connection."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
+
+    def kill(self) -> None:
+        """``kill -9``."""
+        self._end(signal.SIGKILL)
+
+    def stop(self) -> None:
+        if self._process is not None:
+            self.go_on()
+            self._end(signal.SIGTERM)
+
+    def _end(self, number: signal.Signals) -> None:
+        assert self._process is not None
+        self._process.send_signal(number)
+        self._process.wait(30)
+        self._process = None

@@ -1,0 +1,56 @@
+"""Where a Redis (or Valkey) store is, and how it may be shown."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from titan_sdk.config import Secret
+from titan_sdk.errors import InvalidArgument
+
+__all__ = ["Location"]
+
+_MIN_LEASE = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """
+    Raises:
+        InvalidArgument: the URL is none, or a value cannot work.
+    """
+
+    url: str
+    """``redis://[user:password@]host:port/db``, ``rediss://`` for TLS, ``unix://path``; options of the client after ``?``."""
+    prefix: str = "titan"
+    """What every key begins with: one master per prefix."""
+    password: str | None = None
+    """Goes before one in the URL."""
+    lease_seconds: float = 10.0
+    """A master that was killed is succeeded after so long."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "url", Secret(self.url))
+        if self.password is not None:
+            object.__setattr__(self, "password", Secret(self.password))
+        parts = urlsplit(str(self.url))
+        if parts.scheme not in {"redis", "rediss", "unix"} or not (parts.hostname or parts.path):
+            raise InvalidArgument(
+                f"the store {self.shown} is no URL of a Redis; write redis://host:6379/0, rediss:// for TLS, or "
+                "unix:///path/to/socket"
+            )
+        if not self.prefix or any(character.isspace() for character in self.prefix):
+            raise InvalidArgument(
+                f"store prefix {self.prefix!r} is empty or has spaces; give a word, such as titan"
+            )
+        if not self.lease_seconds >= _MIN_LEASE:
+            raise InvalidArgument(
+                f"the store's lease of {self.lease_seconds} s is shorter than {_MIN_LEASE} s"
+            )
+
+    @property
+    def shown(self) -> str:
+        """The URL without what is secret in it."""
+        parts = urlsplit(str(self.url))
+        _, at, host = parts.netloc.rpartition("@")
+        return f"{parts.scheme}://{'***@' if at else ''}{host}{parts.path}"

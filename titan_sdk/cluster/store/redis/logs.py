@@ -1,0 +1,68 @@
+"""Logs of jobs in Redis, for engines whose jobs write elsewhere than on this machine's disk."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from titan_sdk.cluster.logs import MAX_LOG_REPLY, marker, note_line, tail_of
+from titan_sdk.cluster.store.base import Writes
+from titan_sdk.cluster.store.changes import AddNote, AppendLog, DropLogs
+from titan_sdk.cluster.store.redis.link import Link
+
+__all__ = ["RedisLogs"]
+
+
+class RedisLogs:
+    """Implements ``LogStore``. Written through the journal, so only by the master that holds the lease.
+
+    Args:
+        cap: bytes that are kept of a log.
+    """
+
+    def __init__(self, link: Link, journal: Writes, cap: int) -> None:
+        self._link, self._journal, self._cap = link, journal, cap
+
+    def begin(self, job_ids: Collection[str]) -> None:
+        """See ``LogStore``."""
+        # If it fails, so does the submission that follows it; nobody has to hear of it twice.
+        self._journal.write(DropLogs(tuple(job_ids))).add_done_callback(lambda done: done.exception())
+
+    def note(self, job_id: str, sentence: str) -> None:
+        """See ``LogStore``."""
+        self._journal.record(AddNote(job_id, note_line(sentence), self._cap))
+
+    async def append(self, job_id: str, run: str, offset: int, data: bytes) -> int:
+        """See ``LogStore``."""
+        return int(str(await self._journal.write(AppendLog(job_id, run, offset, data, self._cap))))
+
+    async def read_range(self, job_id: str, offset: int, length: int) -> tuple[bytes, int]:
+        """See ``LogStore``."""
+        key = self._link.key(f"log:{job_id}")
+        size = int(await self._link.call("STRLEN", key))
+        if not size:
+            raise FileNotFoundError(job_id)
+        if size <= self._cap:
+            return await self._piece(key, offset, length), size
+        data = await self._piece(key, offset, min(length, self._cap - offset)) if offset < self._cap else b""
+        end, behind = marker(self._cap), max(offset - self._cap, 0)
+        return data + end[behind : behind + length - len(data)], self._cap + len(end)
+
+    async def _piece(self, key: bytes, offset: int, length: int) -> bytes:
+        return bytes(await self._link.call("GETRANGE", key, offset, offset + length - 1)) if length else b""
+
+    async def read(self, job_id: str) -> str:
+        """See ``LogStore``."""
+        try:
+            size = (await self.read_range(job_id, 0, 0))[1]
+            start = max(size - MAX_LOG_REPLY, 0)
+            data, size = await self.read_range(job_id, start, MAX_LOG_REPLY)
+        except FileNotFoundError:
+            return ""
+        return tail_of(lambda offset, length: (data[max(offset - start, 0) :][:length], size), MAX_LOG_REPLY)
+
+    async def limit(self, job_ids: Collection[str]) -> None:
+        """Nothing: what is over the limit is not stored."""
+
+    async def remove(self, job_ids: Collection[str]) -> None:
+        """See ``LogStore``."""
+        await self._journal.write(DropLogs(tuple(job_ids)))

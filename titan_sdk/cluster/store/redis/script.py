@@ -1,0 +1,177 @@
+"""What runs inside Redis: a whole turn's changes as one atomic step that only the holder of the lease can take.
+
+Keys, below the prefix:
+
+    lease, epoch    who may write, and how often that has changed; ``last``: the number and the results of the last commit
+    jobs, lines     hashes: rows by id, payload lines of unfinished jobs by number; ``ended``: ids by the time they can go
+    history:ID      list; log:ID, logmarks:ID: output that an engine brought, and how much of each run's has arrived
+    value:KEY, set:KEY, keys, expiry    TitanStore; a set's scores are the order in which members were added
+"""
+
+from __future__ import annotations
+
+__all__ = ["ACQUIRE", "ALLOW_OOM", "COMMIT", "FORMAT", "KEYS", "RELEASE", "RENEW"]
+
+FORMAT = "1"
+
+ALLOW_OOM = "#!lua flags=allow-oom\n"
+"""Put before a script, it may write when the server's memory is full; Redis 7 and newer."""
+
+# An expired lease is still its last holder's as long as the epoch is: nobody has written in between.
+_CHECK = """
+local P, token, epoch, ttl, who = KEYS[1], ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+local holder = redis.call('HGET', P..':lease', 'token')
+if holder ~= token then
+    local now = redis.call('GET', P..':epoch')
+    if not now then return redis.error_reply('TITANLOST emptied') end
+    if holder or now ~= epoch then
+        return redis.error_reply('TITANLOST '..(redis.call('HGET', P..':lease', 'who') or ''))
+    end
+    redis.call('HSET', P..':lease', 'token', token, 'who', who)
+end
+"""
+
+RENEW = _CHECK + "return redis.call('PEXPIRE', P..':lease', ttl)"
+
+ACQUIRE = """
+local P = KEYS[1]
+local holder = redis.call('HGET', P..':lease', 'who')
+if holder then return {'held', holder, redis.call('PTTL', P..':lease')} end
+local format = redis.call('GET', P..':format')
+if format and format ~= ARGV[4] then return {'format', format} end
+redis.call('SET', P..':format', ARGV[4])
+redis.call('HSET', P..':lease', 'token', ARGV[1], 'who', ARGV[3])
+redis.call('PEXPIRE', P..':lease', ARGV[2])
+return {'taken', redis.call('INCR', P..':epoch'), redis.call('HGET', P..':last', 'number') or '0'}
+"""
+
+RELEASE = """
+if redis.call('HGET', KEYS[1]..':lease', 'token') == ARGV[1] then redis.call('DEL', KEYS[1]..':lease') end
+"""
+
+# After the check: the commit's number, then the operations, each as the count of its words and its words. A commit that
+# is sent again because its reply was lost is answered as before. The first write is one that a full memory refuses: after
+# another one, a script is let through to its end.
+COMMIT = (
+    _CHECK
+    + """
+local number, last = tonumber(ARGV[5]), tonumber(redis.call('HGET', P..':last', 'number') or '0')
+if number == last then return redis.call('HGET', P..':last', 'results') end
+if number ~= last + 1 then return redis.error_reply('TITANGAP '..last) end
+redis.call('HSET', P..':last', 'begun', number)
+redis.call('PEXPIRE', P..':lease', ttl)
+
+local function now()
+    local time = redis.call('TIME')
+    return tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+end
+
+local function exists(key) return redis.call('EXISTS', P..':value:'..key, P..':set:'..key) > 0 end
+
+local function put(key, value)
+    redis.call('SET', P..':value:'..key, value)
+    if redis.call('ZREM', P..':expiry', key) == 1 then redis.call('PERSIST', P..':set:'..key) end
+    redis.call('ZADD', P..':keys', 0, key)
+end
+
+local own = {}
+
+own['@put'] = function(key, value) put(key, value) end
+
+own['@swap'] = function(key, expects, expected, sets, value)
+    local found = redis.call('GET', P..':value:'..key)
+    if (expects == '1' and found ~= expected) or (expects == '0' and found) then return 0 end
+    if sets == '1' then put(key, value) return 1 end
+    redis.call('DEL', P..':value:'..key)
+    if not exists(key) then redis.call('ZREM', P..':keys', key) end
+    return 1
+end
+
+own['@add'] = function(key, member)
+    local set = P..':set:'..key
+    if redis.call('ZSCORE', set, member) then return 0 end
+    local fresh = redis.call('EXISTS', set) == 0
+    redis.call('ZADD', set, redis.call('INCR', P..':added'), member)
+    if fresh then
+        redis.call('ZADD', P..':keys', 0, key)
+        local left = redis.call('PTTL', P..':value:'..key)
+        if left > 0 then redis.call('PEXPIRE', set, left) end
+    end
+    return 1
+end
+
+own['@delete'] = function(key)
+    local there = redis.call('DEL', P..':value:'..key, P..':set:'..key)
+    redis.call('ZREM', P..':keys', key)
+    redis.call('ZREM', P..':expiry', key)
+    return there > 0 and 1 or 0
+end
+
+own['@expire'] = function(key, ms)
+    local there = redis.call('PEXPIRE', P..':value:'..key, ms) + redis.call('PEXPIRE', P..':set:'..key, ms)
+    if there == 0 then return 0 end
+    redis.call('ZADD', P..':expiry', string.format('%.0f', now() + tonumber(ms)), key)
+    return 1
+end
+
+own['@sweep'] = function()
+    local count = 0
+    local due = redis.call('ZRANGEBYSCORE', P..':expiry', '-inf', string.format('%.0f', now()), 'LIMIT', 0, 5000)
+    for _, key in ipairs(due) do
+        redis.call('ZREM', P..':expiry', key)
+        -- What is there now was written after the time had come.
+        if not exists(key) then
+            redis.call('ZREM', P..':keys', key)
+            count = count + 1
+        end
+    end
+    return count
+end
+
+local function append(id, data, cap)
+    local room = tonumber(cap) + 1 - redis.call('STRLEN', P..':log:'..id)
+    if room > 0 then redis.call('APPEND', P..':log:'..id, string.sub(data, 1, room)) end
+end
+
+own['@note'] = function(id, line, cap) append(id, line, cap) end
+
+own['@log'] = function(id, run, offset, data, cap)
+    local done = tonumber(redis.call('HGET', P..':logmarks:'..id, run) or '0')
+    if tonumber(offset) > done then return done end
+    data = string.sub(data, done - tonumber(offset) + 1)
+    if #data == 0 then return done end
+    append(id, data, cap)
+    redis.call('HSET', P..':logmarks:'..id, run, string.format('%.0f', done + #data))
+    return done + #data
+end
+
+local results, at = {}, 6
+while at <= #ARGV do
+    local count = tonumber(ARGV[at])
+    local act = own[ARGV[at + 1]]
+    if act then
+        results[#results + 1] = act(unpack(ARGV, at + 2, at + count)) or 0
+    else
+        redis.call(unpack(ARGV, at + 1, at + count))
+    end
+    at = at + count + 1
+end
+local encoded = cjson.encode(results)
+redis.call('HSET', P..':last', 'number', number, 'results', encoded)
+return encoded
+"""
+)
+
+# Keys that expired are in the index until the next sweep.
+KEYS = """
+local P, from, limit, found = KEYS[1], ARGV[1], tonumber(ARGV[3]), {}
+while true do
+    local page = redis.call('ZRANGEBYLEX', P..':keys', from, ARGV[2], 'LIMIT', 0, 500)
+    for _, key in ipairs(page) do
+        if #found == limit then return found end
+        if redis.call('EXISTS', P..':value:'..key, P..':set:'..key) > 0 then found[#found + 1] = key end
+    end
+    if #page < 500 then return found end
+    from = '('..page[#page]
+end
+"""
