@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from titan_provider import admission
 from titan_provider.admission import Window
 from titan_provider.operators.admission import try_to_enter, wait_to_enter
 from titan_provider.operators.titan import TitanJobOperator
+from titan_provider.triggers import admission as trigger_module
 from titan_provider.triggers.admission import TitanAdmissionTrigger
 from titan_sdk import ServerInfo, TitanClient, TitanJob
 
@@ -95,6 +97,54 @@ def test_waiting_says_why_once_and_ends_with_the_task(client: TitanClient, windo
     (sentence,) = said
     assert "2 submissions with the tag" in sentence
     assert "this one waits, unsubmitted" in sentence
+
+
+async def test_the_triggers_of_a_process_are_let_in_together(
+    airflow_connection: str, client: TitanClient, window: Window, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[int] = []
+    real = trigger_module.enter
+
+    def counted(window: Window, wanted: Sequence[str]) -> Any:
+        looks.append(len(wanted))
+        return real(window, wanted)
+
+    async def fire(job_id: str) -> str:
+        trigger = TitanAdmissionTrigger(airflow_connection, job_id, window.tag, 30, time.time())
+        (event,) = [event async for event in trigger.run()]
+        return str(event.payload["outcome"])
+
+    monkeypatch.setattr(trigger_module, "enter", counted)
+    outcomes = await asyncio.gather(*(fire(f"j{n}") for n in range(30)))
+    assert set(outcomes) == {"admitted"}
+    assert len(inside(client, window)) == 30
+    assert len(looks) < 15, "the first asks for those that came meanwhile"
+
+
+async def test_a_full_window_lets_the_triggers_in_as_jobs_end(
+    airflow_connection: str, client: TitanClient, window: Window, submit: Callable[..., str]
+) -> None:
+    """And one that was let in by another's look, and is killed before it took notice, keeps nobody waiting."""
+    blockers = [submit("print(1)", requirement="QUANTUM") for _ in range(2)]
+    client.store_put(window.key, json.dumps({"v": 1, "jobs": dict.fromkeys(blockers, time.time())}))
+
+    async def fire(job_id: str) -> None:
+        trigger = TitanAdmissionTrigger(airflow_connection, job_id, window.tag, window.limit, time.time())
+        async for event in trigger.run():
+            assert event.payload["outcome"] == "admitted"
+
+    waiting = [asyncio.create_task(fire(f"j{n}")) for n in range(3)]
+    await asyncio.sleep(0)
+    client.cancel_job(blockers[0])
+    done, rest = await asyncio.wait(waiting, timeout=30, return_when=asyncio.FIRST_COMPLETED)
+    assert len(done) == 1
+    client.cancel_job(blockers[1])
+    more, left = await asyncio.wait(rest, timeout=30, return_when=asyncio.FIRST_COMPLETED)
+    assert (len(more), len(left)) == (1, 1)
+    for task in left:
+        task.cancel()
+    await asyncio.gather(*waiting, return_exceptions=True)
+    assert len(inside(client, window)) == 2
 
 
 def test_the_trigger_is_rebuilt_exactly() -> None:

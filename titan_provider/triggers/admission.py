@@ -13,6 +13,7 @@ from titan_provider.exceptions import TitanMasterUnreachable
 from titan_provider.hooks.titan import TitanHook
 from titan_provider.triggers.base import BaseTrigger, TriggerEvent
 from titan_provider.triggers.poller import SharedMaster, lease
+from titan_provider.triggers.queues import AdmissionQueue
 from titan_provider.waiting import jittered
 from titan_sdk import JobStatus
 
@@ -22,7 +23,7 @@ _LOOK_AGAIN = 2.0
 
 
 class TitanAdmissionTrigger(BaseTrigger):
-    """Fires once, when the job may be submitted. However many wait in a process, one of them asks for all in turn.
+    """Fires once, when the job may be submitted. However many wait in a process, one of them asks for all.
 
     :param job_id: id of the job to be
     :param tag: the window's tag
@@ -81,13 +82,17 @@ class TitanAdmissionTrigger(BaseTrigger):
         return self._event(Outcome.ADMITTED)
 
     async def _enter(self, master: SharedMaster, window: Window) -> None:
-        # One at a time, in the order they came: a thousand of them must not ask a thousand times.
-        async with master.gates.setdefault(window.key, asyncio.Lock()):
-            while not (turn := await self._look(master, window)).admitted:
-                await self._until_one_ends(master, turn)
+        queue = master.queues.setdefault(window.key, AdmissionQueue())
+        with queue.place(self.job_id, self.limit):
+            async with queue.turn:
+                while self.job_id not in queue.admitted:
+                    turn = await self._look(master, window, queue.wanted(self.limit))
+                    queue.admitted.update(turn.admitted)
+                    if self.job_id not in turn.admitted:
+                        await self._until_one_ends(master, turn)
 
-    async def _look(self, master: SharedMaster, window: Window) -> Turn:
-        flow = enter(window, [self.job_id])
+    async def _look(self, master: SharedMaster, window: Window, wanted: list[str]) -> Turn:
+        flow = enter(window, wanted)
         outcome: Any = None
         while True:
             try:

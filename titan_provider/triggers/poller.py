@@ -17,6 +17,7 @@ from weakref import WeakKeyDictionary
 from titan_provider.exceptions import TitanMasterUnreachable
 from titan_provider.triggers.board import Board
 from titan_provider.triggers.pauses import wait_for_shared
+from titan_provider.triggers.queues import AdmissionQueue
 from titan_provider.waiting import jittered
 from titan_sdk import AsyncTitanClient, ClientConfig, ClusterStats, TransportError
 
@@ -47,8 +48,8 @@ class SharedMaster:
         self.client = client
         self.leases = 0
         self.board = Board(self)
-        self.gates: dict[str, asyncio.Lock] = {}
-        """By admission window: one trigger of this process looks at it, the others wait for their turn."""
+        self.queues: dict[str, AdmissionQueue] = {}
+        """By admission window."""
         self._address = address
         self._slots = asyncio.Semaphore(MAX_CONNECTIONS)
         self._up = asyncio.Event()
