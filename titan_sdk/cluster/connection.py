@@ -45,6 +45,7 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._task: asyncio.Task[None] | None = None
         self._waits_only = False
+        self._sending = False
         self._timer: asyncio.TimerHandle | None = None
         self._deadline: float | None = None
         """When to give the peer up. Moved on with every request; the timer looks at it when it fires."""
@@ -56,6 +57,8 @@ class Connection(asyncio.Protocol):
         self._closing = False
         self.held = 0
         """Bytes that the master keeps in memory for this peer."""
+        self.dropped = False
+        """Whether it was given up for lack of room."""
         self.since = server.loop.time()
         """Since when nothing but the peer itself is waited for."""
 
@@ -67,7 +70,8 @@ class Connection(asyncio.Protocol):
     @property
     def is_slow(self) -> bool:
         """Whether bytes are kept for it that only it can set free."""
-        return self.held > 0 and (self._task is None or not self._writable.is_set())
+        # Not while a request is carried out: then it is the peer that waits.
+        return self.held > 0 and (self._task is None or (self._sending and not self._writable.is_set()))
 
     # ------------------------------------------------------------------ events
 
@@ -197,14 +201,16 @@ class Connection(asyncio.Protocol):
     async def _serve(self, frame: Frame) -> None:
         self._hold(len(frame.payload) + self._decoder.pending)
         try:
+            await self._server.room()
             reply = await self._answer(frame)
             del frame
             if self._closing:
                 return
             self._hold(len(reply) + self._decoder.pending)
+            self._sending = True
             await self._send(reply)
         finally:
-            self._task = None
+            self._task, self._sending = None, False
             if self._closing:
                 self._hold(0)
         transport = self._transport
@@ -241,7 +247,7 @@ class Connection(asyncio.Protocol):
                 if not self._writable.is_set():
                     self._expect_once(len(reply))
                     await self._writable.wait()
-                if self._closing:
+                if self._closing or self._transport.is_closing():
                     return
                 self._transport.write(view[start : start + _SLICE])
         if not self._writable.is_set():
@@ -261,8 +267,7 @@ class Connection(asyncio.Protocol):
         return self._closing
 
     def _hold(self, size: int) -> None:
-        change, self.held = size - self.held, size
-        self._server.charge(change)
+        self._server.charge(self, size)
 
     def _expect_once(self, size: int) -> None:
         if self._deadline is None:

@@ -25,6 +25,7 @@ Answer = Callable[[Frame], Awaitable[str | bytes]]
 
 _FINISH_SECONDS = 2.0
 _KNOWN = frozenset(Opcode)
+_TELL_SECONDS = 1.0
 _EVICTABLE_SECONDS = 5.0
 """A connection that has been idle for so long gives way when there is no room for a new one."""
 
@@ -45,6 +46,11 @@ class Server:
         self.context: ssl.SSLContext | None = None if settings.tls is None else settings.tls.context()
         self.buffered = 0
         """Bytes kept in memory for all peers together."""
+        self._leaving = 0
+        """Those of them that belong to peers that were dropped and are gone in a moment."""
+        self._gone = asyncio.Event()
+        self._gone.set()
+        self._told = -_TELL_SECONDS
         self.dropped = 0
         """How many peers were dropped for lack of room."""
         self.answered: Counter[int] = Counter()
@@ -106,7 +112,7 @@ class Server:
             idle = [c for c in self._connections if c.is_idle and now - c.since >= _EVICTABLE_SECONDS]
             self.dropped += 1
             if not idle:
-                log.warning("refusing a connection: %d are open", len(self._connections))
+                self._tell("refusing connections: %d are open", len(self._connections))
                 return False
             self._drop(min(idle, key=lambda c: c.since))
         self._connections.add(connection)
@@ -115,24 +121,47 @@ class Server:
     def leave(self, connection: Connection) -> None:
         self._connections.discard(connection)
 
-    def charge(self, change: int) -> None:
+    def charge(self, connection: Connection, size: int) -> None:
         """Account for bytes kept for a peer. Over the limit, whoever has kept the master waiting longest goes."""
+        change, connection.held = size - connection.held, size
         self.buffered += change
-        if change <= 0 or self.buffered <= self.settings.max_buffered_bytes:
+        if connection.dropped:
+            self._leaving += change
+            if not self._leaving:
+                self._gone.set()
+        if change <= 0 or self._remaining <= self.settings.max_buffered_bytes:
             return
         slow = sorted((c for c in self._connections if c.is_slow), key=lambda c: c.since)
         for victim in slow:
-            if self.buffered <= self.settings.max_buffered_bytes:
+            if self._remaining <= self.settings.max_buffered_bytes:
                 return
-            log.warning("dropping a slow peer: %d bytes are kept for all of them", self.buffered)
             self.dropped += 1
+            self._tell("dropping slow peers: %d bytes are kept for all", self.buffered)
             self._drop(victim)
+
+    @property
+    def _remaining(self) -> int:
+        return self.buffered - self._leaving
+
+    async def room(self) -> None:
+        """Wait until what was kept for dropped peers is given up: a request now would come on top of it."""
+        while self._leaving:
+            await self._gone.wait()
 
     def _drop(self, connection: Connection) -> None:
         self._connections.discard(connection)
-        self.buffered -= connection.held
-        connection.held = 0
+        connection.dropped = True
+        self._leaving += connection.held
+        if connection.held:
+            self._gone.clear()
         connection.abort()
+
+    def _tell(self, sentence: str, count: int) -> None:
+        """A warning, unless there was one just now: whoever attacks a master must not fill its log."""
+        now = self.loop.time()
+        if now - self._told >= _TELL_SECONDS:
+            self._told = now
+            log.warning(sentence, count)
 
     # ------------------------------------------------------------------ life
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+import tracemalloc
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -77,6 +78,46 @@ async def test_who_has_kept_the_master_waiting_longest_makes_room(tmp_path: Path
         for writer in slow:
             writer.transport.abort()
         await _until(lambda: echo.server.buffered == 0)
+
+
+async def test_a_crowd_that_reads_nothing_takes_no_more_memory_than_allowed(tmp_path: Path) -> None:
+    class Generous(Echo):
+        async def answer(self, _: object) -> str | bytes:
+            return b"x" * (16 * MIB)
+
+    async with serving(Generous(tmp_path, max_buffered_bytes=32 * MIB)) as echo:
+        crowd = [await echo.open() for _ in range(20)]
+        await _until(lambda: echo.server.connections == 20)
+        tracemalloc.start()
+        try:
+            for _, writer in crowd:
+                writer.write(frame(8, "all of it"))
+            # The last ones keep their places: what is allowed is not taken away.
+            await _until(lambda: echo.server.dropped >= 18)
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        # What is allowed, and copies of a few replies that are being made or given up; all of them are 320 MiB.
+        assert peak < 200 * MIB
+        for _, writer in crowd:
+            writer.transport.abort()
+        await _until(lambda: (echo.server.connections, echo.server.buffered) == (0, 0))
+        assert await exchange(echo, frame(8, "one that reads")) != b""
+
+
+async def test_an_attack_does_not_fill_the_masters_log(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with serving(Echo(tmp_path, max_connections=1)) as echo:
+        _, first = await echo.open()
+        await _until(lambda: echo.server.connections == 1)
+        for _ in range(30):
+            reader, writer = await echo.open()
+            assert await everything(reader) == b""
+            writer.close()
+        assert echo.server.dropped == 30
+        assert len([text for text in caplog.messages if text.startswith("refusing connections")]) < 15
+        first.close()
 
 
 async def test_long_idle_connections_give_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
