@@ -164,6 +164,13 @@ class InvalidJob(InvalidArgument):
 class InvalidDag(InvalidArgument):
     """The jobs do not form a DAG that can run; the sentence names the jobs."""
 
+    def __init__(self, message: str, *, job_id: str = "", field: str = "") -> None:
+        super().__init__(message)
+        self.job_id = job_id
+        """The job it is about, where it is about one."""
+        self.field = field
+        """The ``TitanJob`` field of it that is wrong."""
+
 
 class InvalidPipeline(InvalidArgument):
     """A pipeline file is wrong; the sentence names file, line and key."""

@@ -30,23 +30,25 @@ def settle_outside_parents(
     leave_out: set[str] = set()
     for parent, children in outside_parents(jobs).items():
         state = yield from ask(calls.job_status(parent))
+        about = {"job_id": children[0], "field": "parents"}
         named = (
             f"DAG {name!r}: job {children[0]!r} names the parent {parent.removeprefix('DAG-')!r}, which is"
         )
         if state is JobStatus.UNKNOWN:
             raise InvalidDag(
-                f"{named} neither in this DAG nor known to the master; add the job or correct the id"
+                f"{named} neither in this DAG nor known to the master; add the job or correct the id", **about
             )
         if state in {JobStatus.DEAD, JobStatus.CANCELLED}:
             raise InvalidDag(
-                f"{named} {state}, so the job would never run; run the parent again under a new id"
+                f"{named} {state}, so the job would never run; run the parent again under a new id", **about
             )
         if info.has("completed_parents"):
             continue
         if state is not JobStatus.COMPLETED:
             raise InvalidDag(
                 f"{named} in another DAG and still {state}; a real Titan can miss its end. "
-                "Wait for it first, or submit both jobs in one DAG"
+                "Wait for it first, or submit both jobs in one DAG",
+                **about,
             )
         leave_out.add(parent)
     return {job.full_id: tuple(p for p in job.parent_ids if p not in leave_out) for job in jobs}

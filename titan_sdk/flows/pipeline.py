@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from functools import partial
 
+from titan_sdk.errors import InvalidDag, InvalidPipeline
 from titan_sdk.flows.artifacts import upload_project_folder
 from titan_sdk.flows.core import Flow, blocking
 from titan_sdk.flows.manifest import Submission
@@ -26,4 +27,11 @@ def submit_yaml(
     pipeline = yield from blocking(partial(load_pipeline, path))
     if pipeline.project:
         yield from upload_project_folder(session, pipeline.base_dir, pipeline.name)
-    return (yield from submit_dag(session, pipeline.name, pipeline.jobs, agent_run_id))
+    try:
+        return (yield from submit_dag(session, pipeline.name, pipeline.jobs, agent_run_id))
+    except InvalidDag as exc:
+        # Only the master knew: a parent that is nowhere, an id in use.
+        place = pipeline.places.get((exc.job_id, exc.field))
+        if place is None:
+            raise
+        raise InvalidPipeline(f"{place}: {exc}") from exc

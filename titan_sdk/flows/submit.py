@@ -113,16 +113,19 @@ def _states_before(session: Session, name: str, jobs: Sequence[TitanJob]) -> Flo
     """Each id's state now; ids that must not be sent again are refused (hazard 6, section 7)."""
     states = yield from job_statuses(session, [job.full_id for job in jobs])
     for job in jobs:
+        about = {"job_id": job.job_id, "field": "job_id"}
         state = states[job.full_id]
         if state in {JobStatus.PENDING, JobStatus.RUNNING}:
             raise InvalidDag(
                 f"DAG {name!r}: job {job.job_id!r} is {state} on this master from an earlier submission; "
-                "wait for it, cancel it, or use a new id"
+                "wait for it, cancel it, or use a new id",
+                **about,
             )
         if state is JobStatus.CANCELLED:
             raise InvalidDag(
                 f"DAG {name!r}: the id {job.job_id!r} was cancelled on this master, and Titan loses the end of the "
-                "next run of a cancelled id; use a new id"
+                "next run of a cancelled id; use a new id",
+                **about,
             )
     return states
 

@@ -7,7 +7,7 @@ nodes are read instead of its plain values, because only nodes know their lines 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -44,6 +44,7 @@ _RUNTIME_KEYS = ("params", "env", "python", "max_attempts", "timeout", "runtime"
 
 _KEY_OF_FIELD = {"job_id": "id", "filename": "file", "parents": "depends_on", "job_type": "type"}
 """TitanJob's names where the file's keys are called differently."""
+_FIELD_OF_KEY = {key: name for name, key in _KEY_OF_FIELD.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,8 @@ class Pipeline:
     """The folder of the file; the jobs' files are relative to it."""
     jobs: tuple[TitanJob, ...]
     """In the order of the file."""
+    places: dict[tuple[str, str], str] = field(default_factory=dict, compare=False, repr=False)
+    """File, line and key at which a job's field stands, by job id and name of the field; ids and parents only."""
 
 
 def load_pipeline(path: str | os.PathLike[str]) -> Pipeline:
@@ -79,7 +82,7 @@ def load_pipeline(path: str | os.PathLike[str]) -> Pipeline:
         top.entry("jobs").fail("there are no jobs; list at least one")
     base_dir = Path(path).resolve().parent
     reader = _JobReader(name, project, base_dir)
-    return Pipeline(name, project, base_dir, reader.read_all(source, listed))
+    return Pipeline(name, project, base_dir, reader.read_all(source, listed), reader.places)
 
 
 class _JobReader:
@@ -89,6 +92,7 @@ class _JobReader:
         self._name = name
         self._project = project
         self._base_dir = base_dir
+        self.places: dict[tuple[str, str], str] = {}
 
     def read_all(self, source: Source, entries: list[Entry]) -> tuple[TitanJob, ...]:
         jobs: list[TitanJob] = []
@@ -128,6 +132,10 @@ class _JobReader:
         for key, read in _RUNTIME_READERS.items():
             if key in job:
                 given[key] = job.get(key, read, None)
+        for key in ("id", "depends_on"):
+            if key in job:
+                place = f"{job.entry(key).place}: key {key!r}"
+                self.places[given["job_id"], _FIELD_OF_KEY[key]] = place
         try:
             return TitanJob(**given)
         except InvalidArgument as exc:

@@ -7,7 +7,16 @@ import json
 import pytest
 
 from tests.support.flow_runner import FlowRunner, MasterModel
-from titan_sdk import ClientConfig, ConnectionLost, CorruptData, MissingFile, NotFound, TitanJob
+from titan_sdk import (
+    ClientConfig,
+    ConnectionLost,
+    CorruptData,
+    InvalidDag,
+    InvalidPipeline,
+    MissingFile,
+    NotFound,
+    TitanJob,
+)
 from titan_sdk.flows import large_values, lease
 from titan_sdk.flows.pipeline import submit_yaml
 from titan_sdk.flows.report import JobRef
@@ -33,6 +42,33 @@ def test_a_pipeline_file_becomes_a_dag_and_a_project_travels_first(session, tmp_
     uploaded = [payload.partition("|")[0] for payload in runner.sent(Opcode.UPLOAD_ASSET)]
     assert ("pipe.zip" in uploaded) is project
     assert '"agent_run_id": "run7"' in "".join(runner.sent(Opcode.KV_SET))
+
+
+@pytest.mark.parametrize(
+    ("before", "place", "problem"),
+    [
+        ({}, "4: key 'depends_on'", "neither in this DAG nor known to the master"),
+        ({"DAG-up": "COMPLETED", "DAG-a": "CANCELLED"}, "3: key 'id'", "was cancelled on this master"),
+    ],
+)
+def test_what_only_the_master_knows_is_found_in_the_file_too(session, tmp_path, before, place, problem):
+    (tmp_path / "a.py").write_text("pass")
+    path = tmp_path / "p.yaml"
+    path.write_text("project: false\njobs:\n  - id: a\n    depends_on: [up]\n    file: a.py\n")
+    master = MasterModel()
+    master.status = before
+    with pytest.raises(InvalidPipeline, match=rf"p\.yaml:{place}: DAG 'titan_agent': .*{problem}"):
+        FlowRunner(master).run(submit_yaml(session, path))
+
+
+def test_what_is_wrong_with_no_single_line_stays_what_it_is(session, tmp_path):
+    (tmp_path / "a.py").write_text("pass")
+    path = tmp_path / "p.yaml"
+    path.write_text(
+        "project: false\njobs:\n  - {id: a, file: a.py, hitl_message: sure}\n  - {id: hitl-gate-a, file: a.py}\n"
+    )
+    with pytest.raises(InvalidDag, match="its gate's name 'hitl-gate-a' is another job's"):
+        FlowRunner(MasterModel()).run(submit_yaml(session, path))
 
 
 def test_a_lease_is_renewed_under_the_latest_submission(session):
