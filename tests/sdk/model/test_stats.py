@@ -1,0 +1,24 @@
+"""Cluster statistics as values."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from titan_sdk.model.stats import ClusterStats
+
+
+@pytest.mark.parametrize(
+    ("told", "queues"),
+    [
+        ({}, {}),
+        ({"queues": {"GPU": 3, "GENERAL": 0}}, {"GPU": 3}),
+        ({"queues": {"GPU": "3", "x": None}}, {}),
+        ({"queues": ["GPU"]}, {}),
+    ],
+)
+def test_queues_are_what_the_master_tells_and_nothing_else(
+    told: dict[str, Any], queues: dict[str, int]
+) -> None:
+    assert ClusterStats((), 0, extra=told).queues == queues
