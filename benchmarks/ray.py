@@ -1,0 +1,184 @@
+"""Jobs on a Ray cluster: overhead against plain Ray tasks that start the same subprocess, and 10,000 over 8 raylets."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.frame import Options, Row
+from tests.support.ray_nodes import RayNodes
+from titan_sdk import TitanClient, TitanJob
+
+_ROUNDS = 5
+_PLAIN = """
+import os, subprocess, sys, time
+os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+import ray
+address, script = sys.argv[1:]
+ray.init(address, log_to_driver=False, logging_level="error")
+@ray.remote(max_retries=0)
+def task():
+    return subprocess.run([sys.executable, script]).returncode
+for line in sys.stdin:
+    started = time.perf_counter()
+    assert not any(ray.get([task.remote() for _ in range(int(line))]))
+    print(time.perf_counter() - started, flush=True)
+"""
+_FRONT = """
+import sys
+from titan_sdk.cluster import ClusterSettings, run_master
+from titan_sdk.cluster.engines.ray.settings import RaySettings
+ray = RaySettings(sys.argv[2], keep_jobs=False, ahead=int(sys.argv[3]))
+settings = ClusterSettings(sys.argv[1], port=0, engine="ray", ray=ray)
+sys.exit(run_master(settings, lambda host, port: print(host, port, flush=True)))
+"""
+
+
+def run(options: Options) -> Iterator[Row]:
+    """Both measurements."""
+    with tempfile.TemporaryDirectory(prefix="titan-bench-ray-") as folder:
+        script = Path(folder) / "nothing.py"
+        script.write_text("pass\n", encoding="utf-8")
+        yield from _overhead(Path(folder), script, options.scaled(200))
+        yield from _scale(Path(folder), script, options.scaled(10_000))
+
+
+# ---------------------------------------------------------------------- overhead
+
+
+def _overhead(folder: Path, script: Path, jobs: int) -> Iterator[Row]:
+    cores = len(os.sched_getaffinity(0))
+    samples: dict[str, list[float]] = {}
+    with (
+        RayNodes(folder / "overhead.log", head={"num_cpus": cores}) as nodes,
+        _plain(nodes.address, script) as plain,
+        _front(folder / "exact", nodes.address, ahead=0) as exact,
+        _front(folder / "ahead", nodes.address, ahead=cores) as ahead,
+    ):
+        ways = {
+            "plain": lambda _: plain(jobs),
+            "exact": lambda turn: exact.dag(f"exact-{turn}", script, jobs),
+            "ahead": lambda turn: ahead.dag(f"ahead-{turn}", script, jobs),
+        }
+        for turn in range(-1, _ROUNDS):
+            took = {name: way(turn) / jobs * 1e3 for name, way in ways.items()}
+            if turn >= 0:  # the first round starts worker processes
+                for name, value in took.items():
+                    samples.setdefault(name, []).append(value)
+    base = statistics.median(samples["plain"])
+    against = "plain Ray tasks with subprocess.run([python, script])"
+    yield Row("ray", "plain Ray task per subprocess", base, "ms")
+    for name, what in (("exact", "job"), ("ahead", f"job, {cores} handed to Ray ahead")):
+        value = statistics.median(samples[name])
+        ratio = statistics.median(
+            mine / its for mine, its in zip(samples[name], samples["plain"], strict=True)
+        )
+        yield Row("ray", what, value, "ms", against, ratio, "<= 1.15x")
+
+
+@contextmanager
+def _plain(address: str, script: Path) -> Iterator[Callable[[int], float]]:
+    process = subprocess.Popen(
+        [sys.executable, "-c", _PLAIN, address, str(script)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+
+    def seconds(count: int) -> float:
+        process.stdin.write(f"{count}\n")
+        process.stdin.flush()
+        return float(process.stdout.readline())
+
+    try:
+        yield seconds
+    finally:
+        process.stdin.close()
+        process.wait()
+        process.stdout.close()
+
+
+# ---------------------------------------------------------------------- scale
+
+
+def _scale(folder: Path, script: Path, jobs: int) -> Iterator[Row]:
+    nodes = {f"node-{n}": {"num_cpus": 2} for n in range(8)}
+    with (
+        RayNodes(folder / "scale.log", **nodes) as ray,
+        _front(folder / "scale", ray.address, ahead=8) as front,
+    ):
+        front.dag("warm-up", script, 32)
+        before = front.cpu()
+        took = front.dag("scale", script, jobs)
+        after = front.cpu()
+    yield Row("ray", f"{jobs:,} jobs over 8 raylets of one machine", jobs / took, "jobs/s")
+    for name, what in (("front", "front"), ("bridge", "bridge of the front"), ("dispatcher", "dispatcher")):
+        spent = (getattr(after, name) - getattr(before, name)) / jobs * 1e3
+        yield Row("ray", f"CPU of the {what} per job", spent, "ms")
+
+
+@dataclass(frozen=True, slots=True)
+class _Cpu:
+    """Seconds that the processes have spent."""
+
+    front: float
+    bridge: float
+    dispatcher: float
+
+
+class _Front:
+    def __init__(self, pid: int, client: TitanClient) -> None:
+        self._pid = pid
+        self._client = client
+
+    def dag(self, name: str, script: Path, jobs: int) -> float:
+        """Seconds until so many jobs have been submitted and have ended."""
+        listed = [TitanJob(f"{name}-{n}", str(script), runtime=False) for n in range(jobs)]
+        started = time.perf_counter()
+        self._client.submit_dag(name, listed).wait(timeout=1800)
+        return time.perf_counter() - started
+
+    def cpu(self) -> _Cpu:
+        children = Path(f"/proc/{self._pid}/task/{self._pid}/children").read_text().split()
+        actors = [
+            int(path.name) for path in Path("/proc").glob("[0-9]*") if _title(path) == b"ray::Dispatcher"
+        ]
+        return _Cpu(_seconds(self._pid), sum(map(_seconds, map(int, children))), sum(map(_seconds, actors)))
+
+
+def _title(process: Path) -> bytes:
+    try:
+        return (process / "cmdline").read_bytes().rstrip(b"\0 ").partition(b".")[0]
+    except OSError:
+        return b""
+
+
+def _seconds(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+@contextmanager
+def _front(folder: Path, address: str, *, ahead: int) -> Iterator[_Front]:
+    process = subprocess.Popen(
+        [sys.executable, "-c", _FRONT, str(folder), address, str(ahead)], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    try:
+        host, port = process.stdout.readline().split()
+        with TitanClient(host, int(port)) as client:
+            yield _Front(process.pid, client)
+    finally:
+        process.terminate()
+        process.wait()
+        process.stdout.close()
