@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.ray.asking import history, info
+from tests.ray.counting import counted, runs
 from tests.sdk.cluster.master_process import MasterProcess
 from tests.sdk.cluster.peer import Meeting, b64, script
 from tests.support.ray_nodes import RayNodes, need_ray
@@ -42,16 +43,6 @@ def answers(port: int) -> bool:
     except ConnectionError:
         return False
     return True
-
-
-def counted(tmp_path: Path, job_id: str, more: str) -> str:
-    """Code that notes each of its runs."""
-    return f"import os\nos.write(os.open({str(tmp_path / job_id)!r}, 0o2101), b'x')\n" + more
-
-
-def runs(tmp_path: Path, job_id: str) -> int:
-    path = tmp_path / job_id
-    return path.stat().st_size if path.exists() else 0
 
 
 def until(true: Callable[[], bool]) -> None:

@@ -1,0 +1,71 @@
+"""Ray runs the jobs and Redis keeps the state: a front is nothing that could be lost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.ray.asking import history, info
+from tests.ray.counting import counted, runs
+from tests.sdk.cluster.master_process import MasterProcess
+from tests.sdk.cluster.peer import Meeting, script
+from tests.support.ray_nodes import RayNodes
+from tests.support.redis_server import RedisServer
+from titan_sdk import TitanClient, TitanJob
+
+
+@pytest.fixture
+def redis(tmp_path: Path) -> Iterator[RedisServer]:
+    server = RedisServer(tmp_path / "redis").start()
+    yield server
+    server.stop()
+
+
+def test_another_front_elsewhere_goes_on_where_a_killed_one_was(
+    nodes: RayNodes, redis: RedisServer, meeting: Meeting, tmp_path: Path
+) -> None:
+    settings = {"store": redis.url, "store_lease_seconds": 2.0}
+    first = MasterProcess(tmp_path / "here", nodes.address, **settings)
+    peer = first.start()
+    code = tmp_path / "job.py"
+    go_on = "print('before', flush=True)\n" + meeting.code("begun") + "print('after')\n"
+    code.write_text(
+        counted(tmp_path, "job", go_on + "import titan_job\ntitan_job.result('found the new front')\n")
+    )
+    with TitanClient(*peer.address) as client:
+        client.submit_job(TitanJob("job", str(code)))
+    meeting.arrival()
+    first.kill()
+    second = MasterProcess(tmp_path / "elsewhere", nodes.address, **settings)
+    peer = second.start()  # on another port, too
+    try:
+        meeting.let_go()
+        with TitanClient(*peer.address) as client:
+            report = client.job_handle("job").wait(timeout=60)
+        assert (report.result, runs(tmp_path, "job")) == ("found the new front", 1)
+        assert peer.log("DAG-job").splitlines() == ["before", "after"]
+        assert any("taken over" in text for text in history(peer, "DAG-job"))
+    finally:
+        second.close()
+
+
+def test_jobs_and_front_outlast_a_redis_that_is_killed_and_started_again(
+    nodes: RayNodes, redis: RedisServer, meeting: Meeting, tmp_path: Path
+) -> None:
+    master = MasterProcess(tmp_path / "data", nodes.address, store=redis.url, store_lease_seconds=30.0)
+    peer = master.start()
+    try:
+        ends = counted(tmp_path, "ends", meeting.code("begun") + "print('done')\n")
+        peer.submit(script("ends", ends), script("next", counted(tmp_path, "next", ""), parents=["ends"]))
+        meeting.arrival()
+        redis.kill()
+        meeting.let_go()  # it ends while nothing can be stored
+        redis.start()
+        assert peer.until("next", seconds=60) == "COMPLETED"
+        assert (runs(tmp_path, "ends"), runs(tmp_path, "next")) == (1, 1)
+        assert peer.log("ends") == "done\n"
+        assert info(peer, "ends")["attempts"] == 1
+    finally:
+        master.close()
