@@ -153,6 +153,16 @@ def up(
     store_lease: Annotated[
         float, typer.Option("--store-lease", help="Seconds after which a killed master's store is free.")
     ] = 10.0,
+    artifacts: Annotated[
+        str | None,
+        typer.Option(
+            "--artifacts",
+            envvar="TITAN_ARTIFACTS",
+            help="Keep artifacts at this URL, such as file:///shared or s3://bucket/path, as fsspec takes it.",
+            show_default=False,
+            show_envvar=True,
+        ),
+    ] = None,
     log_limit: Annotated[int, typer.Option("--log-limit", help="MiB kept of one run's output.")] = 64,
     keep_days: Annotated[
         float, typer.Option("--keep-days", help="Days after which a finished job is forgotten; 0 never.")
@@ -207,6 +217,7 @@ def up(
             store_prefix=store_prefix,
             store_password=_store_password(store_password_file),
             store_lease_seconds=store_lease,
+            artifacts=artifacts,
             log_limit_bytes=log_limit * _MIB,
             keep_finished_seconds=keep_days * _DAY or None,
             drain_seconds=drain,

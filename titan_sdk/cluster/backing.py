@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from dataclasses import dataclass
 
 from titan_sdk.cluster.artifacts import Area, FileArea
 from titan_sdk.cluster.folders import DataDir
 from titan_sdk.cluster.log_store import FileLogs, LogStore
+from titan_sdk.cluster.remote_artifacts import open_area
 from titan_sdk.cluster.settings import ClusterSettings
 from titan_sdk.cluster.store.base import Store
 from titan_sdk.cluster.store.redis.logs import RedisLogs
@@ -38,6 +40,7 @@ async def open_backing(settings: ClusterSettings, data: DataDir, *, jobs_write_h
     Raises:
         TitanError: something of it cannot be used.
     """
+    uploads, scripts = await asyncio.to_thread(_areas, settings, data)
     location, cap = settings.store_location(), settings.log_limit_bytes
     store: Store
     logs: LogStore = FileLogs(data, cap)
@@ -48,4 +51,12 @@ async def open_backing(settings: ClusterSettings, data: DataDir, *, jobs_write_h
         identity = redis.identity
         if not jobs_write_here:
             logs = RedisLogs(redis.link, redis.journal, cap)
-    return Backing(store, logs, FileArea(data.uploads), FileArea(data.scripts), identity)
+    return Backing(store, logs, uploads, scripts, identity)
+
+
+def _areas(settings: ClusterSettings, data: DataDir) -> tuple[Area, Area]:
+    if settings.artifacts is None:
+        return FileArea(data.uploads), FileArea(data.scripts)
+    url, scratch = str(settings.artifacts), data.root / "fetched"
+    shutil.rmtree(scratch, ignore_errors=True)  # copies of a master that was killed
+    return open_area(url, "uploads", scratch), open_area(url, "perm_files", scratch)

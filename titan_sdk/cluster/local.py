@@ -56,6 +56,7 @@ class LocalCluster:
 
         store: URL of a Redis or Valkey for state, which then outlives the folder; ``store_prefix``: what its keys
             begin with, one cluster at a time per prefix.
+        artifacts: URL of a shared folder or an object store for artifacts, as fsspec takes it.
 
     Raises:
         InvalidArgument: a setting cannot work.
@@ -78,6 +79,7 @@ class LocalCluster:
         ray: RaySettings | None = None,
         store: str | None = None,
         store_prefix: str = "titan",
+        artifacts: str | None = None,
     ) -> None:
         self._strict = StrictSettings() if strict_titan is True else strict_titan or None
         if self._strict is not None:
@@ -96,7 +98,7 @@ class LocalCluster:
             ray = RaySettings(keep_jobs=data_dir is not None)
         self._engine, self._ray = engine, ray
         self._gpus = None if gpus is None else tuple(gpus)
-        self._store, self._store_prefix = store, store_prefix
+        self._store, self._store_prefix, self._artifacts = store, store_prefix, artifacts
         if self._strict is not None and (tls is not None or token is not None):
             raise InvalidArgument(
                 "a real Titan has neither TLS nor a token; leave them out with strict_titan"
@@ -122,6 +124,7 @@ class LocalCluster:
             ray=self._ray,
             store=self._store,
             store_prefix=self._store_prefix,
+            artifacts=self._artifacts,
         )
 
     # ------------------------------------------------------------------ where it is

@@ -92,6 +92,9 @@ class ClusterSettings:
     """Goes before one in the URL. Shown by no ``repr``."""
     store_lease_seconds: float = 10.0
     """A master that was killed is succeeded by another one on the same store after so long."""
+    artifacts: str | None = None
+    """URL of a shared folder or an object store for artifacts and deployed scripts, as fsspec takes it; ``None``: in
+    ``data_dir``. Shown by no ``repr``."""
     metrics_port: int | None = None
     """Port for Prometheus metrics and the health check; 0 lets the system choose, ``None`` has none."""
     metrics_host: str = "127.0.0.1"
@@ -120,7 +123,7 @@ class ClusterSettings:
                 )
         self._check_access()
         self._check_engine()
-        for name in ("store", "store_password"):
+        for name in ("store", "store_password", "artifacts"):
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, Secret(getattr(self, name)))
         self.store_location()  # refuses what cannot work
