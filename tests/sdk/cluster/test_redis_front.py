@@ -1,0 +1,162 @@
+"""A master whose state is in Redis is killed, replaced elsewhere, and robbed of its lease; its Redis is killed too."""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import subprocess
+import sys
+import threading
+import uuid
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.crash.load import Load
+from tests.crash.test_kills import check
+from tests.sdk.cluster.master_process import MasterProcess
+from tests.sdk.cluster.peer import Meeting, Peer, script
+from tests.support.redis_server import RedisServer
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[RedisServer]:
+    made = RedisServer(tmp_path / "redis").start()
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def settings(server: RedisServer, tmp_path: Path) -> dict[str, Any]:
+    return {
+        "store": server.url,
+        "store_prefix": uuid.uuid4().hex,
+        "store_lease_seconds": 0.5,
+        "artifacts": f"file://{tmp_path}/artifacts",
+    }
+
+
+def test_under_load_each_killed_master_is_replaced_elsewhere_and_nothing_is_lost(
+    settings: dict[str, Any], tmp_path: Path
+) -> None:
+    """Another folder, another port, four times; audited by what the jobs themselves have written."""
+    seed = random.SystemRandom().randrange(1, 10**9)
+    print(f"seed {seed}")
+    chance = random.Random(seed)
+    audit = tmp_path / "audit"
+    audit.touch()
+    master = MasterProcess(tmp_path / "data0", **settings)
+    load = Load(random.Random(chance.random()), audit)
+    load.peer = master.start()
+    load.start()
+    pause = threading.Event()
+    try:
+        for number in range(1, 5):
+            pause.wait(chance.uniform(0.1, 0.6))
+            master.kill()
+            master = MasterProcess(tmp_path / f"data{number}", **settings)
+            load.peer = master.start()
+        load.stop()
+        load.settle()
+        # A job of this engine writes its log where it runs.
+        check(load, audit, logs=False)
+    finally:
+        load.stop()
+        master.close()
+
+
+def test_a_redis_that_is_killed_under_load_loses_nothing(
+    settings: dict[str, Any], server: RedisServer, tmp_path: Path
+) -> None:
+    seed = random.SystemRandom().randrange(1, 10**9)
+    print(f"seed {seed}")
+    chance = random.Random(seed)
+    audit = tmp_path / "audit"
+    audit.touch()
+    master = MasterProcess(tmp_path / "data", **settings)
+    load = Load(random.Random(chance.random()), audit, excuse="the store redis://")
+    load.peer = master.start()
+    load.start()
+    pause = threading.Event()
+    try:
+        for kills in range(1, 4):
+            while len(load.values) < kills or len(load.good) < kills:
+                pause.wait(0.01)
+            pause.wait(chance.uniform(0.0, 0.3))
+            server.kill()
+            pause.wait(chance.uniform(0.0, 0.3))
+            server.start()
+        load.stop()
+        load.settle()
+        check(load, audit)
+    finally:
+        load.stop()
+        master.close()
+
+
+def test_a_running_job_is_watched_to_its_end_by_a_master_elsewhere(
+    settings: dict[str, Any], tmp_path: Path
+) -> None:
+    meeting = Meeting()
+    first, second = (MasterProcess(tmp_path / name, **settings) for name in ("first", "second"))
+    audit = tmp_path / "audit"
+    mark = f"open({str(audit)!r}, 'a').write('ran\\n')\n"
+    try:
+        peer = first.start()
+        peer.submit(
+            script("long", mark + meeting.code("up")),
+            script("child", "pass", parents=["long"]),
+        )
+        meeting.arrival()
+        first.kill()
+        peer = second.start()
+        assert peer.status("long") == "RUNNING"
+        meeting.let_go()
+        assert peer.until("child") == "COMPLETED"
+        assert Counter(audit.read_text().split()) == {"ran": 1}
+    finally:
+        meeting.close()
+        second.close()
+
+
+def test_who_lost_the_lease_stops_with_a_sentence_and_leaves_its_jobs_alone(
+    settings: dict[str, Any], tmp_path: Path
+) -> None:
+    meeting = Meeting()
+    code = (
+        "import json, sys\n"
+        "from titan_sdk.cluster import ClusterSettings, run_master\n"
+        "settings = ClusterSettings(sys.argv[1], **{'port': 0, **json.loads(sys.argv[2])})\n"
+        "run_master(settings, lambda host, port: print(host, port, flush=True))\n"
+    )
+    old = subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path / "old"), json.dumps(settings)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    new = MasterProcess(tmp_path / "new", **settings)
+    try:
+        assert old.stdout is not None
+        host, port = old.stdout.readline().split()
+        Peer((host, int(port))).submit(script("job", meeting.code("up")))
+        meeting.arrival()
+        old.send_signal(signal.SIGSTOP)
+        peer = new.start()
+        old.send_signal(signal.SIGCONT)
+        _, errors = old.communicate(timeout=60)
+        assert old.returncode == 1
+        assert "has taken over" in errors
+        assert "this master has stopped, and left what ran to the other one" in errors
+        assert peer.status("job") == "RUNNING"
+        meeting.let_go()
+        assert peer.until("job") == "COMPLETED"
+    finally:
+        meeting.close()
+        old.kill()
+        old.communicate()
+        new.close()
