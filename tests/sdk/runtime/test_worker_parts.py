@@ -74,6 +74,17 @@ def test_a_spool_without_memory_or_disk_counts_what_it_drops(monkeypatch: pytest
     assert (spool.take(100), spool.dropped) == (b"x" * 10, 5)
 
 
+def test_what_a_job_leaves_in_a_store_that_deletes_nothing_is_bounded(tmp_path: Path) -> None:
+    spool, kept, mib = Spool(str(tmp_path / "overflow")), b"", 1024 * 1024
+    for _ in range(66):
+        spool.put(b"x" * mib)
+    while piece := spool.take(mib):
+        kept += piece
+    assert kept.startswith(b"x" * 64 * mib)
+    assert kept[64 * mib :].startswith(b"\n[titan-runtime] the log has reached its limit of 67108864 bytes")
+    assert len(kept) < 64 * mib + 200
+
+
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),

@@ -41,8 +41,9 @@ CHUNK = 256 * 1024
 LINE = 64 * 1024
 """A longer unfinished line is shipped in pieces."""
 
-LOG_LIMIT = _number("TITAN_RUNTIME_LOG_LIMIT", 0)
-"""Bytes of output kept of an attempt, from its beginning; 0 keeps all. A bundled master sets it for its workers."""
+LOG_LIMIT = _number("TITAN_RUNTIME_LOG_LIMIT", 64 * 1024 * 1024)
+"""Bytes of output kept of an attempt, from its beginning, as a real master can delete nothing; 0 keeps all. A bundled
+master sets it for its workers."""
 
 SPOOL_MEMORY = 8 * 1024 * 1024
 """Unshipped output above this goes to a file."""
