@@ -30,7 +30,7 @@ FLAGS = (
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("timeout") is None:
-            item.add_marker(pytest.mark.timeout(240))
+            item.add_marker(pytest.mark.timeout(480))
 
 
 @pytest.fixture(scope="session")
@@ -84,7 +84,7 @@ def browser() -> Iterator[Any]:
 @pytest.fixture
 def page(browser: Any, airflow: Standalone) -> Iterator[Any]:
     opened = browser.new_page(base_url=airflow.url, viewport={"width": 1280, "height": 1000})
-    opened.set_default_timeout(30_000)
+    opened.set_default_timeout(60_000)
     yield opened
     opened.close()
 

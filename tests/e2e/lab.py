@@ -25,6 +25,8 @@ T = TypeVar("T")
 DAGS = Path(__file__).with_name("dags")
 TASKS = 100
 """Of the crowd in the chaos test."""
+PATIENCE = 150.0
+"""Seconds for what takes a few on a machine that does nothing else."""
 QUICK = {
     "AIRFLOW__API__WORKERS": "1",
     "AIRFLOW__CORE__PARALLELISM": "8",
@@ -85,7 +87,7 @@ class Lab(AirflowServer):
         self.api("POST", f"dags/{dag_id}/dagRuns", json={"logical_date": None, "dag_run_id": run_id})
         return Run(self, dag_id, run_id)
 
-    def until(self, true: Callable[[], T], what: str, seconds: float = 60.0) -> T:
+    def until(self, true: Callable[[], T], what: str, seconds: float = PATIENCE) -> T:
         """What it gives once that is true; asked often, as Airflow tells nobody."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
@@ -149,7 +151,7 @@ class Run:
     def state(self, index: int = 0) -> str:
         return str(self.tasks()[index]["state"])
 
-    def wait_for(self, state: str, index: int = 0, seconds: float = 60.0) -> None:
+    def wait_for(self, state: str, index: int = 0, seconds: float = PATIENCE) -> None:
         self.lab.until(lambda: self.state(index) == state, f"{self.run_id} is {state}", seconds)
 
     def started(self, index: int | str = 0, times: int = 1) -> str:
@@ -168,7 +170,7 @@ class Run:
     def is_over(self, job_id: str) -> bool:
         return self.lab.client.get_job_status(job_id).is_terminal
 
-    def wait_for_job(self, job_id: str, status: JobStatus, seconds: float = 60.0) -> None:
+    def wait_for_job(self, job_id: str, status: JobStatus, seconds: float = PATIENCE) -> None:
         report = self.lab.client.wait_for_job(job_id, timeout=seconds, raise_on_failure=False)
         assert report.state is status, report.describe()
 

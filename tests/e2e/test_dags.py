@@ -15,7 +15,7 @@ PIPELINE = "example_titan_pipeline"
 def test_pipeline_triggered_over_rest_leaves_its_metrics_in_titan_store(
     airflow: Standalone, cluster: Master
 ) -> None:
-    run_id = airflow.run_dag(PIPELINE, seconds=120)
+    run_id = airflow.run_dag(PIPELINE, seconds=240)
     assert set(airflow.task_states(PIPELINE, run_id).values()) == {"success"}
     reference = airflow.xcom(PIPELINE, run_id, "evaluate")
     reference = json.loads(reference) if isinstance(reference, str) else reference
@@ -27,13 +27,13 @@ def test_pipeline_triggered_over_rest_leaves_its_metrics_in_titan_store(
 
 
 def test_job_log_is_in_the_task_log(airflow: Standalone) -> None:
-    run_id = airflow.run_dag(PIPELINE, seconds=120)
+    run_id = airflow.run_dag(PIPELINE, seconds=240)
     log = airflow.task_log(PIPELINE, run_id, "prepare")
     assert log.count("images to train on") == 1
 
 
 def test_deferred_task_waits_in_the_triggerer_and_returns_its_result(airflow: Standalone) -> None:
-    run_id = airflow.run_dag("example_titan_deferrable", seconds=120)
+    run_id = airflow.run_dag("example_titan_deferrable", seconds=240)
     log = airflow.task_log("example_titan_deferrable", run_id, "count_down")
     assert [log.count(f"{left} s left") for left in (2, 1)] == [1, 1]
     reference = airflow.xcom("example_titan_deferrable", run_id, "count_down")

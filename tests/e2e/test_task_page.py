@@ -16,7 +16,7 @@ TASK = "count_down"
 def test_task_page_shows_the_log_and_leads_to_the_dashboard(
     page: Any, airflow: Standalone, dashboard: HttpDashboard, keep_screenshot: Callable[[str], None]
 ) -> None:
-    run_id = airflow.run_dag(DAG, seconds=120)
+    run_id = airflow.run_dag(DAG, seconds=240)
     links = airflow.api("GET", f"dags/{DAG}/dagRuns/{run_id}/taskInstances/{TASK}/links")["extra_links"]
     url = links["Titan job log"]
     assert url.startswith(f"{dashboard.url}/api/logs_raw/DAG-")

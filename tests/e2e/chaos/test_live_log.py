@@ -10,7 +10,7 @@ from tests.e2e.lab import Lab
 from tests.support.airflow_run import unique
 from titan_provider.joblog import MAX_LINES
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(480)
 
 
 @pytest.mark.parametrize("mode", ["sync", "deferred"])

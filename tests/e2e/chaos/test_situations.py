@@ -8,7 +8,7 @@ from tests.e2e.cells import check_cell
 from tests.e2e.lab import Lab
 from tests.e2e.situations import SITUATIONS, Situation
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(480)
 CELLS = [
     pytest.param(situation, mode, id=f"{situation.name}-{mode}")
     for situation in SITUATIONS
