@@ -43,13 +43,13 @@ class Command:
 
 
 class StagingFolders:
-    """Private folders of runs. An emptied one is renamed for the next run, and so is the file in it: on some file
+    """Private folders of runs. An old one is renamed for the next run, and so is the file in it: on some file
     systems making and removing them costs more than all else that is done for a short job.
     """
 
     def __init__(self) -> None:
         self._spare: dict[str, list[tuple[str, str]]] = {}
-        """Folder and name of the empty file in it, or of none, by the folder they are in."""
+        """Folder and name of the file in it, or of none, by the folder they are in."""
 
     def put(self, place: Path, name: str, data: bytes) -> Path:
         """Make this folder, which does not exist, with this file in it; the file's path."""
@@ -63,20 +63,23 @@ class StagingFolders:
                 os.rename(f"{folder}/{left}", path)
         else:
             os.makedirs(folder, mode=0o700, exist_ok=True)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, _OWN_FILE)
+        # Cut after writing: ext4 sends what is written to an emptied file to the disk at once, and waits for it.
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, _OWN_FILE)
         with open(descriptor, "wb", buffering=0) as file:
-            while data:
-                data = data[file.write(data) :]
+            size, written = len(data), 0
+            while written < size:
+                written += file.write(data[written:])
+            if os.fstat(descriptor).st_size > size:
+                os.ftruncate(descriptor, size)
         return Path(path)
 
     def give_back(self, place: Path) -> None:
-        """The run is over: remove what is in its folder."""
+        """The run is over: remove what is in its folder, but a file that the next run's is written over."""
         folder, left = str(place), ""
         try:
             for name in os.listdir(folder):
                 path = f"{folder}/{name}"
                 if not left and _reusable(path):
-                    os.truncate(path, 0)
                     left = name
                 else:
                     os.unlink(path)

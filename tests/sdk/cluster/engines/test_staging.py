@@ -1,4 +1,4 @@
-"""A run's private folder and file, which the next run gets: empty, and nobody else's any more."""
+"""A run's private folder and file, which the next run gets for its own."""
 
 from __future__ import annotations
 
@@ -26,10 +26,11 @@ def test_the_next_run_gets_folder_and_file_of_the_last(tmp_path: Path) -> None:
     assert second.stat().st_mode & 0o777 == 0o600
 
 
-def test_nothing_of_a_script_stays_on_the_disk(tmp_path: Path) -> None:
+@pytest.mark.parametrize("second", [b"", b"short", b"a longer script", b"a script that is longer still"])
+def test_nothing_of_a_script_is_left_in_the_next_one(tmp_path: Path, second: bytes) -> None:
     folders = StagingFolders()
-    folders.give_back(folders.put(tmp_path / "1", "a.py", b"a secret").parent)
-    assert [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()] == [b""]
+    folders.give_back(folders.put(tmp_path / "1", "a.py", b"a longer script").parent)
+    assert folders.put(tmp_path / "2", "a.py", second).read_bytes() == second
 
 
 def link(script: Path) -> None:
