@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,9 @@ from tests.ray.counting import counted, runs
 from tests.sdk.cluster.master_process import MasterProcess
 from tests.sdk.cluster.peer import Meeting, b64, script
 from tests.support.ray_nodes import RayNodes, need_ray
+from titan_sdk.cluster import LocalCluster
+from titan_sdk.cluster.engines.ray.settings import RaySettings
+from titan_sdk.errors import TitanError
 
 
 @pytest.fixture
@@ -127,31 +131,69 @@ def test_a_dispatcher_that_dies_costs_its_runs_and_nothing_else(
     assert (runs(tmp_path, "again"), info(peer, "again")["attempts"]) == (2, 1)
 
 
+def test_a_service_outlives_its_dispatcher(master: MasterProcess, tmp_path: Path, nodes: RayNodes) -> None:
+    peer, port = master.start(), free_port()
+    serve = counted(tmp_path, "svc", SERVE.format(port=port))
+    peer.submit(f"svc|DEPLOY_PAYLOAD|s.py|{b64(serve)}|{port}|GENERAL|1|0|[]")
+    assert peer.until("svc") == "COMPLETED"
+    nodes.kill_actor(f"dispatcher-{(tmp_path / 'data' / 'cluster-id').read_text().strip()}")
+    peer.submit(script("after", "pass"))
+    assert peer.until("after", seconds=60) == "COMPLETED"  # by the next dispatcher
+    assert answers(port)
+    assert runs(tmp_path, "svc") == 1
+    peer.ask(0x07, "DAG-svc")
+    assert not answers(port)
+
+
 def test_a_front_outlives_its_ray_cluster_and_its_jobs_go_to_the_next_one(
     meeting: Meeting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     need_ray()
     # Ray waits a minute for a lost head.
     monkeypatch.setenv("RAY_gcs_rpc_server_reconnect_timeout_s", "2")
-    with RayNodes(tmp_path / "first.log", head={"num_cpus": 1}) as first:
-        master = MasterProcess(tmp_path / "data", first.address)
+    with (
+        RayNodes(tmp_path / "first.log", head={"num_cpus": 1}) as ray,
+        closing(MasterProcess(tmp_path / "data", ray.address)) as master,
+    ):
         peer = master.start()
         peer.submit(script("lost", counted(tmp_path, "lost", meeting.code("begun"))))
         meeting.arrival()
         assert peer.until("lost", "RUNNING") == "RUNNING"
-        first.kill_head()
+        ray.kill_head()
         peer.submit(script("queued", counted(tmp_path, "queued", "print(1)")))
         until(lambda: "GCS" in str(info(peer, "queued")["reason"]))
         # What ran is lost; whether the front heard of it before it heard nothing more is Ray's affair.
         assert peer.status("lost") in {"RUNNING", "PENDING"}
         assert peer.status("queued") == "PENDING"
         assert master.stop() == 0
-    with RayNodes(tmp_path / "second.log", head={"num_cpus": 1}) as second:
-        master = MasterProcess(tmp_path / "data", second.address)
+    with (
+        RayNodes(tmp_path / "second.log", head={"num_cpus": 1}) as ray,
+        closing(MasterProcess(tmp_path / "data", ray.address)) as master,
+    ):
         peer = master.start()
         meeting.arrival()
         meeting.let_go()
         assert peer.until("lost") == peer.until("queued") == "COMPLETED"
         assert (runs(tmp_path, "lost"), runs(tmp_path, "queued")) == (2, 1)
         assert any(text.startswith("queued again") for text in history(peer, "lost"))
-        master.close()
+
+
+def test_a_front_outside_the_cluster_connects_through_rays_client(tmp_path: Path) -> None:
+    need_ray()
+    port = free_port()
+    head = {"num_cpus": 1, "ray_client_server_port": port}
+    with (
+        RayNodes(tmp_path / "ray.log", head=head),
+        closing(MasterProcess(tmp_path / "data", f"ray://127.0.0.1:{port}")) as master,
+    ):
+        peer = master.start()
+        peer.submit(script("through", counted(tmp_path, "through", "print('the client')")))
+        assert peer.until("through", seconds=60) == "COMPLETED"
+        assert peer.log("through") == "the client\n"
+
+
+def test_a_cluster_that_is_not_there_is_said_in_a_sentence(tmp_path: Path) -> None:
+    need_ray()
+    ray = RaySettings(f"127.0.0.1:{free_port()}", connect_seconds=10.0)
+    with pytest.raises(TitanError, match="Ray"):
+        LocalCluster(engine="ray", ray=ray).start()

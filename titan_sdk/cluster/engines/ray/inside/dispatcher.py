@@ -40,6 +40,8 @@ _MAX_BUFFERED = 32 * 1024 * 1024
 _MAX_REPLY = 4 * 1024 * 1024
 _ORDERS_SECONDS = 60.0
 _NODES_SECONDS = 1.0
+_ACTOR_SECONDS = 5.0
+_ACTOR_STEP = 0.1
 
 
 Attached = tuple[str, list[str], tuple[NodeState, ...]]
@@ -146,11 +148,10 @@ class Dispatcher:
                 continue
             run.killed = True
             run.wanted.set()
-            if run.began is None:
-                if run.actor is not None:
-                    ray.kill(run.actor)
-                else:
-                    ray.cancel(run.ref, force=False, recursive=False)
+            if run.actor is not None:
+                self._spawn(self._end_actor(run))
+            elif run.began is None:
+                ray.cancel(run.ref, force=False, recursive=False)
 
     async def adopt(self, front: str, runs: list[str]) -> list[str]:
         """Find services that an earlier dispatcher started; which of them live."""
@@ -288,6 +289,14 @@ class Dispatcher:
         else:
             run.ref = self._prepared(spec.resources, spec.near).remote(*arguments)
         self._spawn(self._await_end(spec.run, run))
+
+    async def _end_actor(self, run: _Run) -> None:
+        """It ends its process itself and says when nothing is left, unless it was never placed."""
+        for _ in range(int(_ACTOR_SECONDS / _ACTOR_STEP)):
+            if run.finished is not None:
+                return
+            await asyncio.sleep(_ACTOR_STEP)
+        ray.kill(run.actor)
 
     def _prepared(self, resources: Resources, near: str | None) -> Any:
         key = resources, near
