@@ -15,6 +15,9 @@ from tests.ray.asking import info
 from tests.sdk.cluster.peer import Peer, script
 from tests.support.ray_nodes import RayNodes
 
+# Ray's processes take long to start on a busy machine.
+pytestmark = pytest.mark.timeout(300)
+
 TITAN = [sys.executable, "-m", "titan_sdk"]
 
 

@@ -19,6 +19,9 @@ from titan_sdk.cluster import LocalCluster
 from titan_sdk.cluster.engines.ray.settings import RaySettings
 from titan_sdk.errors import TitanError
 
+# Ray's processes take long to start on a busy machine.
+pytestmark = pytest.mark.timeout(300)
+
 
 @pytest.fixture
 def master(tmp_path: Path, nodes: RayNodes) -> Iterator[MasterProcess]:

@@ -15,6 +15,9 @@ from tests.support.ray_nodes import RayNodes
 from tests.support.redis_server import RedisServer
 from titan_sdk import TitanClient, TitanJob
 
+# Ray's processes take long to start on a busy machine.
+pytestmark = pytest.mark.timeout(300)
+
 
 @pytest.fixture
 def redis(tmp_path: Path) -> Iterator[RedisServer]:

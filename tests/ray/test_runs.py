@@ -22,6 +22,9 @@ from titan_sdk.cluster.tls import ServerTLS
 # Leaves its session and group: only its environment tells whose child it is.
 TREE = """
 import os, subprocess, sys
+
+# Ray's processes take long to start on a busy machine.
+pytestmark = pytest.mark.timeout(300)
 child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
 """
 

@@ -9,6 +9,7 @@ import json
 import os
 import signal
 import sys
+from collections.abc import Callable
 from typing import Any
 
 # Ray takes 127.0.0.1 for this machine's outer address, and binds to all of them, unless it is told so.
@@ -40,10 +41,10 @@ class Host:
         node = {"node_ip_address": "127.0.0.1", "object_store_memory": _STORE_BYTES, **resources}
         if self._cluster is None:
             head = {**node, "include_dashboard": False, "_system_config": _SYSTEM}
-            self._cluster = Cluster(initialize_head=True, head_node_args=head)
+            self._cluster = _patiently(lambda: Cluster(initialize_head=True, head_node_args=head))
             self._nodes[name] = self._cluster.head_node
         else:
-            self._nodes[name] = self._cluster.add_node(**node)
+            self._nodes[name] = _patiently(lambda: self._cluster.add_node(**node))
         return str(self._cluster.address)
 
     def kill(self, name: str) -> None:
@@ -71,6 +72,18 @@ class Host:
     def end(self) -> None:
         if self._cluster is not None:
             self._cluster.shutdown()
+
+
+def _patiently(start: Callable[[], Any]) -> Any:
+    """Ray gives a node half a minute to start, which a busy machine may not have."""
+    for _ in range(3):
+        try:
+            return start()
+        except Exception as exc:
+            if "timed out during startup" not in str(exc):
+                raise
+            failure = exc
+    raise failure
 
 
 def main() -> None:
