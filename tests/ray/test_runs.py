@@ -19,12 +19,12 @@ from titan_sdk.cluster import LocalCluster
 from titan_sdk.cluster.engines.ray.settings import RaySettings
 from titan_sdk.cluster.tls import ServerTLS
 
+# Ray's processes take long to start on a busy machine.
+pytestmark = pytest.mark.timeout(300)
+
 # Leaves its session and group: only its environment tells whose child it is.
 TREE = """
 import os, subprocess, sys
-
-# Ray's processes take long to start on a busy machine.
-pytestmark = pytest.mark.timeout(300)
 child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
 """
 
