@@ -4,6 +4,7 @@
 #   make coverage   every branch of the SDK's wire, model and flows is taken by their own tests, or it fails
 #   make e2e     a real `airflow standalone`: examples, kills and clears, a browser (installs Debian's chromium)
 #   make test-airflow2   the provider's tests and the example DAGs on Airflow 2.11, in an environment of its own
+#   make test-redis   the contract suite and the hazards with the state in a Redis
 #   make test-ray   the contract suite and the hazards with their jobs on a Ray cluster, and the tests of Ray itself
 #   make chaos   tasks killed, cleared and restarted in a real Airflow (a quarter of an hour)
 #   make crash   the bundled master killed 200 times under load (five minutes; TITAN_CRASH_SEED repeats a run)
@@ -21,7 +22,7 @@ CONSTRAINTS ?= -c constraints.txt
 WORKERS ?= 2
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --quiet --no-input --disable-pip-version-check $(CONSTRAINTS)
 
-.PHONY: help setup demo test test-ray test-airflow2 constraints-airflow2 e2e chaos crash coverage check fix bench clean constraints _demo _test _e2e _chaos _crash _coverage _check _test_ray _test_airflow2
+.PHONY: help setup demo test test-ray test-redis test-airflow2 constraints-airflow2 e2e chaos crash coverage check fix bench clean constraints _demo _test _e2e _chaos _crash _coverage _check _test_ray _test_redis _test_airflow2
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -53,6 +54,8 @@ test:
 	@.ci/timed "make test" $(MAKE) --no-print-directory _test
 test-airflow2:
 	@.ci/timed "make test-airflow2" $(MAKE) --no-print-directory _test_airflow2
+test-redis:
+	@.ci/timed "make test-redis" $(MAKE) --no-print-directory _test_redis
 test-ray:
 	@.ci/timed "make test-ray" $(MAKE) --no-print-directory _test_ray
 check:
@@ -89,9 +92,12 @@ $(DEBIAN_STAMP): $(STAMP)
 _test: $(DEBIAN_STAMP)
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
-_test_ray: $(STAMP)
+_test_redis: $(DEBIAN_STAMP)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS) --titan-store redis tests/contract tests/hazards
+
+_test_ray: $(DEBIAN_STAMP)
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS) tests/ray
-	$(BIN)/python -m pytest $(ARGS) --titan-engine ray tests/contract tests/hazards
+	$(BIN)/python -m pytest $(ARGS) --titan-engine ray --titan-store redis tests/contract tests/hazards
 
 _check: $(STAMP)
 	$(BIN)/ruff format --check .

@@ -10,6 +10,7 @@ import os
 import shutil
 import signal
 import tempfile
+import uuid
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,6 +93,13 @@ def cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         host, _, port = address.rpartition(":")
         yield Master(host, int(port))
         return
+    yield from serve_cluster(request, tmp_path_factory)
+
+
+def serve_cluster(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[object]:
+    """A LocalCluster with the engine and the store that the command line names."""
     from titan_sdk.cluster import LocalCluster
 
     data_dir = tmp_path_factory.mktemp("titan-cluster")
@@ -117,6 +125,7 @@ def cluster_options(request: pytest.FixtureRequest) -> dict[str, Any]:
     options: dict[str, Any] = {}
     if request.config.getoption("--titan-store") == "redis":
         options["store"] = request.getfixturevalue("redis_server").url
+        options["store_prefix"] = uuid.uuid4().hex
     return options
 
 

@@ -1,7 +1,8 @@
 """Protocol section 12, hazard by hazard: the public SDK against a master that has them all.
 
-By default that master is ``LocalCluster(strict_titan=True)``; with ``--titan-address`` it is the real one. What
-takes control over the master (``needs("master_control")``) is proven on the strict one only.
+By default that master is ``LocalCluster(strict_titan=True)``; with ``--titan-address`` it is the real one, and with
+``--titan-engine`` or ``--titan-store`` the bundled one, which has none of them. What takes control over the master
+(``needs("master_control")``) is proven on the strict one only.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import Master
+from tests.conftest import Master, serve_cluster
 from tests.sdk.cluster.peer import Meeting, Peer
 from titan_sdk import TitanClient, TitanJob
 from titan_sdk.cluster import LocalCluster
@@ -25,21 +26,33 @@ PACE = StrictSettings(first_heartbeat=0.5, heartbeat=0.5, no_worker_pause=0.5, l
 
 
 @pytest.fixture(scope="session")
-def cluster(request: pytest.FixtureRequest) -> Iterator[Any]:
+def cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """A master with the hazards; tests that leave it damaged use ``own`` instead."""
     address: str | None = request.config.getoption("--titan-address")
     if address is not None:
         host, _, port = address.rpartition(":")
         yield Master(host, int(port))
         return
+    if not _strict(request):
+        yield from serve_cluster(request, tmp_path_factory)
+        return
     with LocalCluster({"GENERAL": 1, "GPU": 1}, strict_titan=PACE) as running:
         yield running
 
 
+def _strict(request: pytest.FixtureRequest) -> bool:
+    given = [
+        request.config.getoption(name) for name in ("--titan-address", "--titan-engine", "--titan-store")
+    ]
+    return given == [None, "process", "sqlite"]
+
+
 @pytest.fixture(scope="session")
 def capabilities(request: pytest.FixtureRequest) -> frozenset[str]:
-    """Whether the tests may restart the master, stop its store and lose its workers."""
-    return frozenset() if request.config.getoption("--titan-address") else frozenset({"master_control"})
+    """``hazards``: whether the master has them; ``master_control``: whether the tests may restart the master, stop its store and lose its workers."""
+    if _strict(request):
+        return frozenset({"hazards", "master_control"})
+    return frozenset({"hazards"}) if request.config.getoption("--titan-address") else frozenset()
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from titan_sdk import DagFailed, InvalidDag, InvalidJob, JobFailed, JobStatus, N
 SLEEP = "import time; time.sleep(600)"
 
 
+@pytest.mark.needs("hazards")
 def test_3_ids_work_without_their_prefix(client, peer, job):
     handle = client.submit_job(job("print('out')"))
     handle.wait(timeout=60)
@@ -31,6 +32,7 @@ def test_4_a_wait_ends_when_the_job_is_dead(client, job):
         client.submit_job(job("raise SystemExit(3)")).wait(timeout=60)
 
 
+@pytest.mark.needs("hazards")
 def test_5_children_of_a_failed_job_do_not_hang_the_wait(client, peer, job):
     root = job("raise SystemExit(1)", name="root")
     child = job(name="child", parents=[root.job_id])
@@ -72,6 +74,7 @@ def test_15_without_the_runtime_it_runs_four_times_as_documented(client, job, tm
     assert trace.read_text() == "xxxx"
 
 
+@pytest.mark.needs("hazards")
 def test_17_every_line_arrives_once_and_in_order(client, peer, job):
     handle = client.submit_job(job("for i in range(5000): print(i)"))
     assert list(handle.follow_logs()) == list(map(str, range(5000)))
@@ -86,6 +89,7 @@ def test_17_a_carriage_return_ends_no_line(client, job):
     assert handle.logs() == "1%\r2%\r\n3%\n\n\n"
 
 
+@pytest.mark.needs("hazards")
 def test_20_a_job_given_up_unstarted_is_told_from_one_that_failed(client, peer, job):
     assert peer.ask(0x02, "9||GHOST||false").text == "REGISTERED"  # a worker that is not there
     handle = client.submit_job(job(requirement="GHOST"))

@@ -36,6 +36,7 @@ def test_10_11_any_text_survives_and_hurts_nobody(client, key, text):
         assert client.store_get(key + "-other") == "mine"
 
 
+@pytest.mark.needs("hazards")
 def test_10_the_master_corrupts_what_is_written_without_the_sdk(peer, key):
     peer.ask(0x60, f"{key}|日本語")
     assert peer.ask(0x61, key).text == "日"

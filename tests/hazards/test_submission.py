@@ -19,6 +19,7 @@ from titan_sdk import (
 ECHO = "import sys, titan_job; titan_job.result(sys.argv[1:])"
 
 
+@pytest.mark.needs("hazards")
 def test_1_a_cyclic_dag_is_refused_before_sending(client, peer, job):
     first, second = job(name="a"), job(name="b")
     lines = (
