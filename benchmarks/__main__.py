@@ -19,6 +19,7 @@ GROUPS = {
     "sdk": "this SDK's calls against the upstream SDK's, on the same master",
     "jobs": "jobs of the bundled master, cold and warm, against bare processes",
     "server": "the bundled master's store, artifacts and waiters",
+    "store": "the bundled master's state in SQLite and in Redis",
     "ray": "jobs on a Ray cluster against plain Ray tasks, and 10,000 of them over 8 raylets",
     "triggers": "5,000 deferred tasks in one triggerer process, on the bundled master and on one like the real Titan",
 }
