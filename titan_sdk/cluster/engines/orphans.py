@@ -48,17 +48,22 @@ async def follow(exits: Path, run: str, handle: str, found: Callable[[int, int],
     pid = _pid(word)
     if pid is None:
         return word
-    pidfd = processes.open_live(pid, mark_of(run)) if pid and boot == processes.boot_id() else None
-    if pidfd is not None:
-        try:
-            found(pid, pidfd)
-            await _readable(pidfd)
-        finally:
-            os.close(pidfd)
-    elif not pid:
+    if not pid:
         # The keeper died between starting it and noting its number.
         await asyncio.to_thread(processes.end_marked, mark_of(run))
-    while pid and processes.is_zombie_of(pid, keeper):  # noqa: ASYNC110 - another process reaps it
+    while pid and boot == processes.boot_id():
+        pidfd = processes.open_live(pid, mark_of(run))
+        if pidfd is not None:
+            try:
+                found(pid, pidfd)
+                await _readable(pidfd)
+            finally:
+                os.close(pidfd)
+        # On its way out a process has lost its mark and is no zombie yet. As long as it is the keeper's child, the
+        # keeper has a status to write, and writes it before it lets go of the child; so the child is asked for first.
+        kept = processes.is_child_of(pid, keeper)
+        if not kept or _pid(read_exits(exits).get(run, "")) is None:
+            break
         await asyncio.sleep(_STEP)
     last = read_exits(exits).get(run)
     return None if last is None or _pid(last) is not None else last

@@ -15,7 +15,7 @@ __all__ = [
     "boot_id",
     "end_marked",
     "exits_of",
-    "is_zombie_of",
+    "is_child_of",
     "keeper_alive",
     "keeper_handle",
     "kill_leader_and_group",
@@ -65,13 +65,13 @@ def parse_handle(handle: str) -> tuple[int, str, str]:
     return (int(pid) if pid.isdigit() else 0), name, boot
 
 
-def is_zombie_of(pid: int, parent: int) -> bool:
-    """Whether the process has ended and waits to be reaped by that parent."""
+def is_child_of(pid: int, parent: int) -> bool:
+    """Whether the process is there, if only to be reaped, and that parent's child."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text("ascii", "replace").rpartition(")")[2].split()
     except OSError:
         return False
-    return fields[0] == "Z" and fields[1] == str(parent)
+    return fields[1] == str(parent)
 
 
 def open_live(pid: int, mark: bytes) -> int | None:
