@@ -15,7 +15,7 @@ import requests
 
 from tests.examples.player import free_port
 
-START_SECONDS = 180
+START_SECONDS = 300
 STOP_SECONDS = 20
 
 
