@@ -63,6 +63,27 @@ def test_what_the_bundled_master_adds_is_kept() -> None:
     assert stats.workers[0].free == 0
 
 
+def test_a_node_of_a_ray_cluster_has_resources() -> None:
+    node = {
+        "port": 8080,
+        "capabilities": "[GENERAL]",
+        "load": "0/2",
+        "active_job": None,
+        "history": [],
+        "services": [],
+        "resources": {"CPU": (1.5, 2), "GPU": (0, 1)},
+    }
+    (worker,) = statsjson.parse(statsjson.encode([node], 0)).workers
+    assert worker.resources == {"CPU": (1.5, 2.0), "GPU": (0.0, 1.0)}
+
+
+@pytest.mark.parametrize("resources", [{"CPU": 2}, {"CPU": [1]}, ["CPU"], "CPU"])
+def test_resources_of_another_shape_are_a_peer_error(resources: object) -> None:
+    node = {"port": 1, "capabilities": "[]", "load": "0/1", "resources": resources}
+    with pytest.raises(PeerProtocolError):
+        statsjson.parse(json.dumps({"workers": [node]}))
+
+
 def test_a_worker_without_the_real_master_s_keys_is_our_bug() -> None:
     with pytest.raises(ValueError, match=r"worker statistics lack \['active_job', 'capabilities'"):
         statsjson.encode([{"port": 1}], 0)
