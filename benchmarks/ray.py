@@ -36,7 +36,7 @@ _FRONT = """
 import sys
 from titan_sdk.cluster import ClusterSettings, run_master
 from titan_sdk.cluster.engines.ray.settings import RaySettings
-ray = RaySettings(sys.argv[2], keep_jobs=False, ahead=int(sys.argv[3]))
+ray = RaySettings(sys.argv[2], keep_jobs=False, prefetch=int(sys.argv[3]))
 settings = ClusterSettings(sys.argv[1], port=0, engine="ray", ray=ray)
 sys.exit(run_master(settings, lambda host, port: print(host, port, flush=True)))
 """
@@ -60,13 +60,13 @@ def _overhead(folder: Path, script: Path, jobs: int) -> Iterator[Row]:
     with (
         RayNodes(folder / "overhead.log", head={"num_cpus": cores}) as nodes,
         _plain(nodes.address, script) as plain,
-        _front(folder / "exact", nodes.address, ahead=0) as exact,
-        _front(folder / "ahead", nodes.address, ahead=cores) as ahead,
+        _front(folder / "exact", nodes.address, prefetch=0) as exact,
+        _front(folder / "default", nodes.address, prefetch=2) as default,
     ):
         ways = {
             "plain": lambda _: plain(jobs),
             "exact": lambda turn: exact.dag(f"exact-{turn}", script, jobs),
-            "ahead": lambda turn: ahead.dag(f"ahead-{turn}", script, jobs),
+            "default": lambda turn: default.dag(f"default-{turn}", script, jobs),
         }
         for turn in range(-1, _ROUNDS):
             took = {name: way(turn) / jobs * 1e3 for name, way in ways.items()}
@@ -76,7 +76,7 @@ def _overhead(folder: Path, script: Path, jobs: int) -> Iterator[Row]:
     base = statistics.median(samples["plain"])
     against = "plain Ray tasks with subprocess.run([python, script])"
     yield Row("ray", "plain Ray task per subprocess", base, "ms")
-    for name, what in (("exact", "job"), ("ahead", f"job, {cores} handed to Ray ahead")):
+    for name, what in (("default", "job"), ("exact", "job, --ray-prefetch 0")):
         value = statistics.median(samples[name])
         ratio = statistics.median(
             mine / its for mine, its in zip(samples[name], samples["plain"], strict=True)
@@ -115,7 +115,7 @@ def _scale(folder: Path, script: Path, jobs: int) -> Iterator[Row]:
     nodes = {f"node-{n}": {"num_cpus": 2} for n in range(8)}
     with (
         RayNodes(folder / "scale.log", **nodes) as ray,
-        _front(folder / "scale", ray.address, ahead=8) as front,
+        _front(folder / "scale", ray.address, prefetch=8) as front,
     ):
         front.dag("warm-up", script, 32)
         before = front.cpu()
@@ -169,9 +169,9 @@ def _seconds(pid: int) -> float:
 
 
 @contextmanager
-def _front(folder: Path, address: str, *, ahead: int) -> Iterator[_Front]:
+def _front(folder: Path, address: str, *, prefetch: int) -> Iterator[_Front]:
     process = subprocess.Popen(
-        [sys.executable, "-c", _FRONT, str(folder), address, str(ahead)], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", _FRONT, str(folder), address, str(prefetch)], stdout=subprocess.PIPE, text=True
     )
     assert process.stdout is not None
     try:

@@ -56,6 +56,7 @@ def test_the_command_line_starts_a_front_and_shows_its_nodes(up: dict[str, objec
     ("words", "said"),
     [
         (["--ray-ahead", "1"], "need --engine ray"),
+        (["--ray-prefetch", "1"], "need --engine ray"),
         (["--engine", "ray", "--tag-resources", "GPU=much"], "needs an amount"),
         (["--engine", "slurm"], "give process or ray"),
         (["--engine", "ray", "--warm-python"], "warm_python is for the process engine"),

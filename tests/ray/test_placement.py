@@ -67,6 +67,25 @@ def test_jobs_wait_by_priority_whatever_came_first(peer: Peer, meeting: Meeting)
     assert seen == ["5", "3", "1"]
 
 
+def test_ray_has_the_next_jobs_ready_and_no_more(nodes: RayNodes, meeting: Meeting) -> None:
+    with LocalCluster(engine="ray", ray=RaySettings(nodes.address, keep_jobs=False, prefetch=2)) as cluster:
+        peer = Peer((cluster.host, cluster.port))
+        peer.submit(script("runs", meeting.code("x"), tag="HIGH_MEM"))
+        meeting.arrival()
+        peer.submit(*(script(f"next-{n}", "pass", tag="HIGH_MEM") for n in range(4)))
+        reasons = [str(info(peer, f"next-{n}")["reason"]) for n in range(4)]
+        assert [("was given to the Ray cluster" in reason) for reason in reasons] == [
+            True,
+            True,
+            False,
+            False,
+        ]
+        assert {peer.status(f"next-{n}") for n in range(4)} == {"PENDING"}
+        meeting.let_go()
+        for n in range(4):
+            assert peer.until(f"next-{n}") == "COMPLETED"
+
+
 def test_a_delayed_job_waits_and_says_so(peer: Peer) -> None:
     peer.submit(script("delayed", "print('late')", delay=700))
     assert "is delayed until" in info(peer, "delayed")["reason"]

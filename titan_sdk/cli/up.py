@@ -27,6 +27,7 @@ _DATA_DIR = "Folder for state, logs and artifacts, kept between runs; default ~/
 _MIB = 1024 * 1024
 _DAY = 86_400.0
 _KEEP_DAYS = 30.0
+_PREFETCH = 2
 
 DataDir = Annotated[Path | None, typer.Option("--data-dir", help=_DATA_DIR, show_default=False)]
 Store = Annotated[
@@ -108,6 +109,10 @@ def up(
             "--ray-ahead", help="Jobs per tag shown to Ray's autoscaler beyond what the nodes hold."
         ),
     ] = 0,
+    ray_prefetch: Annotated[
+        int,
+        typer.Option("--ray-prefetch", help="Jobs per tag that Ray has ready for the next free place."),
+    ] = _PREFETCH,
     ray_ship_code: Annotated[
         bool, typer.Option("--ray-ship-code", help="Bring this package to Ray nodes that do not have it.")
     ] = False,
@@ -190,7 +195,8 @@ def up(
     configure_logging(log_format, log_level)
     secret = read_token(token_file) if token_file is not None else token
     tls = _server_tls(tls_cert, tls_key, client_ca)
-    ray = _ray_settings(engine, ray_address, tag_resources or [], ray_ahead, ray_ship_code, advertise)
+    ahead = (ray_ahead, ray_prefetch)
+    ray = _ray_settings(engine, ray_address, tag_resources or [], ahead, ray_ship_code, advertise)
     if not (insecure or secret or client_ca or is_loopback(host)):
         raise InvalidArgument(
             f"--host {host} is reachable from other machines, and whoever reaches a Titan master can run programs "
@@ -228,19 +234,20 @@ def up(
 
 
 def _ray_settings(
-    engine: str, address: str, tags: list[str], ahead: int, ship: bool, advertise: str | None
+    engine: str, address: str, tags: list[str], ahead: tuple[int, int], ship: bool, advertise: str | None
 ) -> RaySettings | None:
     from titan_sdk.cluster.engines.ray.resources import parse_resources
     from titan_sdk.cluster.engines.ray.settings import RaySettings, parse_advertised
 
     if engine != "ray":
-        if tags or ahead or ship or advertise is not None or address != "auto":
+        if tags or ahead != (0, _PREFETCH) or ship or advertise is not None or address != "auto":
             raise InvalidArgument("--ray-..., --tag-resources and --advertise-address need --engine ray")
         return None
     return RaySettings(
         address,
         parse_resources(tags),
-        ahead=ahead,
+        ahead=ahead[0],
+        prefetch=ahead[1],
         ship_code=ship,
         advertise=None if advertise is None else parse_advertised(advertise),
     )

@@ -1,7 +1,7 @@
 """What the scheduler is told of a cluster whose engine chooses the places: one pool of slots per tag.
 
 Jobs wait here by priority, not in the engine's own queue: a pool has as many slots as the nodes can hold, and a
-few more if an autoscaler is to see what is missing.
+few more, so that no place is empty between two jobs, and for an autoscaler to see what is missing.
 """
 
 from __future__ import annotations
@@ -55,7 +55,8 @@ class Pools:
         if not self.reachable:
             return 0
         wanted = resources_of(tag, self._settings.tag_resources)
-        return max(capacity(wanted, self.nodes) - self._services().get(tag, 0), 0) + self._settings.ahead
+        places = max(capacity(wanted, self.nodes) - self._services().get(tag, 0), 0)
+        return places + max(self._settings.ahead, self._settings.prefetch if places else 0)
 
     def why_waiting(self, tag: str) -> str:
         """Why a job with this tag does not run, in terms of resources."""

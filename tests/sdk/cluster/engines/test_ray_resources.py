@@ -102,7 +102,7 @@ def test_what_is_no_address_is_refused(text: str) -> None:
         parse_advertised(text)
 
 
-@pytest.mark.parametrize("wrong", [{"address": " "}, {"ahead": -1}, {"connect_seconds": 0}])
+@pytest.mark.parametrize("wrong", [{"address": " "}, {"ahead": -1}, {"prefetch": -1}, {"connect_seconds": 0}])
 def test_settings_that_cannot_work_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(InvalidArgument):
         RaySettings(**wrong)  # type: ignore[arg-type]

@@ -22,6 +22,10 @@ class RaySettings:
     """What a job of a tag takes, where that is not one CPU, one GPU or one of the resource named by the tag."""
     ahead: int = 0
     """Jobs per tag that are handed to Ray beyond what it can hold, for its autoscaler to see."""
+    prefetch: int = 2
+    """Jobs per tag that Ray has ready for the next free place, so that none is empty until the master has heard of
+    an end and stored it. They are not overtaken by jobs of higher priority; 0 lets the master decide every time. A
+    tag for which no node has a place gets none, and those of ``ahead`` count."""
     advertise: tuple[str, int] | None = None
     """Where jobs on the nodes reach this master; ``None``: where it listens."""
     ship_code: bool = False
@@ -35,8 +39,9 @@ class RaySettings:
         object.__setattr__(self, "tag_resources", MappingProxyType(dict(self.tag_resources)))
         if not self.address.strip():
             raise InvalidArgument("the Ray address is empty; give auto, HOST:PORT or ray://HOST:10001")
-        if self.ahead < 0:
-            raise InvalidArgument(f"ahead={self.ahead}: the number of jobs cannot be negative")
+        for name in ("ahead", "prefetch"):
+            if getattr(self, name) < 0:
+                raise InvalidArgument(f"{name}={getattr(self, name)}: the number of jobs cannot be negative")
         if not self.connect_seconds > 0:
             raise InvalidArgument(f"connect_seconds={self.connect_seconds}: it must be above 0")
 
