@@ -5,7 +5,7 @@
 #   make e2e     a real `airflow standalone`: examples, kills and clears, a browser (installs Debian's chromium)
 #   make test-airflow2   the provider's tests and the example DAGs on Airflow 2.11, in an environment of its own
 #   make test-redis   the contract suite and the hazards with the state in a Redis
-#   make test-ray   the contract suite and the example DAGs with their jobs on a Ray cluster and their state in Redis
+#   make test-ray   these two and the example DAGs, with the jobs on a Ray cluster and the state in Redis
 #   make chaos   tasks killed, cleared and restarted in a real Airflow (a quarter of an hour)
 #   make crash   the bundled master killed 200 times under load (five minutes; TITAN_CRASH_SEED repeats a run)
 #   make bench   how fast it is here             make clean   remove what the others made
@@ -97,7 +97,7 @@ _test_redis: $(DEBIAN_STAMP)
 
 _test_ray: $(DEBIAN_STAMP)
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS) --titan-engine ray --titan-store redis \
-	    tests/contract tests/examples/test_example_dags.py
+	    tests/contract tests/hazards tests/examples/test_example_dags.py
 
 _check: $(STAMP)
 	$(BIN)/ruff format --check .
