@@ -92,7 +92,7 @@ class JobQuestions:
         if job.phase is Phase.DELAYED:
             return f"is delayed until {job.spec.due:.3f}"
         if job.phase is Phase.RUNNING and job.status is JobStatus.PENDING:
-            return "was given to the Ray cluster, which has not started it yet"
+            return self._master.engine.trouble or "was given to the Ray cluster, which has not started it yet"
         if job.phase is not Phase.READY:
             return None
         if self._master.pools is not None:
