@@ -43,8 +43,8 @@ QUICK = {
 
 class AirflowMisjudged(AssertionError):
     """Airflow failed a task that had not run yet: its scheduler took the late end of an earlier process for this
-    one's. A race of Airflow's (docs/durability.md) that a test without retries cannot outlast; `make e2e` runs such a
-    test again, and no other.
+    one's. A race of Airflow's (docs/durability.md) that a task without retries cannot outlast; ``Run.wait_for`` avoids
+    it as far as it can be seen from outside, and `make e2e` runs a test again that met it, and no other.
     """
 
 
@@ -160,10 +160,11 @@ class Run:
 
     def wait_for(self, state: str, index: int = 0, seconds: float = PATIENCE) -> None:
         def reached() -> bool:
-            found = self.state(index)
-            if found == "failed" != state:
+            task = self.tasks()[index]
+            if task["state"] == "failed" != state:
                 self._check_judgement()
-            return found == state
+            # Nobody is too quick for Airflow: what follows comes after its process has ended.
+            return task["state"] == state and (state == "running" or not has_process(str(task["id"])))
 
         self.lab.until(reached, f"{self.run_id} is {state}", seconds)
 
@@ -252,3 +253,10 @@ def has_ended(process: psutil.Process) -> bool:
         return bool(process.status() == psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return True
+
+
+def has_process(task_id: str) -> bool:
+    """Whether Airflow's executor is still busy with that try of a task; its processes say so in their titles."""
+    return any(
+        task_id in " ".join(process.info["cmdline"] or ()) for process in psutil.process_iter(["cmdline"])
+    )
