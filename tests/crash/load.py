@@ -33,6 +33,8 @@ class Load:
         self.unanswered = 0
         self.refused = 0
         self._number = 0
+        self.under_way = threading.Event()
+        """Something of each kind was acknowledged, so a kill from now on has all of it to lose."""
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run)
 
@@ -65,6 +67,8 @@ class Load:
                 self._chance.choice(acts)(f"n{self._number}")
             except (OSError, EOFError):
                 self.unanswered += 1
+            if self.good and self.bad and self.values and self.artifacts:
+                self.under_way.set()
             # Slower than the machine, or the queue would be all that is ever killed.
             self._over.wait(self._chance.uniform(0.0, 0.1))
 
