@@ -51,6 +51,13 @@ def test_a_cancel_ends_the_whole_tree(peer: Peer, meeting: Meeting) -> None:
     assert peer.status("tree") == "CANCELLED"
 
 
+def test_nothing_is_left_of_a_job_that_somebody_else_kills(peer: Peer, meeting: Meeting) -> None:
+    pids = tree(peer, meeting, "shot")
+    os.kill(pids[0], 9)
+    meeting.arrival()  # the second run: the slot is free
+    assert all(gone(pid) for pid in pids)
+
+
 def test_nothing_is_left_when_rays_worker_process_is_killed(peer: Peer, meeting: Meeting) -> None:
     pids = tree(peer, meeting, "orphans")
     parent = int(Path(f"/proc/{pids[0]}/stat").read_text().rpartition(")")[2].split()[1])

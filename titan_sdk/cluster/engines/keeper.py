@@ -3,66 +3,41 @@
     master == pipe: launches, kills ==> keeper -- one child per job: leader of its own session and group
            <= pipe: what became of them ==      `-- every start and end also goes to the file of exits
 
-Run by ``keeper_start.py`` for `keeper_link.Keeper`; the master imports no more than its constants. When the master dies its pipe ends: the
+Run by ``keeper_start.py`` for `keeper_link.Keeper`; nothing imports it. When the master dies its pipe ends: the
 keeper starts nothing more, stays until its last job has ended, and writes every status for the next master.
 
-Of a kind other than COLD it is a fork server: a Python job is a fork of this interpreter, which has imported nothing
-that a fresh one would not have. So only modules that are built in or loaded anyway are used here; what little is
-loaded more is forgotten again in the child. A launcher of a job with the runtime keeps what it would import anyway.
+Of a kind other than COLD it is a fork server, see ``keeper_fork.py``. Of a kind that starts launchers it is a subreaper:
+what the death of a launcher and its guard leaves without parents comes up to it, and is ended.
 """
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]
+import marshal
+import os
+import select
 import sys
-
-_FRESH = frozenset(sys.modules) - {"__future__"}
-
-import _signal  # type: ignore[import-not-found]  # noqa: E402
-import _thread  # noqa: E402
-import _weakref  # noqa: E402
-import atexit  # noqa: E402
-import gc  # noqa: E402
-import marshal  # noqa: E402
-import os  # noqa: E402
-import select  # noqa: E402
+import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from titan_sdk.cluster.engines.keeper_fork import Fork  # noqa: TC004 - it is in this namespace by then
+
     Child = tuple[str, dict[bytes, bytes], list[str], str, str]
     """Run, more environment, argv, working directory, log."""
 
-MARK_ROOM = 64
-"""Characters kept in the environment of a fork server for the run's name; see ``_mark_memory``."""
 _RESET = [_signal.SIGPIPE, _signal.SIGXFSZ, _signal.SIGINT, _signal.SIGTERM, _signal.SIGHUP, _signal.SIGCHLD]
 _LOG_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_APPEND
 _STARTING = "@0"
-_INTERRUPTED = -1
-_QUIET = frozenset(
-    "_asyncio _bisect _blake2 _bz2 _contextvars _csv _datetime _decimal _elementtree _hashlib _heapq _json _lzma "
-    "_md5 _multiprocessing _opcode _pickle _posixshmem _posixsubprocess _queue _random _sha1 _sha2 _sha256 _sha3 "
-    "_sha512 _socket _statistics _struct _typing _uuid _zoneinfo array binascii cmath fcntl grp math mmap pyexpat "
-    "resource select termios unicodedata zlib".split()
-)
-"""Extension modules that do nothing at the end of a process. Others may, with handlers of the C library."""
-_OF_LAUNCHERS = (
-    "__future__",
-    "_ctypes",
-    "_functools",
-    "_json",
-    "_sha2",
-    "_sha256",
-    "_socket",
-    "binascii",
-    "select",
-    "zlib",
-)
-"""Modules that every launcher imports; what it starts is a new interpreter without them."""
-_COLLECTED = 1 << 14
-"""The flag of types whose instances the garbage collector knows."""
-_CLEANERS = ("_weakrefset", "weakref")
-"""Modules whose callbacks of weak references only tidy their own containers."""
+_PR_SET_CHILD_SUBREAPER = 36
+_MARK = b"TITAN_RUN="
+_GUARD_SECONDS = 0.5
+"""In which a guard whose launcher was killed ends the rest of its job and tidies up; killed at once, it could not."""
+_HUNT_SECONDS = 5.0
+"""After which a process that SIGKILL does not end, as it waits for a device, holds its slot no longer."""
+_HUNT_STEP = 0.05
 
 
 class Keeper:
@@ -74,6 +49,8 @@ class Keeper:
         self._environments: dict[str, dict[bytes, bytes]] = {}
         self._runs: dict[str, int] = {}
         self._pids: dict[int, str] = {}
+        self._hunted: dict[str, tuple[str, float]] = {}
+        """Runs that are over but may have left something alive: the word about each, and since when."""
         self._buffer = b""
         self._child: Child | None = None
 
@@ -89,8 +66,8 @@ class Keeper:
         ready.register(wake, select.POLLIN)
         ready.register(self._commands, select.POLLIN)
         is_open = True
-        while is_open or self._pids:
-            for fd, _ in ready.poll():
+        while is_open or self._pids or self._hunted:
+            for fd, _ in ready.poll(_HUNT_STEP * 1000 if self._hunted else None):
                 if fd == wake:
                     os.read(wake, 4096)
                     self._reap()
@@ -102,6 +79,8 @@ class Keeper:
                     for left in (self._commands, self._reports, self._exits, wake, alarm):
                         os.close(left)
                     return self._child
+            if self._hunted:
+                self._hunt()
         return None
 
     # ------------------------------------------------------------------ commands
@@ -189,7 +168,35 @@ class Keeper:
             self._write_exit(run, str(code))
             os.waitpid(found.si_pid, 0)
             del self._runs[run]
-            self._report(run, str(code))
+            if found.si_code == os.CLD_EXITED:
+                self._report(run, str(code))
+            else:
+                self._hunted[run] = (str(code), time.monotonic())
+
+    def _hunt(self) -> None:
+        """End what is left of runs whose first process was killed, and report each that has left nothing."""
+        now = time.monotonic()
+        orphans = self._orphans()
+        for run, (word, since) in list(self._hunted.items()):
+            left = orphans.get(run.encode(), ())
+            if now > since + _HUNT_SECONDS or (not left and b"" not in orphans):
+                del self._hunted[run]
+                self._report(run, word)
+            elif now > since + _GUARD_SECONDS:
+                for pid in left:
+                    _kill(pid)  # a child that is not reaped yet: the number means no other process
+
+    def _orphans(self) -> dict[bytes, list[int]]:
+        """Processes that came up to this one, by run. Those of no name are about to end or in the middle of an exec:
+        what they are, or have, shows in a moment.
+        """
+        found: dict[bytes, list[int]] = {}
+        for pid in _children():
+            if pid not in self._pids:
+                run = _run_of(pid)
+                if run is not None:
+                    found.setdefault(run, []).append(pid)
+        return found
 
     def _write_exit(self, run: str, word: str) -> None:
         try:
@@ -211,164 +218,60 @@ def _kill_group(pid: int) -> None:
         pass  # nobody is left in it, only other users' processes are, or it has not made its session yet
     else:
         return
+    _kill(pid)
+
+
+def _kill(pid: int) -> None:
     try:
         os.kill(pid, _signal.SIGKILL)
     except OSError:
         pass
 
 
-class Fork:
-    """What turns a fork of this process into ``python -u SCRIPT ARGS...``.
-
-    A fork pays for each page of memory that it writes to: a copy of the page. So what every script would write
-    first is written here, once, and what is only taken apart at an interpreter's end is left standing.
-    """
-
-    def __init__(self, preloaded: tuple[str, ...]) -> None:
-        self._mark_at = _mark_memory()
-        self._spared = _FRESH.union(preloaded)
-        for name in preloaded:
+def _children() -> list[int]:
+    """The live processes whose parent is this one. Not every kernel lists them, so all are asked."""
+    found, me = [], str(os.getpid()).encode()
+    for name in os.listdir("/proc"):
+        if name.isdigit():
             try:
-                __import__(name)
-            except ImportError:
-                pass  # another version of Python has none of that name
-        self._streams = (sys.stdout, sys.stderr)
-        self._code: int | None = None
-        self._skips = False
-        """Whether the script's first line is not Python."""
-        self.kept: object = None
-        """What the fork has no use for, but would write to by freeing it."""
-        # The first handler is called last, when threads have ended and the script's own handlers have run.
-        atexit.register(self._leave)
-        # It makes a class for each kind of syntax node when it is first used.
-        compile("", "", "exec")
-        gc.collect()
-        gc.freeze()
-
-    def prepare(self, run: str, more: dict[bytes, bytes], argv: list[str], cwd: str, log: str) -> str:
-        """Become the job as far as the system is concerned; the script's path."""
-        os.setsid()
-        if self._mark_at is not None:
-            fd = os.open("/proc/self/mem", os.O_WRONLY)
-            os.pwrite(fd, run.encode().ljust(MARK_ROOM, b"\0"), self._mark_at)
-            os.close(fd)
-        _signal.set_wakeup_fd(-1)
-        _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
-        out = os.open(log, _LOG_FLAGS, 0o600)
-        os.dup2(out, 1)
-        os.dup2(out, 2)
-        os.close(out)
-        os.chdir(cwd)
-        os.environb.update(more)
-        os.environ["TITAN_RUN"] = run
-        sys.orig_argv[:] = argv
-        sys.argv[:] = argv[2:]
-        if not sys.flags.safe_path:
-            sys.path[0] = os.path.dirname(argv[2])
-        for name in [name for name in sys.modules if name not in self._spared]:
-            del sys.modules[name]
-        self._skips = argv[1].endswith("x")
-        return argv[2]
-
-    def run(self, path: str) -> None:
-        """As the interpreter runs a script: in a new ``__main__``, its failure shown by ``sys.excepthook``."""
-        main = type(sys)("__main__")
-        space = main.__dict__
-        sys.modules["__main__"] = main
-        loader = type(globals()["__loader__"])("__main__", path)
-        space.update(__builtins__=sys.modules["builtins"], __file__=path, __cached__=None, __loader__=loader)
-        space["__annotations__"] = {}
-        try:
-            with open(path, "rb") as file:
-                source = file.read()
-            if self._skips:
-                source = b"\n" + source.partition(b"\n")[2]
-            exec(compile(source, path, "exec", dont_inherit=True), space)
-        except SystemExit as exc:
-            self._code = _exit_code(exc.code)
-            raise
-        except BaseException as exc:  # noqa: BLE001 - shown as the interpreter shows it, which ends with this
-            self._code = _INTERRUPTED if isinstance(exc, KeyboardInterrupt) else 1
-            _show(exc)
-        self._code = 0
-
-    def _leave(self) -> None:
-        """End the process here, unless the interpreter's own end would still do something that can be noticed."""
-        if self._code is None:
-            return  # the script itself has called its handlers, and goes on
-        if self._code == _INTERRUPTED:
-            _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
-            os.kill(os.getpid(), _signal.SIGINT)
-        try:
-            if (sys.stdout, sys.stderr) != self._streams or _has_last_words():
-                return
-            for stream in self._streams:
-                stream.flush()
-        except BaseException:  # noqa: BLE001 - a closed stream, a class that hides its attributes
-            return
-        os._exit(self._code)
+                with open(f"/proc/{name}/stat", "rb", buffering=0) as stat:
+                    state, parent = stat.read().rpartition(b")")[2].split()[:2]
+            except OSError:
+                continue  # gone meanwhile
+            if parent == me and state != b"Z":
+                found.append(int(name))
+    return found
 
 
-def _exit_code(value: object) -> int:
-    """What the interpreter makes of the value of a SystemExit."""
-    if value is None:
-        return 0
-    if not isinstance(value, int):
-        return 1
-    return value & 255 if -(2**63) <= value < 2**63 else 255
+def _run_of(pid: int) -> bytes | None:
+    """Whose the process is: nobody's that is known, or empty if it shows no environment at all."""
+    try:
+        with open(f"/proc/{pid}/environ", "rb", buffering=0) as environ:
+            entries = environ.readall().split(b"\0")
+    except OSError:
+        return None  # another user's, or gone
+    for entry in entries:
+        if entry.startswith(_MARK):
+            return entry[len(_MARK) :]
+    return b"" if entries == [b""] else None
 
 
-def _has_last_words() -> bool:
-    """Whether something is left that acts at the end of an interpreter: threads, finalizers, unwritten buffers.
-
-    What was there before the fork is frozen and not among the objects looked at.
+def _become_subreaper() -> None:
+    """From now on what loses its parent below this process becomes its child. Other systems than Linux have no such
+    thing; there, and where ctypes is missing, nothing is found.
     """
-    if _thread._count():
-        return True
-    for name, module in sys.modules.items():
-        if name not in _FRESH and name not in _QUIET:
-            spec = getattr(module, "__spec__", None)
-            if type(getattr(spec, "loader", None)).__name__ == "ExtensionFileLoader":
-                return True
-    kinds = set()
-    for found in gc.get_objects():
-        kind = type(found)
-        kinds.add(kind)
-        if kind is _weakref.ReferenceType and not _only_tidies(found.__callback__):
-            return True
-        if isinstance(found, type) and "__del__" in found.__dict__ and not found.__flags__ & _COLLECTED:
-            return True  # its instances are not among the objects
-    return any(hasattr(kind, "__del__") for kind in kinds)
-
-
-def _only_tidies(callback: Any) -> bool:
-    """Whether the callback of a weak reference is a container's own. ``_destroy`` is that of abstract classes."""
-    return callback is None or callback.__module__ in _CLEANERS or callback.__name__ == "_destroy"
-
-
-def _mark_memory() -> int | None:
-    """Where in this process's memory the value of TITAN_RUN stands that /proc shows: the kernel shows what the
-    program was started with, and a child's processes are found by its run's name.
-    """
-    with open("/proc/self/stat", "rb") as stat:
-        fields = stat.read().rpartition(b")")[2].split()
-    start, end = int(fields[47]), int(fields[48])
-    with open("/proc/self/mem", "rb", buffering=0) as memory:
-        memory.seek(start)
-        found = memory.read(end - start).find(b"TITAN_RUN=" + b"_" * MARK_ROOM)
-    return None if found < 0 else start + found + len(b"TITAN_RUN=")
-
-
-def _show(exc: BaseException) -> None:
-    trace = exc.__traceback__ and exc.__traceback__.tb_next
-    exc.__traceback__ = trace  # without this file's frame
-    sys.last_type, sys.last_value, sys.last_traceback = type(exc), exc, trace
-    sys.excepthook(type(exc), exc, trace)
-    raise SystemExit(1) from None
+    try:
+        library: Any = __import__("_ctypes")  # by itself: the Python half of ctypes is slow to import
+        prctl = library.dlsym(library.dlopen(None, 0), "prctl")
+        library.call_function(prctl, (_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0))
+    except (ImportError, AttributeError, OSError):
+        pass
 
 
 def _main(commands: str, reports: str, exits: str, name: str, mode: str) -> None:
-    fork = None if mode == "COLD" else Fork(_OF_LAUNCHERS if mode == "LAUNCHERS" else ())
+    if mode != "SCRIPTS":  # whose forks shall find nothing imported
+        _become_subreaper()
+    fork = None if mode == "COLD" else Fork(launchers=mode == "LAUNCHERS")
     keeper = Keeper(int(commands), int(reports), int(exits), name, fork)
     child = keeper.serve()
     if child is not None and fork is not None:

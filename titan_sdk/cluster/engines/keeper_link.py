@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from titan_sdk.cluster.engines import processes
-from titan_sdk.cluster.engines.keeper import MARK_ROOM
+from titan_sdk.cluster.engines.keeper_fork import MARK_ROOM
 
 __all__ = ["Keeper", "Kind", "Launch"]
 

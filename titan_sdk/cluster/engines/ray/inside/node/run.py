@@ -127,5 +127,6 @@ class _Run:
         if process.poll() is None:
             self._killed = True
             process.wait()
-        if self._killed:
+        # After a signal of somebody else, too: it may have ended a launcher, and its guard with it.
+        if self._killed or process.returncode < 0:
             processes.end_marked(self._mark, _PATIENCE)

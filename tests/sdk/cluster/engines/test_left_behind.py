@@ -1,0 +1,99 @@
+"""On the bundled master nothing of a job with the runtime stays alive when its launcher and its guard are both killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.sdk.cluster.peer import Meeting
+from tests.support.runtime_bench import Watch
+from titan_sdk import JobFailed, TitanClient, TitanJob
+from titan_sdk.cluster import LocalCluster
+
+# The script, a child in a session of its own, and that child's child in another. The last two ignore what they can.
+FAMILY = """
+import os, signal
+name = "script"
+if os.fork() == 0:
+    name = "child"
+    os.setsid()
+    if os.fork() == 0:
+        name = "grandchild"
+        os.setsid()
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+"""
+WORDS = "f'{name} {os.getpid()} {os.getppid()}'.encode()"
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["cold", "warm"])
+def single(request: pytest.FixtureRequest) -> Iterator[TitanClient]:
+    """A master with one slot: whoever does not give it back is noticed."""
+    with (
+        LocalCluster({"GENERAL": 1}, warm_python=request.param) as running,
+        TitanClient(running.host, running.port) as client,
+    ):
+        yield client
+
+
+@pytest.fixture
+def watched() -> Iterator[list[Watch]]:
+    made: list[Watch] = []
+    yield made
+    for watch in made:
+        watch.close()
+
+
+def parent(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def job(folder: Path, job_id: str, code: str) -> TitanJob:
+    script = folder / "job.py"
+    script.write_text(code)
+    return TitanJob(job_id, str(script))
+
+
+@pytest.mark.parametrize("first", ["launcher", "guard"])
+def test_death_of_launcher_and_guard_at_once_leaves_nothing_and_frees_the_slot(
+    single: TitanClient, meeting: Meeting, tmp_path: Path, watched: list[Watch], first: str
+) -> None:
+    code = FAMILY + meeting.code("@").replace("b'@'", WORDS)
+    handle = single.submit_job(job(tmp_path, f"both-{first}", code))
+    words = {name: list(map(int, pids)) for name, *pids in (meeting.arrival()[0].split() for _ in range(3))}
+    watched += [Watch(pid) for pid, _ in words.values()]
+    guard = words["script"][1]
+    launcher = parent(guard)
+    # Neither sees the other's death: both are stopped when they are killed.
+    order = [launcher, guard] if first == "launcher" else [guard, launcher]
+    for number in (signal.SIGSTOP, signal.SIGKILL):
+        for pid in order:
+            os.kill(pid, number)
+    following = single.submit_job(job(tmp_path, f"next-{first}", ""))
+    # The slot was not given to another job before the last of this one was gone.
+    following.wait(60)
+    assert all(watch.has_ended(0) for watch in watched)
+    with pytest.raises(JobFailed, match="without a word"):
+        handle.wait(60)
+
+
+def test_a_guard_that_lives_ends_its_job_itself(
+    single: TitanClient, meeting: Meeting, tmp_path: Path, watched: list[Watch]
+) -> None:
+    """It is not killed by the keeper: it removes the job's private folder."""
+    code = "import os\n" + meeting.code("@").replace(
+        "b'@'", "f'{os.getppid()} {os.environ[\"TITAN_JOB_DIR\"]}'.encode()"
+    )
+    handle = single.submit_job(job(tmp_path, "guarded", code))
+    guard, folder = meeting.arrival()[0].split(" ", 1)
+    watched.append(Watch(int(guard)))
+    assert os.path.isdir(folder)
+    os.kill(parent(int(guard)), signal.SIGKILL)
+    with pytest.raises(JobFailed, match="without a word"):
+        handle.wait(60)
+    assert watched[0].has_ended(0)
+    assert not os.path.exists(folder)
