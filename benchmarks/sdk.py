@@ -13,6 +13,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from benchmarks import echo
 from benchmarks.frame import Options, Row
 from benchmarks.masters import bundled
 
@@ -25,6 +26,7 @@ _SIDE = Path(__file__).with_name("sdk_side.py")
 def run(options: Options) -> Iterator[Row]:
     with bundled("--workers", "GENERAL=1") as master:
         yield from _compare(options, "bundled master", (master.host, master.port), 3.0)
+        yield from _bound(options)
         yield from _memory(options, (master.host, master.port))
     if options.titan_address is not None:
         yield from _compare(options, "real Titan", options.titan_address, 0.9)
@@ -53,6 +55,16 @@ def _compare(options: Options, master: str, address: tuple[str, int], target: fl
             value / other if other else None,
             "" if what.endswith("whole") else f">= {wanted:g}x",
         )
+
+
+def _bound(options: Options) -> Iterator[Row]:
+    """Without it nobody could tell what of a small call's ratio is the SDK's doing and what the machine's."""
+    seconds = SECONDS / 10 if options.quick else SECONDS
+    rounds = range(1 if options.quick else ROUNDS)
+    found = [(echo.kept(seconds), echo.connecting(seconds)) for _ in rounds]
+    one, each = (max(side) for side in zip(*found, strict=True))
+    label = "an echo of 40 B, one connection for all"
+    yield Row("SDK on the bundled master", label, one, "/s", "one connection each", one / each)
 
 
 def _memory(options: Options, address: tuple[str, int]) -> Iterator[Row]:

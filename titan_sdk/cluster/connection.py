@@ -23,6 +23,8 @@ _STRANGER_PAYLOAD = 64 * 1024
 """The largest frame of a peer that has not shown the token yet."""
 _SLICE = 64 * 1024
 _SHUTDOWN_SECONDS = 2.0
+_SMALL = 64 * 1024
+"""The largest request that is begun without a task, and so without waiting for room."""
 _AT_ONCE = 32
 """Requests of one peer that are answered in one turn of the loop."""
 
@@ -44,6 +46,9 @@ class Connection(asyncio.Protocol):
         self._decoder = FrameDecoder(limit=MAX_PAYLOAD if self._admitted else _STRANGER_PAYLOAD)
         self._transport: asyncio.Transport | None = None
         self._task: asyncio.Task[None] | None = None
+        self._awaited: asyncio.Future[None] | None = None
+        """The request that was begun without a task and is not answered yet."""
+        self._beginning = False
         self._waits_only = False
         self._sending = False
         self._timer: asyncio.TimerHandle | None = None
@@ -65,13 +70,17 @@ class Connection(asyncio.Protocol):
     @property
     def is_idle(self) -> bool:
         """Whether it is between two requests."""
-        return self._task is None and not self._decoder.pending and not self._closing
+        return not self._is_busy and not self._decoder.pending and not self._closing
 
     @property
     def is_slow(self) -> bool:
         """Whether bytes are kept for it that only it can set free."""
         # Not while a request is carried out: then it is the peer that waits.
-        return self.held > 0 and (self._task is None or (self._sending and not self._writable.is_set()))
+        return self.held > 0 and (not self._is_busy or (self._sending and not self._writable.is_set()))
+
+    @property
+    def _is_busy(self) -> bool:
+        return self._task is not None or self._awaited is not None
 
     # ------------------------------------------------------------------ events
 
@@ -117,7 +126,7 @@ class Connection(asyncio.Protocol):
         if not self._secured:
             # Decrypted already, but the transport that encrypts the answer is not at hand before the next turn.
             return
-        if self._task is None:
+        if not self._is_busy:
             self._next()
         elif self._transport is not None:
             # Pipelined bytes wait in the kernel while the current request is answered.
@@ -168,20 +177,45 @@ class Connection(asyncio.Protocol):
                 self._await_more()
                 return
             self._begun = self._deadline = None
-            reply = self._server.answer_at_once(frame) if self._keep and self._writable.is_set() else None
-            if reply is None:
-                break
-            assert self._transport is not None
-            self._transport.write(reply)
-        else:
-            # Somebody sends many requests ahead; others have their turn before these go on.
-            self._server.loop.call_soon(self._resume)
-            return
-        self._waits_only = frame.opcode == Opcode.WAIT
-        self._task = self._server.spawn(self._serve(frame))
+            if not self._begin(frame):
+                self._waits_only = frame.opcode == Opcode.WAIT
+                self._task = self._server.spawn(self._serve(frame))
+            if self._is_busy or self._closing:
+                return
+        # Somebody sends many requests ahead; others have their turn before these go on.
+        self._server.loop.call_soon(self._resume)
 
     def _resume(self) -> None:
-        if self._task is None and not self._closing:
+        if not self._is_busy and not self._closing:
+            self._next()
+
+    def _begin(self, frame: Frame) -> bool:
+        """Carry out a request that takes no task; ``_reply`` writes what comes of it, now or later."""
+        if not self._admitted or len(frame.payload) > _SMALL or not self._writable.is_set():
+            return False
+        self._beginning = True
+        if not self._server.begin(frame, self._reply):
+            self._beginning = False
+            return False
+        if self._beginning:  # it was not answered yet
+            self._beginning = False
+            self._awaited = self._server.outstanding()
+            self._hold(len(frame.payload) + self._decoder.pending)
+        return True
+
+    def _reply(self, reply: bytes) -> None:
+        awaited, self._awaited, self._beginning = self._awaited, None, False
+        if awaited is not None:
+            self._server.over(awaited)
+        if self._closing:
+            self._hold(0)
+            return
+        assert self._transport is not None
+        self._transport.write(reply)
+        if not self._keep:
+            self._close()
+        elif awaited is not None:
+            self._transport.resume_reading()
             self._next()
 
     def _await_more(self) -> None:

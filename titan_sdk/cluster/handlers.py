@@ -7,14 +7,14 @@ import base64
 from collections.abc import Awaitable, Callable
 
 from titan_sdk.cluster import stats
-from titan_sdk.cluster.admission import Refused, check_dag, check_job
+from titan_sdk.cluster.admission import Refused, check_job
 from titan_sdk.cluster.artifacts import Area, OutsideArea
-from titan_sdk.cluster.bulk import LARGE_PAYLOAD, check_large_dag
+from titan_sdk.cluster.bulk import check_large_dag
 from titan_sdk.cluster.by_name import deploy_by_name, run_by_name
 from titan_sdk.cluster.extensions import FEATURES as EXTENSIONS
 from titan_sdk.cluster.master import Master
+from titan_sdk.cluster.quick import Quick, not_stored
 from titan_sdk.cluster.store.base import StoreFailed
-from titan_sdk.cluster.store.changes import AddMember, Put
 from titan_sdk.errors import PeerProtocolError
 from titan_sdk.wire import hello
 from titan_sdk.wire.fields import decode_base64, split_pair
@@ -45,9 +45,10 @@ class Handlers:
         self._version = version
         self._uploads = master.uploads
         self._scripts = master.scripts
+        self.quick = Quick(master)
         self._by_opcode: dict[int, Handler] = {
             Opcode.SUBMIT_JOB: self._submit_job,
-            Opcode.SUBMIT_DAG: self._submit_dag,
+            Opcode.SUBMIT_DAG: self._submit_large_dag,
             Opcode.DEPLOY: self._deploy,
             Opcode.RUN: self._run,
             Opcode.STOP: self._stop,
@@ -60,17 +61,18 @@ class Handlers:
             Opcode.HELLO: self._hello,
             Opcode.UPLOAD_ASSET: self._upload,
             Opcode.FETCH_ASSET: self._fetch,
-            Opcode.GET_JOB_STATUS: self._get_job_status,
             Opcode.CANCEL_JOB: self._cancel,
             Opcode.DEPLOY_SCRIPT: self._deploy_script,
-            Opcode.KV_SET: self._kv_set,
             Opcode.KV_GET: self._kv_get,
-            Opcode.KV_SADD: self._kv_sadd,
             Opcode.KV_SMEMBERS: self._kv_smembers,
         }
 
     async def answer(self, opcode: int, payload: str) -> str:
         """The reply's text; a failure inside a handler is an answer too, as on a real master."""
+        if opcode in self.quick:
+            answered: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+            if self.quick.begin(opcode, payload, answered.set_result):
+                return await answered
         handler = self._by_opcode.get(opcode)
         if handler is None:
             if opcode in _WORKER_ONLY:
@@ -84,16 +86,12 @@ class Handlers:
         except Refused as exc:
             return f"ERROR: {exc}"
         except StoreFailed as exc:
-            return f"SERVER_ERROR: the master cannot store this: {exc}"
+            return not_stored(exc)
 
     # ------------------------------------------------------------------ jobs
 
-    async def _submit_dag(self, payload: str) -> str:
-        known = self._master.state.known
-        if len(payload) > LARGE_PAYLOAD:
-            await self._master.submit(await check_large_dag(payload, known))
-        else:
-            await self._master.submit(check_dag(payload, known))
+    async def _submit_large_dag(self, payload: str) -> str:
+        await self._master.submit(await check_large_dag(payload, self._master.state.known))
         return "DAG_ACCEPTED"
 
     async def _submit_job(self, payload: str) -> str:
@@ -105,13 +103,6 @@ class Handlers:
 
     async def _deploy(self, payload: str) -> str:
         return await deploy_by_name(self._master, self._scripts, payload)
-
-    def job_status(self, payload: str) -> str:
-        """The answer to GET_JOB_STATUS, without waiting."""
-        return self._master.state.lookup(payload.strip()) or "NULL"
-
-    async def _get_job_status(self, payload: str) -> str:
-        return self.job_status(payload)
 
     async def _cancel(self, payload: str) -> str:
         found = await self._master.cancel(self._master.state.resolve(payload.strip()))
@@ -198,22 +189,9 @@ class Handlers:
 
     # ------------------------------------------------------------------ values and sets
 
-    async def _kv_set(self, payload: str) -> str:
-        pair = split_pair(payload)
-        if pair is None:
-            return "ERROR: Invalid Format"
-        await self._master.state.store.journal.write(Put(*pair))
-        return "OK"
-
     async def _kv_get(self, payload: str) -> str:
         value = await self._master.state.store.get(payload)
         return "NULL" if value is None else value
-
-    async def _kv_sadd(self, payload: str) -> str:
-        pair = split_pair(payload)
-        if pair is None:
-            return "ERROR: Invalid Format"
-        return "1" if await self._master.state.store.journal.write(AddMember(*pair)) else "0"
 
     async def _kv_smembers(self, payload: str) -> str:
         return ",".join(await self._master.state.store.members(payload))

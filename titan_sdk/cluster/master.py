@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from titan_sdk.cluster import bulk
@@ -29,7 +29,6 @@ from titan_sdk.cluster.settings import ClusterSettings
 from titan_sdk.cluster.state import State
 from titan_sdk.cluster.store.base import StoreFailed
 from titan_sdk.cluster.store.changes import InsertJobs, SetEnded
-from titan_sdk.cluster.store.rows import NewJob
 from titan_sdk.model.status import JobStatus
 from titan_sdk.wire.jobs import JobLine
 
@@ -115,16 +114,13 @@ class Master:
         Raises:
             Refused: an id is in use, or nothing could be stored. No job was taken.
         """
-        if self.draining:
-            raise Refused("the master is shutting down and takes no more jobs; submit again when it is back")
-        for line in lines:
-            self._check_free(line.job_id)
         if len(lines) > bulk.LARGE_JOBS:
+            self._check_submission(lines)
             await self._submit_large(lines)
             return
-        specs, rows = self.state.new_jobs(lines)
-        self.state.logs.begin([line.job_id for line in lines])
-        await self._enqueue(specs, rows)
+        stored: asyncio.Future[None] = self._loop.create_future()
+        self.enqueue(lines, lambda: stored.set_result(None), stored.set_exception)
+        await asyncio.shield(stored)
 
     async def _submit_large(self, lines: Sequence[JobLine]) -> None:
         ids = {line.job_id for line in lines}
@@ -146,24 +142,30 @@ class Master:
             self.pools.cover({spec.tag for spec in specs})
         self.conductor.perform(self.state.scheduler.submit(specs, self.state.settled, now))
 
-    async def _enqueue(self, specs: list[JobSpec], rows: list[NewJob]) -> None:
-        stored: asyncio.Future[None] = self._loop.create_future()
+    def enqueue(
+        self, lines: Sequence[JobLine], done: Callable[[], None], failed: Callable[[Refused], None]
+    ) -> None:
+        """As ``submit``, for few jobs: ``done`` is called when they are durable, ``failed`` when they are not.
 
-        def done(_: object) -> None:
+        Raises:
+            Refused: at once, and neither is called.
+        """
+        self._check_submission(lines)
+        specs, rows = self.state.new_jobs(lines)
+        self.state.logs.begin([line.job_id for line in lines])
+
+        def stored(_: object) -> None:
             self.state.forget_lines(specs)
-            if not stored.done():
-                stored.set_result(None)
+            done()
 
-        def failed(exc: StoreFailed) -> None:
+        def not_stored(exc: StoreFailed) -> None:
             self.state.forget_lines(specs)
             self.conductor.perform(self.state.scheduler.withdraw(spec.job_id for spec in specs))
-            if not stored.done():
-                stored.set_exception(Refused(f"the jobs could not be stored ({exc}); nothing was queued"))
+            failed(Refused(f"the jobs could not be stored ({exc}); nothing was queued"))
 
         # Queued in memory at once: what it starts waits at its gate for a later entry of the same journal.
-        self.state.store.journal.write_with(InsertJobs(tuple(rows)), done, failed)
+        self.state.store.journal.write_with(InsertJobs(tuple(rows)), stored, not_stored)
         self._perform_submit(specs)
-        await stored
 
     def running(self) -> list[str]:
         """Jobs and services that run now."""
@@ -234,6 +236,12 @@ class Master:
         self.conductor.abandon()
         await self.engine.abandon()
         await self.state.store.close()
+
+    def _check_submission(self, lines: Sequence[JobLine]) -> None:
+        if self.draining:
+            raise Refused("the master is shutting down and takes no more jobs; submit again when it is back")
+        for line in lines:
+            self._check_free(line.job_id)
 
     def _check_free(self, job_id: str) -> None:
         self.state.check_free(job_id)

@@ -16,12 +16,15 @@ from titan_sdk.cluster.settings import ClusterSettings
 from titan_sdk.wire.frames import Frame, encode_frame
 from titan_sdk.wire.opcodes import Opcode, reply_opcode
 
-__all__ = ["Answer", "Server"]
+__all__ = ["Answer", "Begin", "Server"]
 
 log = logging.getLogger(__name__)
 
 Answer = Callable[[Frame], Awaitable[str | bytes]]
 """A reply: text, whose first word decides the opcode (section 1.1), or bytes, which are always an ACK."""
+
+Begin = Callable[[Frame, Callable[[str], None]], bool]
+"""Answers a small request by a callback, now or later; false: it did not begin it, use ``Answer``."""
 
 _FINISH_SECONDS = 2.0
 _KNOWN = frozenset(Opcode)
@@ -37,9 +40,7 @@ class Server:
         InvalidArgument: the TLS files of the settings cannot be used.
     """
 
-    def __init__(
-        self, settings: ClusterSettings, answer: Answer, at_once: Callable[[Frame], str | None] | None = None
-    ) -> None:
+    def __init__(self, settings: ClusterSettings, answer: Answer, begin: Begin | None = None) -> None:
         self.settings = settings
         self.loop = asyncio.get_running_loop()
         self.gate = Gate(settings.token)
@@ -56,10 +57,10 @@ class Server:
         self.answered: Counter[int] = Counter()
         """Requests by opcode; those that nobody knows count as -1."""
         self._answer = answer
-        self._at_once = at_once
+        self._begin = begin
         self._listeners: list[asyncio.Server] = []
         self._connections: set[Connection] = set()
-        self._requests: set[asyncio.Task[None]] = set()
+        self._requests: set[asyncio.Future[None]] = set()
 
     @property
     def connections(self) -> int:
@@ -81,13 +82,20 @@ class Server:
             reply = f"SERVER_ERROR: {exc}"
         return self.encode(reply)
 
-    def answer_at_once(self, frame: Frame) -> bytes | None:
-        """The encoded reply to a request that takes no waiting at all; ``None``: use ``answer``."""
-        reply = None if self._at_once is None else self._at_once(frame)
-        if reply is None:
-            return None
-        self.answered[frame.opcode] += 1
-        return self.encode(reply)
+    def begin(self, frame: Frame, reply: Callable[[bytes], None]) -> bool:
+        """Carry out a request that takes no task, and hand over its encoded reply; false: use ``answer``."""
+        if self._begin is None:
+            return False
+        encode = self.encode
+        try:
+            begun = self._begin(frame, lambda text: reply(encode(text)))
+        except Exception as exc:
+            log.exception("opcode 0x%02X failed", frame.opcode)
+            reply(encode(f"SERVER_ERROR: {exc}"))
+            begun = True
+        if begun:
+            self.answered[frame.opcode] += 1
+        return begun
 
     @staticmethod
     def encode(reply: str | bytes) -> bytes:
@@ -102,6 +110,17 @@ class Server:
         self._requests.add(task)
         task.add_done_callback(self._requests.discard)
         return task
+
+    def outstanding(self) -> asyncio.Future[None]:
+        """A request whose reply comes later, to be given to ``over`` then."""
+        request: asyncio.Future[None] = self.loop.create_future()
+        self._requests.add(request)
+        return request
+
+    def over(self, request: asyncio.Future[None]) -> None:
+        """It was answered."""
+        self._requests.discard(request)
+        request.set_result(None)
 
     # ------------------------------------------------------------------ room
 

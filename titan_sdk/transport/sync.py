@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import select
 import socket
 from collections.abc import Callable
 
 from titan_sdk.config import ClientConfig
 from titan_sdk.errors import ConnectionLost, TitanError, transport_error
 from titan_sdk.transport.addresses import open_tcp
+from titan_sdk.transport.stream import open_stream
 from titan_sdk.transport.tls import REFUSED_CERTIFICATE, client_context, explain_tls, server_name
 from titan_sdk.wire.frames import Frame, FrameDecoder, encode_frame
 
@@ -48,12 +48,12 @@ def exchange(
 
 
 class Connection:
-    """One open socket to a master. For one thread at a time; unusable after an error."""
+    """One open socket to a master. For one thread at a time; unusable after an error. ``keen``: see ``open_stream``."""
 
-    def __init__(self, config: ClientConfig, operation: str) -> None:
+    def __init__(self, config: ClientConfig, operation: str, *, keen: bool = False) -> None:
         self._config = config
         try:
-            self._socket = _open(config, operation)
+            opened = _open(config, operation)
         except TitanError:
             raise
         except (OSError, UnicodeError) as exc:
@@ -64,7 +64,8 @@ class Connection:
                 connecting=True,
                 seconds=config.connect_timeout,
             ) from exc
-        self._socket.settimeout(config.timeout)
+        self._opened = opened
+        self._stream = open_stream(opened, config.timeout, keen=keen)
         self._decoder = FrameDecoder(limit=None)
         self._undelayed = False
 
@@ -90,24 +91,24 @@ class Connection:
     def _talk(self, operation: str, request: bytes, replies: int) -> list[Frame]:
         if len(request) > _ONE_SEGMENT and not self._undelayed and self._config.socket_path is None:
             # Or the last part of a large request would wait for the peer's delayed acknowledgement.
-            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._undelayed = True
-        self._socket.sendall(request)
+        self._stream.send_all(request)
         return [self._read_frame(operation) for _ in range(replies)]
 
     def is_usable(self) -> bool:
         """Whether the peer has neither closed the connection nor sent what nobody asked for."""
-        return not select.select([self._socket], [], [], 0)[0]
+        return self._stream.is_quiet()
 
     def close(self) -> None:
         """Close at once; idempotent."""
-        self._socket.close()
+        self._stream.close()
 
     def _read_frame(self, operation: str) -> Frame:
         decoder = self._decoder
         frame = decoder.next_frame() if decoder.pending else None
         while frame is None:
-            data = self._socket.recv(min(max(decoder.wanted, _SMALLEST_READ), _LARGEST_READ))
+            data = self._stream.receive(min(max(decoder.wanted, _SMALLEST_READ), _LARGEST_READ))
             if not data:
                 raise closed_early(decoder, self._config, operation)
             frame = decoder.take(data)

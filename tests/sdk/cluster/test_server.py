@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
@@ -35,6 +35,19 @@ class Echo:
 
     async def open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         return await asyncio.open_connection(*self.address, limit=2 * LIMIT)
+
+
+def beginner(tmp_path: Path) -> tuple[Echo, asyncio.Queue[Callable[[str], None]]]:
+    """One whose requests are begun and answered by whoever takes their reply out of the queue."""
+    begun: asyncio.Queue[Callable[[str], None]] = asyncio.Queue()
+
+    def begin(_: Frame, reply: Callable[[str], None]) -> bool:
+        begun.put_nowait(reply)
+        return True
+
+    made = Echo(tmp_path)
+    made.server = Server(ClusterSettings(tmp_path, port=0), made.answer, begin)
+    return made, begun
 
 
 @pytest.fixture
@@ -158,6 +171,38 @@ async def test_a_request_is_carried_out_even_if_its_client_leaves(echo: Echo) ->
     echo.release.set()
     assert await everything(other_reader) == frame(0x50, "8:stayed")
     other_writer.close()
+
+
+async def test_what_was_begun_without_a_task_is_answered_before_the_server_has_finished(
+    tmp_path: Path,
+) -> None:
+    made, begun = beginner(tmp_path)
+    async for echo in serve(made):
+        reader, writer = await echo.open()
+        writer.write(frame(8, "first") + frame(8, "dropped"))
+        reply = await begun.get()
+        finished = asyncio.create_task(echo.server.finish())
+        await asyncio.sleep(0)
+        assert (finished.done(), echo.server.requests) == (False, 1)
+        reply("late")
+        await finished
+        assert await everything(reader) == frame(0x50, "late")
+        assert (begun.empty(), echo.server.requests, echo.server.buffered) == (True, 0, 0)
+        writer.close()
+
+
+async def test_a_client_that_left_before_its_reply_costs_nothing(tmp_path: Path) -> None:
+    made, begun = beginner(tmp_path)
+    async for echo in serve(made):
+        _, writer = await echo.open()
+        writer.write(frame(8, "left"))
+        reply = await begun.get()
+        left, leave = asyncio.Event(), echo.server.leave
+        echo.server.leave = lambda connection: (leave(connection), left.set())  # type: ignore[method-assign,assignment]
+        writer.transport.abort()
+        await left.wait()
+        reply("to nobody")
+        assert (echo.server.requests, echo.server.buffered) == (0, 0)
 
 
 def test_the_raw_client_of_these_tests_reads_what_it_writes() -> None:

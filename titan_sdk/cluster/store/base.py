@@ -76,6 +76,10 @@ class Store(Protocol):
 
     # ------------------------------------------------------------------ values and sets
 
+    @property
+    def value_at_hand(self) -> Callable[[str], str | None] | None:
+        """``get`` without waiting; ``None`` where a value may take a round trip."""
+
     async def get(self, key: str) -> str | None: ...
 
     async def members(self, key: str) -> list[str]:

@@ -135,6 +135,8 @@ class RedisStore:
 
     # ------------------------------------------------------------------ values and sets
 
+    value_at_hand = None
+
     async def get(self, key: str) -> str | None:
         found = await self.link.call("GET", self.link.key(f"value:{key}"))
         return None if found is None else found.decode()

@@ -79,9 +79,13 @@ class SqliteStore:
 
     # ------------------------------------------------------------------ values and sets
 
-    async def get(self, key: str) -> str | None:
+    def value_at_hand(self, key: str) -> str | None:
+        """See ``Store``."""
         with _reading():
             return values.get(self.db, key)
+
+    async def get(self, key: str) -> str | None:
+        return self.value_at_hand(key)
 
     async def members(self, key: str) -> list[str]:
         with _reading():

@@ -1,0 +1,92 @@
+"""Requests that are answered without a task, through a real connection to a real node."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.sdk.cluster.peer import frame, script
+from titan_sdk.cluster.node import Node
+from titan_sdk.cluster.quick import LARGE_REPLY
+from titan_sdk.cluster.settings import ClusterSettings
+from titan_sdk.wire.frames import FrameDecoder
+from titan_sdk.wire.opcodes import Opcode
+
+Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+@pytest.fixture
+async def node(tmp_path: Path) -> AsyncIterator[Node]:
+    made = Node(ClusterSettings(tmp_path / "data", port=0), "test")
+    made.address = await made.start()  # type: ignore[attr-defined]
+    yield made
+    await made.stop()
+
+
+async def talk(node: Node, *frames: bytes, hello: bool = True) -> list[str]:
+    """The replies to frames that are sent at once."""
+    reader, writer = await asyncio.open_connection(*node.address, limit=1 << 24)  # type: ignore[attr-defined]
+    writer.write((frame(Opcode.HELLO, "") if hello else b"") + b"".join(frames))
+    decoder, found = FrameDecoder(limit=None), []
+    async with asyncio.timeout(30):
+        while len(found) < len(frames) + hello:
+            data = await reader.read(1 << 16)
+            assert data, found
+            decoder.feed(data)
+            while (one := decoder.next_frame()) is not None:
+                found.append(one.text)
+        if not hello:
+            assert await reader.read(1) == b""
+    writer.close()
+    return found[1:] if hello else found
+
+
+async def test_pipelined_requests_are_carried_out_in_order(node: Node) -> None:
+    frames = [one for n in range(200) for one in (frame(Opcode.KV_SET, f"k|{n}"), frame(Opcode.KV_GET, "k"))]
+    assert await talk(node, *frames) == [word for n in range(200) for word in ("OK", str(n))]
+
+
+async def test_without_a_greeting_the_connection_is_closed_after_the_reply(node: Node) -> None:
+    assert await talk(node, frame(Opcode.KV_SET, "k|v"), hello=False) == ["OK"]
+    assert await talk(node, frame(Opcode.KV_GET, "k"), hello=False) == ["v"]
+
+
+async def test_a_value_that_is_sent_at_its_readers_pace(node: Node) -> None:
+    large = "x" * (LARGE_REPLY + 1)
+    found = await talk(
+        node, frame(Opcode.KV_SET, f"k|{large}"), frame(Opcode.KV_GET, "k"), frame(Opcode.KV_GET, "none")
+    )
+    assert found == ["OK", large, "NULL"]
+
+
+async def test_sets_tell_what_was_new(node: Node) -> None:
+    add = frame(Opcode.KV_SADD, "s|m")
+    assert await talk(node, add, add, frame(Opcode.KV_SMEMBERS, "s")) == ["1", "0", "m"]
+
+
+@pytest.mark.parametrize("opcode", [Opcode.KV_SET, Opcode.KV_SADD])
+async def test_half_a_pair_is_refused(node: Node, opcode: Opcode) -> None:
+    assert await talk(node, frame(opcode, "alone")) == ["ERROR: Invalid Format"]
+
+
+async def test_a_submission_is_known_once_it_is_answered(node: Node) -> None:
+    line = script("a", "pass", delay=3_600_000)
+    submit, ask = frame(Opcode.SUBMIT_DAG, line), frame(Opcode.GET_JOB_STATUS, "DAG-a")
+    accepted, state, again = await talk(node, submit, ask, submit)
+    assert (accepted, state) == ("DAG_ACCEPTED", "PENDING")
+    assert "still PENDING" in again
+
+
+async def test_what_the_store_does_not_take_is_not_acknowledged(node: Node) -> None:
+    backing = node._backing
+    assert backing is not None
+    backing.store.db.execute("PRAGMA query_only = 1")  # type: ignore[attr-defined]
+    submit = frame(Opcode.SUBMIT_DAG, script("a", "pass"))
+    put, add = frame(Opcode.KV_SET, "k|v"), frame(Opcode.KV_SADD, "s|m")
+    refused = await talk(node, put, add, submit, frame(Opcode.GET_JOB_STATUS, "DAG-a"))
+    backing.store.db.execute("PRAGMA query_only = 0")  # type: ignore[attr-defined]
+    assert all("store" in reply and "OK" not in reply for reply in refused[:3])
+    assert refused[3] == "NULL"

@@ -1,0 +1,100 @@
+"""Small requests that are answered where they arrive: in the same turn of the loop, or when their commit is durable.
+
+They are what clients send most. A task for each would cost three more turns of the loop than the work itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from titan_sdk.cluster import bulk
+from titan_sdk.cluster.admission import Refused, check_dag
+from titan_sdk.cluster.master import Master
+from titan_sdk.cluster.store.base import StoreFailed
+from titan_sdk.cluster.store.changes import AddMember, Put
+from titan_sdk.wire.fields import split_pair
+from titan_sdk.wire.opcodes import Opcode
+
+__all__ = ["LARGE_REPLY", "Quick", "Reply", "not_stored"]
+
+Reply = Callable[[str], None]
+"""Takes the reply's text, once, now or later."""
+
+LARGE_REPLY = 16 * 1024
+"""Characters. A longer value is left to a task."""
+_BAD_PAIR = "ERROR: Invalid Format"
+
+
+def not_stored(exc: StoreFailed) -> str:
+    """The reply to a request that the store did not take."""
+    return f"SERVER_ERROR: the master cannot store this: {exc}"
+
+
+class Quick:
+    """Begins a request, and says whether it did; one that it did not begin wants a task."""
+
+    def __init__(self, master: Master) -> None:
+        self._master = master
+        self._state = master.state
+        self._write = master.state.store.journal.write_with
+        self._by_opcode: dict[int, Callable[[str, Reply], bool]] = {
+            Opcode.GET_JOB_STATUS: self._status,
+            Opcode.KV_SET: self._set,
+            Opcode.KV_GET: self._get,
+            Opcode.KV_SADD: self._add,
+            Opcode.SUBMIT_DAG: self._submit,
+        }
+
+    def __contains__(self, opcode: int) -> bool:
+        return opcode in self._by_opcode
+
+    def begin(self, opcode: int, payload: str, reply: Reply) -> bool:
+        """False: nothing was done, and ``reply`` will not be called."""
+        try:
+            return self._by_opcode[opcode](payload, reply)
+        except Refused as exc:
+            reply(f"ERROR: {exc}")
+        except StoreFailed as exc:
+            reply(not_stored(exc))
+        return True
+
+    def _status(self, payload: str, reply: Reply) -> bool:
+        reply(self._state.lookup(payload.strip()) or "NULL")
+        return True
+
+    def _get(self, payload: str, reply: Reply) -> bool:
+        value_at_hand = self._state.store.value_at_hand
+        if value_at_hand is None:
+            return False
+        value = value_at_hand(payload)
+        if value is not None and len(value) > LARGE_REPLY:
+            return False  # sent at its reader's pace, which takes a task
+        reply("NULL" if value is None else value)
+        return True
+
+    def _set(self, payload: str, reply: Reply) -> bool:
+        pair = split_pair(payload)
+        if pair is None:
+            reply(_BAD_PAIR)
+        else:
+            self._write(Put(*pair), lambda _: reply("OK"), lambda exc: reply(not_stored(exc)))
+        return True
+
+    def _add(self, payload: str, reply: Reply) -> bool:
+        pair = split_pair(payload)
+        if pair is None:
+            reply(_BAD_PAIR)
+        else:
+            self._write(
+                AddMember(*pair), lambda new: reply("1" if new else "0"), lambda exc: reply(not_stored(exc))
+            )
+        return True
+
+    def _submit(self, payload: str, reply: Reply) -> bool:
+        if len(payload) > bulk.LARGE_PAYLOAD:
+            return False
+        lines = check_dag(payload, self._state.known)
+        if len(lines) > bulk.LARGE_JOBS:
+            return False
+        self._master.enqueue(lines, lambda: reply("DAG_ACCEPTED"), lambda exc: reply(f"ERROR: {exc}"))
+        return True
