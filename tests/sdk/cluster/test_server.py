@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.sdk.cluster.peer import Reply, frame, read_exactly
+from titan_sdk.cluster.connection import Connection
 from titan_sdk.cluster.server import Server
 from titan_sdk.cluster.settings import ClusterSettings
 from titan_sdk.wire.frames import Frame
@@ -48,6 +49,18 @@ def beginner(tmp_path: Path) -> tuple[Echo, asyncio.Queue[Callable[[str], None]]
     made = Echo(tmp_path)
     made.server = Server(ClusterSettings(tmp_path, port=0), made.answer, begin)
     return made, begun
+
+
+def note_departures(server: Server) -> asyncio.Event:
+    """Set when a connection has gone."""
+    left, leave = asyncio.Event(), server.leave
+
+    def leaving(connection: Connection) -> None:
+        leave(connection)
+        left.set()
+
+    server.leave = leaving  # type: ignore[method-assign]
+    return left
 
 
 @pytest.fixture
@@ -197,8 +210,7 @@ async def test_a_client_that_left_before_its_reply_costs_nothing(tmp_path: Path)
         _, writer = await echo.open()
         writer.write(frame(8, "left"))
         reply = await begun.get()
-        left, leave = asyncio.Event(), echo.server.leave
-        echo.server.leave = lambda connection: (leave(connection), left.set())  # type: ignore[method-assign,assignment]
+        left = note_departures(echo.server)
         writer.transport.abort()
         await left.wait()
         reply("to nobody")
