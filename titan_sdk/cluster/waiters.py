@@ -3,53 +3,66 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-__all__ = ["Waiters"]
+__all__ = ["Waiters", "Watch"]
 
 
-@dataclass(eq=False, slots=True)
-class _Watch:
-    left: int
-    """Ends until the event is set."""
-    event: asyncio.Event = field(default_factory=asyncio.Event)
+class Watch:
+    """One waiting request. ``event`` is set when one of its jobs has ended, or with ``every`` all of them.
+
+    While jobs are still being added it can be set too early: look at the jobs again whenever it is.
+    """
+
+    def __init__(self, watches: dict[str, set[Watch]], every: bool) -> None:
+        self._watches, self._every = watches, every
+        self.job_ids: set[str] = set()
+        self._left = 0
+        self.event = asyncio.Event()
+
+    def add(self, job_id: str) -> None:
+        """Be told of this job's end, also of one that was decided before and is stored later."""
+        if job_id not in self.job_ids:
+            self.job_ids.add(job_id)
+            self._left += 1
+            self._watches.setdefault(job_id, set()).add(self)
 
     def count(self) -> None:
-        self.left -= 1
-        if self.left <= 0:
+        """One of the jobs has ended."""
+        self._left -= 1
+        if self._left <= 0 or not self._every:
             self.event.set()
+
+    def end(self) -> None:
+        """Be told no more."""
+        for job_id in self.job_ids:
+            watches = self._watches[job_id]
+            watches.discard(self)
+            if not watches:
+                del self._watches[job_id]
 
 
 class Waiters:
-    """One watch per waiting request, found by job id."""
+    """The watches, found by job id."""
 
     def __init__(self) -> None:
-        self._watches: dict[str, set[_Watch]] = {}
+        self._watches: dict[str, set[Watch]] = {}
+        self._open: set[Watch] = set()
         self.closed = False
 
-    @asynccontextmanager
-    async def watch(self, job_ids: Iterable[str], count: int = 1) -> AsyncIterator[asyncio.Event]:
-        """An event that is set when so many of the jobs have ended, or the master stops.
-
-        An end that was decided before and is stored now counts too: look at the jobs again afterwards.
-        """
-        watch = _Watch(count)
-        watched = tuple(job_ids)
-        for job_id in watched:
-            self._watches.setdefault(job_id, set()).add(watch)
+    @contextmanager
+    def watch(self, *, every: bool = False) -> Iterator[Watch]:
+        """A watch of no job yet; its event is set at the latest when the master stops."""
+        watch = Watch(self._watches, every)
+        self._open.add(watch)
         if self.closed:
             watch.event.set()
         try:
-            yield watch.event
+            yield watch
         finally:
-            for job_id in watched:
-                watches = self._watches.get(job_id)
-                if watches is not None:
-                    watches.discard(watch)
-                    if not watches:
-                        del self._watches[job_id]
+            self._open.discard(watch)
+            watch.end()
 
     def wake(self, job_id: str) -> None:
         """The job has ended."""
@@ -59,6 +72,5 @@ class Waiters:
     def close(self) -> None:
         """Wake everybody, now and from now on."""
         self.closed = True
-        for watches in self._watches.values():
-            for watch in watches:
-                watch.event.set()
+        for watch in self._open:
+            watch.event.set()

@@ -21,7 +21,7 @@ from titan_sdk.model.rules import full_id, short_id
 from titan_sdk.model.status import JobStatus
 from titan_sdk.session import Session
 from titan_sdk.wire import calls, extended_calls
-from titan_sdk.wire.extensions import MAX_WAIT_SECONDS
+from titan_sdk.wire.extensions import MAX_WAIT_IDS, MAX_WAIT_SECONDS
 
 __all__ = ["WaitTarget", "dag_report", "job_statuses", "wait_for_dag", "wait_for_job"]
 
@@ -32,6 +32,8 @@ _LONGEST_PAUSE = 1.0
 _GROWTH = 1.4
 _JITTER = (0.7, 1.0)
 """So that clients that began to wait at one moment do not go on asking at one moment."""
+_SPLIT_SECONDS = 1.0
+"""The longest WAIT for a part of the jobs: the end of another one is no reason to answer it."""
 _UNKNOWN_GRACE = 15.0
 """Seconds an id may be unknown before that is believed, if the store then answers."""
 _STORE_PATIENCE = 300.0
@@ -54,7 +56,7 @@ def job_statuses(session: Session, job_ids: Sequence[str], wait: float = 0.0) ->
     """
     if job_ids and (yield from _can_wait(session)):
         seconds = min(wait, MAX_WAIT_SECONDS, session.config.timeout * 0.8)
-        states = yield from ask(extended_calls.wait(job_ids, seconds))
+        states = yield from _ask_all(job_ids, seconds)
         return {job_id: states.get(full_id(job_id), JobStatus.UNKNOWN) for job_id in job_ids}
     found: dict[str, JobStatus] = {}
     for job_id in job_ids:
@@ -149,7 +151,7 @@ def _until_over(
     while True:
         asked = [job_id for job_id, state in states.items() if not state.is_terminal]
         if asked and (yield from _can_wait(session)):
-            states.update((yield from ask(extended_calls.wait(asked, 0.0))))
+            states.update((yield from _ask_all(asked, 0.0)))
         else:
             for job_id in asked:
                 states[job_id] = yield from ask(calls.job_status(job_id))
@@ -169,11 +171,23 @@ def _until_over(
             # Answered well before this client would take the silence for a lost connection.
             longest = min(MAX_WAIT_SECONDS, session.config.timeout * 0.8)
             seconds = longest if left is None else min(left, longest)
-            states.update((yield from ask(extended_calls.wait(open_ids, seconds, every=True))))
+            states.update((yield from _ask_all(open_ids, seconds, every=True)))
             yield from pulse.look(states, moment)
             open_ids = _open(targets, states)
         else:
             return states, pulse.reasons
+
+
+def _ask_all(job_ids: Sequence[str], seconds: float, *, every: bool = False) -> Flow[dict[str, JobStatus]]:
+    """States by full id, by one WAIT; by several if it cannot name so many: the last is held, for a moment only."""
+    states: dict[str, JobStatus] = {}
+    for start in range(0, len(job_ids), MAX_WAIT_IDS):
+        is_last = start + MAX_WAIT_IDS >= len(job_ids)
+        is_news = not every and any(state.is_terminal for state in states.values())
+        held = 0.0 if not is_last or is_news else min(seconds, _SPLIT_SECONDS) if start else seconds
+        part = job_ids[start : start + MAX_WAIT_IDS]
+        states.update((yield from ask(extended_calls.wait(part, held, every=every))))
+    return states
 
 
 def _can_wait(session: Session) -> Flow[bool]:

@@ -17,6 +17,7 @@ from titan_sdk.errors import PeerProtocolError
 
 __all__ = [
     "CHUNK_SIZE",
+    "MAX_WAIT_IDS",
     "MAX_WAIT_SECONDS",
     "AssetRead",
     "AssetWrite",
@@ -35,6 +36,8 @@ T = TypeVar("T")
 
 CHUNK_SIZE = 4 * 1024 * 1024
 """Content bytes of one chunk: under the packet limit, and small against a client's memory."""
+MAX_WAIT_IDS = 20_000
+"""Jobs that one WAIT may name: a master keeps each of them in memory for as long as it holds the WAIT."""
 MAX_WAIT_SECONDS = 25.0
 """The longest a master holds a WAIT: below the read timeout of a client with the default configuration."""
 
@@ -143,7 +146,12 @@ class Wait:
     def decode(cls, text: str) -> Wait:
         fields = read_object(text)
         seconds = min(max(fields.want("seconds", float), 0.0), MAX_WAIT_SECONDS)
-        return cls(fields.texts("ids"), seconds, bool(fields.may("every", bool)))
+        ids = fields.texts("ids")
+        if len(ids) > MAX_WAIT_IDS:
+            raise PeerProtocolError(
+                f"it names {len(ids):,} jobs; the limit is {MAX_WAIT_IDS:,}, so ask for them in several requests"
+            )
+        return cls(ids, seconds, bool(fields.may("every", bool)))
 
 
 @dataclass(frozen=True, slots=True)

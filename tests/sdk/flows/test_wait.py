@@ -139,6 +139,32 @@ def test_a_master_with_wait_holds_its_answer():
     ]
 
 
+@pytest.mark.parametrize(
+    ("first", "wait", "held"),
+    [("RUNNING", 5, [0.0, 1.0]), ("RUNNING", 0.5, [0.0, 0.5]), ("DEAD", 5, [0.0, 0.0])],
+)
+def test_more_jobs_than_one_wait_may_name_are_several(monkeypatch, first, wait, held):
+    monkeypatch.setattr("titan_sdk.flows.wait.MAX_WAIT_IDS", 2)
+    runner, session = bundled({"DAG-a": first, "DAG-b": "RUNNING"}, {"DAG-c": "RUNNING"})
+    found = runner.run(job_statuses(session, ["a", "b", "c"], wait=wait))
+    assert found == {"a": JobStatus(first), "b": JobStatus.RUNNING, "c": JobStatus.RUNNING}
+    assert [asked["ids"] for asked in runner.asked] == [["DAG-a", "DAG-b"], ["DAG-c"]]
+    assert [asked["seconds"] for asked in runner.asked] == held
+
+
+def test_a_dag_of_more_jobs_than_one_wait_may_name_is_waited_for(monkeypatch):
+    monkeypatch.setattr("titan_sdk.flows.wait.MAX_WAIT_IDS", 1)
+    runner, session = bundled(
+        {"DAG-a": "RUNNING"}, {"DAG-b": "RUNNING"}, *[{"DAG-a": "COMPLETED"}, {"DAG-b": "COMPLETED"}]
+    )
+    targets = [WaitTarget(JobRef("a")), WaitTarget(JobRef("b"))]
+    assert len(runner.run(wait_for_dag(session, "d", targets)).jobs) == 2
+    assert [(asked["seconds"], asked.get("every")) for asked in runner.asked[2:]] == [
+        (0.0, True),
+        (1.0, True),
+    ]
+
+
 def test_an_id_that_a_master_with_wait_does_not_know_is_asked_for_by_and_by():
     runner, session = bundled(*[{"DAG-a": "NULL"}] * 3, {"DAG-a": "COMPLETED"})
     assert runner.run(wait_for_job(session, JobRef("a"))).state is JobStatus.COMPLETED

@@ -87,6 +87,7 @@ def test_a_wait_is_never_longer_than_a_client_s_patience(seconds: float, held: f
         ('{"ids": ["a"], "seconds": 1' + "0" * 400 + "}", "field 'seconds' is "),
         ('{"ids": ["a"], "seconds": 1e999}', "field 'seconds' is inf, not a number"),
         ('{"ids": ["a"]}', "field 'seconds' is None, not a float"),
+        (write_object(ids=["a"] * 20_001, seconds=1), "it names 20,001 jobs; the limit is 20,000"),
         ('{"ids": ["a"], "seconds": true}', "field 'seconds' is True, not a float"),
         ('{"ids": ["a"], "seconds": "1"}', "field 'seconds' is '1', not a float"),
         ('{"ids": "a", "seconds": 1}', "field 'ids' is 'a', not a list"),

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator, Iterable
+from typing import TypeVar
 
 from titan_sdk.cluster.log_store import LogStore
 from titan_sdk.cluster.master import Master
 from titan_sdk.cluster.scheduler.job import Job, Phase
+from titan_sdk.cluster.waiters import Watch
 from titan_sdk.model.status import JobStatus
 from titan_sdk.wire.extensions import JobInfo, LogRead, Wait, write_object
 
 __all__ = ["JobQuestions"]
 
+T = TypeVar("T")
+
+_STEP = 500
+"""Jobs of a WAIT that are looked at in one turn of the loop."""
 _LOG_PIECE = 1024 * 1024
 """Bytes of a log in one reply."""
 _LAST_OFFSET = 2**63 - 1
@@ -29,37 +36,36 @@ class JobQuestions:
     async def wait(self, payload: bytes) -> str:
         """Answer when one of the jobs (or every one) has ended, at the latest after the time asked for."""
         request = Wait.decode(payload.decode("utf-8", "replace"))
-        ids = {given: self._state.resolve(given) for given in request.ids}
-        over = self._every_over if request.every else self._any_over
+        ids: dict[str, str] = {}
+        async for given in _in_turns(request.ids):
+            ids[given] = self._state.resolve(given)
         try:
             async with asyncio.timeout(request.seconds):
-                while request.seconds and not over(ids):
-                    running = [job_id for job_id in ids.values() if not self._is_over(job_id)]
-                    count = len(running) if request.every else 1
-                    async with self._state.waiters.watch(running, count) as ended:
-                        await ended.wait()
-                    if self._state.waiters.closed:
-                        break
+                while request.seconds and not self._state.waiters.closed:
+                    with self._state.waiters.watch(every=request.every) as watch:
+                        if await self._is_news(ids.values(), watch, request.every):
+                            break
+                        await watch.event.wait()
         except TimeoutError:
             pass
-        return write_object(states={given: self._word(job_id) for given, job_id in ids.items()})
+        states: dict[str, str] = {}
+        async for given, job_id in _in_turns(ids.items()):
+            states[given] = self._state.status(job_id) or "NULL"
+        return write_object(states=states)
 
-    def _any_over(self, ids: dict[str, str]) -> bool:
-        states = [self._state.status(job_id) for job_id in ids.values()]
-        # None of them known: there is nothing that could end.
-        return not any(states) or any(state is not None and state.is_terminal for state in states)
-
-    def _every_over(self, ids: dict[str, str]) -> bool:
-        states = [self._state.status(job_id) for job_id in ids.values()]
-        # An unknown one is news for whoever waits.
-        return None in states or all(state is not None and state.is_terminal for state in states)
-
-    def _is_over(self, job_id: str) -> bool:
-        state = self._state.status(job_id)
-        return state is not None and state.is_terminal
-
-    def _word(self, job_id: str) -> str:
-        return self._state.status(job_id) or "NULL"
+    async def _is_news(self, job_ids: Iterable[str], watch: Watch, every: bool) -> bool:
+        """Whether there is an answer already; if not, the jobs that it depends on are watched."""
+        none_known = True
+        async for job_id in _in_turns(job_ids):
+            state = self._state.status(job_id)
+            # With ``every`` an unknown one is news for whoever waits.
+            if (state is None) if every else (state is not None and state.is_terminal):
+                return True
+            none_known = none_known and state is None
+            if state is None or not state.is_terminal:
+                watch.add(job_id)
+        # If none is known there is nothing that could end.
+        return not watch.job_ids if every else none_known
 
     async def info(self, payload: bytes) -> str:
         """Everything known of one job."""
@@ -71,7 +77,7 @@ class JobQuestions:
             return f"ERROR_NOT_FOUND: no job {job_id!r}"
         job = self._state.scheduler.get(job_id)
         return write_object(
-            state=self._word(job_id),
+            state=self._state.status(job_id) or "NULL",
             reason=row.reason or (self._why_not_running(job) if job is not None else None),
             attempts=row.attempts,
             worker=row.worker,
@@ -115,6 +121,14 @@ class JobQuestions:
         over = status is None or status.is_terminal
         text, offset, at_end = await _read_piece(self._state.logs, job_id, max(request.offset, 0), over)
         return write_object(text=text, next=offset, ended=over and at_end)
+
+
+async def _in_turns(items: Iterable[T]) -> AsyncIterator[T]:
+    """The items, with a turn for others now and then."""
+    for number, item in enumerate(items, 1):
+        yield item
+        if number % _STEP == 0:
+            await asyncio.sleep(0)
 
 
 async def _read_piece(logs: LogStore, job_id: str, offset: int, over: bool) -> tuple[str, int, bool]:

@@ -83,9 +83,9 @@ def test_stopping_the_master_wakes_those_who_wait(tmp_path, script, monkeypatch)
     parked = threading.Event()
     watch = Waiters.watch
 
-    def noticed(self: Waiters, *args: Any) -> Any:
+    def noticed(self: Waiters, **options: Any) -> Any:
         parked.set()
-        return watch(self, *args)
+        return watch(self, **options)
 
     monkeypatch.setattr(Waiters, "watch", noticed)
     running = LocalCluster(workers={"GENERAL": 1}, data_dir=tmp_path / "stopped")
