@@ -235,12 +235,14 @@ class Connection(asyncio.Protocol):
     async def _serve(self, frame: Frame) -> None:
         self._hold(len(frame.payload) + self._decoder.pending)
         try:
-            await self._server.room()
-            reply = await self._answer(frame)
-            del frame
-            if self._closing:
-                return
-            self._hold(len(reply) + self._decoder.pending)
+            async with self._server.room(frame.opcode) as in_line:
+                reply = await self._answer(frame)
+                del frame
+                if self._closing:
+                    return
+                self._hold(len(reply) + self._decoder.pending)
+                if in_line and len(reply) > _SLICE:
+                    await asyncio.sleep(0)  # before the next one in line is made, others have a turn
             self._sending = True
             await self._send(reply)
         finally:

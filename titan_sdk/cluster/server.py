@@ -7,7 +7,8 @@ import logging
 import os
 import ssl
 from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
 
 from titan_sdk.cluster.access import Gate
@@ -26,6 +27,20 @@ Answer = Callable[[Frame], Awaitable[str | bytes]]
 Begin = Callable[[Frame, Callable[[str], None]], bool]
 """Answers a small request by a callback, now or later; false: it did not begin it, use ``Answer``."""
 
+_LARGE = frozenset(
+    {
+        Opcode.GET_LOGS,
+        Opcode.LOG_READ,
+        Opcode.FETCH_ASSET,
+        Opcode.ASSET_READ,
+        Opcode.KV_GET,
+        Opcode.KV_SMEMBERS,
+        Opcode.STORE_KEYS,
+    }
+)
+"""Requests whose reply may have megabytes."""
+_LARGE_AT_ONCE = 4
+"""How many of those are made at a time. Each keeps the loop for some milliseconds: 200 in one turn would for seconds."""
 _FINISH_SECONDS = 2.0
 _KNOWN = frozenset(Opcode)
 _TELL_SECONDS = 1.0
@@ -58,6 +73,7 @@ class Server:
         """Requests by opcode; those that nobody knows count as -1."""
         self._answer = answer
         self._begin = begin
+        self._large = asyncio.Semaphore(_LARGE_AT_ONCE)
         self._listeners: list[asyncio.Server] = []
         self._connections: set[Connection] = set()
         self._requests: set[asyncio.Future[None]] = set()
@@ -162,10 +178,17 @@ class Server:
     def _remaining(self) -> int:
         return self.buffered - self._leaving
 
-    async def room(self) -> None:
-        """Wait until what was kept for dropped peers is given up: a request now would come on top of it."""
-        while self._leaving:
-            await self._gone.wait()
+    @asynccontextmanager
+    async def room(self, opcode: int) -> AsyncIterator[bool]:
+        """Room for a reply to be made in. Large ones wait for each other, so that many of them, asked for by peers
+        that may not even read, do not hold up whoever asks for a status. Yields whether others may be in line.
+        """
+        is_large = opcode in _LARGE
+        async with self._large if is_large else nullcontext():
+            # What was kept for dropped peers is given up in a moment; a reply made now would come on top of it.
+            while self._leaving:
+                await self._gone.wait()
+            yield is_large
 
     def _drop(self, connection: Connection) -> None:
         self._connections.discard(connection)

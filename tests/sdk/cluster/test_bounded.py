@@ -20,6 +20,7 @@ from titan_sdk.cluster.logs import limit_log, read_log, read_range
 from titan_sdk.cluster.node import Node
 from titan_sdk.cluster.settings import ClusterSettings
 from titan_sdk.errors import TitanError
+from titan_sdk.wire.frames import Frame
 from titan_sdk.wire.opcodes import Opcode
 
 MIB = 1024 * 1024
@@ -103,6 +104,27 @@ async def test_a_crowd_that_reads_nothing_takes_no_more_memory_than_allowed(tmp_
             writer.transport.abort()
         await _until(lambda: (echo.server.connections, echo.server.buffered) == (0, 0))
         assert await exchange(echo, frame(8, "one that reads")) != b""
+
+
+async def test_a_crowd_that_asks_for_large_replies_does_not_hold_up_the_others(tmp_path: Path) -> None:
+    class Generous(Echo):
+        async def answer(self, found: Frame) -> str | bytes:
+            return b"x" * MIB if found.opcode == Opcode.KV_GET else await super().answer(found)
+
+    async with serving(Generous(tmp_path)) as echo:
+        crowd = [await echo.open() for _ in range(50)]
+        reader, writer = await echo.open()
+        await _until(lambda: echo.server.connections == 51)
+        # All are there at once, the crowd first.
+        for _, crowded in crowd:
+            crowded.write(frame(Opcode.KV_GET, "large"))
+        writer.write(frame(8, "small"))
+        assert await everything(reader) == frame(0x50, "8:small")
+        assert 0 < echo.server.answered[Opcode.KV_GET] < 25
+        writer.close()
+        for large, crowded in crowd:
+            assert len(await everything(large)) == 8 + MIB
+            crowded.close()
 
 
 async def test_an_attack_does_not_fill_the_masters_log(
