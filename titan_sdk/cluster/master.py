@@ -91,6 +91,7 @@ class Master:
         if worker not in self._environments:
             found = job_environment(os.environ, worker, *self._address)
             found.setdefault("TITAN_RUNTIME_LOG_LIMIT", str(self.settings.log_limit_bytes))
+            found["TITAN_KEEP_ALIVE"] = "1"
             found.update(self._device_environment(worker))
             if self._socket_path is not None:
                 found["TITAN_SOCKET"] = str(self._socket_path)

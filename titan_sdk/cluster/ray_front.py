@@ -41,7 +41,7 @@ def ray_engine(
     config = Config(
         door.host,
         door.port,
-        {"TITAN_RUNTIME_LOG_LIMIT": str(settings.log_limit_bytes)},
+        {"TITAN_RUNTIME_LOG_LIMIT": str(settings.log_limit_bytes), "TITAN_KEEP_ALIVE": "1"},
         settings.log_limit_bytes,
         door.token,
         door.certificate,

@@ -1,4 +1,5 @@
-"""The launcher's own small client of the Titan protocol: one frame per connection, bounded waits, retries.
+"""The launcher's own small client of the Titan protocol: bounded waits, retries, and one frame per connection unless
+the worker's environment says that its master keeps connections.
 
 A real master answers ``OK`` to a write that its store never saw, so whatever matters is read back.
 """
@@ -14,11 +15,11 @@ from .natives import sha256, socket
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Optional, TypeVar
+    from typing import Any, Callable, List, Optional, TypeVar
 
     T = TypeVar("T")
 
-KV_SET, KV_GET, FETCH_ASSET, JOB_STATUS = 0x60, 0x61, 0x54, 0x55
+KV_SET, KV_GET, FETCH_ASSET, JOB_STATUS, HELLO = 0x60, 0x61, 0x54, 0x55, 0x40
 
 
 class StoreError(Exception):
@@ -36,6 +37,9 @@ class Master:
         self.host, self.port = host, port
         self.address = "%s:%d" % (host, port)
         self._route: Any = None
+        self._keeps = os.environ.get("TITAN_KEEP_ALIVE") == "1"
+        # Taken out while in use: two threads ask at the same time.
+        self._kept: List[Any] = []
 
     def get(self, key: str) -> Optional[str]:
         """A value of the runtime (they all begin with ``{``), or None when there is none or the store is down."""
@@ -102,23 +106,57 @@ class Master:
 
     def call(self, opcode: int, payload: bytes) -> bytes:
         """Payload of the reply to one request."""
-        try:
-            sock = self._connect()
+        request = _frame(opcode, payload)
+        if self._kept:
             try:
-                sock.settimeout(limits.REPLY_TIMEOUT)
-                sock.sendall(bytes((1, opcode, 0, 0)) + len(payload).to_bytes(4, "big") + payload)
-                head = _read(sock, 8)
-                if head[0] != 1:
-                    raise StoreError("what listens at %s does not speak Titan v1" % self.address)
-                return _read(sock, int.from_bytes(head[4:], "big"))
-            finally:
-                sock.close()
+                # All requests may be sent twice, and the master may have closed what was not used for a while.
+                return self._exchange(self._kept.pop(), request)
+            except OSError:
+                pass
+        try:
+            return self._exchange(self._greeted() if self._keeps else self._connect(), request)
         except OSError as exc:
             # The next try resolves the name again: the master may have moved.
             self._route = None
             raise StoreError(
                 "no exchange with %s: %s" % (self.address, str(exc) or type(exc).__name__)
             ) from None
+
+    def _greeted(self) -> Any:
+        """A connection that will be kept, if the master agrees."""
+        sock = self._connect()
+        try:
+            sock.settimeout(limits.REPLY_TIMEOUT)
+            sock.sendall(_frame(HELLO, b""))
+            self._keeps = self._reply(sock).startswith(b"{")
+        except BaseException:
+            sock.close()
+            raise
+        if self._keeps:
+            return sock
+        # A job that sets up a Titan of its own may hand the variable on to workers of a real one.
+        sock.close()
+        return self._connect()
+
+    def _exchange(self, sock: Any, request: bytes) -> bytes:
+        kept = False
+        try:
+            sock.settimeout(limits.REPLY_TIMEOUT)
+            sock.sendall(request)
+            reply = self._reply(sock)
+            if self._keeps:
+                self._kept.append(sock)
+                kept = True
+            return reply
+        finally:
+            if not kept:
+                sock.close()
+
+    def _reply(self, sock: Any) -> bytes:
+        head = _read(sock, 8)
+        if head[0] != 1:
+            raise StoreError("what listens at %s does not speak Titan v1" % self.address)
+        return _read(sock, int.from_bytes(head[4:], "big"))
 
     def _connect(self) -> Any:
         local = os.environ.get("TITAN_SOCKET")
@@ -145,6 +183,10 @@ class Master:
                 self._route = route
                 return sock
         raise error or OSError("the name has no address")
+
+
+def _frame(opcode: int, payload: bytes) -> bytes:
+    return bytes((1, opcode, 0, 0)) + len(payload).to_bytes(4, "big") + payload
 
 
 def _read(sock: Any, size: int) -> bytes:

@@ -1,0 +1,111 @@
+"""How many connections the launcher's client makes, against peers that count them."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from titan_sdk import TitanClient, TitanJob
+from titan_sdk.cluster import LocalCluster
+from titan_sdk.runtime.worker.store import Master, StoreError
+
+HELLO = 0x40
+
+
+class Peer:
+    """Answers every request with ``OK``, and HELLO as it is told; notes opcodes, a list for each connection."""
+
+    def __init__(self, greeting: bytes, requests_each: int) -> None:
+        self.greeting, self.requests_each = greeting, requests_each
+        self.connections: list[list[int]] = []
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        self._thread = threading.Thread(target=self._accept)
+        self._thread.start()
+
+    def close(self) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self._thread.join()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                near, _ = self._listener.accept()
+            except OSError:
+                return
+            with near, near.makefile("rb") as stream:
+                opcodes: list[int] = []
+                self.connections.append(opcodes)
+                while len(opcodes) < self.requests_each and (head := stream.read(8)):
+                    stream.read(int.from_bytes(head[4:], "big"))
+                    opcodes.append(head[1])
+                    text = self.greeting if head[1] == HELLO else b"OK"
+                    near.sendall(bytes((1, 0x50, 0, 0)) + len(text).to_bytes(4, "big") + text)
+
+
+@pytest.fixture
+def peers() -> Iterator[list[Peer]]:
+    made: list[Peer] = []
+    yield made
+    for peer in made:
+        peer.close()
+
+
+@pytest.fixture
+def keeping(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TITAN_KEEP_ALIVE", "1")
+
+
+def write(port: int, times: int) -> None:
+    master = Master("127.0.0.1", port)
+    for number in range(times):
+        master.set(f"k{number}", "v")
+    for kept in master._kept:
+        kept.close()
+
+
+def test_a_real_master_gets_one_request_per_connection(peers: list[Peer]) -> None:
+    peers.append(Peer(b"", 1))
+    write(peers[0].port, 3)
+    assert peers[0].connections == [[0x60]] * 3
+
+
+def test_one_connection_is_kept_where_the_master_keeps_it(peers: list[Peer], keeping: None) -> None:
+    peers.append(Peer(b'{"server":"x"}', 100))
+    write(peers[0].port, 3)
+    assert peers[0].connections == [[HELLO, 0x60, 0x60, 0x60]]
+
+
+def test_a_kept_connection_that_was_closed_meanwhile_is_replaced(peers: list[Peer], keeping: None) -> None:
+    peers.append(Peer(b'{"server":"x"}', 2))
+    write(peers[0].port, 3)
+    assert peers[0].connections == [[HELLO, 0x60]] * 3
+
+
+def test_a_master_that_does_not_know_the_greeting_is_used_as_a_real_one(
+    peers: list[Peer], keeping: None
+) -> None:
+    peers.append(Peer(b"UNKNOWN_OPCODE: 64", 1))
+    write(peers[0].port, 2)
+    assert peers[0].connections == [[HELLO], [0x60], [0x60]]
+
+
+def test_nobody_there_is_said_as_before(keeping: None) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    with pytest.raises(StoreError, match=f"no exchange with 127.0.0.1:{port}"):
+        write(port, 1)
+
+
+def test_jobs_of_a_bundled_master_are_told_that_it_keeps_connections(tmp_path: Path) -> None:
+    script = tmp_path / "tell.py"
+    script.write_text(
+        "import os, titan_job\ntitan_job.result(os.environ['TITAN_KEEP_ALIVE'])\n", encoding="utf-8"
+    )
+    with LocalCluster(workers={"GENERAL": 1}) as cluster, TitanClient(cluster.host, cluster.port) as client:
+        assert client.submit_job(TitanJob("tell", str(script))).wait(timeout=60).result == "1"
