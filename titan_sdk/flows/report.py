@@ -27,6 +27,8 @@ class JobRef:
 
     job_id: str
     nonce: str | None = None
+    plain: bool = False
+    """Known to have been submitted without a runtime: it leaves no record, so none is looked for."""
 
     @property
     def full_id(self) -> str:
@@ -35,7 +37,7 @@ class JobRef:
 
 def resolve_nonce(ref: JobRef) -> Flow[JobRef]:
     """The reference with the nonce of the id's latest submission, if its runtime left one."""
-    if ref.nonce:
+    if ref.nonce or ref.plain:
         return ref
     text = yield from ask(calls.kv_get(keys.job_key(ref.full_id)))
     if text is None:

@@ -37,12 +37,11 @@ class Track:
 
     def ref(self, index: int) -> JobRef:
         """The job as it was submitted last."""
-        job = self.submission.jobs[index]
-        return JobRef(job.job_id, job.nonce)
+        return _ref(self.submission.jobs[index])
 
     def targets(self) -> list[WaitTarget]:
         """The jobs as the wait flows take them."""
-        return [WaitTarget(JobRef(job.job_id, job.nonce), job.parents) for job in self.submission.jobs]
+        return [WaitTarget(_ref(job), job.parents) for job in self.submission.jobs]
 
     def take(self, seen: Submission) -> bool:
         """Whether the caller is the one to submit again; of several threads that wait, one is."""
@@ -181,3 +180,7 @@ def _merged(before: Submission, part: Submission, ids: set[str], first: dict[str
     merged = replace(before, jobs=tuple(jobs), source=(*kept, *part.source))
     yield from write_manifest(merged)
     return merged
+
+
+def _ref(job: SubmittedJob) -> JobRef:
+    return JobRef(job.job_id, job.nonce, plain=job.nonce is None)

@@ -10,6 +10,7 @@ import pytest
 from tests.support.flow_runner import FlowRunner, MasterModel
 from titan_sdk import CorruptData, NotFound, ResultUnavailable
 from titan_sdk.flows.report import JobRef, job_report, job_result
+from titan_sdk.wire.opcodes import Opcode
 
 NONCE = "0123456789abcdef"
 REF = JobRef("a", NONCE)
@@ -92,3 +93,12 @@ def test_there_is_no_result_of_a_job_that_has_not_completed(master):
     record(master, "running")
     with pytest.raises(ResultUnavailable, match="a result exists once the job has completed"):
         FlowRunner(master).run(job_result(REF))
+
+
+def test_a_job_that_was_submitted_without_a_runtime_is_asked_for_no_record(master):
+    record(master, state="failed")
+    master.kv["titan:job:DAG-a"] = json.dumps({"nonce": NONCE})  # of an earlier submission of the id
+    runner = FlowRunner(master)
+    report = runner.run(job_report(JobRef("a", plain=True)))
+    assert (report.state, report.attempts, report.has_result) == ("COMPLETED", 0, False)
+    assert [opcode for opcode, _ in runner.calls] == [Opcode.GET_JOB_STATUS]
