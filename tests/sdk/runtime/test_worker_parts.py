@@ -121,12 +121,12 @@ def test_signals_have_names(number: int, name: str) -> None:
 def test_the_guards_report_becomes_record_and_exit_code(
     report: str, code: int, state: str, number: str | None
 ) -> None:
-    got, fields = outcome.describe(report, 0, 0, 1.0)
+    got, fields = outcome.describe(report, 0, 0, 1.0, lambda: False)
     assert (got, fields["state"], fields["signal"]) == (code, state, number)
 
 
 def test_a_launcher_that_was_interrupted_says_by_what() -> None:
-    code, fields = outcome.describe("S 5\nX 0 stopped 1\n", 0, signal.SIGINT, None)
+    code, fields = outcome.describe("S 5\nX 0 stopped 1\n", 0, signal.SIGINT, None, lambda: False)
     assert code == 130
     assert fields["reason"] == "stopped: the job was sent SIGINT"
 

@@ -10,7 +10,7 @@ import select
 import sys
 import time
 
-from . import guard, jobdir, limits, outcome, processes, store
+from . import guard, jobdir, limits, memory, outcome, processes, store
 from .claim import REFUSED, UNREACHABLE, Claimant, Leave
 from .natives import signal, signal_name
 from .owner import Owner
@@ -87,6 +87,7 @@ class _Launch:
         self.bundle, self.cache, self.prefix = bundle, cache, prefix
         self.master = store.Master(spec["master"][0], spec["master"][1])
         self.owner = Owner(self.master, self.spec)
+        self.memory = memory.Kills()
         self.guard: Optional[guard.Guard] = None
         self._signal = 0
         self.tee = limits.TEE
@@ -204,7 +205,7 @@ class _Launch:
         problem = shipper.finish(until)
         if shipper.overtaken:
             raise Leave(REFUSED, "another copy of this job has taken over; this one was ended")
-        code, fields = outcome.describe(report, status, self.asked(), self.spec["timeout"])
+        code, fields = outcome.describe(report, status, self.asked(), self.spec["timeout"], self.memory.grew)
         fields["ended_at"] = ended_at
         if shipper.cancelled and fields["state"] == "failed":
             fields["reason"] = "it was cancelled on the master, and the worker had not ended it"

@@ -16,9 +16,12 @@ if TYPE_CHECKING:
 
 
 def describe(
-    report: str, guard_status: int, asked: int, timeout: Optional[float]
+    report: str, guard_status: int, asked: int, timeout: Optional[float], out_of_memory: Callable[[], bool]
 ) -> Tuple[int, Dict[str, Any]]:
-    """Exit code and record fields from the guard's report, its own wait status and the signal that asked to stop."""
+    """Exit code and record fields from the guard's report, its own wait status and the signal that asked to stop.
+
+    `out_of_memory` tells whether the kernel killed something in the job's control group meanwhile.
+    """
     lines = _lines(report)
     if "F" in lines:
         errno, _, words = lines["F"].partition(" ")
@@ -43,9 +46,14 @@ def describe(
         sentence = "stopped: the job was sent %s" % signal_name(asked or signal.SIGTERM)
         return code or 128 + (number or asked or signal.SIGTERM), _failed(code, name or "SIGTERM", sentence)
     if number:
-        return 128 + number, _failed(None, name, _SIGNALS.get(name or "", "it was ended by %s" % name))
+        sentence = _SIGNALS.get(name or "", "it was ended by %s" % name)
+        if number == signal.SIGKILL and out_of_memory():
+            sentence = "it was ended by SIGKILL: " + _OUT_OF_MEMORY
+        return 128 + number, _failed(None, name, sentence)
     if code:
-        return code, _failed(code, None, None)
+        # What a shell makes of a program that was killed.
+        killed = code == 128 + signal.SIGKILL and out_of_memory()
+        return code, _failed(code, None, "a process of it was killed: " + _OUT_OF_MEMORY if killed else None)
     return 0, {"state": "succeeded", "exit_code": 0, "signal": None, "reason": None}
 
 
@@ -59,6 +67,10 @@ def _lines(report: str) -> Dict[str, str]:
     return {line[0]: line[2:] for line in report.splitlines() if line[1:2] == " "}
 
 
+_OUT_OF_MEMORY = (
+    "the kernel has killed for lack of memory in its control group, which counts that (oom_kill); "
+    "give the job more memory, or let it use less"
+)
 _SIGNALS = {
     "SIGKILL": "it was ended by SIGKILL, which the runtime did not send: most often the kernel, out of memory",
     "SIGSEGV": "it was ended by SIGSEGV: a crash in native code (segmentation fault)",
