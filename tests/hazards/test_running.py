@@ -6,6 +6,7 @@ import pytest
 
 from tests.sdk.cluster.peer import Peer
 from titan_sdk import DagFailed, InvalidDag, InvalidJob, JobFailed, JobStatus, NotFound
+from titan_sdk.cluster.strict import StrictSettings
 
 SLEEP = "import time; time.sleep(600)"
 
@@ -90,15 +91,22 @@ def test_17_a_carriage_return_ends_no_line(client, job):
 
 
 @pytest.mark.needs("hazards")
-def test_20_a_job_given_up_unstarted_is_told_from_one_that_failed(client, peer, job):
-    assert peer.ask(0x02, "9||GHOST||false").text == "REGISTERED"  # a worker that is not there
+def test_20_a_job_given_up_unstarted_is_told_from_one_that_failed(client, peer, job, eventually):
+    ghost = "9||GHOST||false"
+    assert peer.ask(0x02, ghost).text == "REGISTERED"  # a worker that is not there
     handle = client.submit_job(job(requirement="GHOST"))
+    # A heartbeat drops such a worker; it must come back for the job to be tried four times.
+    eventually(lambda: peer.ask(0x02, ghost).ok and peer.status(handle.full_id) == "DEAD")
     report = handle.wait(timeout=100, raise_on_failure=False, max_resubmits=0)
     assert (report.state, report.never_started, report.attempts) == (JobStatus.DEAD, True, 0)
     failed = client.submit_job(job("raise SystemExit(1)"))
     assert not failed.wait(timeout=100, raise_on_failure=False).never_started
 
 
+# No heartbeat drops the worker that is not there before it has failed four times.
+@pytest.mark.parametrize(
+    "settings", [StrictSettings(first_heartbeat=600, no_worker_pause=0.2, saturated_pause=0.1)]
+)
 @pytest.mark.needs("master_control")
 def test_20_such_a_job_is_submitted_again_under_a_new_id(own_client, own, job, tmp_path):
     own_peer = Peer((own.host, own.port))
