@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-__all__ = ["RedisServer", "need_redis"]
+__all__ = ["RedisServer", "free_port", "need_redis"]
 
 _SERVER = shutil.which("redis-server") or shutil.which("valkey-server")
 
@@ -25,6 +25,13 @@ def need_redis() -> None:
         pytest.skip("needs the package redis; `pip install airflow-provider-titan[redis]` brings it")
 
 
+def free_port() -> int:
+    """One on which nobody listens at the moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
 class RedisServer:
     """Appends to its file and syncs with every command, so that nothing it acknowledged is lost."""
 
@@ -34,9 +41,7 @@ class RedisServer:
         self.folder = folder
         self._options = options
         self._process: subprocess.Popen[bytes] | None = None
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = int(probe.getsockname()[1])
+        self.port = free_port()
 
     @property
     def url(self) -> str:

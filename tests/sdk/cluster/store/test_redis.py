@@ -6,11 +6,12 @@ import asyncio
 import contextlib
 import logging
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.sdk.cluster.store.opening import opened
 from tests.support.redis_server import RedisServer
 from titan_sdk.cluster.settings import ClusterSettings
 from titan_sdk.cluster.store import journal as pace
@@ -19,7 +20,7 @@ from titan_sdk.cluster.store.changes import AddHistory, Delete, InsertJobs, Put,
 from titan_sdk.cluster.store.redis import journal as redis_journal
 from titan_sdk.cluster.store.redis.location import Location
 from titan_sdk.cluster.store.redis.logs import RedisLogs
-from titan_sdk.cluster.store.redis.store import RedisStore, open_redis
+from titan_sdk.cluster.store.redis.store import open_redis
 from titan_sdk.cluster.store.rows import NewJob
 from titan_sdk.errors import InvalidArgument, TitanError
 
@@ -42,15 +43,6 @@ def server(tmp_path: Path) -> Iterator[RedisServer]:
 def location(redis_server: RedisServer) -> Location:
     """Its lease is renewed so rarely that no renewal comes between two statements of a test."""
     return Location(redis_server.url, uuid.uuid4().hex, lease_seconds=3600)
-
-
-@contextlib.asynccontextmanager
-async def opened(location: Location) -> AsyncIterator[RedisStore]:
-    store = await open_redis(location)
-    try:
-        yield store
-    finally:
-        await store.close()
 
 
 # ---------------------------------------------------------------------- one master at a time
@@ -258,11 +250,6 @@ async def test_a_wrong_password_is_a_sentence_that_does_not_tell_it(server: Redi
         assert "wrong-one" not in str(refused.value)
     async with opened(Location(server.url, password="right-one")) as store:
         await store.journal.write(Put("k", "v"))
-
-
-async def test_tls_where_there_is_none_is_a_sentence(server: RedisServer) -> None:
-    with pytest.raises(TitanError, match="redis"):
-        await open_redis(Location(server.url.replace("redis://", "rediss://")))
 
 
 async def test_nobody_there_is_a_sentence() -> None:

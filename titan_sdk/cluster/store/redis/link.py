@@ -7,15 +7,13 @@ import logging
 from typing import Any
 
 from titan_sdk.cluster.store.base import StoreFailed
+from titan_sdk.cluster.store.redis.client import make_client
 from titan_sdk.cluster.store.redis.location import Location
-from titan_sdk.errors import InvalidArgument
+from titan_sdk.cluster.store.redis.trouble import unreachable
 
 __all__ = ["Gap", "InDoubt", "Link", "LostLease", "MemoryFull"]
 
 log = logging.getLogger(__name__)
-
-_CONNECT_SECONDS = 3.0
-_REPLY_SECONDS = 5.0
 
 
 class InDoubt(StoreFailed):
@@ -42,32 +40,12 @@ class Link:
     """Every method raises ``StoreFailed``; a plain one means that nothing was done.
 
     Raises:
-        InvalidArgument: the package ``redis`` is not installed, or it does not take the URL.
+        InvalidArgument: see ``make_client``.
     """
 
     def __init__(self, location: Location) -> None:
-        try:
-            import redis.asyncio
-            from redis.asyncio.retry import Retry
-            from redis.backoff import NoBackoff
-        except ImportError as exc:
-            raise InvalidArgument(
-                "a store on Redis needs the package redis; install airflow-provider-titan[redis], or leave the store out"
-            ) from exc
         self.location = location
-        options: dict[str, Any] = {} if location.password is None else {"password": str(location.password)}
-        try:
-            self._client: Any = redis.asyncio.Redis.from_url(
-                str(location.url),
-                socket_connect_timeout=_CONNECT_SECONDS,
-                socket_timeout=_REPLY_SECONDS,
-                # What may be repeated is decided here, not there.
-                retry=Retry(NoBackoff(), 0),
-                protocol=2,
-                **options,
-            )
-        except (ValueError, TypeError) as exc:
-            raise InvalidArgument(f"the store {location.shown} is no URL that redis takes: {exc}") from exc
+        self._client = make_client(location)
         self._prefix = location.prefix.encode()
         self._digests: dict[str, str] = {}
 
@@ -112,7 +90,7 @@ class Link:
         try:
             connection = await pool.get_connection()
         except (exceptions.RedisError, OSError) as exc:
-            raise StoreFailed(self._unreachable(exc)) from exc
+            raise StoreFailed(unreachable(self.location, exc)) from exc
         done = False
         try:
             await connection.send_command(*command)
@@ -122,26 +100,12 @@ class Link:
             done = True
             raise self._refusal(exc) from exc
         except (exceptions.RedisError, OSError) as exc:
-            raise InDoubt(self._unreachable(exc)) from exc
+            raise InDoubt(unreachable(self.location, exc)) from exc
         finally:
             if not done:
                 await connection.disconnect(nowait=True)
             await pool.release(connection)
         return reply
-
-    def _unreachable(self, exc: Exception) -> str:
-        from redis import exceptions
-
-        where, text = self.location.shown, str(exc)
-        if isinstance(exc, exceptions.AuthenticationError):
-            return f"the store {where} does not take the password or user name ({text}); correct --store or its password"
-        if isinstance(exc, exceptions.TimeoutError):
-            return f"the store {where} does not answer ({text}); is it up, and reachable from here?"
-        if "SSL" in text.upper() or "certificate" in text:
-            return f"the store {where} is reached, but not over TLS ({text}); check redis:// against rediss:// and the CA"
-        if isinstance(exc, exceptions.BusyLoadingError):
-            return f"the store {where} is still reading its data ({text})"
-        return f"the store {where} cannot be reached ({text}); start it, or correct --store"
 
     def _refusal(self, exc: Exception) -> StoreFailed:
         from redis import exceptions
@@ -161,7 +125,12 @@ class Link:
         if isinstance(exc, exceptions.ReadOnlyError) or "READONLY" in text:
             return _Refused(f"the store {where} is a replica, which cannot be written; name the primary")
         if isinstance(exc, exceptions.AuthenticationError) or text.startswith(("NOAUTH", "WRONGPASS")):
-            return _Refused(self._unreachable(exceptions.AuthenticationError(text)))
+            return _Refused(unreachable(self.location, exceptions.AuthenticationError(text)))
+        if isinstance(exc, exceptions.NoPermissionError) or text.startswith("NOPERM"):
+            return _Refused(
+                f"the store {where} has a user without the rights for that ({text}); docs/store.md has the rights "
+                f"that it needs below the prefix {self.location.prefix!r}"
+            )
         if "MISCONF" in text:
             return _Refused(
                 f"the store {where} cannot write its file and so takes no changes ({text}); free its disk"
