@@ -30,6 +30,9 @@ _KEEP_DAYS = 30.0
 _PREFETCH = 2
 
 DataDir = Annotated[Path | None, typer.Option("--data-dir", help=_DATA_DIR, show_default=False)]
+_PREFIX = "titan"
+_LEASE = 10.0
+
 Store = Annotated[
     str | None,
     typer.Option(
@@ -153,11 +156,11 @@ def up(
         Path | None, typer.Option("--token-file", help="File that holds the token and nothing else.")
     ] = None,
     store: Store = None,
-    store_prefix: StorePrefix = "titan",
+    store_prefix: StorePrefix = _PREFIX,
     store_password_file: StorePasswordFile = None,
     store_lease: Annotated[
         float, typer.Option("--store-lease", help="Seconds after which a killed master's store is free.")
-    ] = 10.0,
+    ] = _LEASE,
     artifacts: Annotated[
         str | None,
         typer.Option(
@@ -193,6 +196,7 @@ def up(
     from titan_sdk.cluster.settings import ClusterSettings
 
     configure_logging(log_format, log_level)
+    _check_store(store, store_prefix, store_password_file, store_lease)
     secret = read_token(token_file) if token_file is not None else token
     tls = _server_tls(tls_cert, tls_key, client_ca)
     ahead = (ray_ahead, ray_prefetch)
@@ -251,6 +255,11 @@ def _ray_settings(
         ship_code=ship,
         advertise=None if advertise is None else parse_advertised(advertise),
     )
+
+
+def _check_store(store: str | None, prefix: str, password_file: Path | None, lease: float = _LEASE) -> None:
+    if store is None and (prefix != _PREFIX or password_file is not None or lease != _LEASE):
+        raise InvalidArgument("--store-prefix, --store-password-file and --store-lease need --store")
 
 
 def _store_password(file: Path | None) -> str | None:
@@ -331,7 +340,7 @@ def gc(
         float, typer.Option("--keep-days", help="Remove jobs that ended longer ago than this many days.")
     ] = _KEEP_DAYS,
     store: Store = None,
-    store_prefix: StorePrefix = "titan",
+    store_prefix: StorePrefix = _PREFIX,
     store_password_file: StorePasswordFile = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,
 ) -> None:
@@ -342,6 +351,7 @@ def gc(
     from titan_sdk.cluster.garbage import collect
     from titan_sdk.cluster.settings import ClusterSettings
 
+    _check_store(store, store_prefix, store_password_file)
     folder = data_dir or _state_folder(port)
     if store is None and not (folder / "master.sqlite3").is_file():
         raise InvalidArgument(f"{folder} is not a master's folder; give --data-dir as to titan up")

@@ -12,7 +12,8 @@ from titan_sdk.cluster.housekeeping import forget_before
 from titan_sdk.cluster.settings import ClusterSettings
 from titan_sdk.cluster.store.base import StoreFailed
 from titan_sdk.cluster.store.changes import Sweep
-from titan_sdk.errors import TitanError
+from titan_sdk.cluster.store.redis.store import was_used
+from titan_sdk.errors import InvalidArgument, TitanError
 
 __all__ = ["Collected", "collect"]
 
@@ -31,8 +32,15 @@ async def collect(settings: ClusterSettings, before: float, *, dry_run: bool = F
     """Remove what ended before a time from folder and store of a master that does not run, and shrink them.
 
     Raises:
+        InvalidArgument: no master has ever used the store under that prefix.
         TitanError: a master uses them, or they cannot be read or written.
     """
+    location = settings.store_location()
+    if location is not None and not await was_used(location):
+        raise InvalidArgument(
+            f"no master has kept anything under the prefix {location.prefix!r} in the store {location.shown}; give "
+            "--store and --store-prefix as to titan up"
+        )
     data = DataDir(settings.data_dir)
     try:
         backing = await open_backing(settings, data)

@@ -9,8 +9,8 @@ from urllib.parse import quote
 import pytest
 
 from tests.sdk.cluster.store.opening import opened
-from tests.support.certificates import Authority, Identity, make_authority
-from tests.support.redis_server import RedisServer, free_port
+from tests.support.certificates import Authority, make_authority
+from tests.support.encrypted_redis import EncryptedRedis
 from titan_sdk.cluster.store.changes import Put
 from titan_sdk.cluster.store.redis.location import Location
 from titan_sdk.cluster.store.redis.store import open_redis
@@ -22,38 +22,21 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     return make_authority(tmp_path_factory.mktemp("certificates"))
 
 
-class Encrypted:
-    """A server that speaks TLS on one port; the other is the test's own way in."""
-
-    def __init__(self, folder: Path, authority: Authority, clients: str) -> None:
-        self.port = free_port()
-        files = ["--tls-cert-file", authority.server.cert, "--tls-key-file", authority.server.key]
-        files += ["--tls-ca-cert-file", authority.ca, "--tls-auth-clients", clients]
-        self.server = RedisServer(folder, "--tls-port", str(self.port), *files).start()
-
-    def url(self, ca: str | None, client: Identity | None = None, *, login: str = "", host: str = "") -> str:
-        options = {"ssl_ca_certs": ca}
-        if client is not None:
-            options |= {"ssl_certfile": client.cert, "ssl_keyfile": client.key}
-        words = "&".join(f"{name}={quote(value)}" for name, value in options.items() if value is not None)
-        return f"rediss://{login}{host or '127.0.0.1'}:{self.port}/0?{words}"
-
-
 @pytest.fixture(scope="module")
-def encrypted(tmp_path_factory: pytest.TempPathFactory, authority: Authority) -> Iterator[Encrypted]:
-    made = Encrypted(tmp_path_factory.mktemp("encrypted"), authority, "no")
+def encrypted(tmp_path_factory: pytest.TempPathFactory, authority: Authority) -> Iterator[EncryptedRedis]:
+    made = EncryptedRedis(tmp_path_factory.mktemp("encrypted"), authority, "no")
     yield made
     made.server.stop()
 
 
 @pytest.fixture(scope="module")
-def mutual(tmp_path_factory: pytest.TempPathFactory, authority: Authority) -> Iterator[Encrypted]:
-    made = Encrypted(tmp_path_factory.mktemp("mutual"), authority, "yes")
+def mutual(tmp_path_factory: pytest.TempPathFactory, authority: Authority) -> Iterator[EncryptedRedis]:
+    made = EncryptedRedis(tmp_path_factory.mktemp("mutual"), authority, "yes")
     yield made
     made.server.stop()
 
 
-async def test_state_is_kept_over_tls(encrypted: Encrypted, authority: Authority) -> None:
+async def test_state_is_kept_over_tls(encrypted: EncryptedRedis, authority: Authority) -> None:
     location = Location(encrypted.url(authority.ca, host="localhost"), "over-tls")
     async with opened(location) as store:
         await store.journal.write(Put("k", "grüß dich" * 100_000))
@@ -62,7 +45,7 @@ async def test_state_is_kept_over_tls(encrypted: Encrypted, authority: Authority
     assert encrypted.server.say("EXISTS", "over-tls:value:k") == b":1\r\n"
 
 
-async def test_both_ends_can_show_a_certificate(mutual: Encrypted, authority: Authority) -> None:
+async def test_both_ends_can_show_a_certificate(mutual: EncryptedRedis, authority: Authority) -> None:
     async with opened(Location(mutual.url(authority.ca, authority.client))) as store:
         await store.journal.write(Put("k", "v"))
         assert await store.get("k") == "v"
@@ -70,7 +53,7 @@ async def test_both_ends_can_show_a_certificate(mutual: Encrypted, authority: Au
 
 @pytest.mark.parametrize("who", ["nobody", "stranger"])
 async def test_without_the_right_certificate_a_server_that_wants_one_is_not_used(
-    mutual: Encrypted, authority: Authority, who: str
+    mutual: EncryptedRedis, authority: Authority, who: str
 ) -> None:
     url = mutual.url(authority.ca, authority.stranger if who == "stranger" else None)
     with pytest.raises(TitanError, match=r"wants a certificate of its clients .*ssl_certfile="):
@@ -78,7 +61,7 @@ async def test_without_the_right_certificate_a_server_that_wants_one_is_not_used
 
 
 async def test_a_server_of_another_authority_is_not_trusted(
-    encrypted: Encrypted, authority: Authority
+    encrypted: EncryptedRedis, authority: Authority
 ) -> None:
     for ca in (authority.other_ca, None):
         with pytest.raises(TitanError, match=r"certificate is not trusted .*ssl_ca_certs=.*PEM") as refused:
@@ -86,13 +69,15 @@ async def test_a_server_of_another_authority_is_not_trusted(
         assert "\n" not in str(refused.value)
 
 
-async def test_a_certificate_for_another_name_is_refused(encrypted: Encrypted, authority: Authority) -> None:
+async def test_a_certificate_for_another_name_is_refused(
+    encrypted: EncryptedRedis, authority: Authority
+) -> None:
     # A name of the same address that the certificate does not bear.
     with pytest.raises(TitanError, match=r"certificate is not for '127.1'; write a name that it bears"):
         await open_redis(Location(encrypted.url(authority.ca, host="127.1")))
 
 
-async def test_tls_on_one_end_only_is_a_sentence(encrypted: Encrypted, authority: Authority) -> None:
+async def test_tls_on_one_end_only_is_a_sentence(encrypted: EncryptedRedis, authority: Authority) -> None:
     plain = encrypted.url(None).rstrip("?").replace("rediss://", "redis://")
     with pytest.raises(TitanError, match=r"one that speaks TLS .* write rediss://"):
         await open_redis(Location(plain))
@@ -115,7 +100,7 @@ async def test_tls_on_one_end_only_is_a_sentence(encrypted: Encrypted, authority
     ],
 )
 async def test_options_that_cannot_work_are_named(
-    encrypted: Encrypted, tmp_path: Path, option: str, words: str
+    encrypted: EncryptedRedis, tmp_path: Path, option: str, words: str
 ) -> None:
     (tmp_path / "empty.pem").write_text("nothing")
     url = encrypted.url(None) + option.format(empty=tmp_path / "empty.pem")
@@ -125,11 +110,10 @@ async def test_options_that_cannot_work_are_named(
 
 
 async def test_a_user_with_rights_below_the_prefix_is_enough(
-    encrypted: Encrypted, authority: Authority
+    encrypted: EncryptedRedis, authority: Authority
 ) -> None:
     """What docs/store.md says of its rights is what it has here."""
-    rights = ["~titan", "~titan:*", "+@all", "-@admin", "-@dangerous", "+info"]
-    encrypted.server.say("ACL", "SETUSER", "front", "on", ">a:secret/word", *rights)
+    encrypted.add_user("front", "a:secret/word", "titan")
     login = f"front:{quote('a:secret/word', safe='')}@"
     async with opened(Location(encrypted.url(authority.ca, login=login))) as store:
         await store.journal.write(Put("k", "v"))

@@ -33,10 +33,10 @@ class Location:
         object.__setattr__(self, "url", Secret(self.url))
         if self.password is not None:
             object.__setattr__(self, "password", Secret(self.password))
-        parts = urlsplit(str(self.url))
-        if parts.scheme not in {"redis", "rediss", "unix"} or not (parts.hostname or parts.path):
+        problem = _problem(str(self.url))
+        if problem is not None:
             raise InvalidArgument(
-                f"the store {self.shown} is no URL of a Redis; write redis://host:6379/0, rediss:// for TLS, or "
+                f"the store {self.shown} {problem}; write redis://host:6379/0, rediss:// for TLS, or "
                 "unix:///path/to/socket"
             )
         if not self.prefix or any(character.isspace() for character in self.prefix):
@@ -54,3 +54,22 @@ class Location:
         parts = urlsplit(str(self.url))
         _, at, host = parts.netloc.rpartition("@")
         return f"{parts.scheme}://{'***@' if at else ''}{host}{parts.path}"
+
+
+def _problem(url: str) -> str | None:
+    """What is wrong with a URL that the client library would take, and understand in its own way."""
+    parts = urlsplit(url)
+    if parts.scheme == "unix":
+        return None if parts.path else "names no socket"
+    if parts.scheme not in {"redis", "rediss"}:
+        return "is no URL of a Redis"
+    if not parts.hostname:
+        return "names no host"
+    try:
+        parts.port  # noqa: B018 - it is read when it is asked for
+    except ValueError:
+        return "has a port that is none"
+    database = parts.path.strip("/")
+    if database and not (database.isascii() and database.isdigit()):
+        return f"has {database!r} where the number of a database stands"
+    return None

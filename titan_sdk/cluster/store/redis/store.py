@@ -27,7 +27,7 @@ from titan_sdk.cluster.store.redis.mirror import Mirror
 from titan_sdk.cluster.store.rows import HistoryRow, JobRow, Service
 from titan_sdk.errors import TitanError
 
-__all__ = ["RedisStore", "open_redis"]
+__all__ = ["RedisStore", "open_redis", "was_used"]
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +58,21 @@ async def open_redis(location: Location) -> RedisStore:
         await store.close()
         raise TitanError(str(exc)) from exc
     return store
+
+
+async def was_used(location: Location) -> bool:
+    """Whether a master has ever kept its state there.
+
+    Raises:
+        TitanError: it cannot be reached or used.
+    """
+    link = Link(location)
+    try:
+        return bool(await link.call("EXISTS", link.key("format")))
+    except StoreFailed as exc:
+        raise TitanError(str(exc)) from exc
+    finally:
+        await link.close()
 
 
 class RedisStore:
