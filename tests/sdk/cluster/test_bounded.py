@@ -285,7 +285,7 @@ async def test_finished_jobs_are_forgotten_with_all_they_left(node: Node, tmp_pa
     keys = {row[0] for row in db.execute("SELECT key FROM kv")}
     assert "kept" in keys
     assert "short" not in keys
-    assert not [key for key in keys if "DAG-a" in key or "DAG-b" in key or "nightly" in key]
+    assert not [key for key in keys if "DAG-a" in key or "DAG-b" in key or "nightly" in key or "plain" in key]
     assert [key for key in keys if "DAG-last" in key]
     assert [path.name for path in node._master.data.logs.iterdir()] == ["DAG-last.log"]
 

@@ -29,10 +29,10 @@ def manifest_prefix(dag: str) -> str:
     return _prefix(latest_key(dag) + ":")
 
 
-def dag_of(record: str | None) -> str | None:
-    """The DAG that a job's record names."""
+def dag_of(job_id: str, record: str | None) -> str:
+    """The DAG that a job's record names; a job without one that was submitted alone is a DAG of its own name."""
     dag = _field(record, "dag")
-    return dag if isinstance(dag, str) else None
+    return dag if isinstance(dag, str) else job_id.removeprefix("DAG-")
 
 
 def listed_jobs(manifest: str) -> list[str] | None:

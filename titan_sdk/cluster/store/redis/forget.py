@@ -24,19 +24,18 @@ async def keys_of(jobs: Sequence[tuple[str, int]], mirror: Mirror, values: Value
     dags: set[str] = set()
     for job_id in gone:
         record = leftovers.record_key(job_id)
-        dag = leftovers.dag_of(await values.get(record))
-        if dag is not None:
-            dags.add(dag)
+        dags.add(leftovers.dag_of(job_id, await values.get(record)))
         keys.append(record)
         keys += await values.keys(leftovers.run_prefix(job_id), "", -1)
     for dag in sorted(dags):
+        manifests = await values.keys(leftovers.manifest_prefix(dag), "", -1)
         kept = 0
-        for key in await values.keys(leftovers.manifest_prefix(dag), "", -1):
+        for key in manifests:
             listed = leftovers.listed_jobs(await values.get(key) or "")
             if listed is None or any(job_id in mirror and job_id not in gone for job_id in listed):
                 kept += 1
             else:
                 keys.append(key)
-        if not kept:
+        if manifests and not kept:
             keys.append(leftovers.latest_key(dag))
     return keys

@@ -45,9 +45,7 @@ def _forget_jobs(db: sqlite3.Connection, jobs: Sequence[tuple[str, int]]) -> set
         db.execute("DELETE FROM history WHERE job_id = ?", (job_id,))
         record = leftovers.record_key(job_id)
         row = db.execute("SELECT value FROM kv WHERE key = ?", (record,)).fetchone()
-        dag = leftovers.dag_of(None if row is None else row[0])
-        if dag is not None:
-            dags.add(dag)
+        dags.add(leftovers.dag_of(job_id, None if row is None else row[0]))
         _delete(db, record)
         for table in ("kv", "members", "expiry"):
             db.execute(f"DELETE FROM {table} WHERE key > ? AND key < ?", _range(leftovers.run_prefix(job_id)))
@@ -66,7 +64,7 @@ def _forget_dags(db: sqlite3.Connection, names: Sequence[str]) -> None:
                 kept += 1
             else:
                 _delete(db, str(key))
-        if not kept:
+        if manifests and not kept:
             _delete(db, leftovers.latest_key(name))
 
 
