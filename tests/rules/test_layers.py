@@ -55,7 +55,7 @@ THIRD_PARTY_OF = {
     "model": {"yaml"},
     "archive": {"pathspec"},
     "cluster": {"prometheus_client", "redis", "fsspec"},
-    INSIDE_RAY: {"ray"},
+    INSIDE_RAY: {"ray", "yaml"},
 }
 
 SDK = tuple(sorted(sources("titan_sdk"), key=lambda source: source.module))

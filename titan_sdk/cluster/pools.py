@@ -6,12 +6,13 @@ few more, so that no place is empty between two jobs, and for an autoscaler to s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 
 from titan_sdk.cluster.conductor import Conductor
+from titan_sdk.cluster.engines.ray.outlook import who_brings
 from titan_sdk.cluster.engines.ray.resources import capacity, missing, resources_of, served_tags
 from titan_sdk.cluster.engines.ray.settings import RaySettings
-from titan_sdk.cluster.engines.ray.values import NodeState
+from titan_sdk.cluster.engines.ray.values import ClusterState, Growth, NodeState
 from titan_sdk.cluster.scheduler import Scheduler
 
 __all__ = ["Pools"]
@@ -36,6 +37,7 @@ class Pools:
         self._scheduler = scheduler
         self._conductor = conductor
         self.nodes: tuple[NodeState, ...] = ()
+        self.growth = Growth()
         self.reachable = False
 
     def cover(self, tags: Iterable[str]) -> None:
@@ -44,10 +46,10 @@ class Pools:
             if self._scheduler.workers.get(tag) is None:
                 self._conductor.perform(self._scheduler.add_worker(tag, [tag], self._slots(tag), pool=True))
 
-    def set_nodes(self, nodes: Sequence[NodeState], *, reachable: bool) -> None:
+    def set_state(self, state: ClusterState, *, reachable: bool) -> None:
         """The cluster is like this now."""
-        self.nodes, self.reachable = tuple(nodes), reachable
-        self.cover(served_tags(nodes, self._settings.tag_resources))
+        self.nodes, self.growth, self.reachable = state.nodes, state.growth, reachable
+        self.cover(served_tags(state.nodes, self._settings.tag_resources))
         for worker in list(self._scheduler.workers):
             self._conductor.perform(self._scheduler.resize_worker(worker.name, self._slots(worker.name)))
 
@@ -65,15 +67,4 @@ class Pools:
         if not lacking:
             taken = ", ".join(f"{name}: {amount:g}" for name, amount in wanted.as_ray().items())
             return f"waits for {taken or 'a place'}; every place for the tag {tag!r} on {len(self.nodes)} nodes is taken"
-        return f"needs {', '.join(lacking)}, and no node of the Ray cluster has that; {self._autoscaler()}"
-
-    def _autoscaler(self) -> str:
-        if self._settings.ahead:
-            return (
-                f"up to {self._settings.ahead} such jobs are shown to the cluster's autoscaler, which starts a node if "
-                "one of its node types has it"
-            )
-        return (
-            "an autoscaler cannot bring it as it is shown nothing: start a node that has it, or titan up with "
-            "--ray-ahead"
-        )
+        return f"needs {', '.join(lacking)}, and no node of the Ray cluster has that; {who_brings(wanted, self.growth, self._settings.ahead)}"

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from titan_sdk.cluster.backing import Backing
 from titan_sdk.cluster.engines.base import Reports
 from titan_sdk.cluster.engines.ray.engine import RayEngine
 from titan_sdk.cluster.engines.ray.settings import RaySettings
-from titan_sdk.cluster.engines.ray.values import Config, NodeState
+from titan_sdk.cluster.engines.ray.values import ClusterState, Config
 from titan_sdk.cluster.pools import Pools
 from titan_sdk.cluster.settings import ClusterSettings
 
@@ -47,8 +46,8 @@ def ray_engine(
         door.certificate,
     )
 
-    def nodes_changed(nodes: Sequence[NodeState], *, reachable: bool) -> None:
-        pools.set_nodes(nodes, reachable=reachable)
+    def nodes_changed(state: ClusterState, *, reachable: bool) -> None:
+        pools.set_state(state, reachable=reachable)
 
     return RayEngine(
         ray, backing.cluster_id, reports, backing.logs, backing.uploads, lambda: config, nodes_changed

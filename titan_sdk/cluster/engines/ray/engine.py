@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import logging
 import secrets
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Protocol
 
@@ -18,7 +18,7 @@ from titan_sdk.cluster.engines.ray.outbox import Outbox
 from titan_sdk.cluster.engines.ray.resources import resources_of
 from titan_sdk.cluster.engines.ray.runs import Run, result_of
 from titan_sdk.cluster.engines.ray.settings import RaySettings
-from titan_sdk.cluster.engines.ray.values import Config, News, NodeState, Setup, Spec
+from titan_sdk.cluster.engines.ray.values import ClusterState, Config, News, NodeState, Setup, Spec
 from titan_sdk.cluster.engines.staging import ARCHIVES, SERVICES
 from titan_sdk.cluster.log_store import LogStore
 from titan_sdk.cluster.scheduler import Outcome
@@ -33,7 +33,7 @@ EPOCH_LOST = "the Ray cluster lost track of it: its dispatcher, or the whole clu
 
 
 class NodesChanged(Protocol):
-    def __call__(self, nodes: Sequence[NodeState], *, reachable: bool) -> None: ...
+    def __call__(self, state: ClusterState, *, reachable: bool) -> None: ...
 
 
 class RayEngine:
@@ -42,7 +42,7 @@ class RayEngine:
     Args:
         cluster: names the dispatcher: every master of the same store says the same.
         config: what jobs are told; asked for with every connection.
-        nodes_changed: called with the live nodes, and with none while the cluster is not ``reachable``.
+        nodes_changed: called with the live nodes and what could come, and with nothing while the cluster is not ``reachable``.
     """
 
     chooses_places = True
@@ -216,7 +216,7 @@ class RayEngine:
     def _on_word(self, word: str, *args: object) -> None:
         getattr(self, f"_on_{word}")(*args)
 
-    def _on_attached(self, epoch: str, runs: list[str], nodes: tuple[NodeState, ...]) -> None:
+    def _on_attached(self, epoch: str, runs: list[str], state: ClusterState) -> None:
         self._epoch, self.trouble = epoch, None
         self._out.reset()
         for name in runs:
@@ -226,7 +226,7 @@ class RayEngine:
             self._link.send("kill", sorted(self._strays))
         known = frozenset(runs)
         self._account_for(dict(self._runs), known)
-        self._set_nodes(nodes)
+        self._set_state(state)
         self._attached.set()
 
     def _account_for(self, runs: dict[str, Run], known: frozenset[str]) -> None:
@@ -263,7 +263,7 @@ class RayEngine:
     def _on_lost(self, sentence: str) -> None:
         self._epoch, self.trouble = None, sentence
         self._out.reset()
-        self._set_nodes(())
+        self._set_state(ClusterState())
 
     def _on_superseded(self, sentence: str) -> None:
         # The bridge that says this ends; the next one would take the cluster back, and so on for ever.
@@ -271,9 +271,9 @@ class RayEngine:
         self._on_lost(sentence)
         self._link.stop()
 
-    def _on_news(self, news: list[News], nodes: tuple[NodeState, ...] | None) -> None:
-        if nodes is not None:
-            self._set_nodes(nodes)
+    def _on_news(self, news: list[News], state: ClusterState | None) -> None:
+        if state is not None:
+            self._set_state(state)
         for item in news:
             run = self._runs.get(item.run)
             if run is None:
@@ -285,10 +285,10 @@ class RayEngine:
             if not run.busy:
                 self._hear(run)
 
-    def _set_nodes(self, nodes: tuple[NodeState, ...]) -> None:
-        self.nodes = nodes
+    def _set_state(self, state: ClusterState) -> None:
+        self.nodes = state.nodes
         if not self._closing:
-            self._nodes_changed(nodes, reachable=self._epoch is not None)
+            self._nodes_changed(state, reachable=self._epoch is not None)
 
     def _hear(self, run: Run) -> None:
         """What is new about a run, in order; output is stored before its end is reported."""

@@ -10,10 +10,13 @@ __all__ = [
     "KEPT_ARCHIVES",
     "PROTOCOL",
     "Began",
+    "ClusterState",
     "Config",
     "Finished",
+    "Growth",
     "News",
     "NodeState",
+    "NodeType",
     "Resources",
     "Setup",
     "Spec",
@@ -21,7 +24,7 @@ __all__ = [
     "WrongProtocol",
 ]
 
-PROTOCOL = 1
+PROTOCOL = 2
 """Raised with every change of what a front and a dispatcher tell each other."""
 KEPT_ARCHIVES = 64
 """Archives that a dispatcher keeps in Ray's object store."""
@@ -124,6 +127,34 @@ class NodeState:
     total: dict[str, float]
     free: dict[str, float]
     head: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class NodeType:
+    """A kind of node that the cluster's autoscaler can start."""
+
+    name: str
+    resources: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Growth:
+    """What is known of the cluster's autoscaler."""
+
+    types: tuple[NodeType, ...] | None = None
+    """``None``: it does not tell."""
+    starting: tuple[str, ...] = ()
+    """Types of the nodes that it has asked for and that are not there yet."""
+    infeasible: tuple[tuple[tuple[str, float], ...], ...] = ()
+    """Resources of tasks that it was shown, and that none of its types can run."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterState:
+    """The nodes that are alive, and what could come."""
+
+    nodes: tuple[NodeState, ...] = ()
+    growth: Growth = Growth()
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from titan_sdk.cluster.engines.ray.inside.cluster_view import read_nodes
+from titan_sdk.cluster.engines.ray.inside.growth import GrowthWatch
 from titan_sdk.cluster.engines.ray.inside.losses import describe_loss
 from titan_sdk.cluster.engines.ray.inside.node.run import run_job
 from titan_sdk.cluster.engines.ray.inside.node.service import ServiceActor, service_name
@@ -24,10 +25,10 @@ from titan_sdk.cluster.engines.ray.values import (
     KEPT_ARCHIVES,
     PROTOCOL,
     Began,
+    ClusterState,
     Config,
     Finished,
     News,
-    NodeState,
     Resources,
     Spec,
     Superseded,
@@ -44,7 +45,7 @@ _ACTOR_SECONDS = 5.0
 _ACTOR_STEP = 0.1
 
 
-Attached = tuple[str, list[str], tuple[NodeState, ...]]
+Attached = tuple[str, list[str], ClusterState]
 
 
 class _Run:
@@ -97,14 +98,15 @@ class Dispatcher:
         self._room = asyncio.Condition()
         self._buffered = 0
         self._tasks: set[asyncio.Task[None]] = set()
-        self._nodes: tuple[NodeState, ...] = ()
-        self._told_nodes: tuple[NodeState, ...] | None = None
+        self._growth = GrowthWatch()
+        self._state = ClusterState()
+        self._told_state: ClusterState | None = None
         self._spawn(self._watch_nodes())
 
     # ------------------------------------------------------------------ the front's
 
     async def attach(self, front: str, protocol: int, config: Config) -> Attached:
-        """A front takes over: this dispatcher's epoch, the runs it knows, the nodes. Everything unacknowledged is told anew.
+        """A front takes over: this dispatcher's epoch, the runs it knows, the cluster. Everything unacknowledged is told anew.
 
         Raises:
             WrongProtocol: the front is of a version that this dispatcher does not understand.
@@ -114,13 +116,13 @@ class Dispatcher:
                 f"it speaks version {PROTOCOL} of this project's protocol, and the front {protocol}"
             )
         self._front, self._config = front, config
-        self._told_nodes = None
-        self._nodes = await asyncio.to_thread(read_nodes)
+        self._told_state = None
+        self._state = await asyncio.to_thread(self._read)
         for name, run in self._runs.items():
             run.sent, run.delivered = 0, (False, False, False)
             self._tell(name)
         self._ready.set()
-        return self.epoch, list(self._runs), self._nodes
+        return self.epoch, list(self._runs), self._state
 
     async def start(self, front: str, specs: list[Spec], archives: Mapping[str, bytes]) -> None:
         """Start runs that were never started.
@@ -185,10 +187,10 @@ class Dispatcher:
         async with self._room:
             self._room.notify_all()
 
-    async def poll(self, front: str, seconds: float) -> tuple[list[News], tuple[NodeState, ...] | None]:
-        """What happened since the last call, as soon as anything has; the nodes if they have changed."""
+    async def poll(self, front: str, seconds: float) -> tuple[list[News], ClusterState | None]:
+        """What happened since the last call, as soon as anything has; the cluster if it has changed."""
         self._check(front)
-        if not self._news and self._told_nodes == self._nodes:
+        if not self._news and self._told_state == self._state:
             self._ready.clear()
             try:
                 async with asyncio.timeout(seconds):
@@ -196,9 +198,9 @@ class Dispatcher:
             except TimeoutError:
                 pass
             self._check(front)
-        nodes = None if self._told_nodes == self._nodes else self._nodes
-        self._told_nodes = self._nodes
-        return self._collect(), nodes
+        state = None if self._told_state == self._state else self._state
+        self._told_state = self._state
+        return self._collect(), state
 
     def _collect(self) -> list[News]:
         found: list[News] = []
@@ -325,10 +327,13 @@ class Dispatcher:
 
     async def _watch_nodes(self) -> None:
         while True:
-            self._nodes = await asyncio.to_thread(read_nodes)
-            if self._nodes != self._told_nodes:
+            self._state = await asyncio.to_thread(self._read)
+            if self._state != self._told_state:
                 self._ready.set()
             await asyncio.sleep(_NODES_SECONDS)
+
+    def _read(self) -> ClusterState:
+        return ClusterState(read_nodes(), self._growth.read())
 
     def _spawn(self, work: Any) -> None:
         task = asyncio.get_running_loop().create_task(work)

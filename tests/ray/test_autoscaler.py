@@ -1,0 +1,56 @@
+"""Whether an autoscaler could bring what a job waits for, as a real one says it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from tests.ray.asking import info
+from tests.sdk.cluster.peer import Peer, script
+from tests.support.ray_autoscaling import RayAutoscaling
+from titan_sdk.cluster import LocalCluster
+from titan_sdk.cluster.engines.ray.settings import RaySettings
+
+# Ray's processes take long to start on a busy machine.
+pytestmark = pytest.mark.timeout(300)
+
+
+@pytest.fixture(scope="module")
+def autoscaling(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RayAutoscaling]:
+    log = tmp_path_factory.mktemp("autoscaling") / "ray.log"
+    with RayAutoscaling(log, general={"CPU": 1}, accelerated={"CPU": 1, "GPU": 1}) as running:
+        yield running
+
+
+def until_told(peer: Peer, job: str, words: str) -> None:
+    """It is asked of Ray once per second."""
+    pause = threading.Event()
+    while words not in (reason := str(info(peer, job)["reason"])):
+        assert reason.startswith("needs "), reason
+        pause.wait(0.1)
+
+
+def test_the_reason_names_the_node_type_or_says_that_there_is_none(autoscaling: RayAutoscaling) -> None:
+    with LocalCluster(engine="ray", ray=RaySettings(autoscaling.address, keep_jobs=False)) as cluster:
+        peer = Peer((cluster.host, cluster.port))
+        peer.submit(script("gpu", "pass", tag="GPU"), script("tpu", "pass", tag="TPU"))
+        until_told(
+            peer,
+            "gpu",
+            "needs GPU, and no node of the Ray cluster has that; its autoscaler could start a node "
+            "of the type accelerated, but is shown nothing: titan up with --ray-ahead",
+        )
+        until_told(peer, "tpu", "none of the node types of its autoscaler (general, accelerated) has it")
+        assert {peer.cancel("gpu"), peer.cancel("tpu")} == {"CANCELLED"}
+
+
+def test_what_the_autoscaler_is_doing_about_it_is_said(autoscaling: RayAutoscaling) -> None:
+    settings = RaySettings(autoscaling.address, keep_jobs=False, ahead=1)
+    with LocalCluster(engine="ray", ray=settings) as cluster:
+        peer = Peer((cluster.host, cluster.port))
+        peer.submit(script("shown", "pass", tag="GPU"))
+        # Its nodes would look for the head at Ray's usual port, so none of them ever comes.
+        until_told(peer, "shown", "its autoscaler is starting a node of the type accelerated, which has it")
+        assert peer.cancel("shown") == "CANCELLED"
