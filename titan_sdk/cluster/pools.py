@@ -60,6 +60,10 @@ class Pools:
         places = max(capacity(wanted, self.nodes) - self._services().get(tag, 0), 0)
         return places + max(self._settings.ahead, self._settings.prefetch if places else 0)
 
+    def has_place_for(self, tag: str) -> bool:
+        """Whether some node has what a job with this tag takes, be it taken or free."""
+        return not missing(resources_of(tag, self._settings.tag_resources), self.nodes)
+
     def why_waiting(self, tag: str) -> str:
         """Why a job with this tag does not run, in terms of resources."""
         wanted = resources_of(tag, self._settings.tag_resources)

@@ -98,7 +98,7 @@ class JobQuestions:
         if job.phase is Phase.DELAYED:
             return f"is delayed until {job.spec.due:.3f}"
         if job.phase is Phase.RUNNING and job.status is JobStatus.PENDING:
-            return self._master.engine.trouble or "was given to the Ray cluster, which has not started it yet"
+            return self._master.engine.trouble or self._why_not_begun(job.spec.tag)
         if job.phase is not Phase.READY:
             return None
         if self._master.pools is not None:
@@ -106,6 +106,10 @@ class JobQuestions:
         if job.spec.tag not in self._state.scheduler.workers.tags:
             return f"no worker has the tag {job.spec.tag!r}"
         return f"every worker with the tag {job.spec.tag!r} is busy"
+
+    def _why_not_begun(self, tag: str) -> str:
+        pools, given = self._master.pools, "was given to the Ray cluster, which has not started it yet"
+        return given if pools is None or pools.has_place_for(tag) else f"{given}; {pools.why_waiting(tag)}"
 
     def _ahead(self, job: Job | None) -> int | None:
         if job is None or job.phase is not Phase.READY:
