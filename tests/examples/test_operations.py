@@ -85,6 +85,13 @@ def test_the_command_serves_and_ends_at_sigterm(command, tmp_path: Path) -> None
         process.communicate()
 
 
+def test_the_images_user_owns_the_folder_of_the_volume() -> None:
+    """A folder that an engine makes for a volume would belong to root, and no master can begin in it."""
+    as_root, _, rest = saved("Containerfile").partition("USER titan\n")
+    (volume,) = (line.removeprefix("VOLUME ") for line in rest.splitlines() if line.startswith("VOLUME "))
+    assert f"install --directory --owner=titan --mode=700 {volume}\n" in as_root
+
+
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed")
 def test_systemd_accepts_the_unit(tmp_path: Path) -> None:
     unit = tmp_path / "titan.service"
