@@ -127,7 +127,7 @@ def test_one_connection_serves_many_calls(keeping, cluster, monkeypatch):
         monkeypatch.setattr(
             getattr(module, name),
             "__init__",
-            lambda self, *a, original=original: opened.append(1) or original(self, *a),
+            lambda self, *a, original=original, **more: opened.append(1) or original(self, *a, **more),
         )
     for _ in range(20):
         keeping.get_job_status("nothing")
