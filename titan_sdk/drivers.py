@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from titan_sdk.config import ClientConfig
 from titan_sdk.errors import ConnectFailed, ConnectionLost, PayloadTooLarge, TitanError, TLSFailed
-from titan_sdk.flows.core import Ask, Blocking, Flow, Now, Pause, Step
+from titan_sdk.flows.core import STEP_ERRORS, Ask, Blocking, Flow, Now, Pause, Run, Step
 from titan_sdk.model.stats import ServerInfo
 from titan_sdk.session import Session
 from titan_sdk.transport import aio, sync
@@ -42,18 +42,15 @@ class Driver:
 
     def run(self, flow: Flow[T]) -> T:
         """Run a flow to its end."""
-        outcome: object = None
-        error: BaseException | None = None
-        while True:
+        run = Run(flow)
+        while run.step is not None:
             try:
-                step = flow.throw(error) if error is not None else flow.send(outcome)
-            except StopIteration as end:
-                return end.value  # type: ignore[no-any-return]  # StopIteration.value is the flow's T
-            outcome, error = None, None
-            try:
-                outcome = self._do(step)
-            except (TitanError, OSError, ValueError) as exc:
-                error = exc
+                outcome = self._do(run.step)
+            except STEP_ERRORS as exc:
+                run.fail(exc)
+            else:
+                run.answer(outcome)
+        return run.result
 
     def _do(self, step: Step) -> object:
         match step:
@@ -114,19 +111,16 @@ class AsyncDriver:
 
     async def run(self, flow: Flow[T]) -> T:
         """Run a flow to its end; cancelling ends it at its current step."""
-        outcome: object = None
-        error: BaseException | None = None
         try:
-            while True:
+            run = Run(flow)
+            while run.step is not None:
                 try:
-                    step = flow.throw(error) if error is not None else flow.send(outcome)
-                except StopIteration as end:
-                    return end.value  # type: ignore[no-any-return]  # StopIteration.value is the flow's T
-                outcome, error = None, None
-                try:
-                    outcome = await self._do(step)
-                except (TitanError, OSError, ValueError) as exc:
-                    error = exc
+                    outcome = await self._do(run.step)
+                except STEP_ERRORS as exc:
+                    run.fail(exc)
+                else:
+                    run.answer(outcome)
+            return run.result
         finally:
             flow.close()
 

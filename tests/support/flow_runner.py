@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from titan_sdk.errors import TitanError
-from titan_sdk.flows.core import Ask, Blocking, Flow, Now, Pause
+from titan_sdk.flows.core import STEP_ERRORS, Ask, Blocking, Flow, Now, Pause, Run
 from titan_sdk.wire import statsjson
 from titan_sdk.wire.calls import Call
 from titan_sdk.wire.frames import Frame
@@ -25,18 +24,15 @@ class FlowRunner:
         self.calls: list[tuple[Opcode, str]] = []
 
     def run(self, flow: Flow[T]) -> T:
-        outcome: Any = None
-        error: Exception | None = None
-        while True:
+        run = Run(flow)
+        while run.step is not None:
             try:
-                step = flow.throw(error) if error else flow.send(outcome)
-            except StopIteration as end:
-                return end.value
-            outcome, error = None, None
-            try:
-                outcome = self._do(step)
-            except (TitanError, OSError, ValueError) as exc:
-                error = exc
+                outcome = self._do(run.step)
+            except STEP_ERRORS as exc:
+                run.fail(exc)
+            else:
+                run.answer(outcome)
+        return run.result
 
     def _do(self, step: Any) -> Any:
         match step:

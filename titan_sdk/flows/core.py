@@ -1,6 +1,6 @@
 """Flows: multi-step operations as generators that do no I/O and hold no clock.
 
-A flow yields *steps* and is answered with their outcome; ``drive.py`` of each transport does the steps. So an
+A flow yields *steps* and is answered with their outcome; the drivers of ``drivers.py`` do the steps. So an
 operation is written once and both clients run it. Write ``reply = yield from ask(call)``; never yield directly.
 """
 
@@ -8,11 +8,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
-from typing import Any, TypeAlias, TypeVar, cast
+from typing import Any, Generic, TypeAlias, TypeVar, cast
 
+from titan_sdk.errors import TitanError
 from titan_sdk.wire.calls import Call
 
-__all__ = ["Ask", "Blocking", "Flow", "Now", "Pause", "Step", "ask", "blocking", "now", "pause"]
+__all__ = [
+    "STEP_ERRORS",
+    "Ask",
+    "Blocking",
+    "Flow",
+    "Now",
+    "Pause",
+    "Run",
+    "Step",
+    "ask",
+    "blocking",
+    "now",
+    "pause",
+]
 
 T = TypeVar("T")
 
@@ -45,6 +59,37 @@ class Blocking:
 
 Step: TypeAlias = Ask | Pause | Now | Blocking
 Flow: TypeAlias = Generator[Step, Any, T]
+STEP_ERRORS = (TitanError, OSError, ValueError)
+"""What a step may end with that is the flow's to deal with; anything else ends whoever drives it."""
+
+
+class Run(Generic[T]):
+    """A flow under way. Who drives it does ``step`` after ``step``, until there is none."""
+
+    def __init__(self, flow: Flow[T]) -> None:
+        self._flow = flow
+        self.step: Step | None = None
+        self._result: T | None = None
+        self.answer(None)
+
+    @property
+    def result(self) -> T:
+        """What the flow returned, once it is over."""
+        return cast("T", self._result)
+
+    def answer(self, outcome: object) -> None:
+        """The step was done. Raises what the flow raises."""
+        self._go_on(self._flow.send, outcome)
+
+    def fail(self, error: Exception) -> None:
+        """It ended with this. Raises what the flow makes of it."""
+        self._go_on(self._flow.throw, error)
+
+    def _go_on(self, move: Callable[[Any], Step], value: object) -> None:
+        try:
+            self.step = move(value)
+        except StopIteration as end:
+            self.step, self._result = None, end.value
 
 
 def ask(call: Call[T]) -> Flow[T]:

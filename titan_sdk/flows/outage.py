@@ -5,8 +5,8 @@ from __future__ import annotations
 import random
 from typing import TypeVar
 
-from titan_sdk.errors import TitanError, TLSFailed, TransportError, WaitTimedOut
-from titan_sdk.flows.core import Ask, Flow, Step, now, pause
+from titan_sdk.errors import TLSFailed, TransportError, WaitTimedOut
+from titan_sdk.flows.core import STEP_ERRORS, Ask, Flow, Run, Step, now, pause
 from titan_sdk.session import Session
 
 __all__ = ["PATIENCE", "Outage"]
@@ -37,19 +37,16 @@ class Outage:
             WaitTimedOut: that moment came while the master was away.
             TransportError: it was away for longer than the patience.
         """
-        outcome: object = None
-        error: Exception | None = None
         try:
-            while True:
+            run = Run(flow)
+            while run.step is not None:
                 try:
-                    step = flow.throw(error) if error is not None else flow.send(outcome)
-                except StopIteration as end:
-                    return end.value  # type: ignore[no-any-return]  # StopIteration.value is the flow's T
-                outcome, error = None, None
-                try:
-                    outcome = yield from self._answer(step, until)
-                except (TitanError, OSError, ValueError) as exc:
-                    error = exc
+                    outcome = yield from self._answer(run.step, until)
+                except STEP_ERRORS as exc:
+                    run.fail(exc)
+                else:
+                    run.answer(outcome)
+            return run.result
         finally:
             flow.close()
 
