@@ -187,8 +187,8 @@ class Keeper:
                     _kill(pid)  # a child that is not reaped yet: the number means no other process
 
     def _orphans(self) -> dict[bytes, list[int]]:
-        """Processes that came up to this one, by run. Those of no name are about to end or in the middle of an exec:
-        what they are, or have, shows in a moment.
+        """Processes that came up to this one, by run. Those of no name are ending or in the middle of an exec: what
+        they are, or what comes up from below them, shows in a moment.
         """
         found: dict[bytes, list[int]] = {}
         for pid in _children():
@@ -229,27 +229,31 @@ def _kill(pid: int) -> None:
 
 
 def _children() -> list[int]:
-    """The live processes whose parent is this one. Not every kernel lists them, so all are asked."""
+    """The processes whose parent is this one. Not every kernel lists them, so all are asked. That takes time, so
+    those count that have just ended: what was below them may have been asked before it came up.
+    """
     found, me = [], str(os.getpid()).encode()
     for name in os.listdir("/proc"):
         if name.isdigit():
             try:
                 with open(f"/proc/{name}/stat", "rb", buffering=0) as stat:
-                    state, parent = stat.read().rpartition(b")")[2].split()[:2]
+                    parent = stat.read().rpartition(b")")[2].split()[1]
             except OSError:
                 continue  # gone meanwhile
-            if parent == me and state != b"Z":
+            if parent == me:
                 found.append(int(name))
     return found
 
 
 def _run_of(pid: int) -> bytes | None:
-    """Whose the process is: nobody's that is known, or empty if it shows no environment at all."""
+    """Whose the process is: nobody's that is known, or empty if it shows no environment, as one that is ending."""
     try:
         with open(f"/proc/{pid}/environ", "rb", buffering=0) as environ:
             entries = environ.readall().split(b"\0")
+    except PermissionError:
+        return None  # another user's
     except OSError:
-        return None  # another user's, or gone
+        return b""
     for entry in entries:
         if entry.startswith(_MARK):
             return entry[len(_MARK) :]
