@@ -183,7 +183,15 @@ def test_a_job_sees_none_of_the_masters_settings(peer: Peer) -> None:
     environment = json.loads(peer.log("DAG-env"))
     assert "the-token-of-the-master" not in repr(environment)
     names = {name for name in environment if name.startswith("TITAN_")}
-    assert names <= {"TITAN_WORKER", "TITAN_HOST", "TITAN_PORT", "TITAN_RUN", "TITAN_RUNTIME_LOG_LIMIT"}
+    told = {
+        "TITAN_WORKER",
+        "TITAN_HOST",
+        "TITAN_PORT",
+        "TITAN_RUN",
+        "TITAN_KEEP_ALIVE",
+        "TITAN_RUNTIME_LOG_LIMIT",
+    }
+    assert names <= told
 
 
 def test_what_a_master_writes_is_for_its_user_only(cluster: LocalCluster, peer: Peer) -> None:
