@@ -72,7 +72,8 @@ class Handlers:
         if opcode in self.quick:
             answered: asyncio.Future[str] = asyncio.get_running_loop().create_future()
             if self.quick.begin(opcode, payload, answered.set_result):
-                return await answered
+                # Shielded: the journal answers many at once, and must not meet a future that was cancelled.
+                return await asyncio.shield(answered)
         handler = self._by_opcode.get(opcode)
         if handler is None:
             if opcode in _WORKER_ONLY:
