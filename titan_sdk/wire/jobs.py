@@ -88,7 +88,7 @@ class JobLine:
             # Without a header word in the first fields, the first field itself is the capability.
             return self.header.strip()
         for text in (part.strip() for part in reversed(self.fields)):
-            if text in {self.job_id, "AFFINITY"} or _bracketed(text) or _INT.fullmatch(text):
+            if text in {full_id(self.job_id), "AFFINITY"} or _bracketed(text) or _INT.fullmatch(text):
                 continue
             return text if 0 < len(text) < 20 and not text.endswith("=") else "GENERAL"
         return "GENERAL"
@@ -128,8 +128,29 @@ def encode_line(line: JobLine) -> str:
     parents = ",".join(line.parents)
     body = "|".join((line.job_id, line.header, *line.fields))
     text = f"{body}|{line.priority}|{line.delay_ms}|[{parents}]{'|AFFINITY' if line.affinity else ''}"
-    _check_read_back(line, text)
+    if not _is_plain(line, text):
+        _check_read_back(line, text)
     return text
+
+
+_PLAIN_IDS = re.compile(r"[A-Za-z0-9._-]+(?:,[A-Za-z0-9._-]+)*")
+_PLAIN_TAG = re.compile(r"[A-Z_]{1,19}")
+
+
+def _is_plain(line: JobLine, text: str) -> bool:
+    """Whether nothing in the line can be misread, as is so with nearly every one; to read it back costs five times
+    as much as to write it.
+    """
+    tag = line.fields[-1]
+    return (
+        type(line.priority) is type(line.delay_ms) is int
+        and INT32_MIN <= line.priority <= INT32_MAX
+        and -INT64_MAX <= line.delay_ms <= INT64_MAX
+        and _PLAIN_TAG.fullmatch(tag) is not None
+        and tag != "AFFINITY"
+        and _PLAIN_IDS.fullmatch(",".join((line.job_id, *line.parents))) is not None
+        and "INTERNAL_SCALE" not in text
+    )
 
 
 _COMPARED = ("job_id", "header", "fields", "priority", "delay_ms", "parents", "affinity")

@@ -88,6 +88,46 @@ def test_ids_may_be_written_without_the_prefix_and_are_read_with_it() -> None:
     assert parse_line(encode_line(short)) == dataclasses.replace(PLAIN, parents=("DAG-b", "DAG-c"))
 
 
+@pytest.mark.parametrize("short", [True, False])
+def test_a_job_may_be_called_like_the_tag_that_it_requires(short: bool) -> None:
+    job_id = "GPU" if short else "DAG-GPU"
+    text = encode_line(dataclasses.replace(PLAIN, job_id=job_id))
+    assert parse_line(text) == dataclasses.replace(PLAIN, job_id="DAG-GPU")
+
+
+def test_a_tag_that_is_the_jobs_full_id_is_refused() -> None:
+    odd = dataclasses.replace(PLAIN, job_id="a", fields=("f.py", "", "", "DAG-a"))
+    with pytest.raises(LocalProtocolError, match="would read requirement 'DAG-a' as 'GENERAL'"):
+        encode_line(odd)
+
+
+odd_or_plain = st.text(st.sampled_from("AFINTY_SCLE-.01a, "), max_size=16) | st.sampled_from(
+    [
+        "AFFINITY",
+        "STICKY",
+        "INTERNAL_SCALE",
+        "GPU",
+        "A" * 19,
+        "A" * 20,
+        "DAG-GPU",
+        "RUN_PAYLOAD",
+        "DEPLOY_PAYLOAD",
+    ]
+)
+
+
+@given(lines(odd_or_plain))
+def test_what_is_taken_for_plain_without_being_read_back_is_read_back_equal(line: JobLine) -> None:
+    try:
+        text = encode_line(line)
+    except LocalProtocolError:
+        return
+    read = parse_line(text)
+    assert read == line
+    assert isinstance(read, JobLine)
+    assert read.requirement == line.field("requirement").strip()
+
+
 def test_lines_of_a_dag_are_joined_by_a_semicolon() -> None:
     assert encode_dag([PLAIN, PLAIN]) == f"{encode_line(PLAIN)} ; {encode_line(PLAIN)}"
 

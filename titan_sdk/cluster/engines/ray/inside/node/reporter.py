@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import select
 import time
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,8 @@ from titan_sdk.cluster.engines.staging import job_port
 
 __all__ = ["Reporter"]
 
-_SILENT = 0.1
-"""Seconds in which a job may end without a word but its result."""
 _TURN = 0.25
+"""Seconds; a job that ends in its first turn is told of by its result alone."""
 _PROBE_TURN = 0.05
 _PIECE = 512 * 1024
 _INLINE = 64 * 1024
@@ -30,15 +30,19 @@ _FINISH_SECONDS = 60.0
 
 
 class Reporter:
-    """Belongs to the thread that runs the job. Its output is a file, so that a job never waits for the front."""
+    """Belongs to the thread that runs the job. Its output is a file, so that a job never waits for the front.
+
+    Replies come by callback: while a task's thread is in ``ray.get`` or ``ray.wait``, if only for a glance, Ray gives
+    its CPU to the next task, and starts a worker process for that.
+    """
 
     def __init__(self, spec: Spec, side: WorkerSide, began: Began, output: Path, limit: int) -> None:
         self._spec, self._side, self._began, self._limit = spec, side, began, limit
         self._path = output
         self._file = os.open(output, os.O_RDWR | os.O_CLOEXEC)
         self._sent = 0
-        self._pushing: tuple[Any, int] | None = None
-        self._orders: Any = None
+        self._pushing: tuple[Future[Any], int] | None = None
+        self._orders: Future[Any] | None = None
         self._told = self._told_answers = False
         self._port = (job_port(spec.line) or 0) if spec.service else 0
         self._started = time.monotonic()
@@ -48,9 +52,8 @@ class Reporter:
 
     def turn(self, pidfd: int) -> bool:
         """Wait for the process's end, a reply or a moment; whether it has ended."""
-        quiet = not self._told and not self._spec.service
         probing = self._port and not self._told_answers
-        wait = _SILENT if quiet else _PROBE_TURN if probing else _TURN
+        wait = _PROBE_TURN if probing else _TURN
         ready, _, _ = select.select([pidfd, self._wake], [], [], wait)
         if pidfd in ready:
             return True
@@ -93,13 +96,12 @@ class Reporter:
                 self._told = True
             self._pushing = None
 
-    def _reply(self, ref: Any) -> tuple[Any] | None:
+    def _reply(self, reply: Future[Any]) -> tuple[Any] | None:
         """The reply in a tuple once it is there; a lost one is ``_FAILED``."""
-        ready, _ = ray.wait([ref], timeout=0)
-        if not ready:
+        if not reply.done():
             return None
         try:
-            return (ray.get(ref),)
+            return (reply.result(),)
         except ray.exceptions.RayError:
             # The dispatcher is gone. A job dies with it; a service says everything again to the next one.
             self._side.line.forget()
@@ -123,13 +125,13 @@ class Reporter:
     def _push(self) -> None:
         data = self._read(min(self._size() - self._sent, _PIECE))
         if data or not self._told:
-            ref = self._send("push", self._spec.run, self._began, self._sent, data)
-            self._pushing = ref, self._sent + len(data)
+            reply = self._send("push", self._spec.run, self._began, self._sent, data)
+            self._pushing = reply, self._sent + len(data)
 
-    def _send(self, method: str, *args: object) -> Any:
-        ref = self._side.line.call(method, *args)
-        ref.future().add_done_callback(self._side.ring)
-        return ref
+    def _send(self, method: str, *args: object) -> Future[Any]:
+        reply: Future[Any] = self._side.line.call(method, *args).future()
+        reply.add_done_callback(self._side.ring)
+        return reply
 
     def _size(self) -> int:
         """Bytes of output that count. A file over the limit is cut: the job appends, so the rest falls away."""
