@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from tests.sdk.cluster.peer import Peer
 
@@ -17,7 +18,7 @@ from titan_sdk.cluster import ClusterSettings, run_master
 from titan_sdk.cluster.engines.ray.settings import RaySettings
 more = json.loads(sys.argv[2])
 if more["ray"] is not None:
-    more |= {"engine": "ray", "ray": RaySettings(more["ray"])}
+    more |= {"engine": "ray", "ray": RaySettings(**more["ray"])}
 settings = ClusterSettings(sys.argv[1], **{"port": 0, "workers": {"GENERAL": 2, "GPU": 1}, **more})
 sys.exit(run_master(settings, lambda host, port: print(host, port, flush=True)))
 """
@@ -26,20 +27,25 @@ sys.exit(run_master(settings, lambda host, port: print(host, port, flush=True)))
 class MasterProcess:
     """
     Args:
-        ray: address of the Ray cluster that runs the jobs, if one does.
+        ray: the Ray cluster that runs the jobs, if one does: its address, or all of ``RaySettings``.
         settings: more for ``ClusterSettings``, as far as JSON can tell it.
     """
 
-    def __init__(self, data_dir: Path, ray: str | None = None, **settings: Any) -> None:
+    def __init__(self, data_dir: Path, ray: str | dict[str, Any] | None = None, **settings: Any) -> None:
         self._data_dir = data_dir
-        self._settings = {"ray": ray, **settings}
+        self._settings = {"ray": {"address": ray} if isinstance(ray, str) else ray, **settings}
         self._process: subprocess.Popen[str] | None = None
 
-    def start(self) -> Peer:
-        """Serve the folder; a client of it."""
+    def start(self, errors: IO[bytes] | None = None) -> Peer:
+        """Serve the folder; a client of it.
+
+        Args:
+            errors: where its stderr goes, if not to this process's.
+        """
         self._process = subprocess.Popen(
             [sys.executable, "-c", _PROGRAM, str(self._data_dir), json.dumps(self._settings)],
             stdout=subprocess.PIPE,
+            stderr=errors,
             text=True,
         )
         assert self._process.stdout is not None
@@ -47,25 +53,45 @@ class MasterProcess:
         return Peer((host, int(port)))
 
     @property
+    def is_up(self) -> bool:
+        """Whether it was started and nobody has seen its end."""
+        return self._process is not None
+
+    @property
     def pid(self) -> int:
         assert self._process is not None
         return self._process.pid
 
+    def pause(self) -> None:
+        """It does nothing, and is not told; what it has started goes on."""
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        os.kill(self.pid, signal.SIGCONT)
+
     def kill(self) -> None:
         """``kill -9`` of the master alone."""
         self._end(signal.SIGKILL)
+
+    def ended(self) -> int:
+        """Wait until it has ended by itself; the exit code."""
+        return self._reap()
 
     def stop(self) -> int:
         """SIGTERM; the exit code."""
         return self._end(signal.SIGTERM)
 
     def close(self) -> None:
-        if self._process is not None:
+        if self.is_up:
             self.stop()
 
     def _end(self, number: signal.Signals) -> int:
         assert self._process is not None
         self._process.send_signal(number)
+        return self._reap()
+
+    def _reap(self) -> int:
+        assert self._process is not None
         code = self._process.wait(30)
         assert self._process.stdout is not None
         self._process.stdout.close()
