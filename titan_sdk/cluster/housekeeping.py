@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Iterable
 
 from titan_sdk.cluster.folders import DataDir, safe_name
 from titan_sdk.cluster.log_store import LogStore
+from titan_sdk.cluster.manifests import forget_manifests
 from titan_sdk.cluster.master import Master
 from titan_sdk.cluster.store.base import Store, StoreFailed
 from titan_sdk.cluster.store.changes import ForgetJobs, Sweep
@@ -55,7 +56,7 @@ class Housekeeping:
 
 
 async def forget_before(before: float, store: Store, logs: LogStore, data: DataDir) -> None:
-    """Remove jobs that ended before that time, with all that is left of them.
+    """Remove jobs that ended before that time with all that is left of them, and manifests of which no job is left.
 
     Raises:
         StoreFailed, OSError: some of them are still there.
@@ -65,6 +66,7 @@ async def forget_before(before: float, store: Store, logs: LogStore, data: DataD
         ids = [job_id for job_id, _ in old]
         await logs.remove(ids)
         await asyncio.to_thread(_remove_workspaces, data, ids)
+    await forget_manifests(before, store)
 
 
 async def _every(seconds: float, work: Callable[[], Awaitable[None]]) -> None:

@@ -12,7 +12,6 @@ from collections.abc import Iterable, Sequence
 
 from titan_sdk.cluster.activity import Activity
 from titan_sdk.cluster.admission import Refused, dump_line, load_line
-from titan_sdk.cluster.clock import Clock
 from titan_sdk.cluster.engines.staging import SERVICES
 from titan_sdk.cluster.log_store import LogStore
 from titan_sdk.cluster.scheduler import Ended, Job, JobSpec, Scheduler, Settled
@@ -35,7 +34,7 @@ class State:
     def __init__(self, store: Store, logs: LogStore) -> None:
         self.store = store
         self.logs = logs
-        self.clock = Clock()
+        self.clock = store.clock
         self.scheduler = Scheduler()
         self.activity = Activity()
         self.waiters = Waiters()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sqlite3
 import time
 import tracemalloc
 from collections.abc import AsyncIterator
@@ -258,6 +259,8 @@ def _run_some(host: str, port: int, folder: Path) -> None:
         dag = client.submit_dag("nightly", [TitanJob("a", str(job)), TitanJob("b", str(job), parents=["a"])])
         dag.wait(60)
         client.submit_job(TitanJob("plain", str(plain), runtime=False)).wait(60)
+        pair = [TitanJob(f"plain-{name}", str(plain), runtime=False) for name in "ab"]
+        client.submit_dag("of plain jobs", pair).wait(60)
         client.store_put("kept", "for ever")
         client.store_put("short", "lived")
         client.store_expire("short", 0.001)
@@ -266,9 +269,9 @@ def _run_some(host: str, port: int, folder: Path) -> None:
 
 def _age(node: Node) -> None:
     assert node._master is not None
-    node._master.state.store.db.execute(
-        "UPDATE jobs SET ended_at = ended_at - 7200 WHERE job_id != 'DAG-last'"
-    )
+    db = node._master.state.store.db
+    db.execute("UPDATE jobs SET ended_at = ended_at - 7200 WHERE job_id != 'DAG-last'")
+    db.execute("UPDATE manifests SET at = at - 7200 WHERE key NOT LIKE '%last%'")
 
 
 async def test_finished_jobs_are_forgotten_with_all_they_left(node: Node, tmp_path: Path) -> None:
@@ -299,10 +302,13 @@ async def test_gc_does_the_same_in_the_folder_of_a_stopped_master(node: Node, tm
     with pytest.raises(TitanError, match="another master"):
         await collect(settings, before)
     await node.stop()
-    assert (await collect(settings, before, dry_run=True)).jobs == 3
+    assert (await collect(settings, before, dry_run=True)).jobs == 5
     found = await collect(settings, before)
-    assert found.jobs == 3
+    assert found.jobs == 5
     assert (await collect(settings, before)).jobs == 0
+    with contextlib.closing(sqlite3.connect(root / "master.sqlite3")) as db:
+        keys = [key for (key,) in db.execute("SELECT key FROM kv WHERE key LIKE 'titan:dag:%' ORDER BY key")]
+        assert [key.rpartition(":")[0] for key in keys] == ["titan:dag", "titan:dag:last"]
     again = Node(ClusterSettings(root, port=0), "0")
     peer = Peer(await again.start())
     assert (await asyncio.to_thread(peer.ask, Opcode.GET_JOB_STATUS, "DAG-last")).text == "COMPLETED"

@@ -18,7 +18,7 @@ from titan_sdk.cluster.garbage import collect
 from titan_sdk.cluster.settings import ClusterSettings
 
 PREFIX = "kept"
-ALWAYS = {"lease", "epoch", "last", "format", "identity", "added", "jobs", "ended", "keys"}
+ALWAYS = {"lease", "epoch", "last", "format", "identity", "added", "jobs", "ended", "keys", "manifests"}
 """Keys of the master itself, whatever it knows of."""
 
 
@@ -38,7 +38,7 @@ def names(server: RedisServer) -> set[str]:
 
 
 def run_some(client: TitanClient, folder: Path) -> None:
-    """A DAG, a plain job, values with and without an end, and a job that keeps the newest number."""
+    """DAGs, also of plain jobs, values with and without an end, and a job that keeps the newest number."""
     job = folder / "job.py"
     job.write_text("import titan_job; print('hi'); titan_job.result('x' * 1000)")
     dag = client.submit_dag("nightly", [TitanJob("a", str(job)), TitanJob("b", str(job), parents=["a"])])
@@ -46,6 +46,8 @@ def run_some(client: TitanClient, folder: Path) -> None:
     plain = folder / "plain.py"
     plain.write_text("print('hi')")
     client.submit_job(TitanJob("plain", str(plain), runtime=False)).wait(60)
+    pair = [TitanJob(f"plain-{name}", str(plain), runtime=False) for name in "ab"]
+    client.submit_dag("of:plain|jobs", pair).wait(60)
     client.store_put("for-ever", "kept")
     client.store_put("rewritten", "first")
     for key in ("short", "rewritten"):
@@ -73,7 +75,9 @@ def test_a_running_master_forgets_what_is_too_old_and_expired(server: RedisServe
     try:
         with TitanClient(*peer.address) as client:
             run_some(client, tmp_path)
-            until(lambda: {peer.status(job) for job in ("a", "b", "plain")} == {"NULL"})
+            gone = ("a", "b", "plain", "plain-a", "plain-b")
+            until(lambda: {peer.status(job) for job in gone} == {"NULL"})
+            until(lambda: not [key for key in client.store_keys("titan:dag:") if "last" not in key])
             assert peer.status("last") == "COMPLETED"  # the newest number stays, however old it is
             assert client.job_handle("last").result() == "x" * 1000
             until(lambda: server.say("ZCARD", f"{PREFIX}:expiry") == b":0\r\n")
@@ -103,9 +107,9 @@ async def test_gc_does_the_same_for_a_master_that_does_not_run(server: RedisServ
     settings = ClusterSettings(tmp_path / "data", **location)
     # Values that expired are gone by themselves; what is left of them is their names in an index.
     planned = await collect(settings, time.time(), dry_run=True)
-    assert (planned.jobs, planned.keys) == (3, 2)
+    assert (planned.jobs, planned.keys) == (5, 2)
     done = await collect(settings, time.time())
-    assert (done.jobs, done.keys) == (3, 2)
+    assert (done.jobs, done.keys) == (5, 2)
     assert (await collect(settings, time.time())).jobs == 0
     kept = {"value:for-ever", "value:rewritten"}
     assert {name for name in names(server) - ALWAYS if "last" not in name} <= kept | {"lines", "expiry"}

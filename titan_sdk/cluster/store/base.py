@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
+from titan_sdk.cluster.clock import Clock
 from titan_sdk.cluster.store.changes import Change
 from titan_sdk.cluster.store.rows import HistoryRow, JobRow
 
@@ -44,6 +45,10 @@ class Store(Protocol):
 
     @property
     def journal(self) -> Writes: ...
+
+    @property
+    def clock(self) -> Clock:
+        """What times of jobs and manifests are told by."""
 
     def next_seq(self) -> int:
         """A number that no job has or had."""
@@ -90,6 +95,11 @@ class Store(Protocol):
 
     async def count_expired(self) -> int:
         """How many keys ``Sweep`` would remove."""
+
+    async def manifests_before(self, before: float) -> list[tuple[str, float]]:
+        """Keys of some manifests (see ``leftovers.is_manifest``), and when each was written, or is due again if that
+        is later; those before a time, oldest first.
+        """
 
     # ------------------------------------------------------------------ itself
 

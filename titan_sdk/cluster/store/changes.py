@@ -146,11 +146,18 @@ class AddHistory:
 
 @dataclass(frozen=True, slots=True)
 class ForgetJobs:
-    """Remove finished jobs (id and number each), what the SDK left about them in TitanStore, and DAGs of which no
-    job is known any more.
-    """
+    """Remove finished jobs (id and number each), and what the SDK left about them in TitanStore."""
 
     jobs: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LookAgain:
+    """A manifest that was due ``before`` that time is due later, or (``None``) never; unless it was written since."""
+
+    key: str
+    before: float
+    at: float | None
 
 
 # ---------------------------------------------------------------------- values and sets
@@ -241,6 +248,7 @@ Change = (
     | SetService
     | AddHistory
     | ForgetJobs
+    | LookAgain
     | Put
     | Swap
     | AddMember

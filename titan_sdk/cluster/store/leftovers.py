@@ -4,9 +4,26 @@ from __future__ import annotations
 
 import json
 
-from titan_sdk.wire.store_text import encode_key
+from titan_sdk.errors import CorruptData
+from titan_sdk.model.rules import full_id
+from titan_sdk.wire.store_text import MARK, decode_value, encode_key
 
-__all__ = ["dag_of", "latest_key", "listed_jobs", "manifest_prefix", "record_key", "run_prefix"]
+__all__ = [
+    "MANIFESTS",
+    "is_manifest",
+    "is_of_later_submission",
+    "known_as",
+    "latest_of",
+    "listed_jobs",
+    "manifest_named",
+    "nonce_of",
+    "record_key",
+    "run_prefix",
+]
+
+_DAG = "titan:dag:"
+MANIFESTS = (_DAG, f'{MARK}"{_DAG}')
+"""How keys of manifests, and of what names a DAG's latest one, begin; the second where a name needs the escape."""
 
 
 def record_key(job_id: str) -> str:
@@ -14,36 +31,65 @@ def record_key(job_id: str) -> str:
     return encode_key(f"titan:job:{job_id}")
 
 
-def run_prefix(job_id: str) -> str:
-    """How the keys of a job's runs begin."""
-    return _prefix(encode_key(f"titan:run:{job_id}:"))
+def run_prefix(job_id: str, nonce: str | None = None) -> str:
+    """How the keys of a job's runs begin, or of those of one submission."""
+    # An encoded key ends with a quote, which is not a part of the prefix.
+    return encode_key(f"titan:run:{job_id}:{f'{nonce}:' if nonce else ''}").removesuffix('"')
 
 
-def latest_key(dag: str) -> str:
-    """Where a DAG's latest manifest is named."""
-    return encode_key("titan:dag:" + dag.replace("%", "%25").replace(":", "%3A"))
+def is_manifest(key: str) -> bool:
+    """Whether a key is a manifest's, or that of what names a DAG's latest one."""
+    return key.startswith(MANIFESTS)
 
 
-def manifest_prefix(dag: str) -> str:
-    """How the keys of a DAG's manifests begin."""
-    return _prefix(latest_key(dag) + ":")
+def latest_of(key: str) -> str | None:
+    """Where the latest manifest of a manifest's DAG is named; ``None`` if the key is such a place itself."""
+    name, colon, _ = _plain(key).removeprefix(_DAG).partition(":")
+    return encode_key(_DAG + name) if colon else None
 
 
-def dag_of(job_id: str, record: str | None) -> str:
-    """The DAG that a job's record names; a job without one that was submitted alone is a DAG of its own name."""
-    dag = _field(record, "dag")
-    return dag if isinstance(dag, str) else job_id.removeprefix("DAG-")
+def manifest_named(latest: str, value: str) -> str | None:
+    """The manifest that a DAG's latest one is named as; ``None`` if the value is not as we write it."""
+    run = _field(value, "run")
+    return encode_key(f"{_plain(latest)}:{run}") if isinstance(run, str) else None
 
 
-def listed_jobs(manifest: str) -> list[str] | None:
-    """The ids under which a manifest's jobs may be known; ``None`` if it is not one as we write it: whoever wrote it
-    may want it.
+def listed_jobs(manifest: str) -> list[tuple[str, str | None]] | None:
+    """Id and nonce of each of a manifest's jobs; ``None`` if it is not one as we write it: whoever wrote it may want
+    it.
     """
     listed = _field(manifest, "jobs")
     if not isinstance(listed, list):
         return None
-    ids = [entry.get("id") if isinstance(entry, dict) else entry for entry in listed]
-    return [known for job_id in ids if isinstance(job_id, str) for known in (job_id, f"DAG-{job_id}")]
+    try:
+        return [(str(entry["id"]), entry.get("nonce")) for entry in listed]
+    except (TypeError, KeyError, AttributeError):
+        return None
+
+
+def known_as(job_id: str) -> tuple[str, ...]:
+    """The ids under which a master may know a job, the usual one first."""
+    full = full_id(job_id)
+    return (full,) if full == job_id else (full, job_id)
+
+
+def nonce_of(record: str | None) -> str | None:
+    """The submission that a job's record is about."""
+    nonce = _field(record, "nonce")
+    return nonce if isinstance(nonce, str) else None
+
+
+def is_of_later_submission(record: str | None, ended_at: float | None) -> bool:
+    """Whether a record is about a submission that was begun after its job had ended, by the client's clock."""
+    at = _field(record, "submitted_at")
+    return isinstance(at, int | float) and at > (ended_at or 0.0)
+
+
+def _plain(key: str) -> str:
+    try:
+        return decode_value(key)
+    except CorruptData:
+        return key
 
 
 def _field(text: str | None, name: str) -> object:
@@ -51,8 +97,3 @@ def _field(text: str | None, name: str) -> object:
         return json.loads(text).get(name) if text is not None else None
     except (ValueError, AttributeError):
         return None
-
-
-def _prefix(key: str) -> str:
-    # An encoded key ends with a quote, which is not a part of the prefix.
-    return key.removesuffix('"')

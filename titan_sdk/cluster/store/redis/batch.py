@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from titan_sdk.cluster.store import changes
+from titan_sdk.cluster.store import changes, leftovers
 from titan_sdk.cluster.store.redis.link import Link
 from titan_sdk.cluster.store.redis.mirror import Mirror, can_go, encode, needs_line
 from titan_sdk.cluster.store.rows import JobRow, NewJob, Service
@@ -21,11 +21,16 @@ _LONGEST_MS = 4_000_000_000_000
 
 
 class Batch:
-    """Add entries, send ``words()``, and ``apply`` once that is done."""
+    """Add entries, send ``words()``, and ``apply`` once that is done.
 
-    def __init__(self, mirror: Mirror, link: Link) -> None:
+    Args:
+        now: when what it writes is written.
+    """
+
+    def __init__(self, mirror: Mirror, link: Link, now: float) -> None:
         self._mirror = mirror
         self._key = link.key
+        self._now = now
         self._rows: dict[str, JobRow | None] = {}
         """Rows as they will be; ``None``: gone."""
         self._ids: dict[int, str] = {}
@@ -220,12 +225,24 @@ class Batch:
 
     def put(self, change: changes.Put) -> None:
         self._result("@put", change.key.encode(), change.value.encode())
+        self._written(change.key)
 
     def swap(self, change: changes.Swap) -> None:
         expected = b"" if change.expected is None else change.expected.encode()
         value = b"" if change.value is None else change.value.encode()
         expects, sets = int(change.expected is not None), int(change.value is not None)
         self._result("@swap", change.key.encode(), expects, expected, sets, value)
+        if change.value is not None:
+            self._written(change.key)
+
+    def _written(self, key: str) -> None:
+        """Of a swap that failed: then it is looked at later than it might be."""
+        if leftovers.is_manifest(key):
+            self._op("ZADD", self._key("manifests"), repr(self._now), key.encode())
+
+    def look_again(self, change: changes.LookAgain) -> None:
+        at = "" if change.at is None else repr(change.at)
+        self._result("@look", change.key.encode(), repr(change.before), at)
 
     def member(self, change: changes.AddMember) -> None:
         self._result("@add", change.key.encode(), change.member.encode())
@@ -266,6 +283,7 @@ _APPLY: dict[type, Callable[[Batch, Any], None]] = {
     changes.SetService: Batch.service,
     changes.AddHistory: Batch.history,
     changes.ForgetJobs: Batch.forget,
+    changes.LookAgain: Batch.look_again,
     changes.Put: Batch.put,
     changes.Swap: Batch.swap,
     changes.AddMember: Batch.member,

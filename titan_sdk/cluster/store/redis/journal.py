@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
+from titan_sdk.cluster.clock import Clock
 from titan_sdk.cluster.store import changes
 from titan_sdk.cluster.store.base import StoreFailed
 from titan_sdk.cluster.store.journal import RETRY_SECONDS, Entry, client_entry
@@ -31,10 +32,21 @@ log = logging.getLogger(__name__)
 _BATCH_ENTRIES = 500
 _REMEMBERED_SECONDS = 5.0
 _REMEMBERED_BYTES = 32 * 1024 * 1024
-_FREEING = (changes.Delete, changes.Sweep, changes.ForgetJobs, changes.RemovePayloads, changes.DropLogs)
+_FREEING = (
+    changes.Delete,
+    changes.Sweep,
+    changes.ForgetJobs,
+    changes.LookAgain,
+    changes.RemovePayloads,
+    changes.DropLogs,
+)
 
 Change = changes.Change
 Plan = Callable[[changes.ForgetJobs], Awaitable[list[str]]]
+
+
+def _frees(change: Change) -> bool:
+    return isinstance(change, _FREEING) or (isinstance(change, changes.Swap) and change.value is None)
 
 
 @dataclass(slots=True)
@@ -56,9 +68,16 @@ class RedisJournal:
     """
 
     def __init__(
-        self, link: Link, lease: Lease, mirror: Mirror, plan: Plan, lost: Callable[[str], None]
+        self,
+        link: Link,
+        lease: Lease,
+        mirror: Mirror,
+        clock: Clock,
+        plan: Plan,
+        lost: Callable[[str], None],
     ) -> None:
         self._link, self._lease, self._mirror, self._plan = link, lease, mirror, plan
+        self._clock = clock
         self._on_lost = lost
         self._loop = asyncio.get_running_loop()
         self._pending: list[Entry[Change]] = []
@@ -171,7 +190,7 @@ class RedisJournal:
     async def _take(self) -> _Commit:
         taken, self._pending = self._pending[:_BATCH_ENTRIES], self._pending[_BATCH_ENTRIES:]
         entries: list[tuple[Entry[Change], int | None]] = []
-        batch = Batch(self._mirror, self._link)
+        batch = Batch(self._mirror, self._link, self._clock.now())
         for place, entry in enumerate(taken):
             forgets = [change for change in entry.changes if isinstance(change, changes.ForgetJobs)]
             if forgets and entries:
@@ -267,8 +286,7 @@ class RedisJournal:
             return
         kept = []
         for entry, _ in commit.entries:
-            frees = bool(entry.changes) and all(isinstance(change, _FREEING) for change in entry.changes)
-            if entry.failed is None or frees or not entry.changes:
+            if entry.failed is None or all(map(_frees, entry.changes)):
                 kept.append(entry)
             else:
                 entry.failed(exc)

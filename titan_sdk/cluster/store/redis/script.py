@@ -6,6 +6,7 @@ Keys, below the prefix:
     jobs, lines     hashes: rows by id, payload lines of unfinished jobs by number; ``ended``: ids by the time they can go
     history:ID      list; log:ID, logmarks:ID: output that an engine brought, and how much of each run's has arrived
     value:KEY, set:KEY, keys, expiry    TitanStore; a set's scores are the order in which members were added
+    manifests       keys of manifests by the time at which they were written, or are due again
 """
 
 from __future__ import annotations
@@ -111,6 +112,13 @@ own['@expire'] = function(key, ms)
     local there = redis.call('PEXPIRE', P..':value:'..key, ms) + redis.call('PEXPIRE', P..':set:'..key, ms)
     if there == 0 then return 0 end
     redis.call('ZADD', P..':expiry', string.format('%.0f', now() + tonumber(ms)), key)
+    return 1
+end
+
+own['@look'] = function(key, before, at)
+    local due = redis.call('ZSCORE', P..':manifests', key)
+    if not due or tonumber(due) >= tonumber(before) then return 0 end
+    if at == '' then redis.call('ZREM', P..':manifests', key) else redis.call('ZADD', P..':manifests', at, key) end
     return 1
 end
 

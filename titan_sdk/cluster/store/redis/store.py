@@ -14,6 +14,7 @@ import secrets
 from collections.abc import Callable
 from typing import Any
 
+from titan_sdk.cluster.clock import Clock
 from titan_sdk.cluster.store.base import StoreFailed
 from titan_sdk.cluster.store.changes import ForgetJobs, RemovePayloads
 from titan_sdk.cluster.store.redis import script
@@ -21,7 +22,7 @@ from titan_sdk.cluster.store.redis.forget import keys_of
 from titan_sdk.cluster.store.redis.journal import RedisJournal
 from titan_sdk.cluster.store.redis.lease import Lease, acquire, release
 from titan_sdk.cluster.store.redis.link import Link, LostLease
-from titan_sdk.cluster.store.redis.loading import load, warn_about
+from titan_sdk.cluster.store.redis.loading import index_manifests, load, warn_about
 from titan_sdk.cluster.store.redis.location import Location
 from titan_sdk.cluster.store.redis.mirror import Mirror
 from titan_sdk.cluster.store.rows import HistoryRow, JobRow, Service
@@ -33,6 +34,7 @@ log = logging.getLogger(__name__)
 
 _GOES = 200
 """Jobs forgotten in one commit."""
+_LOOKS = 200
 _CLOSE_SECONDS = 10.0
 
 
@@ -82,13 +84,14 @@ class RedisStore:
         self.link = link
         self._lease = lease
         self._mirror = Mirror()
+        self.clock = Clock()
         self._next_seq = 1
         self.identity = ""
         """The same for every master of this prefix."""
         self._size = 0
         self._closing = asyncio.Event()
         self._listener: Callable[[str], None] | None = None
-        self.journal = RedisJournal(link, lease, self._mirror, self._plan, self._lost)
+        self.journal = RedisJournal(link, lease, self._mirror, self.clock, self._plan, self._lost)
         self._renewal = asyncio.get_running_loop().create_task(self._renew())
 
     async def load(self) -> None:
@@ -97,6 +100,7 @@ class RedisStore:
         await self.link.call("SETNX", name, secrets.token_hex(8))
         self.identity = (await self.link.call("GET", name)).decode()
         orphans = await load(self.link, self._mirror)
+        await index_manifests(self.link, self, self.clock.now())
         self._next_seq = self._mirror.newest + 1
         if orphans:
             self.journal.record(RemovePayloads(orphans))
@@ -174,6 +178,19 @@ class RedisStore:
                 "ZCOUNT", self.link.key("expiry"), "-inf", int(now[0]) * 1000 + int(now[1]) // 1000
             )
         )
+
+    async def manifests_before(self, before: float) -> list[tuple[str, float]]:
+        found = await self.link.call(
+            "ZRANGEBYSCORE",
+            self.link.key("manifests"),
+            "-inf",
+            f"({before!r}",
+            "WITHSCORES",
+            "LIMIT",
+            0,
+            _LOOKS,
+        )
+        return [(found[n].decode(), float(found[n + 1])) for n in range(0, len(found), 2)]
 
     async def _plan(self, change: ForgetJobs) -> list[str]:
         return await keys_of(change.jobs, self._mirror, self)

@@ -11,11 +11,12 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from titan_sdk.cluster.clock import Clock
 from titan_sdk.cluster.store.base import StoreFailed
 from titan_sdk.cluster.store.changes import Change
 from titan_sdk.cluster.store.journal import Journal
 from titan_sdk.cluster.store.rows import HistoryRow, JobRow
-from titan_sdk.cluster.store.sqlite import jobs, retention, values
+from titan_sdk.cluster.store.sqlite import jobs, manifests, retention, values
 from titan_sdk.cluster.store.sqlite.schema import open_database
 from titan_sdk.cluster.store.sqlite.transactions import Transactions
 
@@ -31,8 +32,9 @@ class SqliteStore:
 
     def __init__(self, path: Path, loop: asyncio.AbstractEventLoop) -> None:
         self._path = path
+        self.clock = Clock()
         self.db = open_database(path)
-        self.journal: Journal[Change] = Journal(Transactions(self.db), loop)
+        self.journal: Journal[Change] = Journal(Transactions(self.db, self.clock), loop)
         with _reading():
             self._next_seq = jobs.last_seq(self.db) + 1
 
@@ -98,6 +100,10 @@ class SqliteStore:
     async def count_expired(self) -> int:
         with _reading():
             return values.count_expired(self.db)
+
+    async def manifests_before(self, before: float) -> list[tuple[str, float]]:
+        with _reading():
+            return manifests.before(self.db, before)
 
     # ------------------------------------------------------------------ itself
 

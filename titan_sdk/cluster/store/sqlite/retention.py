@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
 
 from titan_sdk.cluster.store import changes, leftovers
 
@@ -32,47 +31,24 @@ def finished_before(db: sqlite3.Connection, before: float, limit: int = BATCH) -
 
 
 def forget(db: sqlite3.Connection, change: changes.ForgetJobs) -> None:
-    _forget_dags(db, sorted(_forget_jobs(db, change.jobs)))
-
-
-def _forget_jobs(db: sqlite3.Connection, jobs: Sequence[tuple[str, int]]) -> set[str]:
-    """Remove these jobs; the names of the DAGs they belonged to."""
-    dags: set[str] = set()
-    for job_id, seq in jobs:
-        if db.execute("DELETE FROM jobs WHERE job_id = ? AND seq = ?", (job_id, seq)).rowcount == 0:
+    for job_id, seq in change.jobs:
+        row = db.execute("SELECT ended_at FROM jobs WHERE job_id = ? AND seq = ?", (job_id, seq)).fetchone()
+        if row is None:
             continue  # submitted again in the meantime
+        db.execute("DELETE FROM jobs WHERE seq = ?", (seq,))
         db.execute("DELETE FROM payloads WHERE seq = ?", (seq,))
         db.execute("DELETE FROM history WHERE job_id = ?", (job_id,))
-        record = leftovers.record_key(job_id)
-        row = db.execute("SELECT value FROM kv WHERE key = ?", (record,)).fetchone()
-        dags.add(leftovers.dag_of(job_id, None if row is None else row[0]))
-        _delete(db, record)
-        for table in ("kv", "members", "expiry"):
-            db.execute(f"DELETE FROM {table} WHERE key > ? AND key < ?", _range(leftovers.run_prefix(job_id)))
-    return dags
+        _forget_values(db, job_id, row[0])
 
 
-def _forget_dags(db: sqlite3.Connection, names: Sequence[str]) -> None:
-    """Remove manifests none of whose jobs is known any more."""
-    for name in names:
-        manifests = db.execute(
-            "SELECT key, value FROM kv WHERE key > ? AND key < ?", _range(leftovers.manifest_prefix(name))
-        ).fetchall()
-        kept = 0
-        for key, value in manifests:
-            if _is_known(db, value):
-                kept += 1
-            else:
-                _delete(db, str(key))
-        if manifests and not kept:
-            _delete(db, leftovers.latest_key(name))
-
-
-def _is_known(db: sqlite3.Connection, manifest: str) -> bool:
-    listed = leftovers.listed_jobs(manifest)
-    return listed is None or any(
-        db.execute("SELECT 1 FROM jobs WHERE job_id = ?", (job_id,)).fetchone() for job_id in listed
-    )
+def _forget_values(db: sqlite3.Connection, job_id: str, ended_at: float) -> None:
+    record = leftovers.record_key(job_id)
+    found = db.execute("SELECT value FROM kv WHERE key = ?", (record,)).fetchone()
+    if found is not None and leftovers.is_of_later_submission(found[0], ended_at):
+        return  # the id is just being submitted again; what is left goes with its manifest
+    _delete(db, record)
+    for table in ("kv", "members", "expiry"):
+        db.execute(f"DELETE FROM {table} WHERE key > ? AND key < ?", _range(leftovers.run_prefix(job_id)))
 
 
 def _range(prefix: str) -> tuple[str, str]:

@@ -8,8 +8,10 @@ missing, never half of a transaction.
 from __future__ import annotations
 
 import sqlite3
+import time
 from pathlib import Path
 
+from titan_sdk.cluster.store.sqlite import manifests
 from titan_sdk.cluster.store.sqlite.bulk import remove_orphans
 from titan_sdk.errors import TitanError
 
@@ -92,6 +94,7 @@ def _prepare(db: sqlite3.Connection, path: Path) -> None:
             f"the master's state in {path} has format {version}; this version reads format {SCHEMA_VERSION}. "
             "Use the version that wrote it, or give another data_dir"
         )
-    # For retention; not a part of the format.
+    # For retention; not a part of the format: an older version may have written the file in between.
     db.execute("CREATE INDEX IF NOT EXISTS jobs_ended ON jobs(ended_at) WHERE ended_at IS NOT NULL")
+    manifests.prepare(db, time.time())
     remove_orphans(db)

@@ -7,9 +7,10 @@ import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from titan_sdk.cluster.store import changes
+from titan_sdk.cluster.clock import Clock
+from titan_sdk.cluster.store import changes, leftovers
 from titan_sdk.cluster.store.base import StoreFailed
-from titan_sdk.cluster.store.sqlite import bulk, jobs, retention, values
+from titan_sdk.cluster.store.sqlite import bulk, jobs, manifests, retention, values
 
 __all__ = ["Transactions", "transaction"]
 
@@ -27,6 +28,7 @@ _APPLY: dict[type, Callable[[sqlite3.Connection, Any], object]] = {
     changes.SetService: jobs.set_service,
     changes.AddHistory: jobs.add_history,
     changes.ForgetJobs: retention.forget,
+    changes.LookAgain: manifests.look_again,
     changes.Put: values.put,
     changes.Swap: values.swap,
     changes.AddMember: values.add_member,
@@ -56,8 +58,9 @@ def transaction(db: sqlite3.Connection) -> Iterator[None]:
 class Transactions:
     """The journal's ``commit``."""
 
-    def __init__(self, db: sqlite3.Connection) -> None:
+    def __init__(self, db: sqlite3.Connection, clock: Clock) -> None:
         self._db = db
+        self._clock = clock
 
     def __call__(self, batch: Sequence[tuple[changes.Change, ...]]) -> list[object]:
         """All of it or nothing.
@@ -72,4 +75,6 @@ class Transactions:
         result: object = None
         for change in entry:
             result = _APPLY[type(change)](self._db, change)
+            if isinstance(change, changes.Put | changes.Swap) and leftovers.is_manifest(change.key):
+                manifests.written(self._db, change, result, self._clock.now())
         return result

@@ -1,0 +1,194 @@
+"""When a manifest goes, and what never does; each test runs on every store."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from titan_sdk.cluster.manifests import forget_manifests
+from titan_sdk.cluster.store.base import Store
+from titan_sdk.cluster.store.changes import (
+    ForgetJobs,
+    InsertJobs,
+    LookAgain,
+    Put,
+    SetEnded,
+    SetRunning,
+    SetService,
+)
+from titan_sdk.cluster.store.rows import NewJob, Service
+from titan_sdk.model.status import JobStatus
+from titan_sdk.wire.store_text import encode_key
+
+DAY = 86_400.0
+
+
+async def submit(store: Store, dag: str, run: str, *jobs: str, nonce: str | None = None) -> None:
+    """What the SDK writes first: the manifest, and what names it."""
+    entries = [{"id": job, "nonce": nonce, "parents": []} for job in jobs]
+    manifest = {"v": 1, "name": dag, "run": run, "submitted_at": 1.0, "agent_run_id": None, "jobs": entries}
+    latest = "titan:dag:" + dag.replace("%", "%25").replace(":", "%3A")
+    await store.journal.write(Put(encode_key(f"{latest}:{run}"), json.dumps(manifest)))
+    await store.journal.write(Put(encode_key(latest), json.dumps({"v": 1, "run": run})))
+
+
+async def insert(store: Store, *jobs: str, after: float = 0.0) -> None:
+    """What the master then stores, so many seconds later."""
+    for job in jobs:
+        at = store.clock.now() + after
+        row = NewJob(f"DAG-{job}", store.next_seq(), "{}", (), False, at, at)
+        await store.journal.write(InsertJobs((row,)))
+
+
+async def end(store: Store, job: str, ended_at: float) -> None:
+    row = store.job(f"DAG-{job}")
+    assert row is not None
+    await store.journal.write(SetEnded(row.seq, JobStatus.COMPLETED, 0, None, ended_at, gone=True))
+
+
+async def forget(store: Store, job: str) -> None:
+    row = store.job(f"DAG-{job}")
+    assert row is not None
+    await store.journal.write(ForgetJobs(((row.job_id, row.seq),)))
+
+
+async def left(store: Store, in_days: float, *, keep: float = 30.0) -> list[str]:
+    """What the rule leaves, in so many days from now."""
+    await forget_manifests(store.clock.now() + (in_days - keep) * DAY, store)
+    return await store.keys("", "", -1)
+
+
+async def test_of_a_dag_of_plain_jobs_nothing_stays_when_its_jobs_are_forgotten(store: Store) -> None:
+    for dag in ("nightly", "a:b|c%", "größe"):
+        await submit(store, dag, "r1", "a", "b")
+    await insert(store, "a", "b")
+    for job in ("a", "b"):
+        await end(store, job, store.clock.now())
+        await forget(store, job)
+    assert len(await left(store, 29.9)) == 6
+    assert await left(store, 30.1) == []
+
+
+async def test_a_submission_that_was_refused_leaves_nothing(store: Store) -> None:
+    await submit(store, "refused", "r1", "a", "b", nonce="r1")
+    for job in ("a", "b"):
+        await store.journal.write(
+            Put(f"titan:job:DAG-{job}", json.dumps({"v": 1, "nonce": "r1", "dag": "refused"})),
+            Put(f"titan:run:DAG-{job}:r1:lease", "{}"),
+        )
+    assert await left(store, 30.1) == []
+
+
+async def test_one_that_is_not_old_enough_stays_although_no_job_is_known_yet(store: Store) -> None:
+    await submit(store, "d", "r1", "a")
+    assert len(await left(store, 0.0, keep=0.01)) == 2
+    # Written anew, it is new.
+    await store.journal.write(LookAgain("titan:dag:d:r1", 2**40, 5.0))
+    await submit(store, "d", "r1", "a")
+    assert len(await left(store, 29.9)) == 2
+
+
+async def test_an_unfinished_job_keeps_it_however_old_it_is(store: Store) -> None:
+    await submit(store, "d", "r1", "a", "b", "c")
+    await insert(store, "a", "b", "c")
+    await end(store, "a", store.clock.now())
+    await end(store, "c", store.clock.now())
+    for job in ("a", "c"):
+        await forget(store, job)
+    for days in (31.0, 62.0, 1000.0):
+        assert await left(store, days) == ["titan:dag:d", "titan:dag:d:r1"]
+    row = store.job("DAG-b")
+    assert row is not None
+    await store.journal.write(SetRunning(row.seq, "w", "run", "h", 1, store.clock.now()))
+    assert await left(store, 2000.0) == ["titan:dag:d", "titan:dag:d:r1"]
+
+
+async def test_a_remembered_job_keeps_it_until_it_is_forgotten(store: Store) -> None:
+    await submit(store, "d", "r1", "a", "b")
+    await insert(store, "a", "b")
+    await end(store, "a", store.clock.now() + 5 * DAY)
+    await end(store, "b", store.clock.now() + 1 * DAY)
+    kept = ["titan:dag:d", "titan:dag:d:r1"]
+    assert await left(store, 30.5) == kept
+    await forget(store, "b")
+    assert await left(store, 34.9) == kept
+    # It is not even looked at before its last job may go.
+    assert [key for key, _ in await store.manifests_before(store.clock.now() + 4.9 * DAY)] == []
+    await forget(store, "a")
+    assert await left(store, 35.1) == []
+
+
+async def test_a_job_that_may_not_be_forgotten_keeps_it(store: Store) -> None:
+    await submit(store, "service", "r1", "a")
+    await insert(store, "a")
+    row = store.job("DAG-a")
+    assert row is not None
+    await store.journal.write(SetService(row.seq, Service.LIVE))
+    await end(store, "a", store.clock.now())
+    for days in (31.0, 31.1, 100.0):
+        assert await left(store, days) == ["titan:dag:service", "titan:dag:service:r1"]
+
+
+async def test_a_later_submission_under_the_same_id_does_not_keep_it(store: Store) -> None:
+    """Also not what its runtime left, which the id's own end would never lead to."""
+    for run, day in (("r1", 0), ("r2", 20)):
+        await submit(store, "daily", run, "a", nonce=run)
+        await store.journal.write(LookAgain(f"titan:dag:daily:{run}", 2**40, store.clock.now() + day * DAY))
+        await insert(store, "a", after=day * DAY)
+        await store.journal.write(
+            Put("titan:job:DAG-a", json.dumps({"v": 1, "nonce": run, "dag": "daily"})),
+            Put(f"titan:run:DAG-a:{run}:state", "{}"),
+        )
+        await end(store, "a", store.clock.now() + day * DAY)
+    of_second = ["titan:dag:daily:r2", "titan:job:DAG-a", "titan:run:DAG-a:r2:state"]
+    assert await left(store, 30.1) == ["titan:dag:daily", *of_second]
+    await forget(store, "a")
+    assert await left(store, 50.1) == []
+
+
+async def test_a_submission_may_come_minutes_after_its_manifest(store: Store) -> None:
+    await submit(store, "d", "r1", "a")
+    await insert(store, "a", after=300.0)
+    await end(store, "a", store.clock.now() + 20 * DAY)
+    assert await left(store, 31.0) == ["titan:dag:d", "titan:dag:d:r1"]
+
+
+async def test_the_latest_one_is_named_while_it_is_there(store: Store) -> None:
+    await submit(store, "d", "r1", "a")
+    await submit(store, "d", "r2", "b")
+    await insert(store, "a", "b")
+    await end(store, "a", store.clock.now())
+    await forget(store, "a")
+    assert await left(store, 30.1) == ["titan:dag:d", "titan:dag:d:r2"]
+    await end(store, "b", store.clock.now())
+    await forget(store, "b")
+    assert await left(store, 61.0) == []
+
+
+async def test_a_name_of_what_is_gone_goes(store: Store) -> None:
+    await store.journal.write(Put("titan:dag:d", '{"v": 1, "run": "r1"}'))
+    assert await left(store, 30.1) == []
+
+
+async def test_what_is_not_ours_stays_and_is_not_looked_at_again(store: Store) -> None:
+    foreign: dict[str, Any] = {
+        "titan:dag:a": "1",
+        "titan:dag:a:1": "no JSON",
+        "titan:dag:b:1": "[]",
+        "titan:dag:c:1": '{"jobs": "a"}',
+        "titan:dag:d:1": '{"jobs": [{"name": 1}]}',
+        "titan:dag:e:1": '{"jobs": ["a"]}',
+        '~t1~"titan:dag:': "half an escape",
+        "titan:dagger": "another",
+    }
+    for key, value in foreign.items():
+        await store.journal.write(Put(key, value))
+    assert await left(store, 30.1) == sorted(foreign)
+    assert await store.manifests_before(2**40) == []
+
+
+async def test_thousands_that_are_due_at_once_all_go(store: Store) -> None:
+    for number in range(1000):
+        store.journal.write(Put(f"titan:dag:d{number}:1", '{"jobs": [{"id": "a"}]}'))
+    await store.journal.write()
+    assert await left(store, 30.1) == []

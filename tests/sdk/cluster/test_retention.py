@@ -1,0 +1,149 @@
+"""What a running master keeps of DAGs that were submitted with the SDK, on every store."""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.sdk.cluster.master_process import MasterProcess
+from titan_sdk import NotFound, TitanClient, TitanJob
+from titan_sdk.flows.manifest import Submission, SubmittedJob, write_records
+
+KEEP = 0.5
+
+
+@pytest.fixture(params=["sqlite", "redis"])
+def master(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[MasterProcess]:
+    """One that keeps nothing for long."""
+    more = {}
+    if request.param == "redis":
+        server = request.getfixturevalue("redis_server")
+        more = {"store": server.url, "store_prefix": uuid.uuid4().hex}
+    made = MasterProcess(tmp_path / "data", keep_finished_seconds=KEEP, sweep_seconds=0.05, **more)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def client(master: MasterProcess) -> Iterator[TitanClient]:
+    with TitanClient(*master.start().address) as made:
+        yield made
+
+
+@pytest.fixture
+def script(tmp_path: Path) -> str:
+    path = tmp_path / "job.py"
+    path.write_text("print('hi')")
+    return str(path)
+
+
+def until(condition: Callable[[], bool]) -> None:
+    pause = threading.Event()
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        pause.wait(0.02)
+
+
+def is_known(client: TitanClient, name: str) -> bool:
+    try:
+        client.find_dag(name)
+    except NotFound:
+        return False
+    return True
+
+
+def finish_another(client: TitanClient, script: str) -> None:
+    """Jobs that hold the newest number, so that no earlier one is kept for it."""
+    client.submit_job(TitanJob(f"newest-{uuid.uuid4().hex}", script, runtime=False)).wait(60)
+
+
+def test_a_dag_of_plain_jobs_is_forgotten_with_its_jobs(client: TitanClient, script: str) -> None:
+    jobs = [
+        TitanJob("first", script, runtime=False),
+        TitanJob("last", script, runtime=False, parents=["first"]),
+    ]
+    for name in ("nightly", "a:b|c%", "größe"):
+        client.submit_dag(name, jobs).wait(60)
+    client.submit_job(TitanJob("alone", script, runtime=False)).wait(60)
+    mixed = [TitanJob("with", script), TitanJob("without", script, runtime=False, parents=["with"])]
+    client.submit_dag("mixed", mixed).wait(60)
+    finish_another(client, script)
+    until(lambda: not [key for key in client.store_keys("titan:") if "newest" not in key])
+    for name in ("nightly", "a:b|c%", "größe", "alone", "mixed"):
+        with pytest.raises(NotFound, match=r"was the DAG .* submitted through this SDK\?"):
+            client.find_dag(name)
+
+
+def test_what_is_unfinished_keeps_its_manifest(
+    client: TitanClient, master: MasterProcess, script: str
+) -> None:
+    """Over restarts, too; and it goes when the job has ended."""
+    ends = TitanJob("ends", script, runtime=False)
+    waits = TitanJob("waits", script, runtime=False, delay=3_600_000)
+    followed = client.submit_dag("mine", [ends, waits])
+    for _ in range(2):
+        other = f"other-{uuid.uuid4().hex}"
+        client.submit_dag(other, [TitanJob(other, script, runtime=False)]).wait(60)
+        finish_another(client, script)
+        until(lambda other=other: not is_known(client, other))
+        assert [job.job_id for job in client.find_dag("mine").jobs] == ["ends", "waits"]
+    assert master.stop() == 0
+    with TitanClient(*master.start().address) as again:
+        finish_another(again, script)
+        assert [job.job_id for job in again.find_dag("mine").jobs] == ["ends", "waits"]
+        again.cancel_job("waits")
+        finish_another(again, script)
+        until(lambda: not is_known(again, "mine"))
+    assert followed.name == "mine"
+
+
+def test_a_job_that_runs_longer_than_jobs_are_kept(client: TitanClient, tmp_path: Path) -> None:
+    """Its manifest is there until the job is forgotten, and so is its record."""
+    gate, waits = tmp_path / "gate", tmp_path / "waits.py"
+    waits.write_text(
+        f"import pathlib, threading\nwhile not pathlib.Path({str(gate)!r}).exists(): threading.Event().wait(0.02)\n"
+        "import titan_job; titan_job.result(7)"
+    )
+    script = tmp_path / "job.py"
+    script.write_text("print('hi')")
+    client.submit_dag("long", [TitanJob("runs", str(waits))])
+    for _ in range(2):
+        client.submit_dag("short", [TitanJob("short", str(script), runtime=False)]).wait(60)
+        finish_another(client, str(script))
+        until(lambda: not is_known(client, "short"))
+    found = client.find_dag("long")
+    gate.touch()
+    assert found.wait(60).jobs[0].state == "COMPLETED"
+    assert found.result("runs") == 7
+    finish_another(client, str(script))
+    until(lambda: not [key for key in client.store_keys("titan:") if "newest" not in key])
+
+
+def test_a_client_that_died_before_it_submitted_leaves_nothing(client: TitanClient) -> None:
+    client._run(write_records(Submission("never", "0" * 16, (SubmittedJob("job", "0" * 16),))))
+    assert sorted(client.store_keys("titan:")) == [
+        "titan:dag:never",
+        "titan:dag:never:0000000000000000",
+        "titan:job:DAG-job",
+    ]
+    until(lambda: client.store_keys("titan:") == [])
+
+
+def test_what_was_just_submitted_is_always_found(client: TitanClient, script: str) -> None:
+    """While earlier runs of the same DAG, under the same ids and under new ones, are forgotten."""
+    started, runs = time.monotonic(), 0
+    while time.monotonic() < started + 4 * KEEP or runs < 20:
+        jobs = [TitanJob(f"new-{runs}", script, runtime=False), TitanJob("same", script, runtime=False)]
+        handle = client.submit_dag("often", jobs)
+        assert [job.job_id for job in client.find_dag("often").jobs] == [f"new-{runs}", "same"]
+        handle.wait(60)
+        assert client.find_dag("often").run_id == handle.run_id
+        runs += 1
+    finish_another(client, script)
+    until(lambda: not [key for key in client.store_keys("titan:") if "newest" not in key])
