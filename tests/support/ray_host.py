@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -37,8 +36,9 @@ class Host:
         self._cluster: Any = None
         self._nodes: dict[str, Any] = {}
 
-    def add(self, name: str, **resources: Any) -> str:
+    def add(self, name: str, python: str = sys.executable, **resources: Any) -> str:
         node = {"node_ip_address": "127.0.0.1", "object_store_memory": _STORE_BYTES, **resources}
+        sys.executable = python  # what Ray starts the node's processes with
         if self._cluster is None:
             head = {**node, "include_dashboard": False, "_system_config": _SYSTEM}
             self._cluster = _patiently(lambda: Cluster(initialize_head=True, head_node_args=head))
@@ -49,10 +49,16 @@ class Host:
 
     def kill(self, name: str) -> None:
         """The raylet is gone from one moment to the next."""
-        os.kill(self.pid(name), signal.SIGKILL)
+        raylet = self._raylet(name)
+        raylet.kill()
+        # As long as it is a zombie, its workers take it for alive and go on.
+        raylet.wait()
 
     def pid(self, name: str) -> int:
-        return int(self._nodes[name].all_processes["raylet"][0].process.pid)
+        return int(self._raylet(name).pid)
+
+    def _raylet(self, name: str) -> Any:
+        return self._nodes[name].all_processes["raylet"][0].process
 
     def node_id(self, name: str) -> str:
         return str(self._nodes[name].node_id)

@@ -43,7 +43,9 @@ class RayNodes:
             raise
 
     def add(self, name: str, **resources: Any) -> str:
-        """Start a node with so many ``num_cpus``, ``num_gpus`` and ``resources``."""
+        """Start a node with so many ``num_cpus``, ``num_gpus`` and ``resources``, and with another interpreter
+        ``python`` if that is given.
+        """
         return str(self._ask("add", name, resources))
 
     def kill(self, name: str) -> None:
