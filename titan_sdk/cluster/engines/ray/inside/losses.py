@@ -10,7 +10,11 @@ import ray
 from titan_sdk.cluster.engines.ray.inside.cluster_view import node_lives
 from titan_sdk.cluster.engines.ray.values import Began
 
-__all__ = ["describe_loss"]
+__all__ = ["WITHOUT_PACKAGE", "describe_loss", "lacks_package"]
+
+WITHOUT_PACKAGE = (
+    "has Ray, but not this package in the front's version: install it there, or titan up with --ray-ship-code"
+)
 
 _STEP = 0.25
 _DEATH_SECONDS = 1.0
@@ -24,13 +28,20 @@ async def describe_loss(exc: Exception, began: Began | None) -> str:
         return f"Ray ended it because memory ran out on {where}"
     if isinstance(exc, ray.exceptions.RuntimeEnvSetupError):
         return f"Ray could not prepare {where} for it: {_first_line(exc)}"
+    if lacks_package(exc):
+        return f"{where} {WITHOUT_PACKAGE}"
     if isinstance(exc, ray.exceptions.NodeDiedError):
         return f"{where} died"
     if isinstance(exc, ray.exceptions.WorkerCrashedError | ray.exceptions.ActorDiedError):
         if began is not None and await _dies(began):
             return f"{where} died"
         return f"the worker process of Ray that ran it on {where} was ended from outside"
-    return f"Ray lost it: {_first_line(exc)}"
+    return f"Ray lost it: {_last_line(exc) if isinstance(exc, ray.exceptions.RayTaskError) else _first_line(exc)}"
+
+
+def lacks_package(exc: Exception) -> bool:
+    """Whether it is because a node has Ray, but not this package, or another version of it."""
+    return re.search(r"(No module named|cannot import name .* from) 'titan_sdk\b", str(exc)) is not None
 
 
 async def _dies(began: Began) -> bool:
@@ -43,5 +54,14 @@ async def _dies(began: Began) -> bool:
 
 
 def _first_line(exc: Exception) -> str:
+    return _lines(exc)[0][:300]
+
+
+def _last_line(exc: Exception) -> str:
+    """Where a traceback says what was raised."""
+    return _lines(exc)[-1][:300]
+
+
+def _lines(exc: Exception) -> list[str]:
     text = re.sub(r"\x1b\[[0-9;]*m", "", str(exc)).strip()
-    return text.splitlines()[0][:300] if text else type(exc).__name__
+    return text.splitlines() or [type(exc).__name__]
