@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from tests.ray.asking import info
@@ -84,6 +86,31 @@ def test_ray_has_the_next_jobs_ready_and_no_more(nodes: RayNodes, meeting: Meeti
         meeting.let_go()
         for n in range(4):
             assert peer.until(f"next-{n}") == "COMPLETED"
+
+
+SPELL = """
+import time
+began = time.monotonic()
+while time.monotonic() < began + 1.2:  # every bit of output is one more word between node and dispatcher
+    print("at it", flush=True)
+    time.sleep(0.05)
+with open({audit!r}, "a") as audit:
+    audit.write(f"{{began}} {{time.monotonic()}}\\n")
+"""
+
+
+def test_what_a_node_tells_meanwhile_gives_no_place_away(nodes: RayNodes, tmp_path: Path) -> None:
+    audit, places, count = tmp_path / "audit", 3, 8
+    code = SPELL.format(audit=str(audit))
+    with LocalCluster(engine="ray", ray=RaySettings(nodes.address, keep_jobs=False, prefetch=4)) as cluster:
+        peer = Peer((cluster.host, cluster.port))
+        peer.submit(*(script(f"spell-{n}", code) for n in range(count)))
+        for n in range(count):
+            assert peer.until(f"spell-{n}") == "COMPLETED"
+    spells = [tuple(map(float, line.split())) for line in audit.read_text().splitlines()]
+    assert len(spells) == count
+    at_once = [sum(begin <= moment < end for begin, end in spells) for moment, _ in spells]
+    assert max(at_once) <= places
 
 
 def test_a_delayed_job_waits_and_says_so(peer: Peer) -> None:

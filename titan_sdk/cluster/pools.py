@@ -6,10 +6,12 @@ few more, so that no place is empty between two jobs, and for an autoscaler to s
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Mapping
 
 from titan_sdk.cluster.conductor import Conductor
 from titan_sdk.cluster.engines.ray.outlook import who_brings
+from titan_sdk.cluster.engines.ray.prefetch import Prefetch
 from titan_sdk.cluster.engines.ray.resources import capacity, missing, resources_of, served_tags
 from titan_sdk.cluster.engines.ray.settings import RaySettings
 from titan_sdk.cluster.engines.ray.values import ClusterState, Growth, NodeState
@@ -33,6 +35,7 @@ class Pools:
         services: Callable[[], Mapping[str, int]],
     ) -> None:
         self._settings = settings
+        self._prefetch = Prefetch(settings.prefetch)
         self._services = services
         self._scheduler = scheduler
         self._conductor = conductor
@@ -53,12 +56,18 @@ class Pools:
         for worker in list(self._scheduler.workers):
             self._conductor.perform(self._scheduler.resize_worker(worker.name, self._slots(worker.name)))
 
+    def ended(self, tag: str) -> None:
+        """A job or service with this tag has."""
+        if self._prefetch.ended(tag, time.monotonic()):
+            self._conductor.perform(self._scheduler.resize_worker(tag, self._slots(tag)))
+
     def _slots(self, tag: str) -> int:
         if not self.reachable:
             return 0
         wanted = resources_of(tag, self._settings.tag_resources)
         places = max(capacity(wanted, self.nodes) - self._services().get(tag, 0), 0)
-        return places + max(self._settings.ahead, self._settings.prefetch if places else 0)
+        ready = self._prefetch.wanted(tag, time.monotonic()) if places else 0
+        return places + max(self._settings.ahead, ready)
 
     def has_place_for(self, tag: str) -> bool:
         """Whether some node has what a job with this tag takes, be it taken or free."""

@@ -50,5 +50,12 @@ def ray_engine(
         pools.set_state(state, reachable=reachable)
 
     return RayEngine(
-        ray, backing.cluster_id, reports, backing.logs, backing.uploads, lambda: config, nodes_changed
+        ray,
+        backing.cluster_id,
+        reports,
+        backing.logs,
+        backing.uploads,
+        lambda: config,
+        nodes_changed,
+        pools.ended,
     )

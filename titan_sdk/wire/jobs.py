@@ -63,6 +63,10 @@ class JobLine:
         index = names.index(name)
         return self.fields[index] if index < len(self.fields) else ""
 
+    def __reduce__(self) -> tuple[type, tuple[object, ...]]:
+        # What dataclasses do themselves is several times as slow, and a job on Ray is pickled at every hop.
+        return JobLine, tuple([getattr(self, name) for name in self.__dataclass_fields__])
+
     @property
     def filename(self) -> str:
         return self.field("filename")

@@ -18,7 +18,15 @@ from titan_sdk.cluster.engines.ray.outbox import Outbox
 from titan_sdk.cluster.engines.ray.resources import resources_of
 from titan_sdk.cluster.engines.ray.runs import Run, result_of
 from titan_sdk.cluster.engines.ray.settings import RaySettings
-from titan_sdk.cluster.engines.ray.values import ClusterState, Config, News, NodeState, Setup, Spec
+from titan_sdk.cluster.engines.ray.values import (
+    ClusterState,
+    Config,
+    News,
+    NodeState,
+    Setup,
+    Spec,
+    unpack,
+)
 from titan_sdk.cluster.engines.staging import ARCHIVES, SERVICES
 from titan_sdk.cluster.log_store import LogStore
 from titan_sdk.cluster.scheduler import Outcome
@@ -43,6 +51,7 @@ class RayEngine:
         cluster: names the dispatcher: every master of the same store says the same.
         config: what jobs are told; asked for with every connection.
         nodes_changed: called with the live nodes and what could come, and with nothing while the cluster is not ``reachable``.
+        ended: called with the pool of every run that is over.
     """
 
     chooses_places = True
@@ -56,10 +65,11 @@ class RayEngine:
         uploads: Area,
         config: Callable[[], Config],
         nodes_changed: NodesChanged,
+        ended: Callable[[str], None],
     ) -> None:
         self._settings, self._cluster = settings, cluster
         self._reports, self._logs, self._uploads = reports, logs, uploads
-        self._config, self._nodes_changed = config, nodes_changed
+        self._config, self._nodes_changed, self._ended = config, nodes_changed, ended
         self._loop = asyncio.get_running_loop()
         self._front = secrets.token_hex(8)
         self.keeps_runs = settings.keep_jobs
@@ -223,7 +233,8 @@ class RayEngine:
             if name not in self._runs:
                 self._strays.add(name)
         if self._strays:
-            self._link.send("kill", sorted(self._strays))
+            for stray in sorted(self._strays):
+                self._out.kill(stray)
         known = frozenset(runs)
         self._account_for(dict(self._runs), known)
         self._set_state(state)
@@ -271,7 +282,10 @@ class RayEngine:
         self._on_lost(sentence)
         self._link.stop()
 
-    def _on_news(self, news: list[News], state: ClusterState | None) -> None:
+    def _on_news(self, packed: bytes) -> None:
+        news: list[News]
+        state: ClusterState | None
+        news, state = unpack(packed)
         if state is not None:
             self._set_state(state)
         for item in news:
@@ -336,6 +350,7 @@ class RayEngine:
             if not self._runs:
                 self._idle.set()
             return
+        self._ended(run.request.worker)
         self._reports.exited(run.request, result)
 
     def port_problem(self, port: int) -> str | None:

@@ -6,13 +6,13 @@ import asyncio
 import collections
 from collections.abc import Callable
 
-from titan_sdk.cluster.engines.ray.values import KEPT_ARCHIVES, Spec
+from titan_sdk.cluster.engines.ray.values import KEPT_ARCHIVES, Orders, Spec, pack
 
 __all__ = ["Outbox"]
 
 
 class Outbox:
-    """Sent in the order kills, starts, acknowledgements; see ``Dispatcher`` for what they mean.
+    """One message for all that the front wants at a time; see ``Orders``.
 
     Args:
         send: drops what it is given while there is no bridge.
@@ -68,15 +68,18 @@ class Outbox:
     def flush(self) -> None:
         """Send what there is."""
         self._armed = False
-        if self._starts:
-            self._send("start", self._starts, self._new_archives())
-            self._starts, self._contents = [], {}
-        if self._kills:
-            self._send("kill", self._kills)
-            self._kills = []
-        if self._received or self._done:
-            self._send("acknowledge", self._received, self._done)
-            self._received, self._done = {}, []
+        if not (self._starts or self._kills or self._received or self._done):
+            return
+        orders = Orders(
+            tuple(self._starts),
+            self._new_archives(),
+            tuple(self._kills),
+            self._received,
+            tuple(self._done),
+        )
+        self._send("obey", pack(orders))
+        self._starts, self._kills, self._done = [], [], []
+        self._contents, self._received = {}, {}
 
     def _new_archives(self) -> dict[str, bytes]:
         new = {digest: content for digest, content in self._contents.items() if digest not in self._sent}

@@ -72,7 +72,7 @@ class Bridge:
         while True:
             try:
                 polled = self._dispatcher.poll.remote(self._setup.front, _POLL_SECONDS)
-                news, state = ray.get(polled, timeout=_CALL_SECONDS)
+                news = ray.get(polled, timeout=_CALL_SECONDS)
             except ray.exceptions.RayTaskError as exc:
                 raise exc.as_instanceof_cause() from None
             except ray.exceptions.ActorUnavailableError:
@@ -80,8 +80,8 @@ class Bridge:
             except ray.exceptions.ActorDiedError:
                 self.attach()
             else:
-                if news or state is not None:
-                    self.say("news", news, state)
+                if news:
+                    self.say("news", news)
 
     def obey(self, command: str, *args: Any) -> None:
         """Pass a command on. A failure shows in ``follow``, and everything unanswered is sent again."""

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import contextlib
 import secrets
-from collections.abc import Mapping
+import time
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import ray
@@ -29,10 +31,13 @@ from titan_sdk.cluster.engines.ray.values import (
     Config,
     Finished,
     News,
+    Orders,
     Resources,
     Spec,
     Superseded,
     WrongProtocol,
+    pack,
+    unpack,
 )
 
 __all__ = ["Dispatcher"]
@@ -41,6 +46,9 @@ _MAX_BUFFERED = 32 * 1024 * 1024
 _MAX_REPLY = 4 * 1024 * 1024
 _ORDERS_SECONDS = 60.0
 _NODES_SECONDS = 1.0
+_NEWS_SECONDS = 0.1
+"""Between two answers to the front while short jobs abound: a call of Ray's costs as much as all else of a job."""
+_MANY = 4
 _ACTOR_SECONDS = 5.0
 _ACTOR_STEP = 0.1
 
@@ -87,6 +95,8 @@ class Dispatcher:
         self.epoch = secrets.token_hex(8)
         self._front = ""
         self._config: Config | None = None
+        self._surroundings = b""
+        """What every run is told besides its own, packed."""
         self._runs: dict[str, _Run] = {}
         self._seen: set[str] = set()
         """Every run ever started here, by name: none is started twice."""
@@ -95,6 +105,9 @@ class Dispatcher:
         self._options: dict[tuple[Resources, str | None], Any] = {}
         self._news: dict[str, None] = {}
         self._ready = asyncio.Event()
+        self._next_news = 0.0
+        self._silent = 0
+        """Runs of which nothing was heard yet: they wait in Ray, or are too short to say more than their end."""
         self._room = asyncio.Condition()
         self._buffered = 0
         self._tasks: set[asyncio.Task[None]] = set()
@@ -116,6 +129,7 @@ class Dispatcher:
                 f"it speaks version {PROTOCOL} of this project's protocol, and the front {protocol}"
             )
         self._front, self._config = front, config
+        self._surroundings = pack((config, self._cluster, self._name))
         self._told_state = None
         self._state = await asyncio.to_thread(self._read)
         for name, run in self._runs.items():
@@ -124,26 +138,28 @@ class Dispatcher:
         self._ready.set()
         return self.epoch, list(self._runs), self._state
 
-    async def start(self, front: str, specs: list[Spec], archives: Mapping[str, bytes]) -> None:
-        """Start runs that were never started.
-
-        Args:
-            archives: the content of archives, by hash; one that came lately (``KEPT_ARCHIVES``) need not come again.
-        """
+    async def obey(self, front: str, packed: bytes) -> None:
+        """Do what ``Orders`` say."""
         self._check(front)
+        orders: Orders = unpack(packed)
+        self._start_all(orders.starts, orders.archives)
+        self._kill_all(orders.kills)
+        if orders.received or orders.done:
+            await self._acknowledge(orders.received, orders.done)
+
+    def _start_all(self, specs: Iterable[Spec], archives: Mapping[str, bytes]) -> None:
+        """Those that were never started."""
         for digest, content in archives.items():
             self._archives.pop(digest, None)
             self._archives[digest] = ray.put(content)
         for spec in specs:
             if spec.run not in self._seen:
-                self._seen.add(spec.run)
                 self._start(spec)
         while len(self._archives) > KEPT_ARCHIVES:
             self._archives.popitem(last=False)
 
-    async def kill(self, front: str, runs: list[str]) -> None:
-        """End runs, begun or not; each is reported as any other end."""
-        self._check(front)
+    def _kill_all(self, runs: Iterable[str]) -> None:
+        """Begun or not; each is reported as any other end."""
         for name in runs:
             run = self._runs.get(name)
             if run is None or run.finished is not None:
@@ -164,16 +180,13 @@ class Dispatcher:
                 actor = ray.get_actor(service_name(name), namespace=NAMESPACE)
             except ValueError:
                 continue
-            self._seen.add(name)
-            run = self._runs[name] = _Run()
+            run = self._add(name)
             run.actor, run.ref = actor, actor.outcome.remote()
             self._spawn(self._await_end(name, run))
             found.append(name)
         return found
 
-    async def acknowledge(self, front: str, received: Mapping[str, int], done: list[str]) -> None:
-        """The front has stored this much of the runs' output, and the ends of these runs."""
-        self._check(front)
+    async def _acknowledge(self, received: Mapping[str, int], done: Iterable[str]) -> None:
         for name, offset in received.items():
             run = self._runs.get(name)
             while run is not None and run.chunks and _end(run.chunks[0]) <= offset:
@@ -187,20 +200,22 @@ class Dispatcher:
         async with self._room:
             self._room.notify_all()
 
-    async def poll(self, front: str, seconds: float) -> tuple[list[News], ClusterState | None]:
-        """What happened since the last call, as soon as anything has; the cluster if it has changed."""
+    async def poll(self, front: str, seconds: float) -> bytes:
+        """What happened since the last call, as soon as anything has; the cluster if it has changed. Empty if nothing."""
         self._check(front)
         if not self._news and self._told_state == self._state:
             self._ready.clear()
-            try:
+            with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(seconds):
                     await self._ready.wait()
-            except TimeoutError:
-                pass
-            self._check(front)
+        if self._silent >= _MANY:
+            await asyncio.sleep(self._next_news - time.monotonic())
+        self._next_news = time.monotonic() + _NEWS_SECONDS
+        self._check(front)
         state = None if self._told_state == self._state else self._state
         self._told_state = self._state
-        return self._collect(), state
+        news = self._collect()
+        return pack((news, state)) if news or state is not None else b""
 
     def _collect(self) -> list[News]:
         found: list[News] = []
@@ -242,6 +257,7 @@ class Dispatcher:
         run = self._runs.get(name)
         if run is None or run.finished is not None:
             return
+        self._heard_of(run)
         run.began = began
         if data:
             run.chunks.append((offset, data))
@@ -255,6 +271,7 @@ class Dispatcher:
         """The port of a service accepts connections."""
         run = self._runs.get(name)
         if run is not None:
+            self._heard_of(run)
             run.began, run.answers = began, True
             self._tell(name)
 
@@ -272,10 +289,19 @@ class Dispatcher:
 
     # ------------------------------------------------------------------ parts
 
+    def _add(self, name: str) -> _Run:
+        self._seen.add(name)
+        self._silent += 1
+        run = self._runs[name] = _Run()
+        return run
+
+    def _heard_of(self, run: _Run) -> None:
+        self._silent -= run.began is None and run.finished is None
+
     def _start(self, spec: Spec) -> None:
-        run = self._runs[spec.run] = _Run()
+        run = self._add(spec.run)
         content = [] if spec.archive is None else [self._archives[spec.archive[1]]]
-        arguments = (spec, self._config, self._cluster, self._name, content)
+        arguments = (pack(spec), self._surroundings, content)
         if spec.service:
             options = _options(spec.resources, spec.near)
             actor = ray.remote(ServiceActor).options(
@@ -310,12 +336,13 @@ class Dispatcher:
 
     async def _await_end(self, name: str, run: _Run) -> None:
         try:
-            finished = await run.ref
+            finished = unpack(await run.ref)
         except ray.exceptions.TaskCancelledError:
             finished = Finished(began=run.began, killed=True)
         except Exception as exc:  # noqa: BLE001 - whatever Ray says: the run is over
             reason = await describe_loss(exc, run.began)
             finished = Finished(began=run.began, killed=run.killed, lost=reason)
+        self._heard_of(run)
         run.finished = finished
         if run.actor is not None:
             ray.kill(run.actor)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import select
 import time
 from concurrent.futures import Future
 from pathlib import Path
@@ -47,15 +46,13 @@ class Reporter:
         self._port = (job_port(spec.line) or 0) if spec.service else 0
         self._started = time.monotonic()
         self._retry_at = 0.0
-        self._wake = side.wake
         self.kill_wanted = False
 
     def turn(self, pidfd: int) -> bool:
         """Wait for the process's end, a reply or a moment; whether it has ended."""
         probing = self._port and not self._told_answers
         wait = _PROBE_TURN if probing else _TURN
-        ready, _, _ = select.select([pidfd, self._wake], [], [], wait)
-        if pidfd in ready:
+        if pidfd in self._side.wait(wait, pidfd):
             return True
         self._side.hush()
         self._hear()
@@ -75,7 +72,7 @@ class Reporter:
                 return self._sent, self._read(left)
             if time.monotonic() >= self._retry_at:
                 self._say()
-            select.select([self._wake], [], [], _TURN)
+            self._side.wait(_TURN)
             self._side.hush()
             if time.monotonic() > deadline:
                 # Nobody has been there to take it: what is known of the end counts more than its last output.

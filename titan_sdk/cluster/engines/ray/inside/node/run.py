@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 import subprocess
@@ -16,7 +17,7 @@ from titan_sdk.cluster.engines.ray.inside.node.archives import NodeArchives
 from titan_sdk.cluster.engines.ray.inside.node.ports import listens
 from titan_sdk.cluster.engines.ray.inside.node.reporter import Reporter
 from titan_sdk.cluster.engines.ray.inside.node.worker_side import WorkerSide, worker_side
-from titan_sdk.cluster.engines.ray.values import Began, Config, Finished, Spec
+from titan_sdk.cluster.engines.ray.values import Began, Config, Finished, Spec, pack, unpack
 from titan_sdk.cluster.engines.staging import Command, StagingFailed, job_port, stage
 
 __all__ = ["run_job"]
@@ -25,13 +26,29 @@ _PATIENCE = 0.5
 """Seconds in which the guard of a killed job with the runtime may end the rest of it."""
 
 
-def run_job(spec: Spec, config: Config, cluster: str, dispatcher: str, archive: list[Any]) -> Finished:
+def run_job(spec: bytes, surroundings: bytes, archive: list[Any]) -> bytes:
     """Put the job's files in place, run it to its end, report what happens meanwhile.
 
     Args:
+        spec: packed.
+        surroundings: packed config, cluster, name of the dispatcher.
         archive: a reference to the bytes of the archive, in a list so that Ray leaves it for the node to fetch.
+
+    Returns:
+        A packed ``Finished``.
     """
-    side = worker_side(cluster, dispatcher)
+    config, cluster, dispatcher = _surroundings(surroundings)
+    return pack(_run(unpack(spec), config, worker_side(cluster, dispatcher), archive))
+
+
+@functools.lru_cache(maxsize=4)
+def _surroundings(packed: bytes) -> tuple[Config, str, str]:
+    """They change with the front."""
+    config, cluster, dispatcher = unpack(packed)
+    return config, cluster, dispatcher
+
+
+def _run(spec: Spec, config: Config, side: WorkerSide, archive: list[Any]) -> Finished:
     began = Began(side.name, side.host)
     try:
         command = _stage(spec, side, archive)

@@ -6,7 +6,6 @@ import asyncio
 from typing import Any
 
 from titan_sdk.cluster.engines.ray.inside.node.run import run_job
-from titan_sdk.cluster.engines.ray.values import Config, Finished, Spec
 
 __all__ = ["ServiceActor", "service_name"]
 
@@ -20,19 +19,15 @@ class ServiceActor:
     """Runs one service once; whether it is started again is the front's decision."""
 
     def __init__(self) -> None:
-        self._ended: asyncio.Future[Finished] = asyncio.get_running_loop().create_future()
+        self._ended: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
 
-    async def run(
-        self, spec: Spec, config: Config, cluster: str, dispatcher: str, archive: list[Any]
-    ) -> None:
-        """Until the service has ended."""
+    async def run(self, spec: bytes, surroundings: bytes, archive: list[Any]) -> None:
+        """Until the service has ended; see ``run_job``."""
         try:
-            self._ended.set_result(
-                await asyncio.to_thread(run_job, spec, config, cluster, dispatcher, archive)
-            )
+            self._ended.set_result(await asyncio.to_thread(run_job, spec, surroundings, archive))
         except Exception as exc:  # noqa: BLE001 - told to whoever asks for the outcome
             self._ended.set_exception(exc)
 
-    async def outcome(self) -> Finished:
-        """How it ended; answered when it has."""
+    async def outcome(self) -> bytes:
+        """How it ended, as ``run_job`` says it; answered when it has."""
         return await asyncio.shield(self._ended)

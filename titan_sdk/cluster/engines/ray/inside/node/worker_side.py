@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import select
 import threading
 from typing import Any
 
@@ -64,8 +65,22 @@ class WorkerSide:
         self._relay: Relay | None = None
         self._config: Config | None = None
         self._lock = threading.Lock()
-
         self.wake, self._alarm = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._raylet = os.pidfd_open(os.getppid())
+
+    def wait(self, seconds: float, *others: int) -> set[int]:
+        """Which of ``wake`` and these become readable; an empty set after so many seconds.
+
+        Ends the process when the raylet is gone, and the guard ends the job: the node is dead to the cluster, which
+        runs its jobs elsewhere, and a worker of Ray's that is in nobody's call would not notice.
+        """
+        poll = select.poll()
+        for descriptor in (self.wake, self._raylet, *others):
+            poll.register(descriptor, select.POLLIN)
+        ready = {descriptor for descriptor, _ in poll.poll(seconds * 1000)}
+        if self._raylet in ready:
+            os._exit(1)
+        return ready
 
     def ring(self, _: object) -> None:
         """Make ``wake`` readable; from any thread."""

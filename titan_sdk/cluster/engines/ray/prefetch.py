@@ -1,0 +1,56 @@
+"""How many jobs Ray has ready beyond its places, so that none is empty while the front hears of an end."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+__all__ = ["Prefetch"]
+
+COVERED_SECONDS = 0.15
+"""From a job's end until the front has stored it and the next job is on its way, with time to spare. What is ready
+cannot be overtaken by a job of higher priority, which thus waits about that much longer at most."""
+_WINDOW_SECONDS = 0.25
+
+
+@dataclass(slots=True)
+class _Rate:
+    """Ends per second, counted in windows."""
+
+    since: float
+    count: int = 0
+    per_second: float = 0.0
+
+
+class Prefetch:
+    """Counts the ends of jobs by tag. Times come in as arguments, in seconds.
+
+    Args:
+        least: how many are ready however slowly jobs end; 0: none ever.
+    """
+
+    def __init__(self, least: int) -> None:
+        self._least = least
+        self._rates: dict[str, _Rate] = {}
+
+    def ended(self, tag: str, now: float) -> bool:
+        """A job has ended; whether ``wanted`` may have changed by that."""
+        if not self._least:
+            return False
+        rate = self._rates.setdefault(tag, _Rate(now))
+        rate.count += 1
+        took = now - rate.since
+        if took < _WINDOW_SECONDS:
+            return False
+        rate.since, rate.count, rate.per_second = now, 0, rate.count / took
+        return True
+
+    def wanted(self, tag: str, now: float) -> int:
+        """How many are to be ready."""
+        rate = self._rates.get(tag)
+        if rate is None:
+            return self._least
+        took = now - rate.since
+        # A window in which nothing ends does not end by itself.
+        per_second = rate.per_second if took < 2 * _WINDOW_SECONDS else rate.count / took
+        return max(self._least, math.ceil(per_second * COVERED_SECONDS))
