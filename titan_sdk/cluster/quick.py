@@ -21,7 +21,7 @@ Reply = Callable[[str], None]
 """Takes the reply's text, once, now or later."""
 
 LARGE_REPLY = 16 * 1024
-"""Characters. A longer value is left to a task."""
+"""Bytes. A longer value is left, unread, to a task."""
 _BAD_PAIR = "ERROR: Invalid Format"
 
 
@@ -66,8 +66,8 @@ class Quick:
         value_at_hand = self._state.store.value_at_hand
         if value_at_hand is None:
             return False
-        value = value_at_hand(payload)
-        if value is not None and len(value) > LARGE_REPLY:
+        value = value_at_hand(payload, LARGE_REPLY)
+        if value is False:
             return False  # sent at its reader's pace, which takes a task
         reply("NULL" if value is None else value)
         return True

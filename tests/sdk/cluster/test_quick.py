@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import re
+import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from tests.sdk.cluster.peer import frame, script
+from tests.support.redis_server import RedisServer
 from titan_sdk.cluster.node import Node
 from titan_sdk.cluster.quick import LARGE_REPLY
 from titan_sdk.cluster.settings import ClusterSettings
@@ -60,6 +63,37 @@ async def test_a_value_that_is_sent_at_its_readers_pace(node: Node) -> None:
         node, frame(Opcode.KV_SET, f"k|{large}"), frame(Opcode.KV_GET, "k"), frame(Opcode.KV_GET, "none")
     )
     assert found == ["OK", large, "NULL"]
+
+
+async def test_a_large_value_is_read_once_from_the_file(node: Node) -> None:
+    large, statements = "x" * (LARGE_REPLY + 1), list[str]()
+    assert await talk(node, frame(Opcode.KV_SET, f"k|{large}"), frame(Opcode.KV_SET, "s|v")) == ["OK", "OK"]
+    assert node._backing is not None
+    node._backing.store.db.set_trace_callback(statements.append)  # type: ignore[attr-defined]
+    assert await talk(node, frame(Opcode.KV_GET, "k"), frame(Opcode.KV_GET, "s")) == [large, "v"]
+    node._backing.store.db.set_trace_callback(None)  # type: ignore[attr-defined]
+    assert [text for text in statements if text.startswith("SELECT value")] == [
+        "SELECT value FROM kv WHERE key = 'k'"
+    ]
+
+
+async def test_a_large_value_is_read_once_from_redis(redis_server: RedisServer, tmp_path: Path) -> None:
+    prefix = uuid.uuid4().hex
+    settings = ClusterSettings(tmp_path / "data", port=0, store=redis_server.url, store_prefix=prefix)
+    node = Node(settings, "test")
+    node.address = await node.start()  # type: ignore[attr-defined]
+    large = "x" * (LARGE_REPLY + 1)
+    assert await talk(node, frame(Opcode.KV_SET, f"k|{large}")) == ["OK"]
+    before = gets(redis_server)
+    assert await talk(node, frame(Opcode.KV_GET, "k")) == [large]
+    assert gets(redis_server) == before + 1
+    await node.stop()
+
+
+def gets(server: RedisServer) -> int:
+    """How many values the server was asked for."""
+    found = re.search(rb"cmdstat_get:calls=(\d+)", server.say("INFO", "commandstats"))
+    return int(found.group(1)) if found else 0
 
 
 async def test_sets_tell_what_was_new(node: Node) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
-from typing import Protocol
+from typing import Literal, Protocol
 
 from titan_sdk.cluster.clock import Clock
 from titan_sdk.cluster.store.changes import Change
@@ -82,8 +82,10 @@ class Store(Protocol):
     # ------------------------------------------------------------------ values and sets
 
     @property
-    def value_at_hand(self) -> Callable[[str], str | None] | None:
-        """``get`` without waiting; ``None`` where a value may take a round trip."""
+    def value_at_hand(self) -> Callable[[str, int], str | Literal[False] | None] | None:
+        """``get`` without waiting, and without reading values of more bytes than that: they are ``False``. ``None``
+        where a value may take a round trip.
+        """
 
     async def get(self, key: str) -> str | None: ...
 

@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
 
+from tests.sdk.cluster.store.test_store import TEXTS
+from titan_sdk.cluster.store.changes import Expire, Put
+from titan_sdk.cluster.store.sqlite import SqliteStore
 from titan_sdk.cluster.store.sqlite.schema import SCHEMA_VERSION, open_database
 from titan_sdk.errors import TitanError
 
@@ -21,3 +25,18 @@ def test_a_newer_format_is_refused_with_a_sentence(tmp_path: Path) -> None:
     db.close()
     with pytest.raises(TitanError, match=f"has format {SCHEMA_VERSION + 1}; this version reads format"):
         open_database(tmp_path / "db")
+
+
+@pytest.mark.parametrize("text", TEXTS, ids=range(len(TEXTS)))
+async def test_a_value_at_hand_is_the_one_that_is_read(tmp_path: Path, text: str) -> None:
+    store = SqliteStore(tmp_path / "db", asyncio.get_running_loop())
+    size = len(text.encode())
+    assert store.value_at_hand(text, size) is None
+    await store.journal.write(Put(text, text))
+    assert store.value_at_hand(text, size) == text
+    assert size == 0 or store.value_at_hand(text, size - 1) is False
+    await store.journal.write(Expire(text, 0.001))
+    while await store.get(text) is not None:  # noqa: ASYNC110 - time passes in the store
+        await asyncio.sleep(0.005)
+    assert store.value_at_hand(text, size) is None
+    await store.close()

@@ -10,6 +10,7 @@ import contextlib
 import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Literal
 
 from titan_sdk.cluster.clock import Clock
 from titan_sdk.cluster.store.base import StoreFailed
@@ -81,13 +82,14 @@ class SqliteStore:
 
     # ------------------------------------------------------------------ values and sets
 
-    def value_at_hand(self, key: str) -> str | None:
+    def value_at_hand(self, key: str, limit: int) -> str | Literal[False] | None:
         """See ``Store``."""
         with _reading():
-            return values.get(self.db, key)
+            return values.get_small(self.db, key, limit)
 
     async def get(self, key: str) -> str | None:
-        return self.value_at_hand(key)
+        with _reading():
+            return values.get(self.db, key)
 
     async def members(self, key: str) -> list[str]:
         with _reading():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
+from typing import Literal
 
 from titan_sdk.cluster.store import changes
 
@@ -13,6 +14,7 @@ __all__ = [
     "delete",
     "expire",
     "get",
+    "get_small",
     "keys",
     "members",
     "put",
@@ -26,6 +28,17 @@ def get(db: sqlite3.Connection, key: str) -> str | None:
     if row is None or _expired(db, key):
         return None
     return str(row[0])
+
+
+def get_small(db: sqlite3.Connection, key: str, limit: int) -> str | Literal[False] | None:
+    """As ``get``, but ``False``, unread, if it has more bytes than that."""
+    query = "SELECT kv.rowid, at FROM kv LEFT JOIN expiry USING (key) WHERE kv.key = ?"
+    row = db.execute(query, (key,)).fetchone()
+    if row is None or (row[1] is not None and row[1] <= time.time()):
+        return None
+    # Only so is a length told without reading the value.
+    with db.blobopen("kv", "value", row[0], readonly=True) as value:
+        return value.read().decode() if len(value) <= limit else False
 
 
 def members(db: sqlite3.Connection, key: str) -> list[str]:
