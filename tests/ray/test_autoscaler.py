@@ -1,4 +1,4 @@
-"""Whether an autoscaler could bring what a job waits for, as a real one says it."""
+"""Whether an autoscaler could bring what a job waits for, as a real one says it; and it brings it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 from tests.ray.asking import info
 from tests.sdk.cluster.peer import Peer, script
 from tests.support.ray_autoscaling import RayAutoscaling
+from titan_sdk import TitanClient
 from titan_sdk.cluster import LocalCluster
 from titan_sdk.cluster.engines.ray.settings import RaySettings
 
@@ -20,7 +21,8 @@ pytestmark = pytest.mark.timeout(300)
 @pytest.fixture(scope="module")
 def autoscaling(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RayAutoscaling]:
     log = tmp_path_factory.mktemp("autoscaling") / "ray.log"
-    with RayAutoscaling(log, general={"CPU": 1}, accelerated={"CPU": 1, "GPU": 1}) as running:
+    types = {"general": {"CPU": 1.0}, "accelerated": {"CPU": 1.0, "GPU": 1.0}, "rare": {"RARE": 1.0}}
+    with RayAutoscaling(log, **types) as running:
         yield running
 
 
@@ -42,16 +44,28 @@ def test_the_reason_names_the_node_type_or_says_that_there_is_none(autoscaling: 
             "needs GPU, and no node of the Ray cluster has that; its autoscaler could start a node "
             "of the type accelerated, but is shown nothing: titan up with --ray-ahead",
         )
-        until_told(peer, "tpu", "none of the node types of its autoscaler (general, accelerated) has it")
+        until_told(
+            peer, "tpu", "none of the node types of its autoscaler (general, accelerated, rare) has it"
+        )
         assert {peer.cancel("gpu"), peer.cancel("tpu")} == {"CANCELLED"}
 
 
-def test_what_the_autoscaler_is_doing_about_it_is_said(autoscaling: RayAutoscaling) -> None:
+def test_a_job_that_is_shown_to_the_autoscaler_runs_on_the_node_that_it_starts(
+    autoscaling: RayAutoscaling,
+) -> None:
     settings = RaySettings(autoscaling.address, keep_jobs=False, ahead=1)
     with LocalCluster(engine="ray", ray=settings) as cluster:
         peer = Peer((cluster.host, cluster.port))
-        peer.submit(script("shown", "pass", tag="GPU"))
+        peer.submit(script("shown", "print('here')", tag="RARE"), script("next", "pass", tag="RARE"))
+        reason = str(info(peer, "shown")["reason"])
+        assert reason.startswith("was given to the Ray cluster")
         # "can start" first, and "is starting" while it waits for the node.
-        until_told(peer, "shown", "a node of the type accelerated, ")
-        assert str(info(peer, "shown")["reason"]).startswith("was given to the Ray cluster")
-        assert peer.cancel("shown") == "CANCELLED"
+        assert "a node of the type rare, " in reason
+        assert peer.until("shown") == peer.until("next") == "COMPLETED"
+        assert peer.log("shown") == "here\n"
+        with TitanClient(cluster.host, cluster.port) as client:
+            while not (workers := client.cluster_stats().workers):
+                pass  # it was asked which nodes there are before this one came
+        (worker,) = workers
+        assert worker.tags == ("RARE",)
+        assert worker.name == info(peer, "shown")["worker"] == info(peer, "next")["worker"]

@@ -23,6 +23,7 @@ from tests.support.redis_server import free_port
 __all__ = ["RayAutoscaling"]
 
 _HEAD_ID = "f" * 51 + "00000"
+_HEAD_TYPE = "ray.head.default"  # as that provider calls it
 _PROVIDER = "ray.autoscaler._private.fake_multi_node.node_provider.FakeMultiNodeProvider"
 _STORE_BYTES = 80_000_000
 
@@ -122,7 +123,7 @@ def _config(address: str, types: dict[str, dict[str, float]]) -> dict[str, Any]:
         }
         for name, resources in types.items()
     }
-    nodes["head"] = {"resources": {"CPU": 0}, "node_config": {}, "max_workers": 0}
+    nodes[_HEAD_TYPE] = {"resources": {"CPU": 0}, "node_config": {}, "max_workers": 0}
     provider = {
         "type": "external",
         "module": _PROVIDER,
@@ -144,5 +145,5 @@ def _config(address: str, types: dict[str, dict[str, float]]) -> dict[str, Any]:
         "idle_timeout_minutes": 10,
         "provider": provider,
         "available_node_types": nodes,
-        "head_node_type": "head",
+        "head_node_type": _HEAD_TYPE,
     }
