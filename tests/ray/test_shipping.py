@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 import io
 import subprocess
@@ -18,7 +19,10 @@ from tests.sdk.cluster.peer import Peer, b64, script
 from tests.support.ray_nodes import RayNodes, need_ray
 from titan_sdk import TitanClient, TitanJob
 from titan_sdk.cluster import LocalCluster
+from titan_sdk.cluster.engines.ray.bridge_link import BridgeLink
+from titan_sdk.cluster.engines.ray.inside.lacking import WITHOUT_PACKAGE
 from titan_sdk.cluster.engines.ray.settings import RaySettings
+from titan_sdk.cluster.engines.ray.values import Config, Setup
 
 # Ray's processes take long to start on a busy machine.
 pytestmark = pytest.mark.timeout(300)
@@ -56,6 +60,20 @@ def bare_nodes(bare: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     nodes = {"head": {"num_cpus": 0, "python": bare}, "one": {"num_cpus": 2, "python": bare}}
     with RayNodes(tmp_path_factory.mktemp("ray") / "ray.log", **nodes) as running:
         yield running
+
+
+@pytest.mark.usefixtures("elsewhere")
+async def test_a_head_without_this_package_is_what_the_front_says(bare_nodes: RayNodes) -> None:
+    heard: asyncio.Queue[tuple[object, ...]] = asyncio.Queue()
+    setup = Setup(bare_nodes.address, "cluster", "front", Config("127.0.0.1", 1, {}, 0), None)
+    link = BridgeLink(lambda: setup, lambda *words: heard.put_nowait(words))
+    link.open()
+    said = await heard.get()
+    await link.close()
+    assert said == (
+        "lost",
+        f"the Ray cluster at {bare_nodes.address} cannot be used: its head {WITHOUT_PACKAGE}",
+    )
 
 
 @pytest.mark.usefixtures("elsewhere")
@@ -97,7 +115,4 @@ def test_a_node_without_this_package_is_what_its_jobs_say(nodes: RayNodes, bare:
             told = info(peer, "stranded")
     finally:
         nodes.kill("bare")
-    assert told["reason"] == (
-        "its node has Ray, but not this package in the front's version: install it there, or titan up with "
-        "--ray-ship-code"
-    )
+    assert told["reason"] == f"its node {WITHOUT_PACKAGE}"

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from titan_sdk.cluster.engines.ray import pipes
+from titan_sdk.cluster.engines.ray.inside.lacking import WITHOUT_PACKAGE, lacks_package
 from titan_sdk.cluster.engines.ray.values import PROTOCOL, Setup, Superseded, WrongProtocol
 
 __all__ = ["main"]
@@ -169,6 +170,8 @@ def _current_cluster() -> str:
 
 
 def _sentence(address: str, exc: Exception) -> str:
+    if lacks_package(exc):
+        return f"the Ray cluster at {address} cannot be used: its head {WITHOUT_PACKAGE}"
     if isinstance(exc, ImportError):
         return f"Ray cannot be used here ({exc}); install airflow-provider-titan[ray]"
     text = " ".join(str(exc).split())[:500] or type(exc).__name__

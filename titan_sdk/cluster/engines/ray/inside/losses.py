@@ -8,13 +8,10 @@ import re
 import ray
 
 from titan_sdk.cluster.engines.ray.inside.cluster_view import node_lives
+from titan_sdk.cluster.engines.ray.inside.lacking import WITHOUT_PACKAGE, lacks_package
 from titan_sdk.cluster.engines.ray.values import Began
 
-__all__ = ["WITHOUT_PACKAGE", "describe_loss", "lacks_package"]
-
-WITHOUT_PACKAGE = (
-    "has Ray, but not this package in the front's version: install it there, or titan up with --ray-ship-code"
-)
+__all__ = ["describe_loss"]
 
 _STEP = 0.25
 _DEATH_SECONDS = 1.0
@@ -37,11 +34,6 @@ async def describe_loss(exc: Exception, began: Began | None) -> str:
             return f"{where} died"
         return f"the worker process of Ray that ran it on {where} was ended from outside"
     return f"Ray lost it: {_last_line(exc) if isinstance(exc, ray.exceptions.RayTaskError) else _first_line(exc)}"
-
-
-def lacks_package(exc: Exception) -> bool:
-    """Whether it is because a node has Ray, but not this package, or another version of it."""
-    return re.search(r"(No module named|cannot import name .* from) 'titan_sdk\b", str(exc)) is not None
 
 
 async def _dies(began: Began) -> bool:
