@@ -62,10 +62,11 @@ async def forget_before(before: float, store: Store, logs: LogStore, data: DataD
         StoreFailed, OSError: some of them are still there.
     """
     while old := await store.finished_before(before):
-        await store.journal.write(ForgetJobs(tuple(old)))
         ids = [job_id for job_id, _ in old]
+        # First: what a crash leaves is tried again, and a job that takes the name afterwards keeps its own.
         await logs.remove(ids)
         await asyncio.to_thread(_remove_workspaces, data, ids)
+        await store.journal.write(ForgetJobs(tuple(old)))
     await forget_manifests(before, store)
 
 

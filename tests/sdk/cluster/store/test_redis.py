@@ -16,13 +16,16 @@ from tests.support.redis_server import RedisServer
 from titan_sdk.cluster.settings import ClusterSettings
 from titan_sdk.cluster.store import journal as pace
 from titan_sdk.cluster.store.base import StoreFailed
-from titan_sdk.cluster.store.changes import AddHistory, Delete, InsertJobs, Put, Sweep
+from titan_sdk.cluster.store.changes import AddHistory, Delete, ForgetJobs, InsertJobs, Put, Sweep
 from titan_sdk.cluster.store.redis import journal as redis_journal
 from titan_sdk.cluster.store.redis.location import Location
 from titan_sdk.cluster.store.redis.logs import RedisLogs
 from titan_sdk.cluster.store.redis.store import open_redis
 from titan_sdk.cluster.store.rows import NewJob
 from titan_sdk.errors import InvalidArgument, TitanError
+
+KINDS = ("log", "logmarks", "history")
+"""Of the keys that a job has for itself."""
 
 
 @pytest.fixture(autouse=True)
@@ -313,6 +316,22 @@ async def test_payloads_of_ended_jobs_are_not_kept(location: Location, redis_ser
         assert redis_server.say("HLEN", f"{location.prefix}:lines") == b":0\r\n"
         with pytest.raises(StoreFailed):
             store.line(1)
+
+
+async def test_a_log_goes_with_its_job_and_not_with_an_earlier_one_of_its_name(
+    location: Location, redis_server: RedisServer
+) -> None:
+    """Whoever forgets the jobs, ``titan gc`` for one, need not know where their logs are."""
+    async with opened(location) as store:
+        logs = RedisLogs(store.link, store.journal, 1024)
+        jobs = (NewJob(f"DAG-{name}", seq, "", (), False, 1.0, 1.0) for seq, name in enumerate("ab", 1))
+        await store.journal.write(InsertJobs(tuple(jobs)))
+        for name in ("DAG-a", "DAG-b"):
+            await logs.append(name, "run", 0, b"said")
+        await store.journal.write(ForgetJobs((("DAG-a", 1), ("DAG-b", 1))))
+        assert [await logs.read(name) for name in ("DAG-a", "DAG-b")] == ["", "said"]
+    assert redis_server.say("EXISTS", *(f"{location.prefix}:{kind}:DAG-a" for kind in KINDS)) == b":0\r\n"
+    assert redis_server.say("EXISTS", *(f"{location.prefix}:{kind}:DAG-b" for kind in KINDS)) == b":3\r\n"
 
 
 async def test_logs_in_redis_outlive_the_master_and_are_appended_once(location: Location) -> None:

@@ -219,7 +219,7 @@ class Batch:
             if row is not None and row.seq == seq:
                 self._rows[job_id] = None
                 self._lines[seq] = None
-                self._op("DEL", self._key(f"history:{job_id}"))
+                self._op("DEL", *(self._key(f"{kind}:{job_id}") for kind in ("history", "log", "logmarks")))
 
     # ------------------------------------------------------------------ values and sets, logs
 
