@@ -122,15 +122,14 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._closing:
             return
-        self._decoder.feed(data)
-        if not self._secured:
-            # Decrypted already, but the transport that encrypts the answer is not at hand before the next turn.
+        if self._secured and self._task is None and self._awaited is None:
+            self._next(data)
             return
-        if not self._is_busy:
-            self._next()
-        elif self._transport is not None:
+        self._decoder.feed(data)
+        if self._secured and self._transport is not None:
             # Pipelined bytes wait in the kernel while the current request is answered.
             self._transport.pause_reading()
+        # Not secured: decrypted already, but the transport that encrypts the answer is not at hand before the next turn.
 
     def abort(self) -> None:
         """Drop the peer at once."""
@@ -164,10 +163,12 @@ class Connection(asyncio.Protocol):
         self._transport, self._secured = secured, True
         self._next()
 
-    def _next(self) -> None:
+    def _next(self, data: bytes = b"") -> None:
+        """Answer what there is, and what has come now."""
         for _ in range(_AT_ONCE):
             try:
-                frame = self._decoder.next_frame()
+                frame = self._decoder.take(data) if data else self._decoder.next_frame()
+                data = b""
             except PeerProtocolError as exc:
                 # As a real master: no reply, closed. The peer speaks something else.
                 log.info("closing a connection: %s", exc)
@@ -223,13 +224,15 @@ class Connection(asyncio.Protocol):
         now, settings, pending = self._server.loop.time(), self._server.settings, self._decoder.pending
         if not pending:
             self._begun, self.since = None, now
-            self._hold(0)
-            self._expect(settings.idle_timeout_seconds if self._admitted else settings.frame_timeout_seconds)
+            if self.held:
+                self._hold(0)
+            patience = settings.idle_timeout_seconds if self._admitted else settings.frame_timeout_seconds
+            self._expect_until(now + patience)
             return
         if self._begun is None:
             self._begun = self.since = now
         size = pending + self._decoder.wanted
-        self._expect(self._begun - now + settings.frame_timeout_seconds + size / _SLOWEST)
+        self._expect_until(max(now, self._begun + settings.frame_timeout_seconds + size / _SLOWEST))
         self._hold(pending)
 
     async def _serve(self, frame: Frame) -> None:
@@ -310,8 +313,11 @@ class Connection(asyncio.Protocol):
             self._expect(self._server.settings.frame_timeout_seconds + size / _SLOWEST)
 
     def _expect(self, seconds: float) -> None:
-        """Give the peer up after so long; costs nothing where a timer runs that fires earlier."""
-        self._deadline = deadline = self._server.loop.time() + max(seconds, 0)
+        self._expect_until(self._server.loop.time() + seconds)
+
+    def _expect_until(self, deadline: float) -> None:
+        """When to give the peer up; costs nothing where a timer runs that fires earlier."""
+        self._deadline = deadline
         if self._timer is not None:
             if self._timer.when() <= deadline:
                 return

@@ -11,7 +11,7 @@ from titan_sdk.cluster import bulk
 from titan_sdk.cluster.admission import Refused, check_dag
 from titan_sdk.cluster.master import Master
 from titan_sdk.cluster.store.base import StoreFailed
-from titan_sdk.cluster.store.changes import AddMember, Put
+from titan_sdk.cluster.store.changes import AddMember, Change, Put
 from titan_sdk.wire.fields import split_pair
 from titan_sdk.wire.opcodes import Opcode
 
@@ -36,7 +36,7 @@ class Quick:
     def __init__(self, master: Master) -> None:
         self._master = master
         self._state = master.state
-        self._write = master.state.store.journal.write_with
+        self._journal = master.state.store.journal
         self._by_opcode: dict[int, Callable[[str, Reply], bool]] = {
             Opcode.GET_JOB_STATUS: self._status,
             Opcode.KV_SET: self._set,
@@ -77,7 +77,7 @@ class Quick:
         if pair is None:
             reply(_BAD_PAIR)
         else:
-            self._write(Put(*pair), lambda _: reply("OK"), lambda exc: reply(not_stored(exc)))
+            self._write(Put(*pair), lambda _: reply("OK"), reply)
         return True
 
     def _add(self, payload: str, reply: Reply) -> bool:
@@ -85,10 +85,12 @@ class Quick:
         if pair is None:
             reply(_BAD_PAIR)
         else:
-            self._write(
-                AddMember(*pair), lambda new: reply("1" if new else "0"), lambda exc: reply(not_stored(exc))
-            )
+            self._write(AddMember(*pair), lambda new: reply("1" if new else "0"), reply)
         return True
+
+    def _write(self, change: Change, done: Callable[[object], None], reply: Reply) -> None:
+        self._journal.write_with(change, done, lambda exc: reply(not_stored(exc)))
+        self._journal.commit()
 
     def _submit(self, payload: str, reply: Reply) -> bool:
         if len(payload) > bulk.LARGE_PAYLOAD:
@@ -97,4 +99,5 @@ class Quick:
         if len(lines) > bulk.LARGE_JOBS:
             return False
         self._master.enqueue(lines, lambda: reply("DAG_ACCEPTED"), lambda exc: reply(f"ERROR: {exc}"))
+        self._journal.commit()
         return True

@@ -32,6 +32,11 @@ class Writes(Protocol):
     ) -> None:
         """A client's write whose outcome must be dealt with before any later entry is."""
 
+    def commit(self) -> None:
+        """Make what was written durable at once where that takes no waiting; it is begun soon anyway. Outcomes are
+        dealt with before this returns, then.
+        """
+
     def record(self, *changes: Change, then: Callable[[], None] | None = None) -> None:
         """The master's own bookkeeping: tried until it succeeds; ``then`` is called once it is durable."""
 

@@ -73,6 +73,11 @@ class Journal(Generic[C]):
         """See ``Writes``."""
         self._add(Entry(changes, None if then is None else lambda _: then(), None))
 
+    def commit(self) -> None:
+        """See ``Writes``. A turn of the loop costs more than the transaction that it would save."""
+        if self._pending:
+            self.flush()
+
     def flush(self) -> None:
         """Commit what is pending now."""
         if self._timer is not None:

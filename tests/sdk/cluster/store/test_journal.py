@@ -111,3 +111,26 @@ async def test_what_depends_on_a_failed_write_is_undone_before_later_entries(dis
     journal.record(insert(1), then=lambda: order.append("later"))
     journal.flush()
     assert order == ["undone", "later"]
+
+
+async def test_commit_deals_with_everything_so_far_before_it_returns(disk: Disk) -> None:
+    journal, seen = Journal(disk.commit, asyncio.get_running_loop()), []
+    journal.record(insert("own"), then=lambda: seen.append("own"))
+    journal.write_with(insert("client"), lambda result: seen.append(result), seen.append)
+    journal.commit()
+    assert (seen, disk.rows(), disk.commits) == (["own", 1], ["own", "client"], 1)
+    journal.commit()
+    await journal.write()
+    assert (disk.rows(), disk.commits) == (["own", "client"], 2)  # of the last line alone
+
+
+async def test_a_commit_that_fails_tells_the_client_and_keeps_the_masters_own(disk: Disk) -> None:
+    journal, seen = Journal(disk.commit, asyncio.get_running_loop()), []
+    disk.fill()
+    journal.record(insert("x" * 5000), then=lambda: seen.append("own"))
+    journal.write_with(insert("y" * 5000), seen.append, lambda exc: seen.append(type(exc)))
+    journal.commit()
+    assert seen == [StoreFailed]
+    disk.free()
+    journal.commit()
+    assert (seen, disk.rows()) == ([StoreFailed, "own"], ["x" * 5000])

@@ -111,6 +111,9 @@ class RedisJournal:
         """See ``Writes``."""
         self._add(Entry(new, None if then is None else lambda _: then(), None))
 
+    def commit(self) -> None:
+        """See ``Writes``: there is a round trip to wait for."""
+
     async def settle(self, seconds: float) -> bool:
         """Wait until nothing is pending; false if that took too long."""
         try:

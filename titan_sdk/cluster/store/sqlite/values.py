@@ -66,7 +66,11 @@ def count_expired(db: sqlite3.Connection) -> int:
 
 
 def put(db: sqlite3.Connection, change: changes.Put) -> None:
-    db.execute("INSERT OR REPLACE INTO kv VALUES (?, ?)", (change.key, change.value))
+    # In its place: to replace a row is to remove it from two trees and to put it into both again.
+    db.execute(
+        "INSERT INTO kv VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+        (change.key, change.value),
+    )
     db.execute("DELETE FROM expiry WHERE key = ?", (change.key,))
 
 
