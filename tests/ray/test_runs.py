@@ -56,6 +56,7 @@ def test_nothing_is_left_of_a_job_that_somebody_else_kills(peer: Peer, meeting: 
     os.kill(pids[0], 9)
     meeting.arrival()  # the second run: the slot is free
     assert all(gone(pid) for pid in pids)
+    assert peer.cancel("shot") == "CANCELLED"
 
 
 def test_nothing_is_left_when_rays_worker_process_is_killed(peer: Peer, meeting: Meeting) -> None:
