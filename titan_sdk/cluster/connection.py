@@ -215,7 +215,9 @@ class Connection(asyncio.Protocol):
         self._transport.write(reply)
         if not self._keep:
             self._close()
-        elif awaited is not None:
+            return
+        self._server.expect()
+        if awaited is not None:
             self._transport.resume_reading()
             self._next()
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from titan_sdk.cluster.access import Gate
 from titan_sdk.cluster.connection import Connection
+from titan_sdk.cluster.looking import KeenLoop
 from titan_sdk.cluster.settings import ClusterSettings
 from titan_sdk.wire.frames import Frame, encode_frame
 from titan_sdk.wire.opcodes import Opcode, reply_opcode
@@ -58,6 +59,8 @@ class Server:
     def __init__(self, settings: ClusterSettings, answer: Answer, begin: Begin | None = None) -> None:
         self.settings = settings
         self.loop = asyncio.get_running_loop()
+        self.expect: Callable[[], None] = self.loop.expect if isinstance(self.loop, KeenLoop) else _never_mind
+        """To be called when somebody was answered who is likely to ask again at once."""
         self.gate = Gate(settings.token)
         self.context: ssl.SSLContext | None = None if settings.tls is None else settings.tls.context()
         self.buffered = 0
@@ -256,3 +259,7 @@ class Server:
         """Close every connection."""
         for connection in list(self._connections):
             connection.abort()
+
+
+def _never_mind() -> None:
+    pass
