@@ -7,7 +7,8 @@
     │   ├── ConnectFailed         nothing was sent
     │   │   └── TLSFailed         no trust between the two ends; trying again cannot help
     │   ├── ConnectionLost        sent in part or whole, no complete reply
-    │   └── TimedOut              no complete reply in time
+    │   ├── TimedOut              no complete reply in time
+    │   └── StoreUnavailable      the master answered, and its store does not; trying again helps
     ├── ProtocolError
     │   ├── LocalProtocolError    this process would have sent something illegal; nothing was sent
     │   │   └── PayloadTooLarge
@@ -60,6 +61,7 @@ __all__ = [
     "ProtocolError",
     "RequestRefused",
     "ResultUnavailable",
+    "StoreUnavailable",
     "SubmissionUnconfirmed",
     "TLSFailed",
     "TimedOut",
@@ -104,6 +106,10 @@ class TimedOut(TransportError):
     """No complete reply within the configured time; the request may have taken effect."""
 
     outcome_unknown = True
+
+
+class StoreUnavailable(TransportError):
+    """The master cannot read or write what it keeps, as while its Redis is restarted; nothing was carried out."""
 
 
 class ProtocolError(TitanError):

@@ -13,7 +13,7 @@ ArtifactRef AsyncDagHandle AsyncJobHandle AsyncTitanClient AuthenticationFailed 
 ConnectFailed ConnectionLost CorruptData DagFailed DagHandle DagReport InvalidArgument InvalidDag InvalidJob
 InvalidPipeline JobDetails JobFailed JobHandle JobHistoryEntry JobReport JobStatus LocalProtocolError LogPage
 MissingFile NotFound NotSupported PayloadTooLarge PeerProtocolError PendingApproval ProtocolError
-RemoteException RequestRefused ResultUnavailable RetryPolicy ServerInfo SubmissionUnconfirmed TLS TLSFailed
+RemoteException RequestRefused ResultUnavailable RetryPolicy ServerInfo StoreUnavailable SubmissionUnconfirmed TLS TLSFailed
 TimedOut TitanClient TitanError TitanJob TransportError WaitTimedOut WorkerStats
 """.split()
 

@@ -67,6 +67,7 @@ def test_only_a_lost_reply_leaves_the_outcome_unknown(cls: type[TitanError]) -> 
     "error",
     [
         ConnectFailed("x", address="h:1", operation="submit_dag"),
+        errors.StoreUnavailable("x", operation="store_get 'k'"),
         RequestRefused("x", detail="ERROR: y"),
         NotFound("x", detail="NULL"),
         PayloadTooLarge("the DAG", 11, 10, "split it"),

@@ -13,7 +13,7 @@ from titan_sdk.cluster.master import Master
 from titan_sdk.cluster.store.base import StoreFailed
 from titan_sdk.cluster.store.changes import AddMember, Change, Put
 from titan_sdk.wire.fields import split_pair
-from titan_sdk.wire.opcodes import Opcode
+from titan_sdk.wire.opcodes import STORE_FAILED, Opcode
 
 __all__ = ["LARGE_REPLY", "Quick", "Reply", "not_stored"]
 
@@ -26,8 +26,8 @@ _BAD_PAIR = "ERROR: Invalid Format"
 
 
 def not_stored(exc: StoreFailed) -> str:
-    """The reply to a request that the store did not take."""
-    return f"SERVER_ERROR: the master cannot store this: {exc}"
+    """The reply to a request that the store did not carry out."""
+    return f"{STORE_FAILED}{exc}"
 
 
 class Quick:

@@ -10,7 +10,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from titan_sdk.errors import LocalProtocolError, NotFound, PeerProtocolError, RequestRefused
+from titan_sdk.errors import (
+    LocalProtocolError,
+    NotFound,
+    PeerProtocolError,
+    RequestRefused,
+    StoreUnavailable,
+)
 from titan_sdk.model.rules import full_id
 from titan_sdk.model.stats import ClusterStats, ServerInfo
 from titan_sdk.model.status import JobStatus
@@ -18,11 +24,12 @@ from titan_sdk.wire import hello, statsjson, store_text
 from titan_sdk.wire.fields import decode_base64, encode_base64, join_pair
 from titan_sdk.wire.frames import Frame
 from titan_sdk.wire.jobs import JobLine, encode_dag
-from titan_sdk.wire.opcodes import Opcode
+from titan_sdk.wire.opcodes import STORE_FAILED, Opcode
 
 __all__ = [
     "Call",
     "cancel_job",
+    "check_store",
     "cluster_stats",
     "deploy_script",
     "fetch_asset",
@@ -162,7 +169,8 @@ def kv_set_raw(key: str, stored: str) -> Call[str]:
 
 def kv_get(key: str) -> Call[str | None]:
     """0x61; ``None`` when absent (or, on a real master, when its store is down)."""
-    return Call(f"store_get {key!r}", Opcode.KV_GET, store_text.encode_key(key), _read_value)
+    name = f"store_get {key!r}"
+    return Call(name, Opcode.KV_GET, store_text.encode_key(key), lambda frame: _read_value(name, frame))
 
 
 def kv_sadd(key: str, member: str) -> Call[int]:
@@ -173,12 +181,13 @@ def kv_sadd(key: str, member: str) -> Call[int]:
 
 def kv_smembers(key: str) -> Call[list[str]]:
     """0x63."""
-    return Call(
-        f"store_smembers {key!r}",
-        Opcode.KV_SMEMBERS,
-        store_text.encode_key(key),
-        lambda frame: store_text.split_members(frame.text),
-    )
+    name = f"store_smembers {key!r}"
+
+    def read(frame: Frame) -> list[str]:
+        check_store(name, frame.text)
+        return store_text.split_members(frame.text)
+
+    return Call(name, Opcode.KV_SMEMBERS, store_text.encode_key(key), read)
 
 
 _UPLOAD_ADVICE = "a file of up to 7.86 MB fits; make it smaller or put it where the workers can read it"
@@ -194,13 +203,30 @@ def _expect(operation: str, wanted: str) -> Callable[[Frame], str]:
     return read
 
 
+def check_store(operation: str, text: str) -> None:
+    """Whether a reply is about the bundled master's store instead of what was asked for. No value that this SDK wrote
+    looks like it.
+
+    Raises:
+        StoreUnavailable: it is.
+    """
+    if text.startswith(STORE_FAILED):
+        raise StoreUnavailable(
+            f"{operation}: the master's store does not answer now: {text.removeprefix(STORE_FAILED)}; try again",
+            operation=operation,
+        )
+
+
 def _refusal(operation: str, frame: Frame) -> RequestRefused:
+    """Raises StoreUnavailable where it is no refusal of this request."""
     detail = frame.text
+    check_store(operation, detail)
     said = detail.removeprefix("ERROR:").strip() or "an empty answer"
     return RequestRefused(f"{operation}: the master refused: {said}", detail=detail)
 
 
 def _read_status(frame: Frame) -> JobStatus:
+    check_store("get_job_status", frame.text)
     return JobStatus.from_wire(frame.text)
 
 
@@ -219,7 +245,8 @@ def _read_stop(frame: Frame) -> str:
     raise _refusal("stop_service", frame)
 
 
-def _read_value(frame: Frame) -> str | None:
+def _read_value(operation: str, frame: Frame) -> str | None:
+    check_store(operation, frame.text)
     return None if frame.text == "NULL" else store_text.decode_value(frame.text)
 
 

@@ -11,7 +11,7 @@ from titan_sdk.model.report import JobDetails
 from titan_sdk.model.rules import full_id
 from titan_sdk.model.status import JobStatus
 from titan_sdk.wire import store_text
-from titan_sdk.wire.calls import Call
+from titan_sdk.wire.calls import Call, check_store
 from titan_sdk.wire.extensions import (
     MAX_WAIT_SECONDS,
     AssetRead,
@@ -197,6 +197,7 @@ def _check(operation: str, frame: Frame, absent: str = "the master has nothing o
     text = frame.text
     if text.startswith("ERROR_NOT_FOUND"):
         raise NotFound(f"{operation}: {absent}", detail=text)
+    check_store(operation, text)
     if text.startswith("ERROR: checksum"):
         raise CorruptData(f"{operation}: what the master received is not what was sent; try again ({text})")
     raise RequestRefused(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import IntEnum
 
-__all__ = ["FAILURE_WORDS", "Opcode", "reply_opcode"]
+__all__ = ["FAILURE_WORDS", "STORE_FAILED", "Opcode", "reply_opcode"]
 
 
 class Opcode(IntEnum):
@@ -51,6 +51,9 @@ class Opcode(IntEnum):
 
 
 FAILURE_WORDS = ("ERROR", "UNKNOWN", "SERVER_ERROR", "UPLOAD_FAILED", "DEPLOY_FAILED")
+
+STORE_FAILED = "SERVER_ERROR: the master's store does not do this: "
+"""Begins the bundled master's reply to whatever its store can neither read nor write at the moment."""
 
 
 def reply_opcode(text: str) -> Opcode:

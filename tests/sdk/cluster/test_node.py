@@ -34,7 +34,7 @@ async def test_a_full_disk_refuses_jobs_and_values_and_loses_nothing(node: Node,
     reply = await ask(0x04, script("job", f"open('{tmp_path}/ran', 'w') # {big}"))
     assert reply.startswith("ERROR: the jobs could not be stored (")
     assert "nothing was queued" in reply
-    assert (await ask(0x60, f"key|{big}")).startswith("SERVER_ERROR: the master cannot store this")
+    assert (await ask(0x60, f"key|{big}")).startswith("SERVER_ERROR: the master's store does not do this")
     assert await ask(0x55, "job") == "NULL"
     assert await ask(0x61, "key") == "NULL"
     assert await ask(0x61, "small") == "value"

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import random
 import threading
+import time
 import uuid
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from tests.crash.test_kills import check
 from tests.sdk.cluster.master_process import MasterProcess
 from tests.sdk.cluster.peer import Meeting, script
 from tests.support.redis_server import RedisServer
+from titan_sdk import StoreUnavailable, TitanClient, TitanJob
 
 
 @pytest.fixture
@@ -146,3 +148,56 @@ def test_who_lost_the_lease_stops_with_a_sentence_and_leaves_its_jobs_alone(
         if old.is_up:
             old.kill()
         new.close()
+
+
+def test_while_its_redis_is_away_nothing_that_is_read_is_an_error_in_disguise(
+    settings: dict[str, Any], server: RedisServer, tmp_path: Path
+) -> None:
+    master = MasterProcess(tmp_path / "data", **settings)
+    try:
+        with TitanClient(*master.start().address) as client:
+            client.store_put("k", "v")
+            client.store_sadd("s", "a")
+            done = client.submit_job(TitanJob("done", _job(tmp_path)))
+            assert done.wait(60).result == 7
+            server.kill()
+            requests: list[Callable[[], object]] = [
+                lambda: client.store_get("k"),
+                lambda: client.store_put("k", "w"),
+                lambda: client.store_smembers("s"),
+                lambda: client.store_sadd("s", "b"),
+                lambda: client.store_keys(),
+                lambda: client.find_dag("done"),
+                lambda: client.job_report("done"),
+            ]
+            for request in requests:
+                with pytest.raises(
+                    StoreUnavailable, match=r"does not answer now: the store redis://.*try again"
+                ):
+                    request()
+            assert done.status() == "COMPLETED"
+            server.start()
+            _until_answered(lambda: client.store_put("k", "w"))
+            assert (client.store_get("k"), client.store_smembers("s")) == ("w", ["a"])
+            assert client.job_report("done").result == 7
+    finally:
+        master.close()
+
+
+def _job(folder: Path) -> str:
+    path = folder / "job.py"
+    path.write_text("import titan_job; titan_job.result(7)")
+    return str(path)
+
+
+def _until_answered(request: Callable[[], object]) -> None:
+    """The master tries its store again once a second."""
+    pause, deadline = threading.Event(), time.monotonic() + 30
+    while True:
+        try:
+            request()
+        except StoreUnavailable:
+            assert time.monotonic() < deadline
+            pause.wait(0.05)
+        else:
+            return

@@ -11,6 +11,7 @@ from titan_sdk import (
     ConnectionLost,
     JobStatus,
     NotFound,
+    StoreUnavailable,
     TimedOut,
     TLSFailed,
     WaitTimedOut,
@@ -54,7 +55,7 @@ def master():
     return made
 
 
-@pytest.mark.parametrize("error", [ConnectFailed, ConnectionLost, TimedOut])
+@pytest.mark.parametrize("error", [ConnectFailed, ConnectionLost, TimedOut, StoreUnavailable])
 def test_a_wait_goes_on_when_the_master_is_back(session, master, error):
     runner = away(master, 5, 100, error)
     assert runner.run(wait_for_job(session, JobRef("a"))).state is JobStatus.COMPLETED

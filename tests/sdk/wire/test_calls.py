@@ -9,13 +9,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from titan_sdk.errors import LocalProtocolError, NotFound, PeerProtocolError, RequestRefused, TitanError
+from titan_sdk.errors import (
+    LocalProtocolError,
+    NotFound,
+    PeerProtocolError,
+    RequestRefused,
+    StoreUnavailable,
+    TitanError,
+)
 from titan_sdk.model.status import JobStatus
-from titan_sdk.wire import calls
+from titan_sdk.wire import calls, extended_calls
 from titan_sdk.wire.calls import Call
 from titan_sdk.wire.frames import Frame
 from titan_sdk.wire.jobs import RUN_PAYLOAD, JobLine
-from titan_sdk.wire.opcodes import Opcode, reply_opcode
+from titan_sdk.wire.opcodes import STORE_FAILED, Opcode, reply_opcode
 from titan_sdk.wire.store_text import encode_member, encode_value
 
 LINE = JobLine("DAG-a", RUN_PAYLOAD, ("f.py", "", "QQ==", "GPU"))
@@ -191,6 +198,29 @@ def test_null_is_absent_and_a_foreign_value_like_an_error_is_a_value() -> None:
     assert read(reply("NULL")) is None
     assert read(reply("ERROR: disk full")) == "ERROR: disk full"
     assert read(reply("")) == ""
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        calls.kv_get("k"),
+        calls.kv_set("k", "v"),
+        calls.kv_sadd("k", "m"),
+        calls.kv_smembers("k"),
+        calls.job_status("a"),
+        extended_calls.store_keys(""),
+    ],
+    ids=lambda call: call.name,
+)
+def test_a_store_that_fails_is_no_value_and_no_no(call: Call[object]) -> None:
+    """The bundled master's Redis is away, say: the sentence is neither the value nor, cut at its commas, the members."""
+    text = f"{STORE_FAILED}the store redis://x cannot be reached (Error 111, refused); start it, or correct --store"
+    with pytest.raises(
+        StoreUnavailable, match=r"store does not answer now: the store redis://x .*try again"
+    ) as found:
+        call.read(reply(text))
+    assert str(found.value).startswith(call.name.split(" ")[0])
+    assert not found.value.outcome_unknown
 
 
 def test_sadd_reads_a_count_and_refuses_anything_else() -> None:

@@ -8,6 +8,7 @@ from titan_sdk.cluster.extensions.content import Content
 from titan_sdk.cluster.extensions.jobs import JobQuestions
 from titan_sdk.cluster.extensions.values import Values
 from titan_sdk.cluster.master import Master
+from titan_sdk.cluster.quick import not_stored
 from titan_sdk.cluster.store.base import StoreFailed
 from titan_sdk.errors import PeerProtocolError
 from titan_sdk.wire.opcodes import Opcode
@@ -47,4 +48,4 @@ class Extensions:
         except PeerProtocolError as exc:
             return f"ERROR: {Opcode(opcode).name}: {exc}"
         except StoreFailed as exc:
-            return f"SERVER_ERROR: the master's store does not do this: {exc}"
+            return not_stored(exc)
