@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -181,7 +182,9 @@ class _Fields:
 
     def number(self, name: str) -> float | None:
         value = self.found.get(name)
-        return float(value) if type(value) is int else self.may(name, float)
+        if type(value) is int and abs(value) <= sys.float_info.max:
+            return float(value)
+        return self.may(name, float)
 
     def inner(self, name: str) -> _Fields | None:
         value: dict[str, Any] | None = self.may(name, dict)

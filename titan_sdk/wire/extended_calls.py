@@ -184,7 +184,7 @@ def _reader(operation: str, read: Callable[[Fields], T]) -> Callable[[Frame], T]
         _check(operation, frame)
         try:
             return read(read_object(frame.text))
-        except (PeerProtocolError, TypeError, ValueError) as exc:
+        except (PeerProtocolError, TypeError, ValueError, OverflowError) as exc:
             raise PeerProtocolError(f"{operation}: the master's reply cannot be read: {exc}") from exc
 
     return read_reply

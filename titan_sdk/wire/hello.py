@@ -49,7 +49,7 @@ def read_reply(text: str) -> ServerInfo:
     try:
         data = json.loads(text)
         return ServerInfo("bundled", str(data["version"]), frozenset(map(str, data["features"])))
-    except (ValueError, KeyError, TypeError) as exc:
+    except (ValueError, KeyError, TypeError, RecursionError) as exc:
         raise PeerProtocolError(f"server_info: the master answered HELLO with {text[:200]!r}") from exc
 
 

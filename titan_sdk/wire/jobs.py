@@ -40,6 +40,7 @@ HEADERS: dict[str, tuple[str, ...]] = {
 """The body fields of each header, in order, as the upstream SDK sends them."""
 
 _INT = re.compile(r"[+-]?\d+")
+_MOST_DIGITS = len(str(INT64_MAX))
 _FLAGS = ("|AFFINITY", "|STICKY")
 
 
@@ -252,7 +253,10 @@ def _integer(text: str, low: int, high: int) -> int | None:
     text = text.strip()
     if not _INT.fullmatch(text) or not text.isascii():
         return None
-    value = int(text)
+    digits = text.lstrip("+-0")
+    if len(digits) > _MOST_DIGITS:
+        return None  # Python refuses to read thousands of them
+    value = -int(digits or 0) if text.startswith("-") else int(digits or 0)
     return value if low <= value <= high else None
 
 

@@ -60,6 +60,10 @@ def test_a_final_record_is_read() -> None:
             r"state record's exception has no field 'message'",
         ),
         (json.dumps({**RUNNING, "result": []}), r"holds \[\] in 'result' where dict belongs"),
+        (
+            json.dumps({**RUNNING, "heartbeat_at": 10**400}),
+            r"holds 10+ in 'heartbeat_at' where float belongs",
+        ),
     ],
 )
 def test_a_damaged_record_is_corrupt_data(text: str, complaint: str) -> None:

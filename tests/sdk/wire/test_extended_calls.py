@@ -88,6 +88,12 @@ def test_how_replies_are_read(call: Call[object], text: str, value: object) -> N
         call.read(reply("OK"))
 
 
+def test_a_number_that_nothing_can_be_counted_in_is_a_peer_error() -> None:
+    info = {"state": "PENDING", "attempts": 1, "submitted_at": 1, "history": [[10**400, "submitted"]]}
+    with pytest.raises(PeerProtocolError, match="job_info: the master's reply cannot be read"):
+        calls.job_info("a").read(reply(json.dumps(info)))
+
+
 def test_content_is_read_with_the_size_and_digest_of_the_whole() -> None:
     payload = join_content('{"size": 9, "sha256": "ab"}', b"\xff\n\x00")
     assert calls.asset_read("n", 0).read(Frame(Opcode.ACK, payload)) == ContentChunk(b"\xff\n\x00", 9, "ab")

@@ -29,7 +29,18 @@ def test_a_real_master_is_known_by_its_answer() -> None:
     assert str(info) == "Titan master"
 
 
-@pytest.mark.parametrize("text", ["", "OK", "{}", "[]", '{"version": "1", "features": 3}', "ERROR: x"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "OK",
+        "{}",
+        "[]",
+        '{"version": "1", "features": 3}',
+        "ERROR: x",
+        pytest.param("[" * 100_000, id="deep"),
+    ],
+)
 def test_any_other_answer_is_a_peer_error(text: str) -> None:
     with pytest.raises(PeerProtocolError, match="server_info: the master answered HELLO with"):
         hello.read_reply(text)

@@ -140,6 +140,11 @@ def test_priority_is_32_bit_and_delay_64_bit(middle: str, priority: int, delay: 
     assert (line.priority, line.delay_ms, line.requirement) == (priority, delay, "GPU")
 
 
+def test_zeros_in_front_of_a_number_are_nothing() -> None:
+    line = parsed(f"a|RUN_PAYLOAD|f.py||QQ==|GPU|+{'0' * 5000}7|-{'0' * 5000}|[]")
+    assert (line.priority, line.delay_ms) == (7, 0)
+
+
 @pytest.mark.parametrize(
     ("middle", "reason"),
     [
@@ -151,7 +156,11 @@ def test_priority_is_32_bit_and_delay_64_bit(middle: str, priority: int, delay: 
         ("1|1.5|", "the delay '1.5' is not a 64-bit integer"),
         ("1||", "the delay '' is not a 64-bit integer"),
         ("1|\u0663|", "the delay '\u0663' is not a 64-bit integer"),
+        # More digits than Python itself turns into a number.
+        (f"{'9' * 5000}|0|", f"the priority '{'9' * 40}' is not a 32-bit integer"),
+        (f"1|-{'9' * 5000}|", f"the delay '-{'9' * 39}' is not a 64-bit integer"),
     ],
+    ids=range(10),
 )
 def test_numbers_that_do_not_parse_are_errors(middle: str, reason: str) -> None:
     error = parse_line(f"a|RUN_PAYLOAD|f.py||QQ==|GPU|{middle}[]")
