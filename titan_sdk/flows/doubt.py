@@ -8,7 +8,7 @@ import json
 import secrets
 from collections.abc import Iterable
 
-from titan_sdk.flows.core import Flow, ask
+from titan_sdk.flows.core import Flow, ask, now
 from titan_sdk.flows.report import JobRef, read_run_state, resolve_nonce
 from titan_sdk.model.status import JobStatus
 from titan_sdk.runtime import keys
@@ -20,6 +20,10 @@ _PROBE_KEY = "titan:probe"
 SILENCE = 60.0
 """A runtime that runs writes its record every 5 s; one that has not for so long is gone."""
 _LOOK_EVERY = 10.0
+_DEAF = 45.0
+"""Whoever has not been able to listen for so long has heard no silence: what cut this client off from the master, or
+the master from its store, may have kept the runtime from writing as well.
+"""
 
 
 def store_answers() -> Flow[bool]:
@@ -41,12 +45,14 @@ class Pulse:
     def __init__(self, refs: Iterable[JobRef], moment: float) -> None:
         self._refs = {ref.full_id: ref for ref in refs}
         self._next = moment + _LOOK_EVERY
-        self._seen: dict[str, tuple[object, float]] = {}
+        self._seen: dict[str, tuple[object, float, float]] = {}
+        """What a record said last, since when, and when that was read."""
         self.reasons: dict[str, str] = {}
         """Why a state was corrected, by full id."""
 
-    def look(self, states: dict[str, JobStatus], moment: float) -> Flow[None]:
+    def look(self, states: dict[str, JobStatus]) -> Flow[None]:
         """Correct states that the records have disproved; asks every ten seconds at most."""
+        moment = yield from now()
         if moment < self._next:
             return
         self._next = moment + _LOOK_EVERY
@@ -57,12 +63,15 @@ class Pulse:
             ref = self._refs[job_id] = yield from resolve_nonce(ref)
             state = yield from read_run_state(ref)
             if state is None:
+                self._seen.pop(job_id, None)
                 continue
+            moment = yield from now()
             mark = (state.token, state.state, state.heartbeat_at)
-            seen, since = self._seen.get(job_id, (None, moment))
-            if seen != mark:
-                self._seen[job_id] = (mark, moment)
-            elif moment - since >= SILENCE:
+            seen, since, read = self._seen.get(job_id, (None, moment, moment))
+            if seen != mark or moment - read >= _DEAF:
+                since = moment
+            self._seen[job_id] = (mark, since, moment)
+            if moment - since >= SILENCE:
                 states[job_id] = JobStatus.COMPLETED if state.succeeded else JobStatus.DEAD
                 self.reasons[job_id] = (
                     "the master still calls it RUNNING, but never heard of its end"

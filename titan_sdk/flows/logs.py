@@ -96,9 +96,9 @@ class LogFollower:
     def _state(self) -> Flow[JobStatus]:
         """The master's word, unless the runtime's record has disproved it."""
         states = {self._ref.full_id: (yield from ask(calls.job_status(self._ref.job_id)))}
-        moment = yield from now()
-        self._pulse = self._pulse or Pulse((self._ref,), moment)
-        yield from self._pulse.look(states, moment)
+        if self._pulse is None:
+            self._pulse = Pulse((self._ref,), (yield from now()))
+        yield from self._pulse.look(states)
         return states[self._ref.full_id]
 
     def _new_text(self) -> Flow[str | None]:

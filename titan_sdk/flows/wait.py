@@ -166,13 +166,13 @@ def _until_over(
                 wanted = interval * random.uniform(*_JITTER)
                 yield from pause(wanted if left is None else min(wanted, left))
                 interval = min(interval * _GROWTH, _LONGEST_PAUSE)
-                yield from pulse.look(states, moment)
+                yield from pulse.look(states)
                 break
             # Answered well before this client would take the silence for a lost connection.
             longest = min(MAX_WAIT_SECONDS, session.config.timeout * 0.8)
             seconds = longest if left is None else min(left, longest)
             states.update((yield from _ask_all(open_ids, seconds, every=True)))
-            yield from pulse.look(states, moment)
+            yield from pulse.look(states)
             open_ids = _open(targets, states)
         else:
             return states, pulse.reasons

@@ -7,12 +7,12 @@ import json
 import pytest
 
 from tests.support.flow_runner import FlowRunner, MasterModel
-from titan_sdk import ClientConfig, JobFailed, JobStatus, NotFound, WaitTimedOut
+from titan_sdk import ClientConfig, ConnectFailed, JobFailed, JobStatus, NotFound, ServerInfo, WaitTimedOut
 from titan_sdk.flows.logs import LogFollower
 from titan_sdk.flows.report import JobRef
 from titan_sdk.flows.wait import wait_for_job
 from titan_sdk.session import Session
-from titan_sdk.wire.opcodes import Opcode
+from titan_sdk.wire.opcodes import STORE_FAILED, Opcode
 
 NONCE = "0123456789abcdef"
 STATE = f"titan:run:DAG-a:{NONCE}:state"
@@ -39,8 +39,8 @@ def master():
     return made
 
 
-def wait(runner, timeout=None, job_id="a"):
-    return runner.run(wait_for_job(Session(ClientConfig()), JobRef(job_id), timeout))
+def wait(runner, timeout=None, job_id="a", session=None):
+    return runner.run(wait_for_job(session or Session(ClientConfig()), JobRef(job_id), timeout))
 
 
 def test_a_runtime_that_fell_silent_means_that_its_worker_is_lost(master):
@@ -51,6 +51,47 @@ def test_a_runtime_that_fell_silent_means_that_its_worker_is_lost(master):
     ):
         wait(runner)
     assert 60 < runner.time < 90
+
+
+@pytest.mark.parametrize("away", ["the master", "its store", "its store in words"])
+def test_silence_while_nobody_could_be_heard_proves_nothing(master, away):
+    """The job's runtime could not write either; it does so again some seconds after the client asks again."""
+    state = {"beats": 0.0}
+
+    def answer(call):
+        if 20 <= runner.time < 110:
+            if away == "the master":
+                raise ConnectFailed("nobody is there", operation=call.name)
+            if call.opcode in {Opcode.KV_GET, Opcode.KV_SET}:
+                if away == "its store":
+                    return "NULL" if call.opcode is Opcode.KV_GET else "OK"
+                return STORE_FAILED + "the store is away"
+        elif call.payload == STATE:
+            # Every five seconds, and not before seven have passed since the end of the outage.
+            if runner.time < 20 or runner.time >= 117:
+                state["beats"] = runner.time // 5
+            return record(heartbeat_at=state["beats"])
+        if runner.time > 300:
+            master.status["DAG-a"] = "COMPLETED"
+        return master(call)
+
+    runner = FlowRunner(answer)
+    assert (
+        wait(runner, session=Session(ClientConfig(), server=ServerInfo("titan"))).state is JobStatus.COMPLETED
+    )
+    assert runner.time > 300
+
+
+def test_a_runtime_that_falls_silent_after_an_outage_is_lost_all_the_same(master):
+    def answer(call):
+        if 20 <= runner.time < 110:
+            raise ConnectFailed("nobody is there", operation=call.name)
+        return record() if call.payload == STATE else master(call)
+
+    runner = FlowRunner(answer)
+    with pytest.raises(JobFailed, match="has been silent for over 60 s"):
+        wait(runner, session=Session(ClientConfig(), server=ServerInfo("titan")))
+    assert 170 <= runner.time < 200
 
 
 def test_a_runtime_that_lives_is_waited_for(master):
