@@ -168,6 +168,20 @@ def test_a_reused_id_reads_only_its_own_run(api, unique, script):
     assert api.job_handle(job_id).result() == 2
 
 
+def test_an_id_reused_without_the_runtime_reads_nothing_of_the_run_before(api, unique, script):
+    """Asked for by its id alone, as somebody else would."""
+    job_id = unique("reused")
+    first = api.submit_job(TitanJob(job_id, script("import titan_job; titan_job.result(1)")))
+    assert first.wait(timeout=60).result == 1
+    plain = script("raise SystemExit(3)")
+    api.submit_job(TitanJob(job_id, plain, runtime=False)).wait(timeout=60, raise_on_failure=False)
+    report = api.job_report(job_id)
+    assert (report.state, report.has_result, report.exit_code, report.worker) == ("DEAD", False, None, None)
+    with pytest.raises(ResultUnavailable):
+        api.job_handle(job_id).result()
+    assert first.job_id == job_id
+
+
 def test_an_unknown_id_is_told_apart(api, unique):
     job_id = unique("never")
     assert api.get_job_status(job_id) is JobStatus.UNKNOWN

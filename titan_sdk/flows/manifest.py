@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -45,15 +46,20 @@ class Submission:
     """What was submitted, in this process only."""
 
 
-def write_records(submission: Submission) -> Flow[None]:
-    """What lets anybody who knows a job's id or a DAG's name follow it; written first, so it is never missing."""
+def write_records(submission: Submission, known: Collection[str] = ()) -> Flow[None]:
+    """What lets anybody who knows a job's id or a DAG's name follow it; written first, so it is never missing.
+
+    Args:
+        known: full ids that the master has known before. Their records are about those submissions, so a job without
+            the runtime, which needs none, replaces them.
+    """
     now = time.time()
     for job in submission.jobs:
-        if job.nonce:
+        if job.nonce or full_id(job.job_id) in known:
             record = {
                 "v": 1,
                 "nonce": job.nonce,
-                "runtime": True,
+                "runtime": job.nonce is not None,
                 "dag": submission.name,
                 "submitted_at": now,
             }

@@ -48,7 +48,7 @@ def resolve_nonce(ref: JobRef) -> Flow[JobRef]:
         raise CorruptData(
             f"TitanStore key {keys.job_key(ref.full_id)!r} holds {text[:80]!r}, which is no job record"
         ) from exc
-    return replace(ref, nonce=nonce)
+    return replace(ref, nonce=nonce, plain=nonce is None)
 
 
 def read_run_state(ref: JobRef) -> Flow[reader.RunState | None]:

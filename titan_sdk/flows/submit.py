@@ -92,8 +92,9 @@ def submit_expanded(
     sent = tuple(_submitted(job, run, staged.inside_parents) for job in given)
     submission = Submission(name, run, sent, agent_run_id, tuple(given))
     yield from reset_gates(messages)
-    yield from write_records(submission)
-    yield from _send(name, call, before)
+    known = {job_id for job_id, state in before.items() if state is not JobStatus.UNKNOWN}
+    yield from write_records(submission, known)
+    yield from _send(submission, call, before)
     if not info.has("strict_submit"):
         yield from _confirm(submission, before)
     yield from tell_dashboard(session, submission, lines)
@@ -137,65 +138,74 @@ def _check_size(name: str, call: calls.Call[str], count: int) -> None:
         raise PayloadTooLarge(f"DAG {name!r} with {count} jobs", size, MAX_PAYLOAD, advice)
 
 
-def _send(name: str, call: calls.Call[str], before: dict[str, JobStatus]) -> Flow[None]:
+def _send(submission: Submission, call: calls.Call[str], before: dict[str, JobStatus]) -> Flow[None]:
     """One try. A lost reply is settled by asking for the ids, never by sending again (hazard 23)."""
     try:
         yield from ask(call)
     except (ConnectionLost, TimedOut) as exc:
-        yield from _settle_lost_reply(name, before, exc)
+        yield from _settle_lost_reply(submission, before, exc)
 
 
-def _settle_lost_reply(name: str, before: dict[str, JobStatus], cause: TransportError) -> Flow[None]:
-    for seconds in _CONFIRM_PAUSES:
-        yield from pause(seconds)
-        try:
-            if (yield from _all_moved(before)):
-                return
-        except TransportError:
-            continue
-    raise SubmissionUnconfirmed(
-        f"DAG {name!r} was sent, but the reply was lost and the master shows no trace of "
-        f"{', '.join(map(repr, before))} yet; it may still appear. Ask get_job_status() before submitting again",
-        job_ids=tuple(before),
-    ) from cause
-
-
-def _all_moved(before: dict[str, JobStatus]) -> Flow[bool]:
-    """Whether every id has left the state it had before the submit."""
-    for job_id, state in before.items():
-        if (yield from ask(calls.job_status(job_id))) is state:
-            return False
-    return True
+def _settle_lost_reply(
+    submission: Submission, before: dict[str, JobStatus], cause: TransportError
+) -> Flow[None]:
+    missing, _ = yield from _look_for(submission, before, accepted=False)
+    if missing:
+        raise SubmissionUnconfirmed(
+            f"DAG {submission.name!r} was sent, but the reply was lost and the master shows no trace of "
+            f"{', '.join(map(repr, before))} yet; it may still appear. Ask get_job_status() before submitting again",
+            job_ids=tuple(before),
+        ) from cause
 
 
 def _confirm(submission: Submission, before: dict[str, JobStatus]) -> Flow[None]:
     """A real master accepts anything; only a status proves that it took a job (hazard 1)."""
-    missing = list(submission.jobs)
+    missing, cause = yield from _look_for(submission, before, accepted=True)
+    if missing:
+        raise SubmissionUnconfirmed(
+            f"DAG {submission.name!r}: the master answered DAG_ACCEPTED but shows no trace of "
+            f"{', '.join(repr(j.job_id) for j in missing)}; either it dropped them or its store is down "
+            "(`titan doctor` tells which)",
+            job_ids=tuple(job.job_id for job in missing),
+        ) from cause
+
+
+def _look_for(
+    submission: Submission, before: dict[str, JobStatus], *, accepted: bool
+) -> Flow[tuple[list[SubmittedJob], TransportError | None]]:
+    """The jobs of which the master shows no trace after some seconds, and why it could not be asked at last.
+
+    Args:
+        accepted: it said that it took them.
+    """
+    missing, trouble = list(submission.jobs), None
     for seconds in _CONFIRM_PAUSES:
         yield from pause(seconds)
         still = []
-        for job in missing:
-            if not (yield from _is_taken(job, before[full_id(job.job_id)])):
-                still.append(job)  # noqa: PERF401 (a comprehension cannot yield)
-        missing = still
+        try:
+            for place, job in enumerate(missing):
+                if not (yield from _is_taken(job, before[full_id(job.job_id)], accepted)):
+                    still.append(job)
+                    if not accepted:
+                        still += missing[place + 1 :]
+                        break  # most likely none has arrived, and there may be thousands
+        except TransportError as exc:
+            # No word about what was sent: as the submission's own error it would say that nothing was.
+            trouble = exc
+            continue
+        missing, trouble = still, None
         if not missing:
-            return
-    raise SubmissionUnconfirmed(
-        f"DAG {submission.name!r}: the master answered DAG_ACCEPTED but shows no trace of "
-        f"{', '.join(repr(j.job_id) for j in missing)}; either it dropped them or its store is down "
-        "(`titan doctor` tells which)",
-        job_ids=tuple(job.job_id for job in missing),
-    )
+            break
+    return missing, trouble
 
 
-def _is_taken(job: SubmittedJob, before: JobStatus) -> Flow[bool]:
+def _is_taken(job: SubmittedJob, before: JobStatus, accepted: bool) -> Flow[bool]:
     """Whether the master shows this submission. The state an id had before proves nothing: a re-run of a fast job
     may have ended again already, and then only the runtime's own record tells it from the earlier run.
     """
     state = yield from ask(calls.job_status(job.job_id))
-    if state is not before or job.nonce is None:
+    if state is JobStatus.UNKNOWN or state is not before:
         return state is not JobStatus.UNKNOWN
-    return (
-        state is not JobStatus.UNKNOWN
-        and (yield from read_run_state(JobRef(job.job_id, job.nonce))) is not None
-    )
+    if job.nonce is None:
+        return accepted
+    return (yield from read_run_state(JobRef(job.job_id, job.nonce))) is not None

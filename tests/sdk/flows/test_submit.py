@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from tests.support.flow_runner import FlowRunner, MasterModel
 from titan_sdk import (
     ClientConfig,
+    ConnectFailed,
     ConnectionLost,
     InvalidDag,
     InvalidJob,
     PayloadTooLarge,
     SubmissionUnconfirmed,
+    TimedOut,
     TitanJob,
 )
 from titan_sdk.flows.submit import submit_dag
@@ -92,6 +96,73 @@ def test_an_old_state_of_the_id_proves_nothing(session, script):
     master.on_submit = lost
     with pytest.raises(SubmissionUnconfirmed):
         FlowRunner(master).run(submit_dag(session, "d", [TitanJob("a", script)]))
+
+
+def test_a_rerun_that_is_over_before_anybody_asks_is_known_by_its_record(session, script):
+    """Its state is what it was before; a second submission would run it twice."""
+    master = MasterModel(bundled=True)
+    master.status["DAG-a"] = "COMPLETED"
+
+    def run_and_lose(payload):
+        state = {
+            "v": 1,
+            "state": "succeeded",
+            "attempt": 1,
+            "token": "t",
+            "worker": "w",
+            "host": "h",
+            "pid": 1,
+        }
+        master.kv[f"titan:run:DAG-a:{NONCE}:state"] = json.dumps(state)
+        lost(payload)
+
+    master.on_submit = run_and_lose
+    runner = FlowRunner(master)
+    assert runner.run(submit_dag(session, "d", [TitanJob("a", script)], nonce=NONCE)).run_id == NONCE
+    assert len(runner.sent(Opcode.SUBMIT_DAG)) == 1
+
+
+def test_a_store_that_goes_down_with_the_reply_is_no_trace(session, script):
+    master = MasterModel(bundled=True)
+    master.status["DAG-a"] = "COMPLETED"
+
+    def forget_and_lose(payload):
+        master.status.clear()
+        lost(payload)
+
+    master.on_submit = forget_and_lose
+    with pytest.raises(SubmissionUnconfirmed):
+        FlowRunner(master).run(submit_dag(session, "d", [TitanJob("a", script)]))
+
+
+def test_a_master_that_is_gone_after_it_accepted_leaves_the_outcome_unknown(session, script):
+    """A ConnectFailed would say that nothing was sent."""
+    master = MasterModel()
+
+    def answer(call):
+        if call.opcode is Opcode.GET_JOB_STATUS and runner.sent(Opcode.SUBMIT_DAG):
+            raise ConnectFailed("get_job_status: cannot connect")
+        return master(call)
+
+    runner = FlowRunner(answer)
+    with pytest.raises(
+        SubmissionUnconfirmed, match="answered DAG_ACCEPTED but shows no trace of 'a'"
+    ) as failure:
+        runner.run(submit_dag(session, "d", [TitanJob("a", script)]))
+    assert isinstance(failure.value.__cause__, ConnectFailed)
+
+
+def test_a_master_that_is_away_for_a_moment_after_it_accepted_confirms(session, script):
+    master, failures = MasterModel(), iter([ConnectionLost("lost"), TimedOut("late")])
+
+    def answer(call):
+        if call.opcode is Opcode.GET_JOB_STATUS and runner.sent(Opcode.SUBMIT_DAG):
+            for failure in failures:
+                raise failure
+        return master(call)
+
+    runner = FlowRunner(answer)
+    assert runner.run(submit_dag(session, "d", [TitanJob("a", script)])).jobs[0].job_id == "a"
 
 
 def test_acceptance_by_a_real_master_is_confirmed_id_by_id(session, script):
