@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import threading
 from dataclasses import dataclass, field, replace
 
-from titan_sdk.errors import DagFailed, InvalidArgument, JobFailed
+from titan_sdk.errors import DagFailed, InvalidArgument, JobFailed, SubmissionUnconfirmed, TitanError
 from titan_sdk.flows.core import Flow, ask, now, pause
 from titan_sdk.flows.manifest import Submission, SubmittedJob, write_manifest
 from titan_sdk.flows.report import JobRef
@@ -118,6 +119,7 @@ def _continue(session: Session, track: Track, before: Submission, ids: set[str])
         while track.submission is before and track.is_taken:
             yield from pause(0.2)
         return True
+    sent: list[Submission] = []
     try:
         jobs, messages, first = _renamed(before, ids)
         for job_id in ids:
@@ -125,10 +127,22 @@ def _continue(session: Session, track: Track, before: Submission, ids: set[str])
             if (yield from ask(calls.job_status(job_id))) is JobStatus.PENDING:
                 yield from ask(calls.cancel_job(job_id))
         name = f"{before.name}-again"
-        part = yield from submit_expanded(session, name, jobs, messages, before.agent_run_id)
-        track.submission = yield from _merged(before, part, ids, first)
+        yield from submit_expanded(
+            session, name, jobs, messages, before.agent_run_id, about_to_send=sent.append
+        )
     except InvalidArgument:
         return False  # the ids leave no room for a suffix, or a script is gone: the report says enough
+    except BaseException as exc:
+        if sent and getattr(exc, "outcome_unknown", True):
+            # They may run: whoever waits again waits for them, instead of sending them once more.
+            track.submission = _merged(before, sent[0], ids, first)
+        if isinstance(exc, SubmissionUnconfirmed):
+            with contextlib.suppress(TitanError):
+                yield from write_manifest(track.submission)
+        raise
+    else:
+        track.submission = _merged(before, sent[0], ids, first)
+        yield from write_manifest(track.submission)
     finally:
         track.release()
     return True
@@ -164,8 +178,8 @@ def _next_id(job_id: str) -> str:
     return f"{_AGAIN.sub('', job_id)}-again{count}"
 
 
-def _merged(before: Submission, part: Submission, ids: set[str], first: dict[str, str]) -> Flow[Submission]:
-    """The submission with the new jobs in the places of the old ones, also for whoever finds it by its name."""
+def _merged(before: Submission, part: Submission, ids: set[str], first: dict[str, str]) -> Submission:
+    """The submission with the new jobs in the places of the old ones."""
     renamed = {old: job for job in part.jobs for old in (first[full_id(job.job_id)],)}
     jobs: list[SubmittedJob] = []
     for job in before.jobs:
@@ -177,9 +191,7 @@ def _merged(before: Submission, part: Submission, ids: set[str], first: dict[str
         parents = tuple(new_of.get(p, p) for p in job.parents)
         jobs.append(replace(again, parents=parents, first_id=job.first_id or job.job_id))
     kept = [job for job in before.source if job.full_id not in ids]
-    merged = replace(before, jobs=tuple(jobs), source=(*kept, *part.source))
-    yield from write_manifest(merged)
-    return merged
+    return replace(before, jobs=tuple(jobs), source=(*kept, *part.source))
 
 
 def _ref(job: SubmittedJob) -> JobRef:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from titan_sdk.errors import (
     ConnectionLost,
@@ -70,8 +70,14 @@ def submit_expanded(
     agent_run_id: str | None = None,
     *,
     nonce: str | None = None,
+    about_to_send: Callable[[Submission], None] | None = None,
 ) -> Flow[Submission]:
-    """As ``submit_dag``, for jobs whose gates stand among them; ``messages`` is what these ask, by gate id."""
+    """As ``submit_dag``, for jobs whose gates stand among them.
+
+    Args:
+        messages: what these ask, by gate id.
+        about_to_send: told what may exist from then on, however this ends.
+    """
     ordered = order_jobs(name, given)
     info = yield from server_info(session)
     staging.check_for_master(info, ordered)
@@ -94,6 +100,8 @@ def submit_expanded(
     yield from reset_gates(messages)
     known = {job_id for job_id, state in before.items() if state is not JobStatus.UNKNOWN}
     yield from write_records(submission, known)
+    if about_to_send is not None:
+        about_to_send(submission)
     yield from _send(submission, call, before)
     if not info.has("strict_submit"):
         yield from _confirm(submission, before)

@@ -7,7 +7,18 @@ import json
 import pytest
 
 from tests.support.flow_runner import FlowRunner, MasterModel
-from titan_sdk import ClientConfig, DagFailed, JobFailed, JobStatus, TitanJob, WaitTimedOut
+from titan_sdk import (
+    ClientConfig,
+    ConnectionLost,
+    DagFailed,
+    JobFailed,
+    JobStatus,
+    RequestRefused,
+    SubmissionUnconfirmed,
+    TitanJob,
+    WaitTimedOut,
+)
+from titan_sdk.flows.core import Ask
 from titan_sdk.flows.manifest import find_dag
 from titan_sdk.flows.resubmit import Track, wait_for_tracked_dag, wait_for_tracked_job
 from titan_sdk.flows.submit import submit_dag
@@ -74,6 +85,57 @@ def test_it_is_given_up_after_so_many_times(session, job):
     ):
         runner.run(wait_for_tracked_job(session, track, 0, None, True, 2))
     assert len(runner.sent(Opcode.SUBMIT_DAG)) == 3
+
+
+def test_one_whose_outcome_is_unknown_is_waited_for_and_not_sent_again(session, job):
+    """The reply is lost and the master slow to show anything; by the next wait the job has run."""
+    master = Saturated("a")
+    runner, track = submitted(session, master, job("a"), job("b", "a", "x"), job("x"))
+    arrived = []
+
+    def lose(payload):
+        arrived.append(payload)
+        raise ConnectionLost("submit_dag: lost")
+
+    master.on_submit = lose
+    with pytest.raises(SubmissionUnconfirmed):
+        runner.run(wait_for_tracked_dag(session, track, None, True, 3))
+    master.judge(arrived[0])
+    report = runner.run(wait_for_tracked_dag(session, track, None, True, 3))
+    assert [(r.job_id, r.resubmitted_from, r.state) for r in report.jobs] == [
+        ("a-again1", "a", JobStatus.COMPLETED),
+        ("b-again1", "b", JobStatus.COMPLETED),
+        ("x", None, JobStatus.COMPLETED),
+    ]
+    assert len(runner.sent(Opcode.SUBMIT_DAG)) == 2
+    assert track.submission.jobs[1].parents == ("DAG-a-again1", "DAG-x")
+    assert [j.job_id for j in runner.run(find_dag("d")).jobs] == ["a-again1", "b-again1", "x"]
+
+
+def test_one_that_was_refused_is_sent_again_by_the_next_wait(session, job):
+    master = Saturated("a")
+    runner, track = submitted(session, master, job("a"))
+    master.on_submit = lambda _: "ERROR: not now"
+    with pytest.raises(RequestRefused, match="not now"):
+        runner.run(wait_for_tracked_dag(session, track, None, True, 3))
+    master.on_submit = master.judge
+    assert runner.run(wait_for_tracked_dag(session, track, None, True, 3)).jobs[0].job_id == "a-again1"
+    assert len(runner.sent(Opcode.SUBMIT_DAG)) == 3
+
+
+def test_a_wait_that_is_cut_off_while_it_submits_is_taken_up_where_it_was(session, job):
+    """By the end of an asyncio.timeout, say."""
+    master = Saturated("a")
+    runner, track = submitted(session, master, job("a"))
+    flow = wait_for_tracked_dag(session, track, None, True, 3)
+    step = next(flow)
+    while not (isinstance(step, Ask) and step.call.opcode is Opcode.SUBMIT_DAG):
+        step = flow.send(runner._do(step))
+    runner._do(step)
+    flow.close()
+    assert not track.is_taken
+    assert runner.run(wait_for_tracked_dag(session, track, None, True, 3)).jobs[0].job_id == "a-again1"
+    assert len(runner.sent(Opcode.SUBMIT_DAG)) == 2
 
 
 def test_zero_resubmits_reports_it(session, job):
