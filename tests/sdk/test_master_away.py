@@ -13,7 +13,7 @@ from tests.sdk.cluster.master_process import MasterProcess
 from tests.sdk.cluster.peer import Meeting
 from tests.support.blocking_async import BlockingAsyncClient
 from tests.support.flaky_proxy import FlakyProxy
-from titan_sdk import ClientConfig, JobStatus, TitanClient, TitanJob
+from titan_sdk import ClientConfig, ConnectionLost, JobStatus, TitanClient, TitanJob
 
 
 @pytest.fixture
@@ -56,3 +56,17 @@ def test_a_master_killed_and_started_again_goes_unnoticed(tmp_path, master, meet
             meeting.let_go()
             found = waiting.result(timeout=90)
             assert found == ["before", "after"] if what == "follow" else found.state is JobStatus.COMPLETED
+
+
+@pytest.mark.parametrize("connect", [TitanClient, BlockingAsyncClient], ids=["sync", "async"])
+def test_a_member_whose_reply_was_lost_is_not_said_to_be_old(master, connect):
+    """Added by a second try, it would read 0, as if somebody else had come first."""
+    with (
+        FlakyProxy(*master.start().address, every=2, keep=5) as proxy,
+        connect(config=ClientConfig("127.0.0.1", proxy.port, keep_alive=False)) as client,
+    ):
+        assert client.server_info().kind == "bundled"
+        with pytest.raises(ConnectionLost):
+            client.store_sadd("claims", "mine")
+        assert proxy.broken == 1
+        assert client.store_smembers("claims") == ["mine"]
