@@ -30,11 +30,22 @@ class Values:
         """Keys that begin with a prefix, as their owners wrote them, in order and in pages."""
         fields = _fields(payload)
         prefix, after = fields.want("prefix", str), fields.want("after", str)
-        found = await self._store.keys(prefix, after, _PAGE + 1)
+        found = await self._unescaped(prefix, after)
         escaped = [decode_value(key) for key in await self._store.keys(MARK, "", -1)]
         found += [key for key in escaped if key.startswith(prefix) and key > after]
         page = sorted(key for key in set(found) if not key.startswith(MARK))
         return write_object(keys=page[:_PAGE], more=len(page) > _PAGE)
+
+    async def _unescaped(self, prefix: str, after: str) -> list[str]:
+        """Those that are stored as they are, more than a page of them if there are so many."""
+        found: list[str] = []
+        while True:
+            some = await self._store.keys(prefix, after, _PAGE + 1)
+            found += [key for key in some if not key.startswith(MARK)]
+            if len(some) <= _PAGE or len(found) > _PAGE:
+                return found
+            # As they are stored, the escaped ones lie together.
+            after = MARK + chr(0x10FFFF) if some[-1].startswith(MARK) else some[-1]
 
     async def swap(self, payload: bytes) -> str:
         """Compare and set."""

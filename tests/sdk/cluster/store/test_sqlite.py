@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.sdk.cluster.store.test_store import TEXTS
-from titan_sdk.cluster.store.changes import Expire, Put
+from titan_sdk.cluster.store.changes import AddMember, Expire, Put
 from titan_sdk.cluster.store.sqlite import SqliteStore
 from titan_sdk.cluster.store.sqlite.schema import SCHEMA_VERSION, open_database
 from titan_sdk.errors import TitanError
@@ -39,4 +39,23 @@ async def test_a_value_at_hand_is_the_one_that_is_read(tmp_path: Path, text: str
     while await store.get(text) is not None:  # noqa: ASYNC110 - time passes in the store
         await asyncio.sleep(0.005)
     assert store.value_at_hand(text, size) is None
+    await store.close()
+
+
+async def test_a_range_of_keys_is_found_without_reading_the_others(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "db", asyncio.get_running_loop())
+    for number in range(2000):
+        store.journal.write(Put(f"k{number:04}", "v"))
+        store.journal.write(AddMember(f"s{number:04}", "m"))
+    await store.journal.write()
+    steps = list[int]()
+    store.db.set_progress_handler(
+        lambda: steps.append(1), 1
+    )  # called with every instruction of SQLite's machine
+    assert await store.keys("k", "k1000", 2) == ["k1001", "k1002"]
+    assert await store.keys("s1999", "", -1) == ["s1999"]
+    assert await store.keys("l", "", -1) == []
+    assert await store.manifests_before(2**40) == []
+    store.db.set_progress_handler(None, 1)
+    assert 10 < len(steps) < 500
     await store.close()

@@ -49,13 +49,16 @@ def members(db: sqlite3.Connection, key: str) -> list[str]:
 
 
 def keys(db: sqlite3.Connection, prefix: str, after: str, limit: int) -> list[str]:
+    first, bound = (">", after) if after and after >= prefix else (">=", prefix)
     # The end of the range: no text that begins with the prefix sorts behind prefix + the last character.
-    rows = db.execute(
-        "SELECT key FROM (SELECT key FROM kv UNION SELECT key FROM members) "
-        "WHERE key >= ? AND key > ? AND key <= ? ORDER BY key LIMIT ?",
-        (prefix, after, prefix + chr(0x10FFFF), limit),
-    ).fetchall()
-    return [str(row[0]) for row in rows if not _expired(db, str(row[0]))]
+    found = (
+        "SELECT key FROM {0} WHERE key {1} ? AND key <= ? "
+        "AND NOT EXISTS (SELECT 1 FROM expiry WHERE expiry.key = {0}.key AND at <= ?)"
+    )
+    # Ranges of both, merged in order: around them it would read both tables whole.
+    query = f"{found.format('kv', first)} UNION {found.format('members', first)} ORDER BY key LIMIT ?"
+    arguments = (bound, prefix + chr(0x10FFFF), time.time())
+    return [str(row[0]) for row in db.execute(query, (*arguments, *arguments, limit)).fetchall()]
 
 
 def count_expired(db: sqlite3.Connection) -> int:
