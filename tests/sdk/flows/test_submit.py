@@ -122,6 +122,22 @@ def test_a_rerun_that_is_over_before_anybody_asks_is_known_by_its_record(session
     assert len(runner.sent(Opcode.SUBMIT_DAG)) == 1
 
 
+@pytest.mark.parametrize("reply", ["DAG_ACCEPTED", None])
+def test_of_a_rerun_without_the_runtime_only_the_masters_word_tells(session, script, reply):
+    """Where its state is what it was before: a real master's acceptance has to do, and without one nobody knows."""
+    master = MasterModel()
+    master.status["DAG-a"] = "COMPLETED"
+    master.on_submit = lambda payload: reply or lost(payload)
+    runner = FlowRunner(master)
+    flow = submit_dag(session, "d", [TitanJob("a", script, runtime=False)])
+    if reply:
+        assert runner.run(flow).jobs[0].nonce is None
+    else:
+        with pytest.raises(SubmissionUnconfirmed):
+            runner.run(flow)
+    assert len(runner.sent(Opcode.SUBMIT_DAG)) == 1
+
+
 def test_a_store_that_goes_down_with_the_reply_is_no_trace(session, script):
     master = MasterModel(bundled=True)
     master.status["DAG-a"] = "COMPLETED"

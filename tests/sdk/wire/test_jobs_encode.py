@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import pickle
 
 import pytest
 from hypothesis import given
@@ -161,3 +162,9 @@ def test_each_refusal_is_a_sentence(change: dict[str, object], sentence: str) ->
     with pytest.raises(LocalProtocolError) as caught:
         encode_line(dataclasses.replace(PLAIN, **change))  # type: ignore[arg-type]
     assert str(caught.value).startswith(sentence)
+
+
+def test_a_line_is_pickled_whole() -> None:
+    """On its way through a Ray cluster; the pickling is its own."""
+    line = dataclasses.replace(PLAIN, priority=-7, delay_ms=9, parents=("DAG-b", "DAG-c"), affinity=True)
+    assert pickle.loads(pickle.dumps(line)) == line
