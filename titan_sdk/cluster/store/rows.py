@@ -6,7 +6,10 @@ from dataclasses import dataclass
 
 from titan_sdk.model.status import JobStatus
 
-__all__ = ["HistoryRow", "JobRow", "NewJob", "Service"]
+__all__ = ["KEPT_HISTORY", "HistoryRow", "JobRow", "NewJob", "Service"]
+
+KEPT_HISTORY = 200
+"""Entries of an id's history that stay when it is submitted once more: some ids are used for years."""
 
 
 class Service:

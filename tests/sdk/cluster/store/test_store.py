@@ -29,7 +29,7 @@ from titan_sdk.cluster.store.changes import (
     Sweep,
 )
 from titan_sdk.cluster.store.redis.store import RedisStore
-from titan_sdk.cluster.store.rows import NewJob, Service
+from titan_sdk.cluster.store.rows import KEPT_HISTORY, NewJob, Service
 from titan_sdk.cluster.store.sqlite import SqliteStore
 from titan_sdk.model.status import JobStatus
 
@@ -114,6 +114,24 @@ async def test_a_used_id_starts_afresh_and_its_history_stays(store: Store) -> No
     assert (row.seq, row.status, row.reason, row.exit_code) == (2, JobStatus.PENDING, None, None)
     assert store.line(2) == "new"
     assert [entry.event for entry in await store.history("DAG-a")] == ["submitted", "submitted"]
+
+
+@pytest.mark.parametrize("large", [False, True])
+async def test_of_the_history_of_an_id_that_is_used_for_ever_the_latest_part_stays(
+    store: Store, large: bool
+) -> None:
+    await store.journal.write(InsertJobs((new_job("DAG-a", 1), new_job("DAG-b", 2))))
+    for n in range(KEPT_HISTORY + 50):
+        store.journal.record(AddHistory("DAG-a", 1, float(n), "event", str(n)))
+    await store.journal.write(SetEnded(1, JobStatus.DEAD, 1, "why", 3.0))
+    again = (new_job("DAG-a", 3),)
+    if large:
+        await store.journal.write(StorePayloads(again))
+    await store.journal.write(LinkJobs(again) if large else InsertJobs(again))
+    history = await store.history("DAG-a")
+    assert [entry.detail for entry in history[:-1]] == [str(n) for n in range(50, KEPT_HISTORY + 50)]
+    assert history[-1].event == "submitted"
+    assert len(await store.history("DAG-b")) == 1
 
 
 async def test_a_job_of_many_states_is_told_as_it_was(store: Store) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from titan_sdk.cluster.store import changes, leftovers
 from titan_sdk.cluster.store.redis.link import Link
 from titan_sdk.cluster.store.redis.mirror import Mirror, can_go, encode, needs_line
-from titan_sdk.cluster.store.rows import JobRow, NewJob, Service
+from titan_sdk.cluster.store.rows import KEPT_HISTORY, JobRow, NewJob, Service
 from titan_sdk.model.status import JobStatus
 
 __all__ = ["Batch"]
@@ -139,6 +139,7 @@ class Batch:
             old = self._row(job.job_id)
             if old is not None:
                 self._lines[old.seq] = None
+                self._op("LTRIM", self._key(f"history:{job.job_id}"), -KEPT_HISTORY, -1)
             fresh = (JobStatus.PENDING, job.parents, 0, None, None, None, None, None)
             self._set(
                 JobRow(job.job_id, job.seq, *fresh, int(job.service), job.submitted_at, job.due, None, None)

@@ -6,6 +6,7 @@ import json
 import sqlite3
 
 from titan_sdk.cluster.store import changes
+from titan_sdk.cluster.store.sqlite.jobs import shorten_history
 from titan_sdk.model.status import JobStatus
 
 __all__ = ["link_jobs", "remove_orphans", "remove_payloads", "store_payloads"]
@@ -23,6 +24,9 @@ def link_jobs(db: sqlite3.Connection, change: changes.LinkJobs) -> None:
     rows = change.jobs
     ids = [(row.job_id,) for row in rows]
     if db.execute("SELECT 1 FROM jobs LIMIT 1").fetchone():
+        for row in rows:
+            if db.execute("SELECT 1 FROM jobs WHERE job_id = ?", (row.job_id,)).fetchone():
+                shorten_history(db, row.job_id)
         db.executemany("DELETE FROM payloads WHERE seq = (SELECT seq FROM jobs WHERE job_id = ?)", ids)
         db.executemany("DELETE FROM jobs WHERE job_id = ?", ids)
     db.executemany(

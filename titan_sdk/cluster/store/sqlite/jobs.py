@@ -6,7 +6,7 @@ import json
 import sqlite3
 
 from titan_sdk.cluster.store import changes
-from titan_sdk.cluster.store.rows import HistoryRow, JobRow
+from titan_sdk.cluster.store.rows import KEPT_HISTORY, HistoryRow, JobRow
 from titan_sdk.model.status import JobStatus
 
 _COLUMNS = (
@@ -21,6 +21,7 @@ def insert(db: sqlite3.Connection, change: changes.InsertJobs) -> None:
         if old is not None:
             db.execute("DELETE FROM jobs WHERE job_id = ?", (job.job_id,))
             db.execute("DELETE FROM payloads WHERE seq = ?", old)
+            shorten_history(db, job.job_id)
         db.execute(
             "INSERT INTO jobs (job_id, seq, status, parents, service, submitted_at, due) VALUES (?,?,?,?,?,?,?)",
             (
@@ -37,6 +38,15 @@ def insert(db: sqlite3.Connection, change: changes.InsertJobs) -> None:
         db.execute(
             "INSERT INTO history VALUES (?,?,?,'submitted','')", (job.job_id, job.seq, job.submitted_at)
         )
+
+
+def shorten_history(db: sqlite3.Connection, job_id: str) -> None:
+    """See ``KEPT_HISTORY``."""
+    db.execute(
+        "DELETE FROM history WHERE job_id = ? AND rowid <= "
+        "(SELECT rowid FROM history WHERE job_id = ? ORDER BY rowid DESC LIMIT 1 OFFSET ?)",
+        (job_id, job_id, KEPT_HISTORY),
+    )
 
 
 def set_running(db: sqlite3.Connection, change: changes.SetRunning) -> None:
