@@ -12,7 +12,10 @@ from titan_sdk.cluster.log_store import LogStore
 from titan_sdk.cluster.manifests import forget_manifests
 from titan_sdk.cluster.master import Master
 from titan_sdk.cluster.store.base import Store, StoreFailed
-from titan_sdk.cluster.store.changes import ForgetJobs, Sweep
+from titan_sdk.cluster.store.changes import Change, Delete, ForgetJobs, RemoveMember, Sweep
+from titan_sdk.model import gates
+from titan_sdk.model.rules import GATE_PREFIX, short_id
+from titan_sdk.wire.store_text import encode_key, encode_member
 
 __all__ = ["Housekeeping", "forget_before"]
 
@@ -66,8 +69,20 @@ async def forget_before(before: float, store: Store, logs: LogStore, data: DataD
         # First: what a crash leaves is tried again, and a job that takes the name afterwards keeps its own.
         await logs.remove(ids)
         await asyncio.to_thread(_remove_workspaces, data, ids)
-        await store.journal.write(ForgetJobs(tuple(old)))
+        await store.journal.write(*_what_gates_left(store, old), ForgetJobs(tuple(old)))
     await forget_manifests(before, store)
+
+
+def _what_gates_left(store: Store, old: Iterable[tuple[str, int]]) -> list[Change]:
+    """Of those of these jobs that are approval gates. One that is submitted again by now needs what there is."""
+    changes: list[Change] = []
+    for job_id, seq in old:
+        gate, row = short_id(job_id), store.job(job_id)
+        if gate.startswith(GATE_PREFIX) and row is not None and row.seq == seq:
+            keys = gates.status_key(gate), gates.message_key(gate), gates.since_key(gate)
+            changes += [Delete(encode_key(key)) for key in keys]
+            changes.append(RemoveMember(gates.QUEUE_KEY, encode_member(gate)))
+    return changes
 
 
 async def _every(seconds: float, work: Callable[[], Awaitable[None]]) -> None:

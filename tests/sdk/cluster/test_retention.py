@@ -80,6 +80,17 @@ def test_a_dag_of_plain_jobs_is_forgotten_with_its_jobs(client: TitanClient, scr
             client.find_dag(name)
 
 
+def test_an_approval_gate_takes_along_what_was_asked_and_answered(client: TitanClient, script: str) -> None:
+    dag = client.submit_dag("asks", [TitanJob("asked", script, hitl_message="Go on?")])
+    until(lambda: bool(client.pending_approvals()))
+    assert client.store_smembers("titan:hitl:queue") == ["hitl-gate-asked"]
+    client.approve("asked")
+    dag.wait(60)
+    finish_another(client, script)
+    until(lambda: not [key for key in client.store_keys("titan:") if "newest" not in key])
+    assert client.store_smembers("titan:hitl:queue") == []
+
+
 def test_what_is_unfinished_keeps_its_manifest(
     client: TitanClient, master: MasterProcess, script: str
 ) -> None:

@@ -25,6 +25,7 @@ __all__ = [
     "InsertJobs",
     "LinkJobs",
     "Put",
+    "RemoveMember",
     "RemovePayloads",
     "SetEnded",
     "SetGone",
@@ -187,6 +188,14 @@ class AddMember:
 
 
 @dataclass(frozen=True, slots=True)
+class RemoveMember:
+    """Whether the member was there. A set without members is none."""
+
+    key: str
+    member: str
+
+
+@dataclass(frozen=True, slots=True)
 class Delete:
     """Whether there was a value or a set."""
 
@@ -252,6 +261,7 @@ Change = (
     | Put
     | Swap
     | AddMember
+    | RemoveMember
     | Delete
     | Expire
     | Sweep

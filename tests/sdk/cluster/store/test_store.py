@@ -19,6 +19,7 @@ from titan_sdk.cluster.store.changes import (
     LinkJobs,
     LookAgain,
     Put,
+    RemoveMember,
     SetEnded,
     SetGone,
     SetPending,
@@ -51,6 +52,23 @@ async def test_a_member_is_new_once_and_members_keep_their_order(store: Store) -
     assert added == [True, True, False, True]
     assert await store.members("s") == ["b", "a", ""]
     assert await store.members("none") == []
+
+
+async def test_a_member_can_be_removed_and_a_set_without_any_is_gone(store: Store) -> None:
+    write = store.journal.write
+    for member in ("a", "b"):
+        await write(AddMember("s", member))
+    assert [bool(await write(RemoveMember("s", member))) for member in ("a", "a", "x")] == [
+        True,
+        False,
+        False,
+    ]
+    assert await store.members("s") == ["b"]
+    assert await store.keys("", "", -1) == ["s"]
+    assert await write(RemoveMember("s", "b"))
+    assert await store.keys("", "", -1) == []
+    assert not await write(RemoveMember("none", "b"))
+    assert await write(AddMember("s", "b"))
 
 
 async def test_absent_is_none_and_a_value_is_replaced(store: Store) -> None:

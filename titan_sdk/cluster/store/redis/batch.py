@@ -248,6 +248,9 @@ class Batch:
     def member(self, change: changes.AddMember) -> None:
         self._result("@add", change.key.encode(), change.member.encode())
 
+    def remove_member(self, change: changes.RemoveMember) -> None:
+        self._result("@remove", change.key.encode(), change.member.encode())
+
     def delete(self, change: changes.Delete) -> None:
         self._result("@delete", change.key.encode())
 
@@ -288,6 +291,7 @@ _APPLY: dict[type, Callable[[Batch, Any], None]] = {
     changes.Put: Batch.put,
     changes.Swap: Batch.swap,
     changes.AddMember: Batch.member,
+    changes.RemoveMember: Batch.remove_member,
     changes.Delete: Batch.delete,
     changes.Expire: Batch.expire,
     changes.Sweep: Batch.sweep,

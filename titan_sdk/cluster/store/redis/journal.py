@@ -33,6 +33,7 @@ _BATCH_ENTRIES = 500
 _REMEMBERED_SECONDS = 5.0
 _REMEMBERED_BYTES = 32 * 1024 * 1024
 _FREEING = (
+    changes.RemoveMember,
     changes.Delete,
     changes.Sweep,
     changes.ForgetJobs,

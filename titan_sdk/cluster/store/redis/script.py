@@ -101,6 +101,12 @@ own['@add'] = function(key, member)
     return 1
 end
 
+own['@remove'] = function(key, member)
+    local there = redis.call('ZREM', P..':set:'..key, member)
+    if not exists(key) then redis.call('ZREM', P..':keys', key) end
+    return there
+end
+
 own['@delete'] = function(key)
     local there = redis.call('DEL', P..':value:'..key, P..':set:'..key)
     redis.call('ZREM', P..':keys', key)

@@ -32,6 +32,7 @@ _APPLY: dict[type, Callable[[sqlite3.Connection, Any], object]] = {
     changes.Put: values.put,
     changes.Swap: values.swap,
     changes.AddMember: values.add_member,
+    changes.RemoveMember: values.remove_member,
     changes.Delete: values.delete,
     changes.Expire: values.expire,
     changes.Sweep: values.sweep,

@@ -18,6 +18,7 @@ __all__ = [
     "keys",
     "members",
     "put",
+    "remove_member",
     "swap",
     "sweep",
 ]
@@ -93,6 +94,11 @@ def add_member(db: sqlite3.Connection, change: changes.AddMember) -> bool:
         _remove(db, change.key)
     row = (change.key, change.member)
     return db.execute("INSERT OR IGNORE INTO members VALUES (?, ?)", row).rowcount == 1
+
+
+def remove_member(db: sqlite3.Connection, change: changes.RemoveMember) -> bool:
+    row = (change.key, change.member)
+    return db.execute("DELETE FROM members WHERE key = ? AND member = ?", row).rowcount == 1
 
 
 def delete(db: sqlite3.Connection, change: changes.Delete) -> bool:
