@@ -13,8 +13,10 @@ from urllib.parse import quote
 
 from titan_sdk.errors import TitanError
 
-__all__ = ["DataDir", "safe_name"]
+__all__ = ["LOG", "DataDir", "safe_name"]
 
+LOG = ".log"
+"""Ends the name of a log."""
 _MAX_NAME = 180
 _MAX_SOCKET_FOLDER = 90
 """The kernel takes socket paths of up to 107 bytes."""
@@ -102,7 +104,7 @@ class DataDir:
         return folder / "jobs.sock"
 
     def log_file(self, job_id: str) -> Path:
-        return self.logs / f"{safe_name(job_id)}.log"
+        return self.logs / f"{safe_name(job_id)}{LOG}"
 
     def workspace(self, worker: str) -> Path:
         # Asked for several times per job, and making paths is slow.

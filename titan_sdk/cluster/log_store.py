@@ -11,10 +11,12 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Protocol
 
-from titan_sdk.cluster.folders import DataDir
+from titan_sdk.cluster.folders import LOG, DataDir, safe_name
 from titan_sdk.cluster.logs import append_note, limit_log, read_log, read_range
 
 __all__ = ["FileLogs", "LogStore"]
+
+_MARK = ".received"
 
 
 class LogStore(Protocol):
@@ -73,11 +75,15 @@ class FileLogs:
 
     def begin(self, job_ids: Collection[str]) -> None:
         """See ``LogStore``."""
+        # As text: most submissions are of new ids, so making paths and failing to unlink is all there is to it.
+        folder = str(self._data.logs)
         for job_id in job_ids:
-            path = self._data.log_file(job_id)
-            for file in (path, _mark_of(path)):
-                with contextlib.suppress(FileNotFoundError):
-                    file.unlink()
+            stem = f"{folder}/{safe_name(job_id)}"
+            for suffix in (LOG, _MARK):
+                try:
+                    os.unlink(stem + suffix)
+                except FileNotFoundError:
+                    pass
 
     def note(self, job_id: str, sentence: str) -> None:
         """See ``LogStore``."""
@@ -132,7 +138,7 @@ class FileLogs:
 
 def _mark_of(path: Path) -> Path:
     """The file beside a log that tells how much of each run's output is in it."""
-    return path.with_suffix(".received")
+    return path.with_suffix(_MARK)
 
 
 def _write_mark(path: Path, received: dict[str, int], run: str, more: int, at: int, end: int) -> None:
