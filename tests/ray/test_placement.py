@@ -134,6 +134,16 @@ def test_a_gpu_can_be_shared_by_fractions(nodes: RayNodes, meeting: Meeting) -> 
             assert peer.log(f"half-{n}").split() == [nodes.node("special"), "0"]
 
 
+def test_a_job_that_ray_does_not_take_is_told_of_and_holds_up_nobody(nodes: RayNodes) -> None:
+    odd = RaySettings(nodes.address, {"ODD": Resources(gpus=1.5)}, ahead=1, keep_jobs=False)
+    with LocalCluster(engine="ray", ray=odd) as cluster:
+        peer = Peer((cluster.host, cluster.port))
+        peer.submit(script("odd", "pass", tag="ODD"), script("even", "pass"))
+        assert peer.until("even") == "COMPLETED"
+        assert peer.until("odd") == "DEAD"
+        assert "Ray does not take it" in info(peer, "odd")["reason"]
+
+
 def test_a_job_that_no_node_can_run_says_which_resource_is_missing(peer: Peer) -> None:
     peer.submit(script("homeless", "pass", tag="TPU"), script("beside", "pass"))
     assert peer.until("beside") == "COMPLETED"  # it stands in nobody's way

@@ -19,7 +19,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from titan_sdk.cluster.engines.ray.inside.cluster_view import read_nodes
 from titan_sdk.cluster.engines.ray.inside.growth import GrowthWatch
-from titan_sdk.cluster.engines.ray.inside.losses import describe_loss
+from titan_sdk.cluster.engines.ray.inside.losses import describe_loss, first_line
 from titan_sdk.cluster.engines.ray.inside.node.run import run_job
 from titan_sdk.cluster.engines.ray.inside.node.service import ServiceActor, service_name
 from titan_sdk.cluster.engines.ray.inside.node.worker_side import NAMESPACE
@@ -154,7 +154,11 @@ class Dispatcher:
             self._archives[digest] = ray.put(content)
         for spec in specs:
             if spec.run not in self._seen:
-                self._start(spec)
+                run = self._add(spec.run)
+                try:
+                    self._start(spec, run)
+                except Exception as exc:  # noqa: BLE001 - whatever Ray says: of the others nothing may be lost
+                    self._finish(spec.run, run, Finished(refused=f"Ray does not take it: {first_line(exc)}"))
         while len(self._archives) > KEPT_ARCHIVES:
             self._archives.popitem(last=False)
 
@@ -298,8 +302,7 @@ class Dispatcher:
     def _heard_of(self, run: _Run) -> None:
         self._silent -= run.began is None and run.finished is None
 
-    def _start(self, spec: Spec) -> None:
-        run = self._add(spec.run)
+    def _start(self, spec: Spec, run: _Run) -> None:
         content = [] if spec.archive is None else [self._archives[spec.archive[1]]]
         arguments = (pack(spec), self._surroundings, content)
         if spec.service:
@@ -342,6 +345,9 @@ class Dispatcher:
         except Exception as exc:  # noqa: BLE001 - whatever Ray says: the run is over
             reason = await describe_loss(exc, run.began)
             finished = Finished(began=run.began, killed=run.killed, lost=reason)
+        self._finish(name, run, finished)
+
+    def _finish(self, name: str, run: _Run, finished: Finished) -> None:
         self._heard_of(run)
         run.finished = finished
         if run.actor is not None:

@@ -11,7 +11,7 @@ from titan_sdk.cluster.engines.ray.inside.cluster_view import node_lives
 from titan_sdk.cluster.engines.ray.inside.lacking import WITHOUT_PACKAGE, lacks_package
 from titan_sdk.cluster.engines.ray.values import Began
 
-__all__ = ["describe_loss"]
+__all__ = ["describe_loss", "first_line"]
 
 _STEP = 0.25
 _DEATH_SECONDS = 1.0
@@ -24,7 +24,7 @@ async def describe_loss(exc: Exception, began: Began | None) -> str:
     if isinstance(exc, ray.exceptions.OutOfMemoryError):
         return f"Ray ended it because memory ran out on {where}"
     if isinstance(exc, ray.exceptions.RuntimeEnvSetupError):
-        return f"Ray could not prepare {where} for it: {_first_line(exc)}"
+        return f"Ray could not prepare {where} for it: {first_line(exc)}"
     if lacks_package(exc):
         return f"{where} {WITHOUT_PACKAGE}"
     if isinstance(exc, ray.exceptions.NodeDiedError):
@@ -33,7 +33,9 @@ async def describe_loss(exc: Exception, began: Began | None) -> str:
         if began is not None and await _dies(began):
             return f"{where} died"
         return f"the worker process of Ray that ran it on {where} was ended from outside"
-    return f"Ray lost it: {_last_line(exc) if isinstance(exc, ray.exceptions.RayTaskError) else _first_line(exc)}"
+    return (
+        f"Ray lost it: {_last_line(exc) if isinstance(exc, ray.exceptions.RayTaskError) else first_line(exc)}"
+    )
 
 
 async def _dies(began: Began) -> bool:
@@ -45,7 +47,8 @@ async def _dies(began: Began) -> bool:
     return False
 
 
-def _first_line(exc: Exception) -> str:
+def first_line(exc: Exception) -> str:
+    """What it says, without colours and without its traceback."""
     return _lines(exc)[0][:300]
 
 
