@@ -51,13 +51,16 @@ def check_for_master(info: ServerInfo, jobs: Sequence[TitanJob]) -> None:
 def stage(
     session: Session, jobs: Sequence[TitanJob], run: str, parents: dict[str, tuple[str, ...]]
 ) -> Flow[Staged]:
-    """Read the scripts and build the lines. ``parents`` are those to send, by full id."""
+    """Read the scripts, each file once, and build the lines. ``parents`` are those to send, by full id."""
     by_id = {job.full_id: job for job in jobs}
     inside = {job_id: tuple(p for p in ps if p in by_id) for job_id, ps in parents.items()}
     lines: dict[str, JobLine] = {}
     assets: dict[str, Asset] = {}
+    scripts: dict[str, bytes] = {}
     for index, job in enumerate(jobs):
-        content = b"" if job.kind.is_archive else (yield from blocking(partial(_read, job)))
+        if not job.kind.is_archive and job.filename not in scripts:
+            scripts[job.filename] = yield from blocking(partial(_read, job))
+        content = b"" if job.kind.is_archive else scripts[job.filename]
         if not job.uses_runtime:
             lines[job.full_id] = plain_line(job, content, parents[job.full_id], run)
             continue

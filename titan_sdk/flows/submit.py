@@ -110,6 +110,8 @@ def submit_expanded(
 
 
 def _with_gates(name: str, jobs: tuple[TitanJob, ...]) -> tuple[tuple[TitanJob, ...], dict[str, str]]:
+    if all(getattr(job, "hitl_message", None) is None for job in jobs):
+        return jobs, {}
     order_jobs(name, jobs)  # first, so that what it refuses is what the caller gave
     return add_gates(jobs, str(GATE_SCRIPT))
 
