@@ -51,7 +51,7 @@ def run(options: Options) -> Iterator[Row]:
     with tempfile.TemporaryDirectory(prefix="titan-bench-ray-") as folder:
         script = Path(folder) / "nothing.py"
         script.write_text("pass\n", encoding="utf-8")
-        yield from _overhead(Path(folder), script, options.scaled(200))
+        yield from _overhead(Path(folder), script, options.scaled(600))
         yield from _scale(Path(folder), script, options.scaled(10_000))
 
 

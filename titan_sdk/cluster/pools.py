@@ -61,6 +61,10 @@ class Pools:
         if self._prefetch.ended(tag, time.monotonic()):
             self._conductor.perform(self._scheduler.resize_worker(tag, self._slots(tag)))
 
+    def ends_together(self) -> int:
+        """How many ends may wait to be told together: until half of what is ready for the next free places is used."""
+        return self._prefetch.total(time.monotonic()) // 2
+
     def _slots(self, tag: str) -> int:
         if not self.reachable:
             return 0

@@ -58,4 +58,5 @@ def ray_engine(
         lambda: config,
         nodes_changed,
         pools.ended,
+        pools.ends_together,
     )

@@ -35,9 +35,17 @@ def test_what_was_fast_once_is_forgotten_when_nothing_ends_any_more() -> None:
     assert prefetch.wanted("GPU", 60.0) == 2
 
 
-def test_a_change_is_told_once_per_window_only() -> None:
-    told = end_jobs(Prefetch(2), 1001, 0.001)
-    assert sum(told) == 4
+def test_a_change_is_told_after_some_ends_or_a_while_and_not_with_every_end() -> None:
+    assert [n for n, told in enumerate(end_jobs(Prefetch(2), 31, 0.001), 1) if told] == [10, 20, 30]
+    assert [n for n, told in enumerate(end_jobs(Prefetch(2), 9, 0.125), 1) if told] == [3, 5, 7, 9]
+
+
+def test_the_total_is_of_all_tags_that_anything_has_ended_of() -> None:
+    prefetch = Prefetch(3)
+    assert prefetch.total(0.0) == 0
+    for tag in ("GPU", "GENERAL"):
+        prefetch.ended(tag, 0.0)
+    assert prefetch.total(0.1) == 6
 
 
 def test_none_means_none_however_fast_jobs_end() -> None:

@@ -52,6 +52,7 @@ class RayEngine:
         config: what jobs are told; asked for with every connection.
         nodes_changed: called with the live nodes and what could come, and with nothing while the cluster is not ``reachable``.
         ended: called with the pool of every run that is over.
+        ends: how many ends may wait to be told together.
     """
 
     chooses_places = True
@@ -66,6 +67,7 @@ class RayEngine:
         config: Callable[[], Config],
         nodes_changed: NodesChanged,
         ended: Callable[[str], None],
+        ends: Callable[[], int],
     ) -> None:
         self._settings, self._cluster = settings, cluster
         self._reports, self._logs, self._uploads = reports, logs, uploads
@@ -74,7 +76,7 @@ class RayEngine:
         self._front = secrets.token_hex(8)
         self.keeps_runs = settings.keep_jobs
         self._link = BridgeLink(self._setup, self._on_word)
-        self._out = Outbox(self._link.send, self._loop)
+        self._out = Outbox(self._link.send, self._loop, ends)
         self._runs: dict[str, Run] = {}
         self._strays: set[str] = set()
         """Runs that the dispatcher knows and nobody waits for; they are ended."""

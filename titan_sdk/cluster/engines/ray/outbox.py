@@ -16,10 +16,14 @@ class Outbox:
 
     Args:
         send: drops what it is given while there is no bridge.
+        ends: how many ends may wait to be told together, at the moment.
     """
 
-    def __init__(self, send: Callable[..., None], loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, send: Callable[..., None], loop: asyncio.AbstractEventLoop, ends: Callable[[], int]
+    ) -> None:
         self._send = send
+        self._ends = ends
         self._loop = loop
         self._sent: collections.OrderedDict[str, None] = collections.OrderedDict()
         """Archives that the dispatcher has, the one that came last at the end."""
@@ -76,6 +80,7 @@ class Outbox:
             tuple(self._kills),
             self._received,
             tuple(self._done),
+            self._ends(),
         )
         self._send("obey", pack(orders))
         self._starts, self._kills, self._done = [], [], []

@@ -11,6 +11,8 @@ COVERED_SECONDS = 0.15
 """From a job's end until the front has stored it and the next job is on its way, with time to spare. What is ready
 cannot be overtaken by a job of higher priority, which thus waits about that much longer at most."""
 _WINDOW_SECONDS = 0.25
+_ENOUGH_ENDS = 10
+"""That tell the rate well enough to end a window early: a burst of short jobs may be over in a second."""
 
 
 @dataclass(slots=True)
@@ -40,10 +42,14 @@ class Prefetch:
         rate = self._rates.setdefault(tag, _Rate(now))
         rate.count += 1
         took = now - rate.since
-        if took < _WINDOW_SECONDS:
+        if took < _WINDOW_SECONDS and (rate.count < _ENOUGH_ENDS or took <= 0):
             return False
         rate.since, rate.count, rate.per_second = now, 0, rate.count / took
         return True
+
+    def total(self, now: float) -> int:
+        """How many are to be ready of all tags of which jobs have ended."""
+        return sum(self.wanted(tag, now) for tag in self._rates)
 
     def wanted(self, tag: str, now: float) -> int:
         """How many are to be ready."""

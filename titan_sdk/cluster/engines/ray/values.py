@@ -93,6 +93,8 @@ class Orders(_Value):
     """How much of the runs' output is stored."""
     done: tuple[str, ...] = ()
     """Runs whose ends are stored."""
+    ends: int = 0
+    """How many ends may wait to be told together."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,6 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import ray
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from titan_sdk.cluster.engines.ray.inside.cluster_view import read_nodes
 from titan_sdk.cluster.engines.ray.inside.growth import GrowthWatch
@@ -23,6 +22,7 @@ from titan_sdk.cluster.engines.ray.inside.losses import describe_loss, first_lin
 from titan_sdk.cluster.engines.ray.inside.node.run import run_job
 from titan_sdk.cluster.engines.ray.inside.node.service import ServiceActor, service_name
 from titan_sdk.cluster.engines.ray.inside.node.worker_side import NAMESPACE
+from titan_sdk.cluster.engines.ray.inside.task_options import task_options
 from titan_sdk.cluster.engines.ray.values import (
     KEPT_ARCHIVES,
     PROTOCOL,
@@ -47,8 +47,7 @@ _MAX_REPLY = 4 * 1024 * 1024
 _ORDERS_SECONDS = 60.0
 _NODES_SECONDS = 1.0
 _NEWS_SECONDS = 0.1
-"""Between two answers to the front while short jobs abound: a call of Ray's costs as much as all else of a job."""
-_MANY = 4
+"""How long ends may wait to be told together: a call of Ray's costs as much as all else of a short job."""
 _ACTOR_SECONDS = 5.0
 _ACTOR_STEP = 0.1
 
@@ -106,6 +105,9 @@ class Dispatcher:
         self._news: dict[str, None] = {}
         self._ready = asyncio.Event()
         self._next_news = 0.0
+        self._ends, self._together = 0, 0
+        """Ends since the last answer to the front, and how many of them it may be told together."""
+        self._enough = asyncio.Event()
         self._silent = 0
         """Runs of which nothing was heard yet: they wait in Ray, or are too short to say more than their end."""
         self._room = asyncio.Condition()
@@ -142,6 +144,7 @@ class Dispatcher:
         """Do what ``Orders`` say."""
         self._check(front)
         orders: Orders = unpack(packed)
+        self._together = orders.ends
         self._start_all(orders.starts, orders.archives)
         self._kill_all(orders.kills)
         if orders.received or orders.done:
@@ -212,14 +215,22 @@ class Dispatcher:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(seconds):
                     await self._ready.wait()
-        if self._silent >= _MANY:
-            await asyncio.sleep(self._next_news - time.monotonic())
-        self._next_news = time.monotonic() + _NEWS_SECONDS
+        await self._gather_ends()
         self._check(front)
         state = None if self._told_state == self._state else self._state
         self._told_state = self._state
         news = self._collect()
         return pack((news, state)) if news or state is not None else b""
+
+    async def _gather_ends(self) -> None:
+        """Wait a moment for more ends, while there is enough left to run."""
+        seconds = self._next_news - time.monotonic()
+        if seconds > 0 and self._ends < self._together <= self._silent:
+            self._enough.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await self._enough.wait()
+        self._ends, self._next_news = 0, time.monotonic() + _NEWS_SECONDS
 
     def _collect(self) -> list[News]:
         found: list[News] = []
@@ -306,7 +317,7 @@ class Dispatcher:
         content = [] if spec.archive is None else [self._archives[spec.archive[1]]]
         arguments = (pack(spec), self._surroundings, content)
         if spec.service:
-            options = _options(spec.resources, spec.near)
+            options = task_options(spec.resources, spec.near)
             actor = ray.remote(ServiceActor).options(
                 name=service_name(spec.run),
                 namespace=NAMESPACE,
@@ -334,7 +345,7 @@ class Dispatcher:
         if key not in self._options:
             if len(self._options) > 1000:
                 self._options.clear()
-            self._options[key] = self._task.options(**_options(resources, near))
+            self._options[key] = self._task.options(**task_options(resources, near))
         return self._options[key]
 
     async def _await_end(self, name: str, run: _Run) -> None:
@@ -353,6 +364,9 @@ class Dispatcher:
         if run.actor is not None:
             ray.kill(run.actor)
         self._tell(name)
+        self._ends += 1
+        if self._ends >= self._together or self._silent < self._together:
+            self._enough.set()
 
     def _tell(self, name: str) -> None:
         self._news[name] = None
@@ -376,16 +390,3 @@ class Dispatcher:
 
 def _end(chunk: tuple[int, bytes]) -> int:
     return chunk[0] + len(chunk[1])
-
-
-def _options(resources: Resources, near: str | None) -> dict[str, Any]:
-    options: dict[str, Any] = {"num_cpus": resources.cpus}
-    if resources.gpus:
-        options["num_gpus"] = resources.gpus
-    if resources.custom:
-        options["resources"] = dict(resources.custom)
-    if near is not None:
-        options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(
-            near, soft=True, _spill_on_unavailable=True
-        )
-    return options
