@@ -32,6 +32,7 @@ from titan_provider.exceptions import (
 from titan_provider.hooks.titan import TitanHook
 from titan_provider.links.titan import DAG_NAME_XCOM, TitanDagLink
 from titan_provider.openlineage import TitanLineage
+from titan_provider.operators.apart import run_apart
 from titan_provider.operators.memory import memory_of
 from titan_provider.operators.submission import new_record
 from titan_provider.triggers.dag import TitanDagTrigger
@@ -134,7 +135,7 @@ class TitanDagOperator(TitanLineage, BaseOperator):
                 return record.ids
             if self.deferrable:
                 self._hand_over(record, started)
-            asyncio.run(self._watch(config, record))
+            run_apart(self._watch(config, record))
             return self._results(client, record)
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> Any:

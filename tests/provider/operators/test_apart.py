@@ -1,0 +1,78 @@
+"""A signal handler's exception ends the wait, wherever the event loop is at that moment."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from types import FrameType
+
+import pytest
+
+from titan_provider.operators.apart import run_apart
+
+
+class TooLong(BaseException):
+    """As Airflow's own timeout, no ``Exception``."""
+
+
+@pytest.fixture
+def alarm() -> Iterator[None]:
+    def handler(number: int, frame: FrameType | None) -> None:
+        raise TooLong
+
+    before = signal.signal(signal.SIGUSR1, handler)
+    yield
+    signal.signal(signal.SIGUSR1, before)
+
+
+def ring() -> None:
+    os.kill(os.getpid(), signal.SIGUSR1)
+
+
+async def give(value: int) -> int:
+    await asyncio.sleep(0)
+    return value
+
+
+async def fail() -> None:
+    raise KeyError("no such thing")
+
+
+def test_the_result_is_the_coroutines() -> None:
+    assert run_apart(give(7)) == 7
+
+
+def test_so_is_its_exception() -> None:
+    with pytest.raises(KeyError, match="no such thing"):
+        run_apart(fail())
+
+
+@pytest.mark.parametrize("where", ["callback", "background", "self"])
+@pytest.mark.usefixtures("alarm")
+def test_an_exception_of_a_signal_handler_ends_it_wherever_the_loop_is(where: str) -> None:
+    ended: list[str] = []
+
+    async def background() -> None:
+        ring()
+
+    async def wait() -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            if where == "callback":
+                loop.call_soon(ring)
+            elif where == "self":
+                ring()
+            kept = loop.create_task(background()) if where == "background" else None
+            await asyncio.Event().wait()
+            del kept
+        except asyncio.CancelledError:
+            ended.append(threading.current_thread().name)
+            raise
+
+    with pytest.raises(TooLong):
+        run_apart(wait())
+    assert len(ended) == 1
+    assert ended[0].startswith("titan-wait")
