@@ -67,10 +67,11 @@ def test_6_a_reused_id_mixes_nothing(client, job, tmp_path, meeting):
     assert handle.logs() == "two\n"
 
 
-def test_6_an_id_in_use_is_refused(client, job, meeting):
+def test_6_an_id_in_use_is_refused(client, job, meeting, eventually):
     running = job(meeting.code("up"))
     handle = client.submit_job(running)
     meeting.arrival()
+    eventually(lambda: handle.status() is JobStatus.RUNNING)  # a Ray cluster tells of it a moment later
     with pytest.raises(InvalidDag, match="is RUNNING on this master from an earlier submission"):
         client.submit_job(running)
     meeting.let_go()
