@@ -114,7 +114,10 @@ def up(
     ] = 0,
     ray_prefetch: Annotated[
         int,
-        typer.Option("--ray-prefetch", help="Jobs per tag that Ray has ready for the next free place."),
+        typer.Option(
+            "--ray-prefetch",
+            help="Jobs per tag that Ray has ready at least for the next free place; 0: none, ever.",
+        ),
     ] = _PREFETCH,
     ray_ship_code: Annotated[
         bool, typer.Option("--ray-ship-code", help="Bring this package to Ray nodes that do not have it.")
