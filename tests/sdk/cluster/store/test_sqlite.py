@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import sqlite3
 from pathlib import Path
 
 import pytest
 
 from tests.sdk.cluster.store.test_store import TEXTS
-from titan_sdk.cluster.store.changes import AddMember, Expire, Put
+from titan_sdk.cluster.store.changes import AddHistory, AddMember, Expire, InsertJobs, Put
+from titan_sdk.cluster.store.rows import HistoryRow, NewJob
 from titan_sdk.cluster.store.sqlite import SqliteStore
 from titan_sdk.cluster.store.sqlite.schema import SCHEMA_VERSION, open_database
 from titan_sdk.errors import TitanError
@@ -58,4 +61,68 @@ async def test_a_range_of_keys_is_found_without_reading_the_others(tmp_path: Pat
     assert await store.manifests_before(2**40) == []
     store.db.set_progress_handler(None, 1)
     assert 10 < len(steps) < 500
+    await store.close()
+
+
+_OF_VERSION_1 = """
+CREATE TABLE jobs (
+    job_id TEXT PRIMARY KEY, seq INTEGER NOT NULL UNIQUE, status TEXT NOT NULL, parents TEXT NOT NULL,
+    attempts INTEGER NOT NULL DEFAULT 0, worker TEXT, run TEXT, handle TEXT, exit_code INTEGER, reason TEXT,
+    service INTEGER NOT NULL DEFAULT 0, submitted_at REAL NOT NULL, due REAL NOT NULL, started_at REAL, ended_at REAL
+);
+CREATE INDEX jobs_unfinished ON jobs(seq) WHERE status IN ('PENDING', 'RUNNING');
+CREATE INDEX jobs_alive ON jobs(seq) WHERE handle IS NOT NULL;
+CREATE INDEX jobs_services ON jobs(seq) WHERE service = 2;
+CREATE INDEX jobs_ended ON jobs(ended_at) WHERE ended_at IS NOT NULL;
+CREATE TABLE payloads (seq INTEGER PRIMARY KEY, line TEXT NOT NULL);
+CREATE TABLE history (
+    job_id TEXT NOT NULL, seq INTEGER NOT NULL, at REAL NOT NULL, event TEXT NOT NULL, detail TEXT NOT NULL
+);
+CREATE INDEX history_of ON history(job_id, seq);
+CREATE TABLE kv (key TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE expiry (key TEXT PRIMARY KEY, at REAL NOT NULL) WITHOUT ROWID;
+CREATE TABLE members (key TEXT NOT NULL, member TEXT NOT NULL, UNIQUE (key, member));
+INSERT INTO jobs VALUES
+    ('DAG-b', 7, 'DEAD', '[["DAG-a", 3]]', 2, 'w', '7.2.x', NULL, 9, 'why', 0, 1.5, 1.5, 2.5, 3.5),
+    ('DAG-a', 3, 'RUNNING', '[]', 1, 'w', '3.1.x', 'handle', NULL, NULL, 0, 1.25, 1.25, 2.25, NULL);
+INSERT INTO payloads VALUES (3, 'line a'), (7, 'line b');
+INSERT INTO history VALUES
+    ('DAG-b', 7, 1.5, 'submitted', ''), ('DAG-a', 3, 1.25, 'submitted', ''),
+    ('DAG-b', 7, 3.5, 'DEAD', 'why, in "quotes"
+and two lines');
+INSERT INTO kv VALUES ('k', 'v');
+PRAGMA user_version=1;
+"""
+
+
+async def test_a_file_of_the_first_format_goes_on_with_all_that_was_in_it(tmp_path: Path) -> None:
+    with contextlib.closing(sqlite3.connect(tmp_path / "db")) as old:
+        old.executescript(_OF_VERSION_1)
+    for _ in range(2):  # the second time it is of this format
+        store = SqliteStore(tmp_path / "db", asyncio.get_running_loop())
+        (row,) = store.unfinished()
+        assert (row.job_id, row.seq, row.handle, row.run) == ("DAG-a", 3, "handle", "3.1.x")
+        ended = store.job("DAG-b")
+        assert ended is not None
+        assert (ended.status, ended.exit_code, ended.parents) == ("DEAD", 9, (("DAG-a", 3),))
+        assert (ended.reason, ended.submitted_at, ended.ended_at) == ("why", 1.5, 3.5)
+        assert await store.history("DAG-b") == [
+            HistoryRow(1.5, "submitted", ""),
+            HistoryRow(3.5, "DEAD", 'why, in "quotes"\nand two lines'),
+        ]
+        assert [entry.event for entry in await store.history("DAG-a")] == ["submitted"]
+        assert (store.line(3), await store.get("k"), store.next_seq()) == ("line a", "v", 8)
+        assert await store.finished_before(4.0) == []  # the newest number stays
+        await store.close()
+
+
+async def test_the_history_of_a_job_that_goes_on_for_ever_stays_bounded(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "db", asyncio.get_running_loop())
+    await store.journal.write(InsertJobs((NewJob("DAG-s", 1, "", (), True, 0.0, 0.0),)))
+    for number in range(2000):
+        store.journal.record(AddHistory("DAG-s", 1, float(number), "restarted", "x" * 100))
+    await store.journal.write()
+    found = await store.history("DAG-s")
+    assert 200 < len(found) < 700
+    assert [entry.at for entry in found] == [float(number) for number in range(2000 - len(found), 2000)]
     await store.close()

@@ -17,7 +17,7 @@ from titan_sdk.cluster.store.base import StoreFailed
 from titan_sdk.cluster.store.changes import Change
 from titan_sdk.cluster.store.journal import Journal
 from titan_sdk.cluster.store.rows import HistoryRow, JobRow
-from titan_sdk.cluster.store.sqlite import jobs, manifests, retention, values
+from titan_sdk.cluster.store.sqlite import history, jobs, manifests, retention, values
 from titan_sdk.cluster.store.sqlite.schema import open_database
 from titan_sdk.cluster.store.sqlite.transactions import Transactions
 
@@ -70,7 +70,7 @@ class SqliteStore:
 
     async def history(self, job_id: str) -> list[HistoryRow]:
         with _reading():
-            return jobs.history(self.db, job_id)
+            return history.read(self.db, job_id)
 
     async def finished_before(self, before: float) -> list[tuple[str, int]]:
         with _reading():

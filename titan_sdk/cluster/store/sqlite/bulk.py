@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 
 from titan_sdk.cluster.store import changes
-from titan_sdk.cluster.store.sqlite.jobs import shorten_history
-from titan_sdk.model.status import JobStatus
+from titan_sdk.cluster.store.sqlite.jobs import insert_row
 
 __all__ = ["link_jobs", "remove_orphans", "remove_payloads", "store_payloads"]
 
@@ -21,33 +19,8 @@ def remove_payloads(db: sqlite3.Connection, change: changes.RemovePayloads) -> N
 
 
 def link_jobs(db: sqlite3.Connection, change: changes.LinkJobs) -> None:
-    rows = change.jobs
-    ids = [(row.job_id,) for row in rows]
-    if db.execute("SELECT 1 FROM jobs LIMIT 1").fetchone():
-        for row in rows:
-            if db.execute("SELECT 1 FROM jobs WHERE job_id = ?", (row.job_id,)).fetchone():
-                shorten_history(db, row.job_id)
-        db.executemany("DELETE FROM payloads WHERE seq = (SELECT seq FROM jobs WHERE job_id = ?)", ids)
-        db.executemany("DELETE FROM jobs WHERE job_id = ?", ids)
-    db.executemany(
-        "INSERT INTO jobs (job_id, seq, status, parents, service, submitted_at, due) VALUES (?,?,?,?,?,?,?)",
-        [
-            (
-                row.job_id,
-                row.seq,
-                str(JobStatus.PENDING),
-                json.dumps(row.parents) if row.parents else "[]",
-                int(row.service),
-                row.submitted_at,
-                row.due,
-            )
-            for row in rows
-        ],
-    )
-    db.executemany(
-        "INSERT INTO history VALUES (?,?,?,'submitted','')",
-        [(row.job_id, row.seq, row.submitted_at) for row in rows],
-    )
+    for row in change.jobs:
+        insert_row(db, row)
 
 
 def remove_orphans(db: sqlite3.Connection) -> None:

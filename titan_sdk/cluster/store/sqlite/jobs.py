@@ -6,7 +6,8 @@ import json
 import sqlite3
 
 from titan_sdk.cluster.store import changes
-from titan_sdk.cluster.store.rows import KEPT_HISTORY, HistoryRow, JobRow
+from titan_sdk.cluster.store.rows import JobRow, NewJob
+from titan_sdk.cluster.store.sqlite import history
 from titan_sdk.model.status import JobStatus
 
 _COLUMNS = (
@@ -17,35 +18,34 @@ _COLUMNS = (
 
 def insert(db: sqlite3.Connection, change: changes.InsertJobs) -> None:
     for job in change.jobs:
-        old = db.execute("SELECT seq FROM jobs WHERE job_id = ?", (job.job_id,)).fetchone()
-        if old is not None:
-            db.execute("DELETE FROM jobs WHERE job_id = ?", (job.job_id,))
-            db.execute("DELETE FROM payloads WHERE seq = ?", old)
-            shorten_history(db, job.job_id)
-        db.execute(
-            "INSERT INTO jobs (job_id, seq, status, parents, service, submitted_at, due) VALUES (?,?,?,?,?,?,?)",
-            (
-                job.job_id,
-                job.seq,
-                JobStatus.PENDING,
-                json.dumps(job.parents) if job.parents else "[]",
-                int(job.service),
-                job.submitted_at,
-                job.due,
-            ),
-        )
+        insert_row(db, job)
         db.execute("INSERT INTO payloads VALUES (?, ?)", (job.seq, job.line))
-        db.execute(
-            "INSERT INTO history VALUES (?,?,?,'submitted','')", (job.job_id, job.seq, job.submitted_at)
-        )
 
 
-def shorten_history(db: sqlite3.Connection, job_id: str) -> None:
-    """See ``KEPT_HISTORY``."""
-    db.execute(
-        "DELETE FROM history WHERE job_id = ? AND rowid <= "
-        "(SELECT rowid FROM history WHERE job_id = ? ORDER BY rowid DESC LIMIT 1 OFFSET ?)",
-        (job_id, job_id, KEPT_HISTORY),
+def insert_row(db: sqlite3.Connection, job: NewJob) -> None:
+    """The row of a submission. An earlier one of the same id gives way, and leaves its history."""
+    try:
+        db.execute(_INSERT, _values(job, ""))
+    except sqlite3.IntegrityError:
+        seq, earlier = db.execute("SELECT seq, history FROM jobs WHERE job_id = ?", (job.job_id,)).fetchone()
+        db.execute("DELETE FROM jobs WHERE seq = ?", (seq,))
+        db.execute("DELETE FROM payloads WHERE seq = ?", (seq,))
+        db.execute(_INSERT, _values(job, history.shortened(earlier)))
+
+
+_INSERT = "INSERT INTO jobs (seq, job_id, status, parents, service, submitted_at, due, history) VALUES (?,?,?,?,?,?,?,?)"
+
+
+def _values(job: NewJob, earlier: str) -> tuple[object, ...]:
+    return (
+        job.seq,
+        job.job_id,
+        JobStatus.PENDING,
+        json.dumps(job.parents) if job.parents else "[]",
+        int(job.service),
+        job.submitted_at,
+        job.due,
+        earlier + history.entry(job.submitted_at, "submitted", ""),
     )
 
 
@@ -90,13 +90,6 @@ def set_service(db: sqlite3.Connection, change: changes.SetService) -> None:
     db.execute("UPDATE jobs SET service = ? WHERE seq = ?", (change.state, change.seq))
 
 
-def add_history(db: sqlite3.Connection, change: changes.AddHistory) -> None:
-    db.execute(
-        "INSERT INTO history VALUES (?,?,?,?,?)",
-        (change.job_id, change.seq, change.at, change.event, change.detail),
-    )
-
-
 # ---------------------------------------------------------------------- reading
 
 
@@ -125,11 +118,6 @@ def ended_but_alive(db: sqlite3.Connection) -> list[JobRow]:
 def live_services(db: sqlite3.Connection) -> list[JobRow]:
     query = f"SELECT {_COLUMNS} FROM jobs WHERE service = 2 ORDER BY seq"
     return [_row(row) for row in db.execute(query).fetchall()]
-
-
-def history(db: sqlite3.Connection, job_id: str) -> list[HistoryRow]:
-    query = "SELECT at, event, detail FROM history WHERE job_id = ? ORDER BY rowid"
-    return [HistoryRow(*row) for row in db.execute(query, (job_id,)).fetchall()]
 
 
 def last_seq(db: sqlite3.Connection) -> int:

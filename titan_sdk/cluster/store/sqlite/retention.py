@@ -37,7 +37,6 @@ def forget(db: sqlite3.Connection, change: changes.ForgetJobs) -> None:
             continue  # submitted again in the meantime
         db.execute("DELETE FROM jobs WHERE seq = ?", (seq,))
         db.execute("DELETE FROM payloads WHERE seq = ?", (seq,))
-        db.execute("DELETE FROM history WHERE job_id = ?", (job_id,))
         _forget_values(db, job_id, row[0])
 
 

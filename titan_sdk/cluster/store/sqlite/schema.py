@@ -11,21 +11,28 @@ import sqlite3
 import time
 from pathlib import Path
 
-from titan_sdk.cluster.store.sqlite import manifests
+from titan_sdk.cluster.store.sqlite import manifests, migration
 from titan_sdk.cluster.store.sqlite.bulk import remove_orphans
 from titan_sdk.errors import TitanError
 
 __all__ = ["SCHEMA_VERSION", "open_database"]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _MAX_LOG = 64 * 1024 * 1024
+_CHECKPOINT_PAGES = 4000
+"""Pages (of 4 KiB) in the log after which they go into the file. The master waits for the disk then; SQLite's own 1,000
+are some hundred small jobs.
+"""
 
-# Payloads live apart from jobs: an UPDATE rewrites a row as a whole, and a payload may be megabytes.
+# A commit costs what its pages cost, so a job's life touches few of them: the number is the key by which rows are
+# laid down one after the other, the history is a part of the row, and what only a starting master asks for has no
+# index. Payloads live apart: an UPDATE rewrites a row as a whole, and a payload may be megabytes.
 # `handle` is the engine's word for a process that may be alive; NULL once it is known to be gone.
-_TABLES = """
+# `history`: see `sqlite.history`.
+_JOBS = """
 CREATE TABLE jobs (
-    job_id TEXT PRIMARY KEY,
-    seq INTEGER NOT NULL UNIQUE,
+    seq INTEGER PRIMARY KEY,
+    job_id TEXT NOT NULL UNIQUE,
     status TEXT NOT NULL,
     parents TEXT NOT NULL,
     attempts INTEGER NOT NULL DEFAULT 0,
@@ -38,20 +45,13 @@ CREATE TABLE jobs (
     submitted_at REAL NOT NULL,
     due REAL NOT NULL,
     started_at REAL,
-    ended_at REAL
+    ended_at REAL,
+    history TEXT NOT NULL
 );
-CREATE INDEX jobs_unfinished ON jobs(seq) WHERE status IN ('PENDING', 'RUNNING');
-CREATE INDEX jobs_alive ON jobs(seq) WHERE handle IS NOT NULL;
 CREATE INDEX jobs_services ON jobs(seq) WHERE service = 2;
+"""
+_TABLES = f"""{_JOBS}
 CREATE TABLE payloads (seq INTEGER PRIMARY KEY, line TEXT NOT NULL);
-CREATE TABLE history (
-    job_id TEXT NOT NULL,
-    seq INTEGER NOT NULL,
-    at REAL NOT NULL,
-    event TEXT NOT NULL,
-    detail TEXT NOT NULL
-);
-CREATE INDEX history_of ON history(job_id, seq);
 CREATE TABLE kv (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE expiry (key TEXT PRIMARY KEY, at REAL NOT NULL) WITHOUT ROWID;
 CREATE TABLE members (key TEXT NOT NULL, member TEXT NOT NULL, UNIQUE (key, member));
@@ -82,16 +82,20 @@ def open_database(path: Path) -> sqlite3.Connection:
 def _prepare(db: sqlite3.Connection, path: Path) -> None:
     db.execute("PRAGMA journal_mode=WAL")
     db.execute("PRAGMA synchronous=NORMAL")
+    db.execute(f"PRAGMA wal_autocheckpoint={_CHECKPOINT_PAGES}")
     # After a large transaction the log gives its room back.
     db.execute(f"PRAGMA journal_size_limit={_MAX_LOG}")
     # The master is the only user of the file (it holds a lock on the folder), so no lock is given back.
     db.execute("PRAGMA locking_mode=EXCLUSIVE")
     version = db.execute("PRAGMA user_version").fetchone()[0]
+    if version == 1:
+        migration.from_1(db, _JOBS)
+        version = SCHEMA_VERSION
     if version == 0:
         db.executescript(f"BEGIN;{_TABLES}PRAGMA user_version={SCHEMA_VERSION};COMMIT;")
     elif version != SCHEMA_VERSION:
         raise TitanError(
-            f"the master's state in {path} has format {version}; this version reads format {SCHEMA_VERSION}. "
+            f"the master's state in {path} has format {version}; this version reads format {SCHEMA_VERSION} or older. "
             "Use the version that wrote it, or give another data_dir"
         )
     # For retention; not a part of the format: an older version may have written the file in between.

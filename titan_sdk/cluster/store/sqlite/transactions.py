@@ -10,7 +10,7 @@ from typing import Any
 from titan_sdk.cluster.clock import Clock
 from titan_sdk.cluster.store import changes, leftovers
 from titan_sdk.cluster.store.base import StoreFailed
-from titan_sdk.cluster.store.sqlite import bulk, jobs, manifests, retention, values
+from titan_sdk.cluster.store.sqlite import bulk, history, jobs, manifests, retention, values
 
 __all__ = ["Transactions", "transaction"]
 
@@ -26,7 +26,7 @@ _APPLY: dict[type, Callable[[sqlite3.Connection, Any], object]] = {
     changes.SetGone: jobs.set_gone,
     changes.ForgetHandles: jobs.forget_handles,
     changes.SetService: jobs.set_service,
-    changes.AddHistory: jobs.add_history,
+    changes.AddHistory: history.add,
     changes.ForgetJobs: retention.forget,
     changes.LookAgain: manifests.look_again,
     changes.Put: values.put,
