@@ -75,15 +75,14 @@ class FileLogs:
 
     def begin(self, job_ids: Collection[str]) -> None:
         """See ``LogStore``."""
-        # As text: most submissions are of new ids, so making paths and failing to unlink is all there is to it.
+        # Most submissions are of new ids, so making paths and looking there is nearly all there is to it: paths as text,
+        # and nothing that raises where no file is.
         folder = str(self._data.logs)
         for job_id in job_ids:
             stem = f"{folder}/{safe_name(job_id)}"
-            for suffix in (LOG, _MARK):
-                try:
-                    os.unlink(stem + suffix)
-                except FileNotFoundError:
-                    pass
+            for path in (stem + LOG, stem + _MARK):
+                if os.access(path, os.F_OK):
+                    Path(path).unlink(missing_ok=True)
 
     def note(self, job_id: str, sentence: str) -> None:
         """See ``LogStore``."""

@@ -131,7 +131,7 @@ class Master:
             specs = await bulk.store(self.state, lines)
             # A turn of its own: what was stored is a master's to run even if it dies now.
             self._perform_submit(specs)
-            self.state.forget_lines(specs)
+            self.state.forget_lines(specs, stored=True)
         except StoreFailed as exc:
             raise Refused(f"the jobs could not be stored ({exc}); nothing was queued") from exc
         finally:
@@ -154,19 +154,27 @@ class Master:
         self._check_submission(lines)
         specs, rows = self.state.new_jobs(lines)
         self.state.logs.begin([line.job_id for line in lines])
+        refused = queued = False
 
         def stored(_: object) -> None:
-            self.state.forget_lines(specs)
+            self.state.forget_lines(specs, stored=True)
             done()
 
         def not_stored(exc: StoreFailed) -> None:
-            self.state.forget_lines(specs)
-            self.conductor.perform(self.state.scheduler.withdraw(spec.job_id for spec in specs))
+            nonlocal refused
+            refused = True
+            self.state.forget_lines(specs, stored=False)
+            if queued:
+                self.conductor.perform(self.state.scheduler.withdraw(spec.job_id for spec in specs))
             failed(Refused(f"the jobs could not be stored ({exc}); nothing was queued"))
 
-        # Queued in memory at once: what it starts waits at its gate for a later entry of the same journal.
+        # A store that can do so commits at once, and the client has its answer while the jobs are being queued. Where
+        # that takes longer they are queued meanwhile: what that starts waits at its gate for a later entry of the journal.
         self.state.store.journal.write_with(InsertJobs(tuple(rows)), stored, not_stored)
-        self._perform_submit(specs)
+        self.state.store.journal.commit()
+        if not refused:
+            queued = True
+            self._perform_submit(specs)
 
     def running(self) -> list[str]:
         """Jobs and services that run now."""

@@ -99,5 +99,4 @@ class Quick:
         if len(lines) > bulk.LARGE_JOBS:
             return False
         self._master.enqueue(lines, lambda: reply("DAG_ACCEPTED"), lambda exc: reply(f"ERROR: {exc}"))
-        self._journal.commit()
         return True

@@ -27,6 +27,13 @@ __all__ = ["State", "spec_of"]
 
 log = logging.getLogger(__name__)
 
+_AT_HAND = 2000
+"""Stored lines that stay in memory until their jobs start: most start soon, and reading one back costs more than the
+rest of what the master does to start it.
+"""
+_SMALL_LINE = 2048
+"""Characters of a line that may stay."""
+
 
 class State:
     """Scheduler and store behind one set of questions."""
@@ -42,6 +49,8 @@ class State:
         """Jobs that ended, by status."""
         self._lines: dict[int, JobLine] = {}
         """Lines that are not stored yet, by the job's number."""
+        self._at_hand: dict[int, JobLine] = {}
+        """Lines that are stored, of jobs that have not started."""
         self._numbers: dict[str, int] = {}
         """Numbers of submissions that are not stored yet."""
         self._ends: dict[str, Settled] = {}
@@ -94,8 +103,8 @@ class State:
         return -1 if row is None else row.seq
 
     def line(self, job: Job) -> JobLine:
-        """What was submitted for an unfinished job."""
-        line = self._lines.get(job.spec.seq)
+        """What was submitted for an unfinished job that is to be started."""
+        line = self._at_hand.pop(job.spec.seq, None) or self._lines.get(job.spec.seq)
         return line or load_line(job.job_id, self.store.line(job.spec.seq))
 
     def check_free(self, job_id: str) -> None:
@@ -127,17 +136,24 @@ class State:
             rows.append(NewJob(line.job_id, spec.seq, dump_line(line), parents, spec.service, now, spec.due))
         return specs, rows
 
-    def forget_lines(self, specs: Iterable[JobSpec]) -> None:
+    def forget_lines(self, specs: Iterable[JobSpec], *, stored: bool) -> None:
+        """They can be read from the store from now on, or the jobs were not taken."""
         for spec in specs:
-            self._lines.pop(spec.seq, None)
+            line = self._lines.pop(spec.seq, None)
+            if stored and line is not None and self._may_stay(line):
+                self._at_hand[spec.seq] = line
             if self._numbers.get(spec.job_id) == spec.seq:
                 del self._numbers[spec.job_id]
+
+    def _may_stay(self, line: JobLine) -> bool:
+        return len(self._at_hand) < _AT_HAND and sum(map(len, line.fields)) <= _SMALL_LINE
 
     def record_end(self, effect: Ended, code: int | None, gone: bool) -> None:
         """A job's final state; ``gone``: nothing is left of its run."""
         now = self.clock.now()
         job_id, status, reason = effect.job_id, effect.status, effect.reason
         end = self._ends[job_id] = Settled(status, effect.worker)
+        self._at_hand.pop(effect.seq, None)
 
         def stored() -> None:
             self.waiters.wake(job_id)
