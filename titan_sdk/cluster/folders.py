@@ -44,6 +44,7 @@ class DataDir:
         self.root = root
         self.database = root / "master.sqlite3"
         self.logs = root / "logs"
+        self._logs = str(self.logs)
         self.uploads = root / "uploads"
         self.scripts = root / "perm_files"
         self.exits = root / "exits.log"
@@ -104,7 +105,11 @@ class DataDir:
         return folder / "jobs.sock"
 
     def log_file(self, job_id: str) -> Path:
-        return self.logs / f"{safe_name(job_id)}{LOG}"
+        return Path(self.log_path(job_id))
+
+    def log_path(self, job_id: str) -> str:
+        """As text, for where every job comes by: making paths is slow."""
+        return f"{self._logs}/{safe_name(job_id)}{LOG}"
 
     def workspace(self, worker: str) -> Path:
         # Asked for several times per job, and making paths is slow.
@@ -113,6 +118,6 @@ class DataDir:
             found = self._workspaces[worker] = self.workers / safe_name(worker) / "titan_workspace"
         return found
 
-    def staging(self, worker: str, run: str) -> Path:
+    def staging(self, worker: str, run: str) -> str:
         """The private folder of one run's script: nobody else's file lies beside it."""
-        return self.workspace(worker) / ".runs" / run
+        return f"{self.workspace(worker)}/.runs/{run}"

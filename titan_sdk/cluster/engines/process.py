@@ -149,14 +149,14 @@ class ProcessEngine:
         if self._warm and command.python and request.line.header not in ARCHIVES:
             kind = Kind.SCRIPTS
         elif self._warm and command.launcher is not None and self._keepers.is_first_python(request.worker):
-            argv, kind = (sys.executable, "-EsSx", str(command.launcher)), Kind.LAUNCHERS
+            argv, kind = (sys.executable, "-EsSx", command.launcher), Kind.LAUNCHERS
         try:
             run.keeper = self._keepers.reserve(request.worker, kind)
         except OSError as exc:
             self._loop.call_soon(self._refuse, run, f"it could not be started: {exc}")
             return
-        output = str(self._data.log_file(request.job_id))
-        run.launch = Launch(request.run, request.worker, argv, str(command.cwd), output, {}, kind)
+        output = self._data.log_path(request.job_id)
+        run.launch = Launch(request.run, request.worker, argv, command.cwd, output, {}, kind)
         self._reports.launched(request, run.keeper.handle)
 
     def release(self, run: str) -> None:

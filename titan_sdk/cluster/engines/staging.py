@@ -1,4 +1,7 @@
-"""From a job line to a command: files put in place, working directory made, nothing started."""
+"""From a job line to a command: files put in place, working directory made, nothing started.
+
+Paths are text where every job comes by: making ``Path`` objects took longer than all else that is done for a short one.
+"""
 
 from __future__ import annotations
 
@@ -35,10 +38,10 @@ class StagingFailed(Exception):
 @dataclass(frozen=True, slots=True)
 class Command:
     argv: tuple[str, ...]
-    cwd: Path
+    cwd: str
     python: bool
     """Whether it is this Python on a script, unbuffered."""
-    launcher: Path | None = None
+    launcher: str | None = None
     """The script, if it is one for whatever Python is first on the PATH: that of a job with the runtime."""
 
 
@@ -51,9 +54,9 @@ class StagingFolders:
         self._spare: dict[str, list[tuple[str, str]]] = {}
         """Folder and name of the file in it, or of none, by the folder they are in."""
 
-    def put(self, place: Path, name: str, data: bytes) -> Path:
+    def put(self, place: str | Path, name: str, data: bytes) -> str:
         """Make this folder, which does not exist, with this file in it; the file's path."""
-        folder = str(place)
+        folder = os.fspath(place)
         path = f"{folder}/{name}"
         spare = self._spare.get(os.path.dirname(folder))
         if spare:
@@ -71,11 +74,11 @@ class StagingFolders:
                 written += file.write(data[written:])
             if os.fstat(descriptor).st_size > size:
                 os.ftruncate(descriptor, size)
-        return Path(path)
+        return path
 
-    def give_back(self, place: Path) -> None:
+    def give_back(self, place: str | Path) -> None:
         """The run is over: remove what is in its folder, but a file that the next run's is written over."""
-        folder, left = str(place), ""
+        folder, left = os.fspath(place), ""
         try:
             for name in os.listdir(folder):
                 path = f"{folder}/{name}"
@@ -116,7 +119,7 @@ class Places(Protocol):
 
     def workspace(self, worker: str) -> Path: ...
 
-    def staging(self, worker: str, run: str) -> Path:
+    def staging(self, worker: str, run: str) -> str | Path:
         """The private folder of one run's script."""
 
 
@@ -150,22 +153,18 @@ def _stage_script(request: RunRequest, data: Places, folders: StagingFolders) ->
         content = decode_base64(line.content_b64.strip())
     except PeerProtocolError as exc:
         raise StagingFailed(f"its script is not valid base64: {exc}") from exc
-    name = Path(line.filename.strip()).name
+    name = os.path.basename(line.filename.strip())
     script = folders.put(data.staging(request.worker, request.run), name, content)
-    workspace = data.workspace(request.worker)
-    if service:
-        cwd = workspace
-    elif line.job_id.startswith(DAG_PREFIX):
-        cwd = workspace / "shared"
-    else:
-        cwd = workspace / safe_name(line.job_id)
+    cwd = os.fspath(data.workspace(request.worker))
+    if not service:
+        cwd += "/shared" if line.job_id.startswith(DAG_PREFIX) else f"/{safe_name(line.job_id)}"
     if not os.path.isdir(cwd):
-        cwd.mkdir(mode=0o700, parents=True, exist_ok=True)
+        Path(cwd).mkdir(mode=0o700, parents=True, exist_ok=True)
     # A service gets no arguments: DEPLOY_PAYLOAD has no field for them.
     args = [] if service else split_args(line.args)
     argv = (*_interpreter(script, executable=service), *args)
-    launcher = script if script.suffix == ".sh" and takes_any_python(content) else None
-    return Command(argv, cwd, script.suffix == ".py", launcher)
+    launcher = script if script.endswith(".sh") and takes_any_python(content) else None
+    return Command(argv, cwd, script.endswith(".py"), launcher)
 
 
 def _stage_archive(request: RunRequest, data: Places, uploads: Archives) -> Command:
@@ -187,19 +186,19 @@ def _stage_archive(request: RunRequest, data: Places, uploads: Archives) -> Comm
     script = folder / entry
     if not script.resolve().is_relative_to(folder.resolve()) or not script.is_file():
         raise StagingFailed(f"the archive {name!r} has no file {entry!r}")
-    argv = (*_interpreter(script, executable=False), *split_args(line.args))
-    return Command(argv, script.parent, script.suffix == ".py")
+    argv = (*_interpreter(str(script), executable=False), *split_args(line.args))
+    return Command(argv, str(script.parent), script.suffix == ".py")
 
 
-def _interpreter(script: Path, *, executable: bool) -> tuple[str, ...]:
-    if script.suffix == ".py":
-        return (sys.executable, "-u", str(script))
-    if script.suffix == ".sh":
-        return ("/bin/bash", str(script))
+def _interpreter(script: str, *, executable: bool) -> tuple[str, ...]:
+    if script.endswith(".py"):
+        return (sys.executable, "-u", script)
+    if script.endswith(".sh"):
+        return ("/bin/bash", script)
     if executable:
-        script.chmod(0o700)
-        return (str(script),)
-    raise StagingFailed(f"{script.name!r} is neither a .py nor a .sh file")
+        os.chmod(script, 0o700)
+        return (script,)
+    raise StagingFailed(f"{os.path.basename(script)!r} is neither a .py nor a .sh file")
 
 
 def job_port(line: JobLine) -> int | None:

@@ -231,5 +231,5 @@ async def test_a_runs_folder_is_its_own_and_empty_even_if_an_old_one_is_used_aga
     bench.engine.clean("2", "GENERAL-1")
     await bench.run("import os, sys; print(sys.path[0], os.listdir(sys.path[0]))", run="3")
     folders = [line.split(" ", 1)[0] for line in bench.log().splitlines()]
-    assert folders == [str(bench.data.staging("GENERAL-1", bench.run_name(run))) for run in ("1", "2", "3")]
+    assert folders == [bench.data.staging("GENERAL-1", bench.run_name(run)) for run in ("1", "2", "3")]
     assert bench.log().splitlines()[2].endswith(" ['job.py']")
