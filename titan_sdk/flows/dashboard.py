@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 
 from titan_sdk.flows.core import Flow, ask, blocking
@@ -25,7 +24,7 @@ def tell_dashboard(session: Session, submission: Submission, lines: Sequence[Job
     agent_run_id = submission.agent_run_id
     once = {job.job_id for job in submission.jobs if job.nonce}
     replayable = {
-        line.job_id: (encode_line(line), encode_line(replace(line, parents=())))
+        line.job_id: (encode_line(line), encode_line(line._replace(parents=())))
         for line in lines
         if line.job_id not in once
     }

@@ -91,8 +91,8 @@ def plain_line(job: TitanJob, content: bytes, parents: tuple[str, ...], run: str
 
 def _line(job: TitanJob, kind: JobKind, fields: tuple[str, ...], parents: tuple[str, ...]) -> JobLine:
     """Ids stand as the user wrote them; the master puts ``DAG-`` in front (section 4.1, rule 5)."""
-    named = {full_id(p): p for p in job.parents or ()}
-    short = tuple(named[p] for p in parents)
+    named = {full_id(p): p for p in job.parents} if job.parents else {}
+    short = tuple([named[p] for p in parents]) if parents else ()
     return JobLine(job.job_id, kind.value, fields, job.priority, job.delay, short, job.affinity)
 
 

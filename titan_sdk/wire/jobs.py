@@ -6,9 +6,11 @@ and reads as a real master does, outside in, hazards included.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from titan_sdk.errors import LocalProtocolError
 from titan_sdk.model.rules import INT32_MAX, INT32_MIN, INT64_MAX, full_id
@@ -44,9 +46,11 @@ _MOST_DIGITS = len(str(INT64_MAX))
 _FLAGS = ("|AFFINITY", "|STICKY")
 
 
-@dataclass(frozen=True, slots=True)
-class JobLine:
-    """One job as it stands on the wire. Ids and parents are full (``DAG-...``)."""
+class JobLine(NamedTuple):
+    """One job as it stands on the wire. Ids and parents are full (``DAG-...``).
+
+    A tuple: they are made and pickled by the thousand, which takes a frozen dataclass twice as long.
+    """
 
     job_id: str
     header: str
@@ -63,10 +67,6 @@ class JobLine:
             return ""
         index = names.index(name)
         return self.fields[index] if index < len(self.fields) else ""
-
-    def __reduce__(self) -> tuple[type, tuple[object, ...]]:
-        # What dataclasses do themselves is several times as slow, and a job on Ray is pickled at every hop.
-        return JobLine, tuple([getattr(self, name) for name in self.__dataclass_fields__])
 
     @property
     def filename(self) -> str:
@@ -117,6 +117,44 @@ def encode_line(line: JobLine) -> str:
     Raises:
         LocalProtocolError: it would be read as something else; the sentence names the field.
     """
+    parents = ",".join(line.parents)
+    body = "|".join((line.job_id, line.header, *line.fields))
+    text = f"{body}|{line.priority}|{line.delay_ms}|[{parents}]{'|AFFINITY' if line.affinity else ''}"
+    if not _is_plain(line, text):
+        _check_fields(line)
+        _check_read_back(line, text)
+    return text
+
+
+_PLAIN_IDS = re.compile(r"[A-Za-z0-9._-]+(?:,[A-Za-z0-9._-]+)*")
+
+
+def _is_plain(line: JobLine, text: str) -> bool:
+    """Whether nothing in the line can be misread, as is so with nearly every one; to read it back costs five times
+    as much as to write it.
+    """
+    ids = ",".join((line.job_id, *line.parents))
+    return (
+        line.header in HEADERS
+        and len(line.fields) == len(HEADERS[line.header])
+        and text.count("|") == len(line.fields) + (5 if line.affinity else 4)
+        and ";" not in text
+        and type(line.priority) is type(line.delay_ms) is int
+        and INT32_MIN <= line.priority <= INT32_MAX
+        and -INT64_MAX <= line.delay_ms <= INT64_MAX
+        and _is_plain_tag(line.fields[-1])
+        and ids.count(",") == len(line.parents)
+        and _PLAIN_IDS.fullmatch(ids) is not None
+        and "INTERNAL_SCALE" not in text
+    )
+
+
+@functools.lru_cache(maxsize=256)
+def _is_plain_tag(tag: str) -> bool:
+    return tag != "AFFINITY" and re.fullmatch(r"[A-Z_]{1,19}", tag) is not None
+
+
+def _check_fields(line: JobLine) -> None:
     names = HEADERS.get(line.header, ())
     if not names or len(line.fields) != len(names):
         raise LocalProtocolError(
@@ -130,32 +168,6 @@ def encode_line(line: JobLine) -> str:
             raise LocalProtocolError(
                 f"job {line.job_id!r}: id {text!r} contains a delimiter of the job grammar"
             )
-    parents = ",".join(line.parents)
-    body = "|".join((line.job_id, line.header, *line.fields))
-    text = f"{body}|{line.priority}|{line.delay_ms}|[{parents}]{'|AFFINITY' if line.affinity else ''}"
-    if not _is_plain(line, text):
-        _check_read_back(line, text)
-    return text
-
-
-_PLAIN_IDS = re.compile(r"[A-Za-z0-9._-]+(?:,[A-Za-z0-9._-]+)*")
-_PLAIN_TAG = re.compile(r"[A-Z_]{1,19}")
-
-
-def _is_plain(line: JobLine, text: str) -> bool:
-    """Whether nothing in the line can be misread, as is so with nearly every one; to read it back costs five times
-    as much as to write it.
-    """
-    tag = line.fields[-1]
-    return (
-        type(line.priority) is type(line.delay_ms) is int
-        and INT32_MIN <= line.priority <= INT32_MAX
-        and -INT64_MAX <= line.delay_ms <= INT64_MAX
-        and _PLAIN_TAG.fullmatch(tag) is not None
-        and tag != "AFFINITY"
-        and _PLAIN_IDS.fullmatch(",".join((line.job_id, *line.parents))) is not None
-        and "INTERNAL_SCALE" not in text
-    )
 
 
 _COMPARED = ("job_id", "header", "fields", "priority", "delay_ms", "parents", "affinity")
