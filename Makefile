@@ -90,7 +90,7 @@ $(DEBIAN_STAMP): $(STAMP)
 	@touch $@
 
 _test: $(DEBIAN_STAMP)
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --max-worker-restart=0 $(ARGS)
 
 _test_redis: $(DEBIAN_STAMP)
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS) --titan-store redis tests/contract tests/hazards
@@ -142,7 +142,7 @@ $(STAMP2): pyproject.toml constraints-airflow2.txt
 	@touch $@
 
 _test_airflow2: $(STAMP2)
-	$(VENV2)/bin/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS) tests/provider tests/examples/test_example_dags.py
+	$(VENV2)/bin/python -m pytest -n $(WORKERS) --dist loadfile --max-worker-restart=0 $(ARGS) tests/provider tests/examples/test_example_dags.py
 
 constraints-airflow2: | $(STAMP2)
 	@{ sed '/^#/!d' constraints-airflow2.txt; \

@@ -12,6 +12,16 @@ from tests.support.airflow_run import Outcome, unique
 from titan_sdk import JobStatus, TitanClient, TitanJob
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Airflow's own timeout takes the alarm that a test's time limit is told by, so the limit needs a thread here: it
+    ends the process, which is a failure, where otherwise a test that hangs would hold the whole run for ever.
+    """
+    here = Path(__file__).parent
+    for item in items:
+        if here in item.path.parents:
+            item.add_marker(pytest.mark.timeout(method="thread"))
+
+
 @pytest.fixture
 def run_dag(airflow_home: Path, airflow_connection: str) -> Iterator[Callable[..., Outcome]]:
     """Run a DAG of the given tasks; failures of its tasks are in ``Outcome.errors``."""
