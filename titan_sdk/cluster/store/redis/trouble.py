@@ -37,7 +37,10 @@ def unreachable(location: Location, exc: Exception) -> str:
 # An alert that would say so may be lost with the connection.
 _RESET = {
     True: "one that wants a certificate of its clients does that to one without a right ssl_certfile=",
-    False: "one that speaks TLS does that to a URL without it: write rediss://",
+    False: (
+        "one that speaks TLS does that to a URL without it: write rediss://; one in protected mode does it to other "
+        "machines: give it a password"
+    ),
 }
 
 
