@@ -1,8 +1,8 @@
 """The SQLite file: its tables, and opening it safely.
 
 Durability: WAL with ``synchronous=NORMAL``. A commit is in the operating system's hands before anything is
-acknowledged, so it survives ``kill -9`` of the master at any instant; after a power cut the last moments may be
-missing, never half of a transaction.
+acknowledged, so it survives ``kill -9`` of the master at any instant; after a power cut what it had
+not written yet may be missing (usually half a minute), never half of a transaction.
 """
 
 from __future__ import annotations
