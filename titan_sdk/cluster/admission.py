@@ -211,6 +211,8 @@ def check_graph(lines: Sequence[JobLine], known: Callable[[str], bool]) -> None:
 
 def _find_cycle(by_id: dict[str, JobLine]) -> list[str]:
     """The ids of one cycle, first one repeated at the end, or nothing."""
+    if not any(line.parents for line in by_id.values()):
+        return []
     left = {job_id: {p for p in line.parents if p in by_id} for job_id, line in by_id.items()}
     children: dict[str, list[str]] = {}
     for job_id, parents in left.items():

@@ -17,13 +17,18 @@ from titan_sdk.cluster.store import changes
 from titan_sdk.cluster.store.rows import NewJob
 from titan_sdk.wire.jobs import JobLine
 
-__all__ = ["LARGE_JOBS", "LARGE_PAYLOAD", "check_large_dag", "store"]
+__all__ = ["LARGE_JOBS", "LARGE_PAYLOAD", "check_large_dag", "is_large", "store"]
 
 LARGE_PAYLOAD = 128 * 1024
 """Characters of a payload above which reading it is work for a thread."""
 LARGE_JOBS = 200
 _STEP = 200
 _STEP_BYTES = 512 * 1024
+
+
+def is_large(payload: str) -> bool:
+    """Whether a submission is to be taken in small steps, told without reading it."""
+    return len(payload) > LARGE_PAYLOAD or payload.count(";") >= LARGE_JOBS
 
 
 async def check_large_dag(payload: str, known: Callable[[str], bool]) -> list[JobLine]:

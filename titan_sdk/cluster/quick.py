@@ -93,10 +93,8 @@ class Quick:
         self._journal.commit()
 
     def _submit(self, payload: str, reply: Reply) -> bool:
-        if len(payload) > bulk.LARGE_PAYLOAD:
+        if bulk.is_large(payload):
             return False
         lines = check_dag(payload, self._state.known)
-        if len(lines) > bulk.LARGE_JOBS:
-            return False
         self._master.enqueue(lines, lambda: reply("DAG_ACCEPTED"), lambda exc: reply(f"ERROR: {exc}"))
         return True
