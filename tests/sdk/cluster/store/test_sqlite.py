@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.sdk.cluster.store.test_store import TEXTS
+from titan_sdk.cluster.store.base import StoreFailed
 from titan_sdk.cluster.store.changes import AddHistory, AddMember, Expire, InsertJobs, Put
 from titan_sdk.cluster.store.rows import HistoryRow, NewJob
 from titan_sdk.cluster.store.sqlite import SqliteStore
@@ -125,4 +126,19 @@ async def test_the_history_of_a_job_that_goes_on_for_ever_stays_bounded(tmp_path
     found = await store.history("DAG-s")
     assert 200 < len(found) < 700
     assert [entry.at for entry in found] == [float(number) for number in range(2000 - len(found), 2000)]
+    await store.close()
+
+
+async def test_a_number_that_is_taken_is_not_mistaken_for_an_id_that_is_used_again(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "db", asyncio.get_running_loop())
+    await store.journal.write(InsertJobs((NewJob("DAG-a", 1, "a", (), False, 0.0, 0.0),)))
+    taken = store.journal.write(InsertJobs((NewJob("DAG-b", 1, "b", (), False, 0.0, 0.0),)))
+    beside = store.journal.write(InsertJobs((NewJob("DAG-c", 2, "c", (), False, 0.0, 0.0),)))
+    with pytest.raises(StoreFailed, match=r"UNIQUE constraint failed: jobs\.seq"):
+        await taken
+    await beside
+    assert [(row.job_id, store.line(row.seq)) for row in store.unfinished()] == [
+        ("DAG-a", "a"),
+        ("DAG-c", "c"),
+    ]
     await store.close()

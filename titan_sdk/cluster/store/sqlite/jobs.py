@@ -27,7 +27,10 @@ def insert_row(db: sqlite3.Connection, job: NewJob) -> None:
     try:
         db.execute(_INSERT, _values(job, ""))
     except sqlite3.IntegrityError:
-        seq, earlier = db.execute("SELECT seq, history FROM jobs WHERE job_id = ?", (job.job_id,)).fetchone()
+        found = db.execute("SELECT seq, history FROM jobs WHERE job_id = ?", (job.job_id,)).fetchone()
+        if found is None:
+            raise  # it was not about the id
+        seq, earlier = found
         db.execute("DELETE FROM jobs WHERE seq = ?", (seq,))
         db.execute("DELETE FROM payloads WHERE seq = ?", (seq,))
         db.execute(_INSERT, _values(job, history.shortened(earlier)))
