@@ -139,9 +139,13 @@ class Master:
 
     def _perform_submit(self, specs: list[JobSpec]) -> None:
         now = self.state.clock.now()
-        if self.pools is not None:
-            self.pools.cover({spec.tag for spec in specs})
-        self.conductor.perform(self.state.scheduler.submit(specs, self.state.settled, now))
+        try:
+            if self.pools is not None:
+                self.pools.cover({spec.tag for spec in specs})
+            self.conductor.perform(self.state.scheduler.submit(specs, self.state.settled, now))
+        except Exception:
+            # The client may have its answer: a second one would be taken for that to its next request.
+            log.exception("jobs that are stored could not be queued, or not all; the next master queues them")
 
     def enqueue(
         self, lines: Sequence[JobLine], done: Callable[[], None], failed: Callable[[Refused], None]
@@ -154,10 +158,13 @@ class Master:
         self._check_submission(lines)
         specs, rows = self.state.new_jobs(lines)
         self.state.logs.begin([line.job_id for line in lines])
-        refused = queued = False
+        refused = queued = durable = False
 
         def stored(_: object) -> None:
-            self.state.forget_lines(specs, stored=True)
+            nonlocal durable
+            durable = True
+            if queued:
+                self.state.forget_lines(specs, stored=True)
             done()
 
         def not_stored(exc: StoreFailed) -> None:
@@ -172,9 +179,12 @@ class Master:
         # that takes longer they are queued meanwhile: what that starts waits at its gate for a later entry of the journal.
         self.state.store.journal.write_with(InsertJobs(tuple(rows)), stored, not_stored)
         self.state.store.journal.commit()
-        if not refused:
-            queued = True
-            self._perform_submit(specs)
+        if refused:
+            return
+        queued = True
+        self._perform_submit(specs)
+        if durable:
+            self.state.forget_lines(specs, stored=True)
 
     def running(self) -> list[str]:
         """Jobs and services that run now."""

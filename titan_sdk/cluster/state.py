@@ -15,6 +15,7 @@ from titan_sdk.cluster.admission import Refused, dump_line, load_line
 from titan_sdk.cluster.engines.staging import SERVICES
 from titan_sdk.cluster.log_store import LogStore
 from titan_sdk.cluster.scheduler import Ended, Job, JobSpec, Scheduler, Settled
+from titan_sdk.cluster.scheduler.job import Phase
 from titan_sdk.cluster.store.base import Store
 from titan_sdk.cluster.store.changes import AddHistory, SetEnded
 from titan_sdk.cluster.store.rows import NewJob
@@ -31,8 +32,8 @@ _AT_HAND = 2000
 """Stored lines that stay in memory until their jobs start: most start soon, and reading one back costs more than the
 rest of what the master does to start it.
 """
-_SMALL_LINE = 2048
-"""Characters of a line that may stay."""
+_SMALL_LINE = 8192
+"""Characters of a line that may stay; a short script with the runtime has 4,500."""
 
 
 class State:
@@ -137,16 +138,20 @@ class State:
         return specs, rows
 
     def forget_lines(self, specs: Iterable[JobSpec], *, stored: bool) -> None:
-        """They can be read from the store from now on, or the jobs were not taken."""
+        """They were queued, and can be read from the store from now on; or they were not taken."""
         for spec in specs:
             line = self._lines.pop(spec.seq, None)
-            if stored and line is not None and self._may_stay(line):
+            if stored and line is not None and self._may_stay(spec, line):
                 self._at_hand[spec.seq] = line
             if self._numbers.get(spec.job_id) == spec.seq:
                 del self._numbers[spec.job_id]
 
-    def _may_stay(self, line: JobLine) -> bool:
-        return len(self._at_hand) < _AT_HAND and sum(map(len, line.fields)) <= _SMALL_LINE
+    def _may_stay(self, spec: JobSpec, line: JobLine) -> bool:
+        if len(self._at_hand) >= _AT_HAND or sum(map(len, line.fields)) > _SMALL_LINE:
+            return False
+        job = self.scheduler.get(spec.job_id)
+        # One that has ended already, as a parent of it had failed, would stay for ever; a delayed one for long.
+        return job is not None and job.spec.seq == spec.seq and job.phase in {Phase.WAITING, Phase.READY}
 
     def record_end(self, effect: Ended, code: int | None, gone: bool) -> None:
         """A job's final state; ``gone``: nothing is left of its run."""

@@ -15,6 +15,7 @@ from tests.support.redis_server import RedisServer
 from titan_sdk.cluster.node import Node
 from titan_sdk.cluster.quick import LARGE_REPLY
 from titan_sdk.cluster.settings import ClusterSettings
+from titan_sdk.cluster.store.base import StoreFailed
 from titan_sdk.wire.frames import FrameDecoder
 from titan_sdk.wire.opcodes import Opcode
 
@@ -124,3 +125,23 @@ async def test_what_the_store_does_not_take_is_not_acknowledged(node: Node) -> N
     backing.store.db.execute("PRAGMA query_only = 0")  # type: ignore[attr-defined]
     assert all("store" in reply and "OK" not in reply for reply in refused[:3])
     assert refused[3] == "NULL"
+
+
+async def test_a_submission_that_is_stored_and_cannot_be_queued_is_answered_once(
+    node: Node, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    def broken(*_: object) -> None:
+        raise StoreFailed("disk I/O error")
+
+    assert node._master is not None
+    with monkeypatch.context() as patch:
+        patch.setattr(node._master.state.scheduler, "submit", broken)
+        submit = frame(Opcode.SUBMIT_DAG, script("a", "pass", delay=3_600_000))
+        found = await talk(node, submit, frame(Opcode.KV_SET, "k|v"), frame(Opcode.KV_GET, "k"))
+    assert found == ["DAG_ACCEPTED", "OK", "v"]
+    assert "the next master queues them" in caplog.text
+    await node.stop()
+    again = Node(ClusterSettings(tmp_path / "data", port=0), "test")
+    again.address = await again.start()  # type: ignore[attr-defined]
+    assert await talk(again, frame(Opcode.GET_JOB_STATUS, "DAG-a")) == ["PENDING"]
+    await again.stop()
