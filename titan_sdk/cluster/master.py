@@ -156,8 +156,8 @@ class Master:
             Refused: at once, and neither is called.
         """
         self._check_submission(lines)
-        specs, rows = self.state.new_jobs(lines)
         self.state.logs.begin([line.job_id for line in lines])
+        specs, rows = self.state.new_jobs(lines)
         refused = queued = durable = False
 
         def stored(_: object) -> None:

@@ -78,3 +78,11 @@ async def test_that_of_a_job_that_starts_at_once_is_not_read_back(master: Master
     assert not any(text.startswith("SELECT line") for text in statements)
     assert not master.state._at_hand
     assert not master.state._lines
+
+
+async def test_nothing_stays_of_a_submission_whose_old_log_cannot_be_removed(master: Master) -> None:
+    master.data.log_file("DAG-odd").mkdir()
+    with pytest.raises(OSError, match=r"DAG-odd\.log"):
+        await submit(master, [script("DAG-odd", "pass")])
+    assert not master.state._lines
+    assert master.state.number("DAG-odd") == -1
