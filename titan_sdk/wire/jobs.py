@@ -60,6 +60,11 @@ class JobLine(NamedTuple):
     parents: tuple[str, ...] = ()
     affinity: bool = False
 
+    def __reduce__(self) -> tuple[type, tuple[object, ...]]:
+        # As when it was a dataclass, which takes the pickle of a tuple without complaint and has no fields then: a
+        # dispatcher of that version goes on under a front of this one.
+        return JobLine, tuple(self)
+
     def field(self, name: str) -> str:
         """The body field of that name, or an empty text where the header has none or the line is short."""
         names = HEADERS.get(self.header, ())

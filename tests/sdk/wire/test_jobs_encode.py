@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pickle
+import pickletools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -159,3 +162,12 @@ def test_each_refusal_is_a_sentence(change: dict[str, object], sentence: str) ->
     with pytest.raises(LocalProtocolError) as caught:
         encode_line(PLAIN._replace(**change))  # type: ignore[arg-type]
     assert str(caught.value).startswith(sentence)
+
+
+@given(lines(raw))
+def test_a_pickled_line_is_the_same_line_and_calls_the_class_as_older_versions_expect(line: JobLine) -> None:
+    data = pickle.dumps(line, protocol=pickle.HIGHEST_PROTOCOL)
+    assert pickle.loads(data) == line
+    names = [operation.name for operation, _, _ in pickletools.genops(data)]
+    assert "NEWOBJ" not in names
+    assert names.count("REDUCE") == 1
