@@ -1,14 +1,16 @@
 """Ends a job's processes if Ray's worker process dies; a script of its own, one per worker process.
 
-The worker writes the mark of the run before it starts it, and an empty line once nothing of it is left. When the
-pipe ends with a run open, everything that has the mark in its environment is killed: no job outlives the worker
-that reports on it, and none holds a GPU that Ray gives to the next.
+The worker puts the mark of a run into memory that both share before it starts it, and an empty line once nothing of it
+is left: this process is not woken for that. It is by the end of the pipe, with the worker's. If a run is open then,
+everything that has the mark in its environment is killed: no job outlives the worker that reports on it, and none
+holds a GPU that Ray gives to the next.
 """
 
 from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 
 _ROUNDS = 50
@@ -17,14 +19,11 @@ _QUIET = 5
 """Rounds without a find before the search ends: a child that was being made has its environment by then."""
 
 
-def watch(pipe: int) -> bytes:
+def watch(pipe: int, shared: int) -> bytes:
     """The mark that was open when the worker ended, if any."""
-    rest, mark = b"", b""
-    while data := os.read(pipe, 4096):
-        *lines, rest = (rest + data).split(b"\n")
-        if lines:
-            mark = lines[-1]
-    return mark
+    while os.read(pipe, 4096):
+        pass  # nothing is ever written to it
+    return os.pread(shared, os.fstat(shared).st_size, 0).partition(b"\n")[0]
 
 
 def end_marked(mark: bytes) -> None:
@@ -60,7 +59,7 @@ def main() -> None:
     """Until the worker is gone."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    mark = watch(0)
+    mark = watch(0, int(sys.argv[1]))
     if mark:
         end_marked(mark)
 
