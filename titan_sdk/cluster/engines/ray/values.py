@@ -30,7 +30,7 @@ __all__ = [
     "unpack",
 ]
 
-PROTOCOL = 3
+PROTOCOL = 4
 """Raised with every change of what a front and a dispatcher tell each other."""
 KEPT_ARCHIVES = 64
 """Archives that a dispatcher keeps in Ray's object store."""

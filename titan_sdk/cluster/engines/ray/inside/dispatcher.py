@@ -314,8 +314,8 @@ class Dispatcher:
         self._silent -= run.began is None and run.finished is None
 
     def _start(self, spec: Spec, run: _Run) -> None:
-        content = [] if spec.archive is None else [self._archives[spec.archive[1]]]
-        arguments = (pack(spec), self._surroundings, content)
+        order = pack((pack(spec), self._surroundings))
+        arguments = (order,) if spec.archive is None else (order, [self._archives[spec.archive[1]]])
         if spec.service:
             options = task_options(spec.resources, spec.near)
             actor = ray.remote(ServiceActor).options(

@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ _KEPT = 32
 class NodeArchives:
     """What `stage` needs of an area, for the one archive of a run."""
 
-    def __init__(self, places: NodePlaces, archive: tuple[str, str] | None, content: list[Any]) -> None:
+    def __init__(self, places: NodePlaces, archive: tuple[str, str] | None, content: Sequence[Any]) -> None:
         self._folder = places.archives
         self._archive = archive
         self._content = content

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 from concurrent.futures import Future
-from pathlib import Path
 from typing import Any
 
 import ray
@@ -29,16 +28,15 @@ _FINISH_SECONDS = 60.0
 
 
 class Reporter:
-    """Belongs to the thread that runs the job. Its output is a file, so that a job never waits for the front.
+    """Belongs to the thread that runs the job. Its ``output`` is a file, so that a job never waits for the front.
 
     Replies come by callback: while a task's thread is in ``ray.get`` or ``ray.wait``, if only for a glance, Ray gives
     its CPU to the next task, and starts a worker process for that.
     """
 
-    def __init__(self, spec: Spec, side: WorkerSide, began: Began, output: Path, limit: int) -> None:
+    def __init__(self, spec: Spec, side: WorkerSide, began: Began, output: int, limit: int) -> None:
         self._spec, self._side, self._began, self._limit = spec, side, began, limit
-        self._path = output
-        self._file = os.open(output, os.O_RDWR | os.O_CLOEXEC)
+        self._file = output
         self._sent = 0
         self._pushing: tuple[Future[Any], int] | None = None
         self._orders: Future[Any] | None = None
@@ -77,9 +75,6 @@ class Reporter:
             if time.monotonic() > deadline:
                 # Nobody has been there to take it: what is known of the end counts more than its last output.
                 return self._sent, b""
-
-    def close(self) -> None:
-        os.close(self._file)
 
     # ------------------------------------------------------------------ hearing
 

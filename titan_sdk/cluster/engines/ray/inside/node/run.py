@@ -6,13 +6,13 @@ import functools
 import os
 import signal
 import subprocess
+from collections.abc import Sequence
 from contextlib import suppress
-from typing import IO, Any
+from typing import Any
 
 from titan_sdk.cluster.engines import processes
 from titan_sdk.cluster.engines.base import RunRequest
 from titan_sdk.cluster.engines.orphans import mark_of
-from titan_sdk.cluster.engines.process import job_environment
 from titan_sdk.cluster.engines.ray.inside.node.archives import NodeArchives
 from titan_sdk.cluster.engines.ray.inside.node.ports import listens
 from titan_sdk.cluster.engines.ray.inside.node.reporter import Reporter
@@ -26,17 +26,17 @@ _PATIENCE = 0.5
 """Seconds in which the guard of a killed job with the runtime may end the rest of it."""
 
 
-def run_job(spec: bytes, surroundings: bytes, archive: list[Any]) -> bytes:
+def run_job(order: bytes, archive: Sequence[Any] = ()) -> bytes:
     """Put the job's files in place, run it to its end, report what happens meanwhile.
 
     Args:
-        spec: packed.
-        surroundings: packed config, cluster, name of the dispatcher.
+        order: packed: the packed spec, and packed config, cluster and name of the dispatcher.
         archive: a reference to the bytes of the archive, in a list so that Ray leaves it for the node to fetch.
 
     Returns:
         A packed ``Finished``.
     """
+    spec, surroundings = unpack(order)
     config, cluster, dispatcher = _surroundings(surroundings)
     return pack(_run(unpack(spec), config, worker_side(cluster, dispatcher), archive))
 
@@ -48,7 +48,7 @@ def _surroundings(packed: bytes) -> tuple[Config, str, str]:
     return config, cluster, dispatcher
 
 
-def _run(spec: Spec, config: Config, side: WorkerSide, archive: list[Any]) -> Finished:
+def _run(spec: Spec, config: Config, side: WorkerSide, archive: Sequence[Any]) -> Finished:
     began = Began(side.name, side.host)
     try:
         command = _stage(spec, side, archive)
@@ -62,7 +62,7 @@ def _run(spec: Spec, config: Config, side: WorkerSide, archive: list[Any]) -> Fi
         side.folders.give_back(side.places.staging("", spec.run))
 
 
-def _stage(spec: Spec, side: WorkerSide, archive: list[Any]) -> Command:
+def _stage(spec: Spec, side: WorkerSide, archive: Sequence[Any]) -> Command:
     request = RunRequest(spec.run, spec.line, side.name, 0)
     archives = NodeArchives(side.places, spec.archive, archive)
     port = job_port(spec.line) or 0 if spec.service else 0
@@ -77,45 +77,45 @@ class _Run:
     def __init__(self, spec: Spec, config: Config, side: WorkerSide, began: Began) -> None:
         self._spec, self._config, self._side, self._began = spec, config, side, began
         self._mark = mark_of(spec.run)
-        self._output = side.places.output(spec.run)
+        self._output = str(side.places.output(spec.run))
         self._killed = False
 
     def to_end(self, command: Command) -> Finished:
+        output = -1
         try:
             self._side.guard.open(self._mark)
-            with open(self._output, "ab") as output:
-                process = self._start(command, output)
+            output = os.open(self._output, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            process = self._start(command, output)
         except (OSError, ValueError) as exc:
             # ValueError: a NUL in an argument.
-            self._side.guard.close()
-            self._output.unlink(missing_ok=True)
+            self._close(output)
             return Finished(began=self._began, refused=f"it could not be started: {exc}")
-        reporter = Reporter(self._spec, self._side, self._began, self._output, self._config.log_limit)
+        reporter = Reporter(self._spec, self._side, self._began, output, self._config.log_limit)
         try:
             code = self._watch(process, reporter)
             offset, tail = reporter.finish()
         finally:
             self._end_rest(process)
-            self._side.guard.close()
-            reporter.close()
-            self._output.unlink(missing_ok=True)
+            self._close(output)
         return Finished(code, self._began, self._killed, offset=offset, tail=tail)
 
-    def _start(self, command: Command, output: IO[bytes]) -> subprocess.Popen[bytes]:
-        config, relay = self._config, self._side.relay(self._config)
-        environment = job_environment(os.environ, self._side.name, config.host, config.port)
-        environment.update(config.environment)
-        environment["TITAN_SOCKET"] = str(relay.path)
-        environment["TITAN_RUN"] = self._spec.run
+    def _start(self, command: Command, output: int) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
             command.argv,
             cwd=command.cwd,
-            env=environment,
+            env={**self._side.environment(self._config), b"TITAN_RUN": self._spec.run.encode()},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
+
+    def _close(self, output: int) -> None:
+        self._side.guard.close()
+        if output >= 0:
+            os.close(output)
+            with suppress(FileNotFoundError):
+                os.unlink(self._output)
 
     def _watch(self, process: subprocess.Popen[bytes], reporter: Reporter) -> int | None:
         """The exit code, once the process has ended or was killed."""

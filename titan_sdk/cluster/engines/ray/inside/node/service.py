@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 from titan_sdk.cluster.engines.ray.inside.node.run import run_job
@@ -21,10 +22,10 @@ class ServiceActor:
     def __init__(self) -> None:
         self._ended: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
 
-    async def run(self, spec: bytes, surroundings: bytes, archive: list[Any]) -> None:
+    async def run(self, order: bytes, archive: Sequence[Any] = ()) -> None:
         """Until the service has ended; see ``run_job``."""
         try:
-            self._ended.set_result(await asyncio.to_thread(run_job, spec, surroundings, archive))
+            self._ended.set_result(await asyncio.to_thread(run_job, order, archive))
         except Exception as exc:  # noqa: BLE001 - told to whoever asks for the outcome
             self._ended.set_exception(exc)
 

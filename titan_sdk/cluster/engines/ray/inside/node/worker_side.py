@@ -10,6 +10,7 @@ from typing import Any
 
 import ray
 
+from titan_sdk.cluster.engines.process import job_environment
 from titan_sdk.cluster.engines.ray.inside.node.guarding import Guard
 from titan_sdk.cluster.engines.ray.inside.node.places import NodePlaces
 from titan_sdk.cluster.engines.ray.inside.node.relay import Relay
@@ -62,8 +63,12 @@ class WorkerSide:
         self.folders = StagingFolders()
         self.guard = Guard()
         self.line = DispatcherLine(dispatcher)
+        self.name = f"{self.host}-{self.node_id[:6]}"
+        """As the front calls the node: addresses alone need not be unique."""
         self._relay: Relay | None = None
         self._config: Config | None = None
+        self._environment: dict[bytes, bytes] = {}
+        self._made_of: tuple[Config | None, dict[bytes, bytes]] = None, {}
         self._lock = threading.Lock()
         self.wake, self._alarm = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._raylet = os.pidfd_open(os.getppid())
@@ -96,13 +101,18 @@ class WorkerSide:
         except BlockingIOError:
             pass  # nobody rang
 
-    @property
-    def name(self) -> str:
-        """As the front calls the node: addresses alone need not be unique."""
-        return f"{self.host}-{self.node_id[:6]}"
+    def environment(self, config: Config) -> dict[bytes, bytes]:
+        """What the jobs of this process inherit; made anew when Ray has changed its own, which it does for a GPU."""
+        own: dict[bytes, bytes] = os.environ._data  # type: ignore[attr-defined]  # all else decodes every value
+        if self._made_of != (config, own):
+            found = job_environment(os.environ, self.name, config.host, config.port)
+            found |= config.environment
+            found["TITAN_SOCKET"] = str(self._relay_to(config).path)
+            self._environment = {os.fsencode(name): os.fsencode(value) for name, value in found.items()}
+            self._made_of = config, own.copy()
+        return self._environment
 
-    def relay(self, config: Config) -> Relay:
-        """The way to the front for jobs of this process."""
+    def _relay_to(self, config: Config) -> Relay:
         self._config = config
         if self._relay is None:
             self._relay = Relay(self.places.sockets, self.current_config)
