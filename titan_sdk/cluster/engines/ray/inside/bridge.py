@@ -7,6 +7,7 @@ starts another one, which attaches to the same dispatcher.
 from __future__ import annotations
 
 import os
+import queue
 import sys
 import threading
 import time
@@ -22,6 +23,8 @@ __all__ = ["main"]
 _POLL_SECONDS = 10.0
 _CALL_SECONDS = 60.0
 _PAUSE = 0.5
+_ANSWER_SECONDS = 0.03
+"""How long news waits for what the front orders because of it, for both to travel in one call."""
 _LOOPBACK = ("127.", "localhost:", "[::1]:")
 
 
@@ -33,6 +36,10 @@ class Bridge:
         self._out = out
         self._lock = threading.Lock()
         self._dispatcher: Any = None
+        self._calls = threading.Lock()
+        self._asked = False
+        """Whether the next orders are to travel with the next question for news."""
+        self._polled: queue.SimpleQueue[Any] = queue.SimpleQueue()
 
     def say(self, *words: object) -> None:
         """Tell the front."""
@@ -70,9 +77,10 @@ class Bridge:
         """Tell the front what happens, for ever."""
         import ray
 
+        news = b""
         while True:
             try:
-                polled = self._dispatcher.poll.remote(self._setup.front, _POLL_SECONDS)
+                polled, news = self._answered() if news else self._poll(), b""
                 news = ray.get(polled, timeout=_CALL_SECONDS)
             except ray.exceptions.RayTaskError as exc:
                 raise exc.as_instanceof_cause() from None
@@ -82,7 +90,22 @@ class Bridge:
                 self.attach()
             else:
                 if news:
+                    self._asked = True
                     self.say("news", news)
+
+    def _poll(self, orders: bytes | None = None) -> Any:
+        return self._dispatcher.poll.remote(self._setup.front, _POLL_SECONDS, orders)
+
+    def _answered(self) -> Any:
+        """The question for the next news, with the orders that these led to if they come soon."""
+        try:
+            return self._polled.get(timeout=_ANSWER_SECONDS)
+        except queue.Empty:
+            with self._calls:
+                # The orders may have come in this moment.
+                polled = self._poll() if self._asked else self._polled.get()
+                self._asked = False
+                return polled
 
     def obey(self, command: str, *args: Any) -> None:
         """Pass a command on. A failure shows in ``follow``, and everything unanswered is sent again."""
@@ -91,7 +114,15 @@ class Bridge:
         elif command == "adopt" and self._dispatcher is not None:
             self._adopt(*args)
         elif self._dispatcher is not None:
-            getattr(self._dispatcher, command).remote(self._setup.front, *args)
+            self._order(*args)
+
+    def _order(self, orders: bytes) -> None:
+        with self._calls:
+            if self._asked:
+                self._asked = False
+                self._polled.put(self._poll(orders))
+            else:
+                self._dispatcher.obey.remote(self._setup.front, orders)
 
     def _adopt(self, runs: list[str]) -> None:
         import ray

@@ -207,9 +207,16 @@ class Dispatcher:
         async with self._room:
             self._room.notify_all()
 
-    async def poll(self, front: str, seconds: float) -> bytes:
-        """What happened since the last call, as soon as anything has; the cluster if it has changed. Empty if nothing."""
-        self._check(front)
+    async def poll(self, front: str, seconds: float, packed: bytes | None = None) -> bytes:
+        """What happened since the last call, as soon as anything has; the cluster if it has changed. Empty if nothing.
+
+        Args:
+            packed: ``Orders`` that are done before: one call of Ray's for both, as it costs more than a job does here.
+        """
+        if packed is None:
+            self._check(front)
+        else:
+            await self.obey(front, packed)
         if not self._news and self._told_state == self._state:
             self._ready.clear()
             with contextlib.suppress(TimeoutError):
