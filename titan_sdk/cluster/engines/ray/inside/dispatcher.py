@@ -12,6 +12,7 @@ import contextlib
 import secrets
 import time
 from collections.abc import Iterable, Mapping
+from concurrent.futures import Future
 from typing import Any
 
 import ray
@@ -22,6 +23,7 @@ from titan_sdk.cluster.engines.ray.inside.losses import describe_loss, first_lin
 from titan_sdk.cluster.engines.ray.inside.node.run import run_job
 from titan_sdk.cluster.engines.ray.inside.node.service import ServiceActor, service_name
 from titan_sdk.cluster.engines.ray.inside.node.worker_side import NAMESPACE
+from titan_sdk.cluster.engines.ray.inside.runs import Replies, Run
 from titan_sdk.cluster.engines.ray.inside.task_options import task_options
 from titan_sdk.cluster.engines.ray.values import (
     KEPT_ARCHIVES,
@@ -55,37 +57,6 @@ _ACTOR_STEP = 0.1
 Attached = tuple[str, list[str], ClusterState]
 
 
-class _Run:
-    __slots__ = (
-        "actor",
-        "answers",
-        "began",
-        "chunks",
-        "delivered",
-        "finished",
-        "killed",
-        "ref",
-        "sent",
-        "wanted",
-    )
-
-    def __init__(self) -> None:
-        self.ref: Any = None
-        self.actor: Any = None
-        self.began: Began | None = None
-        self.answers = False
-        self.chunks: collections.deque[tuple[int, bytes]] = collections.deque()
-        """Output that the front has not acknowledged."""
-        self.sent = 0
-        """How many of the chunks are on their way to it."""
-        self.finished: Finished | None = None
-        self.delivered: tuple[bool, bool, bool] = (False, False, False)
-        """Which of begin, answer and end were told to it."""
-        self.killed = False
-        self.wanted = asyncio.Event()
-        """Set when the run is to be ended."""
-
-
 class Dispatcher:
     """One per cluster; every method is a call of the front or of a node."""
 
@@ -96,7 +67,7 @@ class Dispatcher:
         self._config: Config | None = None
         self._surroundings = b""
         """What every run is told besides its own, packed."""
-        self._runs: dict[str, _Run] = {}
+        self._runs: dict[str, Run] = {}
         self._seen: set[str] = set()
         """Every run ever started here, by name: none is started twice."""
         self._archives: collections.OrderedDict[str, Any] = collections.OrderedDict()
@@ -108,6 +79,8 @@ class Dispatcher:
         self._ends, self._together = 0, 0
         """Ends since the last answer to the front, and how many of them it may be told together."""
         self._enough = asyncio.Event()
+        self._gathering = False
+        self._replies = Replies(self._is_enough, self._on_reply)
         self._silent = 0
         """Runs of which nothing was heard yet: they wait in Ray, or are too short to say more than their end."""
         self._room = asyncio.Condition()
@@ -189,7 +162,7 @@ class Dispatcher:
                 continue
             run = self._add(name)
             run.actor, run.ref = actor, actor.outcome.remote()
-            self._spawn(self._await_end(name, run))
+            self._replies.expect(name, run)
             found.append(name)
         return found
 
@@ -232,12 +205,22 @@ class Dispatcher:
     async def _gather_ends(self) -> None:
         """Wait a moment for more ends, while there is enough left to run."""
         seconds = self._next_news - time.monotonic()
-        if seconds > 0 and self._ends < self._together <= self._silent:
-            self._enough.clear()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(seconds):
-                    await self._enough.wait()
+        if seconds > 0:
+            self._gathering = True
+            self._replies.bring()
+            if not self._is_enough(0):
+                self._enough.clear()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(seconds):
+                        await self._enough.wait()
+            self._gathering = False
+        self._replies.bring()
         self._ends, self._next_news = 0, time.monotonic() + _NEWS_SECONDS
+
+    def _is_enough(self, more: int) -> bool:
+        """Whether the front is to hear of ends now, with so many more of them."""
+        left = self._silent - more
+        return not self._gathering or self._ends + more >= self._together or left < self._together
 
     def _collect(self) -> list[News]:
         found: list[News] = []
@@ -311,16 +294,16 @@ class Dispatcher:
 
     # ------------------------------------------------------------------ parts
 
-    def _add(self, name: str) -> _Run:
+    def _add(self, name: str) -> Run:
         self._seen.add(name)
         self._silent += 1
-        run = self._runs[name] = _Run()
+        run = self._runs[name] = Run()
         return run
 
-    def _heard_of(self, run: _Run) -> None:
+    def _heard_of(self, run: Run) -> None:
         self._silent -= run.began is None and run.finished is None
 
-    def _start(self, spec: Spec, run: _Run) -> None:
+    def _start(self, spec: Spec, run: Run) -> None:
         order = pack((pack(spec), self._surroundings))
         arguments = (order,) if spec.archive is None else (order, [self._archives[spec.archive[1]]])
         if spec.service:
@@ -337,9 +320,9 @@ class Dispatcher:
             run.ref = run.actor.outcome.remote()
         else:
             run.ref = self._prepared(spec.resources, spec.near).remote(*arguments)
-        self._spawn(self._await_end(spec.run, run))
+        self._replies.expect(spec.run, run)
 
-    async def _end_actor(self, run: _Run) -> None:
+    async def _end_actor(self, run: Run) -> None:
         """It ends its process itself and says when nothing is left, unless it was never placed."""
         for _ in range(int(_ACTOR_SECONDS / _ACTOR_STEP)):
             if run.finished is not None:
@@ -355,24 +338,28 @@ class Dispatcher:
             self._options[key] = self._task.options(**task_options(resources, near))
         return self._options[key]
 
-    async def _await_end(self, name: str, run: _Run) -> None:
+    def _on_reply(self, name: str, run: Run, reply: Future[Any]) -> None:
         try:
-            finished = unpack(await run.ref)
+            finished = unpack(reply.result())
         except ray.exceptions.TaskCancelledError:
             finished = Finished(began=run.began, killed=True)
         except Exception as exc:  # noqa: BLE001 - whatever Ray says: the run is over
-            reason = await describe_loss(exc, run.began)
-            finished = Finished(began=run.began, killed=run.killed, lost=reason)
+            self._spawn(self._on_loss(name, run, exc))
+            return
         self._finish(name, run, finished)
 
-    def _finish(self, name: str, run: _Run, finished: Finished) -> None:
+    async def _on_loss(self, name: str, run: Run, exc: Exception) -> None:
+        reason = await describe_loss(exc, run.began)
+        self._finish(name, run, Finished(began=run.began, killed=run.killed, lost=reason))
+
+    def _finish(self, name: str, run: Run, finished: Finished) -> None:
         self._heard_of(run)
         run.finished = finished
         if run.actor is not None:
             ray.kill(run.actor)
         self._tell(name)
         self._ends += 1
-        if self._ends >= self._together or self._silent < self._together:
+        if self._is_enough(0):
             self._enough.set()
 
     def _tell(self, name: str) -> None:
