@@ -1,11 +1,14 @@
-"""What travels between the front, the dispatcher and the nodes: plain values, pickled."""
+"""What travels between the front, the dispatcher and the nodes: plain values, pickled.
+
+What there is of every job is tuples: dataclasses take several times as long at every hop.
+"""
 
 from __future__ import annotations
 
 import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from titan_sdk.wire.jobs import JobLine
 
@@ -44,17 +47,7 @@ class WrongProtocol(Exception):
     """Front and dispatcher are of versions that do not understand each other; one sentence."""
 
 
-class _Value:
-    """Pickled by its fields: what dataclasses do themselves is several times as slow, and is done at every hop."""
-
-    __slots__ = ()
-
-    def __reduce__(self) -> tuple[type, tuple[object, ...]]:
-        return type(self), tuple([getattr(self, name) for name in self.__dataclass_fields__])  # type: ignore[attr-defined]
-
-
-@dataclass(frozen=True, slots=True)
-class Resources(_Value):
+class Resources(NamedTuple):
     """What one job asks of a node, in Ray's words."""
 
     cpus: float = 0.0
@@ -67,8 +60,7 @@ class Resources(_Value):
         return {name: amount for name, amount in found.items() if amount > 0}
 
 
-@dataclass(frozen=True, slots=True)
-class Spec(_Value):
+class Spec(NamedTuple):
     """One run, as a node needs it."""
 
     run: str
@@ -82,7 +74,7 @@ class Spec(_Value):
 
 
 @dataclass(frozen=True, slots=True)
-class Orders(_Value):
+class Orders:
     """What a front wants of the dispatcher, done in the order of the fields."""
 
     starts: tuple[Spec, ...] = ()
@@ -110,8 +102,7 @@ class Config:
     """PEM text that the front's certificate is checked against; ``None``: no TLS."""
 
 
-@dataclass(frozen=True, slots=True)
-class Began(_Value):
+class Began(NamedTuple):
     """The run's process exists."""
 
     node: str
@@ -119,8 +110,7 @@ class Began(_Value):
     host: str
 
 
-@dataclass(frozen=True, slots=True)
-class Finished(_Value):
+class Finished(NamedTuple):
     """How a run ended, as its node or the dispatcher saw it."""
 
     code: int | None = None
@@ -136,8 +126,7 @@ class Finished(_Value):
     """The last output, from that offset on."""
 
 
-@dataclass(frozen=True, slots=True)
-class News(_Value):
+class News(NamedTuple):
     """What the dispatcher tells of one run."""
 
     run: str

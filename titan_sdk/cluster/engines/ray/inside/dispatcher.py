@@ -304,7 +304,7 @@ class Dispatcher:
         self._silent -= run.began is None and run.finished is None
 
     def _start(self, spec: Spec, run: Run) -> None:
-        order = pack((pack(spec), self._surroundings))
+        order = pack((spec, self._surroundings))
         arguments = (order,) if spec.archive is None else (order, [self._archives[spec.archive[1]]])
         if spec.service:
             options = task_options(spec.resources, spec.near)

@@ -38,10 +38,10 @@ class NodePlaces:
         """Where its jobs work; one for all of a node's jobs, as on a real worker."""
         return self.work
 
-    def staging(self, _worker: str, run: str) -> Path:
+    def staging(self, _worker: str, run: str) -> str:
         """The private folder of one run's script."""
-        return self.runs / run
+        return f"{self.runs}/{run}"
 
-    def output(self, run: str) -> Path:
+    def output(self, run: str) -> str:
         """Where the run's output waits until the front has it."""
-        return self.outputs / run
+        return f"{self.outputs}/{run}"

@@ -30,7 +30,7 @@ def run_job(order: bytes, archive: Sequence[Any] = ()) -> bytes:
     """Put the job's files in place, run it to its end, report what happens meanwhile.
 
     Args:
-        order: packed: the packed spec, and packed config, cluster and name of the dispatcher.
+        order: packed: the spec, and packed config, cluster and name of the dispatcher.
         archive: a reference to the bytes of the archive, in a list so that Ray leaves it for the node to fetch.
 
     Returns:
@@ -38,7 +38,7 @@ def run_job(order: bytes, archive: Sequence[Any] = ()) -> bytes:
     """
     spec, surroundings = unpack(order)
     config, cluster, dispatcher = _surroundings(surroundings)
-    return pack(_run(unpack(spec), config, worker_side(cluster, dispatcher), archive))
+    return pack(_run(spec, config, worker_side(cluster, dispatcher), archive))
 
 
 @functools.lru_cache(maxsize=4)
@@ -77,7 +77,7 @@ class _Run:
     def __init__(self, spec: Spec, config: Config, side: WorkerSide, began: Began) -> None:
         self._spec, self._config, self._side, self._began = spec, config, side, began
         self._mark = mark_of(spec.run)
-        self._output = str(side.places.output(spec.run))
+        self._output = side.places.output(spec.run)
         self._killed = False
 
     def to_end(self, command: Command) -> Finished:
