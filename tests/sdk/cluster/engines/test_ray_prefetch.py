@@ -36,8 +36,18 @@ def test_what_was_fast_once_is_forgotten_when_nothing_ends_any_more() -> None:
 
 
 def test_a_change_is_told_after_some_ends_or_a_while_and_not_with_every_end() -> None:
-    assert [n for n, told in enumerate(end_jobs(Prefetch(2), 31, 0.001), 1) if told] == [10, 20, 30]
+    # Faster than before: soon.
+    assert [n for n, told in enumerate(end_jobs(Prefetch(2), 300, 1 / 512), 1) if told] == [10, 138, 266]
     assert [n for n, told in enumerate(end_jobs(Prefetch(2), 9, 0.125), 1) if told] == [3, 5, 7, 9]
+
+
+def test_ends_that_are_told_many_at_a_time_do_not_make_the_number_jump() -> None:
+    prefetch, seen = Prefetch(2), []
+    for n in range(100):
+        for _ in range(8):
+            prefetch.ended("GPU", n * 0.1)
+        seen.append(prefetch.wanted("GPU", n * 0.1))
+    assert 10 <= min(seen[20:]) <= max(seen[20:]) <= 15  # 80 a second
 
 
 def test_the_total_is_of_all_tags_that_anything_has_ended_of() -> None:

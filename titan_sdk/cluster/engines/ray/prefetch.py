@@ -12,7 +12,7 @@ COVERED_SECONDS = 0.15
 cannot be overtaken by a job of higher priority, which thus waits about that much longer at most."""
 _WINDOW_SECONDS = 0.25
 _ENOUGH_ENDS = 10
-"""That tell the rate well enough to end a window early: a burst of short jobs may be over in a second."""
+"""That tell the rate well enough to end a window early, if it was slower before: a burst may be over in a second."""
 
 
 @dataclass(slots=True)
@@ -42,9 +42,13 @@ class Prefetch:
         rate = self._rates.setdefault(tag, _Rate(now))
         rate.count += 1
         took = now - rate.since
-        if took < _WINDOW_SECONDS and (rate.count < _ENOUGH_ENDS or took <= 0):
+        enough = max(_ENOUGH_ENDS, 2 * COVERED_SECONDS * rate.per_second)
+        if took < _WINDOW_SECONDS and (rate.count < enough or took <= 0):
             return False
-        rate.since, rate.count, rate.per_second = now, 0, rate.count / took
+        # They are heard of many at a time, and a window that ends amid those counts too few, the next one too many.
+        found = rate.count / took
+        rate.since, rate.count = now, 0
+        rate.per_second = (found + rate.per_second) / 2 if rate.per_second else found
         return True
 
     def total(self, now: float) -> int:
