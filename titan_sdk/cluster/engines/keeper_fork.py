@@ -89,7 +89,10 @@ class Fork:
             os.pwrite(fd, run.encode().ljust(MARK_ROOM, b"\0"), self._mark_at)
             os.close(fd)
         _signal.set_wakeup_fd(-1)
-        _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
+        # As a cold job: a master under nohup ignores the first, one in the background of a script the last.
+        for number in (_signal.SIGHUP, _signal.SIGTERM, _signal.SIGCHLD):
+            _signal.signal(number, _signal.SIG_DFL)
+        _signal.signal(_signal.SIGINT, _signal.default_int_handler)
         out = os.open(log, _LOG_FLAGS, 0o600)
         os.dup2(out, 1)
         os.dup2(out, 2)

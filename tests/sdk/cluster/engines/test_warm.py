@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -109,6 +110,21 @@ async def test_a_warm_job_is_as_a_cold_one(name: str, tmp_path: Path) -> None:
     cold = await outcome(tmp_path / "a", PROBES[name], warm=False)
     warm = await outcome(tmp_path / "b", PROBES[name], warm=True)
     assert warm == cold
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT])
+async def test_a_signal_that_the_master_ignores_reaches_a_warm_job_as_a_cold_one(
+    number: signal.Signals, tmp_path: Path
+) -> None:
+    """Under nohup, or in the background of a script."""
+    before = signal.signal(number, signal.SIG_IGN)
+    try:
+        cold = await outcome(tmp_path / "a", PROBES["signals"], warm=False)
+        warm = await outcome(tmp_path / "b", PROBES["signals"], warm=True)
+    finally:
+        signal.signal(number, before)
+    assert warm == cold
+    assert "SIG_IGN" not in warm[1].partition("SIGHUP")[2].partition("SIGQUIT")[0]
 
 
 async def test_jobs_of_one_worker_leave_each_other_nothing(tmp_path: Path) -> None:
