@@ -17,7 +17,7 @@ from titan_sdk.cluster.store import changes
 from titan_sdk.cluster.store.rows import NewJob
 from titan_sdk.wire.jobs import JobLine
 
-__all__ = ["LARGE_JOBS", "LARGE_PAYLOAD", "check_large_dag", "is_large", "store"]
+__all__ = ["LARGE_JOBS", "check_large_dag", "is_large", "store"]
 
 LARGE_PAYLOAD = 128 * 1024
 """Characters of a payload above which reading it is work for a thread."""
