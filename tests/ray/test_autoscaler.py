@@ -26,12 +26,13 @@ def autoscaling(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RayAutosca
         yield running
 
 
-def until_told(peer: Peer, job: str, words: str) -> None:
-    """It is asked of Ray once per second."""
+def until_told(peer: Peer, job: str, words: str) -> str:
+    """The reason with those words in it: of what an autoscaler can do, Ray is asked once per second."""
     pause = threading.Event()
     while words not in (reason := str(info(peer, job)["reason"])):
         assert "and no node of the Ray cluster has that; " in reason, reason
         pause.wait(0.1)
+    return reason
 
 
 def test_the_reason_names_the_node_type_or_says_that_there_is_none(autoscaling: RayAutoscaling) -> None:
@@ -57,10 +58,9 @@ def test_a_job_that_is_shown_to_the_autoscaler_runs_on_the_node_that_it_starts(
     with LocalCluster(engine="ray", ray=settings) as cluster:
         peer = Peer((cluster.host, cluster.port))
         peer.submit(script("shown", "print('here')", tag="RARE"), script("next", "pass", tag="RARE"))
-        reason = str(info(peer, "shown")["reason"])
-        assert reason.startswith("was given to the Ray cluster")
         # "can start" first, and "is starting" while it waits for the node.
-        assert "a node of the type rare, " in reason
+        reason = until_told(peer, "shown", "a node of the type rare, ")
+        assert reason.startswith("was given to the Ray cluster")
         assert peer.until("shown") == peer.until("next") == "COMPLETED"
         assert peer.log("shown") == "here\n"
         with TitanClient(cluster.host, cluster.port) as client:

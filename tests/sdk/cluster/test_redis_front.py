@@ -53,6 +53,7 @@ def test_under_load_each_killed_master_is_replaced_elsewhere_and_nothing_is_lost
     load.start()
     pause = threading.Event()
     try:
+        assert load.under_way.wait(60)
         for number in range(1, 5):
             pause.wait(chance.uniform(0.1, 0.6))
             master.kill()
