@@ -32,6 +32,7 @@ MAX_DAG_JOBS = 100_000
 _MAX_ID_BYTES = 1000
 _MAX_NAME_BYTES = 200
 _SCRIPT_SUFFIXES = (".py", ".sh")
+_dump = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 class Refused(Exception):
@@ -102,11 +103,7 @@ def check_job(payload: str) -> JobLine:
 
 def dump_line(line: JobLine) -> str:
     """A stored form that gives back exactly this line; the wire's own would prefix every id."""
-    return json.dumps(
-        [line.header, line.fields, line.priority, line.delay_ms, line.parents, line.affinity],
-        ensure_ascii=False,
-        separators=(",", ":"),
-    )
+    return _dump([line.header, line.fields, line.priority, line.delay_ms, line.parents, line.affinity])
 
 
 def load_line(job_id: str, text: str) -> JobLine:

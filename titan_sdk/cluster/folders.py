@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import functools
 import hashlib
 import os
 import secrets
@@ -22,6 +23,7 @@ _MAX_SOCKET_FOLDER = 90
 """The kernel takes socket paths of up to 107 bytes."""
 
 
+@functools.lru_cache(maxsize=4096)
 def safe_name(text: str) -> str:
     """A file name that is the text itself where that is harmless, and distinct for distinct texts."""
     name = quote(text, safe=" +=@,").replace("~", "%7E")

@@ -75,13 +75,13 @@ class FileLogs:
 
     def begin(self, job_ids: Collection[str]) -> None:
         """See ``LogStore``."""
-        # Most submissions are of new ids, so making paths and looking there is nearly all there is to it: paths as text,
-        # and nothing that raises where no file is.
+        # Most submissions are of new ids, so making a path and looking there is nearly all there is to it: as text, and
+        # nothing that raises where no file is. No mark is without its log: that is made first, and removed last.
         folder = str(self._data.logs)
         for job_id in job_ids:
             stem = f"{folder}/{safe_name(job_id)}"
-            for path in (stem + LOG, stem + _MARK):
-                if os.access(path, os.F_OK):
+            if os.access(stem + LOG, os.F_OK):
+                for path in (stem + _MARK, stem + LOG):
                     Path(path).unlink(missing_ok=True)
 
     def note(self, job_id: str, sentence: str) -> None:

@@ -13,8 +13,8 @@ import time
 
 __all__ = ["LOOKS_SKIPPED", "LOOK_SECONDS", "KeenLoop"]
 
-LOOK_SECONDS = 60e-6
-"""About what a client takes from a reply to its next request."""
+LOOK_SECONDS = 200e-6
+"""What a client takes from a reply to its next submission, also on a slow machine."""
 LOOKS_SKIPPED = 15
 """After looking in vain: the client has something else to do, or no core to do it on."""
 

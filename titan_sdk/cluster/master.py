@@ -150,7 +150,7 @@ class Master:
     def enqueue(
         self, lines: Sequence[JobLine], done: Callable[[], None], failed: Callable[[Refused], None]
     ) -> None:
-        """As ``submit``, for few jobs: ``done`` is called when they are durable, ``failed`` when they are not.
+        """As ``submit``, for few jobs: ``done`` is called when they cannot be lost, ``failed`` when they are not taken.
 
         Raises:
             Refused: at once, and neither is called.
@@ -158,14 +158,13 @@ class Master:
         self._check_submission(lines)
         self.state.logs.begin([line.job_id for line in lines])
         specs, rows = self.state.new_jobs(lines)
-        refused = queued = durable = False
+        refused = queued = readable = False
 
-        def stored(_: object) -> None:
-            nonlocal durable
-            durable = True
+        def stored() -> None:
+            nonlocal readable
+            readable = True
             if queued:
                 self.state.forget_lines(specs, stored=True)
-            done()
 
         def not_stored(exc: StoreFailed) -> None:
             nonlocal refused
@@ -175,15 +174,14 @@ class Master:
                 self.conductor.perform(self.state.scheduler.withdraw(spec.job_id for spec in specs))
             failed(Refused(f"the jobs could not be stored ({exc}); nothing was queued"))
 
-        # A store that can do so commits at once, and the client has its answer while the jobs are being queued. Where
+        # A store that can make them safe at once does, and the client has its answer while the jobs are being queued. Where
         # that takes longer they are queued meanwhile: what that starts waits at its gate for a later entry of the journal.
-        self.state.store.journal.write_with(InsertJobs(tuple(rows)), stored, not_stored)
-        self.state.store.journal.commit()
+        self.state.store.journal.submit(InsertJobs(tuple(rows)), done, stored, not_stored)
         if refused:
             return
         queued = True
         self._perform_submit(specs)
-        if durable:
+        if readable:
             self.state.forget_lines(specs, stored=True)
 
     def running(self) -> list[str]:

@@ -32,6 +32,7 @@ async def master(tmp_path: Path) -> AsyncIterator[Master]:
 
 async def submit(master: Master, lines: Sequence[str]) -> None:
     await master.submit(read_dag(" ; ".join(lines)))
+    await master.flushed()
 
 
 @pytest.mark.parametrize("jobs", [FEW, MANY])

@@ -135,3 +135,63 @@ async def test_a_commit_that_fails_tells_the_client_and_keeps_the_masters_own(di
     disk.free()
     journal.commit()
     assert (seen, disk.rows()) == ([StoreFailed, "own"], ["x" * 5000])
+
+
+class Kept:
+    """Keeps everything, and how often it was told that all of it is committed."""
+
+    def __init__(self) -> None:
+        self.added: list[object] = []
+        self.told = 0
+
+    def add(self, change: object) -> bool:
+        self.added.append(change)
+        return True
+
+    def stored(self) -> None:
+        self.told += 1
+
+
+async def test_what_is_kept_ahead_is_committed_with_what_comes_next(disk: Disk) -> None:
+    kept, seen = Kept(), list[object]()
+    journal = Journal(disk.commit, asyncio.get_running_loop(), kept)
+    for n in range(3):
+        journal.submit(insert(n), lambda: seen.append("safe"), lambda: seen.append("stored"), seen.append)
+    assert (seen, len(kept.added), disk.rows(), journal.pending) == (["safe"] * 3, 3, [], 3)
+    assert await journal.write(insert("later")) == 1
+    assert (disk.rows(), disk.commits, kept.told) == ([0, 1, 2, "later"], 1, 1)
+    assert seen == ["safe"] * 3 + ["stored"] * 3
+
+
+async def test_many_that_are_kept_ahead_wait_for_nothing(disk: Disk) -> None:
+    seen = list[object]()
+    journal = Journal(disk.commit, asyncio.get_running_loop(), Kept())
+    for n in range(200):
+        journal.submit(insert(n), lambda: None, lambda: seen.append("stored"), seen.append)
+    await asyncio.sleep(0)
+    assert (len(disk.rows()), seen, disk.commits) == (200, ["stored"] * 200, 1)
+
+
+async def test_nothing_is_kept_ahead_of_commits_that_fail(disk: Disk) -> None:
+    kept, seen = Kept(), list[object]()
+
+    def submit(value: object) -> None:
+        journal.submit(
+            insert(value),
+            lambda: seen.append("safe"),
+            lambda: seen.append("stored"),
+            lambda _: seen.append("failed"),
+        )
+
+    journal = Journal(disk.commit, asyncio.get_running_loop(), kept)
+    disk.fill()
+    submit("a" * 100_000)
+    journal.flush()
+    submit("b" * 100_000)
+    assert (seen, len(kept.added), kept.told) == (["safe", "failed"], 1, 0)
+    disk.free()
+    submit("c")
+    assert (seen, len(kept.added)) == (["safe", "failed", "stored", "stored", "safe"], 1)
+    assert [len(str(row)) for row in disk.rows()] == [100_000, 1]
+    submit("d")
+    assert (seen[-1], len(kept.added)) == ("safe", 2)

@@ -112,6 +112,21 @@ class RedisJournal:
         """See ``Writes``."""
         self._add(Entry(new, None if then is None else lambda _: then(), None))
 
+    def submit(
+        self,
+        change: Change,
+        safe: Callable[[], None],
+        stored: Callable[[], None],
+        failed: Callable[[StoreFailed], None],
+    ) -> None:
+        """See ``Writes``."""
+
+        def done(_: object) -> None:
+            stored()
+            safe()
+
+        self._add(Entry((change,), done, failed))
+
     def commit(self) -> None:
         """See ``Writes``: there is a round trip to wait for."""
 

@@ -1,4 +1,4 @@
-"""The embedded store: one SQLite file, written through the journal, read directly.
+"""The embedded store: one SQLite file, written through the journal, read directly; and a spool of new submissions.
 
 Reads see what is durable (or about to be, within the same transaction), never the journal's queue.
 """
@@ -19,9 +19,13 @@ from titan_sdk.cluster.store.journal import Journal
 from titan_sdk.cluster.store.rows import HistoryRow, JobRow
 from titan_sdk.cluster.store.sqlite import history, jobs, manifests, retention, values
 from titan_sdk.cluster.store.sqlite.schema import open_database
+from titan_sdk.cluster.store.sqlite.spool import Spool
 from titan_sdk.cluster.store.sqlite.transactions import Transactions
 
-__all__ = ["SqliteStore"]
+__all__ = ["SPOOL", "SqliteStore"]
+
+SPOOL = "submissions.spool"
+"""The name of the spool, beside the database."""
 
 
 class SqliteStore:
@@ -35,7 +39,12 @@ class SqliteStore:
         self._path = path
         self.clock = Clock()
         self.db = open_database(path)
-        self.journal: Journal[Change] = Journal(Transactions(self.db, self.clock), loop)
+        try:
+            self._spool = Spool(path.with_name(SPOOL), self.db)
+        except BaseException:
+            self.db.close()
+            raise
+        self.journal: Journal[Change] = Journal(Transactions(self.db, self.clock), loop, self._spool)
         with _reading():
             self._next_seq = jobs.last_seq(self.db) + 1
 
@@ -73,6 +82,11 @@ class SqliteStore:
             return history.read(self.db, job_id)
 
     async def finished_before(self, before: float) -> list[tuple[str, int]]:
+        # A job that is forgotten must not come back from the spool.
+        self.journal.flush()
+        if self.journal.pending:
+            return []
+        self._spool.clear()
         with _reading():
             return retention.finished_before(self.db, before)
 
@@ -120,7 +134,7 @@ class SqliteStore:
 
     def size(self) -> int:
         """Bytes of the database's files."""
-        total = 0
+        total = self._spool.size
         for suffix in ("", "-wal"):
             with contextlib.suppress(OSError):
                 total += self._path.with_name(self._path.name + suffix).stat().st_size
@@ -129,6 +143,9 @@ class SqliteStore:
     async def close(self) -> None:
         """Store what is pending and close the file."""
         self.journal.flush()
+        if not self.journal.pending:
+            self._spool.clear()
+        self._spool.close()
         self.db.close()
 
 
