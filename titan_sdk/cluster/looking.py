@@ -16,7 +16,9 @@ __all__ = ["LOOKS_SKIPPED", "LOOK_SECONDS", "KeenLoop"]
 LOOK_SECONDS = 200e-6
 """What a client takes from a reply to its next submission, also on a slow machine."""
 LOOKS_SKIPPED = 15
-"""After looking in vain: the client has something else to do, or no core to do it on."""
+"""After looking in vain several times: clients have something else to do, or no core to do it on. After the first time
+none is skipped, then 1, 3, 7.
+"""
 
 
 class KeenSelector(selectors.DefaultSelector):
@@ -25,7 +27,7 @@ class KeenSelector(selectors.DefaultSelector):
     def __init__(self) -> None:
         super().__init__()
         self._expecting = False
-        self._skip = 0
+        self._skip = self._skip_next = 0
 
     def expect(self) -> None:
         """Something may come at once."""
@@ -46,8 +48,9 @@ class KeenSelector(selectors.DefaultSelector):
         while time.perf_counter() < until:
             found = super().select(0)
             if found:
+                self._skip_next = 0
                 return found
-        self._skip = LOOKS_SKIPPED
+        self._skip, self._skip_next = self._skip_next, min(2 * self._skip_next + 1, LOOKS_SKIPPED)
         return []
 
 

@@ -14,7 +14,9 @@ LOOK_SECONDS = 300e-6
 """How long a reply is looked for before the thread sleeps: about what a bundled master takes for a small request,
 and less than it may take to wake the core of a virtual machine that has gone idle meanwhile."""
 LOOKS_SKIPPED = 15
-"""After looking in vain: a master that is further away would have every call burn that time."""
+"""After looking in vain several times: a master that is further away would have every call burn that time. One that
+was busy for a moment is looked for again at once, then after 1, 3, 7 calls.
+"""
 
 
 class Stream(Protocol):
@@ -65,7 +67,7 @@ class KeenStream:
 
     def __init__(self, opened: socket.socket, seconds: float) -> None:
         self._socket, self._seconds = opened, seconds
-        self._skip = 0
+        self._skip = self._skip_next = 0
         self.close = opened.close
         opened.settimeout(0)
 
@@ -86,11 +88,14 @@ class KeenStream:
             until = time.perf_counter() + LOOK_SECONDS
             while True:
                 try:
-                    return self._socket.recv(size)
+                    data = self._socket.recv(size)
                 except BlockingIOError:
                     if time.perf_counter() > until:
                         break
-            self._skip = LOOKS_SKIPPED
+                else:
+                    self._skip_next = 0
+                    return data
+            self._skip, self._skip_next = self._skip_next, min(2 * self._skip_next + 1, LOOKS_SKIPPED)
         self._socket.settimeout(self._seconds)
         data = self._socket.recv(size)
         self._socket.settimeout(0)

@@ -46,23 +46,31 @@ def test_what_is_expected_and_there_is_found_by_a_look(
     assert (key.fileobj, waits) == (near, [0])
 
 
-def test_a_look_in_vain_is_followed_by_sleep_and_by_no_look_for_a_while(
+def test_a_look_in_vain_is_followed_by_sleep_and_repeated_less_and_less(
     pair: tuple[socket.socket, socket.socket], waits: list[float | None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     near, far = pair
     monkeypatch.setattr(looking, "LOOK_SECONDS", 0.0005)
+
+    def waited(selector: KeenSelector, *, found: bool) -> list[float | None]:
+        waits.clear()
+        selector.expect()
+        assert bool(selector.select(0.001)) is found
+        return list(waits)
+
     with KeenSelector() as selector:
         selector.register(near, selectors.EVENT_READ)
-        selector.expect()
-        assert selector.select(0.001) == []
-        assert waits[0] == 0
-        assert waits[-1] == 0.001
-        waits.clear()
+        for skipped in (0, 1, 3, 7, LOOKS_SKIPPED, LOOKS_SKIPPED):
+            in_vain = waited(selector, found=False)
+            assert (in_vain[0], in_vain[-1]) == (0, 0.001)
+            far.send(b"!")
+            assert [waited(selector, found=True) for _ in range(skipped)] == [[0.001]] * skipped
+            near.recv(1)
         far.send(b"!")
-        for _ in range(LOOKS_SKIPPED + 1):
-            selector.expect()
-            assert selector.select(0.001)
-    assert waits == [0.001] * LOOKS_SKIPPED + [0]
+        assert waited(selector, found=True) == [0]
+        near.recv(1)
+        waited(selector, found=False)
+        assert waited(selector, found=False)[0] == 0
 
 
 def test_without_an_expectation_nothing_is_looked_for(

@@ -97,27 +97,38 @@ def test_descriptors_above_what_select_can_name_are_looked_at(pair: Pair) -> Non
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-def test_a_look_in_vain_is_not_repeated_for_a_while() -> None:
+def test_a_look_in_vain_is_repeated_less_and_less_until_one_is_not_in_vain(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(stream, "LOOK_SECONDS", 0.0)
     ours, peer = socket.socketpair()
     with ours, peer:
-        looked = 0
+        looks: list[bool] = []
 
         class Counted(socket.socket):
             def recv(self, size: int, flags: int = 0) -> bytes:
-                nonlocal looked
-                looked += self.gettimeout() == 0
+                looks.append(self.gettimeout() == 0)
                 return super().recv(size, flags)
 
-        keen = KeenStream(Counted(fileno=ours.detach()), 0.01)
-        with pytest.raises(TimeoutError):
-            keen.receive(1)
-        assert looked > 0
-        looked = 0
-        for _ in range(stream.LOOKS_SKIPPED):
-            peer.sendall(b"x")
+            def settimeout(self, seconds: float | None) -> None:
+                super().settimeout(seconds)
+                if seconds and looks[-1:] == [True]:
+                    peer.sendall(b"x")  # as soon as nobody looks any more
+
+        keen = KeenStream(Counted(fileno=ours.detach()), 10.0)
+
+        def looked(*, late: bool) -> bool:
+            looks.clear()
+            if not late:
+                peer.sendall(b"x")
             assert keen.receive(1) == b"x"
-        assert looked == 0
-        peer.sendall(b"x")
-        assert keen.receive(1) == b"x"
-        assert looked == 1
+            return looks[0]
+
+        for skipped in (0, 1, 3, 7, stream.LOOKS_SKIPPED, stream.LOOKS_SKIPPED):
+            assert looked(late=True)
+            assert [looked(late=False) for _ in range(skipped)] == [False] * skipped
+        assert looked(late=False)
+        for skipped in (0, 1):
+            assert looked(late=True)
+            assert [looked(late=False) for _ in range(skipped)] == [False] * skipped
         keen.close()
