@@ -30,8 +30,11 @@ class Bundled:
 
 
 def slots() -> str:
-    """Job slots that keep the machine busy while some jobs are between two steps."""
-    return str(2 * len(os.sched_getaffinity(0)))
+    """Job slots at which the machine does most: one job more than cores, while some are between two steps.
+
+    Bare processes are given the number at which they do best, too; more of them only take each other's caches.
+    """
+    return str(len(os.sched_getaffinity(0)) + 1)
 
 
 @contextlib.contextmanager
