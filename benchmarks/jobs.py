@@ -16,7 +16,9 @@ from benchmarks.frame import Options, Row
 from benchmarks.masters import Bundled, bundled, slots
 from titan_sdk import TitanClient, TitanJob
 
-ROUNDS = 3
+ROUNDS = 5
+AT_ONCE = (2, 3, 4)
+"""Numbers of bare processes at once."""
 JOBS = 1000
 CHAIN = 20
 QUEUED = 10_000
@@ -49,13 +51,16 @@ def _rates(options: Options, mode: str, master: Bundled, script: Path) -> Iterat
     with TitanClient(master.host, master.port) as client:
         _rate(client, script, 2, False)
         for _ in range(rounds):
-            note("bare", bare_rate(options, script))
+            for at_once in AT_ONCE:
+                note(f"bare {at_once}", bare_rate(options, script, at_once))
             note("plain", _rate(client, script, count, False))
             note("runtime", _rate(client, script, count // 10, True))
             note("one bare", bare_seconds(script))
             note("one", _seconds(lambda: _chain(client, script, 1), 20))
             note("chain", _chain(client, script, CHAIN))
     value = {what: statistics.median(values) for what, values in found.items()}
+    # Not the best of every round: the best of several values is more than what it is the best of.
+    value["bare"] = max(value[f"bare {at_once}"] for at_once in AT_ONCE)
     target = ">= 0.9x" if mode == "cold" else ">= 3x"
     yield Row(GROUP, f"bare processes, best concurrency ({mode} turn)", value["bare"], "/s")
     bare, one_bare = value["bare"], value["one bare"]
@@ -126,9 +131,11 @@ def noop(folder: Path) -> Path:
     return script
 
 
-def bare_rate(options: Options, script: Path) -> float:
-    """Bare processes per second, so many at a time as is best."""
-    return max(_bare_rate(script, options.scaled(JOBS) // 4, at_once) for at_once in (2, 3, 4))
+def bare_rate(options: Options, script: Path, at_once: int) -> float:
+    """Bare processes per second, so many at a time."""
+    count = options.scaled(JOBS) // 4
+    with ThreadPoolExecutor(at_once) as pool:
+        return count / _timed(lambda: list(pool.map(lambda _: _bare(script), range(count))))
 
 
 def bare_seconds(script: Path) -> float:
@@ -138,11 +145,6 @@ def bare_seconds(script: Path) -> float:
 
 def _bare(script: Path) -> None:
     subprocess.run([sys.executable, "-u", script], check=True)
-
-
-def _bare_rate(script: Path, count: int, at_once: int) -> float:
-    with ThreadPoolExecutor(at_once) as pool:
-        return count / _timed(lambda: list(pool.map(lambda _: _bare(script), range(count))))
 
 
 def _seconds(action: Callable[[], object], times: int) -> float:

@@ -87,7 +87,8 @@ def _bare(options: Options) -> dict[str, float]:
     with tempfile.TemporaryDirectory(prefix="titan-bench-") as folder:
         script = jobs.noop(Path(folder))
         one = jobs.bare_seconds(script)
-        return {"jobs": jobs.bare_rate(options, script), "one job": one, "chain": jobs.CHAIN * one}
+        rate = jobs.bare_rate(options, script, int(slots()))
+        return {"jobs": rate, "one job": one, "chain": jobs.CHAIN * one}
 
 
 def _memory(options: Options) -> float:
