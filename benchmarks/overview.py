@@ -87,7 +87,7 @@ def _bare(options: Options) -> dict[str, float]:
     with tempfile.TemporaryDirectory(prefix="titan-bench-") as folder:
         script = jobs.noop(Path(folder))
         one = jobs.bare_seconds(script)
-        rate = jobs.bare_rate(options, script, int(slots()))
+        rate = max(jobs.bare_rate(options, script, at_once) for at_once in jobs.AT_ONCE)
         return {"jobs": rate, "one job": one, "chain": jobs.CHAIN * one}
 
 

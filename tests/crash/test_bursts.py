@@ -5,6 +5,7 @@ So most of what was acknowledged is not in the database yet, as nothing that fol
 
 from __future__ import annotations
 
+import random
 import threading
 import uuid
 from pathlib import Path
@@ -55,11 +56,12 @@ def test_every_acknowledged_submission_of_a_burst_is_there(
     master, pause = MasterProcess(tmp_path / "data", **settings), threading.Event()
     peer = master.start()
     acknowledged: list[str] = []
+    chance = random.Random(SEED)
     try:
         for number in range(KILLS):
             burst = Burst(peer, f"b{number}")
             assert burst.under_way.wait(60)
-            pause.wait((SEED * (number + 1) % 97) / 1000)
+            pause.wait(chance.uniform(0.0, 0.1))
             master.kill()
             burst.join()
             acknowledged += burst.acknowledged

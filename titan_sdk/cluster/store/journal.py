@@ -13,7 +13,7 @@ from typing import Generic, Protocol, TypeVar
 
 from titan_sdk.cluster.store.base import StoreFailed
 
-__all__ = ["RETRY_SECONDS", "Ahead", "Entry", "Journal", "client_entry"]
+__all__ = ["RETRY_SECONDS", "Ahead", "Entry", "Journal", "client_entry", "submission_entry"]
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +46,18 @@ def client_entry(future: asyncio.Future[object], changes: tuple[C, ...]) -> Entr
             future.set_exception(exc)
 
     return Entry(changes, done, failed)
+
+
+def submission_entry(
+    change: C, safe: Callable[[], None], stored: Callable[[], None], failed: Callable[[StoreFailed], None]
+) -> Entry[C]:
+    """An entry of a submission that is safe once it is committed."""
+
+    def done(_: object) -> None:
+        stored()
+        safe()
+
+    return Entry((change,), done, failed)
 
 
 D = TypeVar("D", contravariant=True)
@@ -122,12 +134,7 @@ class Journal(Generic[C]):
             failed(exc)
             return
         if not kept:
-
-            def done(_: object) -> None:
-                stored()
-                safe()
-
-            self._pending.append(Entry((change,), done, failed))
+            self._pending.append(submission_entry(change, safe, stored, failed))
             self.flush()
             return
         self._pending.append(Entry((change,), lambda _: stored(), None))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
+import os
 import resource
 import shutil
 from collections.abc import Iterator
@@ -16,6 +18,8 @@ from titan_sdk.cluster.store.base import StoreFailed
 from titan_sdk.cluster.store.changes import AddHistory, ForgetJobs, InsertJobs, Put, SetEnded
 from titan_sdk.cluster.store.rows import NewJob
 from titan_sdk.cluster.store.sqlite import SPOOL, SqliteStore
+from titan_sdk.cluster.store.sqlite.schema import open_database
+from titan_sdk.cluster.store.sqlite.spool import Spool
 from titan_sdk.errors import TitanError
 from titan_sdk.model.status import JobStatus
 
@@ -149,16 +153,15 @@ async def test_half_a_line_is_left_out(tmp_path: Path, caplog: pytest.LogCapture
     submit(store, new_job("DAG-b", 2))
     whole = (tmp_path / "a" / SPOOL).read_bytes()
     await store.close()
-    first, last = whole.index(b"\n"), len(whole) - 1
+    first = whole.index(b"\n")
     for end in range(len(whole)):
         folder = tmp_path / str(end)
         folder.mkdir()
         (folder / SPOOL).write_bytes(whole[:end])
         with caplog.at_level(logging.WARNING):
             after = open_store(folder)
-        assert [row.seq for row in after.unfinished()] == [1, 2][: (end >= first) + (end >= last)]
-        # All but the end of the line is all of it.
-        assert (f"{SPOOL} is not whole" in caplog.text) == (end not in {0, first, first + 1, last})
+        assert [row.job_id for row in after.unfinished()] == ["DAG-a"] * (end > first)
+        assert (f"{SPOOL} is not whole" in caplog.text) == (end not in {0, first + 1})
         caplog.clear()
         await after.close()
 
@@ -199,6 +202,47 @@ async def test_many_submissions_are_stored_together(tmp_path: Path) -> None:
     assert len(commits) == 1
     assert len(store.unfinished()) == 100
     await store.close()
+
+
+async def test_after_a_line_that_cannot_be_taken_away_the_database_is_written_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    store = open_store(tmp_path / "a")
+    assert submit(store, new_job("DAG-a", 1)) == ["safe"]
+    with monkeypatch.context() as patch, room_for(store._spool.size + 20):
+        patch.setattr(os, "ftruncate", broken)
+        (refusal,) = submit(store, new_job("DAG-b", 2))
+        assert isinstance(refusal, StoreFailed)
+    assert submit(store, new_job("DAG-c", 3)) == ["stored", "safe"]
+    after = killed(tmp_path / "a", "b")
+    assert [row.job_id for row in after.unfinished()] == ["DAG-a", "DAG-c"]
+    await after.close()
+    # All of it was stored then, so the file begins anew.
+    assert (tmp_path / "a" / SPOOL).read_bytes() == b""
+    assert submit(store, new_job("DAG-d", 4)) == ["safe"]
+    store.journal.record(SetEnded(1, JobStatus.COMPLETED, 0, None, 3.0, True))
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "ftruncate", broken)
+        assert await store.finished_before(4.0) == []
+    assert await store.finished_before(4.0) == [("DAG-a", 1)]
+    await store.close()
+
+
+def test_submissions_that_cannot_be_taken_over_stop_the_start(tmp_path: Path) -> None:
+    (tmp_path / SPOOL).write_bytes(b'[["DAG-a",1,"line",[],false,1.5,2.5]]\n')
+    db = open_database(tmp_path / "db")
+    db.execute("PRAGMA query_only=1")
+    with pytest.raises(
+        TitanError, match=r"cannot store the submissions in .*readonly.*make room on the disk"
+    ):
+        Spool(tmp_path / SPOOL, db)
+    db.execute("PRAGMA query_only=0")
+    Spool(tmp_path / SPOOL, db).close()
+    assert db.execute("SELECT job_id FROM jobs").fetchall() == [("DAG-a",)]
+    db.close()
 
 
 async def test_a_spool_that_cannot_be_opened_is_said(tmp_path: Path) -> None:

@@ -82,11 +82,11 @@ class SqliteStore:
             return history.read(self.db, job_id)
 
     async def finished_before(self, before: float) -> list[tuple[str, int]]:
-        # A job that is forgotten must not come back from the spool.
         self.journal.flush()
-        if self.journal.pending:
-            return []
-        self._spool.clear()
+        if not self.journal.pending:
+            self._spool.clear()
+        if self._spool.size:
+            return []  # a job that is forgotten must not come back from there
         with _reading():
             return retention.finished_before(self.db, before)
 

@@ -11,7 +11,7 @@ import sqlite3
 from titan_sdk.cluster.store import changes
 from titan_sdk.cluster.store.rows import KEPT_HISTORY, HistoryRow
 
-__all__ = ["add", "entry", "read", "shortened", "submitted"]
+__all__ = ["add", "entry", "read", "shortened"]
 
 _LONGEST = 64 * 1024
 """Characters after which the older half goes: a service may be restarted for ever."""
@@ -26,11 +26,6 @@ _ADD = (
 def entry(at: float, event: str, detail: str) -> str:
     """One line."""
     return json.dumps((at, event, detail)) + "\n"
-
-
-def submitted(at: float) -> str:
-    """The line of every submission; making JSON of it costs as much as a part of its transaction."""
-    return f'[{at!r}, "submitted", ""]\n'
 
 
 def add(db: sqlite3.Connection, change: changes.AddHistory) -> None:

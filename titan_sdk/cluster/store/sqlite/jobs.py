@@ -48,7 +48,7 @@ def _values(job: NewJob, earlier: str) -> tuple[object, ...]:
         int(job.service),
         job.submitted_at,
         job.due,
-        earlier + history.submitted(job.submitted_at),
+        earlier + history.entry(job.submitted_at, "submitted", ""),
     )
 
 

@@ -1,6 +1,6 @@
 """Submissions that were acknowledged and wait for the database: a file to which one line each is appended.
 
-A transaction costs ten times what an append does, and most of what is submitted waits for its turn anyway. So a
+A transaction costs several times what an append does, and most of what is submitted waits for its turn anyway. So a
 submission is safe once its line is here, and goes into the database with what comes next, or with others a moment
 later. A master that is killed in between leaves the lines to the next one.
 
@@ -59,7 +59,8 @@ class Spool:
 
     def add(self, change: Change) -> bool:
         """See ``Ahead``."""
-        if not isinstance(change, InsertJobs) or self._torn:
+        assert isinstance(change, InsertJobs)
+        if self._torn:
             return False
         rows = [
             (job.job_id, job.seq, job.line, job.parents, job.service, job.submitted_at, job.due)
@@ -80,12 +81,12 @@ class Spool:
 
     def stored(self) -> None:
         """See ``Ahead``."""
-        if self.size > _ENOUGH:
+        if self.size > _ENOUGH or self._torn:
             self.clear()
 
     def clear(self) -> None:
         """Forget all lines; their jobs are in the database, so that they would only be skipped."""
-        if not self.size:
+        if not self.size and not self._torn:
             return
         try:
             os.ftruncate(self._fd, 0)
@@ -123,10 +124,10 @@ class Spool:
         self.clear()
 
     def _read(self) -> Iterator[NewJob]:
-        for number, line in enumerate(os.pread(self._fd, self.size, 0).split(b"\n"), 1):
-            if not line:
-                continue
+        for number, line in enumerate(os.pread(self._fd, self.size, 0).splitlines(keepends=True), 1):
             try:
+                if not line.endswith(b"\n"):
+                    raise ValueError("its end is missing")
                 found = [
                     NewJob(job_id, seq, text, tuple((str(p), int(n)) for p, n in parents), *rest)
                     for job_id, seq, text, parents, *rest in json.loads(line)
