@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from types import FrameType
 
 import pytest
+from pytest_mock import MockerFixture
 
 from titan_provider.operators.apart import run_apart
 
@@ -76,3 +77,39 @@ def test_an_exception_of_a_signal_handler_ends_it_wherever_the_loop_is(where: st
         run_apart(wait())
     assert len(ended) == 1
     assert ended[0].startswith("titan-wait")
+
+
+@pytest.mark.usefixtures("alarm")
+def test_it_ends_however_the_threads_meet() -> None:
+    """A thousand times: the moments at which the exception once left a lock taken are microseconds long."""
+
+    async def wait() -> None:
+        asyncio.get_running_loop().call_soon(ring)
+        await asyncio.Event().wait()
+
+    for _ in range(1000):
+        with pytest.raises(TooLong):
+            run_apart(wait())
+
+
+@pytest.mark.usefixtures("alarm")
+def test_an_exception_as_its_thread_starts_leaves_nothing_running(mocker: MockerFixture) -> None:
+    """The thread that was to be started starts later all the same."""
+    late: list[threading.Thread] = []
+
+    def start(thread: threading.Thread) -> None:
+        late.append(thread)
+        ring()
+
+    begun: list[str] = []
+
+    async def work() -> None:
+        begun.append("it ran")
+
+    mocker.patch.object(threading.Thread, "start", start)
+    with pytest.raises(TooLong):
+        run_apart(work())
+    mocker.stopall()
+    late[0].start()
+    late[0].join()
+    assert not begun
