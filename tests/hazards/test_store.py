@@ -52,10 +52,10 @@ def test_10_results_and_logs_of_any_text_survive(client, job):
 @pytest.mark.needs("master_control")
 def test_12_a_job_is_not_started_that_could_not_keep_its_record(own, own_client, job, tmp_path):
     ran = tmp_path / "ran"
-    handle = own_client.submit_job(job(f"open({str(ran)!r}, 'w')", delay=500))
+    handle = own_client.submit_job(job(f"open({str(ran)!r}, 'w')", delay=3000))
     own.strict.stop_store()
     with pytest.raises(WaitTimedOut):
-        handle.wait(timeout=1.5)  # by now the master has started it
+        handle.wait(timeout=5)  # by now the master has started it
     assert not ran.exists()
     own.strict.start_store()
     handle.wait(timeout=60)

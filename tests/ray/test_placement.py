@@ -114,11 +114,11 @@ def test_what_a_node_tells_meanwhile_gives_no_place_away(nodes: RayNodes, tmp_pa
 
 
 def test_a_delayed_job_waits_and_says_so(peer: Peer) -> None:
-    peer.submit(script("delayed", "print('late')", delay=700))
+    peer.submit(script("delayed", "print('late')", delay=3000))
     assert "is delayed until" in info(peer, "delayed")["reason"]
     assert peer.until("delayed") == "COMPLETED"
     told = info(peer, "delayed")
-    assert told["started_at"] - told["submitted_at"] >= 0.7
+    assert told["started_at"] - told["submitted_at"] >= 3.0
 
 
 def test_a_gpu_can_be_shared_by_fractions(nodes: RayNodes, meeting: Meeting) -> None:

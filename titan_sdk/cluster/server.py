@@ -72,6 +72,7 @@ class Server:
         self._told = -_TELL_SECONDS
         self.dropped = 0
         """How many peers were dropped for lack of room."""
+        self._closed = False
         self.answered: Counter[int] = Counter()
         """Requests by opcode; those that nobody knows count as -1."""
         self._answer = answer
@@ -145,6 +146,8 @@ class Server:
 
     def admit(self, connection: Connection) -> bool:
         """Whether there is room for one more; what has long been idle gives way."""
+        if self._closed:  # it was accepted in the turn in which the port was closed
+            return False
         if len(self._connections) >= self.settings.max_connections:
             now = self.loop.time()
             idle = [c for c in self._connections if c.is_idle and now - c.since >= _EVICTABLE_SECONDS]
@@ -257,6 +260,7 @@ class Server:
 
     def drop_all(self) -> None:
         """Close every connection."""
+        self._closed = True
         for connection in list(self._connections):
             connection.abort()
 

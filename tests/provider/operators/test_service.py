@@ -102,11 +102,14 @@ def test_a_service_that_does_not_come_up_fails_the_task_and_leaves_nothing(
 
 
 def test_the_execution_timeout_leaves_nothing(run_dag: RunDag, port: int, client: TitanClient) -> None:
-    done = run_dag(f"""{HEAD}
+    for seconds in (1, 10, 40):
+        done = run_dag(f"""{HEAD}
             TitanServiceOperator(task_id="start", script="import time; time.sleep(600)", port={port},
-                execution_timeout=timedelta(seconds=1))
-    """)
-    assert done.tasks == {"start": "failed"}
+                execution_timeout=timedelta(seconds={seconds}))
+        """)
+        assert done.tasks == {"start": "failed"}
+        if done.xcom("start", "titan_job_id") is not None:  # it had been submitted by then
+            break
     assert not is_alive(client, done.xcom("start", "titan_job_id"))
 
 

@@ -106,11 +106,14 @@ def test_another_exit_code_is_an_ordinary_failure(run_dag: RunDag) -> None:
 def test_the_execution_timeout_ends_the_remote_job(
     run_dag: RunDag, deferrable: bool, client: TitanClient
 ) -> None:
-    done = run_dag(f"""
-        TitanJobOperator(task_id="long", script="import time; time.sleep(600)", deferrable={deferrable},
-            execution_timeout=timedelta(seconds=2))
-    """)
-    assert done.tasks == {"long": "failed"}
+    for seconds in (2, 10, 40):
+        done = run_dag(f"""
+            TitanJobOperator(task_id="long", script="import time; time.sleep(600)", deferrable={deferrable},
+                execution_timeout=timedelta(seconds={seconds}))
+        """)
+        assert done.tasks == {"long": "failed"}
+        if done.xcom("long", "titan_job_id") is not None:  # it had been submitted by then
+            break
     if deferrable:
         assert isinstance(done.errors[0], TitanJobTimedOut)
     assert client.get_job_status(done.xcom("long", "titan_job_id")) is JobStatus.CANCELLED

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from pathlib import Path
 from textwrap import dedent
@@ -82,7 +83,7 @@ def test_giving_up_the_wait_is_exit_code_6(titan, pipeline: Path) -> None:
     (pipeline.parent / "first.py").write_text("import time\ntime.sleep(600)\n")
     ran = titan("dag", "submit", pipeline, "--wait-timeout", "0.3")
     assert ran.code == 6
-    job_id = ran.err.split(": running")[0].rpartition("\n")[2].split(":")[0]
+    (job_id,) = re.findall(r"id: (first-\w+)", pipeline.read_text())
     assert titan("cancel", job_id).code == 0
 
 

@@ -17,14 +17,19 @@ from titan_sdk.flows.manifest import Submission, SubmittedJob, write_records
 KEEP = 0.5
 
 
+@pytest.fixture
+def keep() -> float:
+    return KEEP
+
+
 @pytest.fixture(params=["sqlite", "redis"])
-def master(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[MasterProcess]:
+def master(request: pytest.FixtureRequest, tmp_path: Path, keep: float) -> Iterator[MasterProcess]:
     """One that keeps nothing for long."""
     more = {}
     if request.param == "redis":
         server = request.getfixturevalue("redis_server")
         more = {"store": server.url, "store_prefix": uuid.uuid4().hex}
-    made = MasterProcess(tmp_path / "data", keep_finished_seconds=KEEP, sweep_seconds=0.05, **more)
+    made = MasterProcess(tmp_path / "data", keep_finished_seconds=keep, sweep_seconds=0.05, **more)
     yield made
     made.close()
 
@@ -114,6 +119,7 @@ def test_what_is_unfinished_keeps_its_manifest(
     assert followed.name == "mine"
 
 
+@pytest.mark.parametrize("keep", [3.0])  # its result is read after its end
 def test_a_job_that_runs_longer_than_jobs_are_kept(client: TitanClient, tmp_path: Path) -> None:
     """Its manifest is there until the job is forgotten, and so is its record."""
     gate, waits = tmp_path / "gate", tmp_path / "waits.py"

@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+from tests.support.mini_store import JOB_STATUS
 from tests.support.runtime_bench import Bench, Watch
 from titan_sdk.runtime import keys
 from titan_sdk.runtime.spec import RunSpec
@@ -153,8 +154,15 @@ def test_a_copy_that_was_overtaken_ends_itself_and_writes_nothing(bench: Bench) 
     spec = bench.spec(f"import time\nopen({str(fifo)!r}, 'w').close()\ntime.sleep(60)")
     running = bench.start(spec, TITAN_RUNTIME_HEARTBEAT="0.1")
     fifo.open().close()
-    bench.store.wait_until(lambda: bench.has_state(spec, "running"))
-    record(bench, spec, state="failed", token="other")
+
+    def overtakes() -> bool:
+        # Not between a heartbeat's look and its write, which would undo it: here the writer has just been answered.
+        if not bench.has_state(spec, "running") or bench.store.requests[-1][0] != JOB_STATUS:
+            return False
+        record(bench, spec, state="failed", token="other")
+        return True
+
+    bench.store.wait_until(overtakes)
     done = running.wait()
     assert done.code == 98
     assert "another copy of this job has taken over" in done.text

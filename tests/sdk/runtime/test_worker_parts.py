@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -51,7 +52,7 @@ def test_a_long_line_is_not_held_back_for_ever() -> None:
 def test_the_spool_keeps_everything_in_order(steps: list[bytes | int]) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(limits, "SPOOL_MEMORY", 64)
-        spool = Spool("/tmp/titan-test-spool-overflow")
+        spool = Spool(f"/tmp/titan-test-spool-{os.getpid()}")
         put, taken = b"", b""
         for step in steps:
             if isinstance(step, bytes):

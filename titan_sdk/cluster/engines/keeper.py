@@ -49,8 +49,9 @@ class Keeper:
         self._environments: dict[str, dict[bytes, bytes]] = {}
         self._runs: dict[str, int] = {}
         self._pids: dict[int, str] = {}
-        self._hunted: dict[str, tuple[str, float]] = {}
-        """Runs that are over but may have left something alive: the word about each, and since when."""
+        self._hunted: dict[str, tuple[str, float, float | None]] = {}
+        """Runs that are over but may have left something alive: the word about each, since when, and since when it is
+        being killed: this process may have stood still in between, which is nothing that was tried."""
         self._buffer = b""
         self._child: Child | None = None
 
@@ -171,20 +172,22 @@ class Keeper:
             if found.si_code == os.CLD_EXITED:
                 self._report(run, str(code))
             else:
-                self._hunted[run] = (str(code), time.monotonic())
+                self._hunted[run] = (str(code), time.monotonic(), None)
 
     def _hunt(self) -> None:
         """End what is left of runs whose first process was killed, and report each that has left nothing."""
         now = time.monotonic()
         orphans = self._orphans()
-        for run, (word, since) in list(self._hunted.items()):
+        for run, (word, since, tried) in list(self._hunted.items()):
             left = orphans.get(run.encode(), ())
-            if now > since + _HUNT_SECONDS or (not left and b"" not in orphans):
+            gives_up = tried is not None and now > tried + _HUNT_SECONDS
+            if gives_up or (not left and b"" not in orphans):
                 del self._hunted[run]
                 self._report(run, word)
             elif now > since + _GUARD_SECONDS:
                 for pid in left:
                     _kill(pid)  # a child that is not reaped yet: the number means no other process
+                self._hunted[run] = (word, since, tried or now)
 
     def _orphans(self) -> dict[bytes, list[int]]:
         """Processes that came up to this one, by run. Those of no name are ending or in the middle of an exec: what

@@ -23,6 +23,7 @@ class StrictServer:
     def __init__(self, answer: Answer) -> None:
         self._answer = answer
         self._listener: asyncio.Server | None = None
+        self.closed = False
         self.connections: set[_Connection] = set()
         self.requests: set[asyncio.Task[None]] = set()
 
@@ -48,6 +49,7 @@ class StrictServer:
 
     async def close(self) -> None:
         """Accept nothing more, answer nothing more."""
+        self.closed = True
         if self._listener is not None:
             self._listener.close()
         for connection in list(self.connections):
@@ -69,6 +71,9 @@ class _Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
+        if self._server.closed:  # it was accepted in the turn in which the listener was closed
+            transport.abort()
+            return
         self._server.connections.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from tests.sdk.cluster.peer import Meeting
 from tests.support.runtime_bench import Watch
 from titan_sdk import JobFailed, TitanClient, TitanJob
 from titan_sdk.cluster import LocalCluster
+from titan_sdk.cluster.engines.keeper import _HUNT_SECONDS
 
 # The script, a child in a session of its own, and that child's child in another. The last two ignore what they can.
 FAMILY = """
@@ -76,6 +78,35 @@ def test_death_of_launcher_and_guard_at_once_leaves_nothing_and_frees_the_slot(
     following = single.submit_job(job(tmp_path, f"next-{first}", ""))
     # The slot was not given to another job before the last of this one was gone.
     following.wait(60)
+    assert all(watch.has_ended(0) for watch in watched)
+    with pytest.raises(JobFailed, match="without a word"):
+        handle.wait(60)
+
+
+def test_a_keeper_that_stood_still_has_not_tried_yet(
+    single: TitanClient, meeting: Meeting, tmp_path: Path, watched: list[Watch]
+) -> None:
+    """It gives a slot away over what it cannot kill, not over what it had no time to kill."""
+    code = FAMILY + meeting.code("@").replace("b'@'", WORDS)
+    handle = single.submit_job(job(tmp_path, "paused", code))
+    words = {name: list(map(int, pids)) for name, *pids in (meeting.arrival()[0].split() for _ in range(3))}
+    watched += [Watch(pid) for pid, _ in words.values()]
+    guard = words["script"][1]
+    launcher = parent(guard)
+    keeper = parent(launcher)
+    for number in (signal.SIGSTOP, signal.SIGKILL):
+        for pid in (launcher, guard):
+            os.kill(pid, number)
+    while os.path.exists(
+        f"/proc/{launcher}"
+    ):  # until the keeper has reaped it, which is when it begins to count
+        time.sleep(0.001)
+    os.kill(keeper, signal.SIGSTOP)
+    try:
+        time.sleep(_HUNT_SECONDS + 0.5)  # what is tested is time that it does not see
+    finally:
+        os.kill(keeper, signal.SIGCONT)
+    single.submit_job(job(tmp_path, "next-paused", "")).wait(60)
     assert all(watch.has_ended(0) for watch in watched)
     with pytest.raises(JobFailed, match="without a word"):
         handle.wait(60)

@@ -54,8 +54,8 @@ PROBES = {
     "finalizer at exit": "import weakref\nclass A: pass\na = A(); weakref.finalize(a, print, 'gone')",
     "unwritten at exit": "f = open('/proc/self/fd/1', 'a'); f.write('written late')",
     "unwritten in C at exit": "import ctypes; ctypes.CDLL(None).printf(b'written late')",
-    "thread after the script": "import threading, time, atexit\natexit.register(print, 'handler')\n"
-    "threading.Thread(target=lambda: (time.sleep(0.05), print('thread'))).start(); print('script')",
+    "thread after the script": "import threading, atexit\natexit.register(print, 'handler')\n"
+    "threading.Thread(target=lambda: (threading.main_thread().join(), print('thread'))).start(); print('script')",
     "daemon thread at exit": "import threading\nthreading.Thread(target=threading.Event().wait, daemon=True).start()",
     "handlers": "import atexit\natexit.register(print, 1); atexit.register(divmod, 1, 0); atexit.register(print, 2)\n"
     "raise SystemExit(3)",

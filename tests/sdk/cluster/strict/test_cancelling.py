@@ -30,7 +30,7 @@ def test_what_does_not_run_is_not_found_yet_marked(peer: Peer, meeting: Meeting)
     peer.submit(
         script("queued", "pass", name="q.py"),
         script("waits", "pass", name="w.py", parents=["nobody"]),
-        script("delayed", "pass", name="d.py", delay=400),
+        script("delayed", "pass", name="d.py", delay=4000),
     )
     assert peer.cancel("DAG-waits") == "CANCELLED"
     assert peer.cancel("DAG-queued") == peer.cancel("DAG-delayed") == peer.cancel("never-seen") == "NOT_FOUND"

@@ -64,7 +64,7 @@ def test_a_store_that_is_down_loses_everything_with_ok(
 def test_a_confused_store_ends_the_dispatch_until_a_restart() -> None:
     with LocalCluster({"GENERAL": 1}, strict_titan=StrictSettings(reregister=0.2)) as cluster:
         peer = Peer((cluster.host, cluster.port))
-        peer.submit(script("first", "pass", delay=300))
+        peer.submit(script("first", "pass", delay=3000))
         peer.ask(0x60, "key|日本語:1\r\n")
         peer.ask(0x61, "key")
         # Of this value a number stays unread, and the next to ask is the dispatcher.

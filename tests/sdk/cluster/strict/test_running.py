@@ -56,9 +56,11 @@ def test_the_log_is_a_ring_of_the_last_hundred_lines_received(peer: Peer, cluste
     assert sorted(whole.read_text().split()) == sorted([*map(str, range(1000)), "a", "b"])
 
 
-def test_output_over_the_packet_limit_leaves_running_for_ever(peer: Peer) -> None:
-    peer.submit(script("loud", "print('x' * 10_500_000)"))
+def test_output_over_the_packet_limit_leaves_running_for_ever(peer: Peer, meeting: Meeting) -> None:
+    peer.submit(script("loud", meeting.code("up") + "print('x' * 10_500_000)"))
+    meeting.arrival()
     eventually(lambda: load(peer) == "1/4")
+    meeting.let_go()
     eventually(lambda: load(peer) == "0/4")
     assert peer.status("DAG-loud") == "RUNNING"
 
@@ -78,7 +80,7 @@ def test_other_kinds_of_files_never_run(peer: Peer) -> None:
 
 
 def test_a_failed_run_leaks_its_slot_until_the_next_heartbeat() -> None:
-    with LocalCluster({"GENERAL": 1}, strict_titan=StrictSettings()) as cluster:
+    with LocalCluster({"GENERAL": 1}, strict_titan=StrictSettings(first_heartbeat=600.0)) as cluster:
         peer = Peer((cluster.host, cluster.port))
         peer.submit(script("bad", "raise SystemExit(1)"))
         assert peer.until("DAG-bad") == "DEAD"
