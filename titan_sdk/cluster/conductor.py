@@ -13,6 +13,7 @@ from titan_sdk.cluster.scheduler import Effect, Ended, Kill, Outcome, Requeued, 
 from titan_sdk.cluster.scheduler.job import Phase
 from titan_sdk.cluster.services import Services
 from titan_sdk.cluster.state import State
+from titan_sdk.cluster.store.base import StoreFailed
 from titan_sdk.cluster.store.changes import (
     AddHistory,
     Change,
@@ -22,6 +23,7 @@ from titan_sdk.cluster.store.changes import (
     SetPlaced,
     SetRunning,
 )
+from titan_sdk.cluster.store.journal import RETRY_SECONDS
 from titan_sdk.model.status import JobStatus
 
 __all__ = ["Conductor", "run_name"]
@@ -146,7 +148,13 @@ class Conductor:
         job = self._state.scheduler.get(effect.job_id)
         if job is None:
             return
-        line, seq, attempt = self._state.line(job), job.spec.seq, effect.attempt
+        try:
+            line = self._state.line(job)
+        except StoreFailed as exc:
+            log.error("what was submitted for job %s cannot be read: %s", job.job_id, exc)
+            self._loop.call_later(RETRY_SECONDS, self._start_again, job.job_id, str(exc))
+            return
+        seq, attempt = job.spec.seq, effect.attempt
         if not self.engine.chooses_places:
             self._state.activity.started(effect.worker, job.job_id, self._state.clock.now())
         if job.spec.service:
@@ -154,6 +162,14 @@ class Conductor:
             return
         run = self._runs[job.job_id] = run_name(seq, attempt)
         self.engine.start(RunRequest(run, line, effect.worker, attempt, effect.near))
+
+    def _start_again(self, job_id: str, reason: str) -> None:
+        """Nothing of that run has begun; it holds its slot until now, also if the job was cancelled meanwhile."""
+        if self._closing:
+            return
+        now = self._state.clock.now()
+        self.perform(self._state.scheduler.exited(job_id, Outcome.INTERRUPTED, reason, now))
+        self.set_gone(job_id)
 
     def _kill(self, job_id: str) -> None:
         if job_id in self.services:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import secrets
 import shutil
 from collections.abc import Awaitable, Callable, Iterable
+from pathlib import Path
 
 from titan_sdk.cluster.folders import DataDir, safe_name
 from titan_sdk.cluster.log_store import LogStore
@@ -22,6 +25,8 @@ __all__ = ["Housekeeping", "forget_before"]
 log = logging.getLogger(__name__)
 
 LOG_SECONDS = 1.0
+_STOP_SECONDS = 1.0
+_ASIDE = "forgotten."
 
 
 class Housekeeping:
@@ -30,18 +35,32 @@ class Housekeeping:
     def __init__(self, master: Master) -> None:
         self._master = master
         self._tasks: list[asyncio.Task[None]] = []
+        self._stopping = False
 
     def start(self) -> None:
         settings = self._master.settings
         self._tasks = [
-            asyncio.create_task(_every(LOG_SECONDS, self.limit_logs)),
-            asyncio.create_task(_every(settings.sweep_seconds, self.sweep)),
+            asyncio.create_task(self._every(LOG_SECONDS, self.limit_logs)),
+            asyncio.create_task(self._every(settings.sweep_seconds, self.sweep)),
         ]
 
     async def stop(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._stopping = True
+        left = set(self._tasks)
+        while left:
+            # More than once: the client library of Redis waits with wait_for, which in Python 3.11 may swallow it.
+            for task in left:
+                task.cancel()
+            _, left = await asyncio.wait(left, timeout=_STOP_SECONDS)
+
+    async def _every(self, seconds: float, work: Callable[[], Awaitable[None]]) -> None:
+        while not self._stopping:
+            await asyncio.sleep(seconds)
+            try:
+                await work()
+            except (StoreFailed, OSError) as exc:
+                # A full disk, say: the next round tries again.
+                log.warning("housekeeping: %s", exc)
 
     async def limit_logs(self) -> None:
         """Cut the logs of what runs now."""
@@ -55,20 +74,32 @@ class Housekeeping:
         await store.journal.write(Sweep())
         if keep is not None:
             before = self._master.state.clock.now() - keep
-            await forget_before(before, store, self._master.state.logs, self._master.data)
+            state = self._master.state
+            await forget_before(before, store, state.logs, self._master.data, state.number)
 
 
-async def forget_before(before: float, store: Store, logs: LogStore, data: DataDir) -> None:
+async def forget_before(
+    before: float, store: Store, logs: LogStore, data: DataDir, number: Callable[[str], int] | None = None
+) -> None:
     """Remove jobs that ended before that time with all that is left of them, and manifests of which no job is left.
+
+    Args:
+        number: the number of an id's latest submission, one that is not stored yet included; by default the store's.
 
     Raises:
         StoreFailed, OSError: some of them are still there.
     """
+    latest = number or (lambda job_id: -1 if (row := store.job(job_id)) is None else row.seq)
     while old := await store.finished_before(before):
-        ids = [job_id for job_id, _ in old]
-        # First: what a crash leaves is tried again, and a job that takes the name afterwards keeps its own.
-        await logs.remove(ids)
-        await asyncio.to_thread(_remove_workspaces, data, ids)
+        # Files first: what a crash leaves is tried again.
+        workspaces = [path for path in data.workers.glob("*/titan_workspace") if path.is_dir()]
+        for job_id, seq in old:
+            if latest(job_id) == seq:
+                # In one turn with that look: afterwards the id may be another submission's, with files of its own.
+                logs.drop(job_id)
+                _put_aside(workspaces, job_id)
+            await asyncio.sleep(0)
+        await asyncio.to_thread(_empty, workspaces)
         await store.journal.write(*_what_gates_left(store, old), ForgetJobs(tuple(old)))
     await forget_manifests(before, store)
 
@@ -85,20 +116,20 @@ def _what_gates_left(store: Store, old: Iterable[tuple[str, int]]) -> list[Chang
     return changes
 
 
-async def _every(seconds: float, work: Callable[[], Awaitable[None]]) -> None:
-    while True:
-        await asyncio.sleep(seconds)
-        try:
-            await work()
-        except (StoreFailed, OSError) as exc:
-            # A full disk, say: the next round tries again.
-            log.warning("housekeeping: %s", exc)
+def _put_aside(workspaces: Iterable[Path], job_id: str) -> None:
+    name = safe_name(job_id)
+    if name == "shared":
+        return
+    for workspace in workspaces:
+        folder = workspace / name
+        if os.path.isdir(folder):
+            # Where a start removes what no run has, if this is not done here.
+            aside = workspace / ".runs" / f"{_ASIDE}{secrets.token_hex(8)}"
+            aside.parent.mkdir(mode=0o700, exist_ok=True)
+            folder.rename(aside)
 
 
-def _remove_workspaces(data: DataDir, job_ids: Iterable[str]) -> None:
-    workspaces = [path for path in data.workers.glob("*/titan_workspace") if path.is_dir()]
-    for job_id in job_ids:
-        for workspace in workspaces:
-            folder = workspace / safe_name(job_id)
-            if safe_name(job_id) != "shared" and folder.is_dir():
-                shutil.rmtree(folder, ignore_errors=True)
+def _empty(workspaces: Iterable[Path]) -> None:
+    for workspace in workspaces:
+        for aside in workspace.glob(f".runs/{_ASIDE}*"):
+            shutil.rmtree(aside, ignore_errors=True)

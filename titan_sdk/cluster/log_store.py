@@ -25,8 +25,12 @@ class LogStore(Protocol):
     What is kept of a log is its beginning, up to a limit; then a line says that something is missing.
     """
 
-    def begin(self, job_ids: Collection[str]) -> None:
-        """Jobs are submitted: a used id starts a log of its own."""
+    def drop(self, job_id: str) -> None:
+        """Forget the log of a job that ended: another submission of its id was stored, or it is to be forgotten.
+
+        Raises:
+            OSError: it is still there.
+        """
 
     def note(self, job_id: str, sentence: str) -> None:
         """One line of the master's own, marked as such.
@@ -56,9 +60,6 @@ class LogStore(Protocol):
     async def limit(self, job_ids: Collection[str]) -> None:
         """Cut the logs of jobs that write theirs themselves."""
 
-    async def remove(self, job_ids: Collection[str]) -> None:
-        """Forget these logs."""
-
 
 class FileLogs:
     """Files of the data directory. A job of this machine appends to its file without asking anybody.
@@ -73,16 +74,14 @@ class FileLogs:
         self._lock = threading.Lock()
         """Remarks and brought output go to the same file from different threads."""
 
-    def begin(self, job_ids: Collection[str]) -> None:
+    def drop(self, job_id: str) -> None:
         """See ``LogStore``."""
         # Most submissions are of new ids, so making a path and looking there is nearly all there is to it: as text, and
         # nothing that raises where no file is. No mark is without its log: that is made first, and removed last.
-        folder = str(self._data.logs)
-        for job_id in job_ids:
-            stem = f"{folder}/{safe_name(job_id)}"
-            if os.access(stem + LOG, os.F_OK):
-                for path in (stem + _MARK, stem + LOG):
-                    Path(path).unlink(missing_ok=True)
+        stem = f"{self._data.logs}/{safe_name(job_id)}"
+        if os.access(stem + LOG, os.F_OK):
+            for path in (stem + _MARK, stem + LOG):
+                Path(path).unlink(missing_ok=True)
 
     def note(self, job_id: str, sentence: str) -> None:
         """See ``LogStore``."""
@@ -129,10 +128,6 @@ class FileLogs:
         for job_id in job_ids:
             with contextlib.suppress(OSError):
                 limit_log(self._data.log_file(job_id), self._cap)
-
-    async def remove(self, job_ids: Collection[str]) -> None:
-        """See ``LogStore``."""
-        await asyncio.to_thread(self.begin, job_ids)
 
 
 def _mark_of(path: Path) -> Path:

@@ -127,8 +127,8 @@ class Master:
         ids = {line.job_id for line in lines}
         self._arriving |= ids
         try:
-            await self.state.logs.remove(ids)
             specs = await bulk.store(self.state, lines)
+            await asyncio.to_thread(self.state.begin_logs, ids)
             # A turn of its own: what was stored is a master's to run even if it dies now.
             self._perform_submit(specs)
             self.state.forget_lines(specs, stored=True)
@@ -156,7 +156,6 @@ class Master:
             Refused: at once, and neither is called.
         """
         self._check_submission(lines)
-        self.state.logs.begin([line.job_id for line in lines])
         specs, rows = self.state.new_jobs(lines)
         refused = queued = readable = False
 
@@ -180,6 +179,8 @@ class Master:
         if refused:
             return
         queued = True
+        # Not before: of a job that is refused, the earlier one of its id is still there, and so is its log.
+        self.state.begin_logs(line.job_id for line in lines)
         self._perform_submit(specs)
         if readable:
             self.state.forget_lines(specs, stored=True)

@@ -42,6 +42,8 @@ def recover(master: Master) -> None:
         spec = _spec(master, row)
         host, place = _where(master, row, spec.tag)
         master.state.scheduler.adopt(dataclasses.replace(spec, parents=()), host, row.attempts, place)
+    # The last master may have been killed between a submission and the removal of the log of its id's last run.
+    master.state.begin_logs(row.job_id for row in rows if row.status is JobStatus.PENDING and row.run is None)
     waiting = [_spec(master, row) for row in rows if row.status is JobStatus.PENDING]
     master.conductor.perform(
         master.state.scheduler.submit(waiting, master.state.settled, master.state.clock.now())

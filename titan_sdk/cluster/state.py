@@ -184,6 +184,14 @@ class State:
         seq, now = self.number(job_id), self.clock.now()
         self.store.journal.record(AddHistory(job_id, seq, now, event, detail))
 
+    def begin_logs(self, job_ids: Iterable[str]) -> None:
+        """Jobs were taken: what there is under their ids is of earlier submissions."""
+        for job_id in job_ids:
+            try:
+                self.logs.drop(job_id)
+            except OSError as exc:
+                log.error("the log of the last run of %s cannot be removed: %s", job_id, exc)
+
     def note(self, job_id: str, sentence: str) -> None:
         """A line for a job's log."""
         try:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.sdk.cluster.peer import Peer, script
+from titan_sdk.cluster.housekeeping import forget_before
 from titan_sdk.cluster.node import Node
 from titan_sdk.cluster.settings import ClusterSettings
 from titan_sdk.wire.opcodes import Opcode
@@ -88,6 +89,25 @@ async def test_the_same_ids_twice_at_once_are_taken_once(node: Node) -> None:
     assert sorted(reply == "DAG_ACCEPTED" for reply in replies) == [False, False, True], replies
     assert node._master is not None
     assert len(node._master.state.scheduler) == 1000
+
+
+async def test_a_parent_that_is_forgotten_meanwhile_ends_its_child_alone(node: Node) -> None:
+    peer = Peer(await node.start())
+    for name in ("DAG-old", "DAG-newest"):
+        await asyncio.to_thread(peer.submit, script(name, "pass"))
+        await asyncio.to_thread(peer.until, name, "COMPLETED")
+    assert node._master is not None
+    state = node._master.state
+    child = script("DAG-child", "print('ran')", parents=["DAG-old"])
+    submitting = asyncio.ensure_future(ask(peer, Opcode.SUBMIT_DAG, f"{dag(3000, tag='GENERAL')} ; {child}"))
+    while not node._master._arriving:  # noqa: ASYNC110 - its parents were looked for before this
+        await asyncio.sleep(0)
+    await forget_before(state.clock.now() + 1, state.store, state.logs, node._master.data, state.number)
+    assert not state.known("DAG-old")
+    assert await submitting == "DAG_ACCEPTED"
+    assert await asyncio.to_thread(peer.until, "DAG-child") == "DEAD"
+    assert "its parent DAG-old is not known any more" in await asyncio.to_thread(peer.log, "DAG-child")
+    assert await asyncio.to_thread(peer.until, "DAG-0") == "COMPLETED"
 
 
 async def test_a_full_disk_takes_nothing(node: Node) -> None:

@@ -52,10 +52,11 @@ async def test_over_the_limit_the_beginning_stays_and_the_rest_counts_as_taken(l
 
 async def test_a_used_id_starts_afresh_and_a_removed_log_is_gone(logs: FileLogs, data: DataDir) -> None:
     await logs.append("j", "run1", 0, b"old")
-    logs.begin(["j", "never seen"])
+    logs.drop("j")
+    logs.drop("never seen")
     assert await logs.read("j") == ""
     assert await logs.append("j", "run1", 0, b"new") == 3
-    await logs.remove(["j"])
+    logs.drop("j")
     assert list(data.logs.iterdir()) == []
     with pytest.raises(FileNotFoundError):
         await logs.read_range("j", 0, 10)

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from pytest_mock import MockerFixture
 
 from tests.sdk.cluster.peer import Peer, script
+from titan_sdk.cluster import conductor
+from titan_sdk.cluster.engines import process
+from titan_sdk.cluster.engines.staging import StagingFolders
 from titan_sdk.cluster.node import Node
 from titan_sdk.cluster.settings import ClusterSettings
+from titan_sdk.cluster.store.base import StoreFailed
+
+BIG = "x" * 300_000
 
 
 @pytest.fixture
@@ -18,6 +26,18 @@ async def node(tmp_path: Path) -> AsyncIterator[Node]:
     made = Node(ClusterSettings(tmp_path, port=0), "0")
     yield made
     await made.stop()
+
+
+def fill(node: Node) -> None:
+    """From here on the database cannot grow."""
+    assert node._master is not None
+    db = node._master.state.store.db  # type: ignore[attr-defined]
+    db.execute(f"PRAGMA max_page_count={db.execute('PRAGMA page_count').fetchone()[0]}")
+
+
+def free(node: Node) -> None:
+    assert node._master is not None
+    node._master.state.store.db.execute("PRAGMA max_page_count=1000000")  # type: ignore[attr-defined]
 
 
 async def test_a_full_disk_refuses_jobs_and_values_and_loses_nothing(node: Node, tmp_path: Path) -> None:
@@ -62,3 +82,100 @@ async def test_a_job_that_was_acknowledged_as_the_database_became_full_runs_when
     assert await asyncio.to_thread(peer.until, "first") == "COMPLETED"
     assert (tmp_path / "ran").read_text() == "once"
     assert (await asyncio.to_thread(peer.ask, 0x55, "second")).text == "NULL"
+
+
+async def test_a_later_submission_of_an_id_is_not_undone_by_an_earlier_one_that_could_not_be_stored(
+    node: Node,
+) -> None:
+    peer = Peer(await node.start())
+    fill(node)
+    first = await asyncio.to_thread(peer.submit, script("DAG-x", f"print('first') # {BIG}", tag="NOBODY"))
+    assert first.text == "DAG_ACCEPTED"
+    assert not (await asyncio.to_thread(peer.ask, 0x60, "key|" + BIG)).ok
+    # There is room for the word that it was cancelled, but not for what was cancelled.
+    assert "is full" in await asyncio.to_thread(peer.cancel, "DAG-x")
+    again = script("DAG-x", "print('second')")
+    assert "could not be stored" in (await asyncio.to_thread(peer.submit, again)).text
+    free(node)
+    assert await asyncio.to_thread(peer.until, "DAG-x") == "CANCELLED"
+    assert (await asyncio.to_thread(peer.submit, again)).text == "DAG_ACCEPTED"
+    assert await asyncio.to_thread(peer.until, "DAG-x", "COMPLETED") == "COMPLETED"
+    assert await asyncio.to_thread(peer.log, "DAG-x") == "second\n"
+
+
+async def test_who_is_refused_leaves_the_log_of_the_ids_last_run(node: Node) -> None:
+    peer = Peer(await node.start())
+    await asyncio.to_thread(peer.submit, script("DAG-x", "print('first')"))
+    assert await asyncio.to_thread(peer.until, "DAG-x") == "COMPLETED"
+    fill(node)
+    assert not (await asyncio.to_thread(peer.ask, 0x60, "key|" + BIG)).ok
+    for number in (1, 300):
+        jobs = [script("DAG-x", f"pass # {BIG}"), *(script(f"DAG-{n}", "pass") for n in range(number))]
+        assert "could not be stored" in (await asyncio.to_thread(peer.submit, *jobs)).text
+        assert await asyncio.to_thread(peer.log, "DAG-x") == "first\n"
+    free(node)
+    await asyncio.to_thread(peer.submit, script("DAG-x", "print('second')"))
+    await asyncio.to_thread(peer.until, "DAG-x", "COMPLETED")
+    assert await asyncio.to_thread(peer.log, "DAG-x") == "second\n"
+
+
+# ---------------------------------------------------------------------- a start that has to wait
+
+
+@pytest.fixture
+def no_room(mocker: MockerFixture, monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """While something is in it, there is no room for a job's files."""
+    full = [True]
+    put = StagingFolders._put
+
+    def refuse(self: StagingFolders, folder: str, name: str, data: bytes) -> str:
+        if full:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return put(self, folder, name, data)
+
+    mocker.patch.object(StagingFolders, "_put", refuse)
+    monkeypatch.setattr(process, "_RETRY_SECONDS", 0.01)
+    return full
+
+
+async def test_a_job_waits_for_room_for_its_files(
+    node: Node, no_room: list[bool], caplog: pytest.LogCaptureFixture
+) -> None:
+    peer = Peer(await node.start())
+    await asyncio.to_thread(peer.submit, script("waits", "print('ran')"))
+    while "job DAG-waits waits: its files could not be put in place" not in caplog.text:  # noqa: ASYNC110 - another task's
+        await asyncio.sleep(0.01)
+    no_room.clear()
+    assert await asyncio.to_thread(peer.until, "waits") == "COMPLETED"
+    assert await asyncio.to_thread(peer.log, "waits") == "ran\n"
+
+
+async def test_one_that_waits_for_room_can_be_cancelled(node: Node, no_room: list[bool]) -> None:
+    peer = Peer(await node.start())
+    await asyncio.to_thread(peer.submit, script("waits", "print('ran')"))
+    assert await asyncio.to_thread(peer.until, "waits", "RUNNING") == "RUNNING"
+    assert await asyncio.to_thread(peer.cancel, "waits") == "CANCELLED"
+    assert node._master is not None
+    assert not node._master.running()
+    no_room.clear()
+    await asyncio.to_thread(peer.submit, script("next", "print('ran')"))
+    assert await asyncio.to_thread(peer.until, "next") == "COMPLETED"
+
+
+async def test_a_job_that_cannot_be_read_at_the_moment_starts_when_it_can(
+    node: Node, mocker: MockerFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(conductor, "RETRY_SECONDS", 0.01)
+    peer = Peer(await node.start())
+    assert node._master is not None
+    state = node._master.state
+    line, failures = state.line, [StoreFailed("the disk cannot be read")] * 3
+    mocker.patch.object(state, "line", lambda job: line(job) if not failures else fail(failures.pop()))
+    await asyncio.to_thread(peer.submit, *(script(f"DAG-{n}", "pass") for n in range(6)))
+    for n in range(6):
+        assert await asyncio.to_thread(peer.until, f"DAG-{n}") == "COMPLETED"
+    assert not failures
+
+
+def fail(exc: StoreFailed) -> None:
+    raise exc

@@ -81,9 +81,12 @@ async def test_that_of_a_job_that_starts_at_once_is_not_read_back(master: Master
     assert not master.state._lines
 
 
-async def test_nothing_stays_of_a_submission_whose_old_log_cannot_be_removed(master: Master) -> None:
-    master.data.log_file("DAG-odd").mkdir()
-    with pytest.raises(OSError, match=r"DAG-odd\.log"):
-        await submit(master, [script("DAG-odd", "pass")])
+@pytest.mark.parametrize("jobs", [FEW, MANY])
+async def test_an_old_log_that_cannot_be_removed_is_told_and_stops_nothing(
+    master: Master, jobs: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    master.data.log_file("DAG-0").mkdir()
+    await submit(master, [script(f"DAG-{n}", "pass", tag="NOBODY") for n in range(jobs)])
+    assert "the log of the last run of DAG-0 cannot be removed" in caplog.text
+    assert len(master.state.scheduler) == jobs
     assert not master.state._lines
-    assert master.state.number("DAG-odd") == -1

@@ -26,7 +26,7 @@ from titan_sdk.cluster.engines.endings import ending
 from titan_sdk.cluster.engines.keeper_link import Keeper, Kind, Launch
 from titan_sdk.cluster.engines.keepers import Keepers
 from titan_sdk.cluster.engines.ports import answers_here, port_problem_here
-from titan_sdk.cluster.engines.staging import ARCHIVES, Command, StagingFailed, StagingFolders, stage
+from titan_sdk.cluster.engines.staging import ARCHIVES, Command, NoRoom, StagingFailed, StagingFolders, stage
 from titan_sdk.cluster.folders import DataDir
 from titan_sdk.cluster.scheduler import Outcome
 
@@ -35,6 +35,7 @@ __all__ = ["ProcessEngine", "job_environment"]
 log = logging.getLogger(__name__)
 
 _GUARD_SECONDS = 0.5
+_RETRY_SECONDS = 1.0
 _MAX_EXITS_BYTES = 1024 * 1024
 
 
@@ -123,6 +124,9 @@ class ProcessEngine:
             return
         try:
             command = stage(request, self._data, self._uploads, self._folders)
+        except NoRoom:
+            run.task = self._loop.create_task(self._stage_in_thread(run))
+            return
         except StagingFailed as exc:
             # Reported in the next turn: the caller is in the middle of performing the scheduler's effects.
             self._loop.call_soon(self._refuse, run, str(exc))
@@ -131,7 +135,7 @@ class ProcessEngine:
 
     async def _stage_in_thread(self, run: _Run) -> None:
         try:
-            command = await asyncio.to_thread(stage, run.request, self._data, self._uploads, self._folders)
+            command = await self._staged(run)
         except StagingFailed as exc:
             self._refuse(run, str(exc))
             return
@@ -140,6 +144,20 @@ class ProcessEngine:
             self._finish(run, RunResult(Outcome.FAILURE, None, "it was killed before it began"))
         else:
             self._prepare(run, command)
+
+    async def _staged(self, run: _Run) -> Command:
+        """As ``stage``, until there is room for it, or the run is killed."""
+        told = False
+        while True:
+            try:
+                return await asyncio.to_thread(stage, run.request, self._data, self._uploads, self._folders)
+            except NoRoom as exc:
+                if run.killed or self._closing:
+                    raise
+                if not told:
+                    log.error("job %s waits: %s", run.request.job_id, exc)
+                told = True
+                await asyncio.sleep(_RETRY_SECONDS)
 
     def _refuse(self, run: _Run, reason: str) -> None:
         self._finish(run, RunResult(Outcome.FATAL, None, reason))

@@ -5,6 +5,7 @@ Paths are text where every job comes by: making ``Path`` objects took longer tha
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import stat
@@ -24,15 +25,29 @@ from titan_sdk.wire.fields import decode_base64
 from titan_sdk.wire.jobs import DEPLOY_PAYLOAD, RUN_ARCHIVE, RUN_PAYLOAD, START_ARCHIVE_SERVICE, JobLine
 from titan_sdk.wire.launch import takes_any_python
 
-__all__ = ["ARCHIVES", "SERVICES", "Command", "StagingFailed", "StagingFolders", "split_args", "stage"]
+__all__ = [
+    "ARCHIVES",
+    "SERVICES",
+    "Command",
+    "NoRoom",
+    "StagingFailed",
+    "StagingFolders",
+    "split_args",
+    "stage",
+]
 
 ARCHIVES = frozenset({RUN_ARCHIVE, START_ARCHIVE_SERVICE})
 SERVICES = frozenset({DEPLOY_PAYLOAD, START_ARCHIVE_SERVICE})
 _OWN_FILE = 0o600
+_PASSING = {errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE}
 
 
 class StagingFailed(Exception):
     """Why a job cannot be started, now or ever; one sentence for its log."""
+
+
+class NoRoom(StagingFailed):
+    """It cannot be started at the moment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +72,13 @@ class StagingFolders:
     def put(self, place: str | Path, name: str, data: bytes) -> str:
         """Make this folder, which does not exist, with this file in it; the file's path."""
         folder = os.fspath(place)
+        try:
+            return self._put(folder, name, data)
+        except OSError:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+
+    def _put(self, folder: str, name: str, data: bytes) -> str:
         path = f"{folder}/{name}"
         spare = self._spare.get(os.path.dirname(folder))
         if spare:
@@ -134,6 +156,7 @@ def stage(request: RunRequest, data: Places, uploads: Archives, folders: Staging
 
     Raises:
         StagingFailed: the job can never run as it is.
+        NoRoom: it can once there is room; nothing is left of it.
     """
     line = request.line
     try:
@@ -142,7 +165,8 @@ def stage(request: RunRequest, data: Places, uploads: Archives, folders: Staging
         if line.header in {RUN_PAYLOAD, DEPLOY_PAYLOAD}:
             return _stage_script(request, data, folders)
     except OSError as exc:
-        raise StagingFailed(f"its files could not be put in place: {exc}") from exc
+        kind = NoRoom if exc.errno in _PASSING else StagingFailed
+        raise kind(f"its files could not be put in place: {exc}") from exc
     raise StagingFailed(f"{line.header!r} is no kind of job; use RUN_PAYLOAD, DEPLOY_PAYLOAD or an archive")
 
 

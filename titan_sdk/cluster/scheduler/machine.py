@@ -206,7 +206,8 @@ class Scheduler:
                 continue
             past = settled(parent_id)
             if past is None:
-                raise ValueError(f"{job.job_id!r} has an unknown parent {parent_id!r}")
+                # Of a large submission, which takes seconds, it may have been forgotten meanwhile.
+                return f"its parent {parent_id} is not known any more"
             if past.status is not JobStatus.COMPLETED:
                 return f"its parent {parent_id} ended {past.status}"
             if job.spec.affinity and job.tied_to is None:

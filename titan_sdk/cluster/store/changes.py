@@ -18,7 +18,6 @@ __all__ = [
     "AppendLog",
     "Change",
     "Delete",
-    "DropLogs",
     "Expire",
     "ForgetHandles",
     "ForgetJobs",
@@ -238,11 +237,6 @@ class AppendLog:
     cap: int
 
 
-@dataclass(frozen=True, slots=True)
-class DropLogs:
-    job_ids: tuple[str, ...]
-
-
 Change = (
     InsertJobs
     | StorePayloads
@@ -267,5 +261,4 @@ Change = (
     | Sweep
     | AddNote
     | AppendLog
-    | DropLogs
 )

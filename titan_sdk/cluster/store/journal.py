@@ -127,9 +127,11 @@ class Journal(Generic[C]):
         failed: Callable[[StoreFailed], None],
     ) -> None:
         """See ``Writes``."""
+        # What was decided earlier in this turn, as the end of this id's last run, is to be durable before it is.
+        is_next = self._timer is None or self._is_late
         try:
             # Where commits fail, clients are to be refused rather than told that all is well.
-            kept = self._ahead is not None and not self._failing and self._ahead.add(change)
+            kept = self._ahead is not None and is_next and not self._failing and self._ahead.add(change)
         except StoreFailed as exc:
             failed(exc)
             return
@@ -180,15 +182,20 @@ class Journal(Generic[C]):
         self._timer, self._is_late = self._loop.call_soon(self.flush), False
 
     def _one_by_one(self, batch: list[Entry[C]]) -> None:
-        """After a failed batch: find out which entries the failure is about."""
+        """After a failed batch: find out which entries the failure is about. Nothing overtakes bookkeeping that could
+        not be stored: what comes later may rest on it, or be undone by it.
+        """
         self._failing = True
         kept: list[Entry[C]] = []
+        cause: StoreFailed | None = None
         for entry in batch:
-            try:
-                if kept and entry.failed is None:
-                    # Bookkeeping stays in order behind what could not be stored yet.
+            if cause is not None:
+                if entry.failed is not None:
+                    entry.failed(cause)
+                else:
                     kept.append(entry)
-                    continue
+                continue
+            try:
                 (result,) = self._commit([entry.changes])
             except StoreFailed as exc:
                 log.error("cannot write the master's state: %s", exc)
@@ -196,6 +203,7 @@ class Journal(Generic[C]):
                     entry.failed(exc)
                 else:
                     kept.append(entry)
+                    cause = exc
                 continue
             if entry.done is not None:
                 entry.done(result)

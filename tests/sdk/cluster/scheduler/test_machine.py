@@ -112,10 +112,12 @@ def test_a_child_of_a_parent_that_ended_badly_earlier_is_dead_at_once(status: Jo
     assert len(desk.scheduler) == 0
 
 
-def test_an_unknown_parent_is_the_callers_mistake() -> None:
+def test_a_parent_that_was_forgotten_meanwhile_ends_its_child_and_nothing_else() -> None:
     desk = Desk(GENERAL=1)
-    with pytest.raises(ValueError, match="unknown parent 'nobody'"):
-        desk.submit("child", parents=["nobody"])
+    desk.submit_batch([{"job_id": "child", "parents": ["forgotten"]}, {"job_id": "other"}])
+    assert desk.ended == {"child": DEAD}
+    assert desk.reasons["child"] == "its parent forgotten is not known any more"
+    assert list(desk.running) == ["other"]
 
 
 def test_descendants_of_a_dead_job_are_dead_and_others_are_not() -> None:

@@ -100,6 +100,24 @@ async def test_a_full_disk_fails_clients_and_keeps_the_masters_own_records_in_or
     assert [len(str(row)) for row in disk.rows()] == [100_000, 5]
 
 
+async def test_nothing_overtakes_what_could_not_be_stored(disk: Disk) -> None:
+    """What a client wants may rest on the record before it, or be undone by it: a later submission of the same id."""
+    journal, stored = Journal(disk.commit, asyncio.get_running_loop()), list[str]()
+    disk.fill()
+    journal.record(insert("a" * 100_000), then=lambda: stored.append("own"))
+    journal.flush()
+    small, empty = journal.write(insert("there is room for this")), journal.write()
+    journal.flush()
+    for refused in (small, empty):
+        with pytest.raises(StoreFailed, match="full"):
+            await refused
+    assert (disk.rows(), stored) == ([], [])
+    disk.free()
+    journal.flush()
+    assert stored == ["own"]
+    assert await journal.write(insert("now")) == 1
+
+
 async def test_what_depends_on_a_failed_write_is_undone_before_later_entries(disk: Disk) -> None:
     journal = Journal(disk.commit, asyncio.get_running_loop())
     order: list[str] = []
@@ -195,3 +213,15 @@ async def test_nothing_is_kept_ahead_of_commits_that_fail(disk: Disk) -> None:
     assert [len(str(row)) for row in disk.rows()] == [100_000, 1]
     submit("d")
     assert (seen[-1], len(kept.added)) == ("safe", 2)
+
+
+async def test_nothing_is_kept_ahead_of_what_was_decided_in_the_same_turn(disk: Disk) -> None:
+    """As the end of the last run of its id, of which the next master would otherwise know nothing."""
+    kept, seen = Kept(), list[object]()
+    journal = Journal(disk.commit, asyncio.get_running_loop(), kept)
+    journal.record(insert("end"), then=lambda: seen.append("end"))
+    journal.submit(insert("again"), lambda: seen.append("safe"), lambda: seen.append("stored"), seen.append)
+    assert (kept.added, disk.rows()) == ([], ["end", "again"])
+    assert seen == ["end", "stored", "safe"]
+    journal.submit(insert("next"), lambda: seen.append("next"), lambda: None, seen.append)
+    assert (len(kept.added), disk.rows(), seen[-1]) == (1, ["end", "again"], "next")

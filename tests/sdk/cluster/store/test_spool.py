@@ -166,6 +166,38 @@ async def test_half_a_line_is_left_out(tmp_path: Path, caplog: pytest.LogCapture
         await after.close()
 
 
+@pytest.mark.parametrize(
+    "line", ["5", "null", "[7]", '[["DAG-x",9,"line"]]', '[["DAG-x",9,"line",[7],false,1.0,1.0]]']
+)
+async def test_a_line_that_is_not_of_a_spool_is_left_out(
+    tmp_path: Path, line: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    whole = '[["DAG-a",1,"line",[],false,1.5,2.5]]'
+    (tmp_path / SPOOL).write_text(f"{line}\n{whole}\n")
+    after = open_store(tmp_path)
+    assert [row.job_id for row in after.unfinished()] == ["DAG-a"]
+    assert f"line 1 of {tmp_path / SPOOL} is not whole" in caplog.text
+    await after.close()
+
+
+async def test_nothing_is_appended_to_half_a_line_that_stayed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / SPOOL).write_text('[["DAG-a",1,"line",[],false,1.5,2.5]]\n[["DAG-b",2,')
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "ftruncate", broken)
+        store = open_store(tmp_path / "a")
+        assert submit(store, new_job("DAG-c", 3)) == ["stored", "safe"]
+    after = killed(tmp_path / "a", "b")
+    assert [row.job_id for row in after.unfinished()] == ["DAG-a", "DAG-c"]
+    await after.close()
+    await store.close()
+
+
 async def test_a_full_disk_refuses_a_submission_and_leaves_nothing_of_it(tmp_path: Path) -> None:
     store = open_store(tmp_path / "a")
     submit(store, new_job("DAG-a", 1))
@@ -242,6 +274,17 @@ def test_submissions_that_cannot_be_taken_over_stop_the_start(tmp_path: Path) ->
     db.execute("PRAGMA query_only=0")
     Spool(tmp_path / SPOOL, db).close()
     assert db.execute("SELECT job_id FROM jobs").fetchall() == [("DAG-a",)]
+    db.close()
+
+
+def test_submissions_that_do_not_fit_the_database_stop_the_start(tmp_path: Path) -> None:
+    """One of the two is from a copy: making room would not help."""
+    (tmp_path / SPOOL).write_bytes(b'[["DAG-a",1,"line",[],false,1.5,2.5]]\n')
+    db = open_database(tmp_path / "db")
+    Spool(tmp_path / SPOOL, db).close()
+    (tmp_path / SPOOL).write_bytes(b'[["DAG-other",1,"line",[],false,1.5,2.5]]\n')
+    with pytest.raises(TitanError, match=r"do not fit the database beside it .*move the file away"):
+        Spool(tmp_path / SPOOL, db)
     db.close()
 
 

@@ -140,6 +140,7 @@ class Batch:
             if old is not None:
                 self._lines[old.seq] = None
                 self._op("LTRIM", self._key(f"history:{job.job_id}"), -KEPT_HISTORY, -1)
+                self._op("DEL", *(self._key(f"{kind}:{job.job_id}") for kind in ("log", "logmarks")))
             fresh = (JobStatus.PENDING, job.parents, 0, None, None, None, None, None)
             self._set(
                 JobRow(job.job_id, job.seq, *fresh, int(job.service), job.submitted_at, job.due, None, None)
@@ -211,6 +212,9 @@ class Batch:
         self._update(change.seq, lambda row: dataclasses.replace(row, service=change.state))
 
     def history(self, change: changes.AddHistory) -> None:
+        row = self._row(change.job_id)
+        if row is None or row.seq != change.seq:
+            return  # of a submission that was refused, or has given way to a later one of its id
         entry = json.dumps([change.at, change.event, change.detail], separators=(",", ":"))
         self._op("RPUSH", self._key(f"history:{change.job_id}"), entry.encode("ascii"))
 
@@ -268,10 +272,6 @@ class Batch:
         job_id, run = change.job_id.encode(), change.run.encode()
         self._result("@log", job_id, run, change.offset, change.data, change.cap)
 
-    def drop_logs(self, change: changes.DropLogs) -> None:
-        for job_id in change.job_ids:
-            self._op("DEL", self._key(f"log:{job_id}"), self._key(f"logmarks:{job_id}"))
-
 
 _APPLY: dict[type, Callable[[Batch, Any], None]] = {
     changes.InsertJobs: Batch.insert,
@@ -297,5 +297,4 @@ _APPLY: dict[type, Callable[[Batch, Any], None]] = {
     changes.Sweep: Batch.sweep,
     changes.AddNote: Batch.note,
     changes.AppendLog: Batch.log,
-    changes.DropLogs: Batch.drop_logs,
 }

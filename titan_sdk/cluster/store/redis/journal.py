@@ -39,7 +39,6 @@ _FREEING = (
     changes.ForgetJobs,
     changes.LookAgain,
     changes.RemovePayloads,
-    changes.DropLogs,
 )
 
 Change = changes.Change

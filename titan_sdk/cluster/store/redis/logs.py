@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 from titan_sdk.cluster.logs import MAX_LOG_REPLY, marker, note_line, tail_of
 from titan_sdk.cluster.store.base import Writes
-from titan_sdk.cluster.store.changes import AddNote, AppendLog, DropLogs
+from titan_sdk.cluster.store.changes import AddNote, AppendLog
 from titan_sdk.cluster.store.redis.link import Link
 
 __all__ = ["RedisLogs"]
@@ -22,10 +22,8 @@ class RedisLogs:
     def __init__(self, link: Link, journal: Writes, cap: int) -> None:
         self._link, self._journal, self._cap = link, journal, cap
 
-    def begin(self, job_ids: Collection[str]) -> None:
-        """See ``LogStore``."""
-        # If it fails, so does the submission that follows it; nobody has to hear of it twice.
-        self._journal.write(DropLogs(tuple(job_ids))).add_done_callback(lambda done: done.exception())
+    def drop(self, job_id: str) -> None:
+        """Nothing: a log goes in the same step in which its job's row does, or gives way to a later submission's."""
 
     def note(self, job_id: str, sentence: str) -> None:
         """See ``LogStore``."""
@@ -62,7 +60,3 @@ class RedisLogs:
 
     async def limit(self, job_ids: Collection[str]) -> None:
         """Nothing: what is over the limit is not stored."""
-
-    async def remove(self, job_ids: Collection[str]) -> None:
-        """See ``LogStore``."""
-        await self._journal.write(DropLogs(tuple(job_ids)))

@@ -51,6 +51,12 @@ class Spool:
         if self.size:
             try:
                 self._restore(db)
+            except sqlite3.IntegrityError as exc:
+                os.close(self._fd)
+                raise TitanError(
+                    f"the submissions in {path} do not fit the database beside it ({exc}): one of the two was restored from a "
+                    "copy, or used by another version; move the file away to go on without them"
+                ) from exc
             except (OSError, sqlite3.Error) as exc:
                 os.close(self._fd)
                 raise TitanError(
@@ -122,6 +128,8 @@ class Spool:
                 db.execute("ROLLBACK")
             raise
         self.clear()
+        # Where that failed, nothing can be appended to half a line.
+        self._torn = self.size > 0 and os.pread(self._fd, 1, self.size - 1) != b"\n"
 
     def _read(self) -> Iterator[NewJob]:
         for number, line in enumerate(os.pread(self._fd, self.size, 0).splitlines(keepends=True), 1):
@@ -132,7 +140,7 @@ class Spool:
                     NewJob(job_id, seq, text, tuple((str(p), int(n)) for p, n in parents), *rest)
                     for job_id, seq, text, parents, *rest in json.loads(line)
                 ]
-            except ValueError:
+            except (ValueError, TypeError):
                 # Begun when the master was killed, so nobody was told that it was taken; or lost with the power.
                 log.warning("line %d of %s is not whole: left out", number, self._path)
                 continue
