@@ -48,6 +48,10 @@ def killed(folder: Path, copy: str) -> SqliteStore:
     return open_store(folder.with_name(copy))
 
 
+def broken(*_: object) -> None:
+    raise OSError(errno.EIO, "Input/output error")
+
+
 @contextmanager
 def room_for(size: int) -> Iterator[None]:
     """No file of this process grows beyond that size."""
@@ -183,9 +187,6 @@ async def test_a_line_that_is_not_of_a_spool_is_left_out(
 async def test_nothing_is_appended_to_half_a_line_that_stayed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(*_: object) -> None:
-        raise OSError(errno.EIO, "Input/output error")
-
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / SPOOL).write_text('[["DAG-a",1,"line",[],false,1.5,2.5]]\n[["DAG-b",2,')
     with monkeypatch.context() as patch:
@@ -239,9 +240,6 @@ async def test_many_submissions_are_stored_together(tmp_path: Path) -> None:
 async def test_after_a_line_that_cannot_be_taken_away_the_database_is_written_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(*_: object) -> None:
-        raise OSError(errno.EIO, "Input/output error")
-
     store = open_store(tmp_path / "a")
     assert submit(store, new_job("DAG-a", 1)) == ["safe"]
     with monkeypatch.context() as patch, room_for(store._spool.size + 20):
