@@ -78,7 +78,6 @@ async def store(state: State, lines: Sequence[JobLine]) -> list[JobSpec]:
         await state.store.journal.write(changes.LinkJobs(linked))
         await asyncio.sleep(0)
     except BaseException:
-        state.forget_lines(specs, stored=False)
         state.store.journal.record(changes.RemovePayloads(tuple(row.seq for row in rows[:stored])))
         raise
     return specs

@@ -49,6 +49,7 @@ class Handlers:
         self._by_opcode: dict[int, Handler] = {
             Opcode.SUBMIT_JOB: self._submit_job,
             Opcode.SUBMIT_DAG: self._submit_large_dag,
+            Opcode.GET_JOB_STATUS: self._status_of_arriving,
             Opcode.DEPLOY: self._deploy,
             Opcode.RUN: self._run,
             Opcode.STOP: self._stop,
@@ -94,6 +95,12 @@ class Handlers:
     async def _submit_large_dag(self, payload: str) -> str:
         await self._master.submit(await check_large_dag(payload, self._master.state.known))
         return "DAG_ACCEPTED"
+
+    async def _status_of_arriving(self, payload: str) -> str:
+        job_id = payload.strip()
+        while (arrival := self._master.arrival(job_id)) is not None:
+            await asyncio.shield(arrival)
+        return self._master.state.lookup(job_id) or "NULL"
 
     async def _submit_job(self, payload: str) -> str:
         await self._master.submit([check_job(payload)])

@@ -74,27 +74,21 @@ class Housekeeping:
         await store.journal.write(Sweep())
         if keep is not None:
             before = self._master.state.clock.now() - keep
-            state = self._master.state
-            await forget_before(before, store, state.logs, self._master.data, state.number)
+            await forget_before(before, store, self._master.state.logs, self._master.data)
 
 
-async def forget_before(
-    before: float, store: Store, logs: LogStore, data: DataDir, number: Callable[[str], int] | None = None
-) -> None:
+async def forget_before(before: float, store: Store, logs: LogStore, data: DataDir) -> None:
     """Remove jobs that ended before that time with all that is left of them, and manifests of which no job is left.
-
-    Args:
-        number: the number of an id's latest submission, one that is not stored yet included; by default the store's.
 
     Raises:
         StoreFailed, OSError: some of them are still there.
     """
-    latest = number or (lambda job_id: -1 if (row := store.job(job_id)) is None else row.seq)
     while old := await store.finished_before(before):
         # Files first: what a crash leaves is tried again.
         workspaces = [path for path in data.workers.glob("*/titan_workspace") if path.is_dir()]
         for job_id, seq in old:
-            if latest(job_id) == seq:
+            row = store.job(job_id)
+            if row is not None and row.seq == seq:
                 # In one turn with that look: afterwards the id may be another submission's, with files of its own.
                 logs.drop(job_id)
                 _put_aside(workspaces, job_id)

@@ -29,6 +29,7 @@ from titan_sdk.cluster.settings import ClusterSettings
 from titan_sdk.cluster.state import State
 from titan_sdk.cluster.store.base import StoreFailed
 from titan_sdk.cluster.store.changes import InsertJobs, SetEnded
+from titan_sdk.model.rules import full_id
 from titan_sdk.model.status import JobStatus
 from titan_sdk.wire.jobs import JobLine
 
@@ -64,8 +65,8 @@ class Master:
         self._socket_path = socket_path
         self._loop = asyncio.get_running_loop()
         self.draining = False
-        self._arriving: set[str] = set()
-        """Ids of large submissions that are not queued yet."""
+        self._arriving: dict[str, asyncio.Future[None]] = {}
+        """Ids whose submission is being stored, and what is done when that is over."""
         self._environments: dict[str, dict[str, str]] = {}
         self._devices: dict[str, str] | None = None
         self.state = State(backing.store, backing.logs)
@@ -116,7 +117,6 @@ class Master:
             Refused: an id is in use, or nothing could be stored. No job was taken.
         """
         if len(lines) > bulk.LARGE_JOBS:
-            self._check_submission(lines)
             await self._submit_large(lines)
             return
         stored: asyncio.Future[None] = self._loop.create_future()
@@ -124,66 +124,70 @@ class Master:
         await asyncio.shield(stored)
 
     async def _submit_large(self, lines: Sequence[JobLine]) -> None:
-        ids = {line.job_id for line in lines}
-        self._arriving |= ids
+        over = self._arrive(lines)
         try:
             specs = await bulk.store(self.state, lines)
-            await asyncio.to_thread(self.state.begin_logs, ids)
+            await asyncio.to_thread(self.state.begin_logs, {line.job_id for line in lines})
             # A turn of its own: what was stored is a master's to run even if it dies now.
-            self._perform_submit(specs)
-            self.state.forget_lines(specs, stored=True)
+            self._queue(specs, lines)
         except StoreFailed as exc:
             raise Refused(f"the jobs could not be stored ({exc}); nothing was queued") from exc
         finally:
-            self._arriving -= ids
-
-    def _perform_submit(self, specs: list[JobSpec]) -> None:
-        now = self.state.clock.now()
-        try:
-            if self.pools is not None:
-                self.pools.cover({spec.tag for spec in specs})
-            self.conductor.perform(self.state.scheduler.submit(specs, self.state.settled, now))
-        except Exception:
-            # The client may have its answer: a second one would be taken for that to its next request.
-            log.exception("jobs that are stored could not be queued, or not all; the next master queues them")
+            over()
 
     def enqueue(
         self, lines: Sequence[JobLine], done: Callable[[], None], failed: Callable[[Refused], None]
     ) -> None:
-        """As ``submit``, for few jobs: ``done`` is called when they cannot be lost, ``failed`` when they are not taken.
+        """As ``submit``, for few jobs: ``done`` is called when they are stored and queued, ``failed`` when they are not
+        taken; both perhaps before this returns.
 
         Raises:
             Refused: at once, and neither is called.
         """
-        self._check_submission(lines)
+        over = self._arrive(lines)
         specs, rows = self.state.new_jobs(lines)
-        refused = queued = readable = False
 
-        def stored() -> None:
-            nonlocal readable
-            readable = True
-            if queued:
-                self.state.forget_lines(specs, stored=True)
+        def stored(_: object) -> None:
+            over()
+            # Only now: a refused submission must leave the earlier job's log alone.
+            self.state.begin_logs(line.job_id for line in lines)
+            self._queue(specs, lines)
+            done()
 
         def not_stored(exc: StoreFailed) -> None:
-            nonlocal refused
-            refused = True
-            self.state.forget_lines(specs, stored=False)
-            if queued:
-                self.conductor.perform(self.state.scheduler.withdraw(spec.job_id for spec in specs))
+            over()
             failed(Refused(f"the jobs could not be stored ({exc}); nothing was queued"))
 
-        # A store that can make them safe at once does, and the client has its answer while the jobs are being queued. Where
-        # that takes longer they are queued meanwhile: what that starts waits at its gate for a later entry of the journal.
-        self.state.store.journal.submit(InsertJobs(tuple(rows)), done, stored, not_stored)
-        if refused:
-            return
-        queued = True
-        # Not before: of a job that is refused, the earlier one of its id is still there, and so is its log.
-        self.state.begin_logs(line.job_id for line in lines)
-        self._perform_submit(specs)
-        if readable:
-            self.state.forget_lines(specs, stored=True)
+        self.state.store.journal.write_with(InsertJobs(tuple(rows)), stored, not_stored)
+        self.state.store.journal.commit()
+
+    def arrival(self, job_id: str) -> asyncio.Future[None] | None:
+        """What to wait for before anything is said about an id whose submission is being stored."""
+        return self._arriving.get(job_id) or self._arriving.get(full_id(job_id))
+
+    def _arrive(self, lines: Sequence[JobLine]) -> Callable[[], None]:
+        """Check a submission and reserve its ids until what this returns is called."""
+        self._check_submission(lines)
+        arrival: asyncio.Future[None] = self._loop.create_future()
+        self._arriving |= dict.fromkeys((line.job_id for line in lines), arrival)
+
+        def over() -> None:
+            for line in lines:
+                del self._arriving[line.job_id]
+            arrival.set_result(None)
+
+        return over
+
+    def _queue(self, specs: list[JobSpec], lines: Sequence[JobLine]) -> None:
+        """Jobs that are stored go to the scheduler."""
+        now = self.state.clock.now()
+        try:
+            if self.pools is not None:
+                self.pools.cover({spec.tag for spec in specs})
+            with self.state.at_hand(specs, lines):
+                self.conductor.perform(self.state.scheduler.submit(specs, self.state.settled, now))
+        except Exception:
+            log.exception("jobs that are stored could not be queued, or not all; the next master queues them")
 
     def running(self) -> list[str]:
         """Jobs and services that run now."""

@@ -59,7 +59,10 @@ class Quick:
         return True
 
     def _status(self, payload: str, reply: Reply) -> bool:
-        reply(self._state.lookup(payload.strip()) or "NULL")
+        job_id = payload.strip()
+        if self._master.arrival(job_id) is not None:
+            return False  # nothing is known of it before its submission is stored, or refused
+        reply(self._state.lookup(job_id) or "NULL")
         return True
 
     def _get(self, payload: str, reply: Reply) -> bool:

@@ -6,9 +6,10 @@ meanwhile are answered from the dictionaries here, so nobody has to wait and nob
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from titan_sdk.cluster.activity import Activity
 from titan_sdk.cluster.admission import Refused, dump_line, load_line
@@ -48,12 +49,10 @@ class State:
         self.waiters = Waiters()
         self.ended: Counter[str] = Counter()
         """Jobs that ended, by status."""
-        self._lines: dict[int, JobLine] = {}
-        """Lines that are not stored yet, by the job's number."""
+        self._queueing: dict[int, JobLine] = {}
+        """Lines of the jobs that are being queued, by the job's number."""
         self._at_hand: dict[int, JobLine] = {}
-        """Lines that are stored, of jobs that have not started."""
-        self._numbers: dict[str, int] = {}
-        """Numbers of submissions that are not stored yet."""
+        """Lines of jobs that have not started."""
         self._ends: dict[str, Settled] = {}
         """Ends that are not stored yet."""
 
@@ -97,15 +96,12 @@ class State:
         job = self.scheduler.get(job_id)
         if job is not None:
             return job.spec.seq
-        number = self._numbers.get(job_id)
-        if number is not None:
-            return number
         row = self.store.job(job_id)
         return -1 if row is None else row.seq
 
     def line(self, job: Job) -> JobLine:
         """What was submitted for an unfinished job that is to be started."""
-        line = self._at_hand.pop(job.spec.seq, None) or self._lines.get(job.spec.seq)
+        line = self._at_hand.pop(job.spec.seq, None) or self._queueing.get(job.spec.seq)
         return line or load_line(job.job_id, self.store.line(job.spec.seq))
 
     def check_free(self, job_id: str) -> None:
@@ -125,26 +121,27 @@ class State:
     # ------------------------------------------------------------------ changes
 
     def new_jobs(self, lines: Sequence[JobLine]) -> tuple[list[JobSpec], list[NewJob]]:
-        """Specifications and rows of a submission; the lines are at hand until ``forget_lines``."""
+        """Specifications and rows of a submission."""
         now = self.clock.now()
         specs = [spec_of(line, self.store.next_seq(), now) for line in lines]
         numbers = {spec.job_id: spec.seq for spec in specs}
         rows = []
         for line, spec in zip(lines, specs, strict=True):
-            self._lines[spec.seq] = line
-            self._numbers[spec.job_id] = spec.seq
             parents = tuple((p, numbers.get(p) or self.number(p)) for p in line.parents)
             rows.append(NewJob(line.job_id, spec.seq, dump_line(line), parents, spec.service, now, spec.due))
         return specs, rows
 
-    def forget_lines(self, specs: Iterable[JobSpec], *, stored: bool) -> None:
-        """They were queued, and can be read from the store from now on; or they were not taken."""
-        for spec in specs:
-            line = self._lines.pop(spec.seq, None)
-            if stored and line is not None and self._may_stay(spec, line):
-                self._at_hand[spec.seq] = line
-            if self._numbers.get(spec.job_id) == spec.seq:
-                del self._numbers[spec.job_id]
+    @contextlib.contextmanager
+    def at_hand(self, specs: Sequence[JobSpec], lines: Sequence[JobLine]) -> Iterator[None]:
+        """For the queueing of jobs: those that start at once are not read back, and some that start soon."""
+        self._queueing = {spec.seq: line for spec, line in zip(specs, lines, strict=True)}
+        try:
+            yield
+        finally:
+            for spec in specs:
+                if self._may_stay(spec, line := self._queueing[spec.seq]):
+                    self._at_hand[spec.seq] = line
+            self._queueing = {}
 
     def _may_stay(self, spec: JobSpec, line: JobLine) -> bool:
         if len(self._at_hand) >= _AT_HAND or sum(map(len, line.fields)) > _SMALL_LINE:

@@ -91,6 +91,17 @@ async def test_the_same_ids_twice_at_once_are_taken_once(node: Node) -> None:
     assert len(node._master.state.scheduler) == 1000
 
 
+async def test_a_status_is_told_once_it_is_known_whether_the_job_was_taken(node: Node) -> None:
+    """Before, NULL would mean that it never arrived, and its client would submit it again."""
+    peer = Peer(await node.start())
+    submitting = asyncio.ensure_future(ask(peer, Opcode.SUBMIT_DAG, dag(3000)))
+    assert node._master is not None
+    while not node._master._arriving:  # noqa: ASYNC110
+        await asyncio.sleep(0)
+    assert await ask(peer, Opcode.GET_JOB_STATUS, "DAG-1") == "PENDING"
+    assert await submitting == "DAG_ACCEPTED"
+
+
 async def test_a_parent_that_is_forgotten_meanwhile_ends_its_child_alone(node: Node) -> None:
     peer = Peer(await node.start())
     for name in ("DAG-old", "DAG-newest"):
@@ -102,7 +113,7 @@ async def test_a_parent_that_is_forgotten_meanwhile_ends_its_child_alone(node: N
     submitting = asyncio.ensure_future(ask(peer, Opcode.SUBMIT_DAG, f"{dag(3000, tag='GENERAL')} ; {child}"))
     while not node._master._arriving:  # noqa: ASYNC110 - its parents were looked for before this
         await asyncio.sleep(0)
-    await forget_before(state.clock.now() + 1, state.store, state.logs, node._master.data, state.number)
+    await forget_before(state.clock.now() + 1, state.store, state.logs, node._master.data)
     assert not state.known("DAG-old")
     assert await submitting == "DAG_ACCEPTED"
     assert await asyncio.to_thread(peer.until, "DAG-child") == "DEAD"

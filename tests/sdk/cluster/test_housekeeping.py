@@ -43,9 +43,7 @@ async def test_a_job_that_is_submitted_again_meanwhile_keeps_its_log_and_its_fol
         await asyncio.to_thread(peer.until, name, "COMPLETED")
     state, data = master.state, master.data
     folders = [next(data.workers.glob(f"*/titan_workspace/{name}")) for name in names]
-    sweep = asyncio.ensure_future(
-        forget_before(state.clock.now() + 1, state.store, state.logs, data, state.number)
-    )
+    sweep = asyncio.ensure_future(forget_before(state.clock.now() + 1, state.store, state.logs, data))
     await asyncio.sleep(0)
     assert [folder.exists() for folder in folders] == [False, True, True]
     code = "import os; open('mine', 'w'); " + meeting.code("up") + "print('second run', os.listdir('.'))"
@@ -56,7 +54,7 @@ async def test_a_job_that_is_submitted_again_meanwhile_keeps_its_log_and_its_fol
     await sweep
     assert taken == ["yes"]
     await asyncio.to_thread(meeting.arrival)
-    await forget_before(state.clock.now() + 1, state.store, state.logs, data, state.number)
+    await forget_before(state.clock.now() + 1, state.store, state.logs, data)
     meeting.let_go()
     assert await asyncio.to_thread(peer.until, "second") == "COMPLETED"
     assert "second run" in await asyncio.to_thread(peer.log, "second")

@@ -40,7 +40,7 @@ async def test_those_of_jobs_that_wait_stay_until_they_start_or_end(master: Mast
     state = master.state
     await submit(master, [script(f"DAG-{n}", "pass", tag="NOPE") for n in range(jobs)])
     assert len(state._at_hand) == jobs
-    assert not state._lines
+    assert not state._queueing
     waiting = [state.scheduler.get(f"DAG-{n}") for n in range(jobs)]
     for job in waiting:
         assert job is not None
@@ -58,7 +58,7 @@ async def test_those_of_jobs_that_end_as_they_are_submitted_do_not_stay(master: 
     await submit(master, [script(f"DAG-{n}", "pass", parents=["DAG-failed"]) for n in range(jobs)])
     assert master.state.status("DAG-0") == "DEAD"
     assert not master.state._at_hand
-    assert not master.state._lines
+    assert not master.state._queueing
 
 
 @pytest.mark.parametrize("jobs", [FEW, MANY])
@@ -66,7 +66,7 @@ async def test_those_of_delayed_jobs_do_not_take_the_room_of_others(master: Mast
     await submit(master, [script(f"DAG-{n}", "pass", delay=10**8) for n in range(jobs)])
     assert master.state.scheduler.delayed == jobs
     assert not master.state._at_hand
-    assert not master.state._lines
+    assert not master.state._queueing
 
 
 async def test_that_of_a_job_that_starts_at_once_is_not_read_back(master: Master) -> None:
@@ -78,7 +78,7 @@ async def test_that_of_a_job_that_starts_at_once_is_not_read_back(master: Master
     assert any(text.startswith("INSERT INTO payloads") for text in statements)
     assert not any(text.startswith("SELECT line") for text in statements)
     assert not master.state._at_hand
-    assert not master.state._lines
+    assert not master.state._queueing
 
 
 @pytest.mark.parametrize("jobs", [FEW, MANY])
@@ -89,4 +89,4 @@ async def test_an_old_log_that_cannot_be_removed_is_told_and_stops_nothing(
     await submit(master, [script(f"DAG-{n}", "pass", tag="NOBODY") for n in range(jobs)])
     assert "the log of the last run of DAG-0 cannot be removed" in caplog.text
     assert len(master.state.scheduler) == jobs
-    assert not master.state._lines
+    assert not master.state._queueing

@@ -151,14 +151,6 @@ class Scheduler:
         self._dispatch(effects)
         return Cancelled(found=True, killing=running), effects
 
-    def withdraw(self, job_ids: Iterable[str]) -> list[Effect]:
-        """Undo a ``submit`` that could not be stored, newest knowledge of it included; nobody was told of it."""
-        effects: list[Effect] = []
-        for job_id in job_ids:
-            _, more = self.cancel(job_id)
-            effects.extend(effect for effect in more if not isinstance(effect, Ended))
-        return effects
-
     def tick(self, now: float) -> list[Effect]:
         """Time has passed."""
         effects: list[Effect] = []

@@ -32,17 +32,6 @@ class Writes(Protocol):
     ) -> None:
         """A client's write whose outcome must be dealt with before any later entry is."""
 
-    def submit(
-        self,
-        change: Change,
-        safe: Callable[[], None],
-        stored: Callable[[], None],
-        failed: Callable[[StoreFailed], None],
-    ) -> None:
-        """A client's submission. ``safe`` is called once it cannot be lost, before this returns where that takes no
-        waiting; ``stored`` once it can be read, earlier or later than that. Or ``failed`` alone is called.
-        """
-
     def commit(self) -> None:
         """Make what was written durable at once where that takes no waiting; it is begun soon anyway. Outcomes are
         dealt with before this returns, then.

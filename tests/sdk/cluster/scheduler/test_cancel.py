@@ -64,18 +64,6 @@ def test_a_cancelled_id_can_be_submitted_again() -> None:
     assert desk.ended["job"] is JobStatus.COMPLETED
 
 
-def test_a_withdrawn_submission_leaves_nothing_and_tells_nobody() -> None:
-    desk = Desk(GENERAL=1)
-    desk.submit("runs")
-    desk.submit_batch([{"job_id": "waits"}, {"job_id": "child", "parents": ["waits"]}])
-    desk.perform(desk.scheduler.withdraw(["runs", "waits", "child"]))
-    assert desk.ended == {}
-    assert desk.killed == ["runs"]
-    assert len(desk.scheduler) == 0
-    desk.finish("runs", Outcome.FAILURE)
-    assert desk.running == {}
-
-
 def test_the_exit_of_a_run_nobody_knows_changes_nothing() -> None:
     desk = Desk(GENERAL=1)
     assert desk.scheduler.exited("ghost", Outcome.SUCCESS, None, 0.0) == []

@@ -12,6 +12,7 @@ from titan_sdk.cluster.store.base import StoreFailed
 from titan_sdk.cluster.store.changes import AddHistory, AddMember, Expire, InsertJobs, Put
 from titan_sdk.cluster.store.rows import HistoryRow, NewJob
 from titan_sdk.cluster.store.sqlite import SqliteStore
+from titan_sdk.cluster.store.sqlite.migration import SPOOL, take_spool
 from titan_sdk.cluster.store.sqlite.schema import SCHEMA_VERSION, open_database
 from titan_sdk.errors import TitanError
 
@@ -142,3 +143,58 @@ async def test_a_number_that_is_taken_is_not_mistaken_for_an_id_that_is_used_aga
         ("DAG-c", "c"),
     ]
     await store.close()
+
+
+# ---------------------------------------------------------------------- a folder of a version that kept a spool
+
+SPOOLED = '[["DAG-a",2,"line \\u2028é",[["DAG-parent",7]],false,1.5,2.5]]\n'
+
+
+async def test_submissions_in_a_spool_are_taken_over_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = SqliteStore(tmp_path / "db", asyncio.get_running_loop())
+    later = NewJob("DAG-again", 4, "later", (), False, 1.5, 2.5)
+    await store.journal.write(InsertJobs((later,)))
+    await store.close()
+    spool = tmp_path / SPOOL
+    earlier = '[["DAG-again",3,"earlier",[],false,1.5,2.5],["DAG-b",5,"line",[],false,1.5,2.5]]\n'
+    for bad in ("5", "null", '[["DAG-x",9,"line"]]', "[" * 100_000):
+        spool.write_text(f'{SPOOLED}{bad}\n{earlier}[["DAG-c",6,')
+        store = SqliteStore(tmp_path / "db", asyncio.get_running_loop())
+        assert not spool.exists()
+        assert [(row.job_id, row.seq) for row in store.unfinished()] == [
+            ("DAG-a", 2),
+            ("DAG-again", 4),
+            ("DAG-b", 5),
+        ]
+        assert store.line(2) == "line \u2028é"
+        assert store.line(4) == "later"
+        assert f"line 2 of {spool} is not whole" in caplog.text
+        assert f"line 4 of {spool} is not whole" in caplog.text
+        caplog.clear()
+        assert store.next_seq() == 6
+        await store.close()
+
+
+def test_a_spool_that_cannot_be_taken_over_stops_the_start(tmp_path: Path) -> None:
+    spool = tmp_path / SPOOL
+    db = open_database(tmp_path / "db")
+    spool.write_text(SPOOLED)
+    db.execute("PRAGMA query_only=1")
+    with pytest.raises(
+        TitanError, match=r"cannot take over the submissions in .*readonly.*make room on the disk"
+    ):
+        take_spool(spool, db)
+    db.execute("PRAGMA query_only=0")
+    take_spool(spool, db)
+    spool.write_text(SPOOLED.replace("DAG-a", "DAG-other"))
+    with pytest.raises(TitanError, match=r"do not fit the database beside it .*move the file away"):
+        take_spool(spool, db)
+    assert spool.exists()
+    spool.unlink()
+    spool.mkdir()
+    with pytest.raises(TitanError, match=r"cannot read .*submissions\.spool"):
+        take_spool(spool, db)
+    assert db.execute("SELECT job_id FROM jobs").fetchall() == [("DAG-a",)]
+    db.close()

@@ -18,7 +18,7 @@ from typing import Any
 from titan_sdk.cluster.clock import Clock
 from titan_sdk.cluster.store import changes
 from titan_sdk.cluster.store.base import StoreFailed
-from titan_sdk.cluster.store.journal import RETRY_SECONDS, Entry, client_entry, submission_entry
+from titan_sdk.cluster.store.journal import RETRY_SECONDS, Entry, client_entry
 from titan_sdk.cluster.store.redis import script
 from titan_sdk.cluster.store.redis.batch import Batch
 from titan_sdk.cluster.store.redis.lease import Lease, describe
@@ -110,16 +110,6 @@ class RedisJournal:
     def record(self, *new: Change, then: Callable[[], None] | None = None) -> None:
         """See ``Writes``."""
         self._add(Entry(new, None if then is None else lambda _: then(), None))
-
-    def submit(
-        self,
-        change: Change,
-        safe: Callable[[], None],
-        stored: Callable[[], None],
-        failed: Callable[[StoreFailed], None],
-    ) -> None:
-        """See ``Writes``."""
-        self._add(submission_entry(change, safe, stored, failed))
 
     def commit(self) -> None:
         """See ``Writes``: there is a round trip to wait for."""

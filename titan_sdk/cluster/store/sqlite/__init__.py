@@ -1,4 +1,4 @@
-"""The embedded store: one SQLite file, written through the journal, read directly; and a spool of new submissions.
+"""The embedded store: one SQLite file, written through the journal, read directly.
 
 Reads see what is durable (or about to be, within the same transaction), never the journal's queue.
 """
@@ -17,15 +17,11 @@ from titan_sdk.cluster.store.base import StoreFailed
 from titan_sdk.cluster.store.changes import Change
 from titan_sdk.cluster.store.journal import Journal
 from titan_sdk.cluster.store.rows import HistoryRow, JobRow
-from titan_sdk.cluster.store.sqlite import history, jobs, manifests, retention, values
+from titan_sdk.cluster.store.sqlite import history, jobs, manifests, migration, retention, values
 from titan_sdk.cluster.store.sqlite.schema import open_database
-from titan_sdk.cluster.store.sqlite.spool import Spool
 from titan_sdk.cluster.store.sqlite.transactions import Transactions
 
-__all__ = ["SPOOL", "SqliteStore"]
-
-SPOOL = "submissions.spool"
-"""The name of the spool, beside the database."""
+__all__ = ["SqliteStore"]
 
 
 class SqliteStore:
@@ -40,11 +36,11 @@ class SqliteStore:
         self.clock = Clock()
         self.db = open_database(path)
         try:
-            self._spool = Spool(path.with_name(SPOOL), self.db)
+            migration.take_spool(path.with_name(migration.SPOOL), self.db)
         except BaseException:
             self.db.close()
             raise
-        self.journal: Journal[Change] = Journal(Transactions(self.db, self.clock), loop, self._spool)
+        self.journal: Journal[Change] = Journal(Transactions(self.db, self.clock), loop)
         with _reading():
             self._next_seq = jobs.last_seq(self.db) + 1
 
@@ -82,11 +78,6 @@ class SqliteStore:
             return history.read(self.db, job_id)
 
     async def finished_before(self, before: float) -> list[tuple[str, int]]:
-        self.journal.flush()
-        if not self.journal.pending:
-            self._spool.clear()
-        if self._spool.size:
-            return []  # a job that is forgotten must not come back from there
         with _reading():
             return retention.finished_before(self.db, before)
 
@@ -134,7 +125,7 @@ class SqliteStore:
 
     def size(self) -> int:
         """Bytes of the database's files."""
-        total = self._spool.size
+        total = 0
         for suffix in ("", "-wal"):
             with contextlib.suppress(OSError):
                 total += self._path.with_name(self._path.name + suffix).stat().st_size
@@ -143,9 +134,6 @@ class SqliteStore:
     async def close(self) -> None:
         """Store what is pending and close the file."""
         self.journal.flush()
-        if not self.journal.pending:
-            self._spool.clear()
-        self._spool.close()
         self.db.close()
 
 
