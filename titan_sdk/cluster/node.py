@@ -73,7 +73,7 @@ class Node:
             door = None if settings.ray is None else self._jobs_door(settings.ray, address)
             master = self._master = Master(settings, data, backing, address, socket_path, door)
             self._handlers = Handlers(master, self._version)
-            self._extensions = Extensions(master)
+            self._extensions = Extensions(master, self._answer)
             recover(master)
             await master.engine.open()
             self._housekeeping = Housekeeping(master)

@@ -11,7 +11,10 @@ from titan_sdk.cluster import bulk
 from titan_sdk.cluster.admission import Refused, check_dag
 from titan_sdk.cluster.master import Master
 from titan_sdk.cluster.store.base import StoreFailed
-from titan_sdk.cluster.store.changes import AddMember, Change, Put
+from titan_sdk.cluster.store.changes import OUT_OF_DATE, AddMember, Change, Once, Put
+from titan_sdk.cluster.value_requests import change_of, reply_to
+from titan_sdk.errors import PeerProtocolError
+from titan_sdk.wire import once
 from titan_sdk.wire.fields import split_pair
 from titan_sdk.wire.opcodes import STORE_FAILED, Opcode
 
@@ -42,6 +45,7 @@ class Quick:
             Opcode.KV_SET: self._set,
             Opcode.KV_GET: self._get,
             Opcode.KV_SADD: self._add,
+            Opcode.ONCE: self._once,
             Opcode.SUBMIT_DAG: self._submit,
         }
 
@@ -89,6 +93,22 @@ class Quick:
             reply(_BAD_PAIR)
         else:
             self._write(AddMember(*pair), lambda new: reply("1" if new else "0"), reply)
+        return True
+
+    def _once(self, payload: str, reply: Reply) -> bool:
+        try:
+            request, frame = once.decode(payload.encode())
+            change = change_of(frame.opcode, frame.payload)
+        except PeerProtocolError as exc:
+            reply(f"ERROR: {exc}")
+            return True
+        if change is None:
+            return False
+
+        def done(result: object) -> None:
+            reply(once.OUT_OF_DATE if result == OUT_OF_DATE else reply_to(frame.opcode, result))
+
+        self._write(Once(request, change), done, reply)
         return True
 
     def _write(self, change: Change, done: Callable[[object], None], reply: Reply) -> None:

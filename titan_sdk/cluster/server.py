@@ -15,6 +15,7 @@ from titan_sdk.cluster.access import Gate
 from titan_sdk.cluster.connection import Connection
 from titan_sdk.cluster.looking import KeenLoop
 from titan_sdk.cluster.settings import ClusterSettings
+from titan_sdk.wire import once
 from titan_sdk.wire.frames import Frame, encode_frame
 from titan_sdk.wire.opcodes import Opcode, reply_opcode
 
@@ -94,7 +95,7 @@ class Server:
 
     async def answer(self, frame: Frame) -> bytes:
         """The encoded reply to a request."""
-        self.answered[frame.opcode if frame.opcode in _KNOWN else -1] += 1
+        self._count(frame)
         try:
             reply = await self._answer(frame)
         except Exception as exc:
@@ -114,8 +115,12 @@ class Server:
             reply(encode(f"SERVER_ERROR: {exc}"))
             begun = True
         if begun:
-            self.answered[frame.opcode] += 1
+            self._count(frame)
         return begun
+
+    def _count(self, frame: Frame) -> None:
+        opcode = once.inner_opcode(frame.payload) if frame.opcode == Opcode.ONCE else frame.opcode
+        self.answered[opcode if opcode in _KNOWN else -1] += 1
 
     @staticmethod
     def encode(reply: str | bytes) -> bytes:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 from titan_sdk.cluster.extensions.content import Content
 from titan_sdk.cluster.extensions.jobs import JobQuestions
 from titan_sdk.cluster.extensions.values import Values
 from titan_sdk.cluster.master import Master
+from titan_sdk.cluster.once import Answer, OnceOnly
 from titan_sdk.cluster.quick import not_stored
 from titan_sdk.cluster.store.base import StoreFailed
 from titan_sdk.errors import PeerProtocolError
@@ -15,7 +17,7 @@ from titan_sdk.wire.opcodes import Opcode
 
 __all__ = ["FEATURES", "Extensions"]
 
-FEATURES = ("chunked_artifacts", "job_info", "log_read", "store_ops", "wait")
+FEATURES = ("chunked_artifacts", "job_info", "log_read", "once", "store_ops", "wait")
 
 Handler = Callable[[bytes], Awaitable[str | bytes]]
 
@@ -23,7 +25,8 @@ Handler = Callable[[bytes], Awaitable[str | bytes]]
 class Extensions:
     """What this master offers beyond Titan v1."""
 
-    def __init__(self, master: Master) -> None:
+    def __init__(self, master: Master, answer: Answer) -> None:
+        """``answer`` takes the request inside one that is carried out once."""
         questions, values = JobQuestions(master), Values(master.state.store)
         content = Content(master.uploads, master.data.root / "incoming")
         self._by_opcode: dict[int, Handler] = {
@@ -32,10 +35,11 @@ class Extensions:
             Opcode.LOG_READ: questions.read_log,
             Opcode.ASSET_WRITE: content.write,
             Opcode.ASSET_READ: content.read,
-            Opcode.STORE_DELETE: values.delete,
+            Opcode.STORE_DELETE: partial(values.change, Opcode.STORE_DELETE),
             Opcode.STORE_KEYS: values.keys,
-            Opcode.STORE_SWAP: values.swap,
-            Opcode.STORE_EXPIRE: values.expire,
+            Opcode.STORE_SWAP: partial(values.change, Opcode.STORE_SWAP),
+            Opcode.STORE_EXPIRE: partial(values.change, Opcode.STORE_EXPIRE),
+            Opcode.ONCE: OnceOnly(master.state.store.journal, answer).answer,
         }
 
     def __contains__(self, opcode: int) -> bool:

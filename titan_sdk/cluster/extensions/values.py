@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from titan_sdk.cluster.store import changes
 from titan_sdk.cluster.store.base import Store
-from titan_sdk.errors import PeerProtocolError
-from titan_sdk.wire.extensions import Fields, StoreSwap, read_object, write_object
+from titan_sdk.cluster.value_requests import change_of, reply_to
+from titan_sdk.wire.extensions import Fields, read_object, write_object
 from titan_sdk.wire.store_text import MARK, decode_value
 
 __all__ = ["Values"]
@@ -20,11 +19,11 @@ class Values:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    async def delete(self, payload: bytes) -> str:
-        """Remove a value or a set."""
-        return write_object(
-            deleted=bool(await self._store.journal.write(changes.Delete(_fields(payload).want("key", str))))
-        )
+    async def change(self, opcode: int, payload: bytes) -> str:
+        """Carry out a request that changes something."""
+        change = change_of(opcode, payload)
+        assert change is not None
+        return reply_to(opcode, await self._store.journal.write(change))
 
     async def keys(self, payload: bytes) -> str:
         """Keys that begin with a prefix, as their owners wrote them, in order and in pages."""
@@ -46,21 +45,6 @@ class Values:
                 return found
             # As they are stored, the escaped ones lie together.
             after = MARK + chr(0x10FFFF) if some[-1].startswith(MARK) else some[-1]
-
-    async def swap(self, payload: bytes) -> str:
-        """Compare and set."""
-        request = StoreSwap.decode(payload.decode("utf-8", "replace"))
-        change = changes.Swap(request.key, request.expected, request.value)
-        return write_object(swapped=bool(await self._store.journal.write(change)))
-
-    async def expire(self, payload: bytes) -> str:
-        """Delete a key after some time; the next write of the key takes that back."""
-        fields = _fields(payload)
-        seconds = fields.want("seconds", float)
-        if not seconds > 0:
-            raise PeerProtocolError(f"seconds {seconds!r} is not a number above 0")
-        change = changes.Expire(fields.want("key", str), seconds)
-        return write_object(set=bool(await self._store.journal.write(change)))
 
 
 def _fields(payload: bytes) -> Fields:

@@ -10,12 +10,16 @@ from dataclasses import dataclass
 
 from titan_sdk.cluster.store.rows import NewJob
 from titan_sdk.model.status import JobStatus
+from titan_sdk.wire.once import RequestId
 
 __all__ = [
+    "OUT_OF_DATE",
+    "REQUEST_SECONDS",
     "AddHistory",
     "AddMember",
     "AddNote",
     "AppendLog",
+    "Begin",
     "Change",
     "Delete",
     "Expire",
@@ -23,7 +27,9 @@ __all__ = [
     "ForgetJobs",
     "InsertJobs",
     "LinkJobs",
+    "Once",
     "Put",
+    "Remember",
     "RemoveMember",
     "RemovePayloads",
     "SetEnded",
@@ -214,6 +220,39 @@ class Sweep:
     """Remove what has expired; how many keys. Reading never shows them, so this only frees room."""
 
 
+# ---------------------------------------------------------------------- requests that may arrive twice
+
+OUT_OF_DATE = "OUT_OF_DATE"
+"""The result of a request after which a later one of its channel, or another one of its number, was carried out."""
+REQUEST_SECONDS = 900.0
+"""How long the last request of a channel is remembered that nobody uses. A client gives up after a minute."""
+
+
+@dataclass(frozen=True, slots=True)
+class Once:
+    """A change, unless that request was carried out before: then its result is that of the first time."""
+
+    request: RequestId
+    change: Put | Swap | AddMember | Delete | Expire
+
+
+@dataclass(frozen=True, slots=True)
+class Begin:
+    """A request begins that is no change of values. Nothing where it is new; else its reply, ``""`` where that is not
+    known, or ``OUT_OF_DATE``.
+    """
+
+    request: RequestId
+
+
+@dataclass(frozen=True, slots=True)
+class Remember:
+    """The reply to a request that was begun."""
+
+    request: RequestId
+    reply: str
+
+
 # ---------------------------------------------------------------------- logs, where the store keeps them
 
 
@@ -259,6 +298,9 @@ Change = (
     | Delete
     | Expire
     | Sweep
+    | Once
+    | Begin
+    | Remember
     | AddNote
     | AppendLog
 )

@@ -12,6 +12,7 @@ from titan_sdk.cluster.store.redis.link import Link
 from titan_sdk.cluster.store.redis.mirror import Mirror, can_go, encode, needs_line
 from titan_sdk.cluster.store.rows import KEPT_HISTORY, JobRow, NewJob, Service
 from titan_sdk.model.status import JobStatus
+from titan_sdk.wire.once import RequestId
 
 __all__ = ["Batch"]
 
@@ -36,6 +37,8 @@ class Batch:
         self._ids: dict[int, str] = {}
         self._lines: dict[int, str | None] = {}
         self._words: list[Any] = []
+        self._before: tuple[Any, ...] = ()
+        """What stands in front of an operation that is carried out once."""
         self._results = 0
 
     def add(self, entry: Iterable[changes.Change]) -> int | None:
@@ -91,7 +94,7 @@ class Batch:
         self._words += (len(words), *words)
 
     def _result(self, *words: Any) -> None:
-        self._op(*words)
+        self._op(*self._before, *words)
         self._results += 1
 
     def _row(self, job_id: str) -> JobRow | None:
@@ -265,12 +268,29 @@ class Batch:
     def sweep(self, _: changes.Sweep) -> None:
         self._result("@sweep")
 
+    # ------------------------------------------------------------------ requests that may arrive twice
+
+    def once(self, change: changes.Once) -> None:
+        self._before = ("@once", *_request(change.request))
+        _APPLY[type(change.change)](self, change.change)
+        self._before = ()
+
+    def begin(self, change: changes.Begin) -> None:
+        self._result("@begin", *_request(change.request))
+
+    def remember(self, change: changes.Remember) -> None:
+        self._result("@remember", *_request(change.request), change.reply.encode())
+
     def note(self, change: changes.AddNote) -> None:
         self._result("@note", change.job_id.encode(), change.line, change.cap)
 
     def log(self, change: changes.AppendLog) -> None:
         job_id, run = change.job_id.encode(), change.run.encode()
         self._result("@log", job_id, run, change.offset, change.data, change.cap)
+
+
+def _request(request: RequestId) -> tuple[Any, ...]:
+    return request.channel, request.number, request.mark
 
 
 _APPLY: dict[type, Callable[[Batch, Any], None]] = {
@@ -295,6 +315,9 @@ _APPLY: dict[type, Callable[[Batch, Any], None]] = {
     changes.Delete: Batch.delete,
     changes.Expire: Batch.expire,
     changes.Sweep: Batch.sweep,
+    changes.Once: Batch.once,
+    changes.Begin: Batch.begin,
+    changes.Remember: Batch.remember,
     changes.AddNote: Batch.note,
     changes.AppendLog: Batch.log,
 }

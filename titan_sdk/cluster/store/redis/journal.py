@@ -46,6 +46,8 @@ Plan = Callable[[changes.ForgetJobs], Awaitable[list[str]]]
 
 
 def _frees(change: Change) -> bool:
+    if isinstance(change, changes.Once):
+        change = change.change
     return isinstance(change, _FREEING) or (isinstance(change, changes.Swap) and change.value is None)
 
 

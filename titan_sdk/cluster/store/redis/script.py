@@ -5,11 +5,14 @@ Keys, below the prefix:
     lease, epoch    who may write, and how often that has changed; ``last``: the number and the results of the last commit
     jobs, lines     hashes: rows by id, payload lines of unfinished jobs by number; ``ended``: ids by the time they can go
     history:ID      list; log:ID, logmarks:ID: output that an engine brought, and how much of each run's has arrived
+    request:CHANNEL the last request of a client's channel with its result (see ``wire.once``)
     value:KEY, set:KEY, keys, expiry    TitanStore; a set's scores are the order in which members were added
     manifests       keys of manifests by the time at which they were written, or are due again
 """
 
 from __future__ import annotations
+
+from titan_sdk.cluster.store.changes import REQUEST_SECONDS
 
 __all__ = ["ACQUIRE", "ALLOW_OOM", "COMMIT", "FORMAT", "KEYS", "RELEASE", "RENEW"]
 
@@ -121,6 +124,39 @@ own['@expire'] = function(key, ms)
     return 1
 end
 
+-- Whether the request is not new, and then its result.
+local function recall(channel, number, mark)
+    local found = redis.call('GET', P..':request:'..channel)
+    if not found then return false end
+    local last = cjson.decode(found)
+    if last[1] < tonumber(number) then return false end
+    if last[1] == tonumber(number) and last[2] == mark then return true, last[3] end
+    return true, 'OUT_OF_DATE'
+end
+
+local function remember(channel, number, mark, result)
+    redis.call('SET', P..':request:'..channel, cjson.encode({tonumber(number), mark, result}), 'PX', KEPT_MS)
+end
+
+own['@once'] = function(channel, number, mark, act, ...)
+    local known, result = recall(channel, number, mark)
+    if known then return result end
+    result = own[act](...) or 0
+    remember(channel, number, mark, result)
+    return result
+end
+
+own['@begin'] = function(channel, number, mark)
+    local known, result = recall(channel, number, mark)
+    if not known then remember(channel, number, mark, '') end
+    return known and result
+end
+
+own['@remember'] = function(channel, number, mark, reply)
+    local known, result = recall(channel, number, mark)
+    if result ~= 'OUT_OF_DATE' then remember(channel, number, mark, reply) end
+end
+
 own['@look'] = function(key, before, at)
     local due = redis.call('ZSCORE', P..':manifests', key)
     if not due or tonumber(due) >= tonumber(before) then return 0 end
@@ -174,7 +210,7 @@ local encoded = cjson.encode(results)
 redis.call('HSET', P..':last', 'number', number, 'results', encoded)
 return encoded
 """
-)
+).replace("KEPT_MS", str(int(REQUEST_SECONDS * 1000)))
 
 # Keys that expired are in the index until the next sweep.
 KEYS = """

@@ -11,7 +11,7 @@ import sqlite3
 import time
 from pathlib import Path
 
-from titan_sdk.cluster.store.sqlite import manifests, migration
+from titan_sdk.cluster.store.sqlite import manifests, migration, requests
 from titan_sdk.cluster.store.sqlite.bulk import remove_orphans
 from titan_sdk.errors import TitanError
 
@@ -101,4 +101,5 @@ def _prepare(db: sqlite3.Connection, path: Path) -> None:
     # For retention; not a part of the format: an older version may have written the file in between.
     db.execute("CREATE INDEX IF NOT EXISTS jobs_ended ON jobs(ended_at) WHERE ended_at IS NOT NULL")
     manifests.prepare(db, time.time())
+    requests.prepare(db)
     remove_orphans(db)

@@ -10,7 +10,7 @@ from typing import Any
 from titan_sdk.cluster.clock import Clock
 from titan_sdk.cluster.store import changes, leftovers
 from titan_sdk.cluster.store.base import StoreFailed
-from titan_sdk.cluster.store.sqlite import bulk, history, jobs, manifests, retention, values
+from titan_sdk.cluster.store.sqlite import bulk, history, jobs, manifests, requests, retention, values
 
 __all__ = ["Transactions", "transaction"]
 
@@ -75,7 +75,26 @@ class Transactions:
     def _apply(self, entry: tuple[changes.Change, ...]) -> object:
         result: object = None
         for change in entry:
+            if isinstance(change, changes.Once | changes.Begin | changes.Remember):
+                result = self._apply_request(change)
+                continue
             result = _APPLY[type(change)](self._db, change)
             if isinstance(change, changes.Put | changes.Swap) and leftovers.is_manifest(change.key):
                 manifests.written(self._db, change, result, self._clock.now())
+            elif isinstance(change, changes.Sweep):
+                requests.forget(self._db, self._clock.now())
+        return result
+
+    def _apply_request(self, change: changes.Once | changes.Begin | changes.Remember) -> object:
+        known = requests.find(self._db, change.request)
+        if isinstance(change, changes.Remember):
+            if known != changes.OUT_OF_DATE:
+                requests.keep(self._db, change.request, change.reply, self._clock.now())
+            return None
+        if known is not None:
+            return known[0] if isinstance(known, list) else known
+        result = self._apply((change.change,)) if isinstance(change, changes.Once) else None
+        requests.keep(
+            self._db, change.request, "" if isinstance(change, changes.Begin) else result, self._clock.now()
+        )
         return result

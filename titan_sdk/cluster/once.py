@@ -1,0 +1,69 @@
+"""ONCE: a request that is carried out once however often it arrives, by this master or the next one.
+
+A change of TitanStore is remembered in its own transaction. Any other request is noted before it begins, and its reply
+when it is over: a copy waits for it, or is told that nobody knows what became of it, where a master died in between.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from titan_sdk.cluster.store.base import Writes
+from titan_sdk.cluster.store.changes import OUT_OF_DATE, Begin, Once, Remember
+from titan_sdk.cluster.value_requests import change_of, reply_to
+from titan_sdk.wire import once
+from titan_sdk.wire.frames import Frame
+from titan_sdk.wire.once import RequestId
+from titan_sdk.wire.opcodes import Opcode
+
+__all__ = ["Answer", "OnceOnly"]
+
+_NOTED = frozenset(
+    {Opcode.UPLOAD_ASSET, Opcode.DEPLOY_SCRIPT, Opcode.ASSET_WRITE, Opcode.CANCEL_JOB, Opcode.STOP}
+)
+_IN_DOUBT = (
+    f"{once.IN_DOUBT}the request had begun when the master was killed; look whether it was carried out"
+)
+
+Answer = Callable[[Frame], Awaitable[str | bytes]]
+"""Carries out a request."""
+
+
+class OnceOnly:
+    """Answers ONCE. ``answer`` carries out what is inside."""
+
+    def __init__(self, writes: Writes, answer: Answer) -> None:
+        self._writes = writes
+        self._answer = answer
+        self._running: dict[RequestId, asyncio.Future[str | bytes]] = {}
+
+    async def answer(self, payload: bytes) -> str | bytes:
+        """The reply to the request inside.
+
+        Raises:
+            PeerProtocolError: there is none, or it is of a kind that needs no id.
+            StoreFailed: it was not carried out.
+        """
+        request, frame = once.decode(payload)
+        change = change_of(frame.opcode, frame.payload)
+        if change is not None:
+            result = await self._writes.write(Once(request, change))
+            return once.OUT_OF_DATE if result == OUT_OF_DATE else reply_to(frame.opcode, result)
+        if frame.opcode not in _NOTED:
+            return f"ERROR: ONCE: a request with opcode {frame.opcode} takes no id; send it as it is"
+        running = self._running.get(request)
+        if running is None:
+            running = self._running[request] = asyncio.ensure_future(self._carry_out(request, frame))
+            running.add_done_callback(lambda _: self._running.pop(request, None))
+        return await asyncio.shield(running)
+
+    async def _carry_out(self, request: RequestId, frame: Frame) -> str | bytes:
+        known = await self._writes.write(Begin(request))
+        if known == OUT_OF_DATE:
+            return once.OUT_OF_DATE
+        if isinstance(known, str):
+            return known or _IN_DOUBT
+        reply = await self._answer(frame)
+        await self._writes.write(Remember(request, reply if isinstance(reply, str) else ""))
+        return reply
