@@ -216,7 +216,6 @@ class Connection(asyncio.Protocol):
         if not self._keep:
             self._close()
             return
-        self._server.expect()
         if awaited is not None:
             self._transport.resume_reading()
             self._next()

@@ -7,7 +7,6 @@ import signal
 from collections.abc import Callable, Coroutine
 
 from titan_sdk.cluster.local import sdk_version
-from titan_sdk.cluster.looking import KeenLoop
 from titan_sdk.cluster.node import Node
 from titan_sdk.cluster.settings import ClusterSettings
 from titan_sdk.errors import TitanError
@@ -27,8 +26,7 @@ def run_master(settings: ClusterSettings, on_ready: Callable[[str, int], None] |
     Raises:
         TitanError: folder, port or store cannot be used, or the store was lost to another master.
     """
-    with asyncio.Runner(loop_factory=KeenLoop) as runner:
-        return runner.run(_serve(settings, on_ready))
+    return asyncio.run(_serve(settings, on_ready))
 
 
 async def _serve(settings: ClusterSettings, on_ready: Callable[[str, int], None] | None) -> int:

@@ -13,7 +13,6 @@ from pathlib import Path
 
 from titan_sdk.cluster.access import Gate
 from titan_sdk.cluster.connection import Connection
-from titan_sdk.cluster.looking import KeenLoop
 from titan_sdk.cluster.settings import ClusterSettings
 from titan_sdk.wire import once
 from titan_sdk.wire.frames import Frame, encode_frame
@@ -60,8 +59,6 @@ class Server:
     def __init__(self, settings: ClusterSettings, answer: Answer, begin: Begin | None = None) -> None:
         self.settings = settings
         self.loop = asyncio.get_running_loop()
-        self.expect: Callable[[], None] = self.loop.expect if isinstance(self.loop, KeenLoop) else _never_mind
-        """To be called when somebody was answered who is likely to ask again at once."""
         self.gate = Gate(settings.token)
         self.context: ssl.SSLContext | None = None if settings.tls is None else settings.tls.context()
         self.buffered = 0
@@ -268,7 +265,3 @@ class Server:
         self._closed = True
         for connection in list(self._connections):
             connection.abort()
-
-
-def _never_mind() -> None:
-    pass

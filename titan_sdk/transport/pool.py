@@ -39,7 +39,7 @@ class Pool:
             if connection is not None:
                 (frame,) = connection.talk(operation, request)
             else:
-                connection = Connection(self._config, operation, keen=True)
+                connection = Connection(self._config, operation)
                 hello, frame = connection.talk(operation, self._greeting[0] + request, replies=2)
                 self._greeting[1](hello)
         except BaseException:

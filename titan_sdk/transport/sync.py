@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import select
 import socket
+import ssl
 from collections.abc import Callable
 
 from titan_sdk.config import ClientConfig
 from titan_sdk.errors import ConnectionLost, TitanError, transport_error
 from titan_sdk.transport.addresses import open_tcp
-from titan_sdk.transport.stream import open_stream
 from titan_sdk.transport.tls import REFUSED_CERTIFICATE, client_context, explain_tls, server_name
 from titan_sdk.wire.frames import Frame, FrameDecoder, encode_frame
 
-__all__ = ["Connection", "Greeting", "closed_early", "exchange"]
+__all__ = ["Connection", "Greeting", "closed_early", "exchange", "is_quiet"]
 
 _SMALLEST_READ = 4_096
 _LARGEST_READ = 262_144
@@ -48,9 +49,9 @@ def exchange(
 
 
 class Connection:
-    """One open socket to a master. For one thread at a time; unusable after an error. ``keen``: see ``open_stream``."""
+    """One open socket to a master. For one thread at a time; unusable after an error."""
 
-    def __init__(self, config: ClientConfig, operation: str, *, keen: bool = False) -> None:
+    def __init__(self, config: ClientConfig, operation: str) -> None:
         self._config = config
         try:
             opened = _open(config, operation)
@@ -64,8 +65,8 @@ class Connection:
                 connecting=True,
                 seconds=config.connect_timeout,
             ) from exc
-        self._opened = opened
-        self._stream = open_stream(opened, config.timeout, keen=keen)
+        opened.settimeout(config.timeout)
+        self._socket = opened
         self._decoder = FrameDecoder(limit=None)
         self._undelayed = False
 
@@ -91,28 +92,39 @@ class Connection:
     def _talk(self, operation: str, request: bytes, replies: int) -> list[Frame]:
         if len(request) > _ONE_SEGMENT and not self._undelayed and self._config.socket_path is None:
             # Or the last part of a large request would wait for the peer's delayed acknowledgement.
-            self._opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._undelayed = True
-        self._stream.send_all(request)
+        self._socket.sendall(request)
         return [self._read_frame(operation) for _ in range(replies)]
 
     def is_usable(self) -> bool:
         """Whether the peer has neither closed the connection nor sent what nobody asked for."""
-        return self._stream.is_quiet()
+        return is_quiet(self._socket)
 
     def close(self) -> None:
         """Close at once; idempotent."""
-        self._stream.close()
+        self._socket.close()
 
     def _read_frame(self, operation: str) -> Frame:
         decoder = self._decoder
         frame = decoder.next_frame() if decoder.pending else None
         while frame is None:
-            data = self._stream.receive(min(max(decoder.wanted, _SMALLEST_READ), _LARGEST_READ))
+            data = self._socket.recv(min(max(decoder.wanted, _SMALLEST_READ), _LARGEST_READ))
             if not data:
                 raise closed_early(decoder, self._config, operation)
             frame = decoder.take(data)
         return frame
+
+
+def is_quiet(opened: socket.socket) -> bool:
+    """Whether the peer has neither closed nor sent anything that was not received."""
+    if isinstance(opened, ssl.SSLSocket) and opened.pending():
+        return False
+    if not hasattr(select, "poll"):
+        return not select.select([opened], [], [], 0)[0]
+    poll = select.poll()  # select() refuses descriptors above 1,023
+    poll.register(opened, select.POLLIN)
+    return not poll.poll(0)
 
 
 def _open(config: ClientConfig, operation: str) -> socket.socket:
