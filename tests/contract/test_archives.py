@@ -71,17 +71,10 @@ def test_an_archive_runs_shell_scripts_and_programs(api, unique, upload, entry):
     assert handle.logs() == "got a b in project\n"
 
 
-@pytest.mark.parametrize(
-    ("pointer", "sentence"),
-    [
-        ("absent-{0}.zip/main.py", "has no uploaded file 'absent-"),
-        ("{0}.zip/gone.py", "has no file 'gone.py'"),
-    ],
-)
-def test_an_archive_that_cannot_run_says_why(api, unique, upload, pointer, sentence):
+def test_an_archive_without_the_entry_says_so(api, unique, upload):
     name = upload(**{"main.py": "pass"})
-    handle = api.submit_job(TitanJob(unique("broken"), pointer.format(name), is_archive=True))
-    with pytest.raises(JobFailed, match=sentence):
+    handle = api.submit_job(TitanJob(unique("broken"), f"{name}.zip/gone.py", is_archive=True))
+    with pytest.raises(JobFailed, match=r"has no file 'gone\.py'"):
         handle.wait(timeout=60)
 
 

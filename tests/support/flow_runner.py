@@ -93,6 +93,8 @@ class MasterModel:
                 return self.kv.get(call.payload, "NULL")
             case Opcode.UPLOAD_ASSET:
                 return "UPLOAD_SUCCESS"
+            case Opcode.FETCH_ASSET:
+                return "ERROR_NOT_FOUND"
             case Opcode.CANCEL_JOB:
                 self.status[call.payload] = "CANCELLED"
                 return "CANCELLED"

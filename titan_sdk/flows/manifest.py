@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from titan_sdk.errors import CorruptData, NotFound
+from titan_sdk.flows.archives import Archive
 from titan_sdk.flows.core import Flow, ask
 from titan_sdk.model.job import TitanJob
 from titan_sdk.model.rules import full_id
@@ -44,6 +45,10 @@ class Submission:
     agent_run_id: str | None = None
     source: tuple[TitanJob, ...] = field(default=(), compare=False, repr=False)
     """What was submitted, in this process only."""
+    archives: Mapping[str, Archive] = field(default_factory=dict, compare=False, repr=False)
+    """What their archives were, by the names the jobs use; in this process only."""
+    scripts: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
+    """The SHA-256 of their script files; in this process only."""
 
 
 def write_records(submission: Submission, known: Collection[str] = ()) -> Flow[None]:

@@ -6,7 +6,7 @@ import os
 from functools import partial
 
 from titan_sdk.errors import InvalidDag, InvalidPipeline
-from titan_sdk.flows.artifacts import upload_project_folder
+from titan_sdk.flows.archives import pack_folder
 from titan_sdk.flows.core import Flow, blocking
 from titan_sdk.flows.manifest import Submission
 from titan_sdk.flows.submit import submit_dag
@@ -25,10 +25,12 @@ def submit_yaml(
         InvalidPipeline: the file is wrong; names file, line and key. Nothing was sent.
     """
     pipeline = yield from blocking(partial(load_pipeline, path))
+    archives = {}
     if pipeline.project:
-        yield from upload_project_folder(session, pipeline.base_dir, pipeline.name)
+        packed = yield from blocking(partial(pack_folder, pipeline.base_dir, f"{pipeline.name}.zip"))
+        archives = {packed.name: packed}
     try:
-        return (yield from submit_dag(session, pipeline.name, pipeline.jobs, agent_run_id))
+        return (yield from submit_dag(session, pipeline.name, pipeline.jobs, agent_run_id, archives=archives))
     except InvalidDag as exc:
         # Only the master knew: a parent that is nowhere, an id in use.
         place = pipeline.places.get((exc.job_id, exc.field))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import re
 import threading
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from titan_sdk.errors import DagFailed, InvalidArgument, JobFailed, SubmissionUnconfirmed, TitanError
-from titan_sdk.flows.core import Flow, ask, now, pause
+from titan_sdk.flows.core import Flow, ask, blocking, now, pause
 from titan_sdk.flows.manifest import Submission, SubmittedJob, write_manifest
 from titan_sdk.flows.report import JobRef
 from titan_sdk.flows.server import server_info
@@ -115,6 +117,8 @@ def _continue(session: Session, track: Track, before: Submission, ids: set[str])
     if not before.source or info.has("strict_submit"):
         # Followed by name: the scripts are not here. The bundled master gives nothing up that could run.
         return False
+    if (yield from blocking(partial(_have_changed, before))):
+        return False  # it would be other code under the name of what was submitted
     if not track.take(before):
         while track.submission is before and track.is_taken:
             yield from pause(0.2)
@@ -128,7 +132,13 @@ def _continue(session: Session, track: Track, before: Submission, ids: set[str])
                 yield from ask(calls.cancel_job(job_id))
         name = f"{before.name}-again"
         yield from submit_expanded(
-            session, name, jobs, messages, before.agent_run_id, about_to_send=sent.append
+            session,
+            name,
+            jobs,
+            messages,
+            before.agent_run_id,
+            archives=before.archives,
+            about_to_send=sent.append,
         )
     except InvalidArgument:
         return False  # the ids leave no room for a suffix, or a script is gone: the report says enough
@@ -146,6 +156,18 @@ def _continue(session: Session, track: Track, before: Submission, ids: set[str])
     finally:
         track.release()
     return True
+
+
+def _have_changed(submission: Submission) -> bool:
+    """Whether a script file no longer holds what was submitted."""
+    for name, digest in submission.scripts.items():
+        try:
+            with open(name, "rb") as file:
+                if hashlib.file_digest(file, "sha256").hexdigest() != digest:
+                    return True
+        except OSError:
+            return True
+    return False
 
 
 def _with_descendants(submission: Submission, lost: set[str]) -> set[str]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 from titan_sdk.errors import InvalidJob, MissingFile
+from titan_sdk.flows.archives import Archive
 from titan_sdk.flows.core import Flow, blocking
 from titan_sdk.model.job import JobKind, TitanJob
 from titan_sdk.model.rules import full_id
@@ -30,6 +32,8 @@ class Staged:
     lines: dict[str, JobLine]
     assets: tuple[Asset, ...]
     inside_parents: dict[str, tuple[str, ...]]
+    scripts: dict[str, str]
+    """The SHA-256 of each script file that was read."""
 
 
 def check_for_master(info: ServerInfo, jobs: Sequence[TitanJob]) -> None:
@@ -49,9 +53,18 @@ def check_for_master(info: ServerInfo, jobs: Sequence[TitanJob]) -> None:
 
 
 def stage(
-    session: Session, jobs: Sequence[TitanJob], run: str, parents: dict[str, tuple[str, ...]]
+    session: Session,
+    jobs: Sequence[TitanJob],
+    run: str,
+    parents: dict[str, tuple[str, ...]],
+    archives: Mapping[str, Archive],
 ) -> Flow[Staged]:
-    """Read the scripts, each file once, and build the lines. ``parents`` are those to send, by full id."""
+    """Read the scripts, each file once, and build the lines.
+
+    Args:
+        parents: those to send, by full id.
+        archives: what the jobs point into, by the names they use.
+    """
     by_id = {job.full_id: job for job in jobs}
     inside = {job_id: tuple(p for p in ps if p in by_id) for job_id, ps in parents.items()}
     lines: dict[str, JobLine] = {}
@@ -61,12 +74,14 @@ def stage(
         if not job.kind.is_archive and job.filename not in scripts:
             scripts[job.filename] = yield from blocking(partial(_read, job))
         content = b"" if job.kind.is_archive else scripts[job.filename]
+        archive = archives.get(job.archive_name) if job.kind.is_archive else None
         if not job.uses_runtime:
-            lines[job.full_id] = plain_line(job, content, parents[job.full_id], run)
+            lines[job.full_id] = plain_line(job, content, parents[job.full_id], run, archive)
             continue
         bundle = runtime_bundle()
         if job.kind.is_archive:
-            source, blob = Script.in_archive(job.filename), None
+            pinned = (archive.asset, archive.sha256) if archive else (None, None)
+            source, blob = Script.in_archive(job.filename, *pinned), None
         else:
             source, blob = Script.of(Path(job.filename).name, content)
         for asset in (bundle, blob):
@@ -76,13 +91,19 @@ def stage(
         stub = build_stub(_spec(session, job, run, source, watched), bundle)
         fields = (f"titan-{run}-{index}.sh", "", encode_base64(stub), job.requirement)
         lines[job.full_id] = _line(job, JobKind.SCRIPT, fields, parents[job.full_id])
-    return Staged(lines, tuple(assets.values()), inside)
+    digests = {name: hashlib.sha256(content).hexdigest() for name, content in scripts.items()}
+    return Staged(lines, tuple(assets.values()), inside, digests)
 
 
-def plain_line(job: TitanJob, content: bytes, parents: tuple[str, ...], run: str) -> JobLine:
-    """The line upstream's SDK would send, except that a service's script gets a name of its own: staged files
-    share one folder per worker, so two services called ``app.py`` would overwrite each other (hazard 7).
+def plain_line(
+    job: TitanJob, content: bytes, parents: tuple[str, ...], run: str, archive: Archive | None = None
+) -> JobLine:
+    """The line upstream's SDK would send, but for two names. A service's script gets one of its own: staged files
+    share one folder per worker, so two services called ``app.py`` would overwrite each other (hazard 7). An archive
+    is called after its content, as the master reads it only when the job starts.
     """
+    if archive is not None:
+        job = replace(job, filename=archive.asset + job.filename.removeprefix(archive.name))
     name = os.path.basename(job.filename)
     staged = f"titan-{run}-{name}" if job.kind is JobKind.SERVICE and job.runtime else name
     fields = job.plain_fields(content, staged)

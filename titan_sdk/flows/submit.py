@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from titan_sdk.errors import (
     ConnectionLost,
@@ -15,6 +16,7 @@ from titan_sdk.errors import (
 )
 from titan_sdk.flows import lease, staging
 from titan_sdk.flows.approvals import reset_gates
+from titan_sdk.flows.archives import Archive, find_archives, put_archives
 from titan_sdk.flows.artifacts import ensure_asset
 from titan_sdk.flows.core import Flow, ask, pause
 from titan_sdk.flows.dashboard import tell_dashboard
@@ -46,12 +48,15 @@ def submit_dag(
     agent_run_id: str | None = None,
     *,
     nonce: str | None = None,
+    archives: Mapping[str, Archive] | None = None,
 ) -> Flow[Submission]:
     """Send the jobs as one DAG and make sure that the master took every one of them.
 
     Args:
         nonce: 16 hex digits naming this submission; chosen by a caller who must be able to find it again after
             a crash of its own. Default: random.
+        archives: what the jobs' archives are, by the names that the jobs use; closed when this ends. All others
+            are those that the master has now.
 
     Raises:
         InvalidDag: refused here, nothing was sent.
@@ -59,7 +64,11 @@ def submit_dag(
         SubmissionUnconfirmed: sent, but no answer settles whether it was taken.
     """
     given, messages = _with_gates(name, tuple(jobs))
-    return (yield from submit_expanded(session, name, given, messages, agent_run_id, nonce=nonce))
+    return (
+        yield from submit_expanded(
+            session, name, given, messages, agent_run_id, nonce=nonce, archives=archives
+        )
+    )
 
 
 def submit_expanded(
@@ -70,6 +79,7 @@ def submit_expanded(
     agent_run_id: str | None = None,
     *,
     nonce: str | None = None,
+    archives: Mapping[str, Archive] | None = None,
     about_to_send: Callable[[Submission], None] | None = None,
 ) -> Flow[Submission]:
     """As ``submit_dag``, for jobs whose gates stand among them.
@@ -78,6 +88,25 @@ def submit_expanded(
         messages: what these ask, by gate id.
         about_to_send: told what may exist from then on, however this ends.
     """
+    held = dict(archives or {})
+    try:
+        return (yield from _submit(session, name, given, messages, agent_run_id, nonce, held, about_to_send))
+    finally:
+        for archive in held.values():
+            if archive.content is not None:
+                archive.content.close()
+
+
+def _submit(
+    session: Session,
+    name: str,
+    given: Sequence[TitanJob],
+    messages: Mapping[str, str],
+    agent_run_id: str | None,
+    nonce: str | None,
+    archives: dict[str, Archive],
+    about_to_send: Callable[[Submission], None] | None,
+) -> Flow[Submission]:
     ordered = order_jobs(name, given)
     info = yield from server_info(session)
     staging.check_for_master(info, ordered)
@@ -85,18 +114,21 @@ def submit_expanded(
     kept_parents = yield from settle_outside_parents(info, name, ordered)
     before = yield from _states_before(session, name, ordered)
     run = nonce or secrets.token_hex(8)
-    staged = yield from staging.stage(session, ordered, run, kept_parents)
+    yield from find_archives(session, ordered, archives)
+    staged = yield from staging.stage(session, ordered, run, kept_parents, archives)
     # A real master registers line by line, so a parent listed first may finish before its child exists (section 14).
     lines = [staged.lines[job.full_id] for job in reversed(ordered)]
     call = calls.submit_dag(lines)
     _check_size(name, call, len(lines))
+    yield from put_archives(session, archives)
     for asset in staged.assets:
         yield from ensure_asset(session, asset.name, asset.data)
     for job in given:
         if job.owner_lease:
             yield from lease.renew(JobRef(job.job_id, run))
     sent = tuple(_submitted(job, run, staged.inside_parents) for job in given)
-    submission = Submission(name, run, sent, agent_run_id, tuple(given))
+    pinned = {key: replace(archive, content=None) for key, archive in archives.items()}
+    submission = Submission(name, run, sent, agent_run_id, tuple(given), pinned, staged.scripts)
     yield from reset_gates(messages)
     known = {job_id for job_id, state in before.items() if state is not JobStatus.UNKNOWN}
     yield from write_records(submission, known)

@@ -18,7 +18,7 @@ from titan_sdk.wire import calls, extended_calls
 from titan_sdk.wire.extensions import CHUNK_SIZE, AssetWrite
 from titan_sdk.wire.frames import MAX_PAYLOAD
 
-__all__ = ["Progress", "download", "send_stream"]
+__all__ = ["Progress", "download", "receive", "send_stream"]
 
 Progress = Callable[[int, int], None]
 """Called with the bytes moved so far and the bytes in all; on another thread under asyncio."""
@@ -70,34 +70,41 @@ def download(session: Session, name: str, target: Path, progress: Progress | Non
         CorruptData: what arrived does not match the master's checksum.
     """
     neighbour = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
-    info = yield from server_info(session)
     try:
-        if info.has("chunked_artifacts"):
-            yield from _receive_chunks(name, neighbour, progress)
-        else:
-            data = yield from ask(calls.fetch_asset(name))
-            yield from blocking(partial(_create, neighbour, data))
-            yield from _report(progress, len(data), len(data))
+        with (yield from blocking(partial(_open_new, neighbour))) as file:
+            yield from receive(session, name, file, progress)
         yield from blocking(partial(neighbour.replace, target))
     finally:
         neighbour.unlink(missing_ok=True)
 
 
-def _receive_chunks(name: str, neighbour: Path, progress: Progress | None) -> Flow[None]:
+def receive(
+    session: Session, name: str, file: IO[bytes], progress: Progress | None = None
+) -> Flow[ArtifactRef]:
+    """Write an artifact's bytes to an open file; the same errors as ``download``."""
+    info = yield from server_info(session)
+    if info.has("chunked_artifacts"):
+        return (yield from _receive_chunks(name, file, progress))
+    data = yield from ask(calls.fetch_asset(name))
+    yield from blocking(partial(file.write, data))
+    yield from _report(progress, len(data), len(data))
+    return ArtifactRef(name, len(data), hashlib.sha256(data).hexdigest())
+
+
+def _receive_chunks(name: str, file: IO[bytes], progress: Progress | None) -> Flow[ArtifactRef]:
     digest = hashlib.sha256()
     chunk = yield from ask(extended_calls.asset_read(name, 0))
     size, sha256, offset = chunk.size, chunk.sha256, 0
-    file = yield from blocking(partial(_open_new, neighbour))
-    with file:
-        while True:
-            yield from blocking(partial(_append, file, digest, chunk.content))
-            offset += len(chunk.content)
-            yield from _report(progress, offset, size)
-            if offset >= size or not chunk.content:
-                break
-            chunk = yield from ask(extended_calls.asset_read(name, offset, sha256))
+    while True:
+        yield from blocking(partial(_append, file, digest, chunk.content))
+        offset += len(chunk.content)
+        yield from _report(progress, offset, size)
+        if offset >= size or not chunk.content:
+            break
+        chunk = yield from ask(extended_calls.asset_read(name, offset, sha256))
     if digest.hexdigest() != sha256:
         raise CorruptData(f"fetch of {name!r}: {offset} bytes arrived, but not those of checksum {sha256}")
+    return ArtifactRef(name, offset, sha256)
 
 
 def _read_chunk(source: IO[bytes], digest: hashlib._Hash) -> bytes:
@@ -114,11 +121,6 @@ def _append(file: IO[bytes], digest: hashlib._Hash, content: bytes) -> None:
 def _open_new(path: Path) -> IO[bytes]:
     path.parent.mkdir(parents=True, exist_ok=True)
     return path.open("xb")
-
-
-def _create(path: Path, data: bytes) -> None:
-    with _open_new(path) as file:
-        file.write(data)
 
 
 def _report(progress: Progress | None, done: int, size: int) -> Flow[None]:

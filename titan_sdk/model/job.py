@@ -133,6 +133,11 @@ class TitanJob:
         return JobKind.SERVICE if service else JobKind.SCRIPT
 
     @property
+    def archive_name(self) -> str:
+        """The uploaded zip that an archive job's ``filename`` points into; Titan cuts at the first ``.zip``."""
+        return self.filename.partition(".zip")[0] + ".zip"
+
+    @property
     def uses_runtime(self) -> bool:
         """Whether the runtime travels with this job: scripts and archives, unless switched off; not services."""
         return self.runtime and not self.kind.is_service

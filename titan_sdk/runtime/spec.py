@@ -35,15 +35,19 @@ class Script:
     asset: str | None = None
     sha256: str | None = None
     archive: str | None = None
-    """Name of an uploaded zip, and the path of the file inside it."""
+    """The name that the job uses for an uploaded zip, which is the asset if there is one; and the path inside it."""
     entry: str | None = None
 
     @classmethod
-    def in_archive(cls, pointer: str) -> Script:
-        """The script that ``name.zip/path/in/zip.py`` points to; cut at the first ``.zip``, as in Titan."""
+    def in_archive(cls, pointer: str, asset: str | None = None, sha256: str | None = None) -> Script:
+        """The script that ``name.zip/path/in/zip.py`` points to; cut at the first ``.zip``, as in Titan.
+
+        Without an asset it is what stands under the name when the job starts.
+        """
         stem, _, entry = pointer.partition(".zip")
         entry = entry.lstrip("/")
-        return cls(PurePosixPath(entry).name, cls.kind_of(entry), archive=f"{stem}.zip", entry=entry)
+        kind = cls.kind_of(entry)
+        return cls(PurePosixPath(entry).name, kind, None, asset, sha256, f"{stem}.zip", entry)
 
     @classmethod
     def of(cls, name: str, content: bytes, kind: ScriptKind | None = None) -> tuple[Script, Asset | None]:

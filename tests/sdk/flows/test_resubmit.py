@@ -284,3 +284,11 @@ def test_the_one_that_waits_goes_on_with_what_the_other_submitted(session, job):
                 track.release()
 
     assert runner.run(until_the_other_is_done()).jobs[0].job_id == "a-again1"
+
+
+def test_a_script_that_has_changed_meanwhile_is_not_submitted_in_its_place(session, job, tmp_path):
+    runner, track = submitted(session, Saturated("a"), job("a"))
+    (tmp_path / "job.py").write_text("print('other code')")
+    report = runner.run(wait_for_tracked_job(session, track, 0, None, False, 3))
+    assert report.never_started
+    assert len(runner.sent(Opcode.SUBMIT_DAG)) == 1

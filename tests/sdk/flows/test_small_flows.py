@@ -39,8 +39,9 @@ def test_a_pipeline_file_becomes_a_dag_and_a_project_travels_first(session, tmp_
     path.write_text(f"name: pipe\nproject: {str(project).lower()}\njobs: [{{id: a, file: a.py}}]\n")
     runner = FlowRunner(MasterModel())
     assert runner.run(submit_yaml(session, path, "run7")).name == "pipe"
-    uploaded = [payload.partition("|")[0] for payload in runner.sent(Opcode.UPLOAD_ASSET)]
-    assert ("pipe.zip" in uploaded) is project
+    assert (
+        any(payload.startswith("titan-project-") for payload in runner.sent(Opcode.UPLOAD_ASSET)) is project
+    )
     assert '"agent_run_id": "run7"' in "".join(runner.sent(Opcode.KV_SET))
 
 

@@ -20,7 +20,7 @@ def test_a_file_that_many_jobs_share_is_read_once(tmp_path: Path) -> None:
         TitanJob("other", str(own), runtime=False),
         TitanJob("packed", "code.zip/main.py", is_archive=True, runtime=False),
     ]
-    run = Run(stage(Session(ClientConfig()), jobs, "0" * 16, {job.full_id: () for job in jobs}))
+    run = Run(stage(Session(ClientConfig()), jobs, "0" * 16, {job.full_id: () for job in jobs}, {}))
     reads = 0
     while run.step is not None:
         assert isinstance(run.step, Blocking)

@@ -67,7 +67,8 @@ def prepare(master: store.Master, spec: Dict[str, Any], until: Callable[[], floa
 
 
 def _source(master: store.Master, script: Dict[str, Any], until: Callable[[], float]) -> bytes:
-    if "archive" in script:
+    if "archive" in script and "asset" not in script:
+        # A parent was to upload it, so nobody could name its content.
         return project.fetch(master, script["archive"], until)
     packed = script.get("data")
     if packed is not None:
