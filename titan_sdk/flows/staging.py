@@ -131,6 +131,7 @@ def _spec(session: Session, job: TitanJob, run: str, source: Script, watched: di
         python=job.python,
         max_attempts=job.max_attempts or 1,
         timeout=job.timeout,
+        cancel_grace=float(job.cancel_grace),
         owner_lease=job.owner_lease,
         parents=watched,
     )

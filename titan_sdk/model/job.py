@@ -64,6 +64,8 @@ class TitanJob:
         max_attempts: how often the script may be started in all; default 1 with the runtime. Without it the master
             decides, and a real one runs a failing script four times.
         timeout: seconds the script may run; then its whole process tree is ended.
+        cancel_grace: seconds from 0 to 3600 between the SIGTERM and the SIGKILL with which the job is ended, by a
+            cancel, its ``timeout`` or its ``owner_lease``; other values than the default need the runtime.
         owner_lease: seconds after which the job is ended unless whoever it runs for calls ``renew_owner_lease`` again.
         hitl_message: what a person is asked once the job has completed. What depends on the job waits until
             somebody approves (``TitanClient.approve``, ``titan approvals``, Titan's dashboard); after a rejection or
@@ -92,6 +94,7 @@ class TitanJob:
     python: str | None = field(default=None, kw_only=True)
     max_attempts: int | None = field(default=None, kw_only=True)
     timeout: float | None = field(default=None, kw_only=True)
+    cancel_grace: float = field(default=rules.CANCEL_GRACE, kw_only=True)
     owner_lease: float | None = field(default=None, kw_only=True)
     hitl_message: str | None = field(default=None, kw_only=True)
     max_wait_seconds: int = field(default=172800, kw_only=True)
@@ -214,6 +217,13 @@ class TitanJob:
             if value is not None and not (_is_number(value) and value > 0):
                 raise self._invalid(name, value, "is not a number of seconds above 0")
 
+        if not _is_number(self.cancel_grace) or not 0 <= self.cancel_grace <= rules.LONGEST_GRACE:
+            raise self._invalid(
+                "cancel_grace",
+                self.cancel_grace,
+                f"is not a number of seconds from 0 to {rules.LONGEST_GRACE}",
+            )
+
     def _check_carriers(self) -> None:
         """Refuse what this kind of job has no carrier for, rather than drop it."""
         self._check_gate()
@@ -230,8 +240,8 @@ class TitanJob:
             if problem := rules.check_json(self.params):
                 raise self._invalid("params", self.params, problem)
             return
-        for name in ("params", "env", "python", "max_attempts", "timeout", "owner_lease"):
-            if getattr(self, name) not in (None, {}):
+        for name in ("params", "env", "python", "max_attempts", "timeout", "owner_lease", "cancel_grace"):
+            if getattr(self, name) not in (None, {}, rules.CANCEL_GRACE if name == "cancel_grace" else None):
                 raise self._invalid(
                     name,
                     getattr(self, name),

@@ -39,7 +39,7 @@ _JOB_KEYS = (
     "hitl_message",
     "max_wait_seconds",
 )
-_RUNTIME_KEYS = ("params", "env", "python", "max_attempts", "timeout", "runtime")
+_RUNTIME_KEYS = ("params", "env", "python", "max_attempts", "timeout", "cancel_grace", "runtime")
 """Ours: what the runtime carries; services do not have it."""
 
 _KEY_OF_FIELD = {"job_id": "id", "filename": "file", "parents": "depends_on", "job_type": "type"}
@@ -163,6 +163,7 @@ _RUNTIME_READERS: dict[str, Callable[[Entry], Any]] = {
     "python": Entry.text,
     "max_attempts": Entry.whole,
     "timeout": Entry.number,
+    "cancel_grace": Entry.number,
     "runtime": Entry.flag,
 }
 

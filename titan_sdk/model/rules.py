@@ -12,11 +12,13 @@ import re
 from collections.abc import Iterable
 
 __all__ = [
+    "CANCEL_GRACE",
     "DAG_PREFIX",
     "GATE_PREFIX",
     "INT32_MAX",
     "INT32_MIN",
     "INT64_MAX",
+    "LONGEST_GRACE",
     "MAX_ID_LENGTH",
     "MAX_REQUIREMENT_LENGTH",
     "check_args",
@@ -35,6 +37,9 @@ MAX_ID_LENGTH = 200
 """A worker's log file is ``DAG-<id>.log``; over 255 bytes it cannot be opened and the job dies mute (4.4)."""
 MAX_REQUIREMENT_LENGTH = 19
 """A requirement of 20 characters or more silently becomes GENERAL (section 4.3, rule 4)."""
+CANCEL_GRACE = 5.0
+"""Seconds between the SIGTERM and the SIGKILL of a job that is ended, unless it says otherwise."""
+LONGEST_GRACE = 3600
 INT32_MIN, INT32_MAX = -(2**31), 2**31 - 1
 INT64_MAX = 2**63 - 1
 

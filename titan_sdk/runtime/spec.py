@@ -13,6 +13,7 @@ from pathlib import PurePosixPath
 from typing import Any, Literal
 
 from titan_sdk.errors import InvalidJob
+from titan_sdk.model.rules import CANCEL_GRACE
 from titan_sdk.runtime.bundle import Asset, blob_asset
 
 __all__ = ["INLINE_LIMIT", "RunSpec", "Script", "ScriptKind"]
@@ -105,6 +106,8 @@ class RunSpec:
     """Interpreter on the worker; None takes the first ``python3`` or ``python`` >= 3.8 on its PATH."""
     max_attempts: int = 1
     timeout: float | None = None
+    cancel_grace: float = CANCEL_GRACE
+    """Seconds between the SIGTERM and the SIGKILL with which the job is ended."""
     owner_lease: float | None = None
     """Seconds after which the job ends unless its owner renews the lease."""
     parents: Mapping[str, str] = field(default_factory=dict)
@@ -162,6 +165,8 @@ class RunSpec:
             "owner_lease": self.owner_lease,
             "parents": dict(self.parents),
         }
+        # Not among those: its 0 says something.
+        grace = {} if self.cancel_grace == CANCEL_GRACE else {"cancel_grace": self.cancel_grace}
         return json.dumps(
             {
                 "v": 1,
@@ -171,6 +176,7 @@ class RunSpec:
                 "runtime": {"asset": bundle.name, "sha256": bundle.sha256},
                 "script": self.script.to_dict(),
                 **{name: value for name, value in optional.items() if value},
+                **grace,
             },
             separators=(",", ":"),
         )

@@ -116,7 +116,7 @@ main(S, Z, D, T)
 def build_stub(spec: RunSpec, bundle: Asset) -> bytes:
     """The staged ``.sh`` of a runtime job: the same bytes for the same arguments."""
     what = "neither python3 nor python" if spec.python is None else f"no {spec.python!r}"
-    line = first_line(spec.python, _NOT_FOUND.format(id=spec.job_id, what=what))
+    line = first_line(spec.python, _NOT_FOUND.format(id=spec.job_id, what=what), spec.cancel_grace)
     # A Python literal rather than JSON: the launcher starts without the json module.
     python = _minified().replace("{spec}", ascii(json.loads(spec.to_json(bundle))))
     return f"{line}\n{python}".encode()

@@ -6,21 +6,46 @@ starts the job itself may take Python at once where bash would find the same one
 
 from __future__ import annotations
 
+import re
 import shlex
 
-__all__ = ["first_line", "takes_any_python"]
+from titan_sdk.model.rules import CANCEL_GRACE, LONGEST_GRACE
+
+__all__ = ["first_line", "grace_of", "takes_any_python"]
 
 _ANY = "python3 python python3.{14,13,12,11,10,9,8}"
+_IS_LAUNCHER = "shopt -s execfail;set -- "
 _FIND = (
-    "shopt -s execfail;set -- {candidates};"
+    _IS_LAUNCHER + "{candidates};"
     'while [ $# -gt 0 ];do p=$1;shift;command -v -- "$p">/dev/null&&exec "$p" -EsSx "$0" "$@";done;'
 )
 
 
-def first_line(python: str | None, sentence: str) -> str:
-    """Become this Python (``None``: the first on the PATH) on the rest of the file, or say the sentence."""
+_GRACE = re.compile(rb" # cancel_grace=(\d+(?:\.\d+)?)$")
+_LAST_WORDS = 5.0
+"""Seconds a launcher has to hand in the record and the last output of a job that was ended."""
+
+
+def first_line(python: str | None, sentence: str, grace: float = CANCEL_GRACE) -> str:
+    """Become this Python (``None``: the first on the PATH) on the rest of the file, or say the sentence.
+
+    Args:
+        grace: seconds the job may take to end after SIGTERM; a master that ends it reads them here.
+    """
     candidates = _ANY if python is None else shlex.quote(python)
-    return f"{_FIND.format(candidates=candidates)}echo {shlex.quote(sentence)};exit 98"
+    told = "" if grace == CANCEL_GRACE else f" # cancel_grace={grace:.3f}"
+    return f"{_FIND.format(candidates=candidates)}echo {shlex.quote(sentence)};exit 98{told}"
+
+
+def grace_of(script: bytes) -> tuple[float, float]:
+    """How long a run of this script may take to end after SIGTERM, and how long what is left of it may take once its
+    first process was killed: the guard of a job with the runtime ends the job itself then.
+    """
+    if not script.startswith(_IS_LAUNCHER.encode()):
+        return CANCEL_GRACE, 0.0
+    found = _GRACE.search(script.partition(b"\n")[0])
+    seconds = CANCEL_GRACE if found is None else min(float(found[1]), LONGEST_GRACE)
+    return seconds + _LAST_WORDS, seconds + _LAST_WORDS
 
 
 def takes_any_python(script: bytes) -> bool:

@@ -20,6 +20,7 @@ KEYWORD_ONLY = [
     ("python", None),
     ("max_attempts", None),
     ("timeout", None),
+    ("cancel_grace", 5.0),
     ("owner_lease", None),
     ("hitl_message", None),
     ("max_wait_seconds", 172800),
@@ -222,6 +223,9 @@ def test_the_longest_id_has_200_characters(script: str) -> None:
         ({"delay": 1.5}, "delay 1.5 is not a number of milliseconds from 0 up"),
         ({"max_attempts": 0}, "max_attempts 0 is not a whole number from 1 up"),
         ({"timeout": 0}, "timeout 0 is not a number of seconds above 0"),
+        ({"cancel_grace": -1}, "cancel_grace -1 is not a number of seconds from 0 to 3600"),
+        ({"cancel_grace": float("inf")}, "cancel_grace inf is not a number of seconds from 0 to 3600"),
+        ({"cancel_grace": "5"}, "cancel_grace '5' is not a number of seconds from 0 to 3600"),
         ({"owner_lease": -1}, "owner_lease -1 is not a number of seconds above 0"),
         ({"timeout": "5"}, "timeout '5' is not a number of seconds above 0"),
         ({"timeout": float("nan")}, "timeout nan is not a number of seconds above 0"),
@@ -277,6 +281,7 @@ def test_an_archive_pointer_is_cut_at_the_first_zip(name: str) -> None:
         {"max_attempts": 2},
         {"timeout": 5},
         {"owner_lease": 5},
+        {"cancel_grace": 6},
     ],
 )
 @pytest.mark.parametrize("carrier", [{"runtime": False}, {"job_type": "SERVICE", "port": 81}])

@@ -16,7 +16,7 @@ def test_a_cancel_that_the_worker_lost_ends_the_job(bench: Bench, before_the_sta
     if not before_the_start:
         bench.store.wait_until(lambda: bench.has_state(spec, "running"))
         bench.store.statuses[spec.job_id] = "CANCELLED"
-    assert running.wait().code == 137
+    assert running.wait().code == 143
     assert bench.state(spec).reason == "it was cancelled on the master, and the worker had not ended it"
     assert bench.leftovers() == []
 

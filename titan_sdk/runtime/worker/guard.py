@@ -1,11 +1,12 @@
 """The guard: the process between launcher and user code that leaves nothing of the job alive.
 
-A worker cancels by SIGKILL of the launcher alone. The guard holds the reading end of a pipe that only the
-launcher can write to (the death pipe), notices, and kills every descendant; sessions of their own do not
-help them, as the guard is their subreaper. It never holds the worker's stdout: a real worker ends a job when
-that closes. The launcher is a subreaper too, for the case that the guard is the one that is killed.
+A real worker cancels by SIGKILL of the launcher alone. The guard holds the reading end of a pipe that only the
+launcher can write to (the death pipe), notices, and stops the job: SIGTERM, the grace, SIGKILL of every descendant;
+sessions of their own do not help them, as the guard is their subreaper. Then it hands in what the launcher cannot any
+more. It holds the worker's stdout: a real worker gives the slot away when that is closed. The launcher is a subreaper
+too, for the case that the guard is the one that is killed.
 
-Forked, never exec'd: it costs no second interpreter start. It must not touch threads or the network.
+Forked, never exec'd: it costs no second interpreter start. It must not touch threads, nor the network while it watches.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from .natives import signal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Dict, List, NoReturn, Optional
+    from typing import Callable, Dict, Iterable, List, NoReturn, Optional, Set, Tuple
 
 STOP, KILL = b"t", b"k"
 _LONGEST_POLL = 3600 * 1000  # milliseconds; poll counts them in 32 bits
@@ -39,7 +40,7 @@ class Guard:
         """Reading end of the guard's report."""
 
     def tell(self, word: bytes) -> None:
-        """STOP: SIGTERM, then SIGKILL after the grace. KILL: at once."""
+        """STOP: SIGTERM, then SIGKILL after the grace. KILL: SIGKILL at once."""
         try:
             os.write(self.control, word)
         except OSError:
@@ -54,18 +55,23 @@ def start(
     timeout: Optional[float],
     ignored: List[int],
     cwd: Optional[bytes] = None,
+    grace: float = limits.GRACE,
+    heir: Optional[Callable[[bytes], None]] = None,
 ) -> Guard:
     """Fork the guard, which starts `argv`. Must run before the launcher has threads.
 
     `ignored` are the signals the worker itself ignores; the user's process keeps ignoring them. It starts in
-    `cwd`, by default where the launcher is.
+    `cwd`, by default where the launcher is. `heir` is called with the last output, in the guard, once a job whose
+    launcher was killed has left nothing alive.
     """
     output, control, status = os.pipe(), os.pipe(), os.pipe()
     pid = os.fork()
     if pid == 0:
-        for unused in (output[0], control[1], status[0]):
+        for unused in (control[1], status[0]):
             os.close(unused)
-        _Warden(output[1], control[0], status[1], folder, timeout, ignored, cwd).watch(argv, env)
+        warden = _Warden(output, control[0], status[1], folder, timeout, ignored, cwd)
+        warden.grace, warden.heir = grace, heir
+        warden.watch(argv, env)
     for unused in (output[1], control[0], status[1]):
         os.close(unused)
     return Guard(pid, output[0], control[1], status[0])
@@ -76,7 +82,7 @@ class _Warden:
 
     def __init__(
         self,
-        output: int,
+        output: Tuple[int, int],
         control: int,
         status: int,
         folder: str,
@@ -84,7 +90,15 @@ class _Warden:
         ignored: List[int],
         cwd: Optional[bytes],
     ) -> None:
-        self.output, self.control, self.status = output, control, status
+        self.last_output, self.output = output
+        self.control, self.status = control, status
+        self.grace = limits.GRACE
+        self.heir: Optional[Callable[[bytes], None]] = None
+        self.orphaned = False
+        self.left = b""
+        """What the job printed after its launcher's death, the end of it."""
+        self.told: Set[int] = set()
+        """Children that were sent SIGTERM."""
         self.folder, self.timeout, self.ignored, self.cwd = folder, timeout, ignored, cwd
         self.wake = (-1, -1)
         self.user = 0
@@ -100,10 +114,10 @@ class _Warden:
             self._watch_signals()
             self._start(argv, env)
             self._let_go_of_everything_else()
-            orphaned = self._wait()
+            self._wait()
             clean = processes.kill_children(limits.KILL_PATIENCE, self._reaped, self.user)
-            if orphaned:
-                jobdir.remove(self.folder)
+            if self.orphaned:
+                self._inherit()
             else:
                 self._report("X %d %s %d\n" % (self.ended or 0, self.cause, clean))
         except BaseException as exc:  # noqa: BLE001 - whatever goes wrong here, nothing may stay alive
@@ -125,25 +139,31 @@ class _Warden:
 
     def _start(self, argv: List[bytes], env: Dict[bytes, bytes]) -> None:
         guard = os.getpid()
+        # Until the child has handlers of its own a SIGTERM waits: this process's would swallow it.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, [getattr(signal, name) for name in _HANDLED])
         self.user = os.fork()
         if self.user == 0:
             try:
-                self._become_user(guard, argv, env)
+                self._become_user(guard, argv, env, mask)
             except BaseException as exc:  # noqa: BLE001 - two processes must not both go on from here
                 self._report("F %d %s\n" % (getattr(exc, "errno", None) or 0, exc))
             finally:
                 os._exit(127)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         os.close(self.output)
         self._report("S %d\n" % self.user)
         if self.timeout is not None:
             self.deadline = time.monotonic() + self.timeout
 
-    def _become_user(self, guard: int, argv: List[bytes], env: Dict[bytes, bytes]) -> None:
+    def _become_user(
+        self, guard: int, argv: List[bytes], env: Dict[bytes, bytes], mask: Iterable[int]
+    ) -> None:
         os.setsid()
         for name in ("SIGPIPE", "SIGXFSZ") + _HANDLED:
             number = getattr(signal, name, None)
             if number is not None and number not in self.ignored:
                 signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         processes.die_with_parent(guard)
         # A worker's stdin is a pipe that nobody writes to or closes: reading it would block for ever.
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
@@ -154,10 +174,11 @@ class _Warden:
         os.execve(argv[0], argv, env)
 
     def _let_go_of_everything_else(self) -> None:
+        self.worker = os.dup(1)
         null = os.open(os.devnull, os.O_RDWR)
         for standard in (0, 1, 2):
             os.dup2(null, standard)
-        keep = {0, 1, 2, self.control, self.status, *self.wake}
+        keep = {0, 1, 2, self.control, self.status, self.last_output, self.worker, *self.wake}
         try:
             inherited = [int(name) for name in os.listdir("/dev/fd")]
         except OSError:
@@ -169,47 +190,71 @@ class _Warden:
                 except OSError:
                     pass
 
-    def _wait(self) -> bool:
-        """Until the user's process has ended or must end now; True when the launcher is dead."""
+    def _wait(self) -> None:
+        """Until the user's process has ended, or nothing may run any longer."""
         poll = select.poll()
         poll.register(self.control, select.POLLIN)
         poll.register(self.wake[0], select.POLLIN)
-        while True:
-            self._reap()
-            if self.ended is not None:
-                return False
-            left = None if self.deadline is None else (self.deadline - time.monotonic()) * 1000
-            if left is not None and left <= 0:
-                if self.cause != "exit":
-                    return False
-                self._stop("timeout")
-                continue
-            ready = {
-                descriptor for descriptor, _ in poll.poll(left if left is None else min(left, _LONGEST_POLL))
-            }
+        while not self._is_over():
+            ready = {descriptor for descriptor, _ in poll.poll(self._patience())}
             if self.wake[0] in ready:
                 received = os.read(self.wake[0], 4096)
                 if any(number in received for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)):
                     self._stop("stopped")
+            if self.last_output in ready:
+                # Or the job would wait for room in the pipe, or be ended by writing to nobody.
+                self.left = (self.left + os.read(self.last_output, 65536))[-limits.CHUNK :]
             if self.control in ready:
                 word = os.read(self.control, 1)
-                if word == STOP:
-                    self._stop("stopped")
-                else:
+                if word == KILL:
                     self.cause = "killed" if self.cause == "exit" else self.cause
-                    return word != KILL
+                    return
+                if not word:
+                    self.orphaned = True
+                    poll.unregister(self.control)
+                    poll.register(self.last_output, select.POLLIN)
+                self._stop("stopped")
+
+    def _is_over(self) -> bool:
+        self._reap()
+        late = self.deadline is not None and time.monotonic() >= self.deadline
+        if self.cause == "exit":
+            if self.ended is None and late:
+                self._stop("timeout")
+            return self.ended is not None
+        return late or not self._ask_to_end()
+
+    def _patience(self) -> Optional[float]:
+        """Milliseconds until it is time to look again."""
+        if self.deadline is None:
+            return None
+        left = max((self.deadline - time.monotonic()) * 1000, 0.0)
+        return min(left, _LONGEST_POLL if self.cause == "exit" else limits.LOOK_EVERY * 1000)
 
     def _stop(self, cause: str) -> None:
         """SIGTERM to the user's process group, once; SIGKILL to everything follows after the grace."""
         if self.cause != "exit":
             return
         self.cause = cause
-        self.deadline = time.monotonic() + limits.GRACE
-        try:
-            os.killpg(self.user, signal.SIGTERM)
-        except OSError:
-            # Not yet in its own session, or gone: the deadline sees to it.
-            pass
+        self.deadline = time.monotonic() + self.grace
+        if not self.grace:
+            return
+        if not processes.send(-self.user, signal.SIGTERM):
+            # It has not made its group yet.
+            processes.send(self.user, signal.SIGTERM)
+
+    def _ask_to_end(self) -> bool:
+        """SIGTERM to what has come up to this process since, as its parents have ended; False once nothing is left.
+
+        A shell is gone before the program that it waited for, which has its last words still to say.
+        """
+        found = processes.children()
+        for pid in found:
+            # The job's own group was sent it as a whole. Until they are reaped these numbers mean no others.
+            if pid not in self.told and os.getpgid(pid) != self.user:
+                processes.send(pid, signal.SIGTERM)
+            self.told.add(pid)
+        return bool(found)
 
     def _reap(self) -> None:
         try:
@@ -222,8 +267,24 @@ class _Warden:
             return
 
     def _reaped(self, pid: int, status: int) -> None:
+        self.told.discard(pid)
         if pid == self.user:
             self.ended = status
+
+    def _inherit(self) -> None:
+        """What is left of the launcher's work."""
+        os.set_blocking(self.last_output, False)
+        try:
+            while data := os.read(self.last_output, 65536):
+                self.left = (self.left + data)[-limits.CHUNK :]
+        except OSError:
+            # Somebody out of reach still holds the pipe; what is in it has been read.
+            pass
+        try:
+            if self.heir is not None:
+                self.heir(self.left)
+        finally:
+            jobdir.remove(self.folder)
 
     def _report(self, line: str) -> None:
         try:

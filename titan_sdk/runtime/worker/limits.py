@@ -30,8 +30,14 @@ than this and the other could; the first then ends itself at its next heartbeat.
 """
 
 HEARTBEAT = _number("TITAN_RUNTIME_HEARTBEAT", 5.0)
-GRACE = _number("TITAN_RUNTIME_GRACE", 3.0)
-"""Between SIGTERM and SIGKILL when a job is stopped or runs out of time."""
+GRACE = _number("TITAN_RUNTIME_GRACE", 5.0)
+"""Between SIGTERM and SIGKILL of a job that says nothing else (cancel_grace)."""
+
+LAST_WORDS = 4.0
+"""For the record and the last output of a job that was stopped: a bundled master kills the launcher 5 s after the grace."""
+
+LOOK_EVERY = 0.05
+"""How often the guard looks for what a stopped job has left, as nobody tells it of a process that loses its parent."""
 
 KILL_PATIENCE = 15.0
 """Descendants are killed until none is left; a process the kernel cannot end must not hold the slot for ever."""

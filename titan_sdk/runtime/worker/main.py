@@ -10,7 +10,7 @@ import select
 import sys
 import time
 
-from . import guard, jobdir, limits, memory, outcome, processes, store
+from . import guard, heir, jobdir, limits, memory, outcome, processes, store
 from .claim import REFUSED, UNREACHABLE, Claimant, Leave
 from .natives import signal, signal_name
 from .owner import Owner
@@ -72,6 +72,7 @@ _DEFAULTS: Dict[str, Any] = {
     "params": "null",
     "max_attempts": 1,
     "timeout": None,
+    "cancel_grace": limits.GRACE,
     "owner_lease": None,
     "parents": {},
 }
@@ -138,15 +139,15 @@ class _Launch:
             self.spec["timeout"],
             self.ignored,
             place.cwd,
+            self.spec["cancel_grace"],
+            lambda output: heir.hand_in(self.master, record, output),
         )
         self.guard = started
         if self.asked():
             started.tell(guard.STOP)
         record.update(processes=processes.identity(os.getpid(), started.pid))
         spool = Spool(place.path("output"))
-        shipper = Shipper(
-            self.master, record, spool, place, self.owner, lambda: started.tell(guard.KILL), self._abandon
-        )
+        shipper = Shipper(self.master, record, spool, place, self.owner, started.tell, self._abandon)
         shipper.start()
         self._compile_bundle()
         report, status = self._pump(started, spool)
@@ -326,7 +327,7 @@ class _Launch:
                 return begun + patience
             if not stop_begun:
                 stop_begun.append(time.monotonic())
-            return min(begun + patience, stop_begun[0] + limits.GRACE)
+            return min(begun + patience, stop_begun[0] + limits.LAST_WORDS)
 
         return until
 

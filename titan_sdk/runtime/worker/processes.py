@@ -90,7 +90,7 @@ def kill_children(patience: float, reaped: Callable[[int, int], None], group: in
     group `group` is all that can be reached.
     """
     if group and not _subreaper:
-        _kill(-group)
+        send(-group, signal.SIGKILL)
     deadline = time.monotonic() + patience
     pause = 0.0005
     while True:
@@ -103,19 +103,21 @@ def kill_children(patience: float, reaped: Callable[[int, int], None], group: in
         except ChildProcessError:
             return True
         for pid in children():
-            _kill(pid)
+            send(pid, signal.SIGKILL)
         if time.monotonic() > deadline:
             return False
         time.sleep(pause)
         pause = min(pause * 2, 0.02)
 
 
-def _kill(pid: int) -> None:
+def send(pid: int, number: int) -> bool:
+    """A signal to a process, or to a group by its negative number; whether somebody was there to get it."""
     try:
-        os.kill(pid, signal.SIGKILL)
+        os.kill(pid, number)
     except OSError:
         # Gone meanwhile, or another user's by setuid: then waiting for it is all there is.
-        pass
+        return False
+    return True
 
 
 def identity(*pids: int) -> Optional[str]:

@@ -10,7 +10,7 @@ import _thread
 import os
 import time
 
-from . import limits, outcome, store
+from . import guard, limits, outcome, store
 from .chunks import Chunker
 from .natives import dumps
 
@@ -34,11 +34,11 @@ class Shipper:
         spool: Spool,
         place: JobDir,
         owner: Owner,
-        overtaken: Callable[[], None],
+        tell: Callable[[bytes], None],
         abandoned: Callable[[], None],
     ) -> None:
         self._master, self._record, self._spool, self._place = master, record, spool, place
-        self._owner, self._on_overtaken, self._on_abandoned = owner, overtaken, abandoned
+        self._owner, self._tell, self._on_abandoned = owner, tell, abandoned
         self.overtaken = self.cancelled = False
         self._chunker = Chunker()
         self._pending: Optional[str] = None
@@ -138,13 +138,13 @@ class Shipper:
                 seen = self._master.get(self._record.key)
                 if seen is not None and not self._record.is_ours(seen):
                     self.overtaken = True
-                    self._on_overtaken()
+                    self._tell(guard.KILL)
                     return
             self._master.set(self._record.key, self._record.text())
             # A real worker loses a cancel that comes while it is starting the job: the kill finds no process.
             if self._master.cancelled(self._record.full_id):
                 self.cancelled = True
-                self._on_overtaken()
+                self._tell(guard.STOP)
         except store.StoreError:
             # The next heartbeat tries again; the final record is what must arrive.
             pass

@@ -41,6 +41,12 @@ class Master:
         # Taken out while in use: two threads ask at the same time.
         self._kept: List[Any] = []
 
+    def forget_connections(self) -> None:
+        """In a fork: they are the other process's."""
+        while self._kept:
+            # Their numbers are closed, and may be others' by now.
+            self._kept.pop().detach()
+
     def get(self, key: str) -> Optional[str]:
         """A value of the runtime (they all begin with ``{``), or None when there is none or the store is down."""
         text = self.call(KV_GET, key.encode("ascii")).decode("utf-8", "replace")

@@ -1,0 +1,55 @@
+"""What the guard hands in of a job whose launcher was killed, once nothing of the job is left.
+
+Who reads the record then knows that the job has ended, and sees its last words.
+"""
+
+from __future__ import annotations
+
+import time
+
+from . import limits, store
+from .chunks import Chunker
+from .natives import dumps
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .record import Record
+
+
+def hand_in(master: store.Master, record: Record, output: bytes) -> None:
+    """The last output and the final record, unless another copy has taken over or the store is out of reach."""
+    master.forget_connections()
+    until = time.monotonic() + limits.LAST_WORDS
+    try:
+        store.persist(lambda: _hand_in(master, record, output), lambda: until)
+    except (store.StoreError, store.Contended):
+        # As if the guard had been killed too: the record goes silent.
+        pass
+
+
+def _hand_in(master: store.Master, record: Record, output: bytes) -> None:
+    import json
+
+    text = master.get(record.key)
+    if text is None or not record.is_ours(text):
+        return
+    record.fields = json.loads(text)
+    if record.fields["state"] != "running":
+        return
+    index = record.fields["log_chunks"]
+    while master.get(record.log_key(index)) is not None:
+        index += 1
+    words = Chunker().next(output, True)
+    if words:
+        chunk = dumps({"v": 1, "attempt": record.attempt, "text": words})
+        master.confirm(record.log_key(index), chunk)
+        index += 1
+    record.update(
+        state="failed",
+        signal="SIGKILL",
+        reason="stopped: its launcher was ended by SIGKILL, as a worker does that cancels a job",
+        log_chunks=index,
+        ended_at=round(time.time(), 3),
+        processes=None,
+    )
+    master.confirm(record.key, record.text())
