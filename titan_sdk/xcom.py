@@ -13,6 +13,7 @@ import base64
 import hashlib
 import json
 import os
+import re
 import secrets
 import time
 import zlib
@@ -31,6 +32,7 @@ __all__ = [
     "MARK",
     "PART_CHARS",
     "Reference",
+    "belongs_to",
     "decode",
     "encode",
     "fetch",
@@ -47,8 +49,13 @@ __all__ = [
 MARK = "titan_xcom"
 # Titan's packet takes 10 MiB; below half of it, one part travels quickly and escaping cannot push it over.
 PART_CHARS = 4 * 1024 * 1024
+# A reference that claims more is forged: nobody could hold such a value in memory.
+_MAX_BYTES = 16 * 1024**3
 _MAX_KEY = 400
 _JOB_PREFIX = "titan:xcom-job:"
+_UNIQUE = r"[0-9a-f]{1,12}-[0-9a-f]{12}"
+_KEY = re.compile(rf"titan:xcom(?:-job)?:[ -~]{{1,{_MAX_KEY}}}/{_UNIQUE}")
+_JSON, _ZLIB = "json", "json+zlib+base64"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +68,7 @@ class Reference:
     bytes: int
     """Length of the value's JSON text."""
     preview: str
-    encoding: str = "json"
+    encoding: str = _JSON
     parts: int = 0
     """0: the whole text is under ``key`` itself."""
 
@@ -73,16 +80,40 @@ class Reference:
             value: what Airflow's database holds.
 
         Raises:
-            CorruptData: it has our mark, but is not whole.
+            CorruptData: it has our mark, but we never make one like it.
         """
         if not isinstance(value, Mapping) or value.get(MARK) != 1:
             return None
-        try:
-            return cls(**{name: kind(value[name]) for name, kind in _FIELDS.items()})
-        except (KeyError, TypeError, ValueError) as exc:
-            raise CorruptData(
-                f"an XCom looks like a TitanStore reference, but cannot be read as one: {value}"
-            ) from exc
+        wrong = next((name for name, kind in _FIELDS.items() if type(value.get(name)) is not kind), None)
+        if wrong is None:
+            reference = cls(**{name: value[name] for name in _FIELDS})
+            wrong = reference._implausible()
+            if wrong is None:
+                return reference
+        raise CorruptData(
+            f"an XCom looks like a TitanStore reference, but cannot be read as one: its {wrong!r} is not of the kind "
+            f"that this package writes: {str(value)[:300]}"
+        )
+
+    def _implausible(self) -> str | None:
+        """The field by which a reader would ask for other people's keys, or for more than was ever stored."""
+        if not _KEY.fullmatch(self.key):
+            return "key"
+        if not re.fullmatch(r"[0-9a-f]{64}", self.sha256):
+            return "sha256"
+        if not 0 <= self.bytes <= _MAX_BYTES:
+            return "bytes"
+        if self.encoding not in (_JSON, _ZLIB):
+            return "encoding"
+        return None if 0 <= self.parts <= -(-self.most_chars // PART_CHARS) else "parts"
+
+    @property
+    def most_chars(self) -> int:
+        """How long the stored text of a value of so many bytes can be."""
+        if self.encoding == _JSON:
+            return self.bytes
+        compressed = self.bytes + self.bytes // 1000 + 64  # of data that cannot be compressed
+        return 4 * -(-compressed // 3)
 
     def to_json(self) -> dict[str, Any]:
         return {MARK: 1} | asdict(self)
@@ -112,6 +143,14 @@ def place_key(dag_id: str, run_id: str, task_id: str, map_index: int, key: str) 
     return f"titan:xcom-at:{_path(dag_id, run_id, task_id, map_index, key)}"
 
 
+def belongs_to(
+    reference: Reference, dag_id: str, run_id: str, task_id: str, map_index: int, key: str
+) -> bool:
+    """Whether the value was stored for that XCom: its key can only come from ``make_key`` with these names."""
+    own = f"titan:xcom:{_path(dag_id, run_id, task_id, map_index, key)}/"
+    return reference.key.startswith(own) and bool(re.fullmatch(_UNIQUE, reference.key[len(own) :]))
+
+
 def _path(dag_id: str, run_id: str, task_id: str, map_index: int, key: str) -> str:
     path = "/".join(quote(part, safe="+:@.-_~") for part in (dag_id, run_id, task_id, str(map_index), key))
     if len(path) > _MAX_KEY:
@@ -129,7 +168,14 @@ def encode(key: str, text: str, *, compress: bool, preview: int) -> tuple[Refere
     Args:
         text: the value's JSON, ASCII only.
         preview: how many characters of it the reference shows.
+
+    Raises:
+        InvalidArgument: the value is larger than any reader takes.
     """
+    if len(text) > _MAX_BYTES:
+        raise InvalidArgument(
+            f"the value is {len(text):,} bytes of JSON; an XCom takes {_MAX_BYTES:,} at most"
+        )
     raw = text.encode("ascii")
     stored = base64.b64encode(zlib.compress(raw, 6)).decode("ascii") if compress else text
     pieces = [stored[i : i + PART_CHARS] for i in range(0, len(stored), PART_CHARS)]
@@ -138,7 +184,7 @@ def encode(key: str, text: str, *, compress: bool, preview: int) -> tuple[Refere
         sha256=hashlib.sha256(raw).hexdigest(),
         bytes=len(raw),
         preview=text if len(text) <= preview else text[: max(preview - 3, 0)] + "..." if preview else "",
-        encoding="json+zlib+base64" if compress else "json",
+        encoding=_ZLIB if compress else _JSON,
         parts=len(pieces) if len(pieces) > 1 else 0,
     )
     return reference, pieces
@@ -152,18 +198,27 @@ def decode(reference: Reference, stored: str) -> Any:
     """
     try:
         raw = stored.encode("ascii")
-        if reference.encoding == "json+zlib+base64":
-            raw = zlib.decompress(base64.b64decode(raw, validate=True))
-        elif reference.encoding != "json":
+        if reference.encoding == _ZLIB:
+            raw = _inflate(base64.b64decode(raw, validate=True), reference.bytes)
+        elif reference.encoding != _JSON:
             raise ValueError(f"encoding {reference.encoding!r} is not known to this version")
         if len(raw) != reference.bytes or hashlib.sha256(raw).hexdigest() != reference.sha256:
             raise ValueError("length or checksum differ")
         return json.loads(raw)
-    except (ValueError, zlib.error) as exc:
+    except (ValueError, RecursionError, zlib.error) as exc:
         raise CorruptData(
             f"XCom {reference.key!r} in TitanStore is not the value that was stored there: {exc}; "
             "clear the task that pushed it"
         ) from exc
+
+
+def _inflate(compressed: bytes, size: int) -> bytes:
+    """What was compressed, as long as it is not more than that: a small text may hold gigabytes of zeros."""
+    stream = zlib.decompressobj()
+    raw = stream.decompress(compressed, size + 1)
+    if not stream.eof:
+        raise ValueError(f"it is cut off, or longer than the {size:,} bytes that its reference names")
+    return raw
 
 
 # -- in and out of TitanStore ------------------------------------------------------------------------------------
@@ -189,8 +244,18 @@ def fetch(client: TitanClient, reference: Reference) -> str:
 
     Raises:
         NotFound: it was removed, or parts of it are missing; the sentence says which.
+        CorruptData: there is more than the reference names.
     """
-    pieces = [client.store_get(part_key) for part_key in reference.part_keys]
+    pieces: list[str | None] = []
+    room = reference.most_chars
+    for part_key in reference.part_keys:
+        pieces.append(client.store_get(part_key))
+        room -= len(pieces[-1] or "")
+        if room < 0:
+            raise CorruptData(
+                f"XCom {reference.key!r} in TitanStore is not the value that was stored there: it is longer than the "
+                f"{reference.bytes:,} bytes that its reference names; clear the task that pushed it"
+            )
     missing = [piece for piece in pieces if not piece]
     if not missing:
         return "".join(piece for piece in pieces if piece)
@@ -248,7 +313,10 @@ def read_xcom(
             f"TitanStore has no XCom {key!r} of task {task_id!r} (map index {map_index}) in run {run_id!r} of DAG "
             f"{dag_id!r}; did the task push it, with TitanStoreXComBackend switched on and no xcom_threshold above it?"
         )
-    reference = Reference.from_json(json.loads(text))
+    try:
+        reference = Reference.from_json(json.loads(text))
+    except (ValueError, RecursionError):
+        reference = None
     if reference is None:
         raise CorruptData(f"TitanStore key {place!r} holds {text[:80]!r}, which is no reference to an XCom")
     return value_of(client, reference)
@@ -290,9 +358,19 @@ def write_xcom(
 
 
 def was_written_by_a_job(client: TitanClient, reference: Reference) -> bool:
-    """Whether ``write_xcom`` made it: a user's own dict that looks like a reference is none."""
-    is_ours = reference.key.startswith(_JOB_PREFIX)
-    return is_ours and client.store_get(_proof_key(reference)) == _proof(reference)
+    """Whether ``write_xcom`` made it: a user's own dict that looks like a reference is none.
+
+    Raises:
+        NotFound: it is like those that ``write_xcom`` makes, but nothing is left of it in TitanStore.
+    """
+    if not reference.key.startswith(_JOB_PREFIX):
+        return False
+    if proof := client.store_get(_proof_key(reference)):
+        return proof == _proof(reference)
+    raise NotFound(
+        f"the value {reference.key!r} that a job wrote is not in TitanStore any more: `titan xcom gc` collected it, or "
+        "the store has lost it; clear the task, so that its job runs again"
+    )
 
 
 def _proof_key(reference: Reference) -> str:

@@ -83,7 +83,7 @@ def collect(client: TitanClient, garbage: Collection[Garbage]) -> None:
 def _points_to(text: str | None) -> str | None:
     try:
         found = json.loads(text or "null")
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return str(found.get("key")) if isinstance(found, Mapping) else None
 

@@ -218,9 +218,17 @@ class Run:
         self.lab.api("PATCH", f"{self.path}/taskInstances/t{where}", json={"new_state": state})
 
     def clear(self, index: int = 0) -> None:
+        # A run whose tasks have all ended is about to end too. A clear that comes first is lost: the scheduler, which
+        # has read the tasks already, then writes the run's end over it.
+        self.lab.until(self._is_settled, f"{self.run_id} ends after its tasks")
         body = {"dry_run": False, "dag_run_id": self.run_id, "only_failed": False, "reset_dag_runs": True}
         body["task_ids"] = [["t", index]] if self.is_mapped else ["t"]
         self.lab.api("POST", f"dags/{self.dag_id}/clearTaskInstances", json=body)
+
+    def _is_settled(self) -> bool:
+        ended = ("success", "failed", "skipped", "upstream_failed")
+        is_over = all(task["state"] in ended for task in self.tasks())
+        return not is_over or self.lab.api("GET", self.path)["state"] in ("success", "failed")
 
     def result(self, index: int = 0) -> Any:
         where = {"map_index": index} if self.is_mapped else {}

@@ -19,7 +19,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     here = Path(__file__).parent
     for item in items:
         if here in item.path.parents:
-            item.add_marker(pytest.mark.timeout(method="thread"))
+            # Generous: an Airflow of its own takes ten seconds to start, and many times that beside other work.
+            item.add_marker(pytest.mark.timeout(480, method="thread"))
 
 
 @pytest.fixture

@@ -84,7 +84,7 @@ def test_airflow_discovers_the_provider(airflow_home: Path) -> None:
         [sys.executable, "-m", "airflow", "providers", "get", "airflow-provider-titan", "-o", "json"],
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=400,
     )
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)[0]["Provider"] == "airflow-provider-titan"
@@ -101,7 +101,7 @@ def test_the_form_that_airflow_draws(airflow_home: Path) -> None:
         "assert 'titan_provider.hooks.titan' not in sys.modules\n"
         "print(form.model_dump_json())\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=110)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=400)
     assert done.returncode == 0, done.stderr
     form = json.loads(done.stdout.splitlines()[-1])
     fields = {"worker_address", "dashboard_url", "timeout", "max_unfinished"}

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import base64
 import json
+import tracemalloc
+import zlib
 from typing import Any
 
 import pytest
@@ -9,7 +12,9 @@ from hypothesis import strategies as st
 
 from titan_sdk import CorruptData
 from titan_sdk import xcom as module
-from titan_sdk.xcom import Reference, decode, encode, make_key, place_key
+from titan_sdk.xcom import Reference, belongs_to, decode, encode, make_key, place_key
+
+KEY = "titan:xcom:d/r/t/-1/k/6b0cf723-e0e53408300d"
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),
@@ -21,7 +26,7 @@ JSON = st.recursive(
 @given(JSON, st.booleans())
 def test_any_value_comes_back(value: Any, compress: bool) -> None:
     text = json.dumps(value)
-    reference, pieces = encode("k", text, compress=compress, preview=20)
+    reference, pieces = encode(KEY, text, compress=compress, preview=20)
     assert all(piece.isascii() for piece in pieces)
     stored = json.loads(json.dumps(reference.to_json()))
     again = Reference.from_json(stored)
@@ -71,6 +76,69 @@ def test_values_of_others_are_no_references(value: Any) -> None:
 def test_a_broken_reference_is_an_error() -> None:
     with pytest.raises(CorruptData, match="cannot be read as one"):
         Reference.from_json({"titan_xcom": 1, "key": "k"})
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("key", "team-b:model"),
+        ("key", "titan:airflow:window:GPU"),
+        ("key", f"titan:xcom-at:d/r/t/-1/k{KEY[-22:]}"),
+        ("key", KEY + ":0"),
+        ("key", KEY[:-1]),
+        ("key", "titan:xcom:" + "d" * 500 + KEY[-22:]),
+        ("key", 7),
+        ("parts", 2 * 10**9),
+        ("parts", 2),
+        ("parts", -1),
+        ("parts", True),
+        ("parts", "1"),
+        ("bytes", -1),
+        ("bytes", 10**15),
+        ("bytes", float("inf")),
+        ("sha256", "0" * 63),
+        ("encoding", "json+bz2"),
+        ("preview", None),
+    ],
+)
+def test_a_reference_that_we_never_write_is_refused_by_its_field(field: str, value: Any) -> None:
+    whole = encode(KEY, "[1]", compress=False, preview=9)[0].to_json()
+    assert Reference.from_json(whole) is not None
+    with pytest.raises(CorruptData, match=f"its '{field}' is not of the kind"):
+        Reference.from_json(whole | {field: value})
+
+
+def test_a_reader_grows_by_no_more_than_the_reference_names() -> None:
+    bomb = base64.b64encode(zlib.compress(bytes(64 * 1024**2))).decode()
+    reference = Reference(KEY, "0" * 64, 10, "", "json+zlib+base64")
+    tracemalloc.start()
+    try:
+        with pytest.raises(CorruptData, match="longer than the 10 bytes"):
+            decode(reference, bomb)
+        assert tracemalloc.get_traced_memory()[1] < 1024**2
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("compress", [False, True])
+def test_a_value_nested_without_end_is_damage(compress: bool) -> None:
+    reference, (piece,) = encode(KEY, "[" * 100_000, compress=compress, preview=0)
+    with pytest.raises(CorruptData):
+        decode(reference, piece)
+
+
+def test_a_key_belongs_to_the_xcom_that_it_was_made_for_alone() -> None:
+    whose = ("d", "r", "t", -1, "k")
+    assert belongs_to(encode(make_key(*whose), "1", compress=False, preview=0)[0], *whose)
+    for other in (
+        ("e", "r", "t", -1, "k"),
+        ("d", "r", "t", 0, "k"),
+        ("d", "r", "t", -1, "k/x"),
+        ("d/r", "t", "-1", -1, "k"),
+    ):
+        assert not belongs_to(encode(make_key(*other), "1", compress=False, preview=0)[0], *whose)
+    for key in ("titan:xcom:d/r/t/-1/k/mine", "titan:xcom-job:d/r/t/-1/k/1-0123456789ab", "model"):
+        assert not belongs_to(encode(key, "1", compress=False, preview=0)[0], *whose)
 
 
 def test_keys_are_readable_ascii_bounded_and_new_each_time() -> None:

@@ -7,10 +7,36 @@ Airflow imports its XCom backend in the middle of its own imports, which may hav
 from __future__ import annotations
 
 import json
+from contextvars import ContextVar
 from typing import Any
 
+_Coordinate = tuple[str, str, str, int, str]
+_deleting: ContextVar[_Coordinate | None] = ContextVar("titan_xcom_deleting", default=None)
+
 try:
-    from airflow.sdk.bases.xcom import BaseXCom
+    from airflow.sdk.bases.xcom import BaseXCom as _AirflowXCom
+
+    class BaseXCom(_AirflowXCom):
+        """Airflow 3's, which tells ``purge`` the value of an XCom but not whose it is."""
+
+        @classmethod
+        def delete(
+            cls,
+            key: str,
+            task_id: str,
+            dag_id: str,
+            run_id: str,
+            map_index: int | None = None,
+            **more: Any,
+        ) -> None:
+            """As Airflow's own."""
+            whose = _deleting.set((dag_id, run_id, task_id, -1 if map_index is None else map_index, key))
+            try:
+                super().delete(
+                    key=key, task_id=task_id, dag_id=dag_id, run_id=run_id, map_index=map_index, **more
+                )
+            finally:
+                _deleting.reset(whose)
 
     _is_bytes = False
 except ModuleNotFoundError:  # Airflow 2
@@ -18,7 +44,21 @@ except ModuleNotFoundError:  # Airflow 2
 
     _is_bytes = True
 
-__all__ = ["BaseXCom", "database_to_plain", "plain_to_database"]
+__all__ = ["BaseXCom", "database_to_plain", "plain_to_database", "purged_coordinate"]
+
+
+def purged_coordinate(row: Any) -> _Coordinate | None:
+    """DAG, run, task, map index and key of the XCom that Airflow deletes just now; None where it does not tell.
+
+    :param row: what ``purge`` was given: a row of the database on Airflow 2, often a bare value on 3
+    """
+    if (deleting := _deleting.get()) is not None:
+        return deleting
+    names = [getattr(row, name, None) for name in ("dag_id", "run_id", "task_id", "map_index", "key")]
+    dag_id, run_id, task_id, map_index, key = names
+    if not all(isinstance(name, str) for name in (dag_id, run_id, task_id, key)):
+        return None
+    return str(dag_id), str(run_id), str(task_id), -1 if map_index is None else int(map_index), str(key)
 
 
 def database_to_plain(value: Any) -> Any:

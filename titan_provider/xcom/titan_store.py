@@ -14,7 +14,7 @@ from typing import Any
 from airflow.providers.common.compat.sdk import conf
 
 from titan_provider.exceptions import TitanXComError
-from titan_provider.xcom.base import BaseXCom, database_to_plain, plain_to_database
+from titan_provider.xcom.base import BaseXCom, database_to_plain, plain_to_database, purged_coordinate
 from titan_sdk import CorruptData, NotFound, TitanClient, TitanError, xcom
 from titan_sdk.xcom import Reference
 
@@ -92,12 +92,17 @@ class TitanStoreXComBackend(BaseXCom):
 
     @classmethod
     def purge(cls, row: Any, *_: Any) -> None:
-        """Give the value's space back when Airflow deletes the XCom. Values of others are left alone."""
+        """Give the value's space back when Airflow deletes the XCom.
+
+        Only a key that was made for this very XCom is touched. A reference to anything else is forged, or to a value
+        that a job wrote: that is the job's result, which the retry that deletes this XCom may take up again.
+        """
+        whose = purged_coordinate(row)
         try:
             reference = Reference.from_json(database_to_plain(row.value))
         except CorruptData:
             return
-        if reference is None:
+        if reference is None or whose is None or not xcom.belongs_to(reference, *whose):
             return
         try:
             xcom.remove(_client(), reference)
@@ -133,7 +138,10 @@ def _preview() -> int:
 
 
 def _from_job(plain: Any) -> Reference | None:
-    """The reference that a job left as its result, or None where it is something else."""
+    """The reference that a job left as its result, or None where it is something else.
+
+    :raises NotFound: the job's value is gone
+    """
     try:
         reference = Reference.from_json(plain)
     except CorruptData:

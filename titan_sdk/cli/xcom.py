@@ -114,10 +114,19 @@ def _references(python: str) -> list[Reference]:
             "or name Airflow's Python with --airflow-python"
         )
     # Airflow may print warnings; the answer is the last line.
-    references = [Reference.from_json(value) for value in json.loads(done.stdout.splitlines()[-1])]
-    if None in references:
-        raise CorruptData(f"xcom gc: {_REFERENCES} printed something that is no reference")
-    return [reference for reference in references if reference is not None]
+    return [
+        reference
+        for value in json.loads(done.stdout.splitlines()[-1])
+        if (reference := _reference(value)) is not None
+    ]
+
+
+def _reference(value: Any) -> Reference | None:
+    """None for what cannot be read as one: a forged row in Airflow's database keeps nothing, and stops nothing."""
+    try:
+        return Reference.from_json(value)
+    except CorruptData:
+        return None
 
 
 def _seconds(text: str) -> float:

@@ -24,7 +24,7 @@ def run(*command: str, **environment: str) -> str:
         env=os.environ | {"PYTHONPATH": os.getcwd()} | environment,
         capture_output=True,
         text=True,
-        timeout=115,
+        timeout=400,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import pytest
@@ -48,6 +49,14 @@ def push(value: Any, **where: Any) -> Any:
     place = {"key": "return_value", "task_id": "t", "dag_id": "d", "run_id": "r", "map_index": -1} | where
     stored = Backend.serialize_value(value, **place)
     return json.loads(json.dumps(database_to_plain(stored)))  # as Airflow's database would
+
+
+PLACE = {"dag_id": "d", "run_id": "r", "task_id": "t", "map_index": -1, "key": "return_value"}
+
+
+def purge(plain: Any, **where: Any) -> None:
+    """As Airflow deletes an XCom."""
+    Backend.purge(SimpleNamespace(value=plain_to_database(plain), **PLACE | where))
 
 
 VALUES = [
@@ -103,7 +112,7 @@ def test_a_value_above_the_packet_limit_travels_in_parts(client: TitanClient) ->
 def test_values_of_others_are_left_as_they_are() -> None:
     for foreign in ("http://dashboard/job/1", {"a": 1}, [1], None):
         assert Backend.deserialize_value(row(foreign)) == foreign
-        Backend.purge(row(foreign))
+        purge(foreign)
 
 
 def test_a_missing_value_is_an_error_never_a_value(client: TitanClient) -> None:
@@ -134,12 +143,12 @@ def test_purge_gives_the_space_back_and_leaves_a_reason(
 ) -> None:
     monkeypatch.setattr(xcom, "PART_CHARS", part_chars)
     stored = push("x" * 50)
-    Backend.purge(row(stored))
+    purge(stored)
     assert client.store_keys(stored["key"]) == [stored["key"]]
     assert client.store_get(stored["key"]) == ""
     with pytest.raises(TitanXComError, match="was removed from TitanStore: its task was cleared or retried"):
         Backend.deserialize_value(row(stored))
-    Backend.purge(row(stored))
+    purge(stored)
 
 
 @pytest.mark.parametrize("part_chars", [10, 1000], ids=["in parts", "in one piece"])
@@ -149,12 +158,41 @@ def test_purge_on_a_master_that_cannot_delete_overwrites(
     monkeypatch.setattr(xcom, "PART_CHARS", part_chars)
     monkeypatch.setattr(TitanClient, "server_info", lambda _: ServerInfo("titan"))
     stored = push("x" * 50)
-    Backend.purge(row(stored))
+    purge(stored)
     keys = client.store_keys(stored["key"])
     assert stored["key"] in keys
     assert {client.store_get(key) for key in keys} == {""}
     with pytest.raises(TitanXComError, match="was removed from TitanStore"):
         Backend.deserialize_value(row(stored))
+
+
+def test_a_purge_touches_nothing_but_what_was_pushed_there(client: TitanClient) -> None:
+    client.store_put("team-b:model", "precious")
+    mine, theirs = push("mine"), push("theirs", dag_id="other")
+    forged = mine | {"key": "team-b:model"}
+    for plain in (forged, forged | {"parts": 2 * 10**9}, forged | {"key": mine["key"] + ":0"}, theirs):
+        purge(plain)
+    purge(mine, task_id="another")
+    purge(mine, map_index=0)
+    Backend.purge(row(mine))  # whose it is was not told
+    assert client.store_get("team-b:model") == "precious"
+    assert Backend.deserialize_value(row(mine)) == "mine"
+    assert Backend.deserialize_value(row(theirs)) == "theirs"
+
+
+@needs_airflow_3("whose purge is given the whole row")
+def test_airflow_3_deletes_what_was_pushed_for_the_same_task(
+    client: TitanClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its ``purge`` gets the value alone; the rest of the coordinate is known while it deletes."""
+    mine, theirs = push("mine", map_index=2), push("theirs", dag_id="other")
+    supervisor = SimpleNamespace(send=lambda _: None)
+    monkeypatch.setattr("airflow.sdk.execution_time.task_runner.SUPERVISOR_COMMS", supervisor, raising=False)
+    for stored in (mine, theirs):
+        monkeypatch.setattr(Backend, "_get_xcom_db_ref", lambda stored=stored, **_: row(stored))
+        Backend.delete(**PLACE | {"map_index": 2})
+    assert client.store_get(mine["key"]) == ""
+    assert Backend.deserialize_value(row(theirs)) == "theirs"
 
 
 def test_a_retry_never_overwrites_what_another_task_may_be_reading() -> None:
@@ -179,7 +217,7 @@ class TestMasterGone:
             Backend.deserialize_value(row(self.stored))
 
     def test_a_purge_does_not_stop_a_new_try(self, caplog: pytest.LogCaptureFixture) -> None:
-        Backend.purge(row(self.stored))
+        purge(self.stored)
         assert "could not be removed from TitanStore" in caplog.text
 
 
@@ -229,7 +267,7 @@ def test_a_whole_dag_with_the_backend_switched_on(
         env=env,
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=400,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "state=success" in done.stdout + done.stderr

@@ -30,11 +30,15 @@ def written(age: float, patch: pytest.MonkeyPatch) -> None:
     patch.setattr(xcom, "time", SimpleNamespace(time=lambda: then))
 
 
+@pytest.fixture(autouse=True)
+def _small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(xcom, "PART_CHARS", 3)
+
+
 def put(client: TitanClient, dag: str, task: str, age: float, monkeypatch: pytest.MonkeyPatch) -> Reference:
     """A value of three parts, written so many seconds ago, and its place."""
     with monkeypatch.context() as patch:
         written(age, patch)
-        patch.setattr(xcom, "PART_CHARS", 3)
         reference, pieces = encode(make_key(dag, "r", task, -1, "k"), '"abcdef"', compress=False, preview=9)
     store(client, reference, pieces)
     client.store_put(place_key(dag, "r", task, -1, "k"), json.dumps(reference.to_json()))
@@ -43,10 +47,18 @@ def put(client: TitanClient, dag: str, task: str, age: float, monkeypatch: pytes
 
 @pytest.fixture
 def airflow(tmp_path: Path) -> Any:
-    """A Python that prints these references, as Airflow's would with the provider."""
+    """A Python that prints these references and a forged one, as Airflow's would with the provider."""
 
     def make(*references: Reference) -> str:
-        answer = json.dumps([reference.to_json() for reference in references])
+        forged = {
+            "titan_xcom": 1,
+            "key": "team-b:model",
+            "sha256": "",
+            "bytes": 1,
+            "preview": "",
+            "parts": 9**9,
+        }
+        answer = json.dumps([forged, *(reference.to_json() for reference in references)])
         path = tmp_path / "python"
         path.write_text(f"#!{sys.executable}\nprint('a warning')\nprint({answer!r})\n")
         path.chmod(0o755)
