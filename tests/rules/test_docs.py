@@ -30,9 +30,9 @@ def test_the_cluster_page_lists_exactly_the_features_that_hello_announces() -> N
     assert table_cells(section) == {*FEATURES, *EXTENSIONS}
 
 
-@pytest.mark.parametrize("opcode", [op for op in Opcode if 0x40 <= op <= 0x4F], ids=lambda op: op.name)
-def test_the_protocol_page_specifies_our_own_opcodes(opcode: Opcode) -> None:
-    assert f"0x{opcode:02X} | {opcode.name}" in page("protocol.md")
+def test_the_protocol_page_specifies_our_own_opcodes() -> None:
+    own = [op for op in Opcode if 0x40 <= op <= 0x4F]
+    assert [op.name for op in own if f"0x{op:02X} | {op.name}" not in page("protocol.md")] == []
 
 
 @pytest.mark.airflow

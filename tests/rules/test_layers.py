@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import sys
-
-import pytest
+from collections.abc import Iterable
 
 from tests.rules.sources import Import, Source, imports, sources
 
@@ -78,13 +77,13 @@ def targets(found: Import) -> list[str]:
     return [found.module]
 
 
-# The facade re-exports public names of several layers.
-@pytest.mark.parametrize("source", SDK[1:], ids=lambda source: source.name)
-def test_sdk_imports_point_downwards_only(source: Source) -> None:
-    layer = layer_of(source.module)
-    allowed = ALLOWED.get(layer, CLIENT)
+def test_sdk_imports_point_downwards_only() -> None:
+    # The facade, SDK[0], re-exports public names of several layers.
     wrong = [
         f"{source.name}:{found.line} ({layer}) imports {target} ({layer_of(target)})"
+        for source in SDK[1:]
+        for layer in [layer_of(source.module)]
+        for allowed in [ALLOWED.get(layer, CLIENT)]
         for found in imports(source)
         if found.module.split(".")[0] == "titan_sdk"
         for target in targets(found)
@@ -93,40 +92,43 @@ def test_sdk_imports_point_downwards_only(source: Source) -> None:
     assert not wrong, "\n".join(wrong)
 
 
-@pytest.mark.parametrize("source", SDK, ids=lambda source: source.name)
-def test_sdk_knows_nothing_of_airflow(source: Source) -> None:
-    roots = {found.module.split(".")[0] for found in imports(source)}
-    assert not roots & {"airflow", "titan_provider", "tests"}
+def roots_imported_by(files: Iterable[Source]) -> list[tuple[str, str]]:
+    """Each file's name with the first part of each module that it imports."""
+    return [(source.name, found.module.split(".")[0]) for source in files for found in imports(source)]
 
 
-@pytest.mark.parametrize(
-    "source", [s for s in SDK if layer_of(s.module) == "wire"], ids=lambda source: source.name
-)
-def test_wire_is_pure(source: Source) -> None:
+def test_sdk_knows_nothing_of_airflow() -> None:
+    banned = {"airflow", "titan_provider", "tests"}
+    assert [pair for pair in roots_imported_by(SDK) if pair[1] in banned] == []
+
+
+def test_wire_is_pure() -> None:
     """No socket, no event loop, no clock: bytes to values and back."""
-    roots = {found.module.split(".")[0] for found in imports(source)}
-    assert not roots & NO_IO
+    wire = [source for source in SDK if layer_of(source.module) == "wire"]
+    assert [pair for pair in roots_imported_by(wire) if pair[1] in NO_IO] == []
 
 
-@pytest.mark.parametrize("source", SDK, ids=lambda source: source.name)
-def test_third_party_imports_are_lazy_and_known(source: Source) -> None:
-    layer = layer_of(source.module)
+def test_third_party_imports_are_lazy_and_known() -> None:
     own = {"titan_sdk", "titan_runtime", "titan_job", *sys.stdlib_module_names}
-    for found in imports(source):
-        root = found.module.split(".")[0]
-        # On a worker the package has another name, so its modules find each other by dots.
-        if root in own or (not root and layer == "runtime.worker"):
-            continue
-        assert root in THIRD_PARTY_OF.get(layer, set()), f"{source.name}:{found.line} imports {found.module}"
-        assert layer in {"cli", INSIDE_RAY} or not found.at_import, (
-            f"{source.name}:{found.line}: import it where it is used"
-        )
+    wrong = []
+    for source in SDK:
+        layer = layer_of(source.module)
+        for found in imports(source):
+            root = found.module.split(".")[0]
+            # On a worker the package has another name, so its modules find each other by dots.
+            if root in own or (not root and layer == "runtime.worker"):
+                continue
+            if root not in THIRD_PARTY_OF.get(layer, set()):
+                wrong.append(f"{source.name}:{found.line} imports {found.module}")
+            elif found.at_import and layer not in {"cli", INSIDE_RAY}:
+                wrong.append(f"{source.name}:{found.line}: import {found.module} where it is used")
+    assert not wrong, "\n".join(wrong)
 
 
-@pytest.mark.parametrize("source", PROVIDER, ids=lambda source: source.name)
-def test_provider_uses_public_sdk_names_only(source: Source) -> None:
+def test_provider_uses_public_sdk_names_only() -> None:
     wrong = [
         f"{source.name}:{found.line} imports {found.module}"
+        for source in PROVIDER
         for found in imports(source)
         if found.module.split(".")[0] == "titan_sdk"
         and (found.module not in PUBLIC_MODULES or any(name.startswith("_") for name in found.names))

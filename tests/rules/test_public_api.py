@@ -72,10 +72,8 @@ def test_both_clients_have_the_same_names_parameters_and_promises(sync: str, asy
             ), name
 
 
-@pytest.mark.parametrize("name", FACADE)
-def test_every_public_name_says_what_it_is(name: str) -> None:
-    documented = getattr(titan_sdk, name)
-    assert inspect.getdoc(documented), name
+def test_every_public_name_says_what_it_is() -> None:
+    assert [name for name in FACADE if not inspect.getdoc(getattr(titan_sdk, name))] == []
 
 
 @pytest.mark.parametrize("name", ["TitanClient", "AsyncTitanClient", "JobHandle", "DagHandle"])
