@@ -131,21 +131,7 @@ async def test_a_full_disk_takes_nothing(node: Node) -> None:
     assert await ask(peer, Opcode.GET_JOB_STATUS, "DAG-1") == "NULL"
     db.execute("PRAGMA max_page_count=1000000")
     await node._master.flushed()
-    assert db.execute("SELECT count(*) FROM payloads").fetchone() == (0,)
     assert await ask(peer, Opcode.SUBMIT_DAG, dag(300)) == "DAG_ACCEPTED"
-
-
-async def test_payloads_without_jobs_are_removed_by_the_next_master(node: Node, tmp_path: Path) -> None:
-    await node.start()
-    assert node._master is not None
-    node._master.state.store.db.execute("INSERT INTO payloads VALUES (77, 'left by a master that died')")
-    await node.stop()
-    again = Node(ClusterSettings(tmp_path, port=0), "0")
-    peer = Peer(await again.start())
-    assert again._master is not None
-    assert again._master.state.store.db.execute("SELECT count(*) FROM payloads").fetchone() == (0,)
-    assert await ask(peer, Opcode.SUBMIT_DAG, dag(300)) == "DAG_ACCEPTED"
-    await again.stop()
 
 
 async def test_ten_mebibytes_do_not_hold_up_the_others(node: Node) -> None:
