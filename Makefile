@@ -1,6 +1,7 @@
 # Everything a developer does here, in the words that CI uses. Each target sets up what it needs.
 #   make demo    a real Airflow runs the example pipeline on a local Titan cluster
-#   make test    the suite (installs Debian packages)   make check   format, lint, types, layout rules
+#   make test    what a change most often breaks, in minutes (installs Debian packages)
+#   make test-all   the whole suite (a quarter of an hour)   make check   format, lint, types, layout rules
 #   make coverage   every branch of the SDK's wire, model and flows is taken by their own tests, or it fails
 #   make e2e     a real `airflow standalone`: examples, kills and clears, a browser (installs Debian's chromium)
 #   make test-airflow2   the provider's tests and the example DAGs on Airflow 2.11, in an environment of its own
@@ -22,7 +23,7 @@ CONSTRAINTS ?= -c constraints.txt
 WORKERS ?= 2
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --quiet --no-input --disable-pip-version-check $(CONSTRAINTS)
 
-.PHONY: help setup demo test test-ray test-redis test-airflow2 constraints-airflow2 e2e chaos crash coverage check fix bench clean constraints _demo _test _e2e _chaos _crash _coverage _check _test_ray _test_redis _test_airflow2
+.PHONY: help setup demo test test-all test-ray test-redis test-airflow2 constraints-airflow2 e2e chaos crash coverage check fix bench clean constraints _demo _test _test_all _e2e _chaos _crash _coverage _check _test_ray _test_redis _test_airflow2
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -52,6 +53,8 @@ demo:
 	@MAKE_DEMO_STARTED=$$(date +%s) $(MAKE) --no-print-directory _demo
 test:
 	@.ci/timed "make test" $(MAKE) --no-print-directory _test
+test-all:
+	@.ci/timed "make test-all" $(MAKE) --no-print-directory _test_all
 test-airflow2:
 	@.ci/timed "make test-airflow2" $(MAKE) --no-print-directory _test_airflow2
 test-redis:
@@ -89,7 +92,11 @@ $(DEBIAN_STAMP): $(STAMP)
 	    apt-get install -y -qq --no-install-recommends $(DEBIAN) >/dev/null; } || echo "not installed: $(DEBIAN)"
 	@touch $@
 
+# Without the tests that are marked slow: each says why it takes long where it is marked.
 _test: $(DEBIAN_STAMP)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --max-worker-restart=0 -m "not slow" $(ARGS)
+
+_test_all: $(DEBIAN_STAMP)
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --max-worker-restart=0 $(ARGS)
 
 _test_redis: $(DEBIAN_STAMP)
