@@ -50,8 +50,8 @@ class Shipment:
 
     @property
     def file_name(self) -> str:
-        """Name of the user's file, which the remote traceback shows."""
-        return Path(self.module.path).name
+        """What the remote traceback shows: ends with the user's file, and is no module's name."""
+        return f"{self.node.name}@{Path(self.module.path).name}"
 
     def script(self) -> str:
         """The script. Plain values are those that the names have at this moment.
@@ -72,7 +72,10 @@ class Shipment:
             lines[function.lineno - 1 : function.lineno - 1 + len(body)] = body
             if function.col_offset:
                 self._open_block(lines, function)
-        lines[0] = lines[0] or f"# {self.function.__name__}() of {self.file_name}, with its line numbers"
+        lines[0] = (
+            lines[0]
+            or f"# {self.function.__name__}() of {Path(self.module.path).name}, with its line numbers"
+        )
         return "\n".join([*lines, _RUN.format(name=self.node.name)])
 
     def _open_block(self, lines: list[str], function: Function) -> None:

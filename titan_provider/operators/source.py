@@ -53,10 +53,14 @@ def script_file(source: str, name: str) -> Iterator[str]:
             f"script {source.strip()!r} is the name of a file; give it as filename=, or, if it is a template, rename it "
             "to end in .j2"
         )
-    safe = "".join(c if c.isalnum() or c in "._-" else "_" for c in name)[:100]
+    safe = "".join(c if c.isalnum() or c in "._-@" else "_" for c in name)[:100]
     with tempfile.TemporaryDirectory(prefix="titan-script-") as folder:
         suffix = ".sh" if is_shell(source) else ".py"
-        path = os.path.join(folder, safe.removesuffix(suffix) + suffix)
+        stem = safe.removesuffix(suffix)
+        if suffix == ".py" and stem.isidentifier():
+            # Never a module's name: the script's folder comes first on its path, and a task may be called "email".
+            stem += "-script"
+        path = os.path.join(folder, stem + suffix)
         # An inline script starts with the line break after the opening quotes; a #! must be first.
         Path(path).write_text(source.lstrip("\n"), encoding="utf-8")
         yield path

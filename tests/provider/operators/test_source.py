@@ -37,10 +37,10 @@ def test_an_absolute_path_is_looked_for_there_only() -> None:
 @pytest.mark.parametrize(
     ("source", "name"),
     [
-        ("print(1)", "train.py"),
+        ("print(1)", "train-script.py"),
         ("\n#!/bin/bash\necho 1", "train.sh"),
         ("#!/usr/bin/env -S sh\n", "train.sh"),
-        ("#!/usr/bin/env python3\nprint(1)", "train.py"),
+        ("#!/usr/bin/env python3\nprint(1)", "train-script.py"),
     ],
 )
 def test_inline_source_becomes_a_file_of_its_kind(source: str, name: str) -> None:
@@ -48,6 +48,15 @@ def test_inline_source_becomes_a_file_of_its_kind(source: str, name: str) -> Non
         assert Path(path).name == name
         assert Path(path).read_text() == source.lstrip("\n")
     assert not Path(path).exists()
+
+
+@pytest.mark.parametrize(
+    "name", ["email", "statistics", "email.py", "json", "__init__", "load@email.py", "e-mail"]
+)
+def test_no_inline_script_can_be_imported(name: str) -> None:
+    with script_file("pass", name) as path:
+        assert not Path(path).stem.isidentifier()
+        assert path.endswith(".py")
 
 
 def test_the_files_name_is_safe() -> None:

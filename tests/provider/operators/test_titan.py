@@ -54,6 +54,20 @@ def test_a_script_without_a_result_pushes_nothing(run_dag: RunDag, deferrable: b
     assert done.xcom("quiet") is None
 
 
+def test_a_task_called_like_a_module_hides_it_from_nobody(run_dag: RunDag) -> None:
+    done = run_dag("""
+        script = "import email.message, statistics, titan_job; titan_job.result(statistics.mean([1, 3]))"
+        TitanJobOperator(task_id="email", script=script) >> TitanJobOperator(task_id="statistics", script=script)
+        @task.titan(task_id="function")
+        def json():
+            from email import message
+            return 3
+        json()
+    """)
+    assert done.state == "success", done.errors
+    assert (done.xcom("email"), done.xcom("statistics"), done.xcom("function")) == (2, 2, 3)
+
+
 @BOTH
 def test_every_line_of_the_log_is_in_the_task_log_once_and_in_order(
     run_dag: RunDag, deferrable: bool, capfd: pytest.CaptureFixture[str]

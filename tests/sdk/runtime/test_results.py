@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import pytest
 
 from tests.support.runtime_bench import Bench
@@ -60,6 +62,43 @@ def test_what_is_not_json_is_refused_by_its_place(bench: Bench, value: str, comp
     assert done.code == 1
     assert complaint in done.text
     assert bench.state(spec).result is None
+
+
+@pytest.mark.parametrize(
+    ("value", "suffix"),
+    [("[{1, 2}, b'x']", "pickle"), ("{1: 2}", "pickle"), ("[Mine()]", "txt"), ("(lambda: 1, 'text')", "txt")],
+)
+def test_what_is_no_result_is_kept_as_an_artifact_that_the_error_names(
+    bench: Bench, value: str, suffix: str
+) -> None:
+    source = f"import titan_job\nclass Mine: __repr__ = lambda self: 'Mine!'\nvalue = {value}\nprint(repr(value))\n"
+    spec = bench.spec(source + "titan_job.result(value)", job_id="DAG-a b:c")
+    done = bench.run(spec)
+    name = f"unsent-DAG-a_b_c-{spec.nonce}-1.{suffix}"
+    exception = bench.state(spec).exception
+    assert exception is not None
+    shown = done.text.splitlines()[0]
+    assert f"The value was {shown}; once the job has ended, the artifact {name} holds it as {suffix}" in (
+        exception.message
+    )
+    kept = bench.store.assets[name]
+    assert (repr(pickle.loads(kept)) if suffix == "pickle" else kept.decode()) == shown
+
+
+def test_a_large_one_is_kept_in_parts(bench: Bench) -> None:
+    spec = bench.spec("import titan_job\ntitan_job.result(b'x' * 9_000_000)")
+    assert "unsent-DAG-job-" in bench.run(spec).text
+    parts = [name for name in sorted(bench.store.assets) if name.startswith("unsent-")]
+    assert [name.rpartition(".")[2] for name in parts] == ["1of2", "2of2"]
+    assert pickle.loads(b"".join(bench.store.assets[name] for name in parts)) == b"x" * 9_000_000
+
+
+def test_nothing_is_kept_once_there_is_a_result(bench: Bench) -> None:
+    source = "import titan_job\ntry:\n    titan_job.result({1})\nexcept TypeError:\n    titan_job.result([1])"
+    spec = bench.spec(source)
+    assert bench.run(spec).code == 0
+    assert bench.result(spec) == [1]
+    assert not [name for name in bench.store.assets if name.startswith("unsent-")]
 
 
 def test_a_result_written_by_hand_that_is_not_json_fails_the_job(bench: Bench) -> None:

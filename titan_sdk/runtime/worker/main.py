@@ -151,6 +151,13 @@ class _Launch:
         shipper.start()
         self._compile_bundle()
         report, status = self._pump(started, spool)
+
+        def tell(sentence: str) -> None:
+            line = ("titan-runtime: %s\n" % sentence).encode("utf-8", "backslashreplace")
+            spool.put(line)
+            self._tee(line)
+
+        outcome.send_unsent(self.master, place, self._deadline(limits.END_PATIENCE), tell)
         return self._finish(record, place, shipper, report, status)
 
     def _pump(self, started: guard.Guard, spool: Spool) -> Tuple[str, int]:
@@ -260,7 +267,9 @@ class _Launch:
         kind = self.spec["script"]["kind"]
         arguments = [text.encode("utf-8", "surrogateescape") for text in self.spec["argv"]]
         if kind == "python":
-            runner = b"import _titan_runner; _titan_runner.main()"
+            # Nothing of ours is looked for in the folder the job runs in, which "-c" puts on the path.
+            runner = b"import sys; getattr(sys.flags, 'safe_path', 0) or sys.path.pop(0); "
+            runner += b"import _titan_runner; _titan_runner.main()"
             return [os.fsencode(sys.executable), b"-u", b"-c", runner, place.script] + arguments
         if kind == "shell":
             return [b"/bin/bash", place.script] + arguments

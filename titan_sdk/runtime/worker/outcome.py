@@ -134,6 +134,22 @@ def check_result(place: JobDir) -> Tuple[int, Optional[str]]:
     return size, None
 
 
+def send_unsent(
+    master: store.Master, place: JobDir, until: Callable[[], float], say: Callable[[str], None]
+) -> None:
+    """Make artifacts of a value that could not be the result; titan_job has named the files."""
+    folder = place.path("unsent")
+    if not os.path.isdir(folder):
+        return
+    for name in sorted(os.listdir(folder)):
+        try:
+            with open(os.path.join(folder, name), "rb") as file:
+                data = file.read()
+            store.persist(partial(master.keep, name, data), until)
+        except (OSError, store.StoreError) as exc:
+            say("the artifact %s could not be kept: %s" % (name, exc))
+
+
 def send_result(
     master: store.Master, record: Record, place: JobDir, until: Callable[[], float]
 ) -> Dict[str, Any]:

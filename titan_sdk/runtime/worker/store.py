@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
-KV_SET, KV_GET, FETCH_ASSET, JOB_STATUS, HELLO = 0x60, 0x61, 0x54, 0x55, 0x40
+KV_SET, KV_GET, UPLOAD_ASSET, FETCH_ASSET, JOB_STATUS, HELLO = 0x60, 0x61, 0x53, 0x54, 0x55, 0x40
 
 
 class StoreError(Exception):
@@ -109,6 +109,13 @@ class Master:
             return binascii.a2b_base64(text)
         except binascii.Error as exc:
             raise StoreError("master %s sent %r incomplete: %s" % (self.address, name, exc)) from None
+
+    def keep(self, name: str, data: bytes) -> None:
+        """Upload a file, replacing one of the same name."""
+        text = binascii.b2a_base64(data, newline=False)
+        reply = self.call(UPLOAD_ASSET, name.encode("utf-8") + b"|" + text)
+        if reply != b"UPLOAD_SUCCESS":
+            raise StoreError("master %s does not keep %s: %r" % (self.address, name, reply[:200]))
 
     def call(self, opcode: int, payload: bytes) -> bytes:
         """Payload of the reply to one request."""

@@ -2,12 +2,17 @@
 
 What the script can observe stays as it would be without this module: ``__file__``, ``sys.argv``,
 ``sys.path[0]``, ``__main__`` for pickle and multiprocessing, exit codes, and tracebacks without a frame of ours.
+
+Nothing of the runtime is imported from the script's folder: `titan_job` is loaded before that folder is on the path,
+and brings the standard library's modules itself.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+
+titan_job = __import__("titan_job")
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,8 +25,8 @@ def main() -> None:
     del sys.argv[0]
     script = sys.argv[0]
     if not getattr(sys.flags, "safe_path", False):
-        # "-c" put the working directory here; a script has its own folder.
-        sys.path[0] = os.path.dirname(script)
+        # The launcher has taken away the working directory, which "-c" puts here; a script has its own folder.
+        sys.path.insert(0, os.path.dirname(script))
     namespace = sys.modules["__main__"].__dict__
     _dress(namespace, script)
     process = os.getpid()
@@ -77,16 +82,15 @@ def _hide_own_frames(exc: BaseException) -> None:
 def _note(exc: BaseException) -> None:
     """Leave the exception for the launcher; failing to must not change how the script ends."""
     try:
-        import json
-        import traceback
-
+        json, traceback = titan_job._standard("json"), titan_job._standard("traceback")
         kind = type(exc)
         name = (
             kind.__qualname__
             if kind.__module__ in ("builtins", "__main__")
             else "%s.%s" % (kind.__module__, kind.__qualname__)
         )
-        lines = traceback.format_exception(kind, exc, _user_part(exc.__traceback__))
+        with titan_job._StandardOnly():  # some lines make it import more
+            lines = traceback.format_exception(kind, exc, _user_part(exc.__traceback__))
         try:
             message = str(exc)
         except Exception:  # noqa: BLE001 - __str__ is the user's code

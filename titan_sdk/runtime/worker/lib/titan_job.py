@@ -8,15 +8,15 @@
 
 Shell scripts: ``python3 -m titan_job params [KEY]``, ``progress 0.5 [TEXT]``, ``result JSON``. Outside a Titan
 job, so that scripts can be tried by hand, params are None and results and progress are checked, not stored.
+
+Whatever else it needs comes by `_standard`: the script's folder may hold a ``json.py``.
 """
 
 from __future__ import annotations
 
-import json
-import math
+import _thread
 import os
 import sys
-import warnings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 __all__ = ["attempt", "job_id", "params", "progress", "result"]
 
 RESULT_LIMIT = 64 * 1024 * 1024
+UNSENT_LIMIT = 64 * 1024 * 1024
+UNSENT_PART = 7 * 1024 * 1024
+"""A real master takes no larger file."""
 
 job_id: Optional[str] = os.environ.get("TITAN_JOB_ID")
 """Full id of this job, with ``DAG-``; None outside a Titan job."""
@@ -43,7 +46,7 @@ def __getattr__(name: str) -> Any:
     value = None
     if folder is not None:
         with open(os.path.join(folder, "params.json"), encoding="ascii") as file:
-            value = json.load(file)
+            value = _standard("json").load(file)
     # Read once, so that a script sees its own changes to it.
     globals()["params"] = value
     return value
@@ -57,15 +60,21 @@ def result(value: Any) -> None:
             of these; at most 64 MiB as JSON.
 
     Raises:
-        TypeError, ValueError: not JSON; the message names the place inside the value.
+        TypeError, ValueError: not JSON, or too large. The message names the place inside the value, and the artifact
+            that holds the value once the job has ended: the work was done.
     """
-    _check(value)
-    text = json.dumps(value, allow_nan=False)
-    if len(text) > RESULT_LIMIT:
-        raise ValueError(
-            "the result has %d bytes as JSON; the limit is %d. Write it to a file and upload that"
-            % (len(text), RESULT_LIMIT)
-        )
+    try:
+        _check(value)
+        text = _standard("json").dumps(value, allow_nan=False)
+        if len(text) > RESULT_LIMIT:
+            raise ValueError(
+                "the result has %d bytes as JSON; the limit is %d. Write it to a file and upload that"
+                % (len(text), RESULT_LIMIT)
+            )
+    except (TypeError, ValueError) as exc:
+        kind = TypeError if isinstance(exc, TypeError) else ValueError
+        raise kind("%s. %s" % (exc, _keep(value))) from None
+    _forget_kept()
     _store("result", text)
 
 
@@ -75,13 +84,13 @@ def progress(fraction: Optional[float], text: str = "") -> None:
         fraction = float(fraction)
         if not 0 <= fraction <= 1:
             raise ValueError("progress takes a fraction from 0 to 1, or None, not %r" % fraction)
-    _store("progress", json.dumps({"fraction": fraction, "text": str(text)}))
+    _store("progress", _standard("json").dumps({"fraction": fraction, "text": str(text)}))
 
 
 def _store(name: str, text: str) -> None:
     folder = os.environ.get("TITAN_JOB_DIR")
     if folder is None:
-        warnings.warn(
+        _standard("warnings").warn(
             "not inside a Titan job (TITAN_JOB_DIR is not set): the %s is not stored" % name,
             RuntimeWarning,
             stacklevel=3,
@@ -103,7 +112,7 @@ def _check(root: Any) -> None:
         if value is None or isinstance(value, (bool, int, str)):
             continue
         if isinstance(value, float):
-            if not math.isfinite(value):
+            if value - value != 0:  # infinite, or no number
                 raise ValueError("%s is %r, which JSON cannot hold" % (where, value))
         elif isinstance(value, (dict, list, tuple)):
             if id(value) in above:
@@ -125,19 +134,139 @@ def _check(root: Any) -> None:
             raise TypeError("%s is of type %s, which is not JSON; convert it first" % (where, kind))
 
 
+def _keep(value: Any) -> str:
+    """Leave what cannot be the result for the launcher, which makes artifacts of it; a sentence about both."""
+    _forget_kept()
+    brief = _standard("reprlib").Repr()
+    brief.maxstring = brief.maxother = 300
+    try:
+        shown = "The value was %s" % brief.repr(value)[:1000]
+    except Exception:  # noqa: BLE001 - __repr__ is the user's code
+        shown = "The value was a %s, whose repr() fails" % type(value).__qualname__
+    folder = os.environ.get("TITAN_JOB_DIR")
+    if folder is None:
+        return shown
+    try:
+        data, suffix = _packed(value)
+        if len(data) > UNSENT_LIMIT:
+            return "%s; with %d bytes it is too large to be kept" % (shown, len(data))
+        names = _write_parts(os.path.join(folder, "unsent"), data, suffix)
+    except Exception as exc:  # noqa: BLE001 - pickling runs the user's code, and the disk may be full
+        return "%s; it could not be kept: %s: %s" % (shown, type(exc).__name__, exc)
+    kept = "%s; once the job has ended, the artifact %s holds it as %s" % (shown, names[0], suffix)
+    return kept if len(names) == 1 else "%s, together with the %d after it" % (kept, len(names) - 1)
+
+
+def _packed(value: Any) -> Tuple[bytes, str]:
+    try:
+        data: bytes = _standard("pickle").dumps(value, 4)
+    except Exception:  # noqa: BLE001 - a lock, a lambda, a connection
+        data = b"__main__"
+    # A class of the script itself could be found nowhere else.
+    if b"__main__" not in data:
+        return data, "pickle"
+    return repr(value).encode("utf-8", "backslashreplace"), "txt"
+
+
+def _write_parts(folder: str, data: bytes, suffix: str) -> List[str]:
+    """The files, called as the artifacts will be."""
+    name = "%s-%s-%d" % (job_id or "job", os.environ.get("TITAN_NONCE", ""), attempt)
+    name = "unsent-" + "".join(c if c.isalnum() or c in "._-" else "_" for c in name)[-150:]
+    count = max(1, -(-len(data) // UNSENT_PART))
+    os.mkdir(folder)
+    names = []
+    for index in range(count):
+        part = "" if count == 1 else ".%dof%d" % (index + 1, count)
+        names.append("%s.%s%s" % (name, suffix, part))
+        with open(os.path.join(folder, names[-1]), "wb") as file:
+            file.write(data[index * UNSENT_PART : (index + 1) * UNSENT_PART])
+    return names
+
+
+def _forget_kept() -> None:
+    folder = os.path.join(os.environ.get("TITAN_JOB_DIR", ""), "unsent")
+    if os.environ.get("TITAN_JOB_DIR") and os.path.isdir(folder):
+        for name in os.listdir(folder):
+            os.unlink(os.path.join(folder, name))
+        os.rmdir(folder)
+
+
+_LIBRARY = os.path.dirname(os.__file__)
+_LIBRARY_PATH = [_LIBRARY] + [entry for entry in sys.path if entry.endswith("lib-dynload")]
+
+
+def _standard(name: str) -> Any:
+    """The standard library's module of that name, with all that it imports, whatever the script's folders hold."""
+    module = sys.modules.get(name)
+    if module is not None and _is_standard(module):
+        return module
+    with _StandardOnly():
+        __import__(name)
+        return sys.modules[name]
+
+
+class _StandardOnly:
+    """Meanwhile this thread imports from the standard library only.
+
+    What the script imports afterwards is what it would have been otherwise.
+    """
+
+    def __enter__(self) -> None:
+        self._thread = _thread.get_ident()
+        self._aside = {
+            key: module
+            for key, module in list(sys.modules.items())
+            if not _is_standard(module) and _seek(key.partition(".")[0], _LIBRARY_PATH) is not None
+        }
+        for key in self._aside:
+            sys.modules.pop(key, None)
+        self._before = set(sys.modules)
+        sys.meta_path.insert(0, self)
+
+    def __exit__(self, *_: object) -> None:
+        sys.meta_path.remove(self)
+        for key in set(sys.modules) - self._before:
+            found = _seek(key.partition(".")[0], None)
+            if found is not None and not (found.origin or "").startswith(_LIBRARY):
+                sys.modules.pop(key, None)
+        sys.modules.update(self._aside)
+
+    def find_spec(self, name: str, path: Any = None, _: Any = None) -> Any:
+        """Answer as an importer does."""
+        if path is not None or _thread.get_ident() != self._thread or name in sys.builtin_module_names:
+            return None
+        spec = _seek(name, _LIBRARY_PATH)
+        if spec is None:
+            raise ModuleNotFoundError("the standard library has no module %r" % name, name=name)
+        return spec
+
+
+def _seek(name: str, path: Optional[List[str]]) -> Any:
+    # importlib.machinery's class; importing that module would cost each job a millisecond.
+    return sys.modules["_frozen_importlib_external"].PathFinder.find_spec(name, path)
+
+
+def _is_standard(module: Any) -> bool:
+    origin = getattr(getattr(module, "__spec__", None), "origin", None) or getattr(module, "__file__", None)
+    if not isinstance(origin, str):
+        return False
+    inside = origin.startswith(_LIBRARY + os.sep) and "-packages" + os.sep not in origin[len(_LIBRARY) :]
+    return inside or origin in ("built-in", "frozen")
+
+
 def _command(arguments: List[str]) -> int:
     words = [os.fsencode(word).decode("utf-8", "surrogateescape") for word in arguments]
     verb = words[0] if words else ""
     try:
         if verb == "result" and len(words) == 2:
-            result(json.loads(words[1]))
+            result(_standard("json").loads(words[1]))
         elif verb == "progress" and 2 <= len(words) <= 3:
             progress(None if words[1] == "-" else float(words[1]), *words[2:])
         elif verb == "params" and len(words) <= 2:
             value = __getattr__("params")
             if len(words) == 2:
                 value = value[words[1]]
-            print(value if isinstance(value, str) else json.dumps(value))
+            print(value if isinstance(value, str) else _standard("json").dumps(value))
         else:
             print(
                 "usage: python3 -m titan_job result JSON | progress FRACTION|- [TEXT] | params [KEY]",
