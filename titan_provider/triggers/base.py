@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,7 @@ __all__ = [
     "BaseTrigger",
     "TriggerEvent",
     "current_task_state",
+    "in_triggerer",
     "logs_take_timestamps",
     "triggerer_calls_on_kill",
 ]
@@ -23,18 +25,27 @@ logs_take_timestamps = hasattr(BaseTrigger, "on_kill")
 """Airflow 3's structured loggers keep a ``timestamp`` that a record brings along."""
 
 
+def in_triggerer() -> bool:
+    """Whether this is a triggerer of Airflow 3; ``dags test`` runs triggers in the task's process, one request at a
+    time.
+    """
+    runner = sys.modules.get("airflow.sdk.execution_time.task_runner")
+    return type(getattr(runner, "SUPERVISOR_COMMS", None)).__name__ == "TriggerCommsDecoder"
+
+
 async def current_task_state(trigger: BaseTrigger) -> str | None:
     """State of the task instance that a trigger works for, or None when it has none any more.
 
     :param trigger: a trigger that runs in a triggerer
     """
-    # asgiref comes with Airflow; its thread keeps the event loop free while the API server answers.
+    # asgiref comes with Airflow. A thread keeps the event loop free while the API server answers, and one of its own
+    # the thread that all other triggers share.
     from asgiref.sync import sync_to_async
 
     ti: Any = trigger.task_instance
     if ti is None:
         return None
-    return await sync_to_async(_state_reader())(ti)
+    return await sync_to_async(_state_reader(), thread_sensitive=False)(ti)
 
 
 def _state_reader() -> Callable[[Any], str | None]:

@@ -21,7 +21,7 @@ from titan_provider.triggers.base import (
     logs_take_timestamps,
     triggerer_calls_on_kill,
 )
-from titan_provider.triggers.killing import finish_kill, killed_state
+from titan_provider.triggers.killing import finish_kill, killed_state, warm_up
 from titan_provider.triggers.poller import SharedMaster, lease
 from titan_sdk import AsyncTitanClient, JobStatus, NotFound, TitanError
 
@@ -96,7 +96,7 @@ class TitanDagTrigger(BaseTrigger):
     async def on_kill(self) -> None:
         """Cancel the jobs when a person killed, cleared or marked the task."""
         if not self._fired and self.cancel_on_kill:
-            await finish_kill(self._cancel_if_killed())
+            await finish_kill(self, f"{len(self.jobs)} jobs", self._cancel_if_killed())
 
     async def _cancel_if_killed(self) -> None:
         state = await killed_state(self, f"{len(self.jobs)} jobs")
@@ -116,6 +116,7 @@ class TitanDagTrigger(BaseTrigger):
             await self.on_kill()
 
     async def _watch(self) -> JobEvent:
+        warm_up(self)
         try:
             config = await TitanHook(self.titan_conn_id).get_async_config()
             async with lease(config) as master:

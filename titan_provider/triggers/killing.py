@@ -3,40 +3,97 @@
 from __future__ import annotations
 
 import asyncio
+import weakref
 from collections.abc import Coroutine
 from typing import Any
 
 from titan_provider.compat import TaskInstanceState
-from titan_provider.triggers.base import BaseTrigger, current_task_state
+from titan_provider.triggers.base import (
+    BaseTrigger,
+    current_task_state,
+    in_triggerer,
+    triggerer_calls_on_kill,
+)
 
-__all__ = ["finish_kill", "killed_state"]
+__all__ = ["finish_kill", "killed_state", "warm_up"]
 
 _SECONDS = 25.0
 """Airflow's own limit is 30."""
+_PATIENCE = 600.0
+"""Seconds for which the task's state is asked for. The first answer of a busy triggerer took a minute."""
+_AGAIN = 2.0
 
 _under_way: set[asyncio.Task[None]] = set()
 """An event loop alone does not keep its tasks alive."""
+_warm: weakref.WeakSet[asyncio.AbstractEventLoop] = weakref.WeakSet()
 
 
-async def finish_kill(work: Coroutine[Any, Any, None]) -> None:
-    """Return when the work is done. Airflow cancels a killed trigger again every second, its ``on_kill`` included.
+def warm_up(trigger: BaseTrigger) -> None:
+    """Have Airflow build what tells task states, before a kill needs it; once per triggerer.
 
-    :param work: what cancels the jobs
+    Airflow builds its API inside the triggerer at the first request, which takes a second, or a minute where the
+    triggerer is busy, and more than a kill has time for.
+
+    :param trigger: one that begins to wait
     """
+    loop = asyncio.get_running_loop()
+    if loop in _warm or not triggerer_calls_on_kill or not in_triggerer():
+        return
+    _warm.add(loop)
+    _keep(_ask_once(trigger, loop))
+
+
+async def _ask_once(trigger: BaseTrigger, loop: asyncio.AbstractEventLoop) -> None:
+    try:
+        await current_task_state(trigger)
+    except Exception as exc:  # noqa: BLE001 - whatever Airflow raises, the wait for the job goes on
+        _warm.discard(loop)  # the next trigger tries again
+        trigger.log.warning(
+            "Airflow's triggerer does not tell task states now, without which a kill of this task cannot cancel its "
+            "job: %s",
+            exc,
+        )
+
+
+def _keep(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
     task = asyncio.create_task(work)
     _under_way.add(task)
     task.add_done_callback(_under_way.discard)
+    return task
+
+
+async def finish_kill(trigger: BaseTrigger, what: str, work: Coroutine[Any, Any, None]) -> None:
+    """Return when the work is done, or when Airflow's time for it is over; then it goes on by itself.
+
+    Airflow cancels a killed trigger again every second, its ``on_kill`` included.
+
+    :param what: the remote work, for the log
+    :param work: what cancels the jobs
+    """
+    task = _keep(_carry_out(trigger, what, work))
     loop = asyncio.get_running_loop()
     end = loop.time() + _SECONDS
-    while not task.done():
+    while not task.done() and loop.time() < end:
         try:
             await asyncio.wait([task], timeout=end - loop.time())
         except asyncio.CancelledError:
             continue
-        if loop.time() >= end:
-            task.cancel()
-            break
-    await task
+    if task.done():
+        return
+    trigger.log.warning(
+        "%s is not cancelled yet, because Airflow's triggerer has not told the task's state for %.0f s; it is asked for "
+        "%.0f s in all, and what comes of it is in the triggerer's own log",
+        what,
+        _SECONDS,
+        _PATIENCE,
+    )
+
+
+async def _carry_out(trigger: BaseTrigger, what: str, work: Coroutine[Any, Any, None]) -> None:
+    try:
+        await work
+    except Exception as exc:  # noqa: BLE001 - nobody else may be there to hear of it
+        trigger.log.error("%s could not be cancelled and may still be running: %s", what, exc)
 
 
 async def killed_state(trigger: BaseTrigger, what: str) -> str | None:
@@ -47,11 +104,34 @@ async def killed_state(trigger: BaseTrigger, what: str) -> str | None:
     :param what: the remote work, for the log
     """
     try:
-        state = await current_task_state(trigger)
-    except Exception as exc:  # noqa: BLE001 - whatever Airflow raises, a healthy job must not die of it
-        trigger.log.warning("%s is not cancelled, because the task's state is not known: %s", what, exc)
+        async with asyncio.timeout(_PATIENCE):
+            state = await _ask(trigger, what)
+    except TimeoutError:
+        # A healthy job must not die of what Airflow cannot tell.
+        trigger.log.error(
+            "%s is not cancelled and may still be running, because Airflow's triggerer did not tell the task's state "
+            "within %.0f s",
+            what,
+            _PATIENCE,
+        )
         return None
     if state == TaskInstanceState.DEFERRED:
         trigger.log.info("The task is still deferred, so %s goes on", what)
         return None
     return "gone" if state is None else str(state)
+
+
+async def _ask(trigger: BaseTrigger, what: str) -> str | None:
+    said = False
+    while True:
+        try:
+            return await current_task_state(trigger)
+        except Exception as exc:  # noqa: BLE001 - whatever Airflow raises
+            if not said:
+                trigger.log.warning(
+                    "%s is not cancelled yet, because the task's state is not known; asking again: %s",
+                    what,
+                    exc,
+                )
+            said = True
+        await asyncio.sleep(_AGAIN)

@@ -26,7 +26,7 @@ from titan_provider.triggers.base import (
     triggerer_calls_on_kill,
 )
 from titan_provider.triggers.board import Watch
-from titan_provider.triggers.killing import finish_kill, killed_state
+from titan_provider.triggers.killing import finish_kill, killed_state, warm_up
 from titan_provider.triggers.poller import SharedMaster, lease
 from titan_provider.waiting import LOG_CHUNKS, REASON_EVERY, Lease, Patience, why_waiting
 from titan_sdk import AsyncTitanClient, JobStatus, LogPage, NotFound, TitanError
@@ -120,7 +120,7 @@ class TitanJobTrigger(BaseTrigger):
         its job must live.
         """
         if not self._fired and self.cancel_on_kill:
-            await finish_kill(self._cancel_if_killed())
+            await finish_kill(self, f"job {self.job_id}", self._cancel_if_killed())
 
     async def _cancel_if_killed(self) -> None:
         state = await killed_state(self, f"job {self.job_id}")
@@ -142,6 +142,7 @@ class TitanJobTrigger(BaseTrigger):
     # -- waiting --------------------------------------------------------------------------------------------
 
     async def _watch(self) -> JobEvent:
+        warm_up(self)
         try:
             config = await TitanHook(self.titan_conn_id).get_async_config()
             async with lease(config) as master:

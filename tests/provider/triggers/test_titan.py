@@ -264,13 +264,69 @@ class TestKill:
 
     @pytest.mark.parametrize("state", ["deferred", RuntimeError("API server is away")])
     async def test_a_trigger_that_only_moves_leaves_the_job_alone(
-        self, submit: Submit, client: TitanClient, state: object
+        self, submit: Submit, client: TitanClient, monkeypatch: pytest.MonkeyPatch, state: object
     ) -> None:
+        monkeypatch.setattr(killing, "_PATIENCE", 0.5)
         job_id = submit("print(1)", requirement="QUANTUM")
         self.state = state
-        await make(job_id)[0].on_kill()
+        trigger, lines = make(job_id)
+        await trigger.on_kill()
         assert client.get_job_status(job_id) is JobStatus.PENDING
+        if state != "deferred":
+            assert "may still be running, because Airflow's triggerer did not tell" in lines.copied[-1]
         client.cancel_job(job_id)
+
+    async def test_a_state_that_is_told_too_late_for_airflow_still_ends_the_job(
+        self, submit: Submit, client: TitanClient, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The first question after a triggerer's start has taken a minute to answer; Airflow gives a kill 30 s."""
+        built, answers = asyncio.Event(), iter([RuntimeError("not yet"), "failed"])
+
+        async def state_of(_: object) -> str:
+            await built.wait()
+            answer = next(answers)
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
+
+        monkeypatch.setattr(killing, "current_task_state", state_of)
+        monkeypatch.setattr(killing, "_SECONDS", 0.1)
+        monkeypatch.setattr(killing, "_AGAIN", 0.01)
+        job_id = submit("print(1)", requirement="QUANTUM")
+        trigger, lines = make(job_id)
+        await trigger.on_kill()
+        assert "is not cancelled yet" in lines.copied[-1]
+        assert client.get_job_status(job_id) is JobStatus.PENDING
+        built.set()
+        await asyncio.gather(*killing._under_way)
+        assert client.get_job_status(job_id) is JobStatus.CANCELLED
+        assert f"Task is failed: cancelled job {job_id}" in lines.copied[-1]
+
+    @needs_airflow_3("a trigger learns of a kill by cleanup() alone")
+    async def test_the_first_trigger_of_a_triggerer_has_airflow_ready_for_a_kill(
+        self, submit: Submit, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        asked: list[object] = []
+
+        async def state_of(trigger: object) -> str:
+            asked.append(trigger)
+            if len(asked) == 1:
+                raise RuntimeError("no API yet")
+            return "deferred"
+
+        monkeypatch.setattr(killing, "current_task_state", state_of)
+        job_id = submit("print(1)")
+        await fire(make(job_id)[0])
+        assert asked == [], "not in `dags test`, whose process answers one request at a time"
+        monkeypatch.setattr(killing, "in_triggerer", lambda: True)
+        made = [make(job_id) for _ in range(3)]
+        for trigger, _ in made:
+            await fire(trigger)
+        assert asked == [trigger for trigger, _ in made[:2]]
+        warned = [
+            any("cannot cancel its job: no API yet" in line for line in lines.copied) for _, lines in made
+        ]
+        assert warned == [True, False, False]
 
     @needs_airflow_3("its triggerer cancels once")
     async def test_a_kill_that_airflow_repeats_is_carried_out(
@@ -302,6 +358,13 @@ class TestKill:
             await task
         end = await asyncio.to_thread(client.wait_for_job, job_id, timeout=20, raise_on_failure=False)
         assert end.state is JobStatus.CANCELLED
+
+    async def test_a_kill_that_cannot_reach_the_master_says_so(self, submit: Submit) -> None:
+        self.state = "failed"
+        trigger, lines = make("some-job")
+        trigger.titan_conn_id = "nobody"
+        await trigger.on_kill()
+        assert "job some-job could not be cancelled and may still be running" in lines.copied[-1]
 
     async def test_it_may_be_told_not_to(self, submit: Submit, client: TitanClient) -> None:
         job_id = submit("print(1)", requirement="QUANTUM")
