@@ -1,11 +1,17 @@
-"""Project folders as zip files: the same folder gives the same bytes, whatever its size in bounded memory."""
+"""Project folders as zip files: the same files give the same bytes, whatever their size in bounded memory.
+
+What travels: every file, with whether it may be executed; folders that would be empty; a link inside the folder as what
+it leads to. What stays behind: caches (``_SKIPPED``), what ``.titanignore`` names, and what is neither file nor folder
+(sockets, pipes, devices). Everything else is refused with its path, so that nothing is left out without a word.
+"""
 
 from __future__ import annotations
 
 import os
-import shutil
+import stat
 import zipfile
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
@@ -16,57 +22,169 @@ __all__ = ["IGNORE_FILE", "zip_folder"]
 IGNORE_FILE = ".titanignore"
 """Patterns of files not to upload, as in a .gitignore; read from the folder's root."""
 
-_SKIPPED_FOLDERS = frozenset({"__pycache__", ".git", ".venv", ".mypy_cache", ".ruff_cache", ".pytest_cache"})
+_SKIPPED = frozenset({"__pycache__", ".git", ".venv", ".mypy_cache", ".ruff_cache", ".pytest_cache"})
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 """The earliest time a zip can hold; real times would change the bytes with every checkout."""
+_ADVICE = f"or name it in {IGNORE_FILE}"
 
 
 def zip_folder(folder: Path, target: IO[bytes]) -> int:
-    """Write all files below the folder, in sorted order and with their permissions, without caches and without
-    what ``.titanignore`` names; how many there were.
+    """Write what travels of the folder, in sorted order; how many files there were.
 
     Raises:
         MissingFile: there is no such folder.
-        InvalidArgument: it has no files, or a link in it leads out of it.
+        InvalidArgument: it has no files, or something in it cannot travel; names it and the fix.
     """
     if not folder.is_dir():
         raise MissingFile(f"there is no folder {str(folder)!r} (current folder {os.getcwd()!r})")
-    ignored = _ignored(folder)
     count = 0
     with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
-        for path in _files(folder):
-            name = path.relative_to(folder).as_posix()
-            if ignored(name):
-                continue
-            entry = zipfile.ZipInfo(name, _EPOCH)
+        for found in _Walk(folder).below("", str(folder), (os.path.realpath(folder),)):
+            entry = zipfile.ZipInfo(found.name, _EPOCH)
             entry.create_system = 3
+            # As git does: other permissions depend on the umask of whoever made the file.
+            entry.external_attr = (0o100755 if found.executable else 0o100644) << 16
+            if found.is_folder:
+                entry.external_attr = 0o040755 << 16 | 0x10
+                archive.writestr(entry, b"")
+                continue
             entry.compress_type = zipfile.ZIP_DEFLATED
-            entry.external_attr = (path.stat().st_mode & 0o777 | 0o100000) << 16
-            with path.open("rb") as source, archive.open(entry, "w", force_zip64=True) as packed:
-                shutil.copyfileobj(source, packed, 1 << 20)
+            with archive.open(entry, "w", force_zip64=True) as packed:
+                for piece in _content(found.path):
+                    packed.write(piece)
             count += 1
     if not count:
         raise InvalidArgument(f"the folder {str(folder)!r} has no files to upload")
     return count
 
 
-def _ignored(folder: Path) -> Callable[[str], bool]:
+def _content(path: str) -> Iterator[bytes]:
+    try:
+        with open(path, "rb") as file:
+            while piece := file.read(1 << 20):
+                yield piece
+    except OSError as exc:
+        raise _unreadable(path, exc) from exc
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    name: str
+    """In the zip; a folder's ends with a slash."""
+    path: str
+    executable: bool = False
+
+    @property
+    def is_folder(self) -> bool:
+        return self.name.endswith("/")
+
+
+class _Walk:
+    """What travels of a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._root = os.path.realpath(folder)
+        self._ignored = _ignore_rules(folder)
+
+    def below(self, prefix: str, folder: str, inside: tuple[str, ...]) -> Iterator[_Found]:
+        """Files first, then folders, each sorted.
+
+        Args:
+            prefix: the folder's name in the zip, with a slash at its end; empty for the root.
+            inside: the real paths of the folder and of those that it lies in, along the way taken here.
+        """
+        try:
+            names = sorted(os.listdir(folder))
+        except OSError as exc:
+            if prefix and self._ignored(prefix):
+                return
+            raise _unreadable(folder, exc) from exc
+        modes = {n: self._mode(prefix + n, f"{folder}/{n}") for n in names if n not in _SKIPPED}
+        empty = True
+        for name, mode in modes.items():
+            path = f"{folder}/{name}"
+            if stat.S_ISREG(mode) and not self._ignored(prefix + name):
+                empty = False
+                yield _Found(_checked(prefix + name, path), path, bool(mode & 0o100))
+        for name in [name for name, mode in modes.items() if stat.S_ISDIR(mode)]:
+            path = f"{folder}/{name}"
+            real = os.path.realpath(path)
+            if real in inside:
+                raise InvalidArgument(
+                    f"{path!r} is a link to a folder that it lies in, so it has no end; remove the link, {_ADVICE}"
+                )
+            for found in self.below(f"{prefix}{name}/", path, (*inside, real)):
+                empty = False
+                yield found
+        if empty and prefix and not self._ignored(prefix):
+            yield _Found(_checked(prefix, folder), folder)
+
+    def _mode(self, name: str, path: str) -> int:
+        """Of what a path leads to; 0 for a link that is ignored."""
+        try:
+            mode = os.lstat(path).st_mode
+        except OSError as exc:
+            raise _unreadable(path, exc) from exc
+        if not stat.S_ISLNK(mode):
+            return mode
+        # Whoever ignores "data/" means the link as well.
+        if self._ignored(name) or self._ignored(name + "/"):
+            return 0
+        try:
+            real = os.path.realpath(path, strict=True)
+            mode = os.stat(real).st_mode
+        except OSError as exc:
+            raise InvalidArgument(
+                f"{path!r} is a link to {os.readlink(path)!r}, which leads nowhere ({exc.strerror}); "
+                f"remove it, {_ADVICE}"
+            ) from exc
+        if os.path.commonpath((real, self._root)) != self._root:
+            what = "folder" if stat.S_ISDIR(mode) else "file"
+            raise InvalidArgument(
+                f"{path!r} is a link out of the folder, to {real!r}; copy the {what} into it, {_ADVICE}"
+            )
+        return mode
+
+
+def _checked(name: str, path: str) -> str:
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError:
+        raise InvalidArgument(
+            f"the name of {path!r} is not UTF-8, which a zip's names are; rename it, {_ADVICE}"
+        ) from None
+    if "\\" in name:
+        raise InvalidArgument(
+            f"the name of {path!r} has a backslash, which in a zip may separate folders; rename it, {_ADVICE}"
+        )
+    return name
+
+
+def _unreadable(path: str, exc: OSError) -> InvalidArgument:
+    return InvalidArgument(f"{path!r} cannot be read ({exc.strerror or exc}); change that, {_ADVICE}")
+
+
+def _ignore_rules(folder: Path) -> Callable[[str], bool]:
+    """Whether a name in the zip is to stay behind."""
     rules = folder / IGNORE_FILE
-    if not rules.is_file():
+    if not os.path.lexists(rules):
         return lambda _: False
+    try:
+        # Editors of some systems begin a file with a byte order mark.
+        lines = rules.read_bytes().decode("utf-8-sig").splitlines()
+    except UnicodeDecodeError as exc:
+        line = exc.object[: exc.start].count(b"\n") + 1
+        raise InvalidArgument(f"{str(rules)!r}, line {line}, is not UTF-8; save the file as UTF-8") from exc
+    except OSError as exc:
+        raise InvalidArgument(f"{str(rules)!r} cannot be read ({exc.strerror or exc})") from exc
     from pathspec import GitIgnoreSpec
 
-    spec = GitIgnoreSpec.from_lines(rules.read_text(encoding="utf-8").splitlines())
+    for number, text in enumerate(lines, 1):
+        try:
+            GitIgnoreSpec.from_lines([text])
+        except ValueError as exc:
+            raise InvalidArgument(
+                f"{str(rules)!r}, line {number}: {text!r} is no pattern of a .gitignore"
+            ) from exc
+    spec = GitIgnoreSpec.from_lines(lines)
     return lambda name: name == IGNORE_FILE or spec.match_file(name)
-
-
-def _files(folder: Path) -> Iterator[Path]:
-    root = folder.resolve()
-    for parent, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if name not in _SKIPPED_FOLDERS)
-        for name in sorted(names):
-            path = Path(parent, name)
-            if not path.resolve().is_relative_to(root):
-                raise InvalidArgument(f"{str(path)!r} is a link out of the folder; copy the file into it")
-            if path.is_file():
-                yield path

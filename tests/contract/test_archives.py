@@ -78,6 +78,22 @@ def test_an_archive_without_the_entry_says_so(api, unique, upload):
         handle.wait(timeout=60)
 
 
+@pytest.mark.parametrize("runtime", [True, False])
+def test_linked_and_empty_folders_travel(api, unique, tmp_path, runtime):
+    project = tmp_path / "project"
+    (project / "code").mkdir(parents=True)
+    (project / "code" / "helper.py").write_text("WORD = 'hello'")
+    (project / "out").mkdir()
+    (project / "lib").symlink_to("code")
+    (project / "main.py").write_text("import os, lib.helper; print(lib.helper.WORD, os.path.isdir('out'))")
+    name = unique("linked")
+    api.upload_project_folder(project, name)
+    job = TitanJob(unique("archive"), f"{name}.zip/main.py", is_archive=True, runtime=runtime)
+    handle = api.submit_job(job)
+    handle.wait(timeout=60)
+    assert list(handle.follow_logs()) == ["hello True"]
+
+
 def test_without_the_runtime_an_archive_is_titans_own(api, unique, upload):
     name = upload(
         **{"src/main.py": "import helper; print('archive says', helper.WORD)", "src/helper.py": "WORD = 1"}
