@@ -166,6 +166,9 @@ def _workers(client: TitanClient, tags: list[str]) -> Iterator[Finding]:
     if "GENERAL" not in stats.tags:
         advice = "jobs without --requirement need one; start a GENERAL worker or name a tag with each job"
         yield Finding("tags", Verdict.WARNING, "no worker is tagged GENERAL", advice)
+    for problem in stats.problems:
+        advice = "the master goes on and tries again; its log has more"
+        yield Finding("problems", Verdict.WARNING, problem, advice)
     for tag in tags:
         if stats.has_worker_for(tag):
             yield Finding("tags", Verdict.GOOD, f"{stats.tags[tag]} with {tag}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import secrets
 import shutil
@@ -14,15 +13,13 @@ from titan_sdk.cluster.folders import DataDir, safe_name
 from titan_sdk.cluster.log_store import LogStore
 from titan_sdk.cluster.manifests import forget_manifests
 from titan_sdk.cluster.master import Master
-from titan_sdk.cluster.store.base import Store, StoreFailed
+from titan_sdk.cluster.store.base import Store
 from titan_sdk.cluster.store.changes import Change, Delete, ForgetJobs, RemoveMember, Sweep
 from titan_sdk.model import gates
 from titan_sdk.model.rules import GATE_PREFIX, short_id
 from titan_sdk.wire.store_text import encode_key, encode_member
 
 __all__ = ["Housekeeping", "forget_before"]
-
-log = logging.getLogger(__name__)
 
 LOG_SECONDS = 1.0
 _STOP_SECONDS = 1.0
@@ -40,8 +37,8 @@ class Housekeeping:
     def start(self) -> None:
         settings = self._master.settings
         self._tasks = [
-            asyncio.create_task(self._every(LOG_SECONDS, self.limit_logs)),
-            asyncio.create_task(self._every(settings.sweep_seconds, self.sweep)),
+            asyncio.create_task(self._every("cutting long logs", LOG_SECONDS, self.limit_logs)),
+            asyncio.create_task(self._every("removing what is old", settings.sweep_seconds, self.sweep)),
         ]
 
     async def stop(self) -> None:
@@ -53,14 +50,15 @@ class Housekeeping:
                 task.cancel()
             _, left = await asyncio.wait(left, timeout=_STOP_SECONDS)
 
-    async def _every(self, seconds: float, work: Callable[[], Awaitable[None]]) -> None:
+    async def _every(self, what: str, seconds: float, work: Callable[[], Awaitable[None]]) -> None:
         while not self._stopping:
             await asyncio.sleep(seconds)
             try:
                 await work()
-            except (StoreFailed, OSError) as exc:
-                # A full disk, say: the next round tries again.
-                log.warning("housekeeping: %s", exc)
+            except Exception as exc:  # noqa: BLE001 - a full disk, say, or a fault of ours: the next round tries again
+                self._master.state.problems.report(what, exc)
+            else:
+                self._master.state.problems.over(what)
 
     async def limit_logs(self) -> None:
         """Cut the logs of what runs now."""

@@ -88,9 +88,13 @@ class MetricsServer:
         elif path == b"/metrics":
             status, kind, body = "200 OK", self._kind, self._render()
         elif path == b"/health":
-            draining = self._master.draining
+            draining, problems = self._master.draining, self._master.state.troubles()
             status = "503 Service Unavailable" if draining else "200 OK"
-            kind, body = "application/json", json.dumps({"status": "draining" if draining else "ok"}).encode()
+            word = "draining" if draining else "degraded" if problems else "ok"
+            kind, body = (
+                "application/json",
+                json.dumps({"status": word, **({"problems": problems} if problems else {})}).encode(),
+            )
         else:
             status, kind, body = "404 Not Found", "text/plain", b"/metrics and /health are here\n"
         header = f"HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
@@ -124,6 +128,8 @@ class _Collector:
         for status, number in sorted(state.ended.items()):
             ended.add_metric([status], number)
         yield ended
+        problems = len(state.troubles())
+        yield GaugeMetricFamily("titan_problems", "What fails at present, as /health tells", problems)
         files = GaugeMetricFamily("titan_store_bytes", "Bytes that the store takes")
         files.add_metric([], state.store.size())
         yield files

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from titan_sdk.cluster.backing import Backing, open_backing
 from titan_sdk.cluster.engines.ray.settings import RaySettings
@@ -40,6 +42,7 @@ class Node:
         self._server: Server | None = None
         self._housekeeping: Housekeeping | None = None
         self._metrics: MetricsServer | None = None
+        self._last_handler: Callable[[asyncio.AbstractEventLoop, dict[str, Any]], object] | None = None
         self.lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         """Why this master must stop without ending anything: another one has taken over."""
         self.metrics_address: tuple[str, int] | None = None
@@ -72,6 +75,9 @@ class Node:
             backing.store.on_lost(self._lose)
             door = None if settings.ray is None else self._jobs_door(settings.ray, address)
             master = self._master = Master(settings, data, backing, address, socket_path, door)
+            loop = asyncio.get_running_loop()
+            self._last_handler = loop.get_exception_handler()
+            loop.set_exception_handler(self._on_unexpected)
             self._handlers = Handlers(master, self._version)
             self._extensions = Extensions(master, self._answer)
             recover(master)
@@ -113,6 +119,14 @@ class Node:
             log.info("draining")
             await self._master.drain(self._settings.drain_seconds)
 
+    def _on_unexpected(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """A task or a callback of this loop has failed in a way that nobody who began it deals with."""
+        exc = context.get("exception") or RuntimeError(context["message"])
+        if self._master is not None:
+            self._master.state.problems.report(f"unexpected: {context['message']}", exc)
+        else:
+            loop.default_exception_handler(context)
+
     def _lose(self, why: str) -> None:
         if not self.lost.done():
             self.lost.set_result(why)
@@ -122,6 +136,8 @@ class Node:
 
         Once the store is lost, jobs and services go on: they are another master's.
         """
+        if self._master is not None:
+            asyncio.get_running_loop().set_exception_handler(self._last_handler)
         if self._housekeeping is not None:
             await self._housekeeping.stop()
         if self._metrics is not None:

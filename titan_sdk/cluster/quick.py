@@ -10,7 +10,7 @@ from collections.abc import Callable
 from titan_sdk.cluster import bulk
 from titan_sdk.cluster.admission import Refused, check_dag
 from titan_sdk.cluster.master import Master
-from titan_sdk.cluster.store.base import StoreFailed
+from titan_sdk.cluster.store.base import StoreFailed, Unstorable
 from titan_sdk.cluster.store.changes import OUT_OF_DATE, AddMember, Change, Once, Put
 from titan_sdk.cluster.value_requests import change_of, reply_to
 from titan_sdk.errors import PeerProtocolError
@@ -30,6 +30,8 @@ _BAD_PAIR = "ERROR: Invalid Format"
 
 def not_stored(exc: StoreFailed) -> str:
     """The reply to a request that the store did not carry out."""
+    if isinstance(exc, Unstorable):
+        return f"ERROR: what cannot be written in UTF-8 is no text: {exc}"
     return f"{STORE_FAILED}{exc}"
 
 

@@ -10,11 +10,13 @@ import contextlib
 import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 from titan_sdk.cluster.activity import Activity
 from titan_sdk.cluster.admission import Refused, dump_line, load_line
 from titan_sdk.cluster.engines.staging import SERVICES
 from titan_sdk.cluster.log_store import LogStore
+from titan_sdk.cluster.problems import Problems
 from titan_sdk.cluster.scheduler import Ended, Job, JobSpec, Scheduler, Settled
 from titan_sdk.cluster.scheduler.job import Phase
 from titan_sdk.cluster.store.base import Store
@@ -46,6 +48,7 @@ class State:
         self.clock = store.clock
         self.scheduler = Scheduler()
         self.activity = Activity()
+        self.problems = Problems()
         self.waiters = Waiters()
         self.ended: Counter[str] = Counter()
         """Jobs that ended, by status."""
@@ -118,6 +121,12 @@ class State:
         if self.scheduler.is_stopping(job_id):
             raise Refused(f"the job {job_id!r} is being cancelled; submit it again when it is gone")
 
+    def troubles(self) -> list[dict[str, Any]]:
+        """What does not work at present: ``what``, and what it ``says``."""
+        failing = self.store.journal.failing
+        store = [] if failing is None else [{"what": "writing the master's state", "says": str(failing)}]
+        return [*store, *self.problems.listed()]
+
     # ------------------------------------------------------------------ changes
 
     def new_jobs(self, lines: Sequence[JobLine]) -> tuple[list[JobSpec], list[NewJob]]:
@@ -153,7 +162,9 @@ class State:
     def record_end(self, effect: Ended, code: int | None, gone: bool) -> None:
         """A job's final state; ``gone``: nothing is left of its run."""
         now = self.clock.now()
-        job_id, status, reason = effect.job_id, effect.status, effect.reason
+        job_id, status = effect.job_id, effect.status
+        # A reason may name a file whose name is no text.
+        reason = None if effect.reason is None else effect.reason.encode("utf-8", "replace").decode()
         end = self._ends[job_id] = Settled(status, effect.worker)
         self._at_hand.pop(effect.seq, None)
 

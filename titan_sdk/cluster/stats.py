@@ -23,6 +23,7 @@ def stats_json(master: Master, version: str) -> str:
         queues=queues,
         delayed=master.state.scheduler.delayed,
         unfinished=len(master.state.scheduler),
+        problems=master.state.troubles(),
     )
 
 

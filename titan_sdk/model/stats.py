@@ -83,6 +83,14 @@ class ClusterStats:
             return {}
         return {str(tag): count for tag, count in told.items() if isinstance(count, int) and count > 0}
 
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """What fails on the master at present, a sentence each; empty on a real master, which does not tell."""
+        told = self.extra.get("problems")
+        if not isinstance(told, list):
+            return ()
+        return tuple(f"{item.get('what')}: {item.get('says')}" for item in told if isinstance(item, dict))
+
     def has_worker_for(self, requirement: str) -> bool:
         """Whether any live worker holds that tag; tags are case-sensitive (section 4.3, rule 5)."""
         return requirement in self.tags

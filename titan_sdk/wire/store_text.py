@@ -75,7 +75,7 @@ def _marked(text: str) -> str:
 def _unmarked(stored: str) -> str:
     try:
         text = json.loads(stored[len(MARK) :])
-    except ValueError as exc:
+    except (ValueError, RecursionError) as exc:
         raise CorruptData(
             f"TitanStore holds {stored[:80]!r}, which begins like our escape but is not one"
         ) from exc

@@ -192,3 +192,45 @@ async def test_thousands_that_are_due_at_once_all_go(store: Store) -> None:
         store.journal.write(Put(f"titan:dag:d{number}:1", '{"jobs": [{"id": "a"}]}'))
     await store.journal.write()
     assert await left(store, 30.1) == []
+
+
+TEXTS = [
+    "[" * 200_000,
+    '{"a":' * 100_000,
+    "9" * 10_000,
+    "null",
+    "NaN",
+    '{"run": "\\ud800", "jobs": [{"id": "\\ud800", "nonce": "\\udfff"}], "nonce": "\\ud800", "submitted_at": 1e400}',
+    '{"run": [], "jobs": [[], {"id": {}}, {"id": null, "nonce": {}}], "nonce": 7, "submitted_at": "1"}',
+    '{"jobs": [{"id": "a"}, {"id": ["a"], "nonce": ["n"]}], "submitted_at": -1e400}',
+    '{"jobs": {"id": "a"}, "submitted_at": NaN}',
+    '{"jobs": [{"id": "\\u0000", "nonce": "%"}]}',
+]
+"""What anybody may have stored where the SDK keeps its records; the last ones are almost as it writes them."""
+KEYS = [
+    "titan:dag:x",
+    "titan:dag:x:1",
+    '~t1~"titan:dag:x"',
+    '~t1~"titan:dag:\\ud800:1"',
+    '~t1~"titan:dag:' + "[" * 9,
+]
+
+
+async def test_no_text_that_anybody_stored_ends_retention(store: Store) -> None:
+    old = store.clock.now() - 60 * DAY
+    for number, text in enumerate(TEXTS):
+        await insert(store, f"j{number}")
+        await end(store, f"j{number}", old)
+        await store.journal.write(Put(f"titan:job:DAG-j{number}", text))
+        for key in KEYS:
+            await store.journal.write(Put(f"{key}{number}", text))
+        await submit(store, f"good{number}", "r1", f"j{number}")
+    await insert(store, "newest")
+    for _ in range(2):
+        jobs = await store.finished_before(store.clock.now() - DAY)
+        if jobs:
+            assert len(jobs) == len(TEXTS)
+            await store.journal.write(ForgetJobs(tuple(jobs)))
+        assert not [key for key in await left(store, 40.0) if "good" in key]
+    assert await store.manifests_before(store.clock.now() + DAY) == []
+    assert [store.job(f"DAG-j{number}") for number in range(len(TEXTS))] == [None] * len(TEXTS)

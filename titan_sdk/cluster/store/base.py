@@ -10,19 +10,28 @@ from titan_sdk.cluster.clock import Clock
 from titan_sdk.cluster.store.changes import Change
 from titan_sdk.cluster.store.rows import HistoryRow, JobRow
 
-__all__ = ["Store", "StoreFailed", "Writes"]
+__all__ = ["Store", "StoreFailed", "Unstorable", "Writes"]
 
 
 class StoreFailed(Exception):
     """Something could not be written or read; one sentence. The cause is the backend's own exception."""
 
 
+class Unstorable(StoreFailed):
+    """What was to be written or read is no text: half of a surrogate pair, which JSON can write and UTF-8 cannot hold."""
+
+
 class Writes(Protocol):
     """Group commit. Order is kept: an entry is never durable before one that was written earlier and succeeded.
+
+    ``failing`` is why the last commit did not succeed, where the master's own bookkeeping waits for another try.
 
     An entry is one or more changes that become durable together; its result is that of the last one. An entry
     without changes is durable when everything before it is.
     """
+
+    @property
+    def failing(self) -> StoreFailed | None: ...
 
     def write(self, *changes: Change) -> asyncio.Future[object]:
         """A client's write: the future has the result once it is durable, or ``StoreFailed``."""

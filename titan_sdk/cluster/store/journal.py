@@ -11,13 +11,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from titan_sdk.cluster.problems import Sparingly
 from titan_sdk.cluster.store.base import StoreFailed
 
-__all__ = ["RETRY_SECONDS", "Entry", "Journal", "client_entry"]
+__all__ = ["RETRY_SECONDS", "Entry", "Journal", "client_entry", "tell"]
 
 log = logging.getLogger(__name__)
 
 C = TypeVar("C")
+T = TypeVar("T")
 
 RETRY_SECONDS = 1.0
 
@@ -44,6 +46,17 @@ def client_entry(future: asyncio.Future[object], changes: tuple[C, ...]) -> Entr
     return Entry(changes, done, failed)
 
 
+def tell(loop: asyncio.AbstractEventLoop, listener: Callable[[T], None] | None, outcome: T) -> None:
+    """An entry's outcome to whom it concerns. Whatever that one does with it, the next one is told too."""
+    if listener is None:
+        return
+    try:
+        listener(outcome)
+    except Exception as exc:  # noqa: BLE001 - shown as what nobody expected
+        message = "what depends on a commit could not be carried out"
+        loop.call_exception_handler({"message": message, "exception": exc})
+
+
 class Journal(Generic[C]):
     """Implements ``Writes`` over a ``commit`` that does not wait: it makes entries durable together, and returns
     the result of each, or raises ``StoreFailed`` and has done nothing.
@@ -58,6 +71,10 @@ class Journal(Generic[C]):
         self._loop = loop
         self._pending: list[Entry[C]] = []
         self._timer: asyncio.Handle | None = None
+        self._flushing = False
+        self._sparingly = Sparingly(log, logging.ERROR)
+        self.failing: StoreFailed | None = None
+        """See ``Writes``."""
 
     def write(self, *changes: C) -> asyncio.Future[object]:
         """See ``Writes``."""
@@ -81,21 +98,38 @@ class Journal(Generic[C]):
             self.flush()
 
     def flush(self) -> None:
-        """Commit what is pending now."""
+        """Commit what is pending now; what is written because of an outcome follows in the next turn."""
+        if self._flushing:
+            return
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         batch, self._pending = self._pending, []
         if not batch:
             return
+        self._flushing = True
         try:
-            results = self._commit([entry.changes for entry in batch])
+            try:
+                results = self._attempt(batch)
+            except StoreFailed:
+                self._one_by_one(batch)
+                return
+            self.failing = None
+            for entry, result in zip(batch, results, strict=True):
+                tell(self._loop, entry.done, result)
+        finally:
+            self._flushing = False
+
+    def _attempt(self, batch: list[Entry[C]]) -> list[object]:
+        try:
+            return self._commit([entry.changes for entry in batch])
         except StoreFailed:
-            self._one_by_one(batch)
-            return
-        for entry, result in zip(batch, results, strict=True):
-            if entry.done is not None:
-                entry.done(result)
+            raise
+        except Exception as exc:
+            # No memory, say. Nothing was done, as after any failure, and what was acknowledged is not forgotten for it.
+            failure = f"{type(exc).__name__}: {exc}".removesuffix(": ")
+            self._sparingly.say(f"unexpected {failure}", f"a commit failed: {failure}", exc)
+            raise StoreFailed(failure) from exc
 
     def _add(self, entry: Entry[C]) -> None:
         self._pending.append(entry)
@@ -110,23 +144,21 @@ class Journal(Generic[C]):
         cause: StoreFailed | None = None
         for entry in batch:
             if cause is not None:
-                if entry.failed is not None:
-                    entry.failed(cause)
-                else:
+                if entry.failed is None:
                     kept.append(entry)
+                tell(self._loop, entry.failed, cause)
                 continue
             try:
-                (result,) = self._commit([entry.changes])
+                (result,) = self._attempt([entry])
             except StoreFailed as exc:
-                log.error("cannot write the master's state: %s", exc)
-                if entry.failed is not None:
-                    entry.failed(exc)
-                else:
+                self._sparingly.say(str(exc), f"cannot write the master's state: {exc}")
+                if entry.failed is None:
                     kept.append(entry)
                     cause = exc
+                tell(self._loop, entry.failed, exc)
                 continue
-            if entry.done is not None:
-                entry.done(result)
+            tell(self._loop, entry.done, result)
+        self.failing = cause
         if kept:
             self._pending[:0] = kept
             if self._timer is not None:

@@ -95,5 +95,5 @@ def _plain(key: str) -> str:
 def _field(text: str | None, name: str) -> object:
     try:
         return json.loads(text).get(name) if text is not None else None
-    except (ValueError, AttributeError):
+    except (ValueError, AttributeError, RecursionError):
         return None

@@ -153,3 +153,63 @@ async def test_a_commit_that_fails_tells_the_client_and_keeps_the_masters_own(di
     disk.free()
     journal.commit()
     assert (seen, disk.rows()) == ([StoreFailed, "own"], ["x" * 5000])
+
+
+async def test_a_failure_that_is_not_the_databases_loses_nothing(disk: Disk) -> None:
+    """No memory, say: clients are told, and what was acknowledged is kept and tried again."""
+    armed = True
+
+    def commit(batch: Sequence[tuple[Callable[[sqlite3.Connection], object], ...]]) -> list[object]:
+        if armed:
+            raise MemoryError
+        return disk.commit(batch)
+
+    journal, stored = Journal(commit, asyncio.get_running_loop()), list[str]()
+    client = journal.write(insert("client's"))
+    journal.record(insert("own"), then=lambda: stored.append("own"))
+    refused = journal.write(insert("later"))
+    journal.flush()
+    assert await client_failure(client) == await client_failure(refused) == "MemoryError"
+    assert str(journal.failing) == "MemoryError"
+    armed = False
+    journal.flush()
+    assert (disk.rows(), stored, journal.failing) == (["own"], ["own"], None)
+
+
+async def client_failure(future: asyncio.Future[object]) -> str:
+    with pytest.raises(StoreFailed) as caught:
+        await future
+    return str(caught.value)
+
+
+async def test_whoever_fails_at_an_outcome_takes_none_from_others(disk: Disk) -> None:
+    loop, told, unexpected = asyncio.get_running_loop(), list[object](), list[str]()
+    loop.set_exception_handler(lambda _, context: unexpected.append(repr(context["exception"])))
+    journal = Journal(disk.commit, loop)
+
+    def broken(_: object) -> None:
+        raise RuntimeError("a fault of ours")
+
+    journal.write_with(insert(1), broken, told.append)
+    journal.record(insert(2), then=lambda: told.append("own"))
+    journal.write_with(lambda db: db.execute("INSERT INTO nowhere VALUES (1)"), told.append, broken)
+    last = journal.write(insert(3))
+    assert await last == 1
+    assert (told, disk.rows()) == (["own"], [1, 2, 3])
+    assert unexpected == ["RuntimeError('a fault of ours')"] * 2
+
+
+async def test_what_is_written_because_of_an_outcome_follows_it(disk: Disk) -> None:
+    """A pipelined request is carried out while others of the same commit have not heard of theirs."""
+    journal, told = Journal(disk.commit, asyncio.get_running_loop()), list[object]()
+
+    def first(_: object) -> None:
+        told.append("first")
+        journal.write_with(insert("because"), lambda _: told.append("because"), told.append)
+        journal.commit()
+
+    journal.write_with(insert("first"), first, told.append)
+    journal.write_with(insert("second"), lambda _: told.append("second"), told.append)
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert told == ["first", "second", "because"]

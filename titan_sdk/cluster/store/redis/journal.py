@@ -17,8 +17,8 @@ from typing import Any
 
 from titan_sdk.cluster.clock import Clock
 from titan_sdk.cluster.store import changes
-from titan_sdk.cluster.store.base import StoreFailed
-from titan_sdk.cluster.store.journal import RETRY_SECONDS, Entry, client_entry
+from titan_sdk.cluster.store.base import StoreFailed, Unstorable
+from titan_sdk.cluster.store.journal import RETRY_SECONDS, Entry, client_entry, tell
 from titan_sdk.cluster.store.redis import script
 from titan_sdk.cluster.store.redis.batch import Batch
 from titan_sdk.cluster.store.redis.lease import Lease, describe
@@ -96,6 +96,11 @@ class RedisJournal:
         self._idle.set()
 
     # ------------------------------------------------------------------ Writes
+
+    @property
+    def failing(self) -> StoreFailed | None:
+        """See ``Writes``."""
+        return self.lost or self._down
 
     def write(self, *new: Change) -> asyncio.Future[object]:
         """See ``Writes``."""
@@ -188,6 +193,10 @@ class RedisJournal:
             await self._without_clients(exc, commit)
         except StoreFailed as exc:
             await self._wait(exc, commit)
+        except Exception as exc:  # noqa: BLE001
+            # Nobody knows how far it came; what was acknowledged is not forgotten for it.
+            self._doubtful = commit
+            await self._wait(_failure(exc), commit)
         else:
             self._doubtful = self._down = None
             self._conclude(commit, results)
@@ -206,13 +215,13 @@ class RedisJournal:
                 entries.append((entry, batch.add(entry.changes)))
                 for change in forgets:
                     batch.remove_values(await self._plan(change))
-            except UnicodeError as exc:
-                if entry.failed is None:
-                    raise
-                entry.failed(StoreFailed(str(exc)))
-            except StoreFailed:
-                self._pending[:0] = taken[place:]
-                raise
+            except Exception as exc:
+                failure = _failure(exc)
+                if isinstance(exc, StoreFailed) or entry.failed is None:
+                    # Nothing was sent: all of it is tried again.
+                    self._pending[:0] = [*(one for one, _ in entries if one is not entry), *taken[place:]]
+                    raise failure from exc
+                tell(self._loop, entry.failed, failure)
             if forgets:
                 self._pending[:0] = taken[place + 1 :]
                 break
@@ -247,8 +256,7 @@ class RedisJournal:
         commit.batch.apply()
         self._remember(commit)
         for entry, index in commit.entries:
-            if entry.done is not None:
-                entry.done(None if index is None else results[index])
+            tell(self._loop, entry.done, None if index is None else results[index])
         commit.entries = []
 
     def _remember(self, commit: _Commit) -> None:
@@ -278,8 +286,7 @@ class RedisJournal:
         refused = [entry for entry in self._pending if entry.failed is not None]
         self._pending = kept
         for entry in refused:
-            assert entry.failed is not None
-            entry.failed(exc)
+            tell(self._loop, entry.failed, exc)
         await asyncio.sleep(RETRY_SECONDS)
         if not self._pending and self._doubtful is None:
             self._down = None
@@ -294,7 +301,7 @@ class RedisJournal:
             if entry.failed is None or all(map(_frees, entry.changes)):
                 kept.append(entry)
             else:
-                entry.failed(exc)
+                tell(self._loop, entry.failed, exc)
         if not kept:
             return
         log.error("the store takes clients' writes no more: %s", exc)
@@ -319,5 +326,12 @@ class RedisJournal:
         doubtful = [] if self._doubtful is None else [entry for entry, _ in self._doubtful.entries]
         waiting, self._pending, self._doubtful = [*doubtful, *self._pending], [], None
         for entry in waiting:
-            if entry.failed is not None:
-                entry.failed(exc)
+            tell(self._loop, entry.failed, exc)
+
+
+def _failure(exc: Exception) -> StoreFailed:
+    if isinstance(exc, StoreFailed):
+        return exc
+    if isinstance(exc, UnicodeError):
+        return Unstorable(str(exc))
+    return StoreFailed(f"{type(exc).__name__}: {exc}")

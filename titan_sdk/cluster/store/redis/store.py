@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 from titan_sdk.cluster.clock import Clock
-from titan_sdk.cluster.store.base import StoreFailed
+from titan_sdk.cluster.store.base import StoreFailed, Unstorable
 from titan_sdk.cluster.store.changes import ForgetJobs, RemovePayloads
 from titan_sdk.cluster.store.redis import script
 from titan_sdk.cluster.store.redis.forget import keys_of
@@ -223,6 +223,9 @@ class RedisStore:
                 return
             except StoreFailed as exc:
                 log.debug("the lease was not renewed: %s", exc)
+            except Exception as exc:  # noqa: BLE001 - shown as what nobody expected, and tried again
+                message = "the lease was not renewed"
+                asyncio.get_running_loop().call_exception_handler({"message": message, "exception": exc})
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._lease.seconds / 3):
                     await self._closing.wait()
@@ -246,4 +249,4 @@ def _bytes(text: str) -> bytes:
     try:
         return text.encode()
     except UnicodeError as exc:
-        raise StoreFailed(str(exc)) from exc
+        raise Unstorable(str(exc)) from exc

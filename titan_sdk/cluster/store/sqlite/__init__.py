@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from titan_sdk.cluster.clock import Clock
-from titan_sdk.cluster.store.base import StoreFailed
+from titan_sdk.cluster.store.base import StoreFailed, Unstorable
 from titan_sdk.cluster.store.changes import Change
 from titan_sdk.cluster.store.journal import Journal
 from titan_sdk.cluster.store.rows import HistoryRow, JobRow
@@ -54,6 +54,8 @@ class SqliteStore:
     def job(self, job_id: str) -> JobRow | None:
         try:
             return jobs.get(self.db, job_id)
+        except UnicodeError:
+            return None  # no job can have such an id
         except sqlite3.Error as exc:
             raise StoreFailed(str(exc)) from exc
 
@@ -141,5 +143,7 @@ class SqliteStore:
 def _reading() -> Iterator[None]:
     try:
         yield
-    except (sqlite3.Error, UnicodeError) as exc:
+    except sqlite3.Error as exc:
         raise StoreFailed(str(exc)) from exc
+    except UnicodeError as exc:
+        raise Unstorable(str(exc)) from exc

@@ -9,7 +9,7 @@ from typing import Any
 
 from titan_sdk.cluster.clock import Clock
 from titan_sdk.cluster.store import changes, leftovers
-from titan_sdk.cluster.store.base import StoreFailed
+from titan_sdk.cluster.store.base import StoreFailed, Unstorable
 from titan_sdk.cluster.store.sqlite import bulk, history, jobs, manifests, requests, retention, values
 
 __all__ = ["Transactions", "transaction"]
@@ -51,9 +51,10 @@ def transaction(db: sqlite3.Connection) -> Iterator[None]:
             if db.in_transaction:
                 db.execute("ROLLBACK")
             raise
-    except (sqlite3.Error, UnicodeError) as exc:
-        # UnicodeError: half of a surrogate pair, which JSON can write and no text file can hold.
+    except sqlite3.Error as exc:
         raise StoreFailed(str(exc)) from exc
+    except UnicodeError as exc:
+        raise Unstorable(str(exc)) from exc
 
 
 class Transactions:
