@@ -1,4 +1,4 @@
-"""Values on their way to a job: JSON and nothing else, refused with the place inside the value."""
+"""Values as users write them: durations, ids, and JSON on its way to a job, refused with the place inside the value."""
 
 from __future__ import annotations
 
@@ -8,15 +8,36 @@ from datetime import timedelta
 from typing import Any
 
 from titan_provider.exceptions import TitanFunctionRefused
+from titan_sdk.config import parse_duration
 
-__all__ = ["as_seconds", "to_json"]
+__all__ = ["Duration", "as_id", "as_ids", "read_durations", "to_json"]
+
+Duration = float | str | timedelta
+"""A number of the unit that its parameter names, a text such as ``10m``, or a timedelta."""
 
 _DEEPEST = 200
 
 
-def as_seconds(value: float | timedelta | None) -> float | None:
-    """A duration as users write it, in seconds."""
-    return value.total_seconds() if isinstance(value, timedelta) else value
+def read_durations(task_id: str, *, zero: bool = False, **written: Any) -> list[Any]:
+    """Seconds of each duration in the order given; None stays None.
+
+    :param written: by parameter: a number of seconds, a text such as ``10m`` or ``1h30m``, or a timedelta
+    :raises ValueError: one is none of these, or not above 0; 0 is allowed where ``zero`` is set
+    """
+    return [
+        None if value is None else parse_duration(value, f"task {task_id!r}: {name}", zero=zero)
+        for name, value in written.items()
+    ]
+
+
+def as_id(value: Any) -> Any:
+    """A number as the text that it was before a template was rendered to native values; anything else as it is."""
+    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
+def as_ids(values: Any) -> Any:
+    """As :func:`as_id`, for each member of a list."""
+    return [as_id(value) for value in values] if isinstance(values, list | tuple) else values
 
 
 def to_json(value: Any, where: str, depth: int = 0) -> Any:

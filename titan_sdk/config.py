@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TypeVar
 
 from titan_sdk.errors import InvalidArgument
+from titan_sdk.model.addresses import (
+    check_port,
+    is_loopback,
+    parse_address,
+    parse_host,
+    parse_port,
+    parse_url,
+    show_address,
+)
+from titan_sdk.model.durations import parse_duration
 
 __all__ = [
     "DEFAULT_HOST",
@@ -16,13 +26,23 @@ __all__ = [
     "ClientConfig",
     "RetryPolicy",
     "Secret",
+    "check_port",
     "check_token",
     "is_loopback",
     "parse_address",
+    "parse_duration",
+    "parse_host",
+    "parse_port",
+    "parse_url",
+    "show_address",
 ]
 
 DEFAULT_HOST = "localhost"
 DEFAULT_PORT = 9090
+_TIMEOUT = 30.0
+
+T = TypeVar("T")
+D = TypeVar("D")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +57,7 @@ class RetryPolicy:
     """Seconds before the second try; doubled for each further one."""
 
     def __post_init__(self) -> None:
-        if self.attempts < 1 or self.first_pause < 0:
+        if not self.attempts >= 1 or not self.first_pause >= 0:
             raise InvalidArgument(f"{self!r}: attempts must be 1 or more and first_pause 0 or more")
 
 
@@ -94,7 +114,7 @@ class ClientConfig:
     port: int = DEFAULT_PORT
     connect_timeout: float = 5.0
     """Seconds for making a connection."""
-    timeout: float = 30.0
+    timeout: float = _TIMEOUT
     """Seconds without any progress on an open connection; a real master itself never gives up (section 1)."""
     worker_address: tuple[str, int] | None = None
     """Host and port under which *workers* reach the master, where that differs from the client's (a tunnel,
@@ -114,16 +134,14 @@ class ClientConfig:
     master that wants TLS or a token (docs/security.md)."""
 
     def __post_init__(self) -> None:
-        if not self.host or "/" in self.host or any(c.isspace() for c in self.host):
-            raise InvalidArgument(
-                f"host {self.host!r} is not a host name; give the name or address alone, without http://"
-            )
-        _check_port(self.port, "port")
+        object.__setattr__(self, "host", parse_host(self.host, "host"))
+        check_port(self.port, "port")
         if self.worker_address is not None:
-            _check_port(self.worker_address[1], "worker_address port")
+            object.__setattr__(self, "worker_address", _worker_address(self.worker_address))
+        if self.dashboard_url is not None:
+            object.__setattr__(self, "dashboard_url", parse_url(self.dashboard_url, "dashboard_url"))
         for name in ("connect_timeout", "timeout"):
-            if not getattr(self, name) > 0:
-                raise InvalidArgument(f"{name} {getattr(self, name)!r} is not a number of seconds above 0")
+            object.__setattr__(self, name, parse_duration(getattr(self, name), name))
         if self.auth_token is not None:
             check_token(self.auth_token, "auth_token")
             object.__setattr__(self, "auth_token", Secret(self.auth_token))
@@ -133,7 +151,7 @@ class ClientConfig:
         """``host:port``, brackets around an IPv6 host; ``unix:PATH`` for a Unix socket."""
         if self.socket_path is not None:
             return f"unix:{self.socket_path}"
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        return show_address(self.host, self.port)
 
     @property
     def address_for_workers(self) -> tuple[str, int]:
@@ -154,19 +172,16 @@ class ClientConfig:
             InvalidArgument: a variable is set and makes no sense; the sentence names it.
         """
         here = environ.get("TITAN_SOCKET") if host is None and port is None else None
-        config = cls(
-            host=host or environ.get("TITAN_HOST") or DEFAULT_HOST,
-            port=port if port is not None else int(_number(environ, "TITAN_PORT", int, DEFAULT_PORT)),
-            dashboard_url=environ.get("TITAN_DASHBOARD_URL") or None,
+        return cls(
+            host=host if host is not None else _read(environ, "TITAN_HOST", parse_host, DEFAULT_HOST),
+            port=port if port is not None else _read(environ, "TITAN_PORT", parse_port, DEFAULT_PORT),
+            dashboard_url=_read(environ, "TITAN_DASHBOARD_URL", parse_url, None),
+            timeout=_read(environ, "TITAN_TIMEOUT", parse_duration, _TIMEOUT),
+            worker_address=_read(environ, "TITAN_WORKER_ADDRESS", parse_address, None),
             tls=None if here else _tls(environ),
             auth_token=environ.get("TITAN_AUTH_TOKEN", "").strip() or None,
             socket_path=here or None,
         )
-        if text := environ.get("TITAN_WORKER_ADDRESS"):
-            config = replace(config, worker_address=parse_address(text, "TITAN_WORKER_ADDRESS"))
-        if environ.get("TITAN_TIMEOUT"):
-            config = replace(config, timeout=_number(environ, "TITAN_TIMEOUT", float, 30))
-        return config
 
     @classmethod
     def choose(
@@ -197,33 +212,6 @@ def check_token(token: str, what: str) -> None:
         )
 
 
-def is_loopback(host: str) -> bool:
-    """Whether only this machine is reached under that name or address."""
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def parse_address(text: str, what: str = "address") -> tuple[str, int]:
-    """Host and port of ``host:port`` or ``[ipv6]:port``.
-
-    Raises:
-        InvalidArgument: the text is no such pair; ``what`` names it in the sentence.
-    """
-    host, _, port = text.strip().rpartition(":")
-    host = host.removeprefix("[").removesuffix("]")
-    if not host or not (port.isascii() and port.isdigit()) or "/" in host or any(c.isspace() for c in host):
-        raise InvalidArgument(f"{what} {text!r} is not host:port, for example titan.example.org:9090")
-    _check_port(int(port), what)
-    return host, int(port)
-
-
-def _check_port(port: object, what: str) -> None:
-    if not isinstance(port, int) or isinstance(port, bool) or not 1 <= port <= 65535:
-        raise InvalidArgument(f"{what} {port!r} is not a port number from 1 to 65535")
-
-
 _YES = ("1", "true", "yes", "on")
 _NO = ("0", "false", "no", "off")
 
@@ -246,11 +234,14 @@ def _tls(environ: Mapping[str, str]) -> TLS | None:
     return TLS(**given) if word in _YES or given else None
 
 
-def _number(environ: Mapping[str, str], name: str, kind: type[int] | type[float], default: float) -> float:
+def _read(environ: Mapping[str, str], name: str, parse: Callable[[object, str], T], default: D) -> T | D:
     text = environ.get(name)
-    if not text:
-        return default
-    try:
-        return kind(text)
-    except ValueError as exc:
-        raise InvalidArgument(f"environment variable {name}={text!r} is not a number") from exc
+    return parse(text, f"environment variable {name}") if text else default
+
+
+def _worker_address(value: object) -> tuple[str, int]:
+    if isinstance(value, str):
+        return parse_address(value, "worker_address")
+    if not isinstance(value, tuple | list) or len(value) != 2:
+        raise InvalidArgument(f"worker_address {value!r} is not a pair of host and port")
+    return parse_host(value[0], "worker_address"), check_port(value[1], "worker_address port")

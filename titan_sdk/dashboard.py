@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
+from titan_sdk.config import parse_url
 from titan_sdk.errors import (
     ConnectFailed,
-    InvalidArgument,
     NotFound,
     PeerProtocolError,
     RequestRefused,
@@ -56,9 +56,7 @@ class Dashboard:
     """
 
     def __init__(self, url: str, *, timeout: float = 10.0) -> None:
-        if not url.startswith(("http://", "https://")):
-            raise InvalidArgument(f"dashboard {url!r} is not a URL; write http://host:5000")
-        self.url = url.rstrip("/")
+        self.url = parse_url(url, "dashboard")
         self._timeout = timeout
 
     def __repr__(self) -> str:

@@ -187,7 +187,7 @@ def test_what_goes_wrong_with_http_is_one_of_our_errors(board):
     board.answers["GET /api/dag_status"] = (502, '{"error":"master unreachable"}')
     with pytest.raises(RequestRefused, match=r"HTTP 502: .*master unreachable"):
         Dashboard(board.url).dag_status()
-    with pytest.raises(InvalidArgument, match="is not a URL; write http://host:5000"):
+    with pytest.raises(InvalidArgument, match=r"is not a URL; write it as http://titan.example.org:5000"):
         Dashboard("titan:5000")
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"

@@ -5,14 +5,16 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 from titan_provider.operators.source import find_script, script_file
-from titan_provider.values import to_json
+from titan_provider.values import as_id, to_json
 from titan_sdk import TitanJob
 
 __all__ = ["NamedJob", "read_jobs"]
@@ -20,6 +22,7 @@ __all__ = ["NamedJob", "read_jobs"]
 # A job's outcome depends on these and its script; where and when it runs is another matter.
 _MARKED = ("args", "params", "env", "python", "job_type", "is_archive")
 _FIELDS = {field.name for field in dataclasses.fields(TitanJob)}
+_WHOLE = {"priority", "max_attempts"}
 _REFUSED = {
     "owner_lease": "the task does not renew it; give the job a timeout",
     "hitl_message": "a task does not wait for people; submit such a DAG with the SDK and follow it with TitanDagSensor",
@@ -82,7 +85,7 @@ def _read_job(task: str, index: int, value: Any, dag_file: str | None, files: Ex
     )
     if fields is None:
         raise ValueError(f"{where} is a {type(value).__name__}; give a dict or a TitanJob")
-    name = fields.pop("name", None) or fields.pop("job_id", None)
+    name = as_id(fields.pop("name", None) or fields.pop("job_id", None))
     if not isinstance(name, str) or not name:
         raise ValueError(f"{where} has no name; give it one with 'job_id'")
     where += f" ({name})"
@@ -105,7 +108,19 @@ def _read_job(task: str, index: int, value: Any, dag_file: str | None, files: Ex
         path = files.enter_context(script_file(script, name))
     else:
         path = str(filename) if fields.get("is_archive") else find_script(str(filename), dag_file)
-    return NamedJob(name, tuple(parents), path, fields, _mark(path, fields))
+    for whole in _WHOLE & fields.keys():
+        fields[whole] = _whole(fields[whole], f"{where}: {whole}")
+    return NamedJob(name, tuple(map(as_id, parents)), path, fields, _mark(path, fields))
+
+
+def _whole(value: Any, where: str) -> Any:
+    """A template renders to text, so a text of digits is the number that it names."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return int(value)
+    except ValueError:
+        raise ValueError(f"{where} {value!r} is not a whole number") from None
 
 
 def _fields_of(job: TitanJob) -> dict[str, Any]:
@@ -123,6 +138,10 @@ def _mark(path: str, fields: Mapping[str, Any]) -> str:
     script = Path(path)
     content = script.read_bytes() if script.is_file() else path.encode()
     relevant = [script.name, *(fields.get(name) for name in _MARKED)]
-    return hashlib.sha256(content + json.dumps(relevant, sort_keys=True, default=list).encode()).hexdigest()[
-        :16
-    ]
+    return hashlib.sha256(
+        content + json.dumps(relevant, sort_keys=True, default=_jsonable).encode()
+    ).hexdigest()[:16]
+
+
+def _jsonable(value: Any) -> Any:
+    return str(value) if isinstance(value, os.PathLike | Decimal) else list(value)

@@ -7,7 +7,7 @@ from typing import Any
 
 from titan_provider.compat import BaseHook, form_widgets, get_async_connection, get_async_extra_dejson
 from titan_provider.get_provider_info import get_provider_info
-from titan_provider.hooks.config import client_config, max_unfinished
+from titan_provider.hooks.config import Settings, check_extra, read_connection
 from titan_sdk import AsyncTitanClient, ClientConfig, ClusterStats, TitanClient, TitanError
 
 __all__ = ["TitanHook"]
@@ -26,29 +26,32 @@ class TitanHook(BaseHook):
 
     def __init__(self, titan_conn_id: str = default_conn_name, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.titan_conn_id = titan_conn_id
-        self._config: ClientConfig | None = None
-        self._max_unfinished: int | None = None
+        # A template that renders to native values makes a number of an id of digits.
+        self.titan_conn_id = str(titan_conn_id)
+        self._settings: Settings | None = None
+
+    def _read(self) -> Settings:
+        if self._settings is None:
+            conn = self.get_connection(self.titan_conn_id)
+            check_extra(conn)
+            self._settings = read_connection(conn, conn.extra_dejson)
+        return self._settings
 
     def get_config(self) -> ClientConfig:
         """How to reach the master. The connection is fetched once per hook."""
-        if self._config is None:
-            conn = self.get_connection(self.titan_conn_id)
-            self._config = client_config(conn, conn.extra_dejson)
-            self._max_unfinished = max_unfinished(conn, conn.extra_dejson)
-        return self._config
+        return self._read().config
 
     async def get_async_config(self) -> ClientConfig:
         """As :meth:`get_config`, for code on an event loop (triggers)."""
-        if self._config is None:
+        if self._settings is None:
             conn = await get_async_connection(self.titan_conn_id, hook=type(self))
-            self._config = client_config(conn, await get_async_extra_dejson(conn))
-        return self._config
+            check_extra(conn)
+            self._settings = read_connection(conn, await get_async_extra_dejson(conn))
+        return self._settings.config
 
     def get_max_unfinished(self) -> int | None:
         """How many jobs per tag may be unfinished at once; None where the connection sets no limit."""
-        self.get_config()
-        return self._max_unfinished
+        return self._read().max_unfinished
 
     def get_conn(self) -> TitanClient:
         """A client of the connection's master; it connects with its first call, and the caller closes it."""

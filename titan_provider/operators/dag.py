@@ -37,6 +37,7 @@ from titan_provider.operators.memory import memory_of
 from titan_provider.operators.submission import new_record
 from titan_provider.triggers.dag import TitanDagTrigger
 from titan_provider.triggers.poller import lease
+from titan_provider.values import Duration, as_id, read_durations
 from titan_sdk import ClientConfig, TitanClient, TitanError, TitanJob
 
 if TYPE_CHECKING:
@@ -70,10 +71,11 @@ class TitanDagOperator(TitanLineage, BaseOperator):
     :param titan_conn_id: connection of type ``titan`` (templated)
     :param wait_for_completion: False ends the task after the submit; its XCom is then the jobs' ids by name
     :param deferrable: wait in the triggerer, without a worker slot
-    :param poll_interval: seconds between two looks at the jobs
+    :param poll_interval: seconds between two looks at the jobs. As any duration here it may also be a text such as
+        ``10m`` or ``1h30m``, or a timedelta
     :param log_interval: seconds between two groups of log lines of a job that goes on printing
     :param placement_timeout: how long a job may wait for a worker, once its parents have completed, before all jobs are
-        cancelled and the task fails; seconds or a timedelta. A job's own ``delay`` counts
+        cancelled and the task fails. A job's own ``delay`` counts
     :param unreachable_timeout: seconds for which the master may be silent before the task gives up on it
     :param cancel_on_kill: cancel the jobs when the task is killed, cleared or marked
     :param durable: find the jobs of a crashed try again instead of submitting them once more
@@ -94,26 +96,28 @@ class TitanDagOperator(TitanLineage, BaseOperator):
         titan_conn_id: str = TitanHook.default_conn_name,
         wait_for_completion: bool = True,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
-        poll_interval: float = 2.0,
-        log_interval: float = 30.0,
-        placement_timeout: float | timedelta | None = None,
-        unreachable_timeout: float = 300.0,
+        poll_interval: Duration = 2.0,
+        log_interval: Duration = 30.0,
+        placement_timeout: Duration | None = None,
+        unreachable_timeout: Duration = 300.0,
         cancel_on_kill: bool = True,
         durable: bool = True,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if not poll_interval > 0:
-            raise ValueError(f"task {self.task_id!r}: poll_interval {poll_interval!r} is not above 0")
         self.jobs = jobs
         self.dag_name = dag_name
         self.titan_conn_id = titan_conn_id
         self.wait_for_completion = wait_for_completion
         self.deferrable = deferrable
-        self.poll_interval = poll_interval
-        self.log_interval = log_interval
-        self.placement_timeout = placement_timeout
-        self.unreachable_timeout = unreachable_timeout
+        (self.poll_interval,) = read_durations(self.task_id, poll_interval=poll_interval)
+        self.log_interval, self.placement_timeout, self.unreachable_timeout = read_durations(
+            self.task_id,
+            zero=True,
+            log_interval=log_interval,
+            placement_timeout=placement_timeout,
+            unreachable_timeout=unreachable_timeout,
+        )
         self.cancel_on_kill = cancel_on_kill
         self.durable = durable
         self._killer = DagKiller()
@@ -179,7 +183,7 @@ class TitanDagOperator(TitanLineage, BaseOperator):
     # -- its parts ------------------------------------------------------------------------------------------
 
     def _dag_name(self, context: Context) -> str:
-        return self.dag_name or f"{context['ti'].dag_id}.{self.task_id}"
+        return as_id(self.dag_name) or f"{context['ti'].dag_id}.{self.task_id}"
 
     def _obtain(self, context: Context, client: TitanClient) -> DagRecord:
         dag_file = getattr(context.get("dag"), "fileloc", None)
@@ -207,7 +211,7 @@ class TitanDagOperator(TitanLineage, BaseOperator):
             poll_interval=self.poll_interval,
             log_interval=self.log_interval,
             unreachable_timeout=self.unreachable_timeout,
-            placement_timeout=self._placement_seconds(),
+            placement_timeout=self.placement_timeout,
         )
         async with lease(config) as master:
             try:
@@ -215,10 +219,6 @@ class TitanDagOperator(TitanLineage, BaseOperator):
             except TitanPlacementTimedOut:
                 await asyncio.to_thread(self._killer.kill, self.log)
                 raise
-
-    def _placement_seconds(self) -> float | None:
-        limit = self.placement_timeout
-        return limit.total_seconds() if isinstance(limit, timedelta) else limit
 
     def _hand_over(self, record: DagRecord, started: float) -> NoReturn:
         limit = self.execution_timeout
@@ -230,7 +230,7 @@ class TitanDagOperator(TitanLineage, BaseOperator):
             deadline=None if limit is None else started + limit.total_seconds(),
             unreachable_timeout=self.unreachable_timeout,
             cancel_on_kill=self.cancel_on_kill,
-            placement_timeout=self._placement_seconds(),
+            placement_timeout=self.placement_timeout,
         )
         grace = limit + _TRIGGER_GRACE if limit else None
         self.defer(trigger=trigger, method_name="execute_complete", timeout=grace)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from titan_provider.compat import BaseOperator
@@ -15,6 +14,7 @@ from titan_provider.operators.memory import memory_of
 from titan_provider.operators.services import ServiceKiller, end_service, is_alive, wait_until_up
 from titan_provider.operators.source import find_script, script_file
 from titan_provider.operators.submission import new_record
+from titan_provider.values import Duration, as_id, read_durations
 from titan_sdk import TitanClient, TitanError, TitanJob
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class TitanServiceOperator(BaseOperator):
     :param service_id: start of the service's id, in place of dag, task and run (templated)
     :param titan_conn_id: connection of type ``titan`` (templated)
     :param start_timeout: how long the service may take until its port answers, the wait for a worker included;
-        seconds or a timedelta
+        seconds. As any duration here it may also be a text such as ``10m``, or a timedelta
     :param poll_interval: seconds between two looks
     :param unreachable_timeout: seconds for which the master may be silent before the task gives up
     :param durable: take up the service of a crashed try instead of starting another
@@ -75,9 +75,9 @@ class TitanServiceOperator(BaseOperator):
         priority: int = 1,
         service_id: str | None = None,
         titan_conn_id: str = TitanHook.default_conn_name,
-        start_timeout: float | timedelta = 120.0,
-        poll_interval: float = 1.0,
-        unreachable_timeout: float = 60.0,
+        start_timeout: Duration = 120.0,
+        poll_interval: Duration = 1.0,
+        unreachable_timeout: Duration = 60.0,
         durable: bool = True,
         **kwargs: Any,
     ) -> None:
@@ -92,9 +92,12 @@ class TitanServiceOperator(BaseOperator):
         self.priority = priority
         self.service_id = service_id
         self.titan_conn_id = titan_conn_id
-        self.start_timeout = start_timeout
-        self.poll_interval = poll_interval
-        self.unreachable_timeout = unreachable_timeout
+        self.start_timeout, self.poll_interval = read_durations(
+            self.task_id, start_timeout=start_timeout, poll_interval=poll_interval
+        )
+        (self.unreachable_timeout,) = read_durations(
+            self.task_id, zero=True, unreachable_timeout=unreachable_timeout
+        )
         self.durable = durable
         self._killer = ServiceKiller()
 
@@ -107,13 +110,12 @@ class TitanServiceOperator(BaseOperator):
                 service_id = self._obtain(context, client)
                 if self.do_xcom_push:
                     context["ti"].xcom_push(key=JOB_ID_XCOM, value=service_id)
-                limit = self.start_timeout
                 wait_until_up(
                     client,
                     service_id,
                     self.log,
                     requirement=self.requirement,
-                    start_timeout=limit.total_seconds() if isinstance(limit, timedelta) else limit,
+                    start_timeout=self.start_timeout,
                     poll_interval=self.poll_interval,
                     unreachable_timeout=self.unreachable_timeout,
                 )
@@ -131,7 +133,7 @@ class TitanServiceOperator(BaseOperator):
         self._killer.kill(self.log)
 
     def _obtain(self, context: Context, client: TitanClient) -> str:
-        record = new_record(context, self.service_id)
+        record = new_record(context, as_id(self.service_id))
         memory = memory_of(context, client) if self.durable else None
         old = memory.recall() if memory is not None else None
         if old is not None and is_alive(client, old.job_id):
@@ -159,7 +161,7 @@ class TitanServiceOperator(BaseOperator):
             path,
             job_type="SERVICE",
             port=int(self.port),
-            requirement=self.requirement,
+            requirement=as_id(self.requirement),
             priority=self.priority,
         )
 

@@ -28,7 +28,7 @@ from titan_provider.exceptions import (
 from titan_provider.hooks.titan import TitanHook
 from titan_provider.joblog import LogCursor
 from titan_provider.links.titan import JOB_ID_XCOM, TitanJobLogLink
-from titan_provider.masking import mask_env
+from titan_provider.masking import env_texts, mask_env
 from titan_provider.openlineage import TitanLineage
 from titan_provider.operators.admission import try_to_enter, wait_to_enter
 from titan_provider.operators.killing import JobKiller, announce_try
@@ -36,9 +36,9 @@ from titan_provider.operators.memory import memory_of
 from titan_provider.operators.source import find_script, script_file
 from titan_provider.operators.submission import Submission, new_record
 from titan_provider.operators.waiting import JobWatch
-from titan_provider.values import as_seconds as _seconds
-from titan_provider.values import to_json
+from titan_provider.values import Duration, as_id, as_ids, read_durations, to_json
 from titan_sdk import TitanClient, TitanError, TitanJob
+from titan_sdk.config import parse_duration
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -72,24 +72,25 @@ class TitanJobOperator(TitanLineage, BaseOperator):
     :param requirement: tag that the worker must have, such as ``GPU`` (templated)
     :param priority: higher runs first
     :param affinity: prefer the worker on which the first parent ran
-    :param delay: do not start before that much time after the submit; milliseconds or a timedelta
+    :param delay: do not start before that much time after the submit; milliseconds. As any duration here it may also
+        be a text such as ``10m``, ``1h30m`` or ``500ms``, or a timedelta
     :param parents: ids of jobs that must have completed, such as another task's XCom ``titan_job_id`` (templated)
     :param python: interpreter on the worker (templated)
     :param max_attempts: how often the script may be started for one submission; Airflow's ``retries`` submit anew
-    :param timeout: how long the script may run before the worker ends it; seconds or a timedelta
+    :param timeout: how long the script may run before the worker ends it; seconds
     :param job_id: start of the job's id, in place of dag, task and run (templated). A unique end is always added
     :param titan_conn_id: connection of type ``titan`` (templated)
     :param wait_for_completion: False ends the task after the submit; its XCom is then the job's id
     :param deferrable: wait in the triggerer, without a worker slot
     :param poll_interval: seconds between two looks at the job
     :param placement_timeout: how long the job may wait for a worker before it is cancelled and the task fails;
-        seconds or a timedelta
+        seconds
     :param unreachable_timeout: seconds for which the master may be silent before the task gives up on it
     :param max_unfinished: how many jobs with this ``requirement`` may be unfinished on the master at once; as long
         as there are so many, this task waits without submitting. Default: the connection's ``max_unfinished``
     :param cancel_on_kill: cancel the job when the task is killed, cleared or marked
     :param owner_lease: end the job when neither the task nor its trigger has been alive for so long, whatever
-        became of them; seconds or a timedelta. Longer than ``retry_delay``, or a retry finds its job ended
+        became of them; seconds. Longer than ``retry_delay``, or a retry finds its job ended
     :param durable: find the job of a crashed try again instead of submitting another
     :param no_retry_exit_codes: exit codes of the script after which Airflow does not retry the task
     """
@@ -123,27 +124,27 @@ class TitanJobOperator(TitanLineage, BaseOperator):
         *,
         filename: str | None = None,
         script: str | None = None,
-        args: str | Sequence[str] | None = None,
+        args: str | float | Sequence[str | float] | None = None,
         job_params: Any = None,
-        env: Mapping[str, str] | None = None,
+        env: Mapping[str, str | float] | None = None,
         requirement: str = "GENERAL",
         priority: int = 1,
         affinity: bool = False,
-        delay: int | timedelta = 0,
+        delay: int | str | timedelta = 0,
         parents: Sequence[str] | None = None,
         python: str | None = None,
         max_attempts: int | None = None,
-        timeout: float | timedelta | None = None,
+        timeout: Duration | None = None,
         job_id: str | None = None,
         titan_conn_id: str = TitanHook.default_conn_name,
         wait_for_completion: bool = True,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
-        poll_interval: float = 2.0,
-        placement_timeout: float | timedelta | None = None,
-        unreachable_timeout: float = 300.0,
+        poll_interval: Duration = 2.0,
+        placement_timeout: Duration | None = None,
+        unreachable_timeout: Duration = 300.0,
         max_unfinished: int | None = None,
         cancel_on_kill: bool = True,
-        owner_lease: float | timedelta | None = None,
+        owner_lease: Duration | None = None,
         durable: bool = True,
         no_retry_exit_codes: Collection[int] = (),
         **kwargs: Any,
@@ -151,8 +152,6 @@ class TitanJobOperator(TitanLineage, BaseOperator):
         super().__init__(**kwargs)
         if (filename is None) == (script is None):
             raise ValueError(f"task {self.task_id!r}: give either filename= or script=, and not both")
-        if not poll_interval > 0:
-            raise ValueError(f"task {self.task_id!r}: poll_interval {poll_interval!r} is not above 0")
         if max_unfinished is not None and max_unfinished < 1:
             raise ValueError(f"task {self.task_id!r}: max_unfinished {max_unfinished!r} lets no job through")
         if owner_lease is not None and not wait_for_completion:
@@ -167,30 +166,35 @@ class TitanJobOperator(TitanLineage, BaseOperator):
         self.requirement = requirement
         self.priority = priority
         self.affinity = affinity
+        parse_duration(delay, f"task {self.task_id!r}: delay", unit="ms", zero=True)
         self.delay = delay
         self.parents = parents
         self.python = python
         self.max_attempts = max_attempts
-        self.timeout = timeout
         self.job_id = job_id
         self.titan_conn_id = titan_conn_id
         self.wait_for_completion = wait_for_completion
         self.deferrable = deferrable
-        self.poll_interval = poll_interval
-        self.placement_timeout = placement_timeout
-        self.unreachable_timeout = unreachable_timeout
         self.max_unfinished = max_unfinished
         self.cancel_on_kill = cancel_on_kill
-        self.owner_lease = owner_lease
         self.durable = durable
         self.no_retry_exit_codes = no_retry_exit_codes
+        self.timeout, self.owner_lease, self.poll_interval = read_durations(
+            self.task_id, timeout=timeout, owner_lease=owner_lease, poll_interval=poll_interval
+        )
+        self.placement_timeout, self.unreachable_timeout = read_durations(
+            self.task_id,
+            zero=True,
+            placement_timeout=placement_timeout,
+            unreachable_timeout=unreachable_timeout,
+        )
         self._killer = JobKiller()
 
     # -- the task -------------------------------------------------------------------------------------------
 
     def execute(self, context: Context) -> Any:
         """Submit the job, or find the one a crashed try left; then wait, or hand the waiting to a trigger."""
-        return self._run_job(context, new_record(context, self.job_id), time.time())
+        return self._run_job(context, new_record(context, as_id(self.job_id)), time.time())
 
     def execute_admitted(self, context: Context, event: dict[str, Any] | None = None) -> Any:
         """Go on with a task that a trigger resumed because there is room for its job now.
@@ -200,7 +204,7 @@ class TitanJobOperator(TitanLineage, BaseOperator):
         fired = JobEvent.from_dict(event)
         if fired.outcome in _OUTCOMES:
             raise _OUTCOMES[fired.outcome](fired.message)
-        record = new_record(context, self.job_id)
+        record = new_record(context, as_id(self.job_id))
         if fired.outcome is Outcome.ADMITTED:
             (job_id,) = fired.statuses
             record = replace(record, job_id=job_id)
@@ -297,7 +301,7 @@ class TitanJobOperator(TitanLineage, BaseOperator):
             return
         from titan_provider.triggers.admission import TitanAdmissionTrigger  # not while DAG files are parsed
 
-        seconds = _seconds(self.execution_timeout)
+        seconds = self._time_limit()
         trigger = TitanAdmissionTrigger(
             titan_conn_id=self.titan_conn_id,
             job_id=job_id,
@@ -310,22 +314,21 @@ class TitanJobOperator(TitanLineage, BaseOperator):
         self.defer(trigger=trigger, method_name="execute_admitted")
 
     def _build(self, job_id: str, path: str) -> TitanJob:
-        delay = self.delay
         return TitanJob(
             job_id,
             path,
             args=self.args,
-            parents=self.parents,
+            parents=as_ids(self.parents),
             priority=self.priority,
-            delay=int(delay.total_seconds() * 1000) if isinstance(delay, timedelta) else delay,
+            delay=self.delay,
             affinity=self.affinity,
-            requirement=self.requirement,
+            requirement=as_id(self.requirement),
             params=to_json(self.job_params, "job_params"),
             env=self.env,
             python=self.python,
             max_attempts=self.max_attempts,
-            timeout=_seconds(self.timeout),
-            owner_lease=_seconds(self.owner_lease),
+            timeout=self.timeout,
+            owner_lease=self.owner_lease,
         )
 
     def _watch(
@@ -335,11 +338,11 @@ class TitanJobOperator(TitanLineage, BaseOperator):
             client,
             job_id,
             nonce=nonce,
-            owner_lease=None if nonce is None else _seconds(self.owner_lease),
+            owner_lease=None if nonce is None else self.owner_lease,
             log=self.log,
             requirement=self.requirement,
             poll_interval=self.poll_interval,
-            placement_timeout=_seconds(self.placement_timeout),
+            placement_timeout=self.placement_timeout,
             unreachable_timeout=self.unreachable_timeout,
             cursor=cursor,
         )
@@ -347,7 +350,7 @@ class TitanJobOperator(TitanLineage, BaseOperator):
     def _hand_over(self, client: TitanClient, record: Record, started: float) -> NoReturn:
         from titan_provider.triggers.titan import TitanJobTrigger  # not while DAG files are parsed
 
-        placement, limit = _seconds(self.placement_timeout), _seconds(self.execution_timeout)
+        placement, limit = self.placement_timeout, self._time_limit()
         trigger = TitanJobTrigger(
             titan_conn_id=self.titan_conn_id,
             job_id=record.job_id,
@@ -359,12 +362,15 @@ class TitanJobOperator(TitanLineage, BaseOperator):
             placement_deadline=None if placement is None else time.time() + placement,
             unreachable_timeout=self.unreachable_timeout,
             cancel_on_kill=self.cancel_on_kill,
-            owner_lease=_seconds(self.owner_lease),
+            owner_lease=self.owner_lease,
         )
         if self.env:
-            client.store_put(trigger.log_key, LogCursor(env=dict(self.env)).to_text())
+            client.store_put(trigger.log_key, LogCursor(env=env_texts(self.env)).to_text())
         grace = self.execution_timeout + _TRIGGER_GRACE if self.execution_timeout else None
         self.defer(trigger=trigger, method_name="execute_complete", timeout=grace)
+
+    def _time_limit(self) -> float | None:
+        return None if self.execution_timeout is None else self.execution_timeout.total_seconds()
 
     def _check_job(self, context: Context, client: TitanClient, job_id: str) -> None:
         """Wait on when the event is about another job than this try's.

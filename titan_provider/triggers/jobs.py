@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from titan_provider.events import JobEvent, Outcome
@@ -23,6 +25,9 @@ class TitanJobsTrigger(BaseTrigger):
     :param run: run id of that DAG
     :param job_ids: in place of a DAG, the jobs
     :param unreachable_timeout: seconds for which the master may be silent
+    :param silent_fail: go on after an error, as a poking sensor of that name does
+    :param since: unix time at which the task began to wait
+    :param deadline: unix time at which it gives up
     """
 
     def __init__(
@@ -33,6 +38,9 @@ class TitanJobsTrigger(BaseTrigger):
         job_ids: Sequence[str] = (),
         poll_interval: float = 5.0,
         unreachable_timeout: float = 300.0,
+        silent_fail: bool = False,
+        since: float = 0.0,
+        deadline: float | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.titan_conn_id = titan_conn_id
@@ -41,6 +49,9 @@ class TitanJobsTrigger(BaseTrigger):
         self.job_ids = list(job_ids)
         self.poll_interval = poll_interval
         self.unreachable_timeout = unreachable_timeout
+        self.silent_fail = silent_fail
+        self.since = since
+        self.deadline = deadline
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Class path and all arguments: the trigger built from them is equal to this one."""
@@ -51,12 +62,27 @@ class TitanJobsTrigger(BaseTrigger):
             "job_ids": self.job_ids,
             "poll_interval": self.poll_interval,
             "unreachable_timeout": self.unreachable_timeout,
+            "silent_fail": self.silent_fail,
+            "since": self.since,
+            "deadline": self.deadline,
         }
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Fire one event when nothing more can happen to the jobs, or when waiting for them is over."""
-        event = await self._watch()
-        yield TriggerEvent(event.to_dict())  # type: ignore[no-untyped-call]
+        try:
+            async with asyncio.timeout(self._left()):
+                event = await self._watch()
+                while self.silent_fail and event.outcome is not Outcome.ENDED:
+                    await asyncio.sleep(self.poll_interval)
+                    event = await self._watch()
+        except TimeoutError:
+            event = JobEvent(
+                Outcome.TIMED_OUT, {}, message="the sensor's timeout was over before the work was"
+            )
+        yield TriggerEvent(replace(event, since=self.since).to_dict())  # type: ignore[no-untyped-call]
+
+    def _left(self) -> float | None:
+        return None if self.deadline is None else max(self.deadline - time.time(), 0.0)
 
     async def _watch(self) -> JobEvent:
         try:

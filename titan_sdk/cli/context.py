@@ -52,7 +52,8 @@ class Session:
         """The session with a subcommand's own options."""
         as_json = as_json or self.as_json
         port = self.port if port is None else port
-        return Session(host or self.host, port, as_json, Output(as_json), self.security)
+        host = self.host if host is None else host
+        return Session(host, port, as_json, Output(as_json), self.security)
 
     def client(self) -> TitanClient:
         """A client for the chosen master; connects to nothing yet."""

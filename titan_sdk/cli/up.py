@@ -14,6 +14,7 @@ import typer
 
 from titan_sdk.cli.context import Session, command, is_loopback, read_token
 from titan_sdk.cli.logformat import LogFormat, configure_logging
+from titan_sdk.config import parse_host, show_address
 from titan_sdk.errors import InvalidArgument
 
 if TYPE_CHECKING:
@@ -199,6 +200,7 @@ def up(
     from titan_sdk.cluster.settings import ClusterSettings
 
     configure_logging(log_format, log_level)
+    host = parse_host(host, "--host")
     _check_store(store, store_prefix, store_password_file, store_lease)
     secret = read_token(token_file) if token_file is not None else token
     tls = _server_tls(tls_cert, tls_key, client_ca)
@@ -284,7 +286,7 @@ def _server_tls(cert: Path | None, key: Path | None, client_ca: Path | None) -> 
 
 
 def _announce(session: Session, settings: ClusterSettings, host: str, port: int) -> None:
-    address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    address = show_address(host, port)
     location = settings.store_location()
     listed = ", ".join(f"{tag}={count}" for tag, count in settings.workers.items())
     where = f"workers {listed}" if settings.ray is None else f"jobs on the Ray cluster {settings.ray.address}"

@@ -11,7 +11,7 @@ from titan_sdk.cluster.access import MIN_TOKEN
 from titan_sdk.cluster.engines.ray.settings import RaySettings
 from titan_sdk.cluster.store.redis.location import Location
 from titan_sdk.cluster.tls import ServerTLS
-from titan_sdk.config import Secret, check_token, is_loopback
+from titan_sdk.config import Secret, check_port, check_token, is_loopback, parse_host
 from titan_sdk.errors import InvalidArgument
 from titan_sdk.model.rules import check_requirement
 from titan_sdk.wire.frames import MAX_PAYLOAD
@@ -103,10 +103,13 @@ class ClusterSettings:
     def __post_init__(self) -> None:
         object.__setattr__(self, "data_dir", Path(self.data_dir).absolute())
         object.__setattr__(self, "workers", MappingProxyType(dict(self.workers)))
-        if not 0 <= self.port <= 65535:
-            raise InvalidArgument(f"port {self.port} is no TCP port; give 1 to 65535, or 0 for any free one")
+        check_port(self.port, "port", zero=True)
         if not self.host:
             raise InvalidArgument("host is empty; give 127.0.0.1 to listen on this machine only")
+        object.__setattr__(self, "host", parse_host(self.host, "host"))
+        if self.metrics_port is not None:
+            check_port(self.metrics_port, "metrics_port", zero=True)
+            object.__setattr__(self, "metrics_host", parse_host(self.metrics_host, "metrics_host"))
         if not 1 <= self.slots <= _MAX_SLOTS:
             raise InvalidArgument(f"slots={self.slots}: a worker runs 1 to {_MAX_SLOTS} jobs at once")
         if self.ageing_seconds is not None and not self.ageing_seconds > 0:

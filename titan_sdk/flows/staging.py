@@ -114,7 +114,7 @@ def _line(job: TitanJob, kind: JobKind, fields: tuple[str, ...], parents: tuple[
     """Ids stand as the user wrote them; the master puts ``DAG-`` in front (section 4.1, rule 5)."""
     named = {full_id(p): p for p in job.parents} if job.parents else {}
     short = tuple([named[p] for p in parents]) if parents else ()
-    return JobLine(job.job_id, kind.value, fields, job.priority, job.delay, short, job.affinity)
+    return JobLine(job.job_id, kind.value, fields, job.priority, job.delay_ms, short, job.affinity)
 
 
 def _spec(session: Session, job: TitanJob, run: str, source: Script, watched: dict[str, str]) -> RunSpec:
@@ -126,13 +126,13 @@ def _spec(session: Session, job: TitanJob, run: str, source: Script, watched: di
         port=port,
         script=source,
         argv=job.argv,
-        env=dict(job.env or {}),
+        env=job.variables,
         params=job.params,
         python=job.python,
         max_attempts=job.max_attempts or 1,
-        timeout=job.timeout,
-        cancel_grace=float(job.cancel_grace),
-        owner_lease=job.owner_lease,
+        timeout=job.timeout_seconds,
+        cancel_grace=job.grace_seconds,
+        owner_lease=job.owner_lease_seconds,
         parents=watched,
     )
 

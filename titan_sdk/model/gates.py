@@ -104,7 +104,7 @@ def add_gates(jobs: Sequence[TitanJob], script: str) -> tuple[tuple[TitanJob, ..
 
 def renamed_gate(job: TitanJob, job_id: str) -> TitanJob:
     """The job under another id; a gate's script is told its own new one."""
-    if job.args and job.args[0] == job.job_id and job.job_id.startswith(GATE_PREFIX):
+    if job.argv[:1] == (job.job_id,) and job.job_id.startswith(GATE_PREFIX):
         return replace(job, job_id=job_id, args=[job_id, *job.argv[1:]])
     return replace(job, job_id=job_id)
 

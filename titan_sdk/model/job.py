@@ -6,12 +6,15 @@ import base64
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from titan_sdk.errors import InvalidJob, MissingFile
+from titan_sdk.errors import InvalidArgument, InvalidJob, MissingFile
 from titan_sdk.model import rules
+from titan_sdk.model.durations import parse_duration
+from titan_sdk.model.texts import as_text
 
 __all__ = ["JobKind", "TitanJob"]
 
@@ -47,17 +50,19 @@ class TitanJob:
         filename: path of the script, checked now and read at submission; for archives ``name.zip/entry.py``.
         job_type: ``RUN_PAYLOAD``, or ``SERVICE`` for a long-running process that listens on ``port``.
         args: command-line arguments. A list arrives exactly. A string is split at spaces, as Titan does, and
-            nothing else in it is interpreted: quotes are kept.
+            nothing else in it is interpreted: quotes are kept. Numbers, booleans and paths are the texts that
+            ``str()`` makes of them.
         parents: ids of jobs that must complete first.
         port: the port a service listens on (1-65535). The script must use it: a real master passes no arguments.
         is_archive: ``filename`` points into a zip uploaded with ``upload_project_folder``.
         priority: higher runs first (signed 32-bit).
-        delay: milliseconds from submission, not from the last parent's end.
+        delay: milliseconds from submission, not from the last parent's end; also ``"10m"`` or a timedelta, as in
+            every duration here (``1h30m``, ``500ms``, ``2d``).
         affinity: prefer the worker on which the first parent to complete ran.
         requirement: tag a worker must have; case-sensitive, at most 19 characters.
         params: any JSON value, read in the script as ``titan_job.params``.
-        env: environment variables added to the worker's. They travel in the job's payload, which everybody who
-            reaches an unauthenticated master can read: no secrets.
+        env: environment variables added to the worker's; numbers and booleans as in ``args``. They travel in the
+            job's payload, which everybody who reaches an unauthenticated master can read: no secrets.
         runtime: send the small runtime along that carries all of the above exactly, and results, exit code,
             signal and logs back. ``False`` sends what the upstream SDK would send (docs/runtime.md lists the losses).
         python: interpreter on the worker; by default the first ``python3`` or ``python`` >= 3.8 on its PATH.
@@ -80,24 +85,24 @@ class TitanJob:
     job_id: str
     filename: str
     job_type: str = "RUN_PAYLOAD"
-    args: str | Sequence[str] | None = None
+    args: str | float | Sequence[str | float] | None = None
     parents: Sequence[str] | None = None
     port: int = 0
     is_archive: bool = False
     priority: int = 1
-    delay: int = 0
+    delay: int | str | timedelta = 0
     affinity: bool = False
     requirement: str = "GENERAL"
     params: Any = field(default=None, kw_only=True)
-    env: Mapping[str, str] | None = field(default=None, kw_only=True)
+    env: Mapping[str, str | float] | None = field(default=None, kw_only=True)
     runtime: bool = field(default=True, kw_only=True)
     python: str | None = field(default=None, kw_only=True)
     max_attempts: int | None = field(default=None, kw_only=True)
-    timeout: float | None = field(default=None, kw_only=True)
-    cancel_grace: float = field(default=rules.CANCEL_GRACE, kw_only=True)
-    owner_lease: float | None = field(default=None, kw_only=True)
+    timeout: float | str | timedelta | None = field(default=None, kw_only=True)
+    cancel_grace: float | str | timedelta = field(default=rules.CANCEL_GRACE, kw_only=True)
+    owner_lease: float | str | timedelta | None = field(default=None, kw_only=True)
     hitl_message: str | None = field(default=None, kw_only=True)
-    max_wait_seconds: int = field(default=172800, kw_only=True)
+    max_wait_seconds: int | str | timedelta = field(default=172800, kw_only=True)
 
     def __post_init__(self) -> None:
         self._normalise()
@@ -128,6 +133,31 @@ class TitanJob:
         return tuple(dict.fromkeys(rules.full_id(p) for p in self.parents or ()))
 
     @property
+    def delay_ms(self) -> int:
+        """The delay as the master is told."""
+        return cast(int, self.delay)
+
+    @property
+    def timeout_seconds(self) -> float | None:
+        """The timeout, however it was written."""
+        return cast("float | None", self.timeout)
+
+    @property
+    def grace_seconds(self) -> float:
+        """The grace of a cancel, however it was written."""
+        return float(cast(float, self.cancel_grace))
+
+    @property
+    def owner_lease_seconds(self) -> float | None:
+        """The owner's lease, however it was written."""
+        return cast("float | None", self.owner_lease)
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """The environment variables as the process gets them."""
+        return cast("dict[str, str]", dict(self.env or {}))
+
+    @property
     def kind(self) -> JobKind:
         """What the master is asked to do, from ``job_type`` and ``is_archive``."""
         service = self.job_type in _SERVICE_TYPES
@@ -152,7 +182,7 @@ class TitanJob:
             return ()
         if isinstance(self.args, str):
             return tuple(piece for piece in (p.strip() for p in self.args.split(" ")) if piece)
-        return tuple(self.args)
+        return cast("tuple[str, ...]", self.args)
 
     # -- checks -----------------------------------------------------------------------------------------------
 
@@ -167,13 +197,40 @@ class TitanJob:
         if self.parents is not None and not _is_listing(self.parents):
             raise self._invalid("parents", self.parents, "is not a list of job ids")
         self._freeze("parents", tuple(self.parents or ()))
+        self._freeze("args", as_text(self.args))
         if self.args is not None and not isinstance(self.args, str):
             if not _is_listing(self.args):
                 raise self._invalid("args", self.args, "is neither a text nor a list of texts")
-            self._freeze("args", tuple(self.args))
+            self._freeze("args", tuple(as_text(piece) for piece in cast("Sequence[object]", self.args)))
         if not isinstance(self.env or {}, Mapping):
             raise self._invalid("env", self.env, "is not a mapping of names to texts")
-        self._freeze("env", dict(self.env) if self.env else {})
+        self._freeze("env", {name: as_text(value) for name, value in self.env.items()} if self.env else {})
+        self._read_durations()
+
+    def _read_durations(self) -> None:
+        """Numbers stay as they are; texts and timedeltas become numbers of the field's unit."""
+        if isinstance(self.delay, float) and self.delay % 1:
+            raise self._invalid("delay", self.delay, "is not a number of milliseconds from 0 up; round it")
+        if not _is_int(self.delay):
+            self._freeze("delay", round(self._seconds("delay", self.delay, unit="ms", zero=True) * 1000))
+        for name in ("timeout", "owner_lease"):
+            if getattr(self, name) is not None:
+                self._read_seconds(name)
+        self._read_seconds("cancel_grace", zero=True, longest=rules.LONGEST_GRACE)
+        if isinstance(self.max_wait_seconds, str | timedelta):
+            seconds = self._seconds("max_wait_seconds", self.max_wait_seconds)
+            self._freeze("max_wait_seconds", int(seconds) if seconds.is_integer() else seconds)
+
+    def _read_seconds(self, name: str, **how: Any) -> None:
+        seconds = self._seconds(name, getattr(self, name), **how)
+        if not _is_number(getattr(self, name)):
+            self._freeze(name, seconds)
+
+    def _seconds(self, name: str, value: object, **how: Any) -> float:
+        try:
+            return parse_duration(value, f"job {self.job_id!r}: {name}", **how)
+        except InvalidArgument as exc:
+            raise InvalidJob(str(exc)) from exc
 
     def _check_names(self) -> None:
         if not isinstance(self.job_id, str):
@@ -204,7 +261,7 @@ class TitanJob:
     def _check_numbers(self) -> None:
         if not _is_int(self.priority) or not rules.INT32_MIN <= self.priority <= rules.INT32_MAX:
             raise self._invalid("priority", self.priority, "is not a 32-bit integer")
-        if not _is_int(self.delay) or not 0 <= self.delay <= rules.INT64_MAX:
+        if not 0 <= self.delay_ms <= rules.INT64_MAX:
             raise self._invalid("delay", self.delay, "is not a number of milliseconds from 0 up")
         if self.kind.is_service and not (_is_int(self.port) and 1 <= self.port <= 65535):
             raise self._invalid(
@@ -212,17 +269,6 @@ class TitanJob:
             )
         if self.max_attempts is not None and (not _is_int(self.max_attempts) or self.max_attempts < 1):
             raise self._invalid("max_attempts", self.max_attempts, "is not a whole number from 1 up")
-        for name in ("timeout", "owner_lease"):
-            value = getattr(self, name)
-            if value is not None and not (_is_number(value) and value > 0):
-                raise self._invalid(name, value, "is not a number of seconds above 0")
-
-        if not _is_number(self.cancel_grace) or not 0 <= self.cancel_grace <= rules.LONGEST_GRACE:
-            raise self._invalid(
-                "cancel_grace",
-                self.cancel_grace,
-                f"is not a number of seconds from 0 to {rules.LONGEST_GRACE}",
-            )
 
     def _check_carriers(self) -> None:
         """Refuse what this kind of job has no carrier for, rather than drop it."""
@@ -232,7 +278,9 @@ class TitanJob:
                 "args", self.args, "cannot reach a service: Titan starts services without arguments"
             )
         if isinstance(self.args, tuple) and not all(isinstance(a, str) for a in self.args):
-            raise self._invalid("args", self.args, "holds something else than texts; convert with str()")
+            raise self._invalid(
+                "args", self.args, "holds something else than texts and numbers; convert it with str()"
+            )
         if problem := next(filter(None, map(rules.check_process_text, self.argv)), None):
             raise self._invalid("args", self.args, problem)
         self._check_env()
@@ -256,7 +304,7 @@ class TitanJob:
         self._check_plain_fields()
 
     def _check_env(self) -> None:
-        for name, value in self.env.items() if self.env else ():
+        for name, value in self.variables.items():
             if not _is_text(name) or not _is_text(value) or not name or "=" in name:
                 raise self._invalid("env", {name: value}, "is not a pair of texts with a name free of '='")
             if problem := rules.check_process_text(name + value):
@@ -269,7 +317,7 @@ class TitanJob:
             raise self._invalid("hitl_message", self.hitl_message, "is not a text that asks for something")
         if "\0" in self.hitl_message:
             raise self._invalid("hitl_message", self.hitl_message, "contains a NUL character; leave it out")
-        if not _is_int(self.max_wait_seconds) or self.max_wait_seconds < 1:
+        if not _is_int(self.max_wait_seconds) or cast(int, self.max_wait_seconds) < 1:
             raise self._invalid(
                 "max_wait_seconds", self.max_wait_seconds, "is not a whole number of seconds from 1 up"
             )

@@ -123,11 +123,11 @@ class _JobReader:
             "port": port,
             "is_archive": self._project,
             "priority": job.get("priority", Entry.whole, 1),
-            "delay": round(job.get("delay", Entry.number, 0.0) * 1000),
+            "delay": round(job.get("delay", Entry.seconds, 0.0) * 1000),
             "affinity": job.get("affinity", Entry.flag, False),
             "requirement": job.get("requirement", Entry.text, "GENERAL"),
             "hitl_message": job.get("hitl_message", Entry.text, None),
-            "max_wait_seconds": job.get("max_wait_seconds", Entry.whole, 172800),
+            "max_wait_seconds": job.get("max_wait_seconds", Entry.duration, 172800),
         }
         for key, read in _RUNTIME_READERS.items():
             if key in job:
@@ -162,8 +162,8 @@ _RUNTIME_READERS: dict[str, Callable[[Entry], Any]] = {
     "env": Entry.words_by_name,
     "python": Entry.text,
     "max_attempts": Entry.whole,
-    "timeout": Entry.number,
-    "cancel_grace": Entry.number,
+    "timeout": Entry.duration,
+    "cancel_grace": Entry.duration,
     "runtime": Entry.flag,
 }
 

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
-from titan_sdk.errors import InvalidPipeline
+from titan_sdk.errors import InvalidArgument, InvalidPipeline
+from titan_sdk.model.durations import parse_duration
 
 if TYPE_CHECKING:
     import yaml
@@ -198,16 +199,19 @@ class Entry:
             self.fail(f"{self.node.value!r} is not a whole number")
         return value
 
-    def number(self) -> float:
-        """A number."""
+    def seconds(self) -> float:
+        """A duration in seconds; 0 is one too."""
+        value = self.duration()
+        try:
+            return parse_duration(value, "", zero=True)
+        except InvalidArgument as exc:
+            self.fail(str(exc).strip().replace(repr(value), repr(self.node.value), 1))
+
+    def duration(self) -> Any:
+        """A number, or a text such as ``10m``; what reads it checks it."""
         value = self._scalar()
-        if (
-            not isinstance(value, int | float)
-            or isinstance(value, bool)
-            or value != value
-            or abs(value) > 1e15
-        ):
-            self.fail(f"{self.node.value!r} is not a number")
+        if not isinstance(value, int | float | str) or isinstance(value, bool):
+            self.fail(f"{self.node.value!r} is not a number, nor a text such as 10m, 1h30m or 500ms")
         return value
 
     def flag(self) -> bool:

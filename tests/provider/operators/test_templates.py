@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -119,3 +120,59 @@ def test_nothing_is_templated_twice(run_dag: RunDag) -> None:
                          job_params={"deep": [text()], "pulled": "{{ ti.xcom_pull('text') }}"})
     """)
     assert done.xcom("t") == {"deep": ["{{ dag.dag_id }}"], "pulled": "{{ dag.dag_id }}"}
+
+
+def test_native_templates_make_numbers_which_arrive_as_texts(run_dag: RunDag) -> None:
+    """Also where Airflow's own values become numbers: the task names its job after a date without dashes."""
+    show = "import os, sys, titan_job; titan_job.result([sys.argv[1:], os.environ['N'], os.environ['B']])"
+    done = run_dag(f"""
+        from titan_provider.operators.dag import TitanDagOperator
+        dag.render_template_as_native_obj = True
+        show = {show!r}
+        env = {{"N": "{{{{ 1 + 2 }}}}", "B": "{{{{ 1 == 1 }}}}"}}
+        TitanJobOperator(task_id="listed", script=show, args=["--n", "{{{{ 3 }}}}", 0.5, True], env=env,
+                         job_id="{{{{ 20240131 }}}}")
+        TitanJobOperator(task_id="single", script=show, args="{{{{ 7 }}}}", env=env, deferrable=True)
+        TitanDagOperator(task_id="many", dag_name="{{{{ 20240131 }}}}", jobs=[
+            {{"job_id": "{{{{ 1 }}}}", "script": show, "args": ["{{{{ 3 }}}}"], "env": env, "priority": "{{{{ 5 }}}}"}},
+            {{"job_id": "b", "parents": ["{{{{ 1 }}}}"], "script": show, "env": env, "timeout": "{{{{ 60 }}}}"}},
+        ])
+    """)
+    assert not done.errors
+    assert done.xcom("listed") == [["--n", "3", "0.5", "True"], "3", "True"]
+    assert done.xcom("listed", "titan_job_id").startswith("20240131")
+    assert done.xcom("single") == [["7"], "3", "True"]
+    assert done.xcom("many") == {"1": [["3"], "3", "True"], "b": [[], "3", "True"]}
+
+
+def test_a_duration_may_be_a_text_or_a_timedelta_in_every_operator(run_dag: RunDag) -> None:
+    done = run_dag("""
+        from titan_provider.operators.dag import TitanDagOperator
+        waits = {"poll_interval": "100ms", "unreachable_timeout": timedelta(minutes=1)}
+        TitanJobOperator(task_id="job", script="pass", delay="20ms", timeout="1h30m", placement_timeout="10m",
+                         owner_lease=timedelta(minutes=2), **waits)
+        TitanDagOperator(task_id="many", placement_timeout="10m", log_interval="1m", **waits, jobs=[
+            {"job_id": "a", "script": "pass", "delay": timedelta(milliseconds=20), "timeout": "{{ 1 }}m"},
+            {"job_id": "b", "script": "pass", "delay": "20", "timeout": "90"},
+        ])
+        @task.titan(timeout="1m", delay=timedelta(0), **waits)
+        def decorated():
+            return 1
+        sensed = TitanDagSensor(task_id="sensed", job_ids="{{ ti.xcom_pull('job', key='titan_job_id') }}",
+                                timeout="1m", poke_interval="100ms", unreachable_timeout="5m")
+        dag.get_task("job") >> sensed
+        decorated()
+    """)
+    assert not done.errors
+    assert done.state == "success"
+
+
+@pytest.mark.parametrize("operator", [TitanJobOperator, TitanDagOperator, TitanServiceOperator])
+@pytest.mark.parametrize("written", ["soon", 0, "-1s", True, float("nan")])
+def test_what_is_no_duration_fails_the_dag_file(operator: Any, written: object) -> None:
+    needed = {"jobs": []} if operator is TitanDagOperator else {"script": "pass"}
+    needed |= {"port": 1} if operator is TitanServiceOperator else {}
+    with pytest.raises(
+        ValueError, match=rf"task 't': poll_interval {written!r} is not a number of seconds above 0"
+    ):
+        operator(task_id="t", poll_interval=written, **needed)

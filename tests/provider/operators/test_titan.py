@@ -200,7 +200,7 @@ def test_a_missing_script_fails_before_anything_is_sent(run_dag: RunDag) -> None
     [
         ({}, "either filename= or script="),
         ({"filename": "a.py", "script": "print()"}, "either filename= or script="),
-        ({"script": "print()", "poll_interval": 0}, "poll_interval 0 is not above 0"),
+        ({"script": "print()", "poll_interval": 0}, "poll_interval 0 is not a number of seconds above 0"),
         ({"script": "print()", "max_unfinished": 0}, "max_unfinished 0 lets no job through"),
         ({"script": "print()", "owner_lease": 60, "wait_for_completion": False}, "owner_lease needs wait"),
     ],

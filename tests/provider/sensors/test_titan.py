@@ -12,6 +12,7 @@ from titan_provider.exceptions import TitanMasterUnreachable, TitanWorkFailed
 from titan_provider.sensors.titan import TitanDagSensor
 from titan_provider.triggers.jobs import TitanJobsTrigger
 from titan_sdk import TitanClient, TitanJob
+from titan_sdk.cluster import LocalCluster
 
 pytestmark = pytest.mark.airflow
 
@@ -104,6 +105,70 @@ def test_what_nobody_has_submitted_is_waited_for_until_the_timeout(run_dag: RunD
     assert [type(error) for error in done.errors] == [AirflowSensorTimeout] * 2
 
 
+ENDS: dict[str, tuple[str, str]] = {
+    # what is wrong: the sensor's arguments, and the error that ends it without soft_fail and never_fail
+    "another type": ("titan_conn_id='titan_http', job_ids=['x']", "TitanConnectionError"),
+    "wrong extras": ("titan_conn_id='titan_typo', job_ids=['x']", "TitanConnectionError"),
+    "no connection": ("titan_conn_id='titan_none', job_ids=['x']", "AirflowNotFoundException"),
+    "refused token": ("titan_conn_id='titan_locked', job_ids=['x']", "AuthenticationFailed"),
+    "silent master": ("titan_conn_id='titan_silent', job_ids=['x'], unreachable_timeout=0.3", "TitanMasterUnreachable"),
+    "silent until the timeout": ("titan_conn_id='titan_silent', job_ids=['x'], timeout=0.5", "AirflowSensorTimeout"),
+    "unknown dag": ("dag_name='no-such-dag', timeout=0.5", "AirflowSensorTimeout"),
+    "unknown job": ("job_ids=['no-such-job'], timeout=0.5", "AirflowSensorTimeout"),
+    "failed dag": ("dag_name={failed!r}", "TitanWorkFailed"),
+}  # fmt: skip
+SOFT = {"AirflowSensorTimeout", "TitanWorkFailed"}
+"""What soft_fail is about in Airflow: errors of the work that is waited for, none of the way to it."""
+
+
+@WAYS
+def test_the_same_input_has_the_same_end_in_every_mode(
+    run_dag: RunDag,
+    dag_of: Callable[..., str],
+    client: TitanClient,
+    monkeypatch: pytest.MonkeyPatch,
+    way: str,
+) -> None:
+    failed = dag_of("raise ValueError('no rows')")
+    client.find_dag(failed).wait(raise_on_failure=False)
+    with LocalCluster(workers={"GENERAL": 1}, token="a-token-of-its-own") as locked:
+        uris = {
+            "HTTP": f"http://{locked.address}",
+            "TYPO": f"titan://{locked.address}/?timeot=5",
+            "LOCKED": f"titan://{locked.address}",
+            "SILENT": "titan://127.0.0.1:9",
+        }
+        for name, uri in uris.items():
+            monkeypatch.setenv(f"AIRFLOW_CONN_TITAN_{name}", uri)
+        lines, expected, errors = [], {}, []
+        for number, (arguments, error) in enumerate(ENDS.values()):
+            given = f"{arguments.format(failed=failed)}, poke_interval=0.1, {way}"
+            for manner, flag in {
+                "plain": "",
+                "soft": ", soft_fail=True",
+                "never": ", never_fail=True",
+            }.items():
+                task = f"{manner}_{number}"
+                lines.append(f'TitanDagSensor(task_id="{task}", {given}{flag})')
+                fails = manner == "plain" or (manner == "soft" and error not in SOFT)
+                expected[task] = "failed" if fails else "skipped"
+                errors += [error] if fails else []
+        done = run_dag("\n".join(lines))
+    assert done.tasks == expected
+    assert sorted(type(error).__name__ for error in done.errors) == sorted(errors)
+
+
+def test_silent_fail_goes_on_in_every_mode(run_dag: RunDag, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_TITAN_HTTP", "http://127.0.0.1:9")
+    given = "titan_conn_id='titan_http', job_ids=['x'], poke_interval=0.1, timeout=0.5, silent_fail=True"
+    done = run_dag(f"""
+        TitanDagSensor(task_id="poke", {given})
+        TitanDagSensor(task_id="reschedule", {given}, mode="reschedule")
+        TitanDagSensor(task_id="deferrable", {given}, deferrable=True)
+    """)
+    assert [type(error) for error in done.errors] == [AirflowSensorTimeout] * 3
+
+
 def test_a_silent_master_ends_the_deferred_wait_with_its_name(
     run_dag: RunDag, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -130,6 +195,9 @@ def test_its_trigger_is_rebuilt_exactly_from_what_it_serializes() -> None:
         "job_ids": ["a", "b"],
         "poll_interval": 9.5,
         "unreachable_timeout": 7.0,
+        "silent_fail": True,
+        "since": 1.5,
+        "deadline": 9.25,
     }
     assert set(given) == set(inspect.signature(TitanJobsTrigger).parameters)
     path, arguments = TitanJobsTrigger(**given).serialize()  # type: ignore[arg-type]

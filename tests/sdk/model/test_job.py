@@ -5,12 +5,16 @@ from __future__ import annotations
 import base64
 import dataclasses
 import inspect
+from datetime import timedelta
+from decimal import Decimal
+from enum import Enum, StrEnum
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from titan_sdk.errors import InvalidJob, MissingFile
+from titan_sdk.errors import InvalidArgument, InvalidJob, MissingFile
+from titan_sdk.model.durations import parse_duration
 from titan_sdk.model.job import JobKind, TitanJob
 
 KEYWORD_ONLY = [
@@ -176,9 +180,13 @@ def test_the_longest_id_has_200_characters(script: str) -> None:
         ({"parents": 7}, "parents 7 is not a list of job ids"),
         ({"parents": [7]}, "parents 7 is not a job id; give the parent's job_id"),
         ({"parents": ["b,c"]}, "parents 'b,c' contains ','; use letters, digits, '.', '_' and '-'"),
-        ({"args": 7}, "args 7 is neither a text nor a list of texts"),
         ({"args": b"x"}, "args b'x' is neither a text nor a list of texts"),
-        ({"args": ["x", 7]}, "args ('x', 7) holds something else than texts; convert with str()"),
+        ({"args": {"x": 7}}, "args {'x': 7} is neither a text nor a list of texts"),
+        (
+            {"args": ["x", None]},
+            "args ('x', None) holds something else than texts and numbers; convert it with",
+        ),
+        ({"args": ["x", ["y"]]}, "args ('x', ['y']) holds something else than texts and numbers; convert it"),
         ({"args": ["\0"]}, "args ('\\x00',) contains a NUL character, which no process can be given"),
         ({"requirement": 7}, "requirement 7 is not a text"),
         ({"requirement": " "}, "requirement ' ' is empty; name a tag such as GENERAL or GPU"),
@@ -225,15 +233,26 @@ def test_the_longest_id_has_200_characters(script: str) -> None:
         ({"timeout": 0}, "timeout 0 is not a number of seconds above 0"),
         ({"cancel_grace": -1}, "cancel_grace -1 is not a number of seconds from 0 to 3600"),
         ({"cancel_grace": float("inf")}, "cancel_grace inf is not a number of seconds from 0 to 3600"),
-        ({"cancel_grace": "5"}, "cancel_grace '5' is not a number of seconds from 0 to 3600"),
+        ({"cancel_grace": "2h"}, "cancel_grace '2h' is not a number of seconds from 0 to 3600"),
+        ({"cancel_grace": None}, "cancel_grace None is not a number of seconds from 0 to 3600"),
         ({"owner_lease": -1}, "owner_lease -1 is not a number of seconds above 0"),
-        ({"timeout": "5"}, "timeout '5' is not a number of seconds above 0"),
+        ({"timeout": "soon"}, "timeout 'soon' is not a number of seconds above 0, a text such as '10m'"),
+        ({"timeout": "0s"}, "timeout '0s' is not a number of seconds above 0"),
+        ({"timeout": timedelta(0)}, "timeout datetime.timedelta(0) is not a number of seconds above 0"),
+        ({"timeout": 1e300}, "timeout 1e+300 is not a number of seconds above 0 and below thirty years"),
+        ({"owner_lease": True}, "owner_lease True is not a number of seconds above 0"),
+        ({"delay": "-5m"}, "delay '-5m' is not a number of milliseconds from 0 up"),
+        (
+            {"delay": timedelta(seconds=-1)},
+            "delay datetime.timedelta(days=-1, seconds=86399) is not a number",
+        ),
+        ({"hitl_message": "go?", "max_wait_seconds": "1.5s"}, "max_wait_seconds 1.5 is not a whole number"),
         ({"timeout": float("nan")}, "timeout nan is not a number of seconds above 0"),
         ({"hitl_message": ""}, "hitl_message '' is not a text that asks for something"),
         ({"env": ["K"]}, "env ['K'] is not a mapping of names to texts"),
         ({"env": {"A=B": "x"}}, "env {'A=B': 'x'} is not a pair of texts with a name free of '='"),
         ({"env": {"": "x"}}, "env {'': 'x'} is not a pair of texts with a name free of '='"),
-        ({"env": {"A": 1}}, "env {'A': 1} is not a pair of texts with a name free of '='"),
+        ({"env": {"A": None}}, "env {'A': None} is not a pair of texts with a name free of '='"),
         ({"env": {1: "x"}}, "env {1: 'x'} is not a pair of texts with a name free of '='"),
         ({"env": {"A": "\0"}}, "env {'A': '\\x00'} contains a NUL character, which no process can be given"),
         ({"env": {"A": "\ud800"}}, "env {'A': '\\ud800'} contains '\\ud800', half of a surrogate pair"),
@@ -257,6 +276,63 @@ def test_each_field_s_refusal_is_a_sentence(script: str, change: dict[str, Any],
 def test_a_service_needs_a_port(script: str, port: Any) -> None:
     expected = f"job 'a': port {port!r} is not a port; a service needs the port its script listens on"
     assert refusal("a", script, "SERVICE", port=port) == expected
+
+
+@pytest.mark.parametrize(
+    ("written", "seconds"),
+    [
+        (90, 90),
+        (1.5, 1.5),
+        ("90", 90),
+        ("1.5", 1.5),
+        ("10m", 600),
+        ("1h30m", 5400),
+        ("1h 30m", 5400),
+        (" 2d ", 172800),
+        ("1.5h", 5400),
+        ("500ms", 0.5),
+        ("1s500ms", 1.5),
+        (timedelta(minutes=10), 600),
+        (timedelta(microseconds=1500), 0.0015),
+    ],
+)
+def test_a_duration_is_a_number_a_text_or_a_timedelta(script: str, written: Any, seconds: float) -> None:
+    assert parse_duration(written, "it") == pytest.approx(seconds)
+    job = TitanJob("a", script, timeout=written, owner_lease=written, cancel_grace="1m")
+    assert (job.timeout, job.owner_lease) == (pytest.approx(seconds), pytest.approx(seconds))
+    assert job.cancel_grace == 60
+
+
+@pytest.mark.parametrize("written", ["", "m", "10M", "1m1h", "1h1h", "h1", "1e3s", "٣m", "10 minutes", "1.m"])
+def test_what_is_no_duration_is_refused(written: str) -> None:
+    with pytest.raises(
+        InvalidArgument, match=f"it {written!r} is not a number of seconds above 0, a text such"
+    ):
+        parse_duration(written, "it")
+
+
+def test_a_number_is_milliseconds_where_the_field_says_so(script: str) -> None:
+    delays = [0, 5, 5.0, "5", "5ms", "2s", timedelta(seconds=2), "1m", 2**62]
+    got = [TitanJob("a", script, delay=delay).delay for delay in delays]  # type: ignore[arg-type]
+    assert got == [0, 5, 5, 5, 5, 2000, 2000, 60_000, 2**62]
+    assert TitanJob("a", script, hitl_message="go?", max_wait_seconds="2h").max_wait_seconds == 7200
+
+
+class Colour(StrEnum):
+    RED = "red"
+
+
+class Shade(str, Enum):  # noqa: UP042 - its str() is not its value, and that is the point
+    RED = "red"
+
+
+def test_numbers_booleans_and_paths_are_texts_of_themselves(script: str) -> None:
+    args = ["--n", 3, 0.5, True, Colour.RED, Shade.RED, Path("a/b"), Decimal("1.10"), 2**70]
+    job = TitanJob("a", script, args=args, env={"N": 3, "F": 0.5, "B": False, "P": Path("a"), "S": Shade.RED})  # type: ignore[arg-type, list-item, dict-item]
+    assert job.argv == ("--n", "3", "0.5", "True", "red", "red", "a/b", "1.10", str(2**70))
+    assert job.env == {"N": "3", "F": "0.5", "B": "False", "P": "a", "S": "red"}
+    assert {type(piece) for piece in (*job.argv, *job.env.values())} == {str}
+    assert TitanJob("a", script, args=7).args == "7"
 
 
 def test_a_service_takes_no_arguments(script: str) -> None:

@@ -103,6 +103,12 @@ def test_without_a_project_jobs_are_scripts_beside_the_file_with_the_runtime(fol
     assert (job.delay, job.python, job.max_attempts, job.timeout) == (250, "/usr/bin/python3", 2, 1.5)
 
 
+def test_durations_may_have_a_unit(folder: Path) -> None:
+    line = "{id: a, file: a.py, delay: 2m, timeout: 1h30m, hitl_message: go, max_wait_seconds: 2d}"
+    (job,) = load(folder, f"project: false\njobs:\n  - {line}\n").jobs
+    assert (job.delay, job.timeout, job.max_wait_seconds) == (120_000, 5400, 172_800)
+
+
 def test_the_runtime_can_be_left_out_and_a_service_is_a_plain_file(folder: Path) -> None:
     plain, service = load(
         folder,
@@ -232,6 +238,9 @@ def test_mistakes_in_the_file_itself(folder: Path, text: str, sentence: str) -> 
         ("{id: a, file: a.py, priority: high}", ":3: key 'priority': 'high' is not a whole number"),
         ("{id: a, file: a.py, priority: true}", ":3: key 'priority': 'true' is not a whole number"),
         ("{id: a, file: a.py, delay: soon}", ":3: key 'delay': 'soon' is not a number"),
+        ("{id: a, file: a.py, delay: true}", ":3: key 'delay': 'true' is not a number"),
+        ("{id: a, file: a.py, timeout: [5]}", ":3: key 'timeout': is a list, not a single value"),
+        ("{id: a, file: a.py, timeout: soon}", ":3: key 'timeout': job 'a': timeout 'soon' is not a number"),
         ("{id: a, file: a.py, delay: .nan}", ":3: key 'delay': '.nan' is not a number"),
         ("{id: a, file: a.py, delay: .inf}", ":3: key 'delay': '.inf' is not a number"),
         ("{id: a, file: a.py, affinity: 1}", ":3: key 'affinity': '1' is neither true nor false"),

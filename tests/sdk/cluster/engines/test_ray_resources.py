@@ -90,19 +90,34 @@ def test_what_is_missing_is_what_no_single_node_has() -> None:
         ("front:91", ("front", 91)),
         ("10.0.0.1:91", ("10.0.0.1", 91)),
         ("[::1]:91", ("::1", 91)),
+        ("::1", ("::1", 0)),
+        ("[::1]", ("::1", 0)),
     ],
 )
 def test_an_advertised_address(text: str, address: tuple[str, int]) -> None:
     assert parse_advertised(text) == address
 
 
-@pytest.mark.parametrize("text", ["", ":91", "front:port", "front:70000"])
+@pytest.mark.parametrize("text", ["", ":91", "front:port", "front:70000", "a:b:91", "http://front"])
 def test_what_is_no_address_is_refused(text: str) -> None:
-    with pytest.raises(InvalidArgument, match="HOST"):
+    with pytest.raises(
+        InvalidArgument, match=r"--advertise-address .* is not (HOST or HOST:PORT|a port number)"
+    ):
         parse_advertised(text)
 
 
-@pytest.mark.parametrize("wrong", [{"address": " "}, {"ahead": -1}, {"prefetch": -1}, {"connect_seconds": 0}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"address": " "},
+        {"address": "head"},
+        {"address": "ray://"},
+        {"address": "::1"},
+        {"ahead": -1},
+        {"prefetch": -1},
+        {"connect_seconds": 0},
+    ],
+)
 def test_settings_that_cannot_work_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(InvalidArgument):
         RaySettings(**wrong)  # type: ignore[arg-type]

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from titan_sdk.cluster.engines.ray.values import Resources
+from titan_sdk.config import parse_address
 from titan_sdk.errors import InvalidArgument
 
 __all__ = ["RaySettings", "parse_advertised"]
@@ -38,8 +39,7 @@ class RaySettings:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "tag_resources", MappingProxyType(dict(self.tag_resources)))
-        if not self.address.strip():
-            raise InvalidArgument("the Ray address is empty; give auto, HOST:PORT or ray://HOST:10001")
+        _check_cluster(self.address)
         for name in ("ahead", "prefetch"):
             if getattr(self, name) < 0:
                 raise InvalidArgument(f"{name}={getattr(self, name)}: the number of jobs cannot be negative")
@@ -53,7 +53,17 @@ def parse_advertised(text: str) -> tuple[str, int]:
     Raises:
         InvalidArgument: it is not of that form.
     """
-    host, _, port = text.strip().rpartition(":") if ":" in text.strip("[]") else (text.strip(), "", "0")
-    if not host or not (port.isascii() and port.isdigit() and int(port) <= 65535):
-        raise InvalidArgument(f"--advertise-address {text!r} is not HOST or HOST:PORT")
-    return host.strip("[]"), int(port)
+    return parse_address(text, "--advertise-address", port=0)
+
+
+def _check_cluster(address: str) -> None:
+    if address == "auto":
+        return
+    if not address.strip():
+        raise InvalidArgument("the Ray address is empty; give auto, HOST:PORT or ray://HOST:10001")
+    try:
+        parse_address(address.removeprefix("ray://"))
+    except InvalidArgument as exc:
+        raise InvalidArgument(
+            f"the Ray address {address!r} is none; give auto, HOST:PORT or ray://HOST:10001 ({exc})"
+        ) from exc

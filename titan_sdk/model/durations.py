@@ -1,0 +1,67 @@
+"""The one reader of durations: a number in a unit that its parameter names, a text such as ``1h30m``, a timedelta."""
+
+from __future__ import annotations
+
+import math
+import re
+from datetime import timedelta
+from numbers import Real
+from typing import Final
+
+from titan_sdk.errors import InvalidArgument
+
+__all__ = ["parse_duration"]
+
+_SECONDS: Final = {"d": 86_400.0, "h": 3_600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
+_WORDS: Final = {"d": "days", "h": "hours", "m": "minutes", "s": "seconds", "ms": "milliseconds"}
+_PLAIN = re.compile(r"\d+(\.\d+)?", re.ASCII)
+_PARTS = re.compile("".join(rf"(?:(?P<{unit}>\d+(?:\.\d+)?)\s*{unit}\s*)?" for unit in _SECONDS), re.ASCII)
+_LONGEST = 1e9
+"""Seconds, over thirty years: no clock of an operating system can be asked to wait longer."""
+
+
+def parse_duration(
+    value: object, what: str, *, unit: str = "s", zero: bool = False, longest: float = _LONGEST
+) -> float:
+    """Seconds of a number, of a text such as ``10m``, ``1h30m``, ``500ms``, ``2d`` or ``90``, or of a timedelta.
+
+    Args:
+        what: names the duration in a refusal.
+        unit: the unit of a number without one, ``s`` or ``ms``.
+        zero: whether none at all is a duration too.
+        longest: the seconds that it may have at most; by default over thirty years.
+
+    Raises:
+        InvalidArgument: it is none of these, negative, 0 where ``zero`` is not set, or too long.
+    """
+    seconds = _seconds(value, _SECONDS[unit])
+    if seconds is None or not (0 <= seconds <= longest) or (seconds == 0 and not zero):
+        bound = "from 0 up" if zero else "above 0"
+        if longest < _LONGEST:
+            bound = f"from 0 to {longest:g}" if zero else f"above 0, up to {longest:g}"
+        elif seconds is not None and seconds > longest:
+            bound += " and below thirty years"
+        raise InvalidArgument(
+            f"{what} {value!r} is not a number of {_WORDS[unit]} {bound}, a text such as '10m', '1h30m' or '500ms', "
+            "or a timedelta"
+        )
+    return seconds
+
+
+def _seconds(value: object, factor: float) -> float | None:
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, Real):
+        number = float(value)
+        return None if math.isnan(number) else number * factor
+    if not isinstance(value, str):
+        return None
+    text = value.strip()
+    if _PLAIN.fullmatch(text):
+        return float(text) * factor
+    found = _PARTS.fullmatch(text) if text else None
+    if found is None:
+        return None
+    return sum(float(amount) * _SECONDS[unit] for unit, amount in found.groupdict().items() if amount)
