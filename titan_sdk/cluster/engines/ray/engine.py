@@ -86,7 +86,10 @@ class RayEngine:
         self._closing = False
         self._idle = asyncio.Event()
         self.nodes: tuple[NodeState, ...] = ()
-        self.trouble: str | None = "the Ray cluster has not answered yet"
+        self.trouble: str | None = (
+            f"the Ray cluster at {settings.address} has not answered yet; give --ray-address where its head answers "
+            "(HOST:6379 on one of its nodes, ray://HOST:10001 from elsewhere)"
+        )
         """Why nothing can be started at the moment."""
 
     # ------------------------------------------------------------------ life

@@ -174,9 +174,10 @@ def _connect_and_follow(bridge: Bridge) -> None:
 def _connect(setup: Setup) -> None:
     address = setup.address
     if address.startswith(_LOOPBACK) or (address == "auto" and _current_cluster().startswith(_LOOPBACK)):
-        # Ray takes a loopback address for this machine's outer one, where a cluster that is bound to loopback is
-        # not; this is its own switch for machines where that is wrong.
-        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+        # Ray replaces a loopback address by this machine's outer one, where a cluster that is bound to loopback does
+        # not answer. This is Ray's own switch against that. It overrides the shell's value: the address was given as
+        # it is meant, and a head that listens on every address answers on loopback too.
+        os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     import ray
 
