@@ -87,7 +87,7 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
-        if not self._server.admit(self):
+        if not self._server.admit(self, stranger=not self._admitted):
             transport.abort()
             return
         if self._secured:
@@ -271,6 +271,7 @@ class Connection(asyncio.Protocol):
                 self._keep = greets and not self._keep
                 return self._server.encode(refusal)
             self._admitted = True
+            self._server.let_in(self)
             self._decoder.limit = MAX_PAYLOAD
         if greets:
             self._keep = True

@@ -53,7 +53,9 @@ class MetricsServer:
             TitanError: the port cannot be had.
         """
         try:
-            self._listener = await asyncio.start_server(self._serve, host, port, limit=_REQUEST_BYTES)
+            self._listener = await asyncio.start_server(
+                self._serve, host, port, limit=_REQUEST_BYTES, backlog=_MAX_CLIENTS
+            )
         except OSError as exc:
             raise TitanError(
                 f"cannot serve metrics on {host}:{port}: {exc.strerror or exc}; give another metrics port"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import socket
 import ssl
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
@@ -13,6 +14,8 @@ from pathlib import Path
 
 from titan_sdk.cluster.access import Gate
 from titan_sdk.cluster.connection import Connection
+from titan_sdk.cluster.descriptors import capacity
+from titan_sdk.cluster.problems import Sparingly
 from titan_sdk.cluster.settings import ClusterSettings
 from titan_sdk.wire import once
 from titan_sdk.wire.frames import Frame, encode_frame
@@ -44,7 +47,9 @@ _LARGE_AT_ONCE = 4
 """How many of those are made at a time. Each keeps the loop for some milliseconds: 200 in one turn would for seconds."""
 _FINISH_SECONDS = 2.0
 _KNOWN = frozenset(Opcode)
-_TELL_SECONDS = 1.0
+_BACKLOG = 512
+_ACCEPTED_AT_ONCE = 32
+"""Connections that are accepted before there is a look at whether there is room for them."""
 _EVICTABLE_SECONDS = 5.0
 """A connection that has been idle for so long gives way when there is no room for a new one."""
 
@@ -67,7 +72,8 @@ class Server:
         """Those of them that belong to peers that were dropped and are gone in a moment."""
         self._gone = asyncio.Event()
         self._gone.set()
-        self._told = -_TELL_SECONDS
+        self._sparingly = Sparingly(log)
+        self._capacity = capacity(settings)
         self.dropped = 0
         """How many peers were dropped for lack of room."""
         self._closed = False
@@ -78,6 +84,8 @@ class Server:
         self._large = asyncio.Semaphore(_LARGE_AT_ONCE)
         self._listeners: list[asyncio.Server] = []
         self._connections: set[Connection] = set()
+        self._strangers: dict[Connection, None] = {}
+        """Those of them that have not shown the token, oldest first."""
         self._requests: set[asyncio.Future[None]] = set()
 
     @property
@@ -146,23 +154,39 @@ class Server:
 
     # ------------------------------------------------------------------ room
 
-    def admit(self, connection: Connection) -> bool:
-        """Whether there is room for one more; what has long been idle gives way."""
+    def admit(self, connection: Connection, *, stranger: bool) -> bool:
+        """Whether there is room for one more. Whoever has not shown the token gives way first, then what has long been
+        idle; strangers take half of the room at most.
+        """
         if self._closed:  # it was accepted in the turn in which the port was closed
             return False
-        if len(self._connections) >= self.settings.max_connections:
-            now = self.loop.time()
-            idle = [c for c in self._connections if c.is_idle and now - c.since >= _EVICTABLE_SECONDS]
+        crowd = stranger and len(self._strangers) >= max(self._capacity // 2, 1)
+        if crowd or len(self._connections) >= self._capacity:
             self.dropped += 1
-            if not idle:
-                self._tell("refusing connections: %d are open", len(self._connections))
+            victim = next(iter(self._strangers), None) or self._long_idle()
+            self._sparingly.say(
+                "room", f"{len(self._connections)} connections are open: some are refused or dropped"
+            )
+            if victim is None:
                 return False
-            self._drop(min(idle, key=lambda c: c.since))
+            self._drop(victim)
         self._connections.add(connection)
+        if stranger:
+            self._strangers[connection] = None
         return True
+
+    def _long_idle(self) -> Connection | None:
+        now = self.loop.time()
+        idle = [c for c in self._connections if c.is_idle and now - c.since >= _EVICTABLE_SECONDS]
+        return min(idle, key=lambda c: c.since, default=None)
+
+    def let_in(self, connection: Connection) -> None:
+        """It has shown the token."""
+        self._strangers.pop(connection, None)
 
     def leave(self, connection: Connection) -> None:
         self._connections.discard(connection)
+        self._strangers.pop(connection, None)
 
     def charge(self, connection: Connection, size: int) -> None:
         """Account for bytes kept for a peer. Over the limit, whoever has kept the master waiting longest goes."""
@@ -179,7 +203,7 @@ class Server:
             if self._remaining <= self.settings.max_buffered_bytes:
                 return
             self.dropped += 1
-            self._tell("dropping slow peers: %d bytes are kept for all", self.buffered)
+            self._sparingly.say("slow", f"dropping slow peers: {self.buffered} bytes are kept for all")
             self._drop(victim)
 
     @property
@@ -199,19 +223,12 @@ class Server:
             yield is_large
 
     def _drop(self, connection: Connection) -> None:
-        self._connections.discard(connection)
+        self.leave(connection)
         connection.dropped = True
         self._leaving += connection.held
         if connection.held:
             self._gone.clear()
         connection.abort()
-
-    def _tell(self, sentence: str, count: int) -> None:
-        """A warning, unless there was one just now: whoever attacks a master must not fill its log."""
-        now = self.loop.time()
-        if now - self._told >= _TELL_SECONDS:
-            self._told = now
-            log.warning(sentence, count)
 
     # ------------------------------------------------------------------ life
 
@@ -225,7 +242,7 @@ class Server:
             lambda: Connection(self),
             self.settings.host,
             self.settings.port,
-            backlog=512,
+            backlog=_ACCEPTED_AT_ONCE,
             start_serving=False,
         )
         self._listeners.append(listener)
@@ -239,7 +256,7 @@ class Server:
             OSError: it cannot be made.
         """
         listener = await self.loop.create_unix_server(
-            lambda: Connection(self, trusted=True), str(path), backlog=512, start_serving=False
+            lambda: Connection(self, trusted=True), str(path), backlog=_ACCEPTED_AT_ONCE, start_serving=False
         )
         os.chmod(path, 0o600)
         self._listeners.append(listener)
@@ -248,6 +265,10 @@ class Server:
         """Begin to accept."""
         for listener in self._listeners:
             await listener.start_serving()
+            for opened in listener.sockets:
+                # What asyncio calls the backlog is also how many it accepts in one go.
+                with socket.socket(fileno=os.dup(opened.fileno())) as same:
+                    same.listen(_BACKLOG)
 
     async def stop_accepting(self) -> None:
         """Close the port."""

@@ -28,11 +28,20 @@ class MasterProcess:
     """
     Args:
         ray: the Ray cluster that runs the jobs, if one does: its address, or all of ``RaySettings``.
+        descriptors: how many files it may have open.
         settings: more for ``ClusterSettings``, as far as JSON can tell it.
     """
 
-    def __init__(self, data_dir: Path, ray: str | dict[str, Any] | None = None, **settings: Any) -> None:
+    def __init__(
+        self,
+        data_dir: Path,
+        ray: str | dict[str, Any] | None = None,
+        descriptors: int | None = None,
+        **settings: Any,
+    ) -> None:
         self._data_dir = data_dir
+        limit = [] if descriptors is None else ["sh", "-c", f'ulimit -n {descriptors} && exec "$@"', "sh"]
+        self._command = [*limit, sys.executable, "-c", _PROGRAM]
         self._settings = {"ray": {"address": ray} if isinstance(ray, str) else ray, **settings}
         self._process: subprocess.Popen[str] | None = None
 
@@ -43,7 +52,7 @@ class MasterProcess:
             errors: where its stderr goes, if not to this process's.
         """
         self._process = subprocess.Popen(
-            [sys.executable, "-c", _PROGRAM, str(self._data_dir), json.dumps(self._settings)],
+            [*self._command, str(self._data_dir), json.dumps(self._settings)],
             stdout=subprocess.PIPE,
             stderr=errors,
             text=True,

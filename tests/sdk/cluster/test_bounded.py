@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
+import socket
 import sqlite3
+import threading
 import time
 import tracemalloc
 from collections.abc import AsyncIterator
@@ -12,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.sdk.cluster.master_process import MasterProcess
 from tests.sdk.cluster.peer import Peer, frame, script
 from tests.sdk.cluster.test_server import Echo, everything, exchange, serve
 from titan_sdk import JobStatus, TitanClient, TitanJob
@@ -25,6 +29,7 @@ from titan_sdk.wire.frames import Frame
 from titan_sdk.wire.opcodes import Opcode
 
 MIB = 1024 * 1024
+TOKEN = "correct-horse-battery"
 serving = contextlib.asynccontextmanager(serve)
 
 
@@ -139,7 +144,7 @@ async def test_an_attack_does_not_fill_the_masters_log(
             assert await everything(reader) == b""
             writer.close()
         assert echo.server.dropped == 30
-        assert len([text for text in caplog.messages if text.startswith("refusing connections")]) < 15
+        assert len([text for text in caplog.messages if "connections are open" in text]) == 1
         first.close()
 
 
@@ -152,6 +157,59 @@ async def test_long_idle_connections_give_way(tmp_path: Path, monkeypatch: pytes
         assert await everything(idle[0][0]) == b""
         for _, writer in idle:
             writer.close()
+
+
+async def test_whoever_has_not_shown_the_token_makes_room(tmp_path: Path) -> None:
+    """However many there are, and whatever they send: those that were let in stay, and others are let in."""
+    hello = frame(Opcode.HELLO, json.dumps({"token": TOKEN}))
+    async with serving(Echo(tmp_path, max_connections=20, token=TOKEN)) as echo:
+        within = [await echo.open() for _ in range(8)]
+        for reader, writer in within:
+            writer.write(hello)
+            assert await reader.readexactly(8)
+        crowd = []
+        for number in range(60):
+            crowd.append(await echo.open())
+            crowd[-1][1].write(hello[: number % 3 + 1])
+            if number % 5 == 0:
+                reader, writer = await echo.open()
+                writer.write(hello + frame(8, "new"))
+                assert await reader.readuntil(b"8:new")
+                writer.transport.abort()
+        assert echo.server.connections <= 20
+        for _, writer in within:
+            writer.write(frame(8, "still here"))
+        for reader, _ in within:
+            await reader.readuntil(b"8:still here")
+        for _, writer in (*within, *crowd):
+            writer.transport.abort()
+        await _until(lambda: echo.server.connections == 0)
+        assert not echo.server._strangers
+
+
+def test_a_master_with_few_descriptors_takes_fewer_connections_and_goes_on(tmp_path: Path) -> None:
+    master = MasterProcess(tmp_path / "data", descriptors=400)
+    with (tmp_path / "errors").open("wb") as errors:
+        peer = master.start(errors)
+    idle: list[socket.socket] = []
+    try:
+        idle.extend(peer.connect() for _ in range(800))
+        pause, deadline, answered = threading.Event(), time.monotonic() + 60, 0
+        while answered < 10 and time.monotonic() < deadline:
+            try:
+                answered += peer.ask(Opcode.KV_SET, "k|v").text == "OK"
+            except (OSError, EOFError):
+                pause.wait(0.5)  # until somebody has been idle for long enough
+        assert answered == 10
+        peer.submit(script("DAG-runs", "print('ran')"))
+        assert peer.until("DAG-runs") == "COMPLETED"
+    finally:
+        for sock in idle:
+            sock.close()
+        master.close()
+    said = (tmp_path / "errors").read_text().splitlines()
+    assert len([line for line in said if "raise the limit to" in line]) == 1
+    assert len(said) < 10, said
 
 
 async def test_a_thousand_idle_connections_and_one_that_works(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ LIMIT = 10_485_760
 class Echo:
     """A server whose answer is the request, and clients of it that count bytes."""
 
-    def __init__(self, tmp_path: Path, **settings: float) -> None:
+    def __init__(self, tmp_path: Path, **settings: float | str) -> None:
         self.release = asyncio.Event()
         self.release.set()
         self.server = Server(ClusterSettings(tmp_path, port=0, **settings), self.answer)  # type: ignore[arg-type]
