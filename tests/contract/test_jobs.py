@@ -219,3 +219,13 @@ def test_the_submission_error_names_its_ids():
     error = SubmissionUnconfirmed("lost", job_ids=("DAG-a",))
     assert error.outcome_unknown
     assert error.job_ids == ("DAG-a",)
+
+
+@pytest.mark.parametrize("name", ["run.sh", "run.py", "run"])
+def test_the_first_line_of_a_script_decides(api, unique, script, name):
+    """A person who runs the file gets its options: here the first failing command ends it."""
+    handle = api.submit_job(
+        TitanJob(unique("line"), script("#!/bin/bash -e\necho begun\nfalse\necho 'went on'\n", name))
+    )
+    report = handle.wait(timeout=60, raise_on_failure=False)
+    assert (report.exit_code, handle.logs()) == (1, "begun\n")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import socket
+import sys
 import time
 import urllib.request
 
@@ -66,3 +68,24 @@ def test_a_service_needs_its_port(script):
 def test_a_service_takes_no_arguments(script):
     with pytest.raises(InvalidJob, match="Titan starts services without arguments"):
         TitanJob("svc", script("pass"), job_type="SERVICE", port=8000, args="x")
+
+
+@pytest.mark.needs("strict_submit")
+@pytest.mark.parametrize("name", ["serve.sh", "serve", "serve.py"])
+def test_the_first_line_of_a_service_decides(api, unique, script, port, name):
+    server = script(SERVER.format(port=port), "server.txt")
+    source = script(f'#!/bin/bash -e\necho "options $-"\nexec {sys.executable} {server}\n', name)
+    handle = api.submit_job(TitanJob(unique("service"), source, job_type="SERVICE", port=port))
+    try:
+        assert handle.wait(timeout=60).state is JobStatus.COMPLETED
+        assert re.search("options .*e", handle.logs())
+    finally:
+        api.stop_service(handle.job_id)
+
+
+def test_a_service_that_a_real_titan_cannot_start_is_refused(api, unique, script, port, capabilities):
+    if "strict_submit" in capabilities:
+        pytest.skip("this master starts it")
+    job = TitanJob(unique("service"), script("#!/bin/bash\n", "serve.sh"), job_type="SERVICE", port=port)
+    with pytest.raises(InvalidJob, match=r"does not end in \.py; a real Titan starts no other"):
+        api.submit_job(job)

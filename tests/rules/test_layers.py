@@ -26,7 +26,7 @@ ALLOWED: dict[str, set[str]] = {
     "runtime": BASE | {"wire", "wire.frames", "runtime"},
     "flows": BASE | {"wire", "wire.frames", "runtime", "archive", "session", "flows"},
     "dashboard": BASE,
-    "cluster": BASE | {"wire", "wire.frames", "cluster"},
+    "cluster": BASE | {"wire", "wire.frames", "cluster", "runtime.worker"},
     # Runs in Ray's processes only: Ray may be imported there, and nothing outside imports from there.
     INSIDE_RAY: BASE | {"wire", "wire.frames", "cluster", INSIDE_RAY},
     "cli": {"*"},

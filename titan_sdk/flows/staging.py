@@ -40,11 +40,17 @@ def check_for_master(info: ServerInfo, jobs: Sequence[TitanJob]) -> None:
     """Refuse what this master would drop without a word (section 5.4).
 
     Raises:
-        InvalidJob: an archive job without the runtime has arguments and the master is a real one.
+        InvalidJob: the master is a real one, and an archive job without the runtime has arguments, or a service is
+            no Python script.
     """
     if info.has("archive_args"):
         return
     for job in jobs:
+        if job.kind is JobKind.SERVICE and job.runtime and not job.filename.endswith(".py"):
+            raise InvalidJob(
+                f"job {job.job_id!r}: filename {job.filename!r} does not end in .py; a real Titan starts no other "
+                "file as a service. Start it from a Python script"
+            )
         if job.kind is JobKind.ARCHIVE and job.args and not job.uses_runtime:
             raise InvalidJob(
                 f"job {job.job_id!r}: args {job.args!r} cannot reach an archive on this master: a real Titan drops them; "

@@ -54,7 +54,8 @@ class Script:
     def of(cls, name: str, content: bytes, kind: ScriptKind | None = None) -> tuple[Script, Asset | None]:
         """The script, and the asset that must be on the master before the job is submitted, if it needs one.
 
-        Without `kind` the name decides: ``.py`` and ``.sh`` as in Titan, anything else is executed directly.
+        Without `kind` the name decides: ``.py`` and ``.sh`` as in Titan, anything else is executed directly. On the
+        worker a first line that begins with ``#!`` goes before it.
         """
         kind = kind or cls.kind_of(name)
         packed = zlib.compress(content, 9)
@@ -159,6 +160,7 @@ class RunSpec:
         optional = {
             "argv": list(self.argv),
             "env": dict(self.env),
+            "python": self.python,
             "params": None if self.params is None else self._params_text(),
             "max_attempts": None if self.max_attempts == 1 else self.max_attempts,
             "timeout": self.timeout,

@@ -21,6 +21,7 @@ from titan_sdk.cluster.engines.base import RunRequest
 from titan_sdk.cluster.folders import safe_name
 from titan_sdk.errors import PeerProtocolError
 from titan_sdk.model.rules import DAG_PREFIX
+from titan_sdk.runtime.worker import interpreter
 from titan_sdk.wire.fields import decode_base64
 from titan_sdk.wire.jobs import DEPLOY_PAYLOAD, RUN_ARCHIVE, RUN_PAYLOAD, START_ARCHIVE_SERVICE, JobLine
 from titan_sdk.wire.launch import takes_any_python
@@ -186,9 +187,9 @@ def _stage_script(request: RunRequest, data: Places, folders: StagingFolders) ->
         Path(cwd).mkdir(mode=0o700, parents=True, exist_ok=True)
     # A service gets no arguments: DEPLOY_PAYLOAD has no field for them.
     args = [] if service else split_args(line.args)
-    argv = (*_interpreter(script, executable=service), *args)
+    argv = _service_command(script) if service else (*_interpreter(script), *args)
     launcher = script if script.endswith(".sh") and takes_any_python(content) else None
-    return Command(argv, cwd, script.endswith(".py"), launcher)
+    return Command(argv, cwd, argv[:3] == (sys.executable, "-u", script), launcher)
 
 
 def _stage_archive(request: RunRequest, data: Places, uploads: Archives) -> Command:
@@ -210,18 +211,30 @@ def _stage_archive(request: RunRequest, data: Places, uploads: Archives) -> Comm
     script = folder / entry
     if not script.resolve().is_relative_to(folder.resolve()) or not script.is_file():
         raise StagingFailed(f"the archive {name!r} has no file {entry!r}")
-    argv = (*_interpreter(str(script), executable=False), *split_args(line.args))
-    return Command(argv, str(script.parent), script.suffix == ".py")
+    if line.header in SERVICES:
+        argv = _service_command(str(script))
+    else:
+        argv = (*_interpreter(str(script)), *split_args(line.args))
+    return Command(argv, str(script.parent), argv[:3] == (sys.executable, "-u", str(script)))
 
 
-def _interpreter(script: str, *, executable: bool) -> tuple[str, ...]:
+def _service_command(script: str) -> tuple[str, ...]:
+    """A service has no runtime that would look at its first line, so the master does."""
+    suffix = os.path.splitext(script)[1]
+    kind = {".py": "python", ".sh": "shell"}.get(suffix, "executable")
+    os.chmod(script, 0o700)
+    try:
+        found = interpreter.command(os.fsencode(script), kind, os.environ.get("PATH", os.defpath), runner=b"")
+    except ValueError as exc:
+        raise StagingFailed(f"it cannot be started: {exc}") from exc
+    return tuple(map(os.fsdecode, found))
+
+
+def _interpreter(script: str) -> tuple[str, ...]:
     if script.endswith(".py"):
         return (sys.executable, "-u", script)
     if script.endswith(".sh"):
         return ("/bin/bash", script)
-    if executable:
-        os.chmod(script, 0o700)
-        return (script,)
     raise StagingFailed(f"{os.path.basename(script)!r} is neither a .py nor a .sh file")
 
 

@@ -15,11 +15,11 @@ import os
 import time
 import zlib
 
-from . import limits, project, store
+from . import interpreter, limits, project, store
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Dict, Optional
+    from typing import Any, Callable, Dict, List, Optional
 
 
 class JobDir:
@@ -29,6 +29,8 @@ class JobDir:
         self.root = root
         self.cwd: Optional[bytes] = None
         """Where the job runs; None is the worker's own folder."""
+        self.command: List[bytes] = []
+        """What runs the script, before its arguments."""
         self.script = os.fsencode(root) + b"/script/" + script_name.encode("utf-8", "surrogateescape")
 
     def path(self, name: str) -> str:
@@ -41,7 +43,7 @@ def prepare(master: store.Master, spec: Dict[str, Any], until: Callable[[], floa
     Raises:
         StoreError: a large script or a project could not be fetched from the master.
         OSError: the worker's disk.
-        ValueError: the project's zip cannot be unpacked or lacks the entry.
+        ValueError: the project's zip cannot be unpacked or lacks the entry, or the worker what runs the script.
     """
     script = spec["script"]
     source = _source(master, script, until)
@@ -59,6 +61,8 @@ def prepare(master: store.Master, spec: Dict[str, Any], until: Callable[[], floa
             os.mkdir(root + "/script", 0o700)
             mode = 0o700 if script["kind"] == "executable" else 0o600
             _write(place.script, source, mode)
+        path = spec["env"].get("PATH") or os.environ.get("PATH") or os.defpath
+        place.command = interpreter.command(place.script, script["kind"], path, bool(spec["python"]))
         _write(place.path("params.json"), spec["params"].encode("ascii"), 0o600)
     except BaseException:
         remove(root)

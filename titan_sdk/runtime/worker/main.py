@@ -69,6 +69,7 @@ def _write(data: bytes) -> bool:
 _DEFAULTS: Dict[str, Any] = {
     "argv": [],
     "env": {},
+    "python": None,
     "params": "null",
     "max_attempts": 1,
     "timeout": None,
@@ -264,16 +265,7 @@ class _Launch:
         )
 
     def _argv(self, place: jobdir.JobDir) -> List[bytes]:
-        kind = self.spec["script"]["kind"]
-        arguments = [text.encode("utf-8", "surrogateescape") for text in self.spec["argv"]]
-        if kind == "python":
-            # Nothing of ours is looked for in the folder the job runs in, which "-c" puts on the path.
-            runner = b"import sys; getattr(sys.flags, 'safe_path', 0) or sys.path.pop(0); "
-            runner += b"import _titan_runner; _titan_runner.main()"
-            return [os.fsencode(sys.executable), b"-u", b"-c", runner, place.script] + arguments
-        if kind == "shell":
-            return [b"/bin/bash", place.script] + arguments
-        return [place.script] + arguments
+        return place.command + [text.encode("utf-8", "surrogateescape") for text in self.spec["argv"]]
 
     def _environment(self, place: jobdir.JobDir, record: Record) -> Dict[bytes, bytes]:
         ours = {

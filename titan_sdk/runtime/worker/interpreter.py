@@ -1,0 +1,104 @@
+"""Which program runs the user's file: its first line decides, as for a person who runs the file.
+
+Without a ``#!`` its name does, as in Titan: Python for ``.py``, bash for ``.sh``; any other file is executed, and a text
+by ``sh``, as a shell would. ``#!/usr/bin/env python3`` and ``#!/usr/bin/python3`` mean Python, so the one that the job
+asks for or the worker has; a certain Python (``python3.12``, ``/opt/venv/bin/python``) is taken unless the job names one.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import List, Optional, Tuple
+
+# Nothing of ours is looked for in the folder the job runs in, which "-c" puts on the path.
+RUNNER = b"import sys; getattr(sys.flags, 'safe_path', 0) or sys.path.pop(0); import _titan_runner; _titan_runner.main()"
+_LINE = 4096
+_USUAL = (b"", b"/bin", b"/usr/bin", b"/usr/local/bin")
+"""Where a script expects Python that means any."""
+_FLAGS = b"bBdOPqRsSuv"
+"""Options that leave our runner a way in; with another one the line is taken literally, so no exception is noted."""
+_OLDEST = 8
+
+
+def command(script: bytes, kind: str, path: str, chosen: bool = False, runner: bytes = RUNNER) -> List[bytes]:
+    """The arguments that run the script, before its own.
+
+    Args:
+        kind: what its name says: ``python``, ``shell`` or ``executable``.
+        path: the job's PATH.
+        chosen: the job names the Python that this process is.
+        runner: what a Python does first, and then runs the script; empty for nothing.
+
+    Raises:
+        ValueError: the worker lacks the program that the first line names.
+    """
+    with open(script, "rb") as file:
+        head = file.read(_LINE)
+    words = _words(head)
+    if words is None:
+        if kind == "python":
+            return _python_command(os.fsencode(sys.executable), [], script, runner)
+        if kind == "shell":
+            return [b"/bin/bash", script]
+        return [script] if b"\0" in head else [b"/bin/sh", script]
+    found = _python(*words)
+    if found is not None:
+        program, options, certain = found
+        if chosen or not certain:
+            program = os.fsencode(sys.executable)
+        return _python_command(_present(program, path), options, script, runner)
+    program, argument = words
+    return [_present(program, path)] + ([argument] if argument else []) + [script]
+
+
+def _words(head: bytes) -> Optional[Tuple[bytes, bytes]]:
+    """Program and argument, as the kernel reads the line: what follows the program is one argument."""
+    if not head.startswith(b"#!"):
+        return None
+    # An editor of Windows ends lines with \r\n.
+    words = head[2:].split(b"\n", 1)[0].strip(b" \t\r").split(None, 1)
+    if not words:
+        return None
+    return words[0], words[1] if len(words) > 1 else b""
+
+
+def _python(program: bytes, argument: bytes) -> Optional[Tuple[bytes, List[bytes], bool]]:
+    """The Python that the line means, its options, and whether it is a certain one; None where it means none."""
+    words = [program] + argument.split()
+    if os.path.basename(program) == b"env":
+        words = words[2:] if words[1:2] == [b"-S"] else words[1:]
+    if not words:
+        return None
+    program, options = words[0], words[1:]
+    folder, name = os.path.split(program)
+    major, _, minor = name[len(b"python") :].partition(b".")
+    if not name.startswith(b"python") or major not in (b"", b"3"):
+        return None
+    if minor and not (major and minor.isdigit() and int(minor) >= _OLDEST):
+        return None
+    for option in options:
+        if option[:1] != b"-" or not option[1:] or option[1:].strip(_FLAGS):
+            return None
+    return program, options, bool(minor) or folder not in _USUAL
+
+
+def _python_command(program: bytes, options: List[bytes], script: bytes, runner: bytes) -> List[bytes]:
+    return [program, b"-u"] + options + ([b"-c", runner] if runner else []) + [script]
+
+
+def _present(program: bytes, path: str) -> bytes:
+    if b"/" in program:
+        places = [program]
+    else:
+        places = [os.path.join(os.fsencode(folder), program) for folder in path.split(os.pathsep)]
+    for place in places:
+        if os.path.isfile(place) and os.access(place, os.X_OK):
+            return place
+    raise ValueError(
+        "its first line names %s, which this worker does not have; install it there, or change the line"
+        % os.fsdecode(program)
+    )
