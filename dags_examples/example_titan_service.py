@@ -1,6 +1,7 @@
 """A service for as long as tasks need it: started by a setup task, stopped by a teardown whatever happens between.
 
-Needs: connection `titan_default`, and a worker whose port 18650 this machine can reach: the bundled master's can.
+Needs: connection `titan_default`, and a worker on this machine, such as the bundled master's. On another machine, let the
+server listen on an address that tasks can reach, and give the machine's name as `host`: a Titan master does not tell it.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from airflow.providers.common.compat.sdk import DAG, task
 
 from titan_provider.operators.service import TitanServiceOperator, TitanServiceStopOperator
 
-PORT = 18650
+HOST, PORT = "127.0.0.1", 18650
 # Titan starts a service without arguments and environment, so its port is in its source.
 SERVER = f"""
 import json
@@ -25,11 +26,11 @@ class Model(BaseHTTPRequestHandler):
         self.wfile.write(json.dumps({{"prediction": 3 * value + 1}}).encode())
 
 print("listening on port {PORT}", flush=True)
-HTTPServer(("127.0.0.1", {PORT}), Model).serve_forever()
+HTTPServer(("{HOST}", {PORT}), Model).serve_forever()
 """
 
 with DAG("example_titan_service", schedule=None, tags=["example", "titan"]) as dag:
-    start = TitanServiceOperator(task_id="start", script=SERVER, port=PORT, poll_interval=0.5)
+    start = TitanServiceOperator(task_id="start", script=SERVER, host=HOST, port=PORT, poll_interval=0.5)
     stop = TitanServiceStopOperator(task_id="stop", service=start.output).as_teardown(setups=start)
 
     @task

@@ -16,12 +16,13 @@ import pytest
 
 from tests.conftest import Master
 from tests.rules.sources import ROOT
+from titan_sdk.cluster import LocalCluster
 
 DAGS = ROOT / "dags_examples"
 FILES = sorted(DAGS.glob("example_*.py"))
 XCOM_BACKEND = "titan_provider.xcom.titan_store.TitanStoreXComBackend"
 
-pytestmark = pytest.mark.airflow
+pytestmark = [pytest.mark.airflow, pytest.mark.timeout(480)]
 
 
 @pytest.fixture
@@ -56,14 +57,18 @@ def test_an_example_says_what_it_shows_and_needs(path: Path) -> None:
 @pytest.fixture(scope="module")
 def runs(cluster: Master, airflow_home: Path) -> dict[str, Any]:
     """All examples, run one after the other in one Airflow process with the XCom backend on."""
+    return play(cluster, *(path.stem for path in FILES))
+
+
+def play(cluster: Master | LocalCluster, *dag_ids: str) -> dict[str, Any]:
     environ = dict(os.environ) | {
         "AIRFLOW_CONN_TITAN_DEFAULT": f"titan://{cluster.host}:{cluster.port}",
         "AIRFLOW__CORE__DAGS_FOLDER": str(DAGS),
         "AIRFLOW__CORE__XCOM_BACKEND": XCOM_BACKEND,
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
     }
-    command = [sys.executable, "-m", "tests.support.run_dags", str(DAGS), *(path.stem for path in FILES)]
-    done = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=115)
+    command = [sys.executable, "-m", "tests.support.run_dags", str(DAGS), *dag_ids]
+    done = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=400)
     assert done.returncode == 0, (done.stdout + done.stderr)[-8000:]
     ended: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     for run in ended.values():
@@ -74,6 +79,14 @@ def runs(cluster: Master, airflow_home: Path) -> dict[str, Any]:
 @pytest.mark.parametrize("dag_id", [path.stem for path in FILES])
 def test_an_example_runs(dag_id: str, runs: dict[str, Any]) -> None:
     run = runs[dag_id]
+    assert run["state"] == "success", f"{run['tasks']}\n{run['log'][-8000:]}"
+
+
+@pytest.mark.usefixtures("airflow_home")
+def test_the_service_example_needs_no_host_from_the_master() -> None:
+    """A real Titan does not tell where a service runs."""
+    with LocalCluster(strict_titan=True) as strict:
+        run = play(strict, "example_titan_service")["example_titan_service"]
     assert run["state"] == "success", f"{run['tasks']}\n{run['log'][-8000:]}"
 
 

@@ -125,6 +125,12 @@ class TitanServiceOperator(BaseOperator):
             host = self.host
             if not host and client.server_info().kind == "bundled":
                 host = client.config.host
+            elif not host:
+                self.log.warning(
+                    "This master, a real Titan, does not tell on which machine service %s runs, so the XCom's host is None; "
+                    "give the task host=, the name of the worker's machine",
+                    service_id,
+                )
         self.log.info("Service %s answers on port %s", service_id, self.port)
         return {"service_id": service_id, "host": host or None, "port": int(self.port)}
 
