@@ -1,28 +1,29 @@
-"""Drivers: the two short loops that run flows over a transport, behind ``TitanClient`` and ``AsyncTitanClient``,
-with one retry rule for both.
+"""Drivers: the two short loops that run flows over a transport, behind ``TitanClient`` and ``AsyncTitanClient``.
+
+One rule for both, in ``sending.py``, says what is repeated.
 """
 
 from __future__ import annotations
 
 import asyncio
-import random
 import time
 from typing import TypeVar
 
 from titan_sdk.config import ClientConfig
-from titan_sdk.errors import ConnectFailed, ConnectionLost, PayloadTooLarge, TitanError, TLSFailed
+from titan_sdk.errors import ConnectFailed, ConnectionLost, TimedOut
 from titan_sdk.flows.core import STEP_ERRORS, Ask, Blocking, Flow, Now, Pause, Run, Step
 from titan_sdk.model.stats import ServerInfo
+from titan_sdk.sending import Sending
 from titan_sdk.session import Session
 from titan_sdk.transport import aio, sync
 from titan_sdk.transport.aio_pool import AsyncPool
 from titan_sdk.transport.pool import Pool
 from titan_sdk.wire import calls, hello
 from titan_sdk.wire.calls import Call
-from titan_sdk.wire.frames import MAX_PAYLOAD, Frame, encode_frame
+from titan_sdk.wire.frames import Frame, encode_frame
 from titan_sdk.wire.opcodes import Opcode
 
-__all__ = ["AsyncDriver", "Driver", "may_repeat", "retry_pause"]
+__all__ = ["AsyncDriver", "Driver"]
 
 T = TypeVar("T")
 
@@ -66,33 +67,33 @@ class Driver:
 
     def ask(self, call: Call[T]) -> T:
         """One call, as a step of a flow makes it."""
-        if _must_greet(self._session, call):
-            self._session.server = self._ask(self._hello)
-        return self._ask(call)
+        sending = Sending(self._session, call)
+        try:
+            while True:
+                try:
+                    if sending.must_greet:
+                        self._greet()
+                    frame = self._exchange(call, *sending.next())
+                except (ConnectFailed, ConnectionLost, TimedOut) as exc:
+                    time.sleep(sending.pause_after(exc))
+                else:
+                    return sending.read(frame)
+        finally:
+            sending.close()
 
-    def _ask(self, call: Call[T]) -> T:
-        payload = _encoded(call)
-        tries = 1
-        while True:
-            try:
-                frame = self._exchange(call, payload)
-            except (ConnectFailed, ConnectionLost) as exc:
-                self._session.forget_server(exc)
-                if not may_repeat(call, exc, tries, self._config):
-                    raise
-                time.sleep(retry_pause(tries, self._config))
-                tries += 1
-            else:
-                return call.read(frame)
+    def _greet(self) -> None:
+        greeting = self._hello
+        frame = sync.exchange(self._config, greeting.name, greeting.opcode, greeting.encoded())
+        self._session.server = greeting.read(frame)
 
-    def _exchange(self, call: Call[T], payload: bytes) -> Frame:
+    def _exchange(self, call: Call[T], opcode: int, payload: bytes) -> Frame:
         if _keeps_connections(self._session):
-            return self._pool.exchange(call.name, call.opcode, payload)
+            return self._pool.exchange(call.name, opcode, payload)
         greeting = self._greeting if _greets_anew(self._session, call) else None
-        frame = sync.exchange(self._config, call.name, call.opcode, payload, greeting)
+        frame = sync.exchange(self._config, call.name, opcode, payload, greeting)
         if greeting is None and call.opcode is not Opcode.HELLO and calls.is_refusal(frame):
             # Stored text or a log may look the same: HELLO tells, by raising, whether the master refused.
-            self._session.server = self._ask(self._hello)
+            self._greet()
         return frame
 
 
@@ -138,41 +139,34 @@ class AsyncDriver:
 
     async def ask(self, call: Call[T]) -> T:
         """One call, as a step of a flow makes it."""
-        if _must_greet(self._session, call):
-            self._session.server = await self._ask(self._hello)
-        return await self._ask(call)
+        sending = Sending(self._session, call)
+        try:
+            while True:
+                try:
+                    if sending.must_greet:
+                        await self._greet()
+                    frame = await self._exchange(call, *sending.next())
+                except (ConnectFailed, ConnectionLost, TimedOut) as exc:
+                    await asyncio.sleep(sending.pause_after(exc))
+                else:
+                    return sending.read(frame)
+        finally:
+            sending.close()
 
-    async def _ask(self, call: Call[T]) -> T:
-        payload = _encoded(call)
-        tries = 1
-        while True:
-            try:
-                frame = await self._exchange(call, payload)
-            except (ConnectFailed, ConnectionLost) as exc:
-                self._session.forget_server(exc)
-                if not may_repeat(call, exc, tries, self._config):
-                    raise
-                await asyncio.sleep(retry_pause(tries, self._config))
-                tries += 1
-            else:
-                return call.read(frame)
+    async def _greet(self) -> None:
+        greeting = self._hello
+        frame = await aio.exchange(self._config, greeting.name, greeting.opcode, greeting.encoded())
+        self._session.server = greeting.read(frame)
 
-    async def _exchange(self, call: Call[T], payload: bytes) -> Frame:
+    async def _exchange(self, call: Call[T], opcode: int, payload: bytes) -> Frame:
         if _keeps_connections(self._session):
-            return await self._pool.exchange(call.name, call.opcode, payload)
+            return await self._pool.exchange(call.name, opcode, payload)
         greeting = self._greeting if _greets_anew(self._session, call) else None
-        frame = await aio.exchange(self._config, call.name, call.opcode, payload, greeting)
+        frame = await aio.exchange(self._config, call.name, opcode, payload, greeting)
         if greeting is None and call.opcode is not Opcode.HELLO and calls.is_refusal(frame):
             # Stored text or a log may look the same: HELLO tells, by raising, whether the master refused.
-            self._session.server = await self._ask(self._hello)
+            await self._greet()
         return frame
-
-
-def _must_greet(session: Session, call: Call[T]) -> bool:
-    """Ask who the master is before the first call of a client: one exchange that may save all the others' connects."""
-    if session.server is not None or call.opcode is Opcode.HELLO:
-        return False
-    return session.config.keep_alive or session.config.auth_token is not None
 
 
 def _keeps_connections(session: Session) -> bool:
@@ -189,22 +183,3 @@ def _greets_anew(session: Session, call: Call[T]) -> bool:
 def _greeting(config: ClientConfig) -> tuple[Call[ServerInfo], sync.Greeting]:
     call = calls.server_info(config.auth_token)
     return call, (encode_frame(call.opcode, call.encoded()), lambda frame: hello.check_reply(frame.text))
-
-
-def _encoded(call: Call[T]) -> bytes:
-    payload = call.encoded()
-    if len(payload) > MAX_PAYLOAD:
-        raise PayloadTooLarge(call.name, len(payload), MAX_PAYLOAD, call.advice)
-    return payload
-
-
-def may_repeat(call: Call[T], exc: TitanError, tries: int, config: ClientConfig) -> bool:
-    """Whether sending the call again is safe and still wanted. A submit whose reply was lost is never repeated."""
-    if tries >= config.retry.attempts or isinstance(exc, TLSFailed):
-        return False
-    return isinstance(exc, ConnectFailed) or call.idempotent
-
-
-def retry_pause(tries: int, config: ClientConfig) -> float:
-    """Seconds before the next try: doubling, with jitter so that many clients do not return at once."""
-    return config.retry.first_pause * float(2 ** (tries - 1)) * random.uniform(0.5, 1.0)

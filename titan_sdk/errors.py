@@ -97,13 +97,15 @@ class TLSFailed(ConnectFailed):
 
 
 class ConnectionLost(TransportError):
-    """The peer closed or reset the connection before a complete reply."""
+    """The peer closed or reset the connection before a complete reply. Of a mere question nothing is unknown then:
+    ``outcome_unknown`` is false.
+    """
 
     outcome_unknown = True
 
 
 class TimedOut(TransportError):
-    """No complete reply within the configured time; the request may have taken effect."""
+    """No complete reply within the configured time; ``outcome_unknown`` as in ``ConnectionLost``."""
 
     outcome_unknown = True
 
@@ -256,9 +258,8 @@ def transport_error(
                 **named,
             )
         return TimedOut(
-            f"{operation}: no complete reply from {address} within {seconds:g} s; the request may have taken effect, "
-            "so ask for the state before repeating it. If nothing ever answers there, check that the port is a "
-            "Titan master's (9090 by default) and not another server's, such as the HTTP dashboard's",
+            f"{operation}: no complete reply from {address} within {seconds:g} s. If nothing ever answers there, check "
+            "that the port is a Titan master's (9090 by default) and not another server's, such as the HTTP dashboard's",
             **named,
         )
     reason = getattr(exc, "strerror", None) or str(exc) or type(exc).__name__
@@ -269,7 +270,6 @@ def transport_error(
             **named,
         )
     return ConnectionLost(
-        f"{operation}: connection to {address} broke before a complete reply ({reason}); "
-        "the request may have taken effect, so ask for the state before repeating it",
+        f"{operation}: connection to {address} broke before a complete reply ({reason})",
         **named,
     )

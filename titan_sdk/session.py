@@ -1,7 +1,10 @@
-"""What a client remembers between calls: who the master is, and which assets it surely has."""
+"""What a client remembers between calls: who the master is, which assets it surely has, and the ids of its requests."""
 
 from __future__ import annotations
 
+import os
+import secrets
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,8 +12,33 @@ from typing import Any
 from titan_sdk.config import ClientConfig
 from titan_sdk.errors import ConnectionLost, TitanError
 from titan_sdk.model.stats import ServerInfo
+from titan_sdk.wire.once import RequestId
 
-__all__ = ["Session"]
+__all__ = ["RequestIds", "Session"]
+
+
+class RequestIds:
+    """Ids for requests that a master is to carry out once. Each is its channel's only one under way."""
+
+    def __init__(self) -> None:
+        self._free: deque[tuple[str, int]] = deque()
+        self._pid = os.getpid()
+
+    def take(self) -> RequestId:
+        """A new id, for one request and its copies."""
+        if self._pid != os.getpid():
+            # After a fork parent and child would give two requests one number.
+            self._free, self._pid = deque(), os.getpid()
+        try:
+            channel, number = self._free.pop()
+        except IndexError:
+            channel, number = secrets.token_hex(8), 0
+        return RequestId(channel, number + 1, secrets.token_hex(4))
+
+    def give_back(self, request: RequestId) -> None:
+        """Nobody will send that request again."""
+        if self._pid == os.getpid():
+            self._free.append((request.channel, request.number))
 
 
 @dataclass
@@ -28,6 +56,7 @@ class Session:
     """Names of content-addressed assets that this client has uploaded or seen on the master."""
     on_submitted: Callable[[dict[str, Any]], None] | None = None
     """Told the manifest of every DAG that was submitted; may block, must not raise."""
+    request_ids: RequestIds = field(default_factory=RequestIds)
 
     def forget_server(self, exc: TitanError) -> None:
         """After a lost connection another master may stand at the address, so what it can do is asked again."""

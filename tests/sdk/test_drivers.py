@@ -14,16 +14,14 @@ from tests.support.scripted_peer import ScriptedPeer, raw, reply, reply_bytewise
 from titan_sdk import (
     AsyncTitanClient,
     ClientConfig,
-    ConnectFailed,
     ConnectionLost,
     PeerProtocolError,
     RequestRefused,
     TitanClient,
 )
 from titan_sdk.config import RetryPolicy
-from titan_sdk.drivers import may_repeat, retry_pause
+from titan_sdk.sending import retry_pause
 from titan_sdk.transport import aio, sync
-from titan_sdk.wire import calls
 from titan_sdk.wire.opcodes import Opcode
 
 
@@ -84,15 +82,6 @@ def test_a_refusal_keeps_the_masters_words(connect):
         assert error.value.detail == "UPLOAD_FAILED: disk full"
 
 
-def test_only_safe_calls_are_repeated():
-    config = ClientConfig(retry=RetryPolicy(attempts=2))
-    question, action = calls.job_status("x"), calls.stop_service("x")
-    assert may_repeat(question, ConnectionLost("lost"), 1, config)
-    assert not may_repeat(question, ConnectionLost("lost"), 2, config)
-    assert not may_repeat(action, ConnectionLost("lost"), 1, config)
-    assert may_repeat(action, ConnectFailed("refused"), 1, config)
-
-
 def test_pauses_double_and_never_exceed_their_nominal_length():
     config = ClientConfig(retry=RetryPolicy(first_pause=0.1))
     for tries, nominal in ((1, 0.1), (2, 0.2), (3, 0.4)):
@@ -111,7 +100,7 @@ def test_a_master_that_forgot_the_client_is_asked_again_who_it_is():
     gone = truncate("", 0)
     titan = reply("UNKNOWN_OPCODE: 64")
     with (
-        ScriptedPeer(hello, gone, reply("RUNNING"), titan) as peer,
+        ScriptedPeer(hello, gone, titan, reply("RUNNING")) as peer,
         TitanClient("127.0.0.1", peer.port) as api,
     ):
         assert api.get_job_status("x") == "RUNNING"

@@ -1,9 +1,12 @@
-"""A TCP proxy that breaks every so many-th connection in the middle of a reply, and outlives its master."""
+"""A TCP proxy that breaks every so many-th connection in the middle of a reply, or loses chosen replies, and outlives its
+master.
+"""
 
 from __future__ import annotations
 
 import socket
 import threading
+from collections.abc import Callable
 from types import TracebackType
 
 
@@ -18,6 +21,10 @@ class FlakyProxy:
         self.target = (host, port)
         """Where the master is; may be another one later."""
         self._every, self._keep = every, keep
+        self.lose: bytes | None = None
+        """Lose the reply to the next request that holds this; then it is ``None`` again."""
+        self.before_the_loss: Callable[[], None] = lambda: None
+        """Called when the master has replied, while the client still waits."""
         self.broken = 0
         self.refused = 0
         """Connections that found no master."""
@@ -59,11 +66,27 @@ class FlakyProxy:
                 return
             self._forward(client, master, limit)
 
+    def _look(self, data: bytes, marked: threading.Event) -> None:
+        if self.lose is not None and self.lose in data:
+            self.lose = None
+            marked.set()
+
+    def _is_lost(self, marked: threading.Event) -> bool:
+        if marked.is_set():
+            self.before_the_loss()
+        return marked.is_set()
+
     def _forward(self, client: socket.socket, master: socket.socket, limit: int | None) -> None:
         with master:
-            up = threading.Thread(target=_pump, args=(client, master), daemon=True)
+            marked = threading.Event()
+            up = threading.Thread(
+                target=_pump,
+                args=(client, master),
+                kwargs={"look": lambda data: self._look(data, marked)},
+                daemon=True,
+            )
             up.start()
-            if _pump(master, client, limit):
+            if _pump(master, client, limit, lost=lambda: self._is_lost(marked)):
                 self.broken += 1
             for end in (client, master):
                 try:
@@ -73,10 +96,20 @@ class FlakyProxy:
             up.join(timeout=10)
 
 
-def _pump(source: socket.socket, target: socket.socket, limit: int | None = None) -> bool:
-    """Copy until the end; True when it was broken off at the limit."""
+def _pump(
+    source: socket.socket,
+    target: socket.socket,
+    limit: int | None = None,
+    *,
+    look: Callable[[bytes], None] = lambda _: None,
+    lost: Callable[[], bool] = lambda: False,
+) -> bool:
+    """Copy until the end; True when it was broken off at the limit, or is to be lost."""
     try:
         while data := source.recv(65536):
+            look(data)
+            if lost():
+                return True
             if limit is not None and len(data) >= limit:
                 target.sendall(data[:limit])
                 return True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import IO
@@ -96,7 +97,7 @@ def deploy_script(path: Location) -> Flow[ArtifactRef]:
 def ensure_asset(session: Session, name: str, data: bytes) -> Flow[None]:
     """Make a content-addressed asset available; sent once per client and name."""
     if name not in session.uploaded:
-        yield from ask(calls.upload_asset(name, data))
+        yield from ask(replace(calls.upload_asset(name, data), with_id=False, repeatable=True))
         session.uploaded.add(name)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Iterable
+from dataclasses import replace
 
 from titan_sdk.flows.core import Flow, ask, now
 from titan_sdk.flows.report import JobRef, read_run_state, resolve_nonce
@@ -28,7 +29,8 @@ the master from its store, may have kept the runtime from writing as well.
 
 def store_answers() -> Flow[bool]:
     """Whether the master's store keeps a value: a real one answers ``OK`` and ``NULL`` for it while it is down."""
-    yield from ask(calls.kv_set(_PROBE_KEY, json.dumps({"v": 1, "probe": secrets.token_hex(8)})))
+    probe = calls.kv_set(_PROBE_KEY, json.dumps({"v": 1, "probe": secrets.token_hex(8)}))
+    yield from ask(replace(probe, with_id=False, repeatable=True))  # whose it is matters to nobody
     return (yield from ask(calls.kv_get(_PROBE_KEY))) is not None
 
 

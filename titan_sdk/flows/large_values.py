@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
+from dataclasses import replace
 from typing import Any
 
 from titan_sdk.errors import CorruptData, PayloadTooLarge
@@ -17,6 +18,7 @@ from titan_sdk.flows.server import server_info
 from titan_sdk.session import Session
 from titan_sdk.wire import calls, extended_calls
 from titan_sdk.wire.frames import MAX_PAYLOAD
+from titan_sdk.wire.once import LARGEST_HEAD
 from titan_sdk.wire.store_text import PARTS_MARK, decode_value, encode_key, encode_value
 
 __all__ = ["MAX_VALUE", "drop_parts", "get", "is_large", "put"]
@@ -29,7 +31,7 @@ _PART = 8 * 1024 * 1024
 def is_large(key: str, value: str) -> bool:
     """Whether a value needs more than one frame."""
     # Its stored form is never shorter, so most values are settled without making it.
-    room = MAX_PAYLOAD - len(encode_key(key)) - 1
+    room = MAX_PAYLOAD - len(encode_key(key)) - 1 - LARGEST_HEAD
     return len(value) > room or (len(value) * 12 > room and len(encode_value(value)) > room)
 
 
@@ -48,7 +50,8 @@ def put(session: Session, key: str, value: str) -> Flow[None]:
     write = secrets.token_hex(8)
     count = 0
     for start in range(0, len(stored), _PART):
-        yield from ask(calls.kv_set_raw(_part_key(key, write, count), "=" + stored[start : start + _PART]))
+        part = calls.kv_set_raw(_part_key(key, write, count), "=" + stored[start : start + _PART])
+        yield from ask(replace(part, repeatable=True))  # nobody else writes under that name
         count += 1
     digest = hashlib.sha256(stored.encode("ascii")).hexdigest()
     reference = {"parts": count, "write": write, "characters": len(stored), "sha256": digest}
@@ -89,7 +92,7 @@ def drop_parts(session: Session, key: str, reference: str) -> Flow[None]:
         if info.has("store_ops"):
             yield from ask(extended_calls.store_delete(part))
         else:
-            yield from ask(calls.kv_set_raw(part, ""))
+            yield from ask(replace(calls.kv_set_raw(part, ""), repeatable=True))
 
 
 def _part_key(key: str, write: str, index: int) -> str:

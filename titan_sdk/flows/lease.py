@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 
 from titan_sdk.errors import NotFound
 from titan_sdk.flows.core import Flow, ask
@@ -20,4 +21,5 @@ def renew(ref: JobRef) -> Flow[None]:
     if not ref.nonce:
         raise NotFound(f"renew_owner_lease: nothing is recorded of a job {ref.job_id!r} with the runtime")
     value = json.dumps({"v": 1, "renewed_at": time.time()})
-    yield from ask(calls.kv_set(keys.lease_key(ref.full_id, ref.nonce), value))
+    call = calls.kv_set(keys.lease_key(ref.full_id, ref.nonce), value)
+    yield from ask(replace(call, with_id=False, repeatable=True))  # any value is a sign of life

@@ -59,6 +59,8 @@ class Outage:
             except TransportError as exc:
                 if not isinstance(step, Ask) or not self._has_answered or isinstance(exc, TLSFailed):
                     raise
+                if exc.outcome_unknown and step.call.changes and not step.call.repeatable:
+                    raise  # another copy might be another change
                 moment = yield from now()
                 since = moment if since is None else since
                 _check_patience(exc, moment, since, until)

@@ -107,14 +107,12 @@ def store_sadd(session: Session, key: str, member: str) -> Flow[int]:
     A real master always answers 0, so there the members are read first; two clients that add the same member
     at the same instant may then both read 1.
 
-    Raises:
-        ConnectionLost, TimedOut: the member may have been added; a second try would call it old.
     """
     _check_text("store_sadd", "key", key)
     _check_text("store_sadd", "member", member)
     info = yield from server_info(session)
     if info.has("sadd_reply"):
-        return (yield from ask(replace(calls.kv_sadd(key, member), idempotent=False)))
+        return (yield from ask(replace(calls.kv_sadd(key, member), repeatable=False)))
     before = yield from ask(calls.kv_smembers(key))
     yield from ask(calls.kv_sadd(key, member))
     return int(member not in before)

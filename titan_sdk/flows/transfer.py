@@ -9,19 +9,29 @@ from functools import partial
 from pathlib import Path
 from typing import IO
 
-from titan_sdk.errors import CorruptData, PayloadTooLarge
+from titan_sdk.errors import (
+    ConnectionLost,
+    CorruptData,
+    PayloadTooLarge,
+    RequestRefused,
+    TimedOut,
+    TitanError,
+)
 from titan_sdk.flows.core import Flow, ask, blocking
 from titan_sdk.flows.server import server_info
 from titan_sdk.model.artifact import ArtifactRef
 from titan_sdk.session import Session
 from titan_sdk.wire import calls, extended_calls
-from titan_sdk.wire.extensions import CHUNK_SIZE, AssetWrite
+from titan_sdk.wire.extensions import BEGIN_AGAIN, CHUNK_SIZE, AssetWrite
 from titan_sdk.wire.frames import MAX_PAYLOAD
 
 __all__ = ["Progress", "download", "receive", "send_stream"]
 
 Progress = Callable[[int, int], None]
 """Called with the bytes moved so far and the bytes in all; on another thread under asyncio."""
+
+_BEGINNINGS = 5
+"""How often an upload is begun whose master is started anew meanwhile."""
 
 
 def send_stream(
@@ -35,16 +45,41 @@ def send_stream(
     info = yield from server_info(session)
     if not info.has("chunked_artifacts"):
         return (yield from _send_whole(name, source, size, progress))
+    start = source.tell()
+    for _ in range(_BEGINNINGS - 1):
+        try:
+            return (yield from _send_chunks(name, source, size, progress))
+        except RequestRefused as exc:
+            if BEGIN_AGAIN not in exc.detail:
+                raise
+            # The master was started anew; nothing was put in place.
+            yield from blocking(partial(source.seek, start))
+    return (yield from _send_chunks(name, source, size, progress))
+
+
+def _send_chunks(name: str, source: IO[bytes], size: int, progress: Progress | None) -> Flow[ArtifactRef]:
     upload, digest, offset = secrets.token_hex(8), hashlib.sha256(), 0
     while True:
         content = yield from blocking(partial(_read_chunk, source, digest))
         last = offset + len(content) >= size
         final = digest.hexdigest() if last else None
-        yield from ask(extended_calls.asset_write(AssetWrite(name, upload, offset, final, content)))
+        try:
+            yield from ask(extended_calls.asset_write(AssetWrite(name, upload, offset, final, content)))
+        except (ConnectionLost, TimedOut) as exc:
+            if not last or not (yield from _is_there(name, offset + len(content), digest.hexdigest())):
+                raise exc
         offset += len(content)
         yield from _report(progress, offset, size)
         if last:
             return ArtifactRef(name, offset, digest.hexdigest())
+
+
+def _is_there(name: str, size: int, sha256: str) -> Flow[bool]:
+    """Whether the artifact is what was sent, where nobody knows whether it arrived."""
+    try:
+        return (yield from ask(extended_calls.asset_read(name, size))).sha256 == sha256
+    except TitanError:
+        return False
 
 
 def _send_whole(name: str, source: IO[bytes], size: int, progress: Progress | None) -> Flow[ArtifactRef]:

@@ -153,7 +153,7 @@ def closed_early(decoder: FrameDecoder, config: ClientConfig, operation: str) ->
     """The sentence for a peer that closed before its reply was complete; shared by both transports."""
     got = f"after {decoder.pending} bytes of it" if decoder.pending else "without one"
     return ConnectionLost(
-        f"{operation}: {config.address} closed the connection before its reply, {got}; the request may have taken effect. "
+        f"{operation}: {config.address} closed the connection before its reply, {got}. "
         "A Titan master does this on a payload over 10 MiB and on a peer that does not speak Titan v1"
         + (f"; {REFUSED_CERTIFICATE}" if config.tls is not None else ", one with TLS on a client without it"),
         address=config.address,

@@ -58,8 +58,12 @@ class Call(Generic[T]):
     opcode: Opcode
     payload: str | bytes
     read: Callable[[Frame], T]
-    idempotent: bool = True
-    """Whether sending it twice equals sending it once, so that a lost reply may be answered by repeating it."""
+    changes: bool = True
+    """Whether it may change something, rather than only ask; then a lost reply leaves its outcome in doubt."""
+    with_id: bool = True
+    """Whether it may travel with an id, by which a master that knows ONCE recognizes a copy."""
+    repeatable: bool = False
+    """Whether a copy without an id changes nothing more, whatever anybody does between the two."""
     advice: str = ""
     """What to do when the payload is over the packet limit."""
 
@@ -88,39 +92,50 @@ def submit_dag(lines: Sequence[JobLine]) -> Call[str]:
         Opcode.SUBMIT_DAG,
         encode_dag(lines),
         _expect("submit_dag", "DAG_ACCEPTED"),
-        idempotent=False,
+        with_id=False,  # its jobs' ids tell what became of it
         advice="split the DAG, or send large inputs with upload_file",
     )
 
 
 def job_status(job_id: str) -> Call[JobStatus]:
     """0x55, by full id: without ``DAG-`` a real master answers NULL (hazard 3)."""
-    return Call("get_job_status", Opcode.GET_JOB_STATUS, full_id(job_id), _read_status)
+    return Call("get_job_status", Opcode.GET_JOB_STATUS, full_id(job_id), _read_status, changes=False)
 
 
 def cancel_job(job_id: str) -> Call[bool]:
-    """0x56. False for ``NOT_FOUND``, which does not mean that nothing happened (section 7)."""
-    return Call("cancel_job", Opcode.CANCEL_JOB, full_id(job_id), _read_cancel)
+    """0x56. False for ``NOT_FOUND``, which does not mean that nothing happened (section 7).
+
+    Repeatable where it bears no id: on a real master a cancelled id stays cancelled for good.
+    """
+    return Call("cancel_job", Opcode.CANCEL_JOB, full_id(job_id), _read_cancel, repeatable=True)
 
 
 def stop_service(service_id: str) -> Call[str]:
     """0x07, by full id."""
-    return Call("stop_service", Opcode.STOP, full_id(service_id), _read_stop, idempotent=False)
+    return Call("stop_service", Opcode.STOP, full_id(service_id), _read_stop)
 
 
 def get_logs(job_id: str) -> Call[str]:
     """0x16, by full id; log text may begin like an error, so the opcode says nothing."""
-    return Call("fetch_logs", Opcode.GET_LOGS, full_id(job_id), lambda frame: frame.text)
+    return Call("fetch_logs", Opcode.GET_LOGS, full_id(job_id), lambda frame: frame.text, changes=False)
 
 
 def cluster_stats() -> Call[ClusterStats]:
     """0x09."""
-    return Call("cluster_stats", Opcode.STATS_JSON, "", lambda frame: statsjson.parse(frame.text))
+    return Call(
+        "cluster_stats", Opcode.STATS_JSON, "", lambda frame: statsjson.parse(frame.text), changes=False
+    )
 
 
 def server_info(token: str | None = None) -> Call[ServerInfo]:
     """0x40, our extension: a real master answers ``UNKNOWN_OPCODE`` and is thereby known."""
-    return Call("server_info", Opcode.HELLO, hello.request(token), lambda frame: hello.read_reply(frame.text))
+    return Call(
+        "server_info",
+        Opcode.HELLO,
+        hello.request(token),
+        lambda frame: hello.read_reply(frame.text),
+        changes=False,
+    )
 
 
 def is_refusal(frame: Frame) -> bool:
@@ -152,7 +167,13 @@ def deploy_script(name: str, data: bytes) -> Call[str]:
 
 def fetch_asset(name: str) -> Call[bytes]:
     """0x54. Base64 may itself begin with ``ERROR``, so only texts that are not base64 count as failures."""
-    return Call(f"fetch of {name!r}", Opcode.FETCH_ASSET, name, lambda frame: _read_asset(name, frame.text))
+    return Call(
+        f"fetch of {name!r}",
+        Opcode.FETCH_ASSET,
+        name,
+        lambda frame: _read_asset(name, frame.text),
+        changes=False,
+    )
 
 
 def kv_set(key: str, value: str) -> Call[str]:
@@ -170,13 +191,20 @@ def kv_set_raw(key: str, stored: str) -> Call[str]:
 def kv_get(key: str) -> Call[str | None]:
     """0x61; ``None`` when absent (or, on a real master, when its store is down)."""
     name = f"store_get {key!r}"
-    return Call(name, Opcode.KV_GET, store_text.encode_key(key), lambda frame: _read_value(name, frame))
+    return Call(
+        name, Opcode.KV_GET, store_text.encode_key(key), lambda frame: _read_value(name, frame), changes=False
+    )
 
 
 def kv_sadd(key: str, member: str) -> Call[int]:
-    """0x62. A real master answers 0 whatever happened (section 8.1)."""
+    """0x62. A real master answers 0 whatever happened (section 8.1).
+
+    Repeatable where it bears no id: a real master has nothing that takes a member away.
+    """
     payload = join_pair(store_text.encode_key(key), store_text.encode_member(member))
-    return Call(f"store_sadd {key!r}", Opcode.KV_SADD, payload, _read_count, advice=_STORE_ADVICE)
+    return Call(
+        f"store_sadd {key!r}", Opcode.KV_SADD, payload, _read_count, advice=_STORE_ADVICE, repeatable=True
+    )
 
 
 def kv_smembers(key: str) -> Call[list[str]]:
@@ -187,7 +215,7 @@ def kv_smembers(key: str) -> Call[list[str]]:
         check_store(name, frame.text)
         return store_text.split_members(frame.text)
 
-    return Call(name, Opcode.KV_SMEMBERS, store_text.encode_key(key), read)
+    return Call(name, Opcode.KV_SMEMBERS, store_text.encode_key(key), read, changes=False)
 
 
 _UPLOAD_ADVICE = "a file of up to 7.86 MB fits; make it smaller or put it where the workers can read it"

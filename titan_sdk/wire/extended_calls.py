@@ -72,7 +72,7 @@ def wait(job_ids: Iterable[str], seconds: float, *, every: bool = False) -> Call
             job_id: JobStatus.from_wire(str(word)) for job_id, word in fields.want("states", dict).items()
         }
 
-    return Call("wait", Opcode.WAIT, request.encode(), _reader("wait", states))
+    return Call("wait", Opcode.WAIT, request.encode(), _reader("wait", states), changes=False)
 
 
 def job_info(job_id: str) -> Call[JobDetails]:
@@ -93,7 +93,8 @@ def job_info(job_id: str) -> Call[JobDetails]:
             history=tuple((float(at), str(text)) for at, text in fields.want("history", list)),
         )
 
-    return Call("job_info", Opcode.JOB_INFO, JobInfo(full_id(job_id)).encode(), _reader("job_info", details))
+    payload = JobInfo(full_id(job_id)).encode()
+    return Call("job_info", Opcode.JOB_INFO, payload, _reader("job_info", details), changes=False)
 
 
 def log_read(job_id: str, offset: int) -> Call[LogPiece]:
@@ -103,14 +104,20 @@ def log_read(job_id: str, offset: int) -> Call[LogPiece]:
         return LogPiece(fields.want("text", str), fields.want("next", int), fields.want("ended", bool))
 
     request = LogRead(full_id(job_id), offset)
-    return Call("fetch_logs", Opcode.LOG_READ, request.encode(), _reader("fetch_logs", piece))
+    return Call("fetch_logs", Opcode.LOG_READ, request.encode(), _reader("fetch_logs", piece), changes=False)
 
 
 def asset_write(chunk: AssetWrite) -> Call[int]:
-    """Write one chunk; bytes the master holds of this upload afterwards."""
+    """Write one chunk; bytes the master holds of this upload afterwards. Only the last one changes what others see."""
     name = f"upload of {chunk.name!r}"
+    is_last = chunk.sha256 is not None
     return Call(
-        name, Opcode.ASSET_WRITE, chunk.encode(), _reader(name, lambda found: found.want("size", int))
+        name,
+        Opcode.ASSET_WRITE,
+        chunk.encode(),
+        _reader(name, lambda found: found.want("size", int)),
+        with_id=is_last,
+        repeatable=not is_last,
     )
 
 
@@ -123,7 +130,7 @@ def asset_read(name: str, offset: int, sha256: str = "") -> Call[ContentChunk]:
         fields, content = split_content(frame.payload)
         return ContentChunk(content, fields.want("size", int), fields.want("sha256", str))
 
-    return Call(operation, Opcode.ASSET_READ, AssetRead(name, offset, sha256).encode(), read)
+    return Call(operation, Opcode.ASSET_READ, AssetRead(name, offset, sha256).encode(), read, changes=False)
 
 
 def store_delete(key: str) -> Call[bool]:
@@ -134,7 +141,6 @@ def store_delete(key: str) -> Call[bool]:
         Opcode.STORE_DELETE,
         payload,
         _reader("store_delete", lambda found: found.want("deleted", bool)),
-        idempotent=False,
     )
 
 
@@ -149,6 +155,7 @@ def store_keys(prefix: str, after: str = "") -> Call[tuple[list[str], bool]]:
         Opcode.STORE_KEYS,
         write_object(prefix=prefix, after=after),
         _reader("store_keys", read),
+        changes=False,
     )
 
 
@@ -165,7 +172,6 @@ def store_swap(key: str, expected: str | None, value: str | None) -> Call[bool]:
         Opcode.STORE_SWAP,
         request.encode(),
         _reader("store_swap", lambda found: found.want("swapped", bool)),
-        idempotent=False,
     )
 
 

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from titan_sdk.errors import PeerProtocolError
 
 __all__ = [
+    "BEGIN_AGAIN",
     "CHUNK_SIZE",
     "MAX_WAIT_IDS",
     "MAX_WAIT_SECONDS",
@@ -36,6 +37,8 @@ T = TypeVar("T")
 
 CHUNK_SIZE = 4 * 1024 * 1024
 """Content bytes of one chunk: under the packet limit, and small against a client's memory."""
+BEGIN_AGAIN = "begin again at offset 0"
+"""Ends the refusal of a chunk by a master that does not know the upload, as it was started anew; nothing is in place."""
 MAX_WAIT_IDS = 20_000
 """Jobs that one WAIT may name: a master keeps each of them in memory for as long as it holds the WAIT."""
 MAX_WAIT_SECONDS = 25.0

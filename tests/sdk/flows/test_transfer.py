@@ -9,7 +9,16 @@ import json
 import pytest
 
 from tests.support.flow_runner import FlowRunner, MasterModel
-from titan_sdk import ClientConfig, CorruptData, InvalidArgument, MissingFile, NotFound, PayloadTooLarge
+from titan_sdk import (
+    ClientConfig,
+    ConnectionLost,
+    CorruptData,
+    InvalidArgument,
+    MissingFile,
+    NotFound,
+    PayloadTooLarge,
+    RequestRefused,
+)
 from titan_sdk.flows import artifacts
 from titan_sdk.session import Session
 from titan_sdk.wire.extensions import CHUNK_SIZE, AssetWrite
@@ -182,3 +191,57 @@ def test_names_outside_the_registry_are_not_asked_for(session, tmp_path, name):
     with pytest.raises(InvalidArgument, match="is not the name of an artifact"):
         runner.run(artifacts.fetch_artifact(session, name, tmp_path / "x"))
     assert runner.calls == []
+
+
+class Doubtful(Assembling):
+    """Its reply to the last chunk is lost, and nobody knows any more whether that was carried out."""
+
+    def __init__(self, there: bytes | None) -> None:
+        super().__init__()
+        self.there = there
+
+    def __call__(self, call):
+        if call.opcode is Opcode.ASSET_READ:
+            if self.there is None:
+                return "ERROR_NOT_FOUND"
+            head = {"size": len(self.there), "sha256": hashlib.sha256(self.there).hexdigest()}
+            return json.dumps(head) + "\n"
+        reply = super().__call__(call)
+        if call.opcode is Opcode.ASSET_WRITE and self.received[-1].sha256 is not None:
+            raise ConnectionLost("lost")
+        return reply
+
+
+@pytest.mark.parametrize("there", [b"mine", b"theirs", None])
+def test_a_doubtful_upload_is_settled_by_what_is_there(session, tmp_path, there):
+    path = tmp_path / "a.bin"
+    path.write_bytes(b"mine")
+    runner = FlowRunner(Doubtful(there))
+    if there == b"mine":
+        assert runner.run(artifacts.upload_file(session, path)).bytes == 4
+        return
+    with pytest.raises(ConnectionLost):
+        runner.run(artifacts.upload_file(session, path))
+
+
+@pytest.mark.parametrize(
+    ("times", "reason"), [(4, "begin again at offset 0"), (5, "begin again at offset 0"), (1, "full")]
+)
+def test_an_upload_that_the_master_has_forgotten_begins_again(session, tmp_path, times, reason):
+    path = tmp_path / "a.bin"
+    path.write_bytes(bytes(CHUNK_SIZE + 5))
+    master, left = Assembling(), [times]
+
+    def answer(call):
+        if call.opcode is Opcode.ASSET_WRITE and AssetWrite.decode(call.payload).offset and left[0]:
+            left[0] -= 1
+            master.received.clear()
+            return f"ERROR: {reason}"
+        return master(call)
+
+    if (times, reason) == (4, "begin again at offset 0"):
+        assert FlowRunner(answer).run(artifacts.upload_file(session, path)).bytes == CHUNK_SIZE + 5
+        assert b"".join(chunk.content for chunk in master.received) == path.read_bytes()
+        return
+    with pytest.raises(RequestRefused, match=reason):
+        FlowRunner(answer).run(artifacts.upload_file(session, path))

@@ -28,34 +28,44 @@ from titan_sdk.wire.store_text import encode_member, encode_value
 LINE = JobLine("DAG-a", RUN_PAYLOAD, ("f.py", "", "QQ==", "GPU"))
 
 
+AFTER_A_LOST_REPLY = {
+    "asks": (False, True, False),
+    "id": (True, True, False),
+    "repeat": (True, True, True),
+    "settled": (True, False, False),
+}
+"""What may be done: ask again; repeat it with an id; repeat it even without; ask what became of it."""
+
+
 def reply(text: str) -> Frame:
     """As a master sends it: the opcode follows from the text (section 1.1)."""
     return Frame(reply_opcode(text), text.encode())
 
 
 @pytest.mark.parametrize(
-    ("call", "opcode", "payload", "idempotent"),
+    ("call", "opcode", "payload", "lost_reply"),
     [
-        (calls.submit_dag([LINE]), Opcode.SUBMIT_DAG, "DAG-a|RUN_PAYLOAD|f.py||QQ==|GPU|1|0|[]", False),
-        (calls.job_status("a"), Opcode.GET_JOB_STATUS, "DAG-a", True),
-        (calls.job_status("DAG-a"), Opcode.GET_JOB_STATUS, "DAG-a", True),
-        (calls.cancel_job("a"), Opcode.CANCEL_JOB, "DAG-a", True),
-        (calls.stop_service("a"), Opcode.STOP, "DAG-a", False),
-        (calls.get_logs("a"), Opcode.GET_LOGS, "DAG-a", True),
-        (calls.cluster_stats(), Opcode.STATS_JSON, "", True),
-        (calls.server_info(), Opcode.HELLO, '{"v":1}', True),
-        (calls.upload_asset("n.bin", b"hi"), Opcode.UPLOAD_ASSET, "n.bin|aGk=", True),
-        (calls.deploy_script("n.py", b"hi"), Opcode.DEPLOY_SCRIPT, "n.py|aGk=", True),
-        (calls.fetch_asset("n.bin"), Opcode.FETCH_ASSET, "n.bin", True),
-        (calls.kv_set("k", "a|b"), Opcode.KV_SET, "k|a|b", True),
-        (calls.kv_set("é|", "ü"), Opcode.KV_SET, '~t1~"\\u00e9\\u007c"|~t1~"\\u00fc"', True),
-        (calls.kv_get("k"), Opcode.KV_GET, "k", True),
-        (calls.kv_sadd("k", "a,b"), Opcode.KV_SADD, 'k|~t1~"a\\u002cb"', True),
-        (calls.kv_smembers("k"), Opcode.KV_SMEMBERS, "k", True),
+        (calls.submit_dag([LINE]), Opcode.SUBMIT_DAG, "DAG-a|RUN_PAYLOAD|f.py||QQ==|GPU|1|0|[]", "settled"),
+        (calls.job_status("a"), Opcode.GET_JOB_STATUS, "DAG-a", "asks"),
+        (calls.job_status("DAG-a"), Opcode.GET_JOB_STATUS, "DAG-a", "asks"),
+        (calls.cancel_job("a"), Opcode.CANCEL_JOB, "DAG-a", "repeat"),
+        (calls.stop_service("a"), Opcode.STOP, "DAG-a", "id"),
+        (calls.get_logs("a"), Opcode.GET_LOGS, "DAG-a", "asks"),
+        (calls.cluster_stats(), Opcode.STATS_JSON, "", "asks"),
+        (calls.server_info(), Opcode.HELLO, '{"v":1}', "asks"),
+        (calls.upload_asset("n.bin", b"hi"), Opcode.UPLOAD_ASSET, "n.bin|aGk=", "id"),
+        (calls.deploy_script("n.py", b"hi"), Opcode.DEPLOY_SCRIPT, "n.py|aGk=", "id"),
+        (calls.fetch_asset("n.bin"), Opcode.FETCH_ASSET, "n.bin", "asks"),
+        (calls.kv_set("k", "a|b"), Opcode.KV_SET, "k|a|b", "id"),
+        (calls.kv_set("é|", "ü"), Opcode.KV_SET, '~t1~"\\u00e9\\u007c"|~t1~"\\u00fc"', "id"),
+        (calls.kv_get("k"), Opcode.KV_GET, "k", "asks"),
+        (calls.kv_sadd("k", "a,b"), Opcode.KV_SADD, 'k|~t1~"a\\u002cb"', "repeat"),
+        (calls.kv_smembers("k"), Opcode.KV_SMEMBERS, "k", "asks"),
     ],
 )
-def test_what_is_sent(call: Call[object], opcode: Opcode, payload: str, idempotent: bool) -> None:
-    assert (call.opcode, call.payload, call.idempotent) == (opcode, payload, idempotent)
+def test_what_is_sent(call: Call[object], opcode: Opcode, payload: str, lost_reply: str) -> None:
+    assert (call.opcode, call.payload) == (opcode, payload)
+    assert (call.changes, call.with_id, call.repeatable) == AFTER_A_LOST_REPLY[lost_reply]
     assert call.encoded() == payload.encode()
 
 

@@ -27,32 +27,37 @@ def reply(text: str) -> Frame:
 
 
 @pytest.mark.parametrize(
-    ("call", "opcode", "fields", "idempotent"),
+    ("call", "opcode", "fields", "changes"),
     [
-        (calls.wait(["a", "DAG-b"], 5.0), Opcode.WAIT, {"ids": ["DAG-a", "DAG-b"], "seconds": 5.0}, True),
-        (calls.wait(["a"], 1e9), Opcode.WAIT, {"ids": ["DAG-a"], "seconds": MAX_WAIT_SECONDS}, True),
-        (calls.job_info("a"), Opcode.JOB_INFO, {"id": "DAG-a"}, True),
-        (calls.log_read("a", 7), Opcode.LOG_READ, {"id": "DAG-a", "offset": 7}, True),
-        (calls.asset_read("n", 3, "ab"), Opcode.ASSET_READ, {"name": "n", "offset": 3, "sha256": "ab"}, True),
-        (calls.store_delete("é"), Opcode.STORE_DELETE, {"key": '~t1~"\\u00e9"'}, False),
-        (calls.store_keys("p", "q"), Opcode.STORE_KEYS, {"prefix": "p", "after": "q"}, True),
+        (calls.wait(["a", "DAG-b"], 5.0), Opcode.WAIT, {"ids": ["DAG-a", "DAG-b"], "seconds": 5.0}, False),
+        (calls.wait(["a"], 1e9), Opcode.WAIT, {"ids": ["DAG-a"], "seconds": MAX_WAIT_SECONDS}, False),
+        (calls.job_info("a"), Opcode.JOB_INFO, {"id": "DAG-a"}, False),
+        (calls.log_read("a", 7), Opcode.LOG_READ, {"id": "DAG-a", "offset": 7}, False),
+        (
+            calls.asset_read("n", 3, "ab"),
+            Opcode.ASSET_READ,
+            {"name": "n", "offset": 3, "sha256": "ab"},
+            False,
+        ),
+        (calls.store_delete("é"), Opcode.STORE_DELETE, {"key": '~t1~"\\u00e9"'}, True),
+        (calls.store_keys("p", "q"), Opcode.STORE_KEYS, {"prefix": "p", "after": "q"}, False),
         (calls.store_expire("k", 1.5), Opcode.STORE_EXPIRE, {"key": "k", "seconds": 1.5}, True),
         (
             calls.store_swap("k", None, "é"),
             Opcode.STORE_SWAP,
             {"key": "k", "expected": None, "value": '~t1~"\\u00e9"'},
-            False,
+            True,
         ),
         (
             calls.store_swap("k", "NULL", None),
             Opcode.STORE_SWAP,
             {"key": "k", "expected": '~t1~"NULL"', "value": None},
-            False,
+            True,
         ),
     ],
 )
-def test_what_is_sent(call: Call[object], opcode: Opcode, fields: object, idempotent: bool) -> None:
-    assert (call.opcode, call.idempotent) == (opcode, idempotent)
+def test_what_is_sent(call: Call[object], opcode: Opcode, fields: object, changes: bool) -> None:
+    assert (call.opcode, call.changes, call.repeatable) == (opcode, changes, False)
     assert json.loads(call.encoded()) == fields
 
 

@@ -12,7 +12,14 @@ from pathlib import Path
 from typing import BinaryIO
 
 from titan_sdk.cluster.artifacts import Area, OutsideArea
-from titan_sdk.wire.extensions import CHUNK_SIZE, AssetRead, AssetWrite, join_content, write_object
+from titan_sdk.wire.extensions import (
+    BEGIN_AGAIN,
+    CHUNK_SIZE,
+    AssetRead,
+    AssetWrite,
+    join_content,
+    write_object,
+)
 
 __all__ = ["Content"]
 
@@ -62,7 +69,7 @@ class Content:
         if upload is None:
             self._drop_stale()
             if chunk.offset:
-                return f"ERROR: upload {chunk.upload} is not known (any more); begin again at offset 0"
+                return f"ERROR: upload {chunk.upload} is not known (any more); {BEGIN_AGAIN}"
             if len(self._uploads) >= _MAX_UPLOADS:
                 return f"ERROR: {_MAX_UPLOADS} uploads are under way; try again later"
             upload = self._uploads[chunk.upload] = _Upload(self._incoming / chunk.upload, chunk.name)
