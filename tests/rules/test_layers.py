@@ -21,7 +21,7 @@ ALLOWED: dict[str, set[str]] = {
     # Where a frame ends is all that a transport knows of the protocol.
     "transport": {"errors", "config", "transport", "wire.frames"},
     "archive": BASE,
-    "session": BASE,
+    "session": BASE | {"wire"},
     "runtime.worker": set(),
     "runtime": BASE | {"wire", "wire.frames", "runtime"},
     "flows": BASE | {"wire", "wire.frames", "runtime", "archive", "session", "flows"},
