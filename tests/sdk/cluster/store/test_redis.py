@@ -16,7 +16,7 @@ from tests.support.redis_server import RedisServer
 from titan_sdk.cluster.settings import ClusterSettings
 from titan_sdk.cluster.store import journal as pace
 from titan_sdk.cluster.store.base import Store, StoreFailed
-from titan_sdk.cluster.store.changes import AddHistory, Delete, ForgetJobs, InsertJobs, Put, Sweep
+from titan_sdk.cluster.store.changes import AddHistory, Delete, Expire, ForgetJobs, InsertJobs, Put, Sweep
 from titan_sdk.cluster.store.redis import journal as redis_journal
 from titan_sdk.cluster.store.redis.location import Location
 from titan_sdk.cluster.store.redis.logs import RedisLogs
@@ -387,3 +387,27 @@ async def test_there_is_no_history_of_what_was_not_taken(location: Location) -> 
         await store.journal.write(AddHistory("DAG-new", 3, 2.0, "started", "so was this one"))
         assert [entry.event for entry in await store.history("DAG-a")] == ["submitted"]
         assert await store.history("DAG-new") == []
+
+
+async def test_a_lease_is_told_by_its_renewals_and_not_by_the_servers_clock(
+    redis_server: RedisServer,
+) -> None:
+    """As after the server's clock was set back by a day: the key of a master that is gone would not expire."""
+    location = Location(redis_server.url, uuid.uuid4().hex, lease_seconds=0.5)
+    async with opened(location) as gone:
+        gone._closing.set()  # it renews no more
+        await gone._renewal
+        redis_server.say("PEXPIRE", f"{location.prefix}:lease", "86400000")
+        async with asyncio.timeout(30), opened(location) as new:
+            await new.journal.write(Put("k", "new"))
+            with pytest.raises(StoreFailed, match="has taken over"):
+                await gone.journal.write(Put("k", "late"))
+            assert await new.get("k") == "new"
+
+
+async def test_the_servers_clock_has_no_say_in_a_time_to_live(
+    location: Location, redis_server: RedisServer
+) -> None:
+    async with opened(location) as store:
+        await store.journal.write(Put("k", "v"), Expire("k", 3600))
+        assert redis_server.say("PTTL", f"{location.prefix}:value:k") == b":-1\r\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import pytest
 
@@ -362,3 +363,43 @@ async def test_manifests_that_an_older_version_wrote_are_taken_for_new(open_stor
     assert found.pop("titan:dag:d7:1") == 5.0
     assert all(opened - 60 < at <= opened for at in found.values())
     await store.close()
+
+
+@pytest.mark.parametrize("jump", [86_400.0, -86_400.0])
+async def test_a_clock_that_is_set_moves_no_time_to_live(
+    open_store: Open, jump: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The master's and, with Redis, that of its server are this machine's: what is stored as a time must not be theirs."""
+    store = await open_store()
+    write, real = store.journal.write, time.time
+    await write(Put("hour", "v"), AddMember("hour", "m"), Expire("hour", 3600), Put("soon", "v"))
+    await write(AddMember("soon", "m"), Expire("soon", 0.2))
+    monkeypatch.setattr(time, "time", lambda: real() + jump)
+    assert await store.get("soon") == "v"
+    assert await store.keys("", "", -1) == ["hour", "soon"]
+    async with asyncio.timeout(30):
+        while await store.get("soon") is not None:  # noqa: ASYNC110 - time passes
+            await asyncio.sleep(0.01)
+    assert (await store.get("hour"), await store.members("hour")) == ("v", ["m"])
+    assert (await store.members("soon"), await store.keys("", "", -1)) == ([], ["hour"])
+    assert not await write(Delete("soon"))
+    await store.close()
+
+
+async def test_what_has_expired_is_gone_for_every_change(store: Store) -> None:
+    """Also before it is swept: no write brings a part of it back, and none sees it."""
+    write = store.journal.write
+    for number in range(6):
+        await write(Put(f"k{number}", "v"), AddMember(f"k{number}", "m"), Expire(f"k{number}", 0.001))
+    await asyncio.sleep(0.01)
+    await write(Put("k0", "again"))
+    assert (await store.get("k0"), await store.members("k0")) == ("again", [])
+    assert not await write(Swap("k1", "v", "w"))
+    assert await write(Swap("k1", None, "w"))
+    assert (await store.get("k1"), await store.members("k1")) == ("w", [])
+    assert await write(AddMember("k2", "m"))
+    assert (await store.get("k2"), await store.members("k2")) == (None, ["m"])
+    assert not await write(RemoveMember("k3", "m"))
+    assert not await write(Delete("k4"))
+    assert not await write(Expire("k5", 10))
+    assert await store.keys("", "", -1) == ["k0", "k1", "k2"]

@@ -36,7 +36,7 @@ class Batch:
         """Rows as they will be; ``None``: gone."""
         self._ids: dict[int, str] = {}
         self._lines: dict[int, str | None] = {}
-        self._words: list[Any] = []
+        self._words: list[Any] = [2, "@now", f"{now * 1000:.0f}"]
         self._before: tuple[Any, ...] = ()
         """What stands in front of an operation that is carried out once."""
         self._results = 0

@@ -50,32 +50,56 @@ async def acquire(link: Link) -> Lease:
     who = json.dumps(
         {"host": socket.gethostname(), "pid": os.getpid(), "since": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
     )
-    left = None
+    waiting = _Waiting(link)
     while True:
-        found = await link.run(script.ACQUIRE, token, int(seconds * 1000), who, script.FORMAT)
+        found = await link.run(script.ACQUIRE, token, int(seconds * 1000), who, script.FORMAT, waiting.stale)
         if found[0] == b"taken":
             return Lease(token, int(found[1]), who, seconds, int(found[2]))
-        where = f"{link.location.shown} under the prefix {link.location.prefix!r}"
         if found[0] == b"format":
             raise TitanError(
-                f"the master's state in {where} has format {found[1].decode()}; this version reads format "
+                f"the master's state in {waiting.where} has format {found[1].decode()}; this version reads format "
                 f"{script.FORMAT}. Use the version that wrote it, or give another prefix"
             )
-        remaining = max(int(found[2]), 0) / 1000
-        if left is not None and remaining > left:
-            raise TitanError(
-                f"another master ({describe(found[1])}) uses {where} and has just renewed its lease, for "
-                f"{remaining:.1f} s; stop it, or give this one another prefix"
-            )
-        if left is None:
+        await asyncio.sleep(waiting.look(*found[1:]))
+
+
+class _Waiting:
+    """Whether the holder of a lease is gone, told by its count of renewals and this machine's monotonic clock. Only
+    holders of an older version, which count nothing, are told by what is left of the key's time.
+    """
+
+    def __init__(self, link: Link) -> None:
+        self.where = f"{link.location.shown} under the prefix {link.location.prefix!r}"
+        self.stale = b""
+        """The holder and its count, once it has not been renewed for as long as it lasts."""
+        self._seconds = link.location.lease_seconds
+        self._seen: bytes | None = None
+        self._left = 0.0
+        self._since = time.monotonic()
+
+    def look(self, holder: bytes, left: int, seen: bytes, lasts: bytes) -> float:
+        """How long to wait before the next look.
+
+        Raises:
+            TitanError: it was renewed.
+        """
+        now, remaining = time.monotonic(), max(left, 0) / 1000
+        if lasts:
+            remaining = max(self._since + int(lasts) / 1000 - now, 0.0)
+        if self._seen is None:
             log.warning(
                 "the lease on %s is held by %s; if that master is gone, it ends in %.1f s",
-                where,
-                describe(found[1]),
-                remaining,
+                *(self.where, describe(holder), remaining),
             )
-        left = remaining
-        await asyncio.sleep(min(remaining, seconds / 10) + _PATIENCE * seconds / 10)
+        elif seen != self._seen or (not seen and remaining > self._left):
+            raise TitanError(
+                f"another master ({describe(holder)}) uses {self.where} and has just renewed its lease, for "
+                f"{remaining:.1f} s; stop it, or give this one another prefix"
+            )
+        elif seen and remaining == 0.0:
+            self.stale = seen
+        self._seen, self._left = seen, remaining
+        return min(remaining, self._seconds / 10) + _PATIENCE * self._seconds / 10
 
 
 def describe(who: bytes | str) -> str:

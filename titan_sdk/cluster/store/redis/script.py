@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from titan_sdk.cluster.store.changes import REQUEST_SECONDS
 
-__all__ = ["ACQUIRE", "ALLOW_OOM", "COMMIT", "FORMAT", "KEYS", "RELEASE", "RENEW"]
+__all__ = ["ACQUIRE", "ALLOW_OOM", "COMMIT", "FORMAT", "KEYS", "MEMBERS", "RELEASE", "RENEW", "VALUE"]
 
 FORMAT = "1"
 
@@ -31,20 +31,34 @@ if holder ~= token then
     if holder or now ~= epoch then
         return redis.error_reply('TITANLOST '..(redis.call('HGET', P..':lease', 'who') or ''))
     end
-    redis.call('HSET', P..':lease', 'token', token, 'who', who)
+    redis.call('HSET', P..':lease', 'token', token, 'who', who, 'ms', ttl)
 end
 """
 
-RENEW = _CHECK + "return redis.call('PEXPIRE', P..':lease', ttl)"
+# Whoever waits for a lease sees by the count that it is renewed: the clock that it expires by may be set.
+_RENEW = """
+redis.call('PEXPIRE', P..':lease', ttl)
+redis.call('HINCRBY', P..':lease', 'renewed', 1)
+"""
 
+RENEW = _CHECK + _RENEW
+
+# A holder is robbed of a lease that has the count and the holder that the caller has seen for long enough.
 ACQUIRE = """
 local P = KEYS[1]
 local holder = redis.call('HGET', P..':lease', 'who')
-if holder then return {'held', holder, redis.call('PTTL', P..':lease')} end
+if holder then
+    local renewed, seconds = redis.call('HGET', P..':lease', 'renewed'), redis.call('HGET', P..':lease', 'ms')
+    local seen = seconds and redis.call('HGET', P..':lease', 'token')..' '..(renewed or '0') or ''
+    if seen == '' or seen ~= ARGV[5] then
+        return {'held', holder, redis.call('PTTL', P..':lease'), seen, seconds or ''}
+    end
+    redis.call('DEL', P..':lease')
+end
 local format = redis.call('GET', P..':format')
 if format and format ~= ARGV[4] then return {'format', format} end
 redis.call('SET', P..':format', ARGV[4])
-redis.call('HSET', P..':lease', 'token', ARGV[1], 'who', ARGV[3])
+redis.call('HSET', P..':lease', 'token', ARGV[1], 'who', ARGV[3], 'ms', ARGV[2])
 redis.call('PEXPIRE', P..':lease', ARGV[2])
 return {'taken', redis.call('INCR', P..':epoch'), redis.call('HGET', P..':last', 'number') or '0'}
 """
@@ -63,11 +77,19 @@ local number, last = tonumber(ARGV[5]), tonumber(redis.call('HGET', P..':last', 
 if number == last then return redis.call('HGET', P..':last', 'results') end
 if number ~= last + 1 then return redis.error_reply('TITANGAP '..last) end
 redis.call('HSET', P..':last', 'begun', number)
-redis.call('PEXPIRE', P..':lease', ttl)
+"""
+    + _RENEW
+    + """
+-- The master's clock: the server's may be set.
+local now = 0
 
-local function now()
-    local time = redis.call('TIME')
-    return tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+-- What has expired is removed before anything is done to a key.
+local function fresh(key)
+    local at = redis.call('ZSCORE', P..':expiry', key)
+    if not at or tonumber(at) > now then return end
+    redis.call('DEL', P..':value:'..key, P..':set:'..key)
+    redis.call('ZREM', P..':expiry', key)
+    redis.call('ZREM', P..':keys', key)
 end
 
 local function exists(key) return redis.call('EXISTS', P..':value:'..key, P..':set:'..key) > 0 end
@@ -80,9 +102,13 @@ end
 
 local own = {}
 
-own['@put'] = function(key, value) put(key, value) end
+own['@put'] = function(key, value)
+    fresh(key)
+    put(key, value)
+end
 
 own['@swap'] = function(key, expects, expected, sets, value)
+    fresh(key)
     local found = redis.call('GET', P..':value:'..key)
     if (expects == '1' and found ~= expected) or (expects == '0' and found) then return 0 end
     if sets == '1' then put(key, value) return 1 end
@@ -92,25 +118,23 @@ own['@swap'] = function(key, expects, expected, sets, value)
 end
 
 own['@add'] = function(key, member)
+    fresh(key)
     local set = P..':set:'..key
     if redis.call('ZSCORE', set, member) then return 0 end
-    local fresh = redis.call('EXISTS', set) == 0
     redis.call('ZADD', set, redis.call('INCR', P..':added'), member)
-    if fresh then
-        redis.call('ZADD', P..':keys', 0, key)
-        local left = redis.call('PTTL', P..':value:'..key)
-        if left > 0 then redis.call('PEXPIRE', set, left) end
-    end
+    redis.call('ZADD', P..':keys', 0, key)
     return 1
 end
 
 own['@remove'] = function(key, member)
+    fresh(key)
     local there = redis.call('ZREM', P..':set:'..key, member)
     if not exists(key) then redis.call('ZREM', P..':keys', key) end
     return there
 end
 
 own['@delete'] = function(key)
+    fresh(key)
     local there = redis.call('DEL', P..':value:'..key, P..':set:'..key)
     redis.call('ZREM', P..':keys', key)
     redis.call('ZREM', P..':expiry', key)
@@ -118,9 +142,9 @@ own['@delete'] = function(key)
 end
 
 own['@expire'] = function(key, ms)
-    local there = redis.call('PEXPIRE', P..':value:'..key, ms) + redis.call('PEXPIRE', P..':set:'..key, ms)
-    if there == 0 then return 0 end
-    redis.call('ZADD', P..':expiry', string.format('%.0f', now() + tonumber(ms)), key)
+    fresh(key)
+    if not exists(key) then return 0 end
+    redis.call('ZADD', P..':expiry', string.format('%.0f', now + tonumber(ms)), key)
     return 1
 end
 
@@ -166,14 +190,10 @@ end
 
 own['@sweep'] = function()
     local count = 0
-    local due = redis.call('ZRANGEBYSCORE', P..':expiry', '-inf', string.format('%.0f', now()), 'LIMIT', 0, 5000)
+    local due = redis.call('ZRANGEBYSCORE', P..':expiry', '-inf', string.format('%.0f', now), 'LIMIT', 0, 5000)
     for _, key in ipairs(due) do
-        redis.call('ZREM', P..':expiry', key)
-        -- What is there now was written after the time had come.
-        if not exists(key) then
-            redis.call('ZREM', P..':keys', key)
-            count = count + 1
-        end
+        fresh(key)
+        count = count + 1
     end
     return count
 end
@@ -199,7 +219,9 @@ local results, at = {}, 6
 while at <= #ARGV do
     local count = tonumber(ARGV[at])
     local act = own[ARGV[at + 1]]
-    if act then
+    if ARGV[at + 1] == '@now' then
+        now = tonumber(ARGV[at + 2])
+    elseif act then
         results[#results + 1] = act(unpack(ARGV, at + 2, at + count)) or 0
     else
         redis.call(unpack(ARGV, at + 1, at + count))
@@ -212,16 +234,44 @@ return encoded
 """
 ).replace("KEPT_MS", str(int(REQUEST_SECONDS * 1000)))
 
-# Keys that expired are in the index until the next sweep.
-KEYS = """
+# What has expired is there until the next sweep, and is read by nobody.
+_EXPIRED = """
+local function expired(key, now)
+    local at = redis.call('ZSCORE', KEYS[1]..':expiry', key)
+    return at and tonumber(at) <= tonumber(now)
+end
+"""
+
+VALUE = (
+    _EXPIRED
+    + """
+if expired(ARGV[1], ARGV[2]) then return false end
+return redis.call('GET', KEYS[1]..':value:'..ARGV[1])
+"""
+)
+
+MEMBERS = (
+    _EXPIRED
+    + """
+if expired(ARGV[1], ARGV[2]) then return {} end
+return redis.call('ZRANGE', KEYS[1]..':set:'..ARGV[1], 0, -1)
+"""
+)
+
+KEYS = (
+    _EXPIRED
+    + """
 local P, from, limit, found = KEYS[1], ARGV[1], tonumber(ARGV[3]), {}
 while true do
     local page = redis.call('ZRANGEBYLEX', P..':keys', from, ARGV[2], 'LIMIT', 0, 500)
     for _, key in ipairs(page) do
         if #found == limit then return found end
-        if redis.call('EXISTS', P..':value:'..key, P..':set:'..key) > 0 then found[#found + 1] = key end
+        if not expired(key, ARGV[4]) and redis.call('EXISTS', P..':value:'..key, P..':set:'..key) > 0 then
+            found[#found + 1] = key
+        end
     end
     if #page < 500 then return found end
     from = '('..page[#page]
 end
 """
+)

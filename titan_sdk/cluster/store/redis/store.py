@@ -157,27 +157,25 @@ class RedisStore:
     value_at_hand = None
 
     async def get(self, key: str) -> str | None:
-        found = await self.link.call("GET", self.link.key(f"value:{key}"))
+        found = await self.link.run(script.VALUE, _bytes(key), self._now())
         return None if found is None else found.decode()
 
     async def members(self, key: str) -> list[str]:
-        found = await self.link.call("ZRANGE", self.link.key(f"set:{key}"), 0, -1)
+        found = await self.link.run(script.MEMBERS, _bytes(key), self._now())
         return [member.decode() for member in found]
 
     async def keys(self, prefix: str, after: str, limit: int) -> list[str]:
         start = "(" + after if after and after >= prefix else "[" + prefix
         end = "[" + prefix + chr(0x10FFFF)
-        found = await self.link.run(script.KEYS, _bytes(start), _bytes(end), limit)
+        found = await self.link.run(script.KEYS, _bytes(start), _bytes(end), limit, self._now())
         return [key.decode() for key in found]
 
     async def count_expired(self) -> int:
         """See ``Store``."""
-        now = await self.link.call("TIME")
-        return int(
-            await self.link.call(
-                "ZCOUNT", self.link.key("expiry"), "-inf", int(now[0]) * 1000 + int(now[1]) // 1000
-            )
-        )
+        return int(await self.link.call("ZCOUNT", self.link.key("expiry"), "-inf", self._now()))
+
+    def _now(self) -> str:
+        return f"{self.clock.now() * 1000:.0f}"
 
     async def manifests_before(self, before: float) -> list[tuple[str, float]]:
         found = await self.link.call(

@@ -92,23 +92,23 @@ class SqliteStore:
     def value_at_hand(self, key: str, limit: int) -> str | Literal[False] | None:
         """See ``Store``."""
         with _reading():
-            return values.get_small(self.db, key, limit)
+            return values.get_small(self.db, key, limit, self.clock.now())
 
     async def get(self, key: str) -> str | None:
         with _reading():
-            return values.get(self.db, key)
+            return values.get(self.db, key, self.clock.now())
 
     async def members(self, key: str) -> list[str]:
         with _reading():
-            return values.members(self.db, key)
+            return values.members(self.db, key, self.clock.now())
 
     async def keys(self, prefix: str, after: str, limit: int) -> list[str]:
         with _reading():
-            return values.keys(self.db, prefix, after, limit)
+            return values.keys(self.db, prefix, after, limit, self.clock.now())
 
     async def count_expired(self) -> int:
         with _reading():
-            return values.count_expired(self.db)
+            return values.count_expired(self.db, self.clock.now())
 
     async def manifests_before(self, before: float) -> list[tuple[str, float]]:
         with _reading():

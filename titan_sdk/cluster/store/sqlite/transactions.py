@@ -29,6 +29,8 @@ _APPLY: dict[type, Callable[[sqlite3.Connection, Any], object]] = {
     changes.AddHistory: history.add,
     changes.ForgetJobs: retention.forget,
     changes.LookAgain: manifests.look_again,
+}
+_APPLY_AT: dict[type, Callable[[sqlite3.Connection, Any, float], object]] = {
     changes.Put: values.put,
     changes.Swap: values.swap,
     changes.AddMember: values.add_member,
@@ -79,7 +81,11 @@ class Transactions:
             if isinstance(change, changes.Once | changes.Begin | changes.Remember):
                 result = self._apply_request(change)
                 continue
-            result = _APPLY[type(change)](self._db, change)
+            apply = _APPLY.get(type(change))
+            if apply is not None:
+                result = apply(self._db, change)
+            else:
+                result = _APPLY_AT[type(change)](self._db, change, self._clock.now())
             if isinstance(change, changes.Put | changes.Swap) and leftovers.is_manifest(change.key):
                 manifests.written(self._db, change, result, self._clock.now())
             elif isinstance(change, changes.Sweep):
