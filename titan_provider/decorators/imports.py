@@ -7,7 +7,7 @@ import importlib.util
 import sys
 from pathlib import Path
 
-__all__ = ["check_import", "is_import_block"]
+__all__ = ["check_import", "is_for_type_checking", "is_import_block", "star_of"]
 
 
 def is_import_block(statement: ast.stmt) -> bool:
@@ -32,21 +32,37 @@ def _is_harmless(statement: ast.stmt) -> bool:
     return isinstance(statement, ast.Import | ast.ImportFrom | ast.Pass | ast.If | ast.Try)
 
 
-def check_import(statement: ast.Import | ast.ImportFrom, name: str, path: str, top: ast.stmt) -> None:
+def is_for_type_checking(statement: ast.stmt, top: ast.stmt) -> bool:
+    """Whether a statement never runs.
+
+    :param top: the statement of the file's top level that holds it
+    """
+    if not isinstance(top, ast.If) or ast.unparse(top.test).rpartition(".")[2] != "TYPE_CHECKING":
+        return False
+    return any(statement is inner for branch in top.body for inner in ast.walk(branch))
+
+
+def star_of(name: str, stars: tuple[str, ...]) -> str | None:
+    """The module of which ``import *`` binds the name, as far as it is loaded."""
+    for star in stars:
+        module = sys.modules.get(star)
+        if module is not None:
+            public = getattr(module, "__all__", None)
+            if name in (public if public is not None else [n for n in vars(module) if n[0] != "_"]):
+                return star
+    return None
+
+
+def check_import(statement: ast.Import | ast.ImportFrom, name: str, path: str) -> None:
     """Refuse what a worker cannot import.
 
     :param name: what the import binds
     :param path: the DAG file
-    :param top: the statement of the file's top level that holds the import
     :raises ValueError: the end of a sentence that begins with the function's name
     """
     if isinstance(statement, ast.ImportFrom) and statement.level:
         raise ValueError(
             f"uses {name!r}, a relative import, which means nothing on a worker; import an installed module"
-        )
-    if isinstance(top, ast.If) and ast.unparse(top.test).endswith("TYPE_CHECKING"):
-        raise ValueError(
-            f"uses {name!r}, which is imported for type checking only; import it inside the function"
         )
     for module in _modules(statement, name):
         if file := _file_beside(module, path):

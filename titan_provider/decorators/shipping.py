@@ -1,7 +1,8 @@
 """From a Python function to a script that a worker can run: the function, and what it needs of its file.
 
 The script has the DAG file's line numbers, so that a remote traceback points into the user's own file. Everything but
-the function, the imports, plain values and helper functions that it uses is blank.
+the function, the imports, plain values and helper functions that it uses is blank. What Airflow has evaluated already
+is not evaluated again: globals and defaults are written as the values that they have.
 """
 
 from __future__ import annotations
@@ -9,28 +10,45 @@ from __future__ import annotations
 import ast
 import builtins
 import inspect
-from collections.abc import Iterator, Mapping
+import math
+import sys
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FunctionType
 from typing import Any
 
-from titan_provider.decorators.imports import check_import, is_import_block
-from titan_provider.decorators.source import Module, function_lines, locate, names_needed
+from titan_provider.decorators.imports import check_import, is_for_type_checking, is_import_block, star_of
+from titan_provider.decorators.literals import PLAIN, Literals, Unwritable
+from titan_provider.decorators.names import Names, class_annotations, names_of, submodules
+from titan_provider.decorators.source import (
+    Binding,
+    Function,
+    Module,
+    defaults_of,
+    function_lines,
+    locate,
+)
 from titan_provider.exceptions import TitanFunctionRefused
 
 __all__ = ["Shipment", "plan_shipment"]
 
+_LOAD = """\
+for _titan_module in {modules}:  # in Airflow they are loaded by something else
+    try:
+        __import__(_titan_module)
+    except ImportError:  # the function says so where it needs it
+        pass
+"""
 _RUN = """\
 if __name__ == "__main__":  # from here on: airflow-provider-titan
     import titan_job as _titan_job
-    _titan_value = {name}(*_titan_job.params["args"], **_titan_job.params["kwargs"])
-    if _titan_value is not None:
-        _titan_job.result(_titan_value)
+    _titan_returned = {name}(*_titan_job.params["args"], **_titan_job.params["kwargs"])
+    if _titan_returned is not None:
+        _titan_job.result(_titan_returned)
 """
-# Every module has these, the script too.
-_MODULE_NAMES = {"__name__", "__file__", "__doc__", "__builtins__", "__spec__", "__loader__", "__package__"}
-Function = ast.FunctionDef | ast.AsyncFunctionDef
+_MISSING = object()
+Position = tuple[float, int]
 
 
 @dataclass
@@ -40,50 +58,132 @@ class Shipment:
     function: FunctionType
     module: Module
     node: ast.FunctionDef
-    imports: dict[int, list[str]] = field(default_factory=dict)
-    """Import statements by line."""
+    imports: dict[tuple[int, int, int], str] = field(default_factory=dict)
+    """Import statements by their place in the file."""
+    imported: set[str] = field(default_factory=set)
+    """Names that one of them must have bound in Airflow too."""
     blocks: list[ast.stmt] = field(default_factory=list)
     """Statements such as ``try: import a; except ImportError: a = None``, copied whole."""
     helpers: list[Function] = field(default_factory=list)
-    values: dict[str, int] = field(default_factory=dict)
-    """Names of plain values, and the line that sets them."""
+    values: dict[str, Position] = field(default_factory=dict)
+    """Names of plain values, and where they are set: behind everything when that is in no line of the file's own."""
+    modules: set[str] = field(default_factory=set)
+    """Modules that must be loaded, whoever did so in Airflow."""
 
     @property
     def file_name(self) -> str:
         """What the remote traceback shows: ends with the user's file, and is no module's name."""
         return f"{self.node.name}@{Path(self.module.path).name}"
 
+    def check(self) -> None:
+        """Refuse what can be seen by now not to travel: values that are set for good, and defaults.
+
+        :raises TitanFunctionRefused: the sentence names the global, or the function and the parameter
+        """
+        for name in self.values:
+            value = self.function.__globals__.get(name, _MISSING)
+            if value is not _MISSING and self._is_final(name):
+                self._writable([value], name)
+        for node in [self.node, *self.helpers]:
+            if (function := self._function(node)) is not None:
+                self._defaults(node, function)
+
     def script(self) -> str:
         """The script. Plain values are those that the names have at this moment.
 
         :raises TitanFunctionRefused: a name has no value that could be written down
         """
+        self.check()
+        values = {name: self._value(name) for name in [*self.values, *sorted(self.imported)]}
+        for name in self.values:
+            self._writable([values[name]], name)
+        defaults = {node: self._defaults(node, self._helper(node)) for node in [self.node, *self.helpers]}
+        todo: list[tuple[Position, Any, Any]] = [
+            (place, name, values[name]) for name, place in self.values.items()
+        ]
+        for found in defaults.values():
+            todo += [((e.lineno, e.col_offset), e, value) for e, _, value in found]
+        todo.sort(key=lambda item: item[0])
+        literals = self._writable([value for _, _, value in todo], "")
+        written = {key: literals.write(value) for _, key, value in todo}
+
         lines = [""] * len(self.module.lines)
         for block in self.blocks:
             rows = slice(block.lineno - 1, block.end_lineno)
             lines[rows] = self.module.lines[rows]
-        for row, statements in self.imports.items():
-            lines[row - 1] = "; ".join(statements)
-        for name, row in self.values.items():
-            text = f"{name} = {_literal(self.function, name)}"
-            lines[row - 1] = f"{lines[row - 1]}; {text}" if lines[row - 1] else text
-        for function in [*self.helpers, self.node]:
-            body = function_lines(self.module, function)
-            lines[function.lineno - 1 : function.lineno - 1 + len(body)] = body
-            if function.col_offset:
-                self._open_block(lines, function)
-        lines[0] = (
-            lines[0]
-            or f"# {self.function.__name__}() of {Path(self.module.path).name}, with its line numbers"
-        )
-        return "\n".join([*lines, _RUN.format(name=self.node.name)])
+        for node in defaults:
+            texts = {e: written[e] for e, _, _ in defaults[node]}
+            body = function_lines(self.module, node, texts)
+            lines[node.lineno - 1 : node.lineno - 1 + len(body)] = body
+        short: list[tuple[float, int, str]] = [
+            (row, column, t) for (row, column, _), t in self.imports.items()
+        ]
+        short += [(*place, f"{name} = {written[name]}") for name, place in self.values.items()]
+        last = []
+        for row, _, text in sorted(short, key=lambda item: item[:2]):
+            if row > len(lines):
+                last.append(text)
+            else:
+                before = lines[int(row) - 1]
+                lines[int(row) - 1] = f"{before}; {text}" if before else text
+        file = Path(self.module.path).name
+        lines[0] = lines[0] or f"# {self.node.name}() of {file}, with its line numbers"
+        if self.modules:
+            last.append(_LOAD.format(modules=tuple(sorted(self.modules))))
+        return "\n".join([*lines, *last, _RUN.format(name=self.node.name)])
 
-    def _open_block(self, lines: list[str], function: Function) -> None:
-        # An indented definition stays indented, so that texts over several lines keep what is in them.
-        before = function.lineno - 2
-        if lines[before]:
-            raise _refused(self.function, f"needs line {before + 1}, above {function.name}(), to be empty")
-        lines[before] = "if True:"
+    def _is_final(self, name: str) -> bool:
+        """Whether the value it has while the file is read is most likely the one it will have when the task runs."""
+        found = self.module.bindings.get(name, ())
+        return len(found) <= 1 or all((b.top.end_lineno or 0) < self.node.lineno for b in found)
+
+    def _value(self, name: str) -> Any:
+        value = self.function.__globals__.get(name, _MISSING)
+        if value is _MISSING:
+            raise _refused(self.function, f"uses {name!r}, which has no value when the task runs")
+        return value
+
+    def _function(self, node: Function) -> FunctionType | None:
+        """The function that a definition has become, once it has."""
+        if node is self.node:
+            return self.function
+        value = self.function.__globals__.get(node.name)
+        return value if isinstance(value, FunctionType) and value.__code__ == self.module.code(node) else None
+
+    def _helper(self, node: Function) -> FunctionType:
+        function = self._function(node)
+        if function is None:
+            raise _refused(
+                self.function, f"uses {node.name}(), which is not what its def says when the task runs"
+            )
+        return function
+
+    def _defaults(self, node: Function, function: FunctionType) -> list[tuple[ast.expr, str, Any]]:
+        of = "" if node is self.node else f"uses {node.name}(), which "
+        try:
+            found = defaults_of(node, function)
+        except ValueError as exc:
+            raise _refused(self.function, f"{of}{exc}, which cannot travel") from None
+        for _, parameter, value in found:
+            try:
+                Literals([value])
+            except Unwritable as exc:
+                raise _refused(
+                    self.function,
+                    f"{of}has a default for {parameter!r}{exc}, which cannot travel; only {PLAIN} can. "
+                    "Let None stand for it, and make it inside the function",
+                ) from None
+        return found
+
+    def _writable(self, values: Iterable[Any], name: str) -> Literals:
+        try:
+            return Literals(values)
+        except Unwritable as exc:
+            raise _refused(
+                self.function,
+                f"uses the global {name!r}{exc}, which cannot travel; only {PLAIN} can. "
+                "Pass it as an argument, or make it inside the function",
+            ) from None
 
 
 def plan_shipment(function: Any) -> Shipment:
@@ -94,30 +194,10 @@ def plan_shipment(function: Any) -> Shipment:
     _check_kind(function)
     module, node = locate(function)
     shipment = Shipment(function, module, node)
-    bindings = _Bindings(module.tree)
-    shipment.blocks += [
-        s for s in module.tree.body if isinstance(s, ast.ImportFrom) and s.module == "__future__"
-    ]
-    waiting: list[Function] = [node]
-    seen = {node.name}
-    while waiting:
-        user = waiting.pop()
-        read, written = names_needed(user)
-        if written:
-            raise _refused(
-                function,
-                f"sets the global {_names(written)}, which nobody in Airflow would see; return the value instead",
-            )
-        names = sorted(read - seen)
-        while names:
-            name = names.pop()
-            if name in seen:
-                continue
-            seen.add(name)
-            found = _take(shipment, bindings, name)
-            if isinstance(found, ast.FunctionDef | ast.AsyncFunctionDef):
-                waiting.append(found)
-            names += found if isinstance(found, list) else []
+    for statement in module.tree.body:
+        if isinstance(statement, ast.ImportFrom) and statement.module == "__future__":
+            shipment.imports[statement.lineno, statement.col_offset, 0] = ast.unparse(statement)
+    _Planner(shipment).plan()
     return shipment
 
 
@@ -140,76 +220,178 @@ def _check_kind(function: Any) -> None:
         )
 
 
-class _Bindings:
-    """Every name that the file binds outside functions and classes, and by which statement."""
+class _Planner:
+    """Follows the names from the function to all that it needs."""
 
-    def __init__(self, tree: ast.Module) -> None:
-        self.of: dict[str, list[tuple[ast.stmt, ast.stmt]]] = {}
-        """Name -> (the statement, the one at the file's top level that holds it)."""
-        self.star = ""
-        for top in tree.body:
-            for statement in _statements(top):
-                for name in _bound(statement):
-                    self.of.setdefault(name, []).append((statement, top))
-                if isinstance(statement, ast.ImportFrom) and statement.names[0].name == "*":
-                    self.star = statement.module or "."
+    def __init__(self, shipment: Shipment) -> None:
+        self.shipment = shipment
+        self.function, self.module, self.node = shipment.function, shipment.module, shipment.node
+        self.waiting: list[Function] = [self.node]
+        self.seen: set[str] = set()
+        bound = self.module.bindings.get(self.node.name, ())
+        if any(each.statement is self.node for each in bound) or not bound:
+            self.seen.add(self.node.name)
 
+    def plan(self) -> None:
+        """Fill the shipment."""
+        while self.waiting:
+            user = self.waiting.pop()
+            code = self.module.code(user)
+            assert code is not None
+            names = names_of(code)
+            self._check_names(names)
+            for name in sorted(names.read):
+                self._take(name)
+            for name in sorted(names.either & self.module.bindings.keys()):
+                self._take(name)
+            for name in sorted(class_annotations(user) - self.seen):
+                self._take_for_annotation(name)
+            covered = set(self.shipment.imports.values())
+            self.shipment.modules |= {
+                module
+                for name, module in submodules(user, self.function.__globals__)
+                if name in self.shipment.imported and f"import {module}" not in covered
+            }
 
-def _statements(top: ast.stmt) -> Iterator[ast.stmt]:
-    yield top
-    if isinstance(top, Function | ast.ClassDef):
-        return
-    for child in ast.iter_child_nodes(top):
-        if isinstance(child, ast.stmt):
-            yield from _statements(child)
-        elif isinstance(child, ast.ExceptHandler | ast.match_case):
-            for statement in child.body:
-                yield from _statements(statement)
-
-
-def _bound(statement: ast.stmt) -> Iterator[str]:
-    if isinstance(statement, Function | ast.ClassDef):
-        yield statement.name
-    elif isinstance(statement, ast.Import | ast.ImportFrom):
-        yield from (alias.asname or alias.name.partition(".")[0] for alias in statement.names)
-    else:
-        for node in ast.iter_child_nodes(statement):
-            if not isinstance(node, ast.stmt | ast.ExceptHandler | ast.match_case):
-                yield from (
-                    n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)
-                )
-
-
-def _take(shipment: Shipment, bindings: _Bindings, name: str) -> Function | list[str] | None:
-    """Add what one global name needs; the helper function behind it, or further names, where there are any."""
-    function = shipment.function
-    found = bindings.of.get(name, [])
-    if not found:
-        if name in _MODULE_NAMES or hasattr(builtins, name):
-            return None
-        source = (
-            f"comes from 'import *' of {bindings.star}" if bindings.star else "is not defined in its file"
-        )
-        raise _refused(function, f"uses {name!r}, which {source}; import it by name")
-    statement, top = found[0]
-    if all(isinstance(s, ast.Import | ast.ImportFrom) for s, _ in found) or is_import_block(top):
-        return _take_import(shipment, name, found)
-    if any(isinstance(s, ast.ClassDef) for s, _ in found):
-        raise _refused(
-            function,
-            f"uses the class {name!r} of its file; define it inside the function, or in an installed module",
-        )
-    if any(isinstance(s, Function) for s, _ in found):
-        if len(found) > 1 or not _is_always_run(top, statement) or statement.decorator_list:  # type: ignore[attr-defined]
-            raise _refused(
-                function,
-                f"uses {name}(), which is decorated or defined under a condition, so its source is not the whole of it; "
-                "make it a plain function",
+    def _check_names(self, names: Names) -> None:
+        if names.written:
+            raise self._refused(
+                f"sets the global {_names(names.written)}, which nobody in Airflow would see; return the value instead"
             )
-        shipment.helpers.append(statement)  # type: ignore[arg-type]
-        return statement  # type: ignore[return-value]
-    shipment.values[name] = statement.lineno
-    return None
+        owner, _, _ = self.function.__qualname__.rpartition(".")
+        mangled = f"_{owner.rpartition('.')[2].lstrip('_')}__"
+        if owner and not owner.endswith("<locals>") and any(n.startswith(mangled) for n in names.read):
+            raise self._refused("uses a name with two underscores in a class; define it outside of the class")
+
+    def _take(self, name: str, by_condition: bool = False) -> None:
+        """Add what one global name needs.
+
+        :param by_condition: the name decides what is imported, at that moment and not when the task runs
+        """
+        if name in self.seen:
+            return
+        self.seen.add(name)
+        if name == self.node.name:
+            raise self._refused(
+                f"has the name of another function of the file, {name}(), that is used; rename one"
+            )
+        if star := star_of(name, self.module.stars):
+            raise self._refused(f"uses {name!r}, which comes from 'import *' of {star}; import it by name")
+        found = self.module.bindings.get(name, ())
+        if not found:
+            self._take_unbound(name)
+        elif all(self._is_import(each) for each in found):
+            self._take_import(name, found)
+        elif any(each.defines and isinstance(each.statement, ast.ClassDef) for each in found):
+            raise self._refused(
+                f"uses the class {name!r} of its file; define it inside the function, or in an installed module"
+            )
+        elif any(each.defines and isinstance(each.statement, Function) for each in found):
+            self._take_helper(name, found)
+        else:
+            if by_condition and len(found) > 1:
+                raise self._refused(
+                    f"needs an import under a condition on {name!r}, which is set more than once; import it inside the function"
+                )
+            self._take_value(name, found)
+
+    def _take_unbound(self, name: str) -> None:
+        if name in ("__name__", "__builtins__"):
+            return
+        if name == "__file__":
+            raise self._refused(
+                "uses __file__, which on the worker is another file; pass what it needs as an argument"
+            )
+        if name in self.function.__globals__:
+            self.shipment.values[name] = (math.inf, 0)
+        elif name == "globals":
+            raise self._refused(
+                "calls globals(), which on the worker hold only what travels; use names instead"
+            )
+        elif not hasattr(builtins, name):
+            star = self.module.stars[-1] if self.module.stars else ""
+            source = f"comes from 'import *' of {star}" if star else "is not defined in its file"
+            raise self._refused(f"uses {name!r}, which {source}; import it by name")
+
+    def _take_helper(self, name: str, found: tuple[Binding, ...]) -> None:
+        (statement, *others) = [each.statement for each in found]
+        if others or not isinstance(statement, Function) or statement.decorator_list:
+            raise self._refused(
+                f"uses {name}(), which is decorated or defined more than once, so its source is not the whole of it; "
+                "make it a plain function"
+            )
+        if self.module.code(statement) is None:
+            raise self._refused(f"uses {name}(), which is defined where nothing ever runs")
+        self.shipment.helpers.append(statement)
+        self.waiting.append(statement)
+
+    def _take_value(self, name: str, found: tuple[Binding, ...]) -> None:
+        lines = [
+            (each.statement.lineno, each.statement.col_offset)
+            for each in found
+            if not each.defines and not isinstance(each.statement, Function | ast.ClassDef)
+        ]
+        self.shipment.values[name] = lines[-1] if lines else (math.inf, 0)
+
+    def _is_import(self, binding: Binding) -> bool:
+        is_import = binding.defines and isinstance(binding.statement, ast.Import | ast.ImportFrom)
+        return is_import or is_import_block(binding.top)
+
+    def _take_import(self, name: str, found: tuple[Binding, ...]) -> None:
+        """All imports of a name travel, as each of them may load a part of the same package, or replace the others."""
+        running = [each for each in found if not is_for_type_checking(each.statement, each.top)]
+        if not running:
+            raise self._refused(
+                f"uses {name!r}, which is imported for type checking only; import it inside the function"
+            )
+        for each in running:
+            if isinstance(each.statement, ast.Import | ast.ImportFrom):
+                try:
+                    check_import(each.statement, name, self.module.path)
+                except ValueError as exc:
+                    raise self._refused(str(exc)) from None
+        plain = [each for each in running if not is_import_block(each.top)]
+        if len(running) > 1 and any(not _is_always_run(each.top, each.statement) for each in plain):
+            raise self._refused(
+                f"uses {name!r}, which is imported more than once, under conditions; "
+                "let the if or try around the imports do nothing else"
+            )
+        for each in running:
+            if each in plain:
+                self.shipment.imported.add(name)
+                self._ship_import(each.statement, name)
+            elif each.top not in self.shipment.blocks:
+                self._ship_block(each.top)
+
+    def _ship_import(self, statement: ast.stmt, name: str) -> None:
+        assert isinstance(statement, ast.Import | ast.ImportFrom)
+        for index, alias in enumerate(statement.names):
+            if (alias.asname or alias.name.partition(".")[0]) == name:
+                only = type(statement)(**{**dict(ast.iter_fields(statement)), "names": [alias]})
+                self.shipment.imports[statement.lineno, statement.col_offset, index] = ast.unparse(only)
+
+    def _ship_block(self, block: ast.stmt) -> None:
+        self.shipment.blocks.append(block)
+        names = names_of(compile(ast.Module([block], []), "<block>", "exec", dont_inherit=True))
+        for name in sorted(names.read):
+            self._take(name, by_condition=True)
+
+    def _take_for_annotation(self, name: str) -> None:
+        """A name of the standard library in a class's annotation, such as ClassVar; types of others may stay away."""
+        found = self.module.bindings.get(name, ())
+        if found and all(each.defines and _is_standard(each.statement) for each in found):
+            self._take(name)
+
+    def _refused(self, problem: str) -> TitanFunctionRefused:
+        return _refused(self.function, problem)
+
+
+def _is_standard(statement: ast.stmt) -> bool:
+    if isinstance(statement, ast.ImportFrom):
+        return not statement.level and (statement.module or "").partition(".")[0] in sys.stdlib_module_names
+    return isinstance(statement, ast.Import) and all(
+        alias.name.partition(".")[0] in sys.stdlib_module_names for alias in statement.names
+    )
 
 
 def _is_always_run(top: ast.stmt, statement: ast.stmt) -> bool:
@@ -219,47 +401,7 @@ def _is_always_run(top: ast.stmt, statement: ast.stmt) -> bool:
     return isinstance(top, ast.With) and any(_is_always_run(inner, statement) for inner in top.body)
 
 
-def _take_import(shipment: Shipment, name: str, found: list[tuple[ast.stmt, ast.stmt]]) -> list[str] | None:
-    statement, top = found[0]
-    try:
-        for one, _ in found:
-            if isinstance(one, ast.Import | ast.ImportFrom):
-                check_import(one, name, shipment.module.path, top)
-    except ValueError as exc:
-        raise _refused(shipment.function, str(exc)) from None
-    if is_import_block(top):
-        if top not in shipment.blocks:
-            shipment.blocks.append(top)
-        return sorted(
-            {n.id for n in ast.walk(top) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
-        )
-    assert isinstance(statement, ast.Import | ast.ImportFrom)
-    alias = [a for a in statement.names if (a.asname or a.name.partition(".")[0]) == name]
-    for each in alias:
-        only = type(statement)(**{**dict(ast.iter_fields(statement)), "names": [each]})
-        shipment.imports.setdefault(statement.lineno, []).append(ast.unparse(only))
-    return None
-
-
-def _literal(function: FunctionType, name: str) -> str:
-    values: Mapping[str, Any] = function.__globals__
-    if name not in values:
-        raise _refused(function, f"uses {name!r}, which has no value when the task runs")
-    text = repr(values[name])
-    try:
-        same = ast.literal_eval(text)
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
-        same = None
-    if type(same) is not type(values[name]) or same != values[name]:
-        raise _refused(
-            function,
-            f"uses the global {name!r}, a {type(values[name]).__name__}, which cannot travel; only numbers, texts and "
-            "lists, tuples, sets and dicts of them can. Pass it as an argument, or make it inside the function",
-        )
-    return text
-
-
-def _names(names: set[str]) -> str:
+def _names(names: Iterable[str]) -> str:
     return ", ".join(repr(name) for name in sorted(names))
 
 

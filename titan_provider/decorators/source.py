@@ -1,27 +1,39 @@
-"""A function's source in its file, and which global names it needs there. Reads text; executes nothing.
+"""A DAG file as text and as what the compiler makes of it: where a function is, and what binds each name.
 
-Lines are copied whole, never re-indented or re-printed: comments, long strings and line numbers stay as they are.
-Only annotations of the signature are cut out, because they are evaluated where the function is defined and name types
-that a worker need not have.
+Lines are copied whole, never re-printed: comments, long strings and line numbers stay as they are. Two things of a
+signature are replaced, because they are evaluated where the function is defined: annotations, which name types that a
+worker need not have, go, and defaults become the values that they had in Airflow.
 """
 
 from __future__ import annotations
 
 import ast
-import copy
-import dis
 import inspect
 import io
 import linecache
 import tokenize
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from types import CodeType, FunctionType
 
+from titan_provider.decorators.names import codes_of, stored_by
 from titan_provider.exceptions import TitanFunctionRefused
 
-__all__ = ["Module", "function_lines", "locate", "names_needed", "read_module"]
+__all__ = ["Binding", "Function", "Module", "defaults_of", "function_lines", "locate", "read_module"]
+
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+@dataclass(frozen=True)
+class Binding:
+    """A statement outside functions and classes that binds a name."""
+
+    statement: ast.stmt
+    top: ast.stmt
+    """The statement of the file's top level that holds it."""
+    defines: bool
+    """Whether the name is that of the import, function or class; else it is set in another way."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +43,15 @@ class Module:
     path: str
     lines: tuple[str, ...]
     tree: ast.Module
+    codes: Mapping[tuple[str, int], CodeType]
+    """The code of every function by its name and first line, decorators included."""
+    bindings: Mapping[str, tuple[Binding, ...]]
+    stars: tuple[str, ...]
+    """The modules that are imported with ``*``."""
+
+    def code(self, node: Function) -> CodeType | None:
+        """What the compiler makes of a function of the file; None where it has left it out."""
+        return self.codes.get((node.name, min([node.lineno, *(d.lineno for d in node.decorator_list)])))
 
 
 def locate(function: FunctionType) -> tuple[Module, ast.FunctionDef]:
@@ -47,83 +68,116 @@ def locate(function: FunctionType) -> tuple[Module, ast.FunctionDef]:
     linecache.checkcache(path)
     lines = linecache.getlines(path, function.__globals__)
     module = read_module(path, tuple(line.rstrip("\r\n") for line in lines))
-    first = function.__code__.co_firstlineno
+    code = function.__code__
     for node in ast.walk(module.tree):
-        if isinstance(node, ast.FunctionDef) and node.name == function.__code__.co_name:
-            starts = [node.lineno, *(decorator.lineno for decorator in node.decorator_list)]
-            if min(starts) == first:
-                return module, node
+        # Equal in each instruction and constant: what travels is what Airflow has imported.
+        if isinstance(node, ast.FunctionDef) and node.name == code.co_name and module.code(node) == code:
+            return module, node
     raise TitanFunctionRefused(
-        f"@task.titan cannot find {name}() at line {first} of {path}: the file has changed since it was imported, "
-        "or the function was made in another way than by def"
+        f"@task.titan cannot find {name}() at line {code.co_firstlineno} of {path}: the file has changed since it was "
+        "imported, or the function was made in another way than by def"
     )
 
 
 @lru_cache(maxsize=16)
 def read_module(path: str, lines: tuple[str, ...]) -> Module:
-    """The file, parsed once for all the functions in it."""
-    return Module(path, lines, ast.parse("\n".join(lines) + "\n", filename=path))
+    """The file, parsed and compiled once for all the functions in it."""
+    tree = ast.parse("\n".join(lines) + "\n", filename=path)
+    code = compile(tree, path, "exec", dont_inherit=True)
+    codes = {(inner.co_name, inner.co_firstlineno): inner for inner in codes_of(code)}
+    bindings: dict[str, tuple[Binding, ...]] = {}
+    stars = []
+    for top in tree.body:
+        for statement in _statements(top):
+            if isinstance(statement, ast.ImportFrom) and statement.names[0].name == "*":
+                stars.append("." * statement.level + (statement.module or ""))
+                continue
+            for name in stored_by(statement):
+                defines = isinstance(statement, ast.Import | ast.ImportFrom) or (
+                    isinstance(statement, Function | ast.ClassDef) and statement.name == name
+                )
+                bindings[name] = (*bindings.get(name, ()), Binding(statement, top, defines))
+    return Module(path, lines, tree, codes, bindings, tuple(stars))
 
 
-def names_needed(node: ast.FunctionDef | ast.AsyncFunctionDef) -> tuple[set[str], set[str]]:
-    """Global names that the function reads, its defaults included, and those that it sets.
+def _statements(top: ast.stmt) -> Iterator[ast.stmt]:
+    yield top
+    if isinstance(top, Function | ast.ClassDef):
+        return
+    for child in ast.iter_child_nodes(top):
+        if isinstance(child, ast.stmt):
+            yield from _statements(child)
+        elif isinstance(child, ast.ExceptHandler | ast.match_case):
+            for statement in child.body:
+                yield from _statements(statement)
 
-    The compiler decides what is global: a name in a nested scope, a comprehension or a walrus is no guesswork.
+
+def defaults_of(node: Function, function: FunctionType) -> list[tuple[ast.expr, str, object]]:
+    """The function's defaults as they are: the expression that stands for each, the parameter, the value.
+
+    :raises ValueError: somebody has changed them since
     """
-    bare = copy.deepcopy(node)
-    bare.decorator_list = []
-    bare.returns = None
-    for arg in _arguments(bare):
-        arg.annotation = None
-    code = compile(ast.Module(body=[bare], type_ignores=[]), "<function>", "exec", dont_inherit=True)
-    read: set[str] = set()
-    written: set[str] = set()
-    for inner in _codes(code):
-        for instruction in dis.get_instructions(inner):
-            operation, name = instruction.opname, str(instruction.argval)
-            if operation in ("STORE_GLOBAL", "DELETE_GLOBAL"):
-                written.add(name)
-            elif operation in ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"):
-                read.add(name)
-    # A class body reads its own names, and the module dictionary the function's, by LOAD_NAME too.
-    local = {inner.co_names[i] for inner in _codes(code) for i in _stored(inner)}
-    return {name for name in read if name not in local} - {node.name}, written
+    positional = [*node.args.posonlyargs, *node.args.args]
+    values = function.__defaults__ or ()
+    written = node.args.defaults
+    named = [(e, arg.arg) for e, arg in zip(node.args.kw_defaults, node.args.kwonlyargs, strict=True) if e]
+    keyword = function.__kwdefaults__ or {}
+    if len(values) != len(written) or {name for _, name in named} != set(keyword):
+        raise ValueError("has other defaults than its definition")
+    first = len(positional) - len(written)
+    found = [(e, arg.arg, value) for e, arg, value in zip(written, positional[first:], values, strict=True)]
+    return [*found, *((e, name, keyword[name]) for e, name in named)]
 
 
-def _stored(code: CodeType) -> Iterator[int]:
-    for instruction in dis.get_instructions(code):
-        if instruction.opname == "STORE_NAME" and instruction.arg is not None:
-            yield instruction.arg
+def function_lines(module: Module, node: Function, defaults: Mapping[ast.expr, str]) -> list[str]:
+    """The definition's own lines as at the file's margin, without decorators and annotations of its signature.
 
-
-def _codes(code: CodeType) -> Iterator[CodeType]:
-    yield code
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            yield from _codes(constant)
-
-
-def function_lines(module: Module, node: ast.FunctionDef | ast.AsyncFunctionDef) -> list[str]:
-    """The definition's own lines, without decorators and without annotations of its signature."""
-    end = node.end_lineno or node.lineno
-    lines = list(module.lines[node.lineno - 1 : end])
-    spans = [_annotation_span(arg) for arg in _arguments(node) if arg.annotation is not None]
+    :param defaults: what stands in place of each default
+    """
+    first = node.lineno
+    lines = list(module.lines[first - 1 : node.end_lineno])
+    as_they_are = _rows_inside_texts(lines)
+    spans = [(*_annotation_span(arg), "") for arg in _arguments(node) if arg.annotation is not None]
+    spans += [((e.lineno, e.col_offset), _end(e), text) for e, text in defaults.items()]
+    arrow = None
     if node.returns is not None:
-        spans.append(_returns_span(lines, node.lineno))
-    for (row, column), (end_row, end_column) in sorted(spans, reverse=True):
-        first, last = row - node.lineno, end_row - node.lineno
-        head = lines[first].encode()[:column].decode()
-        tail = lines[last].encode()[end_column:].decode()
-        lines[first : last + 1] = [head + tail, *[""] * (last - first)]
-    return lines
+        arrow, colon = _returns_span(lines, first)
+        spans.append((arrow, colon, ""))
+    for (row, column), (end_row, end_column), text in sorted(spans, reverse=True):
+        head = lines[row - first].encode()[:column].decode()
+        tail = lines[end_row - first].encode()[end_column:].decode()
+        # In brackets a line may end anywhere, behind them only with a backslash; a text may begin in the tail.
+        end = " \\" if (row, column) == arrow else ""
+        over = [head + text + end, *[end] * (end_row - row - 1)] if end_row > row else []
+        lines[row - first : end_row - first + 1] = [*over, tail] if over else [head + text + tail]
+    margin = lines[0][: node.col_offset]
+    return [line if n in as_they_are else line.removeprefix(margin) for n, line in enumerate(lines)]
+
+
+def _rows_inside_texts(lines: list[str]) -> set[int]:
+    """Rows that begin inside a text over several lines, whose spaces are the text's."""
+    rows: set[int] = set()
+    begun: list[int] = []
+    opening, closing = getattr(tokenize, "FSTRING_START", None), getattr(tokenize, "FSTRING_END", None)
+    for token in tokenize.generate_tokens(io.StringIO("\n".join(lines) + "\n").readline):
+        if token.type == opening:
+            begun.append(token.start[0])
+        elif token.type == closing:
+            rows.update(range(begun.pop(), token.end[0]))
+        elif token.type == tokenize.STRING:
+            rows.update(range(token.start[0], token.end[0]))
+    return rows
 
 
 Position = tuple[int, int]
 
 
+def _end(node: ast.expr | ast.arg) -> Position:
+    return node.end_lineno or node.lineno, node.end_col_offset or 0
+
+
 def _annotation_span(arg: ast.arg) -> tuple[Position, Position]:
-    start = (arg.lineno, arg.col_offset + len(arg.arg.encode()))
-    return start, (arg.end_lineno or arg.lineno, arg.end_col_offset or 0)
+    return (arg.lineno, arg.col_offset + len(arg.arg.encode())), _end(arg)
 
 
 def _returns_span(lines: list[str], first: int) -> tuple[Position, Position]:
@@ -135,7 +189,7 @@ def _returns_span(lines: list[str], first: int) -> tuple[Position, Position]:
         depth += (token.string in "([{") - (token.string in ")]}")
         if depth == 0 and token.string in ("->", ":"):
             row, column = token.start
-            position = (first + row - 1, len(token.line.splitlines()[0][:column].encode()))
+            position = (first + row - 1, len(lines[row - 1][:column].encode()))
             if token.string == ":":
                 assert arrow is not None
                 return arrow, position
@@ -143,7 +197,7 @@ def _returns_span(lines: list[str], first: int) -> tuple[Position, Position]:
     raise AssertionError("a parsed signature has a colon")
 
 
-def _arguments(node: ast.FunctionDef | ast.AsyncFunctionDef) -> list[ast.arg]:
+def _arguments(node: Function) -> list[ast.arg]:
     given = node.args
     several = [*given.posonlyargs, *given.args, *given.kwonlyargs]
     return several + [arg for arg in (given.vararg, given.kwarg) if arg is not None]

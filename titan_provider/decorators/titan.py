@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import ast
-import inspect
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.common.compat.sdk import DecoratedOperator, task_decorator_factory
 
+from titan_provider.decorators.arguments import check_arguments, check_context_use, job_arguments
 from titan_provider.decorators.shipping import plan_shipment
 from titan_provider.dispatch import Record
 from titan_provider.exceptions import TitanFunctionRefused
 from titan_provider.operators.titan import TitanJobOperator
-from titan_provider.values import to_json
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -52,6 +51,11 @@ class _TitanDecoratedOperator(DecoratedOperator, TitanJobOperator):
             kwargs_to_upstream={"script": ""},
             **kwargs,
         )
+        # What stands below the function in its file, and the call's arguments, are known by now. Of a mapped task they
+        # are when it runs: execute() refuses them then, which Airflow reports better.
+        if not getattr(self, "_BaseOperator__from_mapped", False):
+            plan_shipment(python_callable).check()
+            check_arguments(python_callable, self.op_args, self.op_kwargs)
 
     def execute(self, context: Context) -> Any:
         """Send the function with its arguments, and wait for what it returns."""
@@ -63,25 +67,13 @@ class _TitanDecoratedOperator(DecoratedOperator, TitanJobOperator):
         shipment = plan_shipment(self.python_callable)
         self.script = shipment.script()
         self.script_name = shipment.file_name
-        self.job_params = self._arguments(context)
+        self.job_params = job_arguments(self.python_callable, self.op_args, self.op_kwargs, context)
         return super()._run_job(context, record, started)
 
     def lineage_source(self) -> str:
         """The function as it is in the DAG file."""
         shipment = plan_shipment(self.python_callable)
         return ast.get_source_segment("\n".join(shipment.module.lines), shipment.node) or ""
-
-    def _arguments(self, context: Context) -> dict[str, Any]:
-        given = dict(self.op_kwargs)
-        parameters = inspect.signature(self.python_callable).parameters
-        positional = list(parameters)[: len(self.op_args)]
-        # As @task does: a parameter called like something of Airflow's context gets it.
-        given |= {n: v for n, v in context.items() if n in parameters and n not in {*given, *positional}}
-        name = self.python_callable.__name__
-        bound = inspect.signature(self.python_callable).bind(*self.op_args, **given)
-        for parameter, value in bound.arguments.items():
-            to_json(value, f"@task.titan: {name}()'s argument {parameter!r}")
-        return {"args": to_json(list(bound.args), "args"), "kwargs": to_json(bound.kwargs, "kwargs")}
 
 
 def titan_task(
@@ -103,7 +95,9 @@ def titan_task(
         )
 
     def decorate(function: Callable[..., Any]) -> TaskDecorator:
-        plan_shipment(function)
+        shipment = plan_shipment(function)
+        shipment.check()
+        check_context_use(function, shipment.node)
         made: TaskDecorator = task_decorator_factory(
             python_callable=function,
             multiple_outputs=multiple_outputs,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import pickle
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import pytest
 from tests.support.airflow_run import Outcome
 from titan_provider.decorators.titan import titan_task
 from titan_provider.exceptions import TitanFunctionRefused, TitanJobFailed
+from titan_sdk import TitanClient
 
 pytestmark = pytest.mark.airflow
 
@@ -122,24 +125,111 @@ def test_a_value_that_is_not_json_is_refused_by_its_place_and_not_retried(run_da
     done = run_dag("""
         @task.titan(retries=3)
         def f(config, when=None): return config
-        f({"a": [1, {"start": timedelta(1)}]})
-        @task.titan(task_id="context", retries=3)
-        def g(ti=None): return 1
+        f.expand(config=[{"a": [1, {"start": timedelta(1)}]}])
+    """)
+    assert done.tasks == {"f[0]": "failed"}
+    (error,) = done.errors
+    assert "f()'s argument 'config'['a'][1]['start'] is a datetime.timedelta, which is not JSON" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (
+            "f({'a': [1, {'start': timedelta(1)}]})",
+            "f()'s argument 'config'['a'][1]['start'] is a datetime.timedelta",
+        ),
+        ("f(1, when=timedelta(1))", "f()'s argument 'when' is a datetime.timedelta, which is not JSON"),
+        ("f([f(1), timedelta(1)])", "f()'s argument 'config'[1] is a datetime.timedelta, which is not JSON"),
+        ("f({1: 2})", "f()'s argument 'config' has the key 1 of type int, and JSON keys are texts"),
+        ("g()", "g()'s argument 'ti' is an object of Airflow's context, which does not exist on a worker"),
+        (
+            "d()",
+            "d()'s argument 'logical_date' is a date of Airflow's context, which is not JSON; use ds or ts",
+        ),
+        (
+            "h()",
+            "h() uses below(), which has a default for 'span', a datetime.timedelta, which cannot travel",
+        ),
+    ],
+)
+def test_what_a_call_shows_is_refused_while_the_dag_file_is_read(
+    run_dag: RunDag, call: str, words: str
+) -> None:
+    with pytest.raises(TitanFunctionRefused) as caught:
+        run_dag(f"""
+            @task.titan
+            def f(config, *, when=None): return config
+            @task.titan
+            def g(ti=None): return 1
+            @task.titan
+            def d(logical_date): return 1
+            @task.titan
+            def h(): return below()
+            def below(span=timedelta(1)): return 1
+            {call}
+        """)
+    assert words in str(caught.value)
+
+
+def test_a_function_that_takes_the_whole_context_gets_what_is_json(run_dag: RunDag) -> None:
+    done = run_dag("""
+        @task.titan
+        def f(given, **context):
+            return {"ds": context["ds"], "run_id": context["run_id"], "params": context["params"], "given": given,
+                    "more": context["more"], "absent": sorted({"ti", "dag", "logical_date", "var"} & set(context))}
+        f(1, more=[2])
+        @task.titan
+        def g(params=None): return params
         g()
     """)
-    assert done.tasks == {"f": "failed", "context": "failed"}
-    texts = sorted(str(error) for error in done.errors)
-    assert "f()'s argument 'config'['a'][1]['start'] is a datetime.timedelta, which is not JSON" in texts[0]
-    assert "g()'s argument 'ti' is a " in texts[1]
+    assert done.state == "success", done.errors
+    assert done.xcom("f") == {
+        "ds": done.run.logical_date.strftime("%Y-%m-%d"),
+        "run_id": done.run.run_id,
+        "params": {},
+        "given": 1,
+        "more": [2],
+        "absent": [],
+    }
+    assert done.xcom("g") == {}
 
 
-def test_a_returned_value_that_is_not_json_is_a_remote_error_with_its_place(run_dag: RunDag) -> None:
+@pytest.mark.parametrize(
+    "use", ['context["ti"]', 'context.get("task_instance")', 'context.pop("dag_run", None)']
+)
+def test_a_use_of_the_context_that_cannot_be_is_refused_by_its_key(run_dag: RunDag, use: str) -> None:
+    with pytest.raises(
+        TitanFunctionRefused, match=r"f\(\) uses context\['.*'\], an object of Airflow's context"
+    ):
+        run_dag(f"@task.titan\ndef f(**context): return {use}\nf()")
+
+
+def test_each_task_of_a_loop_keeps_its_own_default(run_dag: RunDag) -> None:
+    done = run_dag("""
+        for name, limit in {"a": 1, "b": 2}.items():
+            @task.titan(task_id=f"w_{name}")
+            def work(limit=limit): return limit
+            work()
+    """)
+    assert done.state == "success", done.errors
+    assert (done.xcom("w_a"), done.xcom("w_b")) == (1, 2)
+
+
+def test_a_returned_value_that_is_not_json_is_a_remote_error_and_an_artifact(
+    run_dag: RunDag, client: TitanClient, tmp_path: Path
+) -> None:
     done = run_dag("""
         @task.titan
         def f(): return {"rows": [{1, 2}]}
         f()
     """)
-    assert "TypeError: result['rows'][0] is of type builtins.set, which is not JSON" in str(done.errors[0])
+    text = str(done.errors[0])
+    assert "TypeError: result['rows'][0] is of type builtins.set, which is not JSON" in text
+    assert "The value was {'rows': [{1, 2}]}" in text
+    (name,) = set(re.findall(r"unsent-\S+\.pickle", text))
+    path = client.fetch_artifact(name, tmp_path / "value")
+    assert pickle.loads(path.read_bytes()) == {"rows": [{1, 2}]}
 
 
 @pytest.mark.parametrize("name", ["filename", "script", "args", "job_params"])

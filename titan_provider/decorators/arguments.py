@@ -1,0 +1,146 @@
+"""What a function is called with on the worker: JSON, and of Airflow's context what is JSON."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+from titan_provider.exceptions import TitanFunctionRefused
+from titan_provider.values import to_json
+
+__all__ = ["check_arguments", "check_context_use", "job_arguments"]
+
+_DATES = {
+    "data_interval_end",
+    "data_interval_start",
+    "execution_date",
+    "logical_date",
+    "next_execution_date",
+    "partition_date",
+    "prev_data_interval_end_success",
+    "prev_data_interval_start_success",
+    "prev_end_date_success",
+    "prev_execution_date",
+    "prev_execution_date_success",
+    "prev_start_date_success",
+}
+_ONLY_IN_AIRFLOW = {
+    "asset_state_store",
+    "conf",
+    "conn",
+    "dag",
+    "dag_run",
+    "exception",
+    "inlet_events",
+    "inlets",
+    "macros",
+    "outlet_events",
+    "outlets",
+    "task",
+    "task_instance",
+    "task_state_store",
+    "ti",
+    "triggering_asset_events",
+    "triggering_dataset_events",
+    "var",
+}
+_NO_JSON = _DATES | _ONLY_IN_AIRFLOW
+
+
+def check_context_use(function: Callable[..., Any], node: ast.FunctionDef) -> None:
+    """Refuse a function with ``**context`` that asks it for what does not travel.
+
+    :param node: the function's definition
+    :raises TitanFunctionRefused: the sentence names the key
+    """
+    if node.args.kwarg is None:
+        return
+    context = node.args.kwarg.arg
+    for inner in ast.walk(node):
+        asked: ast.expr | None = None
+        if isinstance(inner, ast.Subscript):
+            whole, asked = inner.value, inner.slice
+        elif isinstance(inner, ast.Call) and isinstance(inner.func, ast.Attribute) and inner.args:
+            whole, asked = inner.func.value, inner.args[0]
+        if not isinstance(asked, ast.Constant) or asked.value not in _NO_JSON:
+            continue
+        if isinstance(whole, ast.Name) and whole.id == context:
+            key = str(asked.value)
+            raise TitanFunctionRefused(
+                f"@task.titan: {function.__name__}() uses {context}[{key!r}], {_why(key)}"
+            )
+
+
+def check_arguments(function: Callable[..., Any], args: Collection[Any], kwargs: Mapping[str, Any]) -> None:
+    """Refuse, while the DAG file is read, what is there to be seen already: another task's output is not.
+
+    :param args: what the call in the DAG file gives
+    :param kwargs: the same, by name
+    :raises TitanFunctionRefused: the sentence names the parameter and the type
+    """
+    name = function.__name__
+    signature = inspect.signature(function)
+    bound = signature.bind_partial(*args, **kwargs).arguments
+    for parameter, value in bound.items():
+        _check_literal(value, f"@task.titan: {name}()'s argument {parameter!r}")
+    for parameter in signature.parameters:
+        if parameter in _NO_JSON and parameter not in bound:
+            raise TitanFunctionRefused(f"@task.titan: {name}()'s argument {parameter!r} is {_why(parameter)}")
+
+
+def _why(key: str) -> str:
+    if key in _DATES:
+        return "a date of Airflow's context, which is not JSON; use ds or ts, or give its isoformat() as an argument"
+    return "an object of Airflow's context, which does not exist on a worker; give what is needed of it as an argument"
+
+
+def _check_literal(value: Any, where: str) -> None:
+    if hasattr(value, "iter_references"):  # resolved when the task runs
+        return
+    if isinstance(value, dict):
+        to_json(dict.fromkeys(value), where)
+        for key, item in value.items():
+            _check_literal(item, f"{where}[{key!r}]")
+    elif isinstance(value, list | tuple):
+        for index, item in enumerate(value):
+            _check_literal(item, f"{where}[{index}]")
+    else:
+        to_json(value, where)
+
+
+def job_arguments(
+    function: Callable[..., Any], args: Collection[Any], kwargs: Mapping[str, Any], context: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What the function is called with, as the job's params.
+
+    :param context: Airflow's. As with ``@task``, a parameter called like something in it gets that, and ``**kwargs``
+        get all of it that is JSON
+    :raises TitanFunctionRefused: a value is not JSON; the sentence names its place
+    """
+    signature = inspect.signature(function)
+    parameters = signature.parameters
+    given = dict(kwargs)
+    taken = {*given, *list(parameters)[: len(args)]}
+    takes_all = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    for key, value in context.items():
+        if key in taken or not (key in parameters or takes_all):
+            continue
+        found = value.dump() if key == "params" and hasattr(value, "dump") else value
+        if key in parameters or _is_json(key, found):
+            given[key] = found
+    bound = signature.bind(*args, **given)
+    for parameter, value in bound.arguments.items():
+        to_json(value, f"@task.titan: {function.__name__}()'s argument {parameter!r}")
+    return {"args": to_json(list(bound.args), "args"), "kwargs": to_json(bound.kwargs, "kwargs")}
+
+
+def _is_json(key: str, value: Any) -> bool:
+    if key in _NO_JSON:  # to look at some of them asks Airflow's server
+        return False
+    try:
+        to_json(value, key)
+    except TitanFunctionRefused:
+        return False
+    return True
