@@ -30,8 +30,21 @@ def read_durations(task_id: str, *, zero: bool = False, **written: Any) -> list[
     ]
 
 
+def plain(value: Any) -> Any:
+    """The value with the text of every member of a ``(str, Enum)`` in its place: Jinja would render its name."""
+    if isinstance(value, str):
+        return str.__str__(value)
+    if type(value) is dict:
+        return {plain(key): plain(item) for key, item in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(map(plain, value))
+    return value
+
+
 def as_id(value: Any) -> Any:
     """A number as the text that it was before a template was rendered to native values; anything else as it is."""
+    if isinstance(value, str):
+        return str.__str__(value)
     return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
 
 

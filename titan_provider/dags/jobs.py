@@ -107,7 +107,11 @@ def _read_job(task: str, index: int, value: Any, dag_file: str | None, files: Ex
     if script is not None:
         path = files.enter_context(script_file(script, name))
     else:
-        path = str(filename) if fields.get("is_archive") else find_script(str(filename), dag_file)
+        path = (
+            str(filename)
+            if fields.get("is_archive")
+            else files.enter_context(find_script(str(filename), dag_file))
+        )
     for whole in _WHOLE & fields.keys():
         fields[whole] = _whole(fields[whole], f"{where}: {whole}")
     return NamedJob(name, tuple(map(as_id, parents)), path, fields, _mark(path, fields))

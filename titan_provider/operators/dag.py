@@ -37,7 +37,7 @@ from titan_provider.operators.memory import memory_of
 from titan_provider.operators.submission import new_record
 from titan_provider.triggers.dag import TitanDagTrigger
 from titan_provider.triggers.poller import lease
-from titan_provider.values import Duration, as_id, read_durations
+from titan_provider.values import Duration, as_id, plain, read_durations
 from titan_sdk import ClientConfig, TitanClient, TitanError, TitanJob
 
 if TYPE_CHECKING:
@@ -105,9 +105,9 @@ class TitanDagOperator(TitanLineage, BaseOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.jobs = jobs
-        self.dag_name = dag_name
-        self.titan_conn_id = titan_conn_id
+        self.jobs = plain(jobs)
+        self.dag_name = plain(dag_name)
+        self.titan_conn_id = plain(titan_conn_id)
         self.wait_for_completion = wait_for_completion
         self.deferrable = deferrable
         (self.poll_interval,) = read_durations(self.task_id, poll_interval=poll_interval)

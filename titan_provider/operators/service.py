@@ -14,7 +14,7 @@ from titan_provider.operators.memory import memory_of
 from titan_provider.operators.services import ServiceKiller, end_service, is_alive, wait_until_up
 from titan_provider.operators.source import find_script, script_file
 from titan_provider.operators.submission import new_record
-from titan_provider.values import Duration, as_id, read_durations
+from titan_provider.values import Duration, as_id, plain, read_durations
 from titan_sdk import TitanClient, TitanError, TitanJob
 
 if TYPE_CHECKING:
@@ -85,13 +85,13 @@ class TitanServiceOperator(BaseOperator):
         if (filename is None) == (script is None):
             raise ValueError(f"task {self.task_id!r}: give either filename= or script=, and not both")
         self.port = port
-        self.filename = filename
+        self.filename = plain(filename)
         self.script = script
         self.host = host
-        self.requirement = requirement
+        self.requirement = plain(requirement)
         self.priority = priority
-        self.service_id = service_id
-        self.titan_conn_id = titan_conn_id
+        self.service_id = plain(service_id)
+        self.titan_conn_id = plain(titan_conn_id)
         self.start_timeout, self.poll_interval = read_durations(
             self.task_id, start_timeout=start_timeout, poll_interval=poll_interval
         )
@@ -153,8 +153,8 @@ class TitanServiceOperator(BaseOperator):
             end_service(client, old.job_id, _END_PATIENCE)
         if self.script is None:
             dag_file = getattr(context.get("dag"), "fileloc", None)
-            job = self._job(record, find_script(str(self.filename), dag_file))
-            self._submit(client, memory, record, job)
+            with find_script(str(self.filename), dag_file) as found:
+                self._submit(client, memory, record, self._job(record, found))
         else:
             with script_file(self.script, self.task_id) as written:
                 self._submit(client, memory, record, self._job(record, written))
@@ -213,8 +213,8 @@ class TitanServiceStopOperator(BaseOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.service = service
-        self.titan_conn_id = titan_conn_id
+        self.service = plain(service)
+        self.titan_conn_id = plain(titan_conn_id)
         self.copy_log = copy_log
 
     def execute(self, context: Context) -> None:  # noqa: ARG002 - Airflow's signature

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import posixpath
 import re
 import tempfile
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,8 +16,10 @@ from titan_provider.compat import AirflowException
 __all__ = ["find_script", "is_shell", "script_file"]
 
 
-def find_script(filename: str, dag_file: str | None) -> str:
-    """Absolute path of the script: as given, else beside the DAG file, else in the current folder.
+@contextmanager
+def find_script(filename: str, dag_file: str | None) -> Iterator[str]:
+    """Absolute path of the script: as given, else beside the DAG file, else in the current folder. From the zip of a
+    packed DAG it is a copy, there while the block runs.
 
     :param filename: what the DAG's author wrote
     :param dag_file: the file that defines the DAG, where known
@@ -26,7 +30,15 @@ def find_script(filename: str, dag_file: str | None) -> str:
     places = [path] if path.is_absolute() else [folder / path for folder in folders]
     for place in places:
         if place.is_file():
-            return str(place.resolve())
+            yield str(place.resolve())
+            return
+        content = _packed(place)
+        if content is not None:
+            with tempfile.TemporaryDirectory(prefix="titan-script-") as folder:
+                copy = Path(folder, place.name)
+                copy.write_bytes(content)
+                yield str(copy)
+            return
     looked = " nor ".join(str(place) for place in dict.fromkeys(places))
     raise AirflowException(
         f"the script {filename!r} was not found: there is no file {looked}. "
@@ -34,10 +46,25 @@ def find_script(filename: str, dag_file: str | None) -> str:
     )
 
 
+def _packed(place: Path) -> bytes | None:
+    """The content of a file that lies in a zip, as Airflow loads DAGs from one; ``None`` if there is no such file."""
+    for parent in place.parents:
+        if parent.is_file():
+            name = posixpath.normpath(place.relative_to(parent).as_posix())
+            try:
+                with zipfile.ZipFile(parent) as archive:
+                    return archive.read(name)
+            except (KeyError, zipfile.BadZipFile):
+                return None
+    return None
+
+
 def is_shell(source: str) -> bool:
     """Whether a ``#!`` line names a shell; anything else is Python."""
     first = source.lstrip().partition("\n")[0]
-    return first.startswith("#!") and first.rstrip().endswith("sh")
+    return first.startswith("#!") and any(
+        word.endswith("sh") for word in first[2:].split() if word[:1] != "-"
+    )
 
 
 @contextmanager

@@ -36,7 +36,7 @@ from titan_provider.operators.memory import memory_of
 from titan_provider.operators.source import find_script, script_file
 from titan_provider.operators.submission import Submission, new_record
 from titan_provider.operators.waiting import JobWatch
-from titan_provider.values import Duration, as_id, as_ids, read_durations, to_json
+from titan_provider.values import Duration, as_id, as_ids, plain, read_durations, to_json
 from titan_sdk import TitanClient, TitanError, TitanJob
 from titan_sdk.config import parse_duration
 
@@ -158,21 +158,21 @@ class TitanJobOperator(TitanLineage, BaseOperator):
             raise ValueError(
                 f"task {self.task_id!r}: owner_lease needs wait_for_completion, as it ends jobs nobody waits for"
             )
-        self.filename = filename
+        self.filename = plain(filename)
         self.script = script
-        self.args = args
-        self.job_params = job_params
-        self.env = env
-        self.requirement = requirement
+        self.args = plain(args)
+        self.job_params = plain(job_params)
+        self.env = plain(env)
+        self.requirement = plain(requirement)
         self.priority = priority
         self.affinity = affinity
         parse_duration(delay, f"task {self.task_id!r}: delay", unit="ms", zero=True)
         self.delay = delay
-        self.parents = parents
-        self.python = python
+        self.parents = plain(parents)
+        self.python = plain(python)
         self.max_attempts = max_attempts
-        self.job_id = job_id
-        self.titan_conn_id = titan_conn_id
+        self.job_id = plain(job_id)
+        self.titan_conn_id = plain(titan_conn_id)
         self.wait_for_completion = wait_for_completion
         self.deferrable = deferrable
         self.max_unfinished = max_unfinished
@@ -281,7 +281,8 @@ class TitanJobOperator(TitanLineage, BaseOperator):
         try:
             if self.script is None:
                 dag_file = getattr(context.get("dag"), "fileloc", None)
-                return obtain(find_script(str(self.filename), dag_file))
+                with find_script(str(self.filename), dag_file) as found:
+                    return obtain(found)
             with script_file(self.script, self.script_name or self.task_id) as written:
                 return obtain(written)
         finally:

@@ -23,7 +23,7 @@ from titan_provider.events import JobEvent, Outcome
 from titan_provider.exceptions import TitanMasterUnreachable, TitanWorkFailed
 from titan_provider.hooks.titan import TitanHook
 from titan_provider.triggers.jobs import TitanJobsTrigger
-from titan_provider.values import Duration, as_id, as_ids, read_durations
+from titan_provider.values import Duration, as_id, as_ids, plain, read_durations
 from titan_provider.waiting import Patience
 from titan_sdk import DagReport, NotFound, TitanClient, TransportError
 
@@ -76,10 +76,10 @@ class TitanDagSensor(BaseSensorOperator):
         super().__init__(**kwargs)
         if (dag_name is None) == (job_ids is None):
             raise ValueError(f"task {self.task_id!r}: give either dag_name= or job_ids=, and not both")
-        self.dag_name = dag_name
-        self.run = run
-        self.job_ids = job_ids
-        self.titan_conn_id = titan_conn_id
+        self.dag_name = plain(dag_name)
+        self.run = plain(run)
+        self.job_ids = plain(job_ids)
+        self.titan_conn_id = plain(titan_conn_id)
         self.deferrable = deferrable
         self._until, self._pause = math.inf, 0.0
         (self.unreachable_timeout,) = read_durations(task, zero=True, unreachable_timeout=unreachable_timeout)

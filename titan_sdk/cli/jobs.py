@@ -15,7 +15,9 @@ from titan_sdk.cli.exits import complain, reported
 from titan_sdk.cli.watch import watch_job
 from titan_sdk.client import TitanClient
 from titan_sdk.errors import InvalidArgument, JobFailed, NotFound
-from titan_sdk.handles import JobHandle
+from titan_sdk.flows import submit as submit_flow
+from titan_sdk.flows.archives import pack_folder
+from titan_sdk.handles import DagHandle, JobHandle
 from titan_sdk.model.job import TitanJob
 from titan_sdk.model.status import JobStatus
 
@@ -33,7 +35,12 @@ def register(app: typer.Typer) -> None:
 
 def submit(
     session: Session,
-    file: Annotated[Path, typer.Argument(help="The script: Python, shell, or any executable.")],
+    file: Annotated[
+        Path,
+        typer.Argument(
+            help="The script: Python, shell, or any executable; or a folder with a __main__.py, which travels whole."
+        ),
+    ],
     args: Annotated[
         list[str] | None,
         typer.Argument(help="Its arguments, passed exactly; put -- before those that begin with -."),
@@ -73,10 +80,12 @@ def submit(
         typer.Option("--wait-timeout", help="Seconds to wait; then exit code 6, and the job goes on."),
     ] = None,
 ) -> None:
-    """Run a script on the cluster."""
+    """Run a script, or a folder of them, on the cluster."""
+    folder = _check_folder(file) if file.is_dir() else None
     job = TitanJob(
-        job_id or job_id_for(file),
-        str(file),
+        job_id or job_id_for(file.resolve()),
+        str(file) if folder is None else f"{folder}/__main__.py",
+        is_archive=folder is not None,
         args=args or None,
         requirement=requirement,
         priority=priority,
@@ -88,11 +97,32 @@ def submit(
         timeout=timeout,
     )
     with session.client() as client:
-        handle = client.submit_job(job)
+        if folder is None:
+            handle = client.submit_job(job)
+        else:
+            archives = {folder: pack_folder(file, folder)}
+            flow = submit_flow.submit_dag(client._session, job.job_id, [job], archives=archives)
+            handle = DagHandle(client, client._run(flow)).jobs[0]
         if wait or follow or wait_timeout is not None:
             _await_end(session, client, handle, follow, wait_timeout)
         else:
             _say_submitted(session, handle)
+
+
+def _check_folder(folder: Path) -> str:
+    """The name of its archive.
+
+    Raises:
+        InvalidArgument: nothing says which of its files is to run.
+    """
+    if (folder / "__main__.py").is_file():
+        return "project.zip"
+    pipelines = sorted(path.name for pattern in ("*.yaml", "*.yml") for path in folder.glob(pattern))
+    scripts = sorted(path.name for path in folder.glob("*.py"))
+    ways = [f"titan dag submit {folder / pipelines[0]}"] if pipelines else []
+    ways += [f"titan submit {folder / scripts[0]} (that file alone)"] if scripts else []
+    ways.append("call the file that begins __main__.py, and the whole folder travels")
+    raise InvalidArgument(f"{str(folder)!r} is a folder; say which file is to run: {', or '.join(ways)}")
 
 
 def _say_submitted(session: Session, handle: JobHandle) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -35,6 +36,7 @@ from titan_sdk.runtime.gate import GATE_SCRIPT
 from titan_sdk.session import Session
 from titan_sdk.wire import calls
 from titan_sdk.wire.frames import MAX_PAYLOAD
+from titan_sdk.wire.jobs import JobLine
 
 __all__ = ["submit_dag", "submit_expanded"]
 
@@ -119,7 +121,7 @@ def _submit(
     # A real master registers line by line, so a parent listed first may finish before its child exists (section 14).
     lines = [staged.lines[job.full_id] for job in reversed(ordered)]
     call = calls.submit_dag(lines)
-    _check_size(name, call, len(lines))
+    _check_size(name, call, lines, given)
     yield from put_archives(session, archives)
     for asset in staged.assets:
         yield from ensure_asset(session, asset.name, asset.data)
@@ -173,11 +175,31 @@ def _states_before(session: Session, name: str, jobs: Sequence[TitanJob]) -> Flo
     return states
 
 
-def _check_size(name: str, call: calls.Call[str], count: int) -> None:
+def _check_size(name: str, call: calls.Call[str], lines: Sequence[JobLine], jobs: Sequence[TitanJob]) -> None:
     size = len(call.encoded())
-    if size > MAX_PAYLOAD:
+    if size <= MAX_PAYLOAD:
+        return
+    largest = max(lines, key=lambda line: sum(map(len, line.fields)))
+    alone = sum(map(len, largest.fields))
+    if alone <= MAX_PAYLOAD // 2:
         advice = "submit it as several DAGs; Titan cannot take one in parts"
-        raise PayloadTooLarge(f"DAG {name!r} with {count} jobs", size, MAX_PAYLOAD, advice)
+        raise PayloadTooLarge(f"DAG {name!r} with {len(lines)} jobs", size, MAX_PAYLOAD, advice)
+    job = next(job for job in jobs if job.job_id == largest.job_id)
+    if job.uses_runtime:
+        weights = {
+            "params": len(json.dumps(job.params)),
+            "args": sum(map(len, job.argv)),
+            "env": sum(map(len, job.variables.values())),
+        }
+        part = max(weights, key=lambda key: weights[key])
+        what = f"its {part} ({weights[part]:,} characters)"
+    else:
+        what = "its file, which only the runtime (runtime=True) sends apart"
+    advice = (
+        f"nearly all of it is job {job.job_id!r}: {what}. Put what is large into a file (upload_file) or into TitanStore "
+        "(store_put), and give the job its name"
+    )
+    raise PayloadTooLarge(f"DAG {name!r}", size, MAX_PAYLOAD, advice)
 
 
 def _send(submission: Submission, call: calls.Call[str], before: dict[str, JobStatus]) -> Flow[None]:

@@ -14,13 +14,20 @@ from typing import Any, cast
 from titan_sdk.errors import InvalidArgument, InvalidJob, MissingFile
 from titan_sdk.model import rules
 from titan_sdk.model.durations import parse_duration
-from titan_sdk.model.texts import as_text
+from titan_sdk.model.texts import as_text, plain_text
 
 __all__ = ["JobKind", "TitanJob"]
 
 
 _SERVICE_TYPES = frozenset({"SERVICE", "DEPLOY_PAYLOAD", "START_ARCHIVE_SERVICE"})
 _TASK_TYPES = frozenset({"RUN_PAYLOAD", "TASK", "RUN_ARCHIVE"})
+
+
+_NO_PYTHON = frozenset(
+    {"sh", "bash", "dash", "zsh", "ksh", "csh", "tcsh", "fish", "env", "perl", "ruby", "node"}
+)
+_SHOWN = 200
+"""Characters of a value that a refusal repeats."""
 
 
 class JobKind(Enum):
@@ -109,6 +116,13 @@ class TitanJob:
         self._check_names()
         self._check_numbers()
         self._check_carriers()
+        if not self.kind.is_archive and Path(self.filename).is_dir():
+            raise self._invalid(
+                "filename",
+                self.filename,
+                "is a folder; give the script to run. A whole folder goes by upload_project_folder(), and "
+                "filename='NAME.zip/script.py' with is_archive=True runs a script of it",
+            )
         if not self.kind.is_archive and not Path(self.filename).is_file():
             raise MissingFile(
                 f"job {self.job_id!r}: there is no file {self.filename!r} (current folder {os.getcwd()!r}); "
@@ -188,15 +202,17 @@ class TitanJob:
 
     def _normalise(self) -> None:
         """Bring each field into its one frozen form."""
+        for name in ("job_id", "filename", "job_type", "requirement", "python", "hitl_message"):
+            self._freeze(name, plain_text(getattr(self, name)))
         if not _is_path(self.filename):
             raise self._invalid("filename", self.filename, "is not a path; give the script's path as a text")
-        self._freeze("filename", os.fspath(self.filename))
+        self._freeze("filename", plain_text(os.fspath(self.filename)))
         self._freeze("requirement", _or_general(self.requirement))
         if _is_text(self.parents):
             raise self._invalid("parents", self.parents, "is a single text; give a list of job ids")
         if self.parents is not None and not _is_listing(self.parents):
             raise self._invalid("parents", self.parents, "is not a list of job ids")
-        self._freeze("parents", tuple(self.parents or ()))
+        self._freeze("parents", tuple(map(plain_text, self.parents or ())))
         self._freeze("args", as_text(self.args))
         if self.args is not None and not isinstance(self.args, str):
             if not _is_listing(self.args):
@@ -204,7 +220,9 @@ class TitanJob:
             self._freeze("args", tuple(as_text(piece) for piece in cast("Sequence[object]", self.args)))
         if not isinstance(self.env or {}, Mapping):
             raise self._invalid("env", self.env, "is not a mapping of names to texts")
-        self._freeze("env", {name: as_text(value) for name, value in self.env.items()} if self.env else {})
+        self._freeze(
+            "env", {plain_text(name): as_text(value) for name, value in self.env.items()} if self.env else {}
+        )
         self._read_durations()
 
     def _read_durations(self) -> None:
@@ -284,6 +302,15 @@ class TitanJob:
         if problem := next(filter(None, map(rules.check_process_text, self.argv)), None):
             raise self._invalid("args", self.args, problem)
         self._check_env()
+        texts = [*self.argv, *(f"{name}={value}" for name, value in self.variables.items())]
+        size = sum(len(text.encode("utf-8", "surrogateescape")) + 9 for text in texts)  # a NUL and a pointer
+        if size > rules.MAX_PROCESS_TEXTS:
+            raise InvalidJob(
+                f"job {self.job_id!r}: args and env take {size:,} bytes; Linux gives a process up to "
+                f"{rules.MAX_PROCESS_TEXTS:,}. Send them as params, or put them into a file (upload_file)"
+            )
+        if self.python is not None and os.path.basename(self.python) in _NO_PYTHON:
+            raise self._invalid("python", self.python, "is no Python; name one, such as python3.12")
         if self.uses_runtime:
             if problem := rules.check_json(self.params):
                 raise self._invalid("params", self.params, problem)
@@ -307,7 +334,7 @@ class TitanJob:
         for name, value in self.variables.items():
             if not _is_text(name) or not _is_text(value) or not name or "=" in name:
                 raise self._invalid("env", {name: value}, "is not a pair of texts with a name free of '='")
-            if problem := rules.check_process_text(name + value):
+            if problem := rules.check_process_text(f"{name}={value}"):
                 raise self._invalid("env", {name: value}, problem)
 
     def _check_gate(self) -> None:
@@ -372,7 +399,10 @@ class TitanJob:
         object.__setattr__(self, name, value)
 
     def _invalid(self, name: str, value: object, problem: str) -> InvalidJob:
-        return InvalidJob(f"job {self.job_id!r}: {name} {value!r} {problem}")
+        shown = repr(value)
+        if len(shown) > _SHOWN:
+            shown = f"{shown[:_SHOWN]}..."
+        return InvalidJob(f"job {self.job_id!r}: {name} {shown} {problem}")
 
 
 def _is_int(value: object) -> bool:

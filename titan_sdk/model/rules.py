@@ -20,6 +20,8 @@ __all__ = [
     "INT64_MAX",
     "LONGEST_GRACE",
     "MAX_ID_LENGTH",
+    "MAX_PROCESS_TEXT",
+    "MAX_PROCESS_TEXTS",
     "MAX_REQUIREMENT_LENGTH",
     "check_args",
     "check_filename",
@@ -40,6 +42,10 @@ MAX_REQUIREMENT_LENGTH = 19
 CANCEL_GRACE = 5.0
 """Seconds between the SIGTERM and the SIGKILL of a job that is ended, unless it says otherwise."""
 LONGEST_GRACE = 3600
+MAX_PROCESS_TEXT = 128 * 1024 - 1
+"""Bytes of one argument, or of one variable with its name and the ``=``, without the NUL at its end (MAX_ARG_STRLEN)."""
+MAX_PROCESS_TEXTS = 2 * 1024 * 1024
+"""Bytes of all arguments and variables, as Linux takes them where the stack has its usual limit of 8 MiB."""
 INT32_MIN, INT32_MAX = -(2**31), 2**31 - 1
 INT64_MAX = 2**63 - 1
 
@@ -49,12 +55,13 @@ _INTEGER = re.compile(r"[+-]?\d+")
 
 def full_id(job_id: str) -> str:
     """The id as the master stores it: ``DAG-`` in front unless it is there already (section 4.1, rule 5)."""
-    return job_id if job_id.startswith(DAG_PREFIX) else DAG_PREFIX + job_id
+    text = str.__str__(job_id)  # of a (str, Enum) the value, where an f-string would write the name
+    return text if text.startswith(DAG_PREFIX) else DAG_PREFIX + text
 
 
 def short_id(job_id: str) -> str:
     """The id as users write it, without ``DAG-``."""
-    return job_id.removeprefix(DAG_PREFIX)
+    return str.__str__(job_id).removeprefix(DAG_PREFIX)
 
 
 def gate_id(job_id: str) -> str:
@@ -118,7 +125,12 @@ def check_process_text(text: str) -> str | None:
         return "contains a NUL character, which no process can be given"
     try:
         # Bytes that are no UTF-8 are allowed, in the form in which Python itself hands them out.
-        text.encode("utf-8", "surrogateescape")
+        size = len(text.encode("utf-8", "surrogateescape"))
+        if size > MAX_PROCESS_TEXT:
+            return (
+                f"has {size:,} bytes; Linux gives a process arguments and variables of up to {MAX_PROCESS_TEXT:,}. "
+                "Send it as params, or put it into a file (upload_file)"
+            )
     except UnicodeEncodeError as exc:
         return f"contains {text[exc.start]!r}, half of a surrogate pair, which no process can be given"
     return None

@@ -1,4 +1,6 @@
-"""What counts as text in arguments and environment variables: numbers and booleans are the text that Python prints."""
+"""What counts as text: a member of an enumeration of texts is its value, whatever it would print as; and in arguments and
+environment variables a number or a boolean is the text that Python prints.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,14 @@ from decimal import Decimal
 from enum import Enum
 from numbers import Real
 
-__all__ = ["as_text"]
+__all__ = ["as_text", "plain_text"]
+
+
+def plain_text(value: object) -> object:
+    """A text as itself: ``f"{Tag.GPU}"`` of a ``class Tag(str, Enum)`` is its name. Anything else as it is."""
+    if isinstance(value, Enum) and isinstance(value.value, str):
+        value = value.value
+    return str.__str__(value) if isinstance(value, str) else value
 
 
 def as_text(value: object) -> object:

@@ -23,6 +23,8 @@ _NOT_FOUND = (
     "Install Python 3.8 or later there, or name one with python="
 )
 
+_NO_PYTHON = "titan-runtime: what this worker has as {python!r} is no Python, so job {id} was not started; name one with python="
+
 # Comments, and three of four spaces of indentation, are for readers here; they do not travel.
 _PYTHON = r"""
 import sys
@@ -116,7 +118,12 @@ main(S, Z, D, T)
 def build_stub(spec: RunSpec, bundle: Asset) -> bytes:
     """The staged ``.sh`` of a runtime job: the same bytes for the same arguments."""
     what = "neither python3 nor python" if spec.python is None else f"no {spec.python!r}"
-    line = first_line(spec.python, _NOT_FOUND.format(id=spec.job_id, what=what), spec.cancel_grace)
+    line = first_line(
+        spec.python,
+        _NOT_FOUND.format(id=spec.job_id, what=what),
+        _NO_PYTHON.format(id=spec.job_id, python=spec.python),
+        spec.cancel_grace,
+    )
     # A Python literal rather than JSON: the launcher starts without the json module.
     python = _minified().replace("{spec}", ascii(json.loads(spec.to_json(bundle))))
     return f"{line}\n{python}".encode()

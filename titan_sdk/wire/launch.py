@@ -16,7 +16,7 @@ __all__ = ["first_line", "grace_of", "takes_any_python"]
 _ANY = "python3 python python3.{14,13,12,11,10,9,8}"
 _IS_LAUNCHER = "shopt -s execfail;set -- "
 _FIND = (
-    _IS_LAUNCHER + "{candidates};"
+    _IS_LAUNCHER + "{candidates};{check}"
     'while [ $# -gt 0 ];do p=$1;shift;command -v -- "$p">/dev/null&&exec "$p" -EsSx "$0" "$@";done;'
 )
 
@@ -26,15 +26,25 @@ _LAST_WORDS = 5.0
 """Seconds a launcher has to hand in the record and the last output of a job that was ended."""
 
 
-def first_line(python: str | None, sentence: str, grace: float = CANCEL_GRACE) -> str:
+_CHECK = (
+    'if command -v -- "$1">/dev/null&&[ "$("$1" -EsSc "print(6*7)" 2>/dev/null </dev/null)" != 42 ];'
+    "then echo {no_python};exit 98;fi;"
+)
+
+
+def first_line(python: str | None, sentence: str, no_python: str, grace: float = CANCEL_GRACE) -> str:
     """Become this Python (``None``: the first on the PATH) on the rest of the file, or say the sentence.
 
     Args:
+        no_python: what to say where it is something else than Python. Only asked where its name leaves that open: the
+            answer costs the start of an interpreter.
         grace: seconds the job may take to end after SIGTERM; a master that ends it reads them here.
     """
     candidates = _ANY if python is None else shlex.quote(python)
+    asks = python is not None and not re.match(r"(python|pypy)[\d.]*$", python.rpartition("/")[2])
+    check = _CHECK.format(no_python=shlex.quote(no_python)) if asks else ""
     told = "" if grace == CANCEL_GRACE else f" # cancel_grace={grace:.3f}"
-    return f"{_FIND.format(candidates=candidates)}echo {shlex.quote(sentence)};exit 98{told}"
+    return f"{_FIND.format(candidates=candidates, check=check)}echo {shlex.quote(sentence)};exit 98{told}"
 
 
 def grace_of(script: bytes) -> tuple[float, float]:
@@ -50,4 +60,4 @@ def grace_of(script: bytes) -> tuple[float, float]:
 
 def takes_any_python(script: bytes) -> bool:
     """Whether this is the script of a job with the runtime that names no Python of its own."""
-    return script.startswith(_FIND.format(candidates=_ANY).encode())
+    return script.startswith(_FIND.format(candidates=_ANY, check="").encode())

@@ -31,7 +31,8 @@ _ABSENT = "NULL"
 
 
 def encode_value(text: str) -> str:
-    """The stored form of a value."""
+    """The stored form of a value. Of a ``(str, Enum)`` its value counts, where an f-string would write its name."""
+    text = str.__str__(text)
     return _marked(text) if _value_needs_mark(text) else text
 
 
@@ -42,6 +43,7 @@ def decode_value(stored: str) -> str:
 
 def encode_key(key: str) -> str:
     """The stored form of a key: ASCII, no pipe (it would end the key), no space at the edges."""
+    key = str.__str__(key)
     if not key.isascii() or "|" in key or key != key.strip() or key.startswith(MARK):
         return _marked(key).replace("|", "\\u007c")
     return key
@@ -49,6 +51,7 @@ def encode_key(key: str) -> str:
 
 def encode_member(member: str) -> str:
     """The stored form of a set member: as values, and neither a comma nor an empty text."""
+    member = str.__str__(member)
     if _value_needs_mark(member) or "," in member or not member:
         return _marked(member).replace(",", "\\u002c")
     return member

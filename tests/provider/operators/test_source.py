@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -16,22 +17,49 @@ def test_a_script_is_found_beside_the_dag_file_first(tmp_path: Path, monkeypatch
     (elsewhere / "only_here.py").touch()
     monkeypatch.chdir(elsewhere)
     dag_file = str(dags / "dag.py")
-    assert find_script("jobs/train.py", dag_file) == str(dags / "jobs/train.py")
-    assert find_script("only_here.py", dag_file) == str(elsewhere / "only_here.py")
-    assert find_script("jobs/train.py", None) == str(elsewhere / "jobs/train.py")
+    assert found("jobs/train.py", dag_file) == str(dags / "jobs/train.py")
+    assert found("only_here.py", dag_file) == str(elsewhere / "only_here.py")
+    assert found("jobs/train.py", None) == str(elsewhere / "jobs/train.py")
+
+
+def found(filename: str, dag_file: str | None) -> str:
+    with find_script(filename, dag_file) as path:
+        return path
+
+
+def test_a_script_beside_a_packed_dag_is_read_from_the_zip(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with zipfile.ZipFile(tmp_path / "pack.zip", "w") as packed:
+        packed.writestr("team/dag.py", "")
+        packed.writestr("team/jobs/train.py", "print('packed')")
+        packed.writestr("shared.py", "print('shared')")
+    monkeypatch.chdir(tmp_path)
+    dag_file = str(tmp_path / "pack.zip" / "team" / "dag.py")
+    for filename, text in (
+        ("jobs/train.py", "packed"),
+        ("../shared.py", "shared"),
+        (f"{tmp_path}/pack.zip/shared.py", "shared"),
+    ):
+        with find_script(filename, dag_file) as path:
+            assert Path(path).name == Path(filename).name
+            assert Path(path).read_text() == f"print('{text}')"
+        assert not Path(path).exists()
+    with pytest.raises(AirflowException, match=r"no file .*/pack\.zip/team/gone\.py nor"):
+        found("gone.py", dag_file)
 
 
 def test_a_missing_script_names_every_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(AirflowException) as caught:
-        find_script("jobs/train.py", "/dags/dag.py")
+        found("jobs/train.py", "/dags/dag.py")
     assert "no file /dags/jobs/train.py nor" in str(caught.value)
     assert str(tmp_path / "jobs/train.py") in str(caught.value)
 
 
 def test_an_absolute_path_is_looked_for_there_only() -> None:
     with pytest.raises(AirflowException, match=r"no file /nowhere/x\.py\. "):
-        find_script("/nowhere/x.py", "/dags/dag.py")
+        found("/nowhere/x.py", "/dags/dag.py")
 
 
 @pytest.mark.parametrize(
@@ -40,6 +68,7 @@ def test_an_absolute_path_is_looked_for_there_only() -> None:
         ("print(1)", "train-script.py"),
         ("\n#!/bin/bash\necho 1", "train.sh"),
         ("#!/usr/bin/env -S sh\n", "train.sh"),
+        ("#!/bin/bash -e\n", "train.sh"),
         ("#!/usr/bin/env python3\nprint(1)", "train-script.py"),
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -176,3 +177,17 @@ def test_what_is_no_duration_fails_the_dag_file(operator: Any, written: object) 
         ValueError, match=rf"task 't': poll_interval {written!r} is not a number of seconds above 0"
     ):
         operator(task_id="t", poll_interval=written, **needed)
+
+
+class Tag(str, Enum):  # noqa: UP042 - not StrEnum, whose members print as their values
+    GPU = "GPU"
+
+
+def test_a_member_of_an_enumeration_is_rendered_as_its_value() -> None:
+    """Jinja would write ``Tag.GPU``, a tag that no worker has."""
+    job = TitanJobOperator(task_id="j", script="pass", requirement=Tag.GPU, job_params={"tags": [Tag.GPU]})
+    dag = TitanDagOperator(task_id="d", jobs=[{"job_id": "a", "script": "pass", "requirement": Tag.GPU}])
+    for operator, names in ((job, ("requirement", "job_params")), (dag, ("jobs",))):
+        rendered = operator.render_template({name: getattr(operator, name) for name in names}, {})
+        assert "Tag." not in f"{rendered}"
+        assert "GPU" in f"{rendered}"

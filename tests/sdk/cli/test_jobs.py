@@ -51,6 +51,24 @@ def test_wait_shows_the_output_and_the_result(titan, script: Script) -> None:
     assert lines[3] == 'result: {"params": {"n": 1}, "text": "grüß dich"}'
 
 
+def test_a_folder_travels_whole_where_something_says_what_runs(titan, tmp_path: Path) -> None:
+    folder = tmp_path / "my project"
+    folder.mkdir()
+    (folder / "helper.py").write_text("WORD = 'helped'")
+    ran = titan("submit", folder)
+    assert ran.code == 2
+    assert (
+        f"{str(folder)!r} is a folder; say which file is to run: titan submit {folder}/helper.py" in ran.err
+    )
+    assert "call the file that begins __main__.py, and the whole folder travels" in " ".join(ran.err.split())
+    (folder / "p.yaml").touch()
+    assert f"titan dag submit {folder}/p.yaml" in titan("submit", folder).err
+    (folder / "__main__.py").write_text("import sys, helper; print(helper.WORD, sys.argv[1:])")
+    ran = titan("submit", folder, "--wait", "--", "-x", "a b")
+    assert ran.code == 0, ran.err
+    assert re.match(r"helped \['-x', 'a b'\]\njob 'my-project-[0-9a-f]{8}' completed", ran.out)
+
+
 def test_wait_as_json_is_the_report_alone(titan, script: Script) -> None:
     ran = titan("--json", "submit", script(ECHO), "--wait")
     assert ran.code == 0

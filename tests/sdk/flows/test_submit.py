@@ -240,8 +240,22 @@ def test_a_dag_over_one_frame_is_refused_before_anything_is_sent(session, tmp_pa
     path = tmp_path / "big.py"
     path.write_text("#" * 8_000_000)
     runner = FlowRunner(MasterModel())
-    with pytest.raises(PayloadTooLarge, match="submit it as several DAGs"):
-        runner.run(submit_dag(session, "d", [TitanJob("a", str(path), runtime=False)]))
+    for jobs, advice in (
+        (
+            [TitanJob("a", str(path), runtime=False)],
+            r"job 'a': its file, which only the runtime .* sends apart",
+        ),
+        (
+            [TitanJob("a", str(path), params="x" * 12_000_000)],
+            r"'a': its params \(12,000,002 char.*upload_file",
+        ),
+        (
+            [TitanJob(f"a{i}", str(path), params="x" * 1_000_000) for i in range(9)],
+            "submit it as several DAGs",
+        ),
+    ):
+        with pytest.raises(PayloadTooLarge, match=advice):
+            runner.run(submit_dag(session, "d", jobs))
     assert not runner.sent(Opcode.KV_SET)
     assert not runner.sent(Opcode.SUBMIT_DAG)
 

@@ -429,3 +429,55 @@ def test_the_line_without_the_runtime_is_upstreams(script: str) -> None:
 def test_what_cannot_stand_in_a_line_has_none(script: str) -> None:
     with pytest.raises(InvalidJob, match="would corrupt the job line"):
         TitanJob("a", script, args="a|b").to_string()
+
+
+class Name(str, Enum):  # noqa: UP042 - not StrEnum, whose members print as their values
+    JOB = "job-1"
+    PARENT = "parent-1"
+    TAG = "GPU"
+    KEY = "COLOUR"
+
+
+def test_a_member_of_an_enumeration_of_texts_is_its_value(script: str) -> None:
+    job = TitanJob(
+        Name.JOB,
+        script,
+        requirement=Name.TAG,
+        parents=[Name.PARENT],
+        args=[Name.KEY],
+        env={Name.KEY: Name.TAG},
+    )
+    texts = [
+        job.job_id,
+        job.requirement,
+        *(job.parents or ()),
+        *job.argv,
+        *job.variables,
+        *job.variables.values(),
+    ]
+    assert [f"{text}" for text in texts] == ["job-1", "GPU", "parent-1", "COLOUR", "COLOUR", "GPU"]
+    assert {type(text) for text in texts} == {str}
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"args": ["x" * 131072]}, {"args": "x" * 131072}, {"env": {"A": "x" * 131070}}, {"args": ["é" * 65536]}],
+)
+def test_a_text_that_linux_gives_no_process_is_refused(script: str, fields: dict[str, Any]) -> None:
+    sentence = refusal("a", script, **fields)
+    assert "has 131,072 bytes; Linux gives a process arguments and variables of up to 131,071" in sentence
+    assert len(sentence) < 600
+
+
+def test_more_arguments_than_linux_takes_together_are_refused(script: str) -> None:
+    assert TitanJob("a", script, args=["x" * 131071] * 15).uses_runtime
+    assert "args and env take 2,097,280 bytes" in refusal("a", script, args=["x" * 131071] * 16)
+
+
+@pytest.mark.parametrize("python", ["/bin/sh", "bash", "/usr/bin/env"])
+def test_a_python_that_is_none_is_refused(script: str, python: str) -> None:
+    assert "is no Python; name one, such as python3.12" in refusal("a", script, python=python)
+
+
+def test_a_folder_is_refused_as_one(tmp_path: Path) -> None:
+    assert "is a folder; give the script to run" in refusal("a", str(tmp_path))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,14 +13,32 @@ from titan_sdk.wire.launch import first_line, takes_any_python
 
 def test_only_a_job_that_names_no_python_may_be_started_by_any() -> None:
     rest = "\nprint('hi')\n"
-    assert takes_any_python((first_line(None, "no Python") + rest).encode())
-    assert not takes_any_python((first_line("python3", "no Python") + rest).encode())
+    assert takes_any_python((first_line(None, "no Python", "not one") + rest).encode())
+    assert not takes_any_python((first_line("python3", "no Python", "not one") + rest).encode())
     assert not takes_any_python(b"#!/bin/bash\necho hi\n")
 
 
 @pytest.mark.parametrize("python", ["/no such/python", "it's"])
 def test_bash_says_the_sentence_where_there_is_no_such_python(tmp_path: Path, python: str) -> None:
     script = tmp_path / "job.sh"
-    script.write_text(first_line(python, f"there is no {python}") + "\n")
+    script.write_text(first_line(python, f"there is no {python}", "not one") + "\n")
     done = subprocess.run(["/bin/bash", str(script)], stdout=subprocess.PIPE, text=True, check=False)
     assert (done.returncode, done.stdout) == (98, f"there is no {python}\n")
+
+
+@pytest.mark.parametrize(
+    ("content", "begins"),
+    [("#!/bin/sh\ncat >/dev/null; echo 42", False), (f'#!/bin/sh\nexec {sys.executable} "$@"', True)],
+)
+def test_what_may_be_no_python_is_asked_first(tmp_path: Path, content: str, begins: bool) -> None:
+    """One that reads its input would wait for ever on that of a worker, which nobody closes."""
+    python, script = tmp_path / "interpreter's", tmp_path / "job.sh"
+    python.write_text(content.replace("echo 42", "echo 41"))
+    python.chmod(0o755)
+    script.write_text(first_line(str(python), "there is none", "it's no Python") + "\nprint('begun')\n")
+    with subprocess.Popen(
+        ["/bin/bash", str(script)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as worker:
+        assert worker.stdout is not None
+        said = worker.stdout.read()
+    assert (worker.returncode, said) == ((0, "begun\n") if begins else (98, "it's no Python\n"))
