@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import functools
 import hashlib
@@ -12,6 +13,7 @@ import tempfile
 from pathlib import Path
 from urllib.parse import quote
 
+from titan_sdk.cluster.disk import advice
 from titan_sdk.errors import TitanError
 
 __all__ = ["LOG", "DataDir", "safe_name"]
@@ -58,18 +60,23 @@ class DataDir:
             self._lock = os.open(root / "master.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as exc:
             raise TitanError(
-                f"cannot use {root} as the master's data directory: {exc}; give another data_dir"
+                f"cannot use {root} as the master's data directory: {exc}; {advice(exc, root)}"
             ) from exc
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as exc:
+        except BlockingIOError as exc:
             owner = os.pread(self._lock, 64, 0).decode("ascii", "replace").strip() or "unknown"
             os.close(self._lock)
             raise TitanError(
                 f"another master (process {owner}) uses {root}; stop it, or give this one another data_dir"
             ) from exc
-        os.ftruncate(self._lock, 0)
-        os.pwrite(self._lock, f"{os.getpid()}\n".encode("ascii"), 0)
+        except OSError as exc:
+            os.close(self._lock)
+            raise TitanError(f"cannot lock {root}: {exc}; {advice(exc, root)}") from exc
+        with contextlib.suppress(OSError):
+            # For people only: a disk that is full is told of by what cannot do without it.
+            os.ftruncate(self._lock, 0)
+            os.pwrite(self._lock, f"{os.getpid()}\n".encode("ascii"), 0)
 
     def cluster_id(self) -> str:
         """A name for what is kept here, chosen at first use."""
@@ -77,7 +84,10 @@ class DataDir:
         try:
             return path.read_text("ascii").strip()
         except FileNotFoundError:
-            path.write_text(secrets.token_hex(8) + "\n", "ascii")
+            # Whole or not at all: half a name would be another one after the next start.
+            part = path.with_suffix(".part")
+            part.write_text(secrets.token_hex(8) + "\n", "ascii")
+            os.replace(part, path)
             return path.read_text("ascii").strip()
 
     def release(self) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from titan_sdk.cluster.backing import Backing, open_backing
+from titan_sdk.cluster.disk import advice
 from titan_sdk.cluster.engines.ray.settings import RaySettings
 from titan_sdk.cluster.extensions import Extensions
 from titan_sdk.cluster.folders import DataDir
@@ -89,6 +90,10 @@ class Node:
             self._housekeeping.start()
             await server.serve()
             log.info("serving on %s:%d", *address, extra={"data_dir": str(settings.data_dir)})
+        except OSError as exc:
+            await self.stop()
+            root = settings.data_dir
+            raise TitanError(f"cannot start a master in {root}: {exc}; {advice(exc, root)}") from exc
         except BaseException:
             await self.stop()
             raise

@@ -381,7 +381,8 @@ async def test_a_damaged_database_is_a_sentence(tmp_path: Path) -> None:
         (tmp_path / "master.sqlite3").write_bytes(content)
         node = Node(ClusterSettings(tmp_path, port=0), "0")
         with pytest.raises(
-            TitanError, match="if the file is damaged, move its folder away or give another data_dir"
+            TitanError,
+            match="the file is damaged or is no database: move its folder away, or give another data_dir",
         ):
             await node.start()
 

@@ -183,7 +183,7 @@ def test_a_spool_that_cannot_be_taken_over_stops_the_start(tmp_path: Path) -> No
     spool.write_text(SPOOLED)
     db.execute("PRAGMA query_only=1")
     with pytest.raises(
-        TitanError, match=r"cannot take over the submissions in .*readonly.*make room on the disk"
+        TitanError, match=r"cannot take over the submissions in .*readonly.*let this user write there"
     ):
         take_spool(spool, db)
     db.execute("PRAGMA query_only=0")

@@ -8,6 +8,7 @@ import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
+from titan_sdk.cluster.disk import advice
 from titan_sdk.cluster.store.changes import InsertJobs
 from titan_sdk.cluster.store.rows import NewJob
 from titan_sdk.cluster.store.sqlite import history, jobs
@@ -83,8 +84,7 @@ def take_spool(path: Path, db: sqlite3.Connection) -> None:
         if db.in_transaction:
             db.execute("ROLLBACK")
         raise TitanError(
-            f"cannot take over the submissions in {path}: {exc}; make room on the disk and let this user write the "
-            "folder, or give another data_dir"
+            f"cannot take over the submissions in {path}: {exc}; {advice(exc, path.parent)}"
         ) from exc
 
 

@@ -11,6 +11,7 @@ import sqlite3
 import time
 from pathlib import Path
 
+from titan_sdk.cluster.disk import advice
 from titan_sdk.cluster.store.sqlite import manifests, migration, requests
 from titan_sdk.cluster.store.sqlite.bulk import remove_orphans
 from titan_sdk.errors import TitanError
@@ -73,8 +74,7 @@ def open_database(path: Path) -> sqlite3.Connection:
             raise
     except sqlite3.Error as exc:
         raise TitanError(
-            f"cannot open the master's state in {path}: {exc}; "
-            "if the file is damaged, move its folder away or give another data_dir"
+            f"cannot open the master's state in {path}: {exc}; {advice(exc, path.parent)}"
         ) from exc
     return db
 

@@ -1,0 +1,52 @@
+"""What to do about a folder that cannot be used, told by what went wrong."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sqlite3
+from pathlib import Path
+
+__all__ = ["advice"]
+
+_LITTLE = 1024 * 1024
+"""Bytes that a master needs to begin with."""
+_ELSEWHERE = "or give another data_dir"
+_FULL = f"make room on the disk, {_ELSEWHERE}"
+_FORBIDDEN = f"let this user write there, {_ELSEWHERE}"
+
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_NO_RIGHT = {errno.EACCES, errno.EPERM, errno.EROFS}
+_DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+_NOT_OURS = {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_CANTOPEN}
+_TAKEN = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
+
+
+def advice(exc: BaseException, folder: Path) -> str:
+    """The end of a sentence about something in that folder."""
+    if isinstance(exc, sqlite3.Error):
+        code = getattr(exc, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
+        if code in _DAMAGED:
+            return f"the file is damaged or is no database: move its folder away, {_ELSEWHERE}"
+        if code in _TAKEN:
+            return f"another program uses the file: end it, {_ELSEWHERE}"
+        # Without room for the files beside it SQLite tells of an error of the disk, or that it cannot open one.
+        if code == sqlite3.SQLITE_FULL or _is_full(folder):
+            return _FULL
+        if code in _NOT_OURS:
+            return _FORBIDDEN
+        return f"look whether the disk is well, {_ELSEWHERE}"
+    number = exc.errno if isinstance(exc, OSError) else None
+    if number in _NO_ROOM:
+        return _FULL
+    if number in {errno.EMFILE, errno.ENFILE}:
+        return "raise the limit of open files (ulimit -n)"
+    return _FORBIDDEN if number in _NO_RIGHT else "give another data_dir"
+
+
+def _is_full(folder: Path) -> bool:
+    try:
+        found = os.statvfs(folder)
+    except OSError:
+        return False
+    return found.f_bavail * found.f_frsize < _LITTLE or (found.f_files > 0 and found.f_favail == 0)
