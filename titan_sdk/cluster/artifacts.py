@@ -69,7 +69,11 @@ class FileArea:
         Raises:
             OutsideArea: it would lie elsewhere, or it is not a name.
         """
-        if "\0" in name:
+        try:
+            encoded = os.fsencode(name)
+        except UnicodeError as exc:
+            raise OutsideArea(name) from exc
+        if b"\0" in encoded:
             raise OutsideArea(name)
         path = (self._root / name.lstrip("/")).resolve()
         if path == self._root or not path.is_relative_to(self._root):

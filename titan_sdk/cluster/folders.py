@@ -28,7 +28,7 @@ _MAX_SOCKET_FOLDER = 90
 @functools.lru_cache(maxsize=4096)
 def safe_name(text: str) -> str:
     """A file name that is the text itself where that is harmless, and distinct for distinct texts."""
-    name = quote(text, safe=" +=@,").replace("~", "%7E")
+    name = quote(text, safe=" +=@,", errors="surrogatepass").replace("~", "%7E")
     if name.startswith("."):
         name = "%2E" + name[1:]
     if not name or len(name) > _MAX_NAME:

@@ -77,6 +77,8 @@ class FsspecArea:
         self._scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def _path(self, name: str) -> str:
+        if name.encode("utf-8", "ignore").decode() != name:
+            raise OutsideArea(name)  # half of a surrogate pair
         # Object stores have no folders to climb out of, but a file: URL has; and names are to mean the same everywhere.
         clean = posixpath.normpath(name.lstrip("/"))
         if not name or "\0" in name or clean in {".", ".."} or clean.startswith(("../", _PARTS)):

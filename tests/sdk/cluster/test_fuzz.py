@@ -9,6 +9,8 @@ import asyncio
 import base64
 import contextlib
 import io
+import json
+import logging
 import os
 import random
 import resource
@@ -21,7 +23,7 @@ import pytest
 from tests.sdk.cluster.peer import frame, script
 from titan_sdk.cluster.node import Node
 from titan_sdk.cluster.settings import ClusterSettings
-from titan_sdk.wire.opcodes import Opcode
+from titan_sdk.wire.opcodes import STORE_FAILED, Opcode
 
 SEEDS = [1, 20261124, 77_000_003]
 ROUNDS = int(os.environ.get("TITAN_FUZZ_ROUNDS", "1"))
@@ -244,3 +246,108 @@ def check_files(root: Path) -> None:
         assert path.suffix != ".py" or any(part.startswith("DAG-z") for part in path.parts), path
         assert path.name not in {"up.py", "abs.py"}
     assert not Path("/abs.py").exists()
+
+
+# ---------------------------------------------------------------------- every field of every request of ours
+
+VALID: dict[int, dict[str, object]] = {
+    Opcode.HELLO: {"token": "x"},
+    Opcode.WAIT: {"ids": ["DAG-x"], "seconds": 0.01, "every": True},
+    Opcode.JOB_INFO: {"id": "DAG-x"},
+    Opcode.LOG_READ: {"id": "DAG-x", "offset": 0},
+    Opcode.ASSET_WRITE: {"name": "n", "upload": "0123456789abcdef", "offset": 0, "sha256": None},
+    Opcode.ASSET_READ: {"name": "there.txt", "offset": 0, "sha256": ""},
+    Opcode.STORE_DELETE: {"key": "k"},
+    Opcode.STORE_KEYS: {"prefix": "", "after": ""},
+    Opcode.STORE_SWAP: {"key": "k", "expected": None, "value": "v"},
+    Opcode.STORE_EXPIRE: {"key": "k", "seconds": 3600},
+}
+NASTY = [
+    *("null", "true", "[]", "{}", '""', "0", "-1", "-0.0", "1e308", "1e400", "-1e400", "NaN", "1e-320"),
+    *(
+        str(2**31),
+        str(2**53),
+        str(2**63 - 1),
+        str(2**63),
+        str(-(2**63)),
+        str(-(2**63) - 1),
+        str(2**64),
+        "9" * 5000,
+    ),
+    *(
+        '"\\ud800"',
+        '"a\\udfff|b"',
+        '"\\u0000"',
+        '"\\uffff"',
+        '"~t1~\\"\\\\ud800\\""',
+        '"~t1~["',
+        '"DAG-\\ud800"',
+    ),
+    *('["\\ud800"]', '["\\u0000", "DAG-x"]', '[["x"]]', "[null]", "[" * 5000 + "]" * 5000, '{"a":' * 5000),
+    *(
+        f'"{"x" * 5000}"',
+        '"../x"',
+        '"/etc/passwd"',
+        '"."',
+        '"x/"',
+        '"x/../y"',
+        '"a/b/c"',
+        '"~"',
+        '"\\n"',
+        '"|"',
+    ),
+]
+"""JSON texts that a peer may put where something else is expected, and numbers and texts that are almost right."""
+
+
+async def test_no_value_of_a_field_is_a_surprise(
+    target: Target, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    assert await target.ask(Opcode.UPLOAD_ASSET, "there.txt|aGVsbG8=") == "UPLOAD_SUCCESS"
+    assert await target.ask(Opcode.SUBMIT_DAG, script("DAG-x", "print('x' * 100)")) == "DAG_ACCEPTED"
+    for opcode, fields in VALID.items():
+        for name in (*fields, None):
+            for nasty in NASTY:
+                others = {key: value for key, value in fields.items() if key != name}
+                members = [f"{json.dumps(key)}: {json.dumps(value)}" for key, value in others.items()]
+                text = nasty if name is None else "{" + ", ".join([*members, f'"{name}": {nasty}']) + "}"
+                reply = await target.ask(opcode, text + ("\ncontent" if opcode == Opcode.ASSET_WRITE else ""))
+                shown = f"{opcode!r} {text[:200]} -> {reply[:200]}"
+                assert not reply.startswith("SERVER_ERROR"), shown
+                assert "Traceback" not in reply, shown
+                assert not reply.startswith(STORE_FAILED), shown
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+    assert target.node._master is not None
+    assert target.node._master.state.troubles() == []
+    await target.check()
+
+
+async def test_no_payload_of_a_request_in_text_is_a_surprise(
+    target: Target, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The same values where Titan v1 has words and pipes, and within ONCE."""
+    texts = [json.loads(nasty) for nasty in NASTY if nasty[0] == '"'] + [
+        nasty for nasty in NASTY if nasty[0] != '"'
+    ]
+    requests = {
+        Opcode(code): ["{}", "{}|x", "x|{}", "{}|{}"]
+        for code in Opcode
+        if code not in {*VALID, Opcode.KILL_WORKER, Opcode.ACK, Opcode.ERROR}
+    }
+    for opcode, shapes in requests.items():
+        for text in texts:
+            for shape in shapes:
+                payload = shape.replace("{}", text).encode("utf-8", "surrogatepass")
+                reply = await target.ask(opcode, payload)
+                assert not reply.startswith(("SERVER_ERROR", STORE_FAILED)), (
+                    opcode,
+                    payload[:200],
+                    reply[:200],
+                )
+    for opcode, fields in VALID.items():
+        for nasty in NASTY:
+            inner = "{" + ", ".join(f'"{name}": {nasty}' for name in fields) + "}"
+            reply = await target.ask(Opcode.ONCE, f"0123456789abcdef-1-01234567|{int(opcode)}\n{inner}")
+            assert not reply.startswith(("SERVER_ERROR", STORE_FAILED)), (opcode, inner[:200], reply[:200])
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+    await target.check()

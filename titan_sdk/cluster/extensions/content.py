@@ -131,7 +131,7 @@ class Content:
                 known = self._checksums[found.key] = (found.version, digest)
             if request.sha256 and request.sha256 != known[1]:
                 return "ERROR: changed: the artifact was replaced while it was fetched; fetch it again"
-            found.file.seek(max(request.offset, 0))
+            found.file.seek(min(max(request.offset, 0), found.size))
             content = found.file.read(CHUNK_SIZE)
         return join_content(write_object(size=found.size, sha256=known[1]), content)
 

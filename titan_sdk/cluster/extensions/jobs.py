@@ -21,7 +21,8 @@ _STEP = 500
 """Jobs of a WAIT that are looked at in one turn of the loop."""
 _LOG_PIECE = 1024 * 1024
 """Bytes of a log in one reply."""
-_LAST_OFFSET = 2**63 - 1
+_LAST_OFFSET = 2**53
+"""Behind the end of any file, and far enough from what a system call takes at most."""
 _LONGEST_CHARACTER = 4
 """Bytes of the longest UTF-8 sequence."""
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from titan_sdk.cluster.problems import Sparingly
-from titan_sdk.cluster.store.base import StoreFailed
+from titan_sdk.cluster.store.base import StoreFailed, Unstorable
 
 __all__ = ["RETRY_SECONDS", "Entry", "Journal", "client_entry", "tell"]
 
@@ -151,7 +151,8 @@ class Journal(Generic[C]):
             try:
                 (result,) = self._attempt([entry])
             except StoreFailed as exc:
-                self._sparingly.say(str(exc), f"cannot write the master's state: {exc}")
+                if entry.failed is None or not isinstance(exc, Unstorable):
+                    self._sparingly.say(str(exc), f"cannot write the master's state: {exc}")
                 if entry.failed is None:
                     kept.append(entry)
                     cause = exc

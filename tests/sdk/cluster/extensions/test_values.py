@@ -10,7 +10,7 @@ import pytest
 from titan_sdk.cluster.extensions.values import Values
 from titan_sdk.cluster.store.base import Store
 from titan_sdk.cluster.store.changes import Expire, Put
-from titan_sdk.wire.store_text import encode_key
+from titan_sdk.wire.store_text import MARK, encode_key
 
 
 async def listed(store: Store, prefix: str) -> list[str]:
@@ -45,3 +45,15 @@ async def test_a_key_that_expired_on_a_page_ends_no_list(store: Store) -> None:
         await asyncio.sleep(0.005)
     assert await listed(store, "k") == [name for name in names if name != "k0007"]
     assert await store.keys("k", "k0005", 2) == ["k0006", "k0008"]
+
+
+async def test_keys_that_are_no_utf8_and_what_only_begins_like_an_escape_end_no_list(store: Store) -> None:
+    """A text may hold half of a surrogate pair; it is stored escaped, and the next page begins behind it."""
+    halves = [f"k\ud800{number:04}" for number in range(1100)]
+    for key in halves:
+        store.journal.record(Put(encode_key(key), "v"))
+    for key in ("k", "ka", "k\ue000", "kz", f"{MARK}k", f"{MARK}[", f'{MARK}"k'):
+        store.journal.record(Put(key, "v"))
+    await store.journal.write()
+    assert await listed(store, "k") == ["k", "ka", "kz", *halves, "k\ue000"]
+    assert await listed(store, "k\ud800") == halves
