@@ -16,6 +16,7 @@ from typing import TypeVar
 from titan_provider.dags.plan import KnownJob, blocked_jobs
 from titan_provider.exceptions import TitanPlacementTimedOut
 from titan_provider.joblog import JobLog, LogCursor, Logger
+from titan_provider.triggers.passing import lines_passed_on
 from titan_provider.triggers.poller import SharedMaster
 from titan_provider.waiting import LOG_CHUNKS, REASON_EVERY, Patience, why_waiting
 from titan_sdk import AsyncTitanClient, JobStatus, LogPage, NotFound, TitanError
@@ -149,6 +150,7 @@ class DagWatch:
             return
         if fresh := [name for name in waiting if name not in self._ready_at]:
             self._ready_at |= dict.fromkeys(fresh, now)
+            await lines_passed_on()
             await self._save(master)
         late = [name for name in waiting if now - self._ready_at[name] >= limit]
         if late:
@@ -193,6 +195,7 @@ class DagWatch:
             if not size:
                 # Groups follow each other: Airflow orders lines by their times.
                 joblog.cursor = replace(joblog.cursor, dated=max(self._last_time, joblog.cursor.dated))
+                await lines_passed_on()  # the positions count the lines of the pages before
                 joblog.begin(page, time.time())
                 await self._save(master)
             is_last = over and page.position - joblog.cursor.position < LOG_CHUNKS
@@ -206,6 +209,7 @@ class DagWatch:
             report = await self._ask(master, lambda client: client.job_report(self._jobs[name].job_id))
             self._say("%s", replace(report, job_id=name).describe())
             if not first:
+                await lines_passed_on()
                 await self._save(master)
 
     def _take(self, joblog: JobLog, name: str, page: LogPage, *, last: bool) -> None:
@@ -253,6 +257,7 @@ class DagWatch:
         key, text = self._log_key, self._positions()
         try:
             async with asyncio.timeout(_SAVE_LIMIT):
+                await lines_passed_on()
                 await master.once(lambda client: client.store_put(key, text))
         except (TitanError, TimeoutError):
             pass  # the lines since the last save are then written again, as the same records

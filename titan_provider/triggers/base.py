@@ -13,6 +13,7 @@ __all__ = [
     "TriggerEvent",
     "current_task_state",
     "in_triggerer",
+    "log_channel",
     "logs_take_timestamps",
     "triggerer_calls_on_kill",
 ]
@@ -31,6 +32,16 @@ def in_triggerer() -> bool:
     """
     runner = sys.modules.get("airflow.sdk.execution_time.task_runner")
     return type(getattr(runner, "SUPERVISOR_COMMS", None)).__name__ == "TriggerCommsDecoder"
+
+
+def log_channel() -> int | None:
+    """Descriptor of the socket through which the lines of a triggerer's triggers go; None elsewhere."""
+    if not in_triggerer():
+        return None
+    import structlog  # comes with Airflow 3
+
+    stream = getattr(structlog.get_config().get("logger_factory"), "io", None)
+    return None if stream is None else int(stream.fileno())
 
 
 async def current_task_state(trigger: BaseTrigger) -> str | None:

@@ -22,6 +22,7 @@ from titan_provider.triggers.base import (
     triggerer_calls_on_kill,
 )
 from titan_provider.triggers.killing import finish_kill, killed_state, warm_up
+from titan_provider.triggers.passing import lines_passed_on
 from titan_provider.triggers.poller import SharedMaster, lease
 from titan_sdk import AsyncTitanClient, JobStatus, NotFound, TitanError
 
@@ -90,6 +91,7 @@ class TitanDagTrigger(BaseTrigger):
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Fire one event when nothing more can happen to the jobs, or when waiting for them is over."""
         event = await self._watch()
+        await lines_passed_on()
         self._fired = True
         yield TriggerEvent(event.to_dict())  # type: ignore[no-untyped-call]
 

@@ -27,6 +27,7 @@ from titan_provider.triggers.base import (
 )
 from titan_provider.triggers.board import Watch
 from titan_provider.triggers.killing import finish_kill, killed_state, warm_up
+from titan_provider.triggers.passing import lines_passed_on
 from titan_provider.triggers.poller import SharedMaster, lease
 from titan_provider.waiting import LOG_CHUNKS, REASON_EVERY, Lease, Patience, why_waiting
 from titan_sdk import AsyncTitanClient, JobStatus, LogPage, NotFound, TitanError
@@ -110,6 +111,7 @@ class TitanJobTrigger(BaseTrigger):
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Fire one event when the job is over, or when waiting for it is."""
         event = await self._watch()
+        await lines_passed_on()
         self._fired = True
         yield TriggerEvent(event.to_dict())  # type: ignore[no-untyped-call]
 
@@ -223,6 +225,7 @@ class TitanJobTrigger(BaseTrigger):
                 page = await self._read_page(master, size)
             else:
                 page = await self._read_page(master, LOG_CHUNKS)
+                await lines_passed_on()  # the cursor counts the lines of the page before
                 if not self._joblog.begin(page, time.time()):
                     break
                 await self._save_cursor(master)
@@ -244,6 +247,7 @@ class TitanJobTrigger(BaseTrigger):
             return  # thousands of triggers that stop together, most of them of quiet jobs
         try:
             async with asyncio.timeout(_SAVE_LIMIT):
+                await lines_passed_on()  # or the next trigger writes the last page again, as the same records
                 await master.once(lambda client: client.store_put(self.log_key, cursor.to_text()))
         except (TitanError, TimeoutError) as exc:
             self.log.debug("The position in the log of job %s could not be saved: %s", self.job_id, exc)

@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import socket
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,8 @@ import pytest
 
 from tests.support.airflow_version import AIRFLOW_2, needs_airflow_3
 from titan_provider.events import JobEvent, Outcome
-from titan_provider.triggers import killing
+from titan_provider.joblog import LogCursor
+from titan_provider.triggers import killing, passing
 from titan_provider.triggers import titan as module
 from titan_provider.triggers.titan import TitanJobTrigger
 from titan_sdk import AsyncTitanClient, JobStatus, TitanClient
@@ -174,6 +177,81 @@ async def test_lines_that_a_killed_triggerer_wrote_are_written_again_as_the_same
     assert more.records == seen.records
     assert len({at for _, at in seen.records}) == 300
     assert event.log_lines == 300
+
+
+class Triggerer:
+    """Airflow's main process, which reads the lines of its triggers when it comes round to that."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._triggers, self._reads = socket.socketpair()
+        self._looks, self._looked = 0, asyncio.Event()
+        monkeypatch.setattr(passing, "log_channel", self._look)
+
+    def _look(self) -> int:
+        self._looks -= 1
+        if self._looks == 0:
+            self._looked.set()
+        return self._triggers.fileno()
+
+    async def until_looked_at(self, times: int) -> None:
+        self._looks = times
+        self._looked.clear()
+        await asyncio.wait_for(self._looked.wait(), 60)
+
+    def write(self, lines: Lines) -> None:
+        """From now on these lines go through the socket."""
+        copy = lines.copied.append
+
+        class Sent(list[str]):
+            def append(self, line: str) -> None:
+                other._triggers.sendall(line.encode() + b"\n")
+                copy(line)
+
+        other = self
+        lines.copied = Sent()
+
+    def read(self) -> bytes:
+        return self._reads.recv(1 << 20)
+
+    def close(self) -> None:
+        self._triggers.close()
+        self._reads.close()
+
+
+@pytest.fixture
+def triggerer(monkeypatch: pytest.MonkeyPatch) -> Iterator[Triggerer]:
+    made = Triggerer(monkeypatch)
+    yield made
+    made.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells how much of a socket has been read")
+async def test_no_line_counts_as_copied_that_airflow_has_not_read(
+    submit: Submit, client: TitanClient, triggerer: Triggerer
+) -> None:
+    """Its main process reads 4 KiB per turn; what it has not read is lost with it, or once the trigger has ended."""
+    job_id = submit("for n in range(100): print(n)")
+    client.wait_for_job(job_id, timeout=30)
+    first, lines = make(job_id)
+    triggerer.write(lines)
+    task = asyncio.create_task(fire(first))
+    await triggerer.until_looked_at(4)
+    assert not task.done(), "all is copied, but the triggerer knows nothing of it"
+    saved = LogCursor.from_text(client.store_get(first.log_key))
+    assert saved is not None
+    assert (saved.lines, saved.position) == (0, 0)
+    task.cancel()  # with the triggerer
+    await asyncio.gather(task, return_exceptions=True)
+
+    again, more = TitanJobTrigger(**first.serialize()[1]), Lines()
+    again._log = more  # type: ignore[assignment]
+    triggerer.write(more)
+    task = asyncio.create_task(fire(again))
+    await triggerer.until_looked_at(4)
+    assert not task.done()
+    assert triggerer.read().split()[:3] == [b"0", b"1", b"2"]
+    assert (await asyncio.wait_for(task, 30)).log_lines == 100
+    assert more.records == lines.records[:100], "as the same records, which Airflow shows once"
 
 
 async def test_the_lease_is_renewed_while_the_trigger_lives(submit: Submit, client: TitanClient) -> None:
