@@ -18,6 +18,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 # Directly, because the XCom backend imports this module; see xcom/base.py.
@@ -43,7 +44,12 @@ __all__ = [
 # Airflow stores and shows the message in several places; the full log is in the task log anyway.
 _TAIL_LINES = 20
 _TAIL_CHARS = 4_000
+_REASON_CHARS = 1_000
 _MANY = 10
+# The folder that the runtime makes for a job, and the line with which @task.titan calls its function: both are ours.
+_OUR_FOLDER = re.compile(r'(?<=File ")[^"\n]*/titan-job-[^"/\n]+/script/')
+_OUR_FRAME = re.compile(r' *File "[^"\n]*", line \d+, in <module>\n +_titan_value = .*\n(?: +[\^~]+\n)?')
+_FRAME = re.compile(r'File "([^"\n]*)", line (\d+)')
 
 
 class TitanConnectionError(AirflowException, ValueError):
@@ -65,17 +71,19 @@ class TitanPlacementTimedOut(AirflowException):
 class TitanJobFailed(AirflowException):
     """The remote job ended without success.
 
-    :param report: how the job ended
+    :param report: how the job ended, with the remote traceback
     :param log_tail: the end of the job's log
+    :param log_shown: whether the task log has the job's log, so that the message need not repeat it
     """
 
-    def __init__(self, report: JobReport, log_tail: str = "") -> None:
-        super().__init__(failure_message(report, log_tail))
+    def __init__(self, report: JobReport, log_tail: str = "", log_shown: bool = False) -> None:
+        super().__init__(failure_message(report, log_tail, log_shown=log_shown))
         self.report = report
         self.log_tail = log_tail
+        self.log_shown = log_shown
 
-    def __reduce__(self) -> tuple[type[TitanJobFailed], tuple[JobReport, str]]:
-        return type(self), (self.report, self.log_tail)
+    def __reduce__(self) -> tuple[type[TitanJobFailed], tuple[JobReport, str, bool]]:
+        return type(self), (self.report, self.log_tail, self.log_shown)
 
 
 class TitanJobFailedForGood(TitanJobFailed, AirflowFailException):
@@ -93,7 +101,7 @@ class TitanWorkFailed(AirflowFailException):
         lines = [failure_message(report) for report in failures[:_MANY]]
         if len(failures) > _MANY:
             lines.append(f"and {len(failures) - _MANY} more")
-        super().__init__(f"{len(failures)} of {total} jobs did not succeed:\n" + "\n".join(lines))
+        super().__init__(f"{len(failures)} of {total} jobs did not succeed: " + "\n".join(lines))
         self.failures = tuple(failures)
         self.total = total
 
@@ -110,13 +118,13 @@ class TitanDagFailed(AirflowException):
 
     def __init__(self, failures: Sequence[JobReport], total: int) -> None:
         roots = [report for report in failures if not report.upstream_failed]
-        causes = [failure_message(report) for report in roots[:_MANY]]
+        causes = [failure_message(report, log_shown=True) for report in roots[:_MANY]]
         rest = [report.job_id for report in failures if report.upstream_failed]
         if len(roots) > _MANY:
             causes.append(f"and {len(roots) - _MANY} more")
         if rest:
             causes.append(f"Not run because of that: {', '.join(rest)}")
-        super().__init__(f"{len(failures)} of {total} jobs did not succeed:\n" + "\n".join(causes))
+        super().__init__(f"{len(failures)} of {total} jobs did not succeed: " + "\n".join(causes))
         self.failures = tuple(failures)
         self.total = total
 
@@ -136,18 +144,56 @@ class TitanXComError(AirflowException):
     """A value in TitanStore is missing, damaged or cannot be stored; the sentence names its key."""
 
 
-def failure_message(report: JobReport, log_tail: str = "") -> str:
-    """All that helps somebody who sees nothing but the exception.
+def failure_message(report: JobReport, log_tail: str = "", *, log_shown: bool = False) -> str:
+    """The reason first, in one line; then what the task log does not show already.
 
     :param report: how the job ended
     :param log_tail: the end of the job's log, cut to a few lines here
+    :param log_shown: whether the task log has the job's log
     """
-    parts = [report.describe()]
-    if report.attempts > 1:
-        parts[0] += f" after {report.attempts} attempts"
-    if report.exception and report.exception.traceback:
-        parts.append("Remote traceback:\n" + report.exception.traceback.rstrip())
-    tail = "\n".join((log_tail or report.log_tail).rstrip().splitlines()[-_TAIL_LINES:])[-_TAIL_CHARS:]
-    if tail:
-        parts.append("Last lines of the job's log:\n" + tail)
+    tail = (log_tail or report.log_tail).rstrip()
+    traceback = report.exception.traceback.rstrip() if report.exception else ""
+    if traceback:
+        # The script's output has the same traceback, whole or its end.
+        tail = tail.replace(traceback, "") if traceback in tail else "" if traceback.endswith(tail) else tail
+    lines = tail.splitlines()[-_TAIL_LINES:]
+    message = _headline(report, "" if traceback or not lines else lines[-1])
+    if log_shown:
+        return message
+    parts = [message]
+    if traceback:
+        parts.append("Remote traceback:\n" + _without_ours(traceback))
+    if text := "\n".join(lines)[-_TAIL_CHARS:].strip("\n"):
+        parts.append("Last lines of the job's log:\n" + text)
     return "\n".join(parts)
+
+
+def _headline(report: JobReport, last_line: str) -> str:
+    if report.upstream_failed or not report.state.is_terminal or report.state.is_success:
+        return report.describe()
+    job = f"job {report.job_id!r}"
+    how = report.outcome
+    if report.worker:
+        how += f" on worker {report.worker}"
+    if report.attempts > 1:
+        how += f" after {report.attempts} attempts"
+    told = str(report.exception or report.reason or "").splitlines() or [""]
+    reason = told[0][:_REASON_CHARS]
+    if len(told) > 1 or reason != told[0]:
+        reason += " ..."
+    if report.exception and (place := _place(report.exception.traceback)):
+        reason += f" ({place})"
+    if reason:
+        return f"{reason}; {job} {how}"
+    said = f"; its last line: {last_line[:_REASON_CHARS]}" if last_line else ""
+    return f"{how}: {job}{said}"
+
+
+def _place(traceback: str) -> str:
+    """File and line at which the user's code failed."""
+    frames = _FRAME.findall(_without_ours(traceback))
+    return f"{frames[-1][0].rpartition('/')[2]}, line {frames[-1][1]}" if frames else ""
+
+
+def _without_ours(traceback: str) -> str:
+    return _OUR_FOLDER.sub("", _OUR_FRAME.sub("", traceback))

@@ -67,15 +67,11 @@ class JobLog:
 
     :param log: gets each line as one record
     :param cursor: where an earlier copy stopped
-    :param group: title of the foldable group around the lines; none for the rest of a log copied elsewhere
     :param dated: whether ``log`` takes a line's time as ``timestamp=``
     """
 
-    def __init__(
-        self, log: Logger, cursor: LogCursor | None = None, *, group: str = "", dated: bool = False
-    ) -> None:
+    def __init__(self, log: Logger, cursor: LogCursor | None = None, *, dated: bool = False) -> None:
         self._log = log
-        self._group = group
         self._dated = dated
         self.cursor = cursor or LogCursor()
 
@@ -120,12 +116,8 @@ class JobLog:
         if self.cursor.carry:
             self._write([self.cursor.carry])
             self.cursor = replace(self.cursor, lines=self.cursor.lines + 1, carry="")
-        if self._group and self.cursor.lines:
-            self._log.info("::endgroup::")
 
     def _write(self, lines: list[str]) -> None:
-        if self._group and lines and not self.cursor.lines:
-            lines = [f"::group::{self._group}", *lines]
         room = MAX_LINES - self.cursor.lines
         times = self._times(len(lines))
         for index, line in enumerate(lines[: max(room, 0)]):

@@ -8,12 +8,27 @@ import time
 from collections.abc import Callable
 
 from titan_provider.exceptions import TitanMasterUnreachable
+from titan_provider.joblog import Logger
 from titan_sdk import ClusterStats, TitanError
 
-__all__ = ["LOG_CHUNKS", "REASON_EVERY", "Lease", "Patience", "jittered", "why_waiting"]
+__all__ = [
+    "LOG_CHUNKS",
+    "PROGRESS_EVERY",
+    "REASON_EVERY",
+    "Lease",
+    "Patience",
+    "ProgressLines",
+    "describe_progress",
+    "jittered",
+    "tell_wait",
+    "why_waiting",
+]
 
 REASON_EVERY = 10.0
 """Seconds between two looks at the cluster's numbers for a job that waits."""
+
+PROGRESS_EVERY = 10.0
+"""The longest pause between two looks at the progress of a job that runs."""
 
 LOG_CHUNKS = 8
 """Chunks of a job's log that are copied in one turn: 2 MiB at most."""
@@ -90,15 +105,69 @@ def why_waiting(stats: ClusterStats, requirement: str) -> str:
 
     :param requirement: the tag its worker must have
     """
+    if reason := stats.lacks_worker(requirement):
+        return reason
     able = [worker for worker in stats.workers if requirement in worker.tags]
-    if not stats.workers:
-        return "the cluster has no workers"
-    if not able:
-        tags = ", ".join(sorted(stats.tags)) or "none"
-        return f"no worker has the tag {requirement!r} (tags present: {tags})"
     if any(worker.free for worker in able):
         return f"a worker with the tag {requirement!r} has a free slot, so it should start at any moment"
     slots = sum(worker.slots for worker in able)
     return (
         f"all {slots} slots with the tag {requirement!r} are taken, and {stats.queue_size} jobs wait in all"
     )
+
+
+def tell_wait(log: Logger, job: str, stats: ClusterStats, requirement: str, told: str) -> str:
+    """Log why a job waits, unless that was told already; as a warning where no worker can ever take it.
+
+    :param job: how the line names the job
+    :param told: what this function returned the last time
+    """
+    reason = why_waiting(stats, requirement)
+    if reason != told:
+        # The reason first: ids are long, and lists of log lines are cut.
+        tell = log.warning if stats.lacks_worker(requirement) else log.info
+        tell("Waiting for a worker: %s (%s)", reason, job)
+    return reason
+
+
+class ProgressLines:
+    """What a job told with ``titan_job.progress``, as lines of the task log: soon after its start, then every ten seconds.
+
+    :param clock: seconds that only grow
+    """
+
+    def __init__(self, log: Logger, name: str = "", clock: Callable[[], float] = time.monotonic) -> None:
+        self._log = log
+        self._name = f"{name}: " if name else ""
+        self._clock = clock
+        self._next = float("-inf")
+        self._pause = 0.5
+        self._told = ""
+
+    def is_due(self) -> bool:
+        """Whether to ask for the progress now; asked again only after a while."""
+        if self._clock() < self._next:
+            return False
+        self._pause = min(self._pause * 2, PROGRESS_EVERY)
+        self._next = self._clock() + self._pause
+        return True
+
+    def tell(self, progress: tuple[float | None, str] | None) -> None:
+        """Log it, unless that was told already.
+
+        :param progress: of the job's report
+        """
+        text = describe_progress(progress)
+        if text and text != self._told:
+            self._log.info("%sProgress: %s", self._name, text)
+        self._told = text or self._told
+
+
+def describe_progress(progress: tuple[float | None, str] | None) -> str:
+    """``40 %, epoch 4``; empty where the job told nothing."""
+    if progress is None:
+        return ""
+    fraction, words = progress
+    words = " ".join(words.split())[:200]
+    percent = "" if fraction is None else f"{fraction * 100:.0f} %"
+    return ", ".join(part for part in (percent, words) if part)

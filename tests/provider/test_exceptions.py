@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
 
 from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
 
@@ -25,6 +26,40 @@ def test_the_message_holds_all_that_helps() -> None:
     assert "after 2 attempts" in text
     assert 'File "train.py", line 3' in text
     assert text.endswith("Last lines of the job's log:\nepoch 1\nepoch 2")
+
+
+OURS = """Traceback (most recent call last):
+  File "/tmp/titan-job-413b4e6c-8382e226/script/train@etl.py", line 24, in <module>
+    _titan_value = train(*_titan_job.params["args"], **_titan_job.params["kwargs"])
+                   ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+  File "/tmp/titan-job-413b4e6c-8382e226/script/train@etl.py", line 18, in train
+    raise ValueError("no rows")
+ValueError: no rows
+"""
+TRIMMED = """Traceback (most recent call last):
+  File "train@etl.py", line 18, in train
+    raise ValueError("no rows")
+ValueError: no rows"""
+
+
+def test_the_reason_comes_first_and_the_traceback_once_without_our_part() -> None:
+    failed = replace(FAILED, exception=RemoteException("ValueError", "no rows", OURS))
+    head = "ValueError: no rows (train@etl.py, line 18); job 'train' failed with exit code 1 on worker GPU-1 after 2 attempts"
+    assert failure_message(failed, "epoch 1\n" + OURS) == (
+        f"{head}\nRemote traceback:\n{TRIMMED}\nLast lines of the job's log:\nepoch 1"
+    )
+    assert (
+        failure_message(failed, "\n".join(OURS.splitlines()[-3:])) == f"{head}\nRemote traceback:\n{TRIMMED}"
+    )
+    assert failure_message(failed, "epoch 1\n" + OURS, log_shown=True) == head
+
+
+def test_a_reason_of_many_lines_is_one_line_in_front() -> None:
+    failed = replace(FAILED, exception=RemoteException("ValueError", "a\nb", ""))
+    assert (
+        failure_message(failed)
+        == "ValueError: a ...; job 'train' failed with exit code 1 on worker GPU-1 after 2 attempts"
+    )
 
 
 def test_a_signal_is_named() -> None:

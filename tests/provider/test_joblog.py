@@ -91,22 +91,6 @@ def test_no_cursor_is_none() -> None:
     assert LogCursor.from_text("") is None
 
 
-def test_lines_stand_in_a_group_that_only_the_first_copier_opens() -> None:
-    lines = Lines()
-    first = JobLog(lines, group="Log of job a")
-    first.take(LogPage("one\n", 1))
-    second = JobLog(lines, first.cursor, group="Log of job a")
-    second.take(LogPage("two\n", 2))
-    second.finish()
-    assert lines.copied == ["::group::Log of job a", "one", "two", "::endgroup::"]
-
-
-def test_a_job_that_prints_nothing_has_no_group() -> None:
-    lines = Lines()
-    JobLog(lines, group="Log of job a").finish()
-    assert lines.copied == []
-
-
 class Dated(Lines):
     def info(self, event: str, /, *args: object, **fields: object) -> None:
         self.copied.append(f"{fields['timestamp']} {event % args}")

@@ -134,7 +134,7 @@ async def test_a_job_that_has_started_may_wait_before_another_attempt(
     try:
         await log.have("attempt")
         place.push_out()
-        await log.have("waits for a worker")
+        await log.have("Waiting for a worker")
         place.let_end()
         await asyncio.wait_for(waiting, 30)
     finally:

@@ -18,7 +18,7 @@ from titan_provider.exceptions import TitanPlacementTimedOut
 from titan_provider.joblog import JobLog, LogCursor, Logger
 from titan_provider.triggers.passing import lines_passed_on
 from titan_provider.triggers.poller import SharedMaster
-from titan_provider.waiting import LOG_CHUNKS, REASON_EVERY, Patience, why_waiting
+from titan_provider.waiting import LOG_CHUNKS, REASON_EVERY, Patience, ProgressLines, tell_wait, why_waiting
 from titan_sdk import AsyncTitanClient, JobStatus, LogPage, NotFound, TitanError
 
 __all__ = ["DagWatch"]
@@ -61,6 +61,7 @@ class DagWatch:
         self._log_key = log_key
         self._patience = Patience(unreachable_timeout)
         self._logs = {name: JobLog(log, dated=dated) for name in jobs}
+        self._progress = {name: ProgressLines(log, f"Job {name}") for name in jobs}
         self._copied_at = dict.fromkeys(jobs, float("-inf"))
         self._finished: set[str] = set()
         self._ready_at: dict[str, float] = {}
@@ -101,6 +102,8 @@ class DagWatch:
         for name, status in self.statuses.items():
             if status.is_terminal or status is JobStatus.RUNNING:
                 await self._copy_log(master, name)
+            if status is JobStatus.RUNNING:
+                await self._tell_progress(master, name)
         ready = self._waiting_for_a_worker()
         await self._explain(master, ready)
         await self._check_placement(master, ready)
@@ -167,11 +170,20 @@ class DagWatch:
             return
         stats = await master.stats(self._unreachable_timeout)
         for name in waiting:
-            reason = why_waiting(stats, self._jobs[name].requirement)
-            if reason != self._reasons.get(name):
-                self._say("Job %s waits for a worker: %s", name, reason)
-            self._reasons[name] = reason
+            told = self._reasons.get(name, "")
+            self._reasons[name] = tell_wait(
+                self._log, f"job {name}", stats, self._jobs[name].requirement, told
+            )
+            self._last_time = time.time()
         self._reason_at = time.monotonic()
+
+    async def _tell_progress(self, master: SharedMaster, name: str) -> None:
+        if not self._progress[name].is_due():
+            return
+        job = self._jobs[name]
+        report = await self._ask(master, lambda client: client.job_report(job.job_id, nonce=job.nonce))
+        self._progress[name].tell(report.progress)
+        self._last_time = time.time()
 
     def _say(self, words: str, *values: object) -> None:
         self._last_time = time.time()
@@ -207,6 +219,7 @@ class DagWatch:
             self._finish(joblog, name)
             self._finished.add(name)
             report = await self._ask(master, lambda client: client.job_report(self._jobs[name].job_id))
+            self._progress[name].tell(report.progress)
             self._say("%s", replace(report, job_id=name).describe())
             if not first:
                 await lines_passed_on()

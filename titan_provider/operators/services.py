@@ -12,7 +12,7 @@ import time
 from titan_provider.exceptions import TitanServiceFailed
 from titan_provider.joblog import Logger
 from titan_provider.operators.killing import JobKiller
-from titan_provider.waiting import REASON_EVERY, Patience, jittered, why_waiting
+from titan_provider.waiting import REASON_EVERY, Patience, jittered, tell_wait
 from titan_sdk import JobStatus, NotFound, NotSupported, TitanClient, TitanError, TransportError, WaitTimedOut
 
 __all__ = ["ServiceKiller", "end_service", "is_alive", "wait_until_up"]
@@ -92,10 +92,9 @@ def wait_until_up(
             if status.is_terminal:
                 raise TitanServiceFailed(_obituary(client, service_id, status))
             if status is JobStatus.PENDING and time.monotonic() - reason_at >= REASON_EVERY:
-                now = why_waiting(client.cluster_stats(), requirement)
-                if now != reason:
-                    log.info("Service %s waits for a worker: %s", service_id, now)
-                reason, reason_at = now, time.monotonic()
+                stats = client.cluster_stats()
+                reason = tell_wait(log, f"service {service_id}", stats, requirement, reason)
+                reason_at = time.monotonic()
             patience.succeeded()
             pause = jittered(poll_interval)
         except (TransportError, NotFound) as exc:

@@ -37,6 +37,7 @@ from titan_provider.operators.source import find_script, script_file
 from titan_provider.operators.submission import Submission, new_record
 from titan_provider.operators.waiting import JobWatch
 from titan_provider.values import Duration, as_id, as_ids, plain, read_durations, to_json
+from titan_provider.waiting import describe_progress
 from titan_sdk import TitanClient, TitanError, TitanJob
 from titan_sdk.config import parse_duration
 
@@ -226,8 +227,8 @@ class TitanJobOperator(TitanLineage, BaseOperator):
             if fired.outcome in _OUTCOMES:
                 raise _OUTCOMES[fired.outcome](fired.message)
             cursor = LogCursor(fired.log_position, fired.log_lines)
-            self._watch(client, job_id, cursor=cursor).wait()
-            return self._result(client, job_id)
+            shown = self._watch(client, job_id, cursor=cursor).wait()
+            return self._result(client, job_id, log_shown=shown)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """As Airflow does it, but a wait that Airflow itself broke off does not leave the job behind."""
@@ -257,8 +258,8 @@ class TitanJobOperator(TitanLineage, BaseOperator):
                 return record.job_id
             if self.deferrable:
                 self._hand_over(client, record, started)
-            self._watch(client, record.job_id, record.nonce).wait()
-            return self._result(client, record.job_id)
+            shown = self._watch(client, record.job_id, record.nonce).wait()
+            return self._result(client, record.job_id, log_shown=shown)
 
     def _obtain(
         self, context: Context, hook: TitanHook, client: TitanClient, record: Record, started: float
@@ -384,14 +385,17 @@ class TitanJobOperator(TitanLineage, BaseOperator):
             self._killer.job_id = record.job_id
             self._hand_over(client, record, time.time())
 
-    def _result(self, client: TitanClient, job_id: str) -> Any:
+    def _result(self, client: TitanClient, job_id: str, *, log_shown: bool) -> Any:
         report = client.job_report(job_id)
         self.lineage_reports = (report,)
+        if last := describe_progress(report.progress):
+            self.log.info("Progress at the end: %s", last)
         if report.state.is_success:
             self.log.info("%s", report.describe())
             return report.result
         for_good = report.exit_code is not None and report.exit_code in self.no_retry_exit_codes
-        raise (TitanJobFailedForGood if for_good else TitanJobFailed)(report, report.log_tail)
+        kind = TitanJobFailedForGood if for_good else TitanJobFailed
+        raise kind(report, report.log_tail, log_shown)
 
     def _cancel_recorded(self, context: Context) -> None:
         if not self.durable or not self.cancel_on_kill:

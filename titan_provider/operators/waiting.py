@@ -8,7 +8,15 @@ from typing import TypeVar
 
 from titan_provider.exceptions import TitanPlacementTimedOut
 from titan_provider.joblog import JobLog, LogCursor, Logger
-from titan_provider.waiting import LOG_CHUNKS, REASON_EVERY, Lease, Patience, jittered, why_waiting
+from titan_provider.waiting import (
+    LOG_CHUNKS,
+    REASON_EVERY,
+    Lease,
+    Patience,
+    ProgressLines,
+    jittered,
+    tell_wait,
+)
 from titan_sdk import JobStatus, LogPage, NotFound, TitanClient, TransportError
 
 __all__ = ["JobWatch"]
@@ -50,11 +58,12 @@ class JobWatch:
         self._placement_timeout = placement_timeout
         self._patience = Patience(unreachable_timeout)
         self._joblog = JobLog(log, cursor)
+        self._progress = ProgressLines(log)
         self._started = time.monotonic()
         self._reason, self._reason_at = "", float("-inf")
 
-    def wait(self) -> None:
-        """Return when the job is over, however it ended.
+    def wait(self) -> bool:
+        """Return when the job is over, however it ended: whether all that it printed is in ``log``.
 
         :raises TitanPlacementTimedOut: it did not start in time, and was cancelled
         :raises TitanMasterUnreachable: the master was silent for too long
@@ -71,9 +80,11 @@ class JobWatch:
                     None  # it has started; before another attempt it may wait as long as it has to
                 )
                 self._copy_log(to_the_end=status.is_terminal)
+                if status is JobStatus.RUNNING:
+                    self._tell_progress()
             if status.is_terminal:
                 self._joblog.finish()
-                return
+                return not self._joblog.is_full
             time.sleep(min(jittered(self._poll_interval), self._lease.pause))
 
     def _ask_status(self) -> JobStatus:
@@ -96,17 +107,22 @@ class JobWatch:
     def _explain_wait(self) -> None:
         if time.monotonic() - self._reason_at < REASON_EVERY:
             return
-        reason = why_waiting(self._patiently(self._client.cluster_stats), self._requirement)
-        if reason != self._reason:
-            self._log.info("Job %s waits for a worker: %s", self._job_id, reason)
-        self._reason, self._reason_at = reason, time.monotonic()
+        stats = self._patiently(self._client.cluster_stats)
+        job = f"job {self._job_id}"
+        self._reason = tell_wait(self._log, job, stats, self._requirement, self._reason)
+        self._reason_at = time.monotonic()
+
+    def _tell_progress(self) -> None:
+        if self._progress.is_due():
+            report = self._patiently(lambda: self._client.job_report(self._job_id, nonce=self._nonce))
+            self._progress.tell(report.progress)
 
     def _check_placement(self) -> None:
         limit = self._placement_timeout
         if limit is not None and time.monotonic() - self._started >= limit:
             self._client.cancel_job(self._job_id)
             raise TitanPlacementTimedOut(
-                f"job {self._job_id!r} had not started after {limit:g} s and was cancelled: {self._reason}"
+                f"not started after {limit:g} s: {self._reason}; job {self._job_id!r} was cancelled"
             )
 
     def _patiently(self, request: Callable[[], T]) -> T:

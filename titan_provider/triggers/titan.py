@@ -29,7 +29,7 @@ from titan_provider.triggers.board import Watch
 from titan_provider.triggers.killing import finish_kill, killed_state, warm_up
 from titan_provider.triggers.passing import lines_passed_on
 from titan_provider.triggers.poller import SharedMaster, lease
-from titan_provider.waiting import LOG_CHUNKS, REASON_EVERY, Lease, Patience, why_waiting
+from titan_provider.waiting import LOG_CHUNKS, REASON_EVERY, Lease, Patience, ProgressLines, tell_wait
 from titan_sdk import AsyncTitanClient, JobStatus, LogPage, NotFound, TitanError
 
 __all__ = ["TitanJobTrigger"]
@@ -85,6 +85,7 @@ class TitanJobTrigger(BaseTrigger):
         self._quiet = poll_interval
         self._status = JobStatus.UNKNOWN
         self._joblog = JobLog(self.log)
+        self._progress = ProgressLines(self.log)
         self._reason, self._reason_at = "", float("-inf")
         self._fired = False
         self._has_started = False
@@ -154,9 +155,7 @@ class TitanJobTrigger(BaseTrigger):
                 except TimeoutError:
                     if not limit.expired():
                         raise
-                    return await self._give_up(
-                        master, Outcome.TIMED_OUT, "its task's execution_timeout was over"
-                    )
+                    return await self._give_up(master, Outcome.TIMED_OUT, "execution_timeout was over")
         except TitanMasterUnreachable as exc:
             return self._event(Outcome.UNREACHABLE, str(exc))
         except Exception as exc:
@@ -167,11 +166,11 @@ class TitanJobTrigger(BaseTrigger):
 
     async def _wait(self, master: SharedMaster) -> JobEvent:
         saved = await self._ask(master, lambda client: client.store_get(self.log_key))
-        title = f"Log of job {self.job_id}"
         self._saved = LogCursor.from_text(saved) or self._saved
         self._has_started = self._saved.position > 0
         await amask_env(self._saved.env)
-        self._joblog = JobLog(self.log, self._saved, group=title, dated=logs_take_timestamps)
+        self._joblog = JobLog(self.log, self._saved, dated=logs_take_timestamps)
+        self._progress = ProgressLines(self.log)
         began = asyncio.get_running_loop().time()
         with master.board.watch(self.job_id, self.poll_interval) as watch:
             try:
@@ -195,7 +194,7 @@ class TitanJobTrigger(BaseTrigger):
         if self._status is JobStatus.PENDING:
             await self._explain_wait(master)
             if self._until_placement() <= 0:
-                why = f"it had not started in time: {self._reason}"
+                why = f"not started within placement_timeout: {self._reason}"
                 return await self._give_up(master, Outcome.NOT_PLACED, why)
             pause = REASON_EVERY
         else:
@@ -204,6 +203,7 @@ class TitanJobTrigger(BaseTrigger):
             if self._status.is_terminal:
                 self._joblog.finish()
                 return self._event(Outcome.ENDED)
+            await self._tell_progress(master)
             self._quiet = self.poll_interval if copied else min(self._quiet * 1.5, _QUIETEST)
             pause = max(self._quiet, self.poll_interval)
         await watch.news(min(master.paced(pause), self._lease.pause, max(self._until_placement(), 0.01)))
@@ -257,10 +257,14 @@ class TitanJobTrigger(BaseTrigger):
     async def _explain_wait(self, master: SharedMaster) -> None:
         if time.monotonic() - self._reason_at < REASON_EVERY:
             return
-        reason = why_waiting(await master.stats(self.unreachable_timeout), self.requirement)
-        if reason != self._reason:
-            self.log.info("Job %s waits for a worker: %s", self.job_id, reason)
-        self._reason, self._reason_at = reason, time.monotonic()
+        stats = await master.stats(self.unreachable_timeout)
+        self._reason = tell_wait(self.log, f"job {self.job_id}", stats, self.requirement, self._reason)
+        self._reason_at = time.monotonic()
+
+    async def _tell_progress(self, master: SharedMaster) -> None:
+        if self._progress.is_due():
+            report = await self._ask(master, lambda client: client.job_report(self.job_id, nonce=self.nonce))
+            self._progress.tell(report.progress)
 
     async def _ask(self, master: SharedMaster, request: Callable[[AsyncTitanClient], Awaitable[T]]) -> T:
         return await master.ask(request, self.unreachable_timeout)
@@ -270,9 +274,9 @@ class TitanJobTrigger(BaseTrigger):
             self._status = await master.once(lambda client: client.cancel_job(self.job_id))
         except TitanError as exc:
             return self._event(
-                outcome, f"job {self.job_id!r} must end ({why}), but could not be cancelled: {exc}"
+                outcome, f"{why}; job {self.job_id!r} must end, but could not be cancelled: {exc}"
             )
-        return self._event(outcome, f"job {self.job_id!r} was cancelled, because {why}")
+        return self._event(outcome, f"{why}; job {self.job_id!r} was cancelled")
 
     def _event(self, outcome: Outcome, message: str = "") -> JobEvent:
         cursor = self._joblog.cursor

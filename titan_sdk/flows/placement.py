@@ -24,10 +24,8 @@ def check_placement(info: ServerInfo, jobs: Sequence[TitanJob]) -> Flow[None]:
         return
     stats = yield from cluster_stats()
     for job in jobs:
-        if not stats.has_worker_for(job.requirement):
-            known = ", ".join(sorted(stats.tags)) or "none, for there is no worker"
+        if reason := stats.lacks_worker(job.requirement):
             raise InvalidJob(
-                f"job {job.job_id!r}: requirement {job.requirement!r} is a tag that no live worker of this master "
-                f"has (tags: {known}); on a real Titan such a job would slow down every other one. "
-                "Correct the tag, or start such a worker first"
+                f"job {job.job_id!r}: requirement {job.requirement!r}: {reason}. On a real Titan such a job would slow "
+                "down every other one: correct the tag, or start such a worker first"
             )

@@ -68,7 +68,7 @@ class JobReport:
 
     def describe(self) -> str:
         """One sentence: what happened to the job and why."""
-        text = f"job {self.job_id!r} {self._outcome()}"
+        text = f"job {self.job_id!r} {self.outcome}"
         if self.worker:
             text += f" on worker {self.worker}"
         if self.exception:
@@ -77,7 +77,9 @@ class JobReport:
             text += f": {self.reason}"
         return text
 
-    def _outcome(self) -> str:
+    @property
+    def outcome(self) -> str:
+        """How it stands or ended, without its name and reason: ``failed with exit code 1``."""
         if self.upstream_failed:
             return f"will not run because {', '.join(map(repr, self.upstream_failed))} did not succeed"
         if self.state is JobStatus.COMPLETED:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -94,3 +95,15 @@ class ClusterStats:
     def has_worker_for(self, requirement: str) -> bool:
         """Whether any live worker holds that tag; tags are case-sensitive (section 4.3, rule 5)."""
         return requirement in self.tags
+
+    def lacks_worker(self, requirement: str) -> str | None:
+        """Why no live worker can run a job with that tag, with the nearest tag there is; ``None`` where one can."""
+        if self.has_worker_for(requirement):
+            return None
+        if not self.workers:
+            return "the cluster has no workers"
+        there = sorted(self.tags)
+        text = f"no worker has the tag {requirement!r} (tags present: {', '.join(there) or 'none'})"
+        near = [tag for tag in there if tag.lower() == requirement.lower()]
+        near += difflib.get_close_matches(requirement.upper(), there, 1)
+        return f"{text}; did you mean {near[0]!r}?" if near else text

@@ -113,7 +113,9 @@ def test_a_remote_exception_comes_with_the_lines_of_the_users_file(run_dag: RunD
     assert done.tasks == {"load": "failed"}
     (error,) = done.errors
     assert isinstance(error, TitanJobFailed)
-    text = str(error)
+    assert error.report.exception is not None
+    text = error.report.exception.traceback
+    assert str(error).startswith("ValueError: no rows (")
     lines = Path(os.environ["AIRFLOW_HOME"], "dags", f"{done.run.dag_id}.py").read_text().splitlines()
     for words in ('raise ValueError("no rows")', "check(rows)"):
         number = next(n for n, line in enumerate(lines, 1) if line.strip() == words)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -85,18 +86,36 @@ def test_every_line_of_the_log_is_in_the_task_log_once_and_in_order(
 
 
 @BOTH
-def test_a_failure_tells_exit_code_traceback_and_the_end_of_the_log(
-    run_dag: RunDag, deferrable: bool
+def test_a_failure_tells_the_reason_first_and_nothing_that_the_log_has(
+    run_dag: RunDag, deferrable: bool, capfd: pytest.CaptureFixture[str]
 ) -> None:
     script = "print('reading rows')\nraise ValueError('no rows')"
     done = run_dag(f'TitanJobOperator(task_id="bad", script={script!r}, deferrable={deferrable})')
     assert done.tasks == {"bad": "failed"}
     (error,) = done.errors
     assert isinstance(error, TitanJobFailed)
+    job_id = done.xcom("bad", "titan_job_id")
+    assert re.fullmatch(
+        rf"ValueError: no rows \(bad\S*\.py, line 2\); job '{job_id}' failed with exit code 1 on worker \S+",
+        str(error),
+    )
     assert error.report.exit_code == 1
-    assert "ValueError: no rows" in str(error)
-    assert "line 2, in <module>" in str(error)
-    assert "reading rows" in str(error)
+    assert error.report.exception is not None
+    assert "line 2, in <module>" in error.report.exception.traceback
+    assert "reading rows" in error.log_tail
+    out = capfd.readouterr().out
+    assert out.count("raise ValueError('no rows')") == 1, "the remote traceback, in the job's own lines"
+    assert out.count("reading rows") == 1
+
+
+def test_a_script_without_an_exception_fails_with_its_last_line(run_dag: RunDag) -> None:
+    script = "#!/bin/bash\necho begun; echo no space left >&2; exit 3"
+    done = run_dag(f'TitanJobOperator(task_id="bad", script={script!r})')
+    job_id = done.xcom("bad", "titan_job_id")
+    assert re.fullmatch(
+        rf"failed with exit code 3 on worker \S+: job '{job_id}'; its last line: no space left",
+        str(done.errors[0]),
+    )
 
 
 @BOTH

@@ -273,7 +273,7 @@ async def test_the_deadline_cancels_the_job(submit: Submit, client: TitanClient)
     job_id = submit("import time; time.sleep(600)")
     event = await fire(make(job_id, deadline=time.time() + 0.5)[0])
     assert event.outcome is Outcome.TIMED_OUT
-    assert "was cancelled, because its task's execution_timeout was over" in event.message
+    assert event.message == f"execution_timeout was over; job {job_id!r} was cancelled"
     assert client.get_job_status(job_id) is JobStatus.CANCELLED
 
 
@@ -292,7 +292,7 @@ async def test_a_job_that_does_not_start_in_time_is_cancelled(submit: Submit, cl
     event = await fire(trigger)
     assert event.outcome is Outcome.NOT_PLACED
     assert "no worker has the tag 'QUANTUM'" in event.message
-    assert sum("waits for a worker" in line for line in lines.copied) == 1
+    assert sum("Waiting for a worker" in line for line in lines.copied) == 1
     assert client.get_job_status(job_id) is JobStatus.CANCELLED
 
 
