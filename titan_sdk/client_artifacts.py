@@ -59,6 +59,7 @@ class ArtifactMethods(ClientBase):
 
         Raises:
             MissingFile, PayloadTooLarge: as ``upload_file``.
+            StoreUnavailable: as ``store_put``; the file is uploaded.
         """
         return self._run(artifacts.publish_artifact(self._session, key, path))
 
@@ -123,6 +124,7 @@ class AsyncArtifactMethods(AsyncClientBase):
 
         Raises:
             MissingFile, PayloadTooLarge: as ``upload_file``.
+            StoreUnavailable: as ``store_put``; the file is uploaded.
         """
         return await self._run(artifacts.publish_artifact(self._session, key, path))
 

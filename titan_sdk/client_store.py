@@ -18,6 +18,8 @@ class StoreMethods(ClientBase):
 
         Raises:
             PayloadTooLarge: larger than that. Nothing was sent.
+            StoreUnavailable: the master's store does not keep it; ``outcome_unknown`` where another value reads back.
+            ConnectionLost, TimedOut: ``outcome_unknown`` tells whether it may be there.
         """
         self._run(store.store_put(self._session, key, value))
 
@@ -30,6 +32,9 @@ class StoreMethods(ClientBase):
 
         Exact on the bundled master. A real one does not tell, so the members are read first: two clients that add
         the same member at the same instant may both read 1.
+
+        Raises:
+            StoreUnavailable: the master's store does not keep it.
         """
         return self._run(store.store_sadd(self._session, key, member))
 
@@ -82,6 +87,8 @@ class AsyncStoreMethods(AsyncClientBase):
 
         Raises:
             PayloadTooLarge: larger than that. Nothing was sent.
+            StoreUnavailable: the master's store does not keep it; ``outcome_unknown`` where another value reads back.
+            ConnectionLost, TimedOut: ``outcome_unknown`` tells whether it may be there.
         """
         await self._run(store.store_put(self._session, key, value))
 
@@ -94,6 +101,9 @@ class AsyncStoreMethods(AsyncClientBase):
 
         Exact on the bundled master. A real one does not tell, so the members are read first: two clients that add
         the same member at the same instant may both read 1.
+
+        Raises:
+            StoreUnavailable: the master's store does not keep it.
         """
         return await self._run(store.store_sadd(self._session, key, member))
 

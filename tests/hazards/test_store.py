@@ -6,7 +6,7 @@ import uuid
 
 import pytest
 
-from titan_sdk import WaitTimedOut
+from titan_sdk import StoreUnavailable, WaitTimedOut
 
 TEXTS = [
     "héllo",
@@ -72,3 +72,45 @@ def test_13_sadd_tells_new_from_old(client, key):
         0,
     ]
     assert client.store_smembers(key) == ["", "a", "b,c"]
+
+
+def put(client, key, path):
+    client.store_put(key, "value")
+
+
+def put_large(client, key, path):
+    client.store_put(key, "x" * 11_000_000)
+
+
+def add(client, key, path):
+    client.store_sadd(key, "member")
+
+
+def publish(client, key, path):
+    client.publish_artifact(key, path)
+
+
+@pytest.mark.needs("master_control")
+@pytest.mark.parametrize("write", [put, put_large, add, publish])
+def test_12_a_write_that_the_store_did_not_keep_is_no_success(own, own_client, key, tmp_path, write):
+    path = tmp_path / "file"
+    path.write_text("content")
+    own.strict.stop_store()
+    with pytest.raises(StoreUnavailable, match=r"the store behind the master does not keep .*`titan doctor`"):
+        write(own_client, key, path)
+    own.strict.start_store()
+    own_client.store_get(key)  # the master connects again
+    write(own_client, key, path)
+
+
+@pytest.mark.needs("master_control")
+def test_12_a_write_that_a_restart_of_the_store_swallowed_is_no_success(own, own_client, key):
+    own_client.store_put(key, "old")
+    own.strict.stop_store()
+    own.strict.start_store()
+    with pytest.raises(StoreUnavailable, match="another value reads back") as told:
+        own_client.store_put(key, "new")
+    assert told.value.outcome_unknown
+    assert own_client.store_get(key) == "old"
+    own_client.store_put(key, "new")
+    assert own_client.store_get(key) == "new"

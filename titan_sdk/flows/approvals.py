@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from titan_sdk.errors import NotFound, RequestRefused
 from titan_sdk.flows.core import Flow, ask
+from titan_sdk.flows.keeping import put_own
 from titan_sdk.model import gates
 from titan_sdk.model.gates import Decision, PendingApproval
 from titan_sdk.model.rules import GATE_PREFIX
@@ -21,8 +22,8 @@ def reset_gates(messages: Mapping[str, str]) -> Flow[None]:
         RequestRefused: the store keeps nothing; an old approval might come back with it.
     """
     for gate, message in messages.items():
-        yield from ask(calls.kv_set(gates.message_key(gate), message))
-        yield from ask(calls.kv_set(gates.status_key(gate), Decision.CLEARED))
+        yield from put_own(gates.message_key(gate), message)
+        yield from put_own(gates.status_key(gate), Decision.CLEARED)
         seen = yield from ask(calls.kv_get(gates.status_key(gate)))
         if seen != Decision.CLEARED:
             raise RequestRefused(
@@ -67,7 +68,7 @@ def decide(gate_or_job_id: str, decision: Decision) -> Flow[str]:
             f"{verb}: the gate {gate!r} is not waiting ({_why(word)}); `titan approvals list` shows those that are",
             detail=word or "",
         )
-    yield from ask(calls.kv_set(gates.status_key(gate), decision))
+    yield from put_own(gates.status_key(gate), decision)
     seen = yield from ask(calls.kv_get(gates.status_key(gate)))
     if seen != decision:
         raise RequestRefused(

@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 from titan_sdk.errors import CorruptData, PayloadTooLarge
+from titan_sdk.flows import keeping
 from titan_sdk.flows.core import Flow, ask
 from titan_sdk.flows.server import server_info
 from titan_sdk.session import Session
@@ -50,12 +51,15 @@ def put(session: Session, key: str, value: str) -> Flow[None]:
     write = secrets.token_hex(8)
     count = 0
     for start in range(0, len(stored), _PART):
-        part = calls.kv_set_raw(_part_key(key, write, count), "=" + stored[start : start + _PART])
-        yield from ask(replace(part, repeatable=True))  # nobody else writes under that name
+        name, part = _part_key(key, write, count), "=" + stored[start : start + _PART]
+        # Nobody else writes under that name.
+        call = replace(calls.kv_set_raw(name, part), repeatable=True)
+        yield from keeping.write(session, call, name, part)
         count += 1
     digest = hashlib.sha256(stored.encode("ascii")).hexdigest()
-    reference = {"parts": count, "write": write, "characters": len(stored), "sha256": digest}
-    yield from ask(calls.kv_set_raw(key, PARTS_MARK + json.dumps(reference)))
+    fields = {"parts": count, "write": write, "characters": len(stored), "sha256": digest}
+    reference = PARTS_MARK + json.dumps(fields)
+    yield from keeping.write(session, calls.kv_set_raw(key, reference), key, reference)
     if old is not None and old.startswith(PARTS_MARK):
         yield from drop_parts(session, key, old)
 

@@ -14,6 +14,7 @@ from typing import Any
 from titan_sdk.errors import CorruptData, NotFound
 from titan_sdk.flows.archives import Archive
 from titan_sdk.flows.core import Flow, ask
+from titan_sdk.flows.keeping import put_own
 from titan_sdk.model.job import TitanJob
 from titan_sdk.model.rules import full_id
 from titan_sdk.runtime import keys
@@ -68,9 +69,9 @@ def write_records(submission: Submission, known: Collection[str] = ()) -> Flow[N
                 "dag": submission.name,
                 "submitted_at": now,
             }
-            yield from ask(calls.kv_set(keys.job_key(full_id(job.job_id)), json.dumps(record)))
+            yield from put_own(keys.job_key(full_id(job.job_id)), json.dumps(record))
     yield from write_manifest(submission)
-    yield from ask(calls.kv_set(_latest_key(submission.name), json.dumps({"v": 1, "run": submission.run_id})))
+    yield from put_own(_latest_key(submission.name), json.dumps({"v": 1, "run": submission.run_id}))
 
 
 def write_manifest(submission: Submission) -> Flow[None]:
@@ -83,7 +84,7 @@ def write_manifest(submission: Submission) -> Flow[None]:
         "agent_run_id": submission.agent_run_id,
         "jobs": [_entry(job) for job in submission.jobs],
     }
-    yield from ask(calls.kv_set(_run_key(submission.name, submission.run_id), json.dumps(manifest)))
+    yield from put_own(_run_key(submission.name, submission.run_id), json.dumps(manifest))
 
 
 def _entry(job: SubmittedJob) -> dict[str, Any]:

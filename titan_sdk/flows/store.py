@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from titan_sdk.errors import InvalidArgument
-from titan_sdk.flows import large_values
+from titan_sdk.flows import keeping, large_values
 from titan_sdk.flows.core import Flow, ask
 from titan_sdk.flows.server import require, server_info
 from titan_sdk.session import Session
@@ -25,13 +25,17 @@ __all__ = [
 
 
 def store_put(session: Session, key: str, value: str) -> Flow[None]:
-    """Set one key. A real master says OK even while its store is down (hazard 12)."""
+    """Set one key.
+
+    Raises:
+        StoreUnavailable: a real master's store does not keep it.
+    """
     _check_text("store_put", "key", key)
     _check_text("store_put", "value", value)
     if large_values.is_large(key, value):
         yield from large_values.put(session, key, value)
     else:
-        yield from ask(calls.kv_set(key, value))
+        yield from keeping.write(session, calls.kv_set(key, value), key, value)
 
 
 def store_get(key: str) -> Flow[str | None]:
@@ -105,7 +109,10 @@ def store_sadd(session: Session, key: str, member: str) -> Flow[int]:
     """1 when the member is new, 0 when it was there.
 
     A real master always answers 0, so there the members are read first; two clients that add the same member
-    at the same instant may then both read 1.
+    at the same instant may then both read 1. And read again afterwards, as it answers so while its store is down.
+
+    Raises:
+        StoreUnavailable: a real master's store does not keep the member.
 
     """
     _check_text("store_sadd", "key", key)
@@ -113,9 +120,13 @@ def store_sadd(session: Session, key: str, member: str) -> Flow[int]:
     info = yield from server_info(session)
     if info.has("sadd_reply"):
         return (yield from ask(replace(calls.kv_sadd(key, member), repeatable=False)))
-    before = yield from ask(calls.kv_smembers(key))
-    yield from ask(calls.kv_sadd(key, member))
-    return int(member not in before)
+    if member in (yield from ask(calls.kv_smembers(key))):
+        return 0
+    call = calls.kv_sadd(key, member)
+    yield from ask(call)
+    if member not in (yield from ask(calls.kv_smembers(key))):
+        raise keeping.store_is_away(call.name)
+    return 1
 
 
 def store_smembers(key: str) -> Flow[list[str]]:

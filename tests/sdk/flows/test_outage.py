@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from tests.support.flow_runner import FlowRunner, MasterModel
@@ -24,6 +26,7 @@ from titan_sdk.flows.wait import WaitTarget, wait_for_dag, wait_for_job
 from titan_sdk.model.stats import ServerInfo
 from titan_sdk.session import Session
 from titan_sdk.wire import calls
+from titan_sdk.wire.opcodes import Opcode
 
 REAL = ServerInfo("titan", "1", frozenset())
 
@@ -152,3 +155,25 @@ def test_a_master_known_from_before_a_lost_connection_is_waited_for(session, mas
     session.forget_server(ConnectionLost("lost"))
     assert session.server is None
     assert away(master, 0, 30).run(wait_for_job(session, JobRef("a"))).state is JobStatus.COMPLETED
+
+
+@pytest.mark.parametrize(("repeatable", "sent"), [(True, 2), (False, 1)])
+def test_a_change_in_doubt_is_not_made_again(session, repeatable, sent):
+    """Another copy would be another change, unless a copy changes nothing more."""
+    call = replace(calls.kv_set("k", "v"), repeatable=repeatable)
+    answers = [ConnectionLost("lost"), "OK"]
+
+    def answer(call):
+        found = answers.pop(0)
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    runner = FlowRunner(answer)
+    flow = Outage(session).outlast(ask(call))
+    if repeatable:
+        assert runner.run(flow) == "OK"
+    else:
+        with pytest.raises(ConnectionLost):
+            runner.run(flow)
+    assert len(runner.sent(Opcode.KV_SET)) == sent

@@ -122,9 +122,20 @@ def test_questions_that_break_while_a_lost_reply_is_settled_are_asked_again(sess
 
 @pytest.mark.parametrize(("members", "added"), [("", 1), ("x,y", 1), ("x,m", 0)])
 def test_a_real_masters_set_is_read_before_a_member_is_added(session, members, added):
-    answers = {Opcode.HELLO: "UNKNOWN_OPCODE: 64", Opcode.KV_SMEMBERS: members, Opcode.KV_SADD: "0"}
-    runner = FlowRunner(lambda call: answers[call.opcode])
+    found = {*members.split(",")} - {""}
+
+    def answer(call):
+        if call.opcode is Opcode.KV_SADD:
+            found.add(call.payload.removeprefix("k|"))
+        return {
+            Opcode.HELLO: "UNKNOWN_OPCODE: 64",
+            Opcode.KV_SMEMBERS: ",".join(found),
+            Opcode.KV_SADD: "0",
+        }[call.opcode]
+
+    runner = FlowRunner(answer)
     assert runner.run(store_sadd(session, "k", "m")) == added
+    assert len(runner.sent(Opcode.KV_SADD)) == added
 
 
 def test_a_value_in_parts_is_put_together_and_its_old_parts_become_empty(session):
