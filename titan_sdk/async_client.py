@@ -155,6 +155,23 @@ class AsyncTitanClient(AsyncStoreMethods, AsyncArtifactMethods):
         """
         return await self._run(cancel.cancel_job(job_id))
 
+    async def wait_stopped(
+        self, job_id: str, timeout: float | None = None, *, nonce: str | None = None
+    ) -> bool:
+        """Wait until nothing is left of the run of a job that was cancelled: a script has its ``cancel_grace``. Blocks.
+
+        On a real Titan it goes by the runtime's record; of a job without the runtime nothing is known there.
+
+        Args:
+            timeout: seconds after which it gives up and returns false.
+            nonce: of the submission meant; by default the id's latest.
+
+        Raises:
+            NotFound: the bundled master does not know the job.
+        """
+        ref = JobRef(job_id, nonce)
+        return await self._run(cancel.wait_stopped(self._session, ref, timeout))
+
     async def renew_owner_lease(self, job_id: str, *, nonce: str | None = None) -> None:
         """Say that whoever the job runs for is still there; wanted several times per ``owner_lease``. Idempotent.
 

@@ -47,8 +47,6 @@ class Conductor:
         self._loop = loop
         self._runs: dict[str, str] = {}
         """The current run of each running job."""
-        self._gone: dict[str, asyncio.Event] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._due: float | None = None
         self._closing = False
@@ -84,21 +82,17 @@ class Conductor:
             self._quiet.clear()
             await self._quiet.wait()
 
-    def gone(self, job_id: str) -> asyncio.Event:
-        """Set once nothing is left of the run of a job that is being cancelled. Ask before the kill."""
-        return self._gone.setdefault(job_id, asyncio.Event())
-
-    def set_gone(self, job_id: str) -> None:
-        event = self._gone.pop(job_id, None)
-        if event is not None:
-            event.set()
-
     def take_over(self, request: RunRequest, handle: str) -> None:
         """Watch a job's run that an earlier master started; the scheduler has adopted it."""
         self._runs[request.job_id] = request.run
         self._state.activity.started(request.worker, request.job_id, self._state.clock.now())
         self._state.record_event(request.job_id, "taken over", "the master was restarted")
         self.engine.reattach(request, handle)
+
+    def finish_off(self, request: RunRequest, handle: str) -> None:
+        """End what an earlier master was ending: the run of a job that has its end already."""
+        self.engine.reattach(request, handle)
+        self.engine.kill(request.run)
 
     async def close(self) -> None:
         """Kill every run, unless the engine keeps them; jobs that were running are queued again by the next master."""
@@ -169,13 +163,10 @@ class Conductor:
             return
         now = self._state.clock.now()
         self.perform(self._state.scheduler.exited(job_id, Outcome.INTERRUPTED, reason, now))
-        self.set_gone(job_id)
 
     def _kill(self, job_id: str) -> None:
         if job_id in self.services:
-            task = self._loop.create_task(self.services.stop(job_id))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self.services.stop(job_id)
         elif job_id in self._runs:
             self.engine.kill(self._runs[job_id])
 
@@ -246,8 +237,6 @@ class Conductor:
 
         def stored() -> None:
             self.engine.clean(request.run, request.worker)
-            if job_id not in self._runs:
-                self.set_gone(job_id)
 
         # Of a concluded run, what is to be stored is in another entry of the same turn.
         gone = () if concluded else (SetGone(seq, request.run),)

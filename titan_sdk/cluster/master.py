@@ -22,13 +22,14 @@ from titan_sdk.cluster.folders import DataDir
 from titan_sdk.cluster.gpus import find_devices, share_out
 from titan_sdk.cluster.pools import Pools
 from titan_sdk.cluster.ray_front import JobsDoor, ray_engine
-from titan_sdk.cluster.scheduler import JobSpec
+from titan_sdk.cluster.scheduler import JobSpec, Kill
 from titan_sdk.cluster.service_desk import ServiceDesk
 from titan_sdk.cluster.services import Services
 from titan_sdk.cluster.settings import ClusterSettings
 from titan_sdk.cluster.state import State
 from titan_sdk.cluster.store.base import StoreFailed
-from titan_sdk.cluster.store.changes import InsertJobs, SetEnded
+from titan_sdk.cluster.store.changes import InsertJobs, SetEnded, SetService
+from titan_sdk.cluster.store.rows import Service
 from titan_sdk.model.rules import full_id
 from titan_sdk.model.status import JobStatus
 from titan_sdk.wire.jobs import JobLine
@@ -204,33 +205,36 @@ class Master:
             log.warning("still running after %g s: %d jobs", seconds, len(self.conductor.running()))
 
     async def cancel(self, job_id: str) -> bool:
-        """End an unfinished job or a live service; when it returns nothing of it is left.
+        """End an unfinished job or a live service; when it returns that is stored, and its processes have been told.
 
         False if there is nothing to end; nothing is changed then.
         """
         if job_id in self.services and self.state.scheduler.get(job_id) is None:
-            await self.services.stop(job_id)
             seq, now = self.state.number(job_id), self.state.clock.now()
-            reason = "cancelled by a client"
-            await self.state.store.journal.write(SetEnded(seq, JobStatus.CANCELLED, None, reason, now))
+            ended = SetEnded(seq, JobStatus.CANCELLED, None, "cancelled by a client", now)
+            # No longer live, so a next master ends what is left of it.
+            await self.state.store.journal.write(SetService(seq, Service.DEPLOYING), ended)
+            self.conductor.perform([Kill(job_id)])
             return True
         answer, effects = self.state.scheduler.cancel(job_id)
         if not answer.found:
             return False
-        gone = self.conductor.gone(job_id) if answer.killing else None
         self.conductor.perform(effects)
-        if gone is not None:
-            await gone.wait()
         await self.flushed()
         return True
+
+    def is_stopping(self, job_id: str) -> bool:
+        """Whether the job was cancelled, and something of its run may be left."""
+        return self.state.scheduler.is_stopping(job_id) or self.services.is_stopping(job_id)
 
     async def stop_service(self, job_id: str) -> bool:
         """STOP: end a service; a service that was up keeps its status, as on a real master."""
         if job_id not in self.services:
             return False
+        gone = self.services.stop(job_id)
         if self.state.scheduler.get(job_id) is not None:
-            return await self.cancel(job_id)
-        await self.services.stop(job_id)
+            await self.cancel(job_id)
+        await gone.wait()
         await self.flushed()
         return True
 
@@ -248,9 +252,14 @@ class Master:
         """Wait until everything so far is durable."""
         await self.state.store.journal.write()
 
-    async def close(self) -> None:
-        """Kill what runs and store everything; jobs that were running are queued again by the next master."""
+    async def end_runs(self) -> None:
+        """End what runs, which the next master queues again; questions are answered meanwhile, and jobs may hand in."""
+        self.draining = True
+        self.state.scheduler.hold()
         await self.conductor.close()
+
+    async def close(self) -> None:
+        """Store everything."""
         await self.state.store.close()
 
     async def abandon(self) -> None:

@@ -147,6 +147,8 @@ class Node:
             await self._housekeeping.stop()
         if self._metrics is not None:
             await self._metrics.stop()
+        if self._master is not None and not self.lost.done():
+            await self._master.end_runs()
         if self._server is not None:
             await self._server.stop_accepting()
             if self._master is not None:

@@ -9,11 +9,11 @@ from collections.abc import Collection
 from titan_sdk.cluster.admission import load_line
 from titan_sdk.cluster.conductor import run_name
 from titan_sdk.cluster.engines.base import RunRequest
+from titan_sdk.cluster.engines.staging import SERVICES
 from titan_sdk.cluster.master import Master
 from titan_sdk.cluster.scheduler import JobSpec, Outcome
 from titan_sdk.cluster.state import spec_of
 from titan_sdk.cluster.store.base import Store
-from titan_sdk.cluster.store.changes import SetGone
 from titan_sdk.cluster.store.rows import JobRow
 from titan_sdk.model.status import JobStatus
 
@@ -25,8 +25,8 @@ def recover(master: Master) -> None:
     store = master.state.store
     rows = list(store.unfinished())
     services = store.live_services()
-    _end_leftovers(master)
-    _remove_files(master, {row.run for row in (*rows, *services) if row.run is not None})
+    leftovers = store.ended_but_alive()
+    _remove_files(master, {row.run for row in (*rows, *services, *leftovers) if row.run is not None})
     if master.pools is None:
         for worker in master.settings.worker_specs():
             master.conductor.perform(
@@ -34,8 +34,9 @@ def recover(master: Master) -> None:
             )
     else:
         # Without a slot until the engine tells of nodes.
-        lines = (load_line(row.job_id, store.line(row.seq)) for row in (*rows, *services))
+        lines = (load_line(row.job_id, store.line(row.seq)) for row in (*rows, *services, *leftovers))
         master.pools.cover({line.requirement for line in lines})
+    _end_leftovers(master, leftovers)
     running = [row for row in rows if row.status is JobStatus.RUNNING]
     for row in running:
         # Before the waiting jobs, whose parents these may be.
@@ -107,12 +108,16 @@ def _resume_service(master: Master, row: JobRow, *, up: bool) -> None:
     master.services.released(request)
 
 
-def _end_leftovers(master: Master) -> None:
-    """Cancelled jobs whose processes the last master could not see to the end."""
-    for row in master.state.store.ended_but_alive():
-        if row.handle is not None and row.run is not None:
-            master.engine.discard(row.run, row.handle)
-            master.state.store.journal.record(SetGone(row.seq, row.run))
+def _end_leftovers(master: Master, leftovers: Collection[JobRow]) -> None:
+    """Cancelled jobs whose processes the last master could not see to the end; their slots are taken until then."""
+    for row in leftovers:
+        if row.handle is None or row.run is None:
+            continue
+        line = load_line(row.job_id, master.state.store.line(row.seq))
+        if line.header not in SERVICES:
+            master.state.scheduler.adopt_stopping(row.job_id, _where(master, row, line.requirement)[0])
+        request = RunRequest(row.run, line, row.worker or "", row.attempts)
+        master.conductor.finish_off(request, row.handle)
 
 
 def _remove_files(master: Master, keep: Collection[str]) -> None:

@@ -38,7 +38,6 @@ class ServiceDesk:
             self.note(job_id, "the service was stopped")
         else:
             self._run_is_over(job_id, Outcome.FATAL, "it was stopped")
-            self._conductor.set_gone(job_id)
 
     def note(self, job_id: str, sentence: str) -> None:
         """See ``ServiceHost``."""

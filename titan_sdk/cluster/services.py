@@ -121,6 +121,11 @@ class Services:
         else:
             self._is_up(service)
 
+    def is_stopping(self, job_id: str) -> bool:
+        """Whether the service was stopped, and something of it may be left."""
+        service = self._services.get(job_id)
+        return service is not None and service.stopping
+
     def placed(self, request: RunRequest, place: str) -> None:
         """The run began there: the service is where this is, whatever worker it was given to."""
         service = self._services.get(request.job_id)
@@ -147,16 +152,16 @@ class Services:
         self._host.note(request.job_id, f"{how}; the service is started again in {delay:g} s")
         self.restart(service, delay)
 
-    async def stop(self, job_id: str) -> None:
-        """End a service with everything it started; returns when nothing of it is left."""
+    def stop(self, job_id: str) -> asyncio.Event:
+        """End a service with everything it started; the event is set when nothing of it is left."""
         service = self._services[job_id]
         if not service.stopping:
             service.stopping = True
             if service.run is None:
-                self._end(service)
+                self._loop.call_soon(self._end, service)
             else:
                 self._engine.kill(service.run)
-        await service.gone.wait()
+        return service.gone
 
     # ------------------------------------------------------------------ parts
 

@@ -115,6 +115,8 @@ class JobDetails:
     """Ready jobs of its tag that go first, while it is ready itself."""
     history: tuple[tuple[float, str], ...] = ()
     """What happened when, oldest first."""
+    stopping: bool = False
+    """Whether it was cancelled and something of its run may still be alive: it has its ``cancel_grace``."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from titan_sdk.errors import CorruptData
+from titan_sdk.model.rules import CANCEL_GRACE
 
 __all__ = [
     "ExceptionInfo",
@@ -69,6 +70,7 @@ class RunState:
     log_chunks: int
     """Chunks confirmed so far, over all attempts; final once ``ended``."""
     result: ResultInfo | None
+    cancel_grace: float = CANCEL_GRACE
 
     @property
     def ended(self) -> bool:
@@ -115,6 +117,7 @@ def parse_state(text: str) -> RunState:
         progress=_progress(fields),
         log_chunks=fields.may("log_chunks", int) or 0,
         result=_result(fields),
+        cancel_grace=CANCEL_GRACE if (grace := fields.number("cancel_grace")) is None else grace,
     )
 
 

@@ -90,6 +90,7 @@ def job_info(job_id: str) -> Call[JobDetails]:
             started_at=fields.may("started_at", float),
             ended_at=fields.may("ended_at", float),
             ahead=fields.may("ahead", int),
+            stopping=bool(fields.may("stopping", bool)),
             history=tuple((float(at), str(text)) for at, text in fields.want("history", list)),
         )
 

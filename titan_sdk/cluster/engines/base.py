@@ -74,13 +74,10 @@ class Engine(Protocol):
         """What ``launched`` said is durable: the job may begin."""
 
     def kill(self, run: str) -> None:
-        """End the run and everything it started."""
+        """End the run and everything it started: SIGTERM, and after the job's grace SIGKILL."""
 
     def reattach(self, request: RunRequest, handle: str) -> None:
         """Watch a run that an earlier master started."""
-
-    def discard(self, run: str, handle: str) -> None:
-        """End whatever lives of a run that nobody waits for; may block."""
 
     def clean(self, run: str, worker: str) -> None:
         """The run's end is durable: its private files can go."""

@@ -21,6 +21,7 @@ import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import Any
 
     from titan_sdk.cluster.engines.keeper_fork import Fork  # noqa: TC004 - it is in this namespace by then
@@ -33,25 +34,44 @@ _LOG_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_APPEND
 _STARTING = "@0"
 _PR_SET_CHILD_SUBREAPER = 36
 _MARK = b"TITAN_RUN="
-_GUARD_SECONDS = 0.5
-"""In which a guard whose launcher was killed ends the rest of its job and tidies up; killed at once, it could not."""
+_GRACE_SECONDS = 5.0
+"""For what is left of a run whose first process was sent SIGTERM by somebody else than this process's master."""
 _HUNT_SECONDS = 5.0
 """After which a process that SIGKILL does not end, as it waits for a device, holds its slot no longer."""
 _HUNT_STEP = 0.05
 
 
-class Keeper:
-    """See the module. ``fork`` holds what a warm child needs; it is ``None`` where every job is a new program."""
+class Hunt:
+    """What a run may have left alive: the word about the run, its process group, until when the rest may end by itself."""
 
-    def __init__(self, commands: int, reports: int, exits: int, name: str, fork: Fork | None) -> None:
+    def __init__(self, word: str, group: int, until: float) -> None:
+        self.word, self.group, self.until = word, group, until
+        self.tried: float | None = None
+        """Since when it is being killed: this process may have stood still in between, which is nothing that was tried."""
+
+
+class Keeper:
+    """See the module. ``fork`` holds what a warm child needs; it is ``None`` where every job is a new program.
+
+    Args:
+        adopts: whether orphans of its jobs come up to it.
+    """
+
+    def __init__(
+        self, commands: int, reports: int, exits: int, name: str, fork: Fork | None, *, adopts: bool
+    ) -> None:
         self._commands, self._reports, self._exits = commands, reports, exits
-        self._name, self._fork = name, fork
+        self._name, self._fork, self._adopts = name, fork, adopts
         self._environments: dict[str, dict[bytes, bytes]] = {}
         self._runs: dict[str, int] = {}
         self._pids: dict[int, str] = {}
-        self._hunted: dict[str, tuple[str, float, float | None]] = {}
-        """Runs that are over but may have left something alive: the word about each, since when, and since when it is
-        being killed: this process may have stood still in between, which is nothing that was tried."""
+        self._rests: dict[str, float] = {}
+        """Seconds in which the rest of a run whose first process was killed ends by itself: its guard sees to that."""
+        self._stops: dict[str, float] = {}
+        """When a run that is being stopped is killed."""
+        self._asked: set[int] = set()
+        """Orphans that were sent SIGTERM."""
+        self._hunted: dict[str, Hunt] = {}
         self._buffer = b""
         self._child: Child | None = None
 
@@ -68,7 +88,7 @@ class Keeper:
         ready.register(self._commands, select.POLLIN)
         is_open = True
         while is_open or self._pids or self._hunted:
-            for fd, _ in ready.poll(_HUNT_STEP * 1000 if self._hunted else None):
+            for fd, _ in ready.poll(_HUNT_STEP * 1000 if self._hunted or self._stops else None):
                 if fd == wake:
                     os.read(wake, 4096)
                     self._reap()
@@ -80,6 +100,9 @@ class Keeper:
                     for left in (self._commands, self._reports, self._exits, wake, alarm):
                         os.close(left)
                     return self._child
+            for run, end in self._stops.items():
+                if run in self._runs and time.monotonic() >= end:
+                    _signal_group(self._runs[run], _signal.SIGKILL)
             if self._hunted:
                 self._hunt()
         return None
@@ -105,11 +128,13 @@ class Keeper:
             self._launch(*command[1:])
         elif kind == "environment":
             self._environments[command[1]] = command[2]
-        elif command[1] in self._runs:
-            # Not reaped yet, or it would not be in the table: the number means this run.
-            _kill_group(self._runs[command[1]])
+        elif command[1] in self._runs and command[1] not in self._stops:
+            self._stops[command[1]] = time.monotonic() + command[2]
+            if command[2]:
+                # Not reaped yet, or it would not be in the table: the number means this run.
+                _signal_group(self._runs[command[1]], _signal.SIGTERM)
 
-    def _launch(self, warm: bool, environment: str, child: Child) -> None:
+    def _launch(self, warm: bool, environment: str, rest: float, child: Child) -> None:
         run = child[0]
         # Before the start: a next master must know a run that began from one that never will.
         self._write_exit(run, _STARTING)
@@ -125,7 +150,7 @@ class Keeper:
             # ValueError: a NUL in an argument.
             self._report(run, "!" + str(exc).replace("\n", " "))
             return
-        self._runs[run], self._pids[pid] = pid, run
+        self._runs[run], self._pids[pid], self._rests[run] = pid, run, rest
         self._write_exit(run, f"@{pid}")
 
     @staticmethod
@@ -160,34 +185,55 @@ class Keeper:
                 return
             run = self._pids.pop(found.si_pid, None)
             if run is None:
+                self._asked.discard(found.si_pid)
                 os.waitpid(found.si_pid, 0)
                 continue
-            code = found.si_status if found.si_code == os.CLD_EXITED else 128 + found.si_status
-            # What it left in its group would go on in a slot that is given away.
-            _kill_group(found.si_pid)
+            killed = found.si_code != os.CLD_EXITED
+            code = 128 + found.si_status if killed else found.si_status
+            now = time.monotonic()
+            if killed and found.si_status == _signal.SIGTERM:
+                # Perhaps by the next master, which has no other way to stop it.
+                self._stops.setdefault(run, now + _GRACE_SECONDS)
+            until = self._stops.get(run, 0.0)
+            if until <= now or not self._adopts:
+                # What it left in its group would go on in a slot that is given away.
+                _signal_group(found.si_pid, _signal.SIGKILL)
             # Written before the number is free: who sees no process finds the status.
             self._write_exit(run, str(code))
             os.waitpid(found.si_pid, 0)
             del self._runs[run]
-            if found.si_code == os.CLD_EXITED:
-                self._report(run, str(code))
+            rest = self._rests.pop(run)
+            if killed or run in self._stops:
+                self._hunted[run] = Hunt(str(code), found.si_pid, max(until, now + rest * killed))
             else:
-                self._hunted[run] = (str(code), time.monotonic(), None)
+                self._report(run, str(code))
 
     def _hunt(self) -> None:
-        """End what is left of runs whose first process was killed, and report each that has left nothing."""
+        """End what is left of runs that were stopped or killed, and report each that has left nothing."""
         now = time.monotonic()
         orphans = self._orphans()
-        for run, (word, since, tried) in list(self._hunted.items()):
+        for run, hunt in list(self._hunted.items()):
             left = orphans.get(run.encode(), ())
-            gives_up = tried is not None and now > tried + _HUNT_SECONDS
+            gives_up = hunt.tried is not None and now > hunt.tried + _HUNT_SECONDS
             if gives_up or (not left and b"" not in orphans):
                 del self._hunted[run]
-                self._report(run, word)
-            elif now > since + _GUARD_SECONDS:
+                self._stops.pop(run, None)
+                self._report(run, hunt.word)
+                continue
+            # They are children that are not reaped yet: the numbers mean no other processes.
+            if now >= hunt.until:
+                hunt.tried = hunt.tried or now
                 for pid in left:
-                    _kill(pid)  # a child that is not reaped yet: the number means no other process
-                self._hunted[run] = (word, since, tried or now)
+                    _send(pid, _signal.SIGKILL)
+            elif run in self._stops:
+                self._ask(left, hunt.group)
+
+    def _ask(self, orphans: Iterable[int], group: int) -> None:
+        """SIGTERM to those that were not in the group to which it was sent."""
+        for pid in orphans:
+            if pid not in self._asked and os.getpgid(pid) != group:
+                _send(pid, _signal.SIGTERM)
+            self._asked.add(pid)
 
     def _orphans(self) -> dict[bytes, list[int]]:
         """Processes that came up to this one, by run. Those of no name are ending or in the middle of an exec: what
@@ -214,19 +260,19 @@ class Keeper:
             pass  # the master is gone; the next one reads the file
 
 
-def _kill_group(pid: int) -> None:
+def _signal_group(pid: int, number: int) -> None:
     try:
-        os.killpg(pid, _signal.SIGKILL)
+        os.killpg(pid, number)
     except OSError:
         pass  # nobody is left in it, only other users' processes are, or it has not made its session yet
     else:
         return
-    _kill(pid)
+    _send(pid, number)
 
 
-def _kill(pid: int) -> None:
+def _send(pid: int, number: int) -> None:
     try:
-        os.kill(pid, _signal.SIGKILL)
+        os.kill(pid, number)
     except OSError:
         pass
 
@@ -276,10 +322,11 @@ def _become_subreaper() -> None:
 
 
 def _main(commands: str, reports: str, exits: str, name: str, mode: str) -> None:
-    if mode != "SCRIPTS":  # whose forks shall find nothing imported
+    adopts = mode != "SCRIPTS"  # whose forks shall find nothing imported
+    if adopts:
         _become_subreaper()
     fork = None if mode == "COLD" else Fork(launchers=mode == "LAUNCHERS")
-    keeper = Keeper(int(commands), int(reports), int(exits), name, fork)
+    keeper = Keeper(int(commands), int(reports), int(exits), name, fork, adopts=adopts)
     child = keeper.serve()
     if child is not None and fork is not None:
         fork.kept = keeper

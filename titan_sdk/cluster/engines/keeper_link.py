@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import marshal
 import os
 import secrets
@@ -47,6 +46,8 @@ class Launch:
     log: str
     more: Mapping[str, str]
     kind: Kind = Kind.COLD
+    rest: float = 0.0
+    """Seconds in which what is left of it ends by itself once its first process was killed."""
 
 
 class Keeper:
@@ -90,11 +91,11 @@ class Keeper:
         self.launched += 1
         more = _encoded(launch.more)
         child = (launch.run, more, launch.argv, launch.cwd, launch.log)
-        self._send("launch", launch.kind is not Kind.COLD, launch.worker, child)
+        self._send("launch", launch.kind is not Kind.COLD, launch.worker, launch.rest, child)
 
-    def kill(self, run: str) -> None:
-        """SIGKILL to the run's process group."""
-        self._send("kill", run)
+    def stop_run(self, run: str, grace: float) -> None:
+        """SIGTERM to the run's process group, and SIGKILL to all that is left of it after so many seconds."""
+        self._send("stop", run, grace)
 
     def _send(self, *command: Any) -> None:
         data = marshal.dumps(command)
@@ -137,8 +138,11 @@ class Keeper:
 
     def _close(self) -> None:
         if self._hang_up():
-            with contextlib.suppress(subprocess.TimeoutExpired):
+            try:
                 self._process.wait(_STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                self._process.kill()  # somebody has stopped it
+                self._process.wait()
 
     def _hang_up(self) -> bool:
         if self._commands < 0:

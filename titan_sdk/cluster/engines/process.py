@@ -14,6 +14,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import signal
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -26,7 +27,15 @@ from titan_sdk.cluster.engines.endings import ending
 from titan_sdk.cluster.engines.keeper_link import Keeper, Kind, Launch
 from titan_sdk.cluster.engines.keepers import Keepers
 from titan_sdk.cluster.engines.ports import answers_here, port_problem_here
-from titan_sdk.cluster.engines.staging import ARCHIVES, Command, NoRoom, StagingFailed, StagingFolders, stage
+from titan_sdk.cluster.engines.staging import (
+    ARCHIVES,
+    Command,
+    NoRoom,
+    StagingFailed,
+    StagingFolders,
+    graces,
+    stage,
+)
 from titan_sdk.cluster.folders import DataDir
 from titan_sdk.cluster.scheduler import Outcome
 
@@ -34,7 +43,8 @@ __all__ = ["ProcessEngine", "job_environment"]
 
 log = logging.getLogger(__name__)
 
-_GUARD_SECONDS = 0.5
+_KEEPER_SECONDS = 5.0
+"""After a run's grace, for its keeper to say that it is over."""
 _RETRY_SECONDS = 1.0
 _MAX_EXITS_BYTES = 1024 * 1024
 
@@ -47,11 +57,15 @@ class _Run:
     """What to send to the keeper; ``None`` once it is sent."""
     pid: int | None = None
     pidfd: int | None = None
-    """These two of a run that is followed, not heard of through a keeper."""
+    """These two of a run that is followed, not heard of through a keeper; ``leader`` stays when it has ended."""
+    leader: int = 0
     killed: bool = False
+    until: float = 0.0
+    """When what is left of a run that was killed may not go on any longer; the loop's time."""
+    handle: str = ""
+    """Its keeper's."""
     task: asyncio.Task[None] | None = None
-    """Staging it, or following it."""
-    sweep: asyncio.Task[None] | None = None
+    """Staging it, following it, or looking for what it has left."""
 
 
 def job_environment(environ: Mapping[str, str], worker: str, host: str, port: int) -> dict[str, str]:
@@ -174,7 +188,9 @@ class ProcessEngine:
             self._loop.call_soon(self._refuse, run, f"it could not be started: {exc}")
             return
         output = self._data.log_path(request.job_id)
-        run.launch = Launch(request.run, request.worker, argv, command.cwd, output, {}, kind)
+        rest = graces(request.line)[1]
+        run.launch = Launch(request.run, request.worker, argv, command.cwd, output, {}, kind, rest)
+        run.handle = run.keeper.handle
         self._reports.launched(request, run.keeper.handle)
 
     def release(self, run: str) -> None:
@@ -189,27 +205,28 @@ class ProcessEngine:
     # ------------------------------------------------------------------ ending
 
     def kill(self, run: str) -> None:
-        """SIGKILL to the process group at once, then to whatever has left it."""
+        """SIGTERM to the process group; after the grace SIGKILL to that, and to whatever has left it."""
         found = self._runs.get(run)
-        if found is None or (found.killed and found.launch is not None):
+        if found is None or found.killed:
             return
         found.killed = True
+        grace = graces(found.request.line)[0]
+        found.until = self._loop.time() + grace
         if found.launch is not None:
             reason = "it was killed before it began"
             self._loop.call_soon(self._finish, found, RunResult(Outcome.FAILURE, None, reason))
         elif found.keeper is not None:
-            found.keeper.kill(run)
-            self._begin_sweep(found)
-        elif found.pid is not None and found.pidfd is not None:
-            processes.kill_leader_and_group(found.pid, found.pidfd)
-            self._begin_sweep(found)
+            found.keeper.stop_run(run, grace)
+        else:
+            self._stop_followed(found)
 
-    def _begin_sweep(self, run: _Run) -> None:
-        if run.sweep is None:
-            run.sweep = self._loop.create_task(self._sweep(orphans.mark_of(run.request.run)))
-
-    async def _sweep(self, mark: bytes) -> None:
-        await asyncio.to_thread(processes.end_marked, mark, _GUARD_SECONDS)
+    def _stop_followed(self, run: _Run) -> None:
+        """Of a run whose keeper takes no orders."""
+        late = self._loop.time() >= run.until
+        if run.pid is not None and run.pidfd is not None:
+            processes.signal_leader_and_group(run.pid, run.pidfd, signal.SIGKILL if late else signal.SIGTERM)
+            if not late:
+                self._loop.call_at(run.until, self._stop_followed, run)
 
     def _on_word(self, name: str, word: str) -> None:
         """A keeper tells what became of a run."""
@@ -223,11 +240,19 @@ class ProcessEngine:
 
     def _conclude(self, run: _Run, word: str | None) -> None:
         result = _result(run, word)
-        if run.sweep is not None and not run.sweep.done():
-            # The slot is not free, nor the cancel done, while something of the run may be alive.
-            run.sweep.add_done_callback(lambda _: self._finish(run, result))
+        if run.killed:
+            # The slot is not free while something of the run may be alive.
+            run.task = self._loop.create_task(self._end_rest(run, result))
         else:
             self._finish(run, result)
+
+    async def _end_rest(self, run: _Run, result: RunResult) -> None:
+        grace, rest = graces(run.request.line)
+        # A keeper that takes orders has seen to it already.
+        patience = 0.0 if run.keeper is not None else min(max(run.until - self._loop.time(), 0.0), grace)
+        asked = 0 if rest else run.leader
+        await asyncio.to_thread(processes.end_marked, orphans.mark_of(run.request.run), patience, asked)
+        self._finish(run, result)
 
     def _finish(self, run: _Run, result: RunResult) -> None:
         if self._runs.pop(run.request.run, None) is None:
@@ -256,20 +281,22 @@ class ProcessEngine:
 
     async def _follow(self, run: _Run, handle: str) -> None:
         def found(pid: int, pidfd: int) -> None:
-            run.pid, run.pidfd = pid, pidfd
+            run.pid, run.pidfd, run.leader = pid, pidfd, pid
             if run.killed:
-                self.kill(run.request.run)
+                self._stop_followed(run)
 
+        run.handle = handle
         word = await orphans.follow(self._data.exits, run.request.run, handle, found)
         run.pid = run.pidfd = None
         self._conclude(run, word)
 
-    def discard(self, run: str, handle: str) -> None:
+    def _discard(self, run: str, handle: str) -> None:
+        """End it without its keeper; blocks for a moment."""
         mark = orphans.mark_of(run)
         pid = orphans.settle(self._data.exits, run, handle)
         pidfd = processes.open_live(pid, mark) if pid else None
         if pid and pidfd is not None:
-            processes.kill_leader_and_group(pid, pidfd)
+            processes.signal_leader_and_group(pid, pidfd, signal.SIGKILL)
             os.close(pidfd)
         processes.end_marked(mark)
 
@@ -287,7 +314,7 @@ class ProcessEngine:
     async def abandon(self) -> None:
         """See ``Engine``: the keepers carry on, and write down what becomes of the runs."""
         self._closing = True
-        tasks = [task for run in self._runs.values() for task in (run.task, run.sweep) if task is not None]
+        tasks = [run.task for run in self._runs.values() if run.task is not None]
         self._runs.clear()
         for task in tasks:
             task.cancel()
@@ -296,10 +323,20 @@ class ProcessEngine:
 
     async def close(self) -> None:
         self._closing = True
+        for name in list(self._runs):
+            self.kill(name)
         if self._runs:
-            for run in list(self._runs):
-                self.kill(run)
-            await self._idle.wait()
+            latest = max(run.until for run in self._runs.values())
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout_at(latest + _KEEPER_SECONDS):
+                    await self._idle.wait()
+        for run in list(self._runs.values()):
+            log.error(
+                "the process that started job %s does not answer; the job is killed", run.request.job_id
+            )
+            await asyncio.to_thread(self._discard, run.request.run, run.handle)
+            if run.task is not None:
+                run.task.cancel()
         self._keepers.stop()
 
 

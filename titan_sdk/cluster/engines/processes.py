@@ -18,13 +18,13 @@ __all__ = [
     "is_child_of",
     "keeper_alive",
     "keeper_handle",
-    "kill_leader_and_group",
     "open_live",
     "parse_handle",
+    "signal_leader_and_group",
 ]
 
 _ROUNDS = 20
-_PATIENCE_STEP = 0.01
+_PATIENCE_STEP = 0.05
 
 
 @functools.cache
@@ -87,24 +87,17 @@ def open_live(pid: int, mark: bytes) -> int | None:
     return pidfd
 
 
-def _kill_group(leader: int) -> None:
-    """SIGKILL to a process group whose leader is known to exist still, as a zombie at least."""
+def signal_leader_and_group(leader: int, pidfd: int, number: int) -> None:
+    """To a group whose leader may have ended unseen, in which case its number says nothing."""
     try:
-        os.killpg(leader, signal.SIGKILL)
+        signal.pidfd_send_signal(pidfd, 0)
+        # The leader exists still, as a zombie at least.
+        os.killpg(leader, number)
     except (ProcessLookupError, PermissionError):
         pass  # nobody is left in it, or only processes that changed their user
 
 
-def kill_leader_and_group(leader: int, pidfd: int) -> None:
-    """SIGKILL to a group whose leader may have ended unseen, in which case its number says nothing."""
-    try:
-        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
-    except ProcessLookupError:
-        return
-    _kill_group(leader)
-
-
-def end_marked(mark: bytes, patience: float = 0.0) -> int:
+def end_marked(mark: bytes, patience: float = 0.0, asked: int = 0) -> int:
     """SIGKILL every process that has this entry in its environment; how many had to be killed.
 
     Reaches what has left the process group (``setsid``, double forks). Repeats until a round finds nothing, so
@@ -113,17 +106,33 @@ def end_marked(mark: bytes, patience: float = 0.0) -> int:
     Args:
         patience: seconds in which they may end by themselves. A job with the runtime has a guard that ends the
             rest of it and tidies up once its launcher is dead; killed at once, it could not.
+        asked: the process group to which SIGTERM was sent; to what is not in it, it is sent now. 0: to nobody.
     """
     deadline = time.monotonic() + patience
-    while any(_is_marked(pid, mark) for pid in _all_pids()) and time.monotonic() < deadline:
+    told: set[int] = set()
+    while time.monotonic() < deadline:
+        found = [pid for pid in _all_pids() if _is_marked(pid, mark)]
+        if not found:
+            return 0
+        for pid in found if asked else ():
+            if pid not in told and _group(pid) != asked:
+                _signal_if_marked(pid, mark, signal.SIGTERM)
+            told.add(pid)
         time.sleep(_PATIENCE_STEP)
     total = 0
     for _ in range(_ROUNDS):
-        found = sum(_kill_if_marked(pid, mark) for pid in _all_pids())
-        total += found
-        if not found:
+        found_now = sum(_signal_if_marked(pid, mark, signal.SIGKILL) for pid in _all_pids())
+        total += found_now
+        if not found_now:
             break
     return total
+
+
+def _group(pid: int) -> int:
+    try:
+        return os.getpgid(pid)
+    except ProcessLookupError:
+        return 0
 
 
 def _all_pids() -> list[int]:
@@ -138,7 +147,7 @@ def _is_marked(pid: int, mark: bytes) -> bool:
         return False  # another user's process, or gone in the meantime
 
 
-def _kill_if_marked(pid: int, mark: bytes) -> bool:
+def _signal_if_marked(pid: int, mark: bytes, number: int) -> bool:
     try:
         pidfd = os.pidfd_open(pid)
     except OSError:
@@ -147,7 +156,7 @@ def _kill_if_marked(pid: int, mark: bytes) -> bool:
         # The mark is read while the pidfd pins the number to one process.
         if not _is_marked(pid, mark):
             return False
-        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+        signal.pidfd_send_signal(pidfd, number)
     except OSError:
         return False
     finally:

@@ -24,7 +24,7 @@ from titan_sdk.model.rules import DAG_PREFIX
 from titan_sdk.runtime.worker import interpreter
 from titan_sdk.wire.fields import decode_base64
 from titan_sdk.wire.jobs import DEPLOY_PAYLOAD, RUN_ARCHIVE, RUN_PAYLOAD, START_ARCHIVE_SERVICE, JobLine
-from titan_sdk.wire.launch import takes_any_python
+from titan_sdk.wire.launch import grace_of, takes_any_python
 
 __all__ = [
     "ARCHIVES",
@@ -33,6 +33,7 @@ __all__ = [
     "NoRoom",
     "StagingFailed",
     "StagingFolders",
+    "graces",
     "split_args",
     "stage",
 ]
@@ -135,6 +136,15 @@ def _reusable(path: str) -> bool:
 def split_args(args: str) -> list[str]:
     """As a real worker does: cut at spaces, no quoting, empty pieces dropped (protocol section 5.1)."""
     return [piece for piece in (part.strip() for part in args.split(" ")) if piece]
+
+
+def graces(line: JobLine) -> tuple[float, float]:
+    """See ``wire.launch.grace_of``."""
+    try:
+        script = decode_base64(line.content_b64.strip()) if line.header == RUN_PAYLOAD else b""
+    except PeerProtocolError:
+        script = b""
+    return grace_of(script)
 
 
 class Places(Protocol):

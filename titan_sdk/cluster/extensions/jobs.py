@@ -80,6 +80,7 @@ class JobQuestions:
         return write_object(
             state=self._state.status(job_id) or "NULL",
             reason=row.reason or (self._why_not_running(job) if job is not None else None),
+            stopping=self._master.is_stopping(job_id),
             attempts=row.attempts,
             worker=row.worker,
             exit_code=row.exit_code,

@@ -114,6 +114,13 @@ class Scheduler:
         if host is not None and not spec.service:
             host.busy.add(job.job_id)
 
+    def adopt_stopping(self, job_id: str, worker: str) -> None:
+        """Take over a job that was cancelled and whose run is still being ended (after a restart of the master)."""
+        host = self.workers.get(worker)
+        if host is not None:
+            host.busy.add(job_id)
+        self._stopping[job_id] = worker
+
     def placed(self, job_id: str, place: str) -> None:
         """A run that was given to a pool has begun in one of its places."""
         job = self._jobs.get(job_id)

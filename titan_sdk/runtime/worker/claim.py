@@ -102,7 +102,9 @@ class Claimant:
             where = (prior["attempt"], prior["state"], prior["host"])
             self.say("attempt %s is recorded as %s on %s; waiting for its end" % where)
         changed = time.monotonic()
-        while not dead and time.monotonic() - changed < limits.LEASE:
+        # A guard that gives a job its grace is silent.
+        lease = limits.LEASE + max(self.spec["cancel_grace"] - limits.GRACE, 0.0)
+        while not dead and time.monotonic() - changed < lease:
             time.sleep(min(1.0, limits.LEASE / 10))
             if self.asked():
                 raise Leave(128 + self.asked(), "stopped while waiting for another copy of this job")

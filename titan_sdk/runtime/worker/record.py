@@ -41,6 +41,8 @@ class Record:
             "progress": None,
             # Chunks of earlier attempts are kept: numbering goes on where they stopped.
             "log_chunks": first_chunk,
+            # How long it may go silent while it is being stopped.
+            "cancel_grace": spec["cancel_grace"],
             "result": None,
             # Lets another launcher on this machine know at once that this one is gone.
             "processes": processes.identity(os.getpid()),

@@ -124,7 +124,7 @@ def test_a_guard_that_lives_ends_its_job_itself(
     watched.append(Watch(int(guard)))
     assert os.path.isdir(folder)
     os.kill(parent(int(guard)), signal.SIGKILL)
-    with pytest.raises(JobFailed, match="without a word"):
+    with pytest.raises(JobFailed, match="its launcher was ended by SIGKILL"):
         handle.wait(60)
     assert watched[0].has_ended(0)
     assert not os.path.exists(folder)

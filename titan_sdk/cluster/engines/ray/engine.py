@@ -216,11 +216,6 @@ class RayEngine:
         if self._epoch is not None:
             self._account_for({run.request.run: run}, frozenset())
 
-    def discard(self, run: str, handle: str) -> None:
-        """Runs that are not re-attached are ended with the connection."""
-        del handle
-        self._strays.add(run)
-
     def clean(self, run: str, worker: str) -> None:
         """The dispatcher can forget it."""
         del worker

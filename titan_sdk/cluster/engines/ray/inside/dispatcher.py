@@ -51,6 +51,8 @@ _NODES_SECONDS = 1.0
 _NEWS_SECONDS = 0.1
 """How long ends may wait to be told together: a call of Ray's costs as much as all else of a short job."""
 _ACTOR_SECONDS = 5.0
+_STOP_SECONDS = 20.0
+"""For the actor of a service that has begun: its grace, and what else it takes."""
 _ACTOR_STEP = 0.1
 
 
@@ -324,7 +326,8 @@ class Dispatcher:
 
     async def _end_actor(self, run: Run) -> None:
         """It ends its process itself and says when nothing is left, unless it was never placed."""
-        for _ in range(int(_ACTOR_SECONDS / _ACTOR_STEP)):
+        seconds = _ACTOR_SECONDS if run.began is None else _STOP_SECONDS
+        for _ in range(int(seconds / _ACTOR_STEP)):
             if run.finished is not None:
                 return
             await asyncio.sleep(_ACTOR_STEP)

@@ -6,6 +6,7 @@ import functools
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
@@ -18,12 +19,9 @@ from titan_sdk.cluster.engines.ray.inside.node.ports import listens
 from titan_sdk.cluster.engines.ray.inside.node.reporter import Reporter
 from titan_sdk.cluster.engines.ray.inside.node.worker_side import WorkerSide, worker_side
 from titan_sdk.cluster.engines.ray.values import Began, Config, Finished, Spec, pack, unpack
-from titan_sdk.cluster.engines.staging import Command, StagingFailed, job_port, stage
+from titan_sdk.cluster.engines.staging import Command, StagingFailed, graces, job_port, stage
 
 __all__ = ["run_job"]
-
-_PATIENCE = 0.5
-"""Seconds in which the guard of a killed job with the runtime may end the rest of it."""
 
 
 def run_job(order: bytes, archive: Sequence[Any] = ()) -> bytes:
@@ -79,6 +77,9 @@ class _Run:
         self._mark = mark_of(spec.run)
         self._output = side.places.output(spec.run)
         self._killed = False
+        self._grace, self._rest = graces(spec.line)
+        self._until = 0.0
+        """When what is left of a run that is being stopped is killed."""
 
     def to_end(self, command: Command) -> Finished:
         output = -1
@@ -123,27 +124,38 @@ class _Run:
         try:
             while not reporter.turn(pidfd):
                 if reporter.kill_wanted and not self._killed:
+                    self._stop(process)
+                if self._killed and time.monotonic() >= self._until:
                     self._kill(process)
         except KeyboardInterrupt:
             # How Ray cancels a task that has begun.
+            self._killed = True
             self._kill(process)
         finally:
             os.close(pidfd)
         code = process.wait()
         return code if code >= 0 else 128 - code
 
-    def _kill(self, process: subprocess.Popen[bytes]) -> None:
+    def _stop(self, process: subprocess.Popen[bytes]) -> None:
+        """SIGTERM; SIGKILL follows after the grace."""
         self._killed = True
+        self._until = time.monotonic() + self._grace
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGTERM)
+
+    def _kill(self, process: subprocess.Popen[bytes]) -> None:
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
 
     def _end_rest(self, process: subprocess.Popen[bytes]) -> None:
+        left = max(self._until - time.monotonic(), 0.0)
+        if not left:
+            self._kill(process)
         # Also where an exception ends the watching: the process must not go on unseen.
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)
         if process.poll() is None:
             self._killed = True
+            self._kill(process)
             process.wait()
         # After a signal of somebody else, too: it may have ended a launcher, and its guard with it.
         if self._killed or process.returncode < 0:
-            processes.end_marked(self._mark, _PATIENCE)
+            processes.end_marked(self._mark, left or self._rest, 0 if self._rest else process.pid)
