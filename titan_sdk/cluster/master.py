@@ -78,7 +78,12 @@ class Master:
         self.engine: Engine
         if settings.ray is None:
             self.engine = ProcessEngine(
-                data, self.conductor, self._environment, uploads=backing.uploads, warm=settings.warm_python
+                data,
+                self.conductor,
+                self._environment,
+                uploads=backing.uploads,
+                shared=settings.store is not None,
+                warm=settings.warm_python,
             )
         else:
             self.pools = Pools(

@@ -138,6 +138,9 @@ class Services:
         if service is None:
             return
         service.run = None
+        if result.foreign:
+            self._host.note(request.job_id, result.reason or "")
+            service.stopping = True
         if service.stopping or service.failure is not None:
             self._end(service)
             return

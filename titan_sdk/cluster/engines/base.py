@@ -35,6 +35,8 @@ class RunResult:
     """As a shell reports it: 128 + n for signal n."""
     reason: str | None = None
     """Set unless the run succeeded; one sentence."""
+    foreign: bool = False
+    """Whether it is another master's, which may go on with it."""
 
 
 class Reports(Protocol):

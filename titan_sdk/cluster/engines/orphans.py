@@ -10,9 +10,11 @@ from pathlib import Path
 
 from titan_sdk.cluster.engines import processes
 
-__all__ = ["NEVER_BEGAN", "follow", "mark_of", "read_exits", "settle"]
+__all__ = ["FOREIGN", "NEVER_BEGAN", "follow", "mark_of", "read_exits", "settle"]
 
 NEVER_BEGAN = "never began"
+FOREIGN = "foreign"
+"""The word about a run that is another master's."""
 _STEP = 0.005
 _SETTLE_SECONDS = 10.0
 
@@ -31,14 +33,20 @@ def read_exits(path: Path) -> dict[str, str]:
     return dict(line.split(" ", 1) for line in lines if " " in line)
 
 
-async def follow(exits: Path, run: str, handle: str, found: Callable[[int, int], None]) -> str | None:
-    """The run's exit code once it is over, ``NEVER_BEGAN``, or ``None`` if nobody knows.
+async def follow(
+    own: Path, run: str, handle: str, found: Callable[[int, int], None], *, shared: bool
+) -> str | None:
+    """The run's exit code once it is over, ``NEVER_BEGAN``, ``FOREIGN``, or ``None`` if nobody knows.
 
     Args:
+        own, shared: see ``processes.exits_of``.
         found: told the process number of a live run, and a pidfd that is valid until the end.
     """
     keeper, _, boot = processes.parse_handle(handle)
-    exits = processes.exits_of(handle, exits)
+    exits, foreign = processes.exits_of(handle, own, shared=shared)
+    if foreign:
+        words = (read_exits(path).get(run, "") for path in (own, exits))
+        return next((word for word in words if word.isdigit()), FOREIGN)
     # These two waits are for moments: a keeper that has lost its master carries out what it was sent, and then
     # says so; and it writes a status at once when a process has ended.
     while (word := _word(exits, run, handle)) is None:  # noqa: ASYNC110 - another process writes the file
@@ -72,7 +80,6 @@ async def follow(exits: Path, run: str, handle: str, found: Callable[[int, int],
 def settle(exits: Path, run: str, handle: str) -> int | None:
     """The process number of a run that began; returns when it will not begin any more. Blocks for a moment."""
     deadline = time.monotonic() + _SETTLE_SECONDS
-    exits = processes.exits_of(handle, exits)
     while (word := _word(exits, run, handle)) is None and time.monotonic() < deadline:
         time.sleep(_STEP)
     return None if word is None else _pid(word)

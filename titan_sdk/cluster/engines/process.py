@@ -46,6 +46,10 @@ log = logging.getLogger(__name__)
 _KEEPER_SECONDS = 5.0
 """After a run's grace, for its keeper to say that it is over."""
 _RETRY_SECONDS = 1.0
+_FOREIGN = (
+    "it ran when this data directory was copied from another one, whose master it belongs to; "
+    "submit it again if it is to run here, too"
+)
 _MAX_EXITS_BYTES = 1024 * 1024
 
 
@@ -89,6 +93,7 @@ class ProcessEngine:
     Args:
         environment: the environment of a worker's jobs, by the worker's name.
         uploads: where archives are; by default the data directory's own.
+        shared: whether the store is not in the data directory.
         warm: whether Python jobs are forks of a fork server.
     """
 
@@ -99,12 +104,13 @@ class ProcessEngine:
         environment: Callable[[str], Mapping[str, str]],
         *,
         uploads: Area | None = None,
+        shared: bool = False,
         warm: bool = False,
     ) -> None:
         self._data = data
         self._uploads = FileArea(data.uploads) if uploads is None else uploads
         self._reports = reports
-        self._warm = warm
+        self._shared, self._warm = shared, warm
         self._loop = asyncio.get_running_loop()
         self._folders = StagingFolders()
         self._keepers = Keepers(data.exits, environment, self._on_word, self._on_lost_keeper)
@@ -286,9 +292,13 @@ class ProcessEngine:
                 self._stop_followed(run)
 
         run.handle = handle
-        word = await orphans.follow(self._data.exits, run.request.run, handle, found)
+        name, exits = run.request.run, self._data.exits
+        word = await orphans.follow(exits, name, handle, found, shared=self._shared)
         run.pid = run.pidfd = None
-        self._conclude(run, word)
+        if word == orphans.FOREIGN:
+            self._finish(run, RunResult(Outcome.FATAL, None, _FOREIGN, foreign=True))
+        else:
+            self._conclude(run, word)
 
     def _discard(self, run: str, handle: str) -> None:
         """End it without its keeper; blocks for a moment."""

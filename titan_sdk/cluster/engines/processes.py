@@ -35,13 +35,40 @@ def boot_id() -> str:
 
 def keeper_handle(pid: int, name: str, exits: Path) -> str:
     """A text by which a later master finds the keeper of a run, and the file that it writes."""
-    return f"{pid}:{name}:{boot_id()}:{exits}"
+    return f"{pid}:{name}:{boot_id()}:{_identity(exits)}:{exits}"
 
 
-def exits_of(handle: str, default: Path) -> Path:
-    """That file: of another data directory than this master's if the last master had another one."""
-    path = handle.split(":", 3)[3:]
-    return Path(path[0]) if path else default
+def exits_of(handle: str, own: Path, *, shared: bool) -> tuple[Path, bool]:
+    """That file, and whether it is another master's, as this data directory is a copy of that one's.
+
+    A folder that was renamed has its old files, by number; a copy has others.
+
+    Args:
+        own: the file of this master.
+        shared: whether the store is not in the data directory, so that the last master may have had another one.
+    """
+    told = handle.split(":", 3)[3:]
+    if not told:
+        return own, False
+    identity, _, path = told[0].partition(":")
+    if not path:
+        return Path(told[0]), False  # a handle of an earlier version
+    if identity == _identity(own) or (not shared and parse_handle(handle)[2] != boot_id()):
+        return own, False
+    if shared:
+        return Path(path), False
+    if identity == _identity(Path(path)):
+        return Path(path), True
+    # That one is gone: this one was moved here from another file system, unless somebody still writes there.
+    return own, keeper_alive(handle)
+
+
+def _identity(path: Path) -> str:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return ""
+    return f"{found.st_dev}.{found.st_ino}"
 
 
 def keeper_alive(handle: str) -> bool:

@@ -1,0 +1,155 @@
+"""A run belongs to its data directory: one that was renamed keeps its runs, and a copy leaves the original's alone."""
+
+from __future__ import annotations
+
+import base64
+import os
+import shutil
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.sdk.cluster.master_process import MasterProcess
+from tests.sdk.cluster.peer import Meeting, script
+
+
+@pytest.fixture
+def masters(tmp_path: Path) -> Iterator[dict[str, MasterProcess]]:
+    """Of the original folder and of the other one."""
+    made = {name: MasterProcess(tmp_path / name, workers={"GENERAL": 1}) for name in ("data", "other")}
+    yield made
+    for master in made.values():
+        master.close()
+
+
+def copy(folder: Path) -> None:
+    # Sockets and what else is no file stay where they are.
+    shutil.copytree(folder / "data", folder / "other", ignore=lambda *_: ["local"])
+
+
+def with_number(meeting: Meeting) -> str:
+    """Code that says its process number."""
+    return "import os\n" + meeting.code("@").replace("b'@'", "str(os.getpid()).encode()")
+
+
+def has_visitor(meeting: Meeting) -> bool:
+    """Whether a job has come, and nobody has asked for it."""
+    meeting._listener.settimeout(0)
+    try:
+        meeting._listener.accept()
+    except BlockingIOError:
+        return False
+    return True
+
+
+def wait_until_ended(pid: int) -> None:
+    try:
+        with open(f"/proc/{pid}/stat") as stat:
+            while stat.read().rpartition(")")[2].split()[0] != "Z":
+                stat.seek(0)
+    except (FileNotFoundError, ProcessLookupError):
+        pass
+
+
+def test_a_folder_that_is_renamed_keeps_its_runs(
+    masters: dict[str, MasterProcess], meeting: Meeting, tmp_path: Path
+) -> None:
+    peer = masters["data"].start()
+    peer.submit(script("job", meeting.code("up") + "\nprint('done')"))
+    _, connection = meeting.arrival()
+    masters["data"].kill()
+    (tmp_path / "data").rename(tmp_path / "other")
+    peer = masters["other"].start()
+    assert peer.status("job") == "RUNNING"
+    connection.close()
+    assert peer.until("job") == "COMPLETED"
+    assert peer.log("job") == "done\n"
+    assert not has_visitor(meeting)
+
+
+def test_so_does_one_whose_job_ended_before(
+    masters: dict[str, MasterProcess], meeting: Meeting, tmp_path: Path
+) -> None:
+    peer = masters["data"].start()
+    peer.submit(script("job", with_number(meeting) + "\nprint('done')"))
+    word, connection = meeting.arrival()
+    masters["data"].kill()
+    connection.close()
+    wait_until_ended(int(word))
+    (tmp_path / "data").rename(tmp_path / "other")
+    peer = masters["other"].start()
+    assert peer.until("job") == "COMPLETED"
+    assert peer.log("job") == "done\n"
+    assert not has_visitor(meeting)
+
+
+def test_a_copy_of_a_live_folder_leaves_its_jobs_alone(
+    masters: dict[str, MasterProcess], meeting: Meeting, tmp_path: Path
+) -> None:
+    original = masters["data"].start()
+    original.submit(script("job", meeting.code("up") + "\nprint('done')"))
+    _, connection = meeting.arrival()
+    copy(tmp_path)
+    peer = masters["other"].start()
+    assert peer.until("job") == "DEAD"
+    assert "copied from another one" in peer.ask(0x42, '{"id": "DAG-job"}').text
+    masters["other"].stop()
+    connection.close()
+    assert original.until("job") == "COMPLETED"
+    # And after the original's end the copy knows how it ended, or that it does not know; it starts nothing.
+    peer = masters["other"].start()
+    assert peer.status("job") == "DEAD"
+    assert not has_visitor(meeting)
+
+
+def test_a_copy_learns_how_a_run_ended_that_has_ended_in_the_original(
+    masters: dict[str, MasterProcess], meeting: Meeting, tmp_path: Path
+) -> None:
+    original = masters["data"].start()
+    original.submit(script("job", meeting.code("up")))
+    _, connection = meeting.arrival()
+    copy(tmp_path)
+    connection.close()
+    assert original.until("job") == "COMPLETED"
+    masters["data"].stop()
+    assert masters["other"].start().until("job") == "COMPLETED"
+    assert not has_visitor(meeting)
+
+
+def test_a_copy_does_not_end_what_the_original_is_ending(
+    masters: dict[str, MasterProcess], meeting: Meeting, tmp_path: Path
+) -> None:
+    original = masters["data"].start()
+    deaf = "import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+    original.submit(script("job", deaf + with_number(meeting)))
+    word, _ = meeting.arrival()
+    assert original.cancel("job") == "CANCELLED"
+    masters["data"].pause()
+    copy(tmp_path)
+    copied = masters["other"].start()
+    assert copied.status("job") == "CANCELLED"
+    assert copied.submit(script("job", "")).ok
+    os.kill(int(word), 0)
+    masters["data"].go_on()
+
+
+def test_a_copy_does_not_start_the_originals_services(
+    masters: dict[str, MasterProcess], meeting: Meeting, tmp_path: Path
+) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    code = f"import socket\nserver = socket.create_server(('127.0.0.1', {port}))\n" + meeting.code("up")
+    original = masters["data"].start()
+    content = base64.b64encode(code.encode()).decode()
+    assert original.submit(f"svc|DEPLOY_PAYLOAD|svc.py|{content}|{port}|GENERAL|1|0|[]").ok
+    original.until("svc")
+    meeting.arrival()
+    copy(tmp_path)
+    peer = masters["other"].start()
+    assert "svc" not in peer.ask(0x03, "DAG-svc").text.partition("Current keys:")[2]
+    masters["other"].stop()
+    socket.create_connection(("127.0.0.1", port)).close()
+    assert not has_visitor(meeting)
