@@ -39,6 +39,10 @@ __all__ = ["Master"]
 log = logging.getLogger(__name__)
 
 
+_AWAY_SECONDS = 7 * 24 * 3600
+"""How long a job with the runtime waits for the next master to hand in what it did."""
+
+
 class Master:
     """A master over an opened data directory. Use ``recovery.recover`` before serving anybody.
 
@@ -101,7 +105,10 @@ class Master:
             found["TITAN_KEEP_ALIVE"] = "1"
             found.update(self._device_environment(worker))
             if self._socket_path is not None:
-                found["TITAN_SOCKET"] = str(self._socket_path)
+                found["TITAN_SOCKET" if self.settings.is_protected else "TITAN_RUNTIME_SOCKET"] = str(
+                    self._socket_path
+                )
+                found["TITAN_RUNTIME_AWAY_PATIENCE"] = str(_AWAY_SECONDS)
             self._environments[worker] = found
         return self._environments[worker]
 

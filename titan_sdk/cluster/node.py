@@ -31,6 +31,18 @@ __all__ = ["Node"]
 log = logging.getLogger(__name__)
 
 
+def _jobs_socket(settings: ClusterSettings, data: DataDir) -> Path | None:
+    """Where the jobs of this machine reach every master of this folder; without it they must know its port."""
+    if settings.engine != "process" and not settings.is_protected:
+        return None
+    try:
+        return data.jobs_socket()
+    except TitanError:
+        if settings.is_protected:
+            raise
+        return None
+
+
 class Node:
     """Start it, and stop it, in the loop that runs it."""
 
@@ -59,7 +71,7 @@ class Node:
         data = self._data = DataDir(settings.data_dir)
         try:
             server = self._server = Server(settings, self._answer, self._begin)
-            socket_path = data.jobs_socket() if settings.is_protected else None
+            socket_path = _jobs_socket(settings, data)
             try:
                 host, port = await server.listen()
                 if socket_path is not None:

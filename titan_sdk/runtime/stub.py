@@ -59,8 +59,9 @@ def good(path, digest):
         pass
 def fetch():
     import base64, socket
-    end, pause = time.time() + float(E("TITAN_RUNTIME_START_PATIENCE") or 10), .1
+    begun, pause = time.time(), .1
     while 1:
+        end = begun + float(E("TITAN_RUNTIME_START_PATIENCE") or 10)
         try:
             u = E("TITAN_SOCKET")  # a private way to the worker's own master
             if u:
@@ -78,6 +79,7 @@ def fetch():
             if sha(b).hexdigest() == X:
                 return b
         except OSError as e:
+            end = max(end, begun + float(E("TITAN_RUNTIME_AWAY_PATIENCE") or 0))
             why = "cannot reach the Titan master at %s:%s (%s). If workers know it by another address, set worker_address (ClientConfig, or the connection's extra)" % (H, P, e)
         except ValueError:
             pass

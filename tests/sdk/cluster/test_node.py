@@ -156,7 +156,7 @@ async def test_one_that_waits_for_room_can_be_cancelled(node: Node, no_room: lis
     assert await asyncio.to_thread(peer.until, "waits", "RUNNING") == "RUNNING"
     assert await asyncio.to_thread(peer.cancel, "waits") == "CANCELLED"
     assert node._master is not None
-    assert not node._master.running()
+    await node._master.conductor.idle()
     no_room.clear()
     await asyncio.to_thread(peer.submit, script("next", "print('ran')"))
     assert await asyncio.to_thread(peer.until, "next") == "COMPLETED"

@@ -22,6 +22,10 @@ START_PATIENCE = _number("TITAN_RUNTIME_START_PATIENCE", 10.0)
 END_PATIENCE = _number("TITAN_RUNTIME_END_PATIENCE", 120.0)
 """How long a finished job keeps trying to hand in its record: longer, as the work would be lost."""
 
+AWAY_PATIENCE = _number("TITAN_RUNTIME_AWAY_PATIENCE", 0.0)
+"""How long a launcher outlasts a master that cannot be reached at all, in place of the two above. A bundled master says so
+to the jobs of its own machine: the next one takes them over."""
+
 LEASE = _number("TITAN_RUNTIME_LEASE", 20.0)
 """An attempt whose record does not change for this long, while the store can be read, counts as dead.
 

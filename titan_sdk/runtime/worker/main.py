@@ -79,6 +79,14 @@ _DEFAULTS: Dict[str, Any] = {
 }
 
 
+def _is_somewhere() -> bool:
+    try:
+        os.getcwd()
+    except OSError:
+        return False  # the folder was removed
+    return True
+
+
 def _ignore(*_: object) -> None:
     pass
 
@@ -279,6 +287,7 @@ class _Launch:
         }
         ours.update(self.spec["env"])
         env = dict(os.environb)
+        env.pop(b"TITAN_RUNTIME_SOCKET", None)
         env.update(
             (name.encode("utf-8", "surrogateescape"), value.encode("utf-8", "surrogateescape"))
             for name, value in ours.items()
@@ -325,7 +334,10 @@ class _Launch:
 
         def until() -> float:
             if not self.asked():
-                return begun + patience
+                if self.master.away and _is_somewhere():
+                    # The next master takes over the folder that this process is in.
+                    return begun + max(patience, limits.AWAY_PATIENCE)
+                return max(begun, self.master.back_at) + patience
             if not stop_begun:
                 stop_begun.append(time.monotonic())
             return min(begun + patience, stop_begun[0] + limits.LAST_WORDS)

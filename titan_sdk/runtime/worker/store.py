@@ -40,6 +40,10 @@ class Master:
         self._keeps = os.environ.get("TITAN_KEEP_ALIVE") == "1"
         # Taken out while in use: two threads ask at the same time.
         self._kept: List[Any] = []
+        self.away = False
+        """Whether the last try found nobody."""
+        self.back_at = time.monotonic()
+        """Since when it can be reached, as far as is known."""
 
     def forget_connections(self) -> None:
         """In a fork: they are the other process's."""
@@ -127,8 +131,12 @@ class Master:
             except OSError:
                 pass
         try:
-            return self._exchange(self._greeted() if self._keeps else self._connect(), request)
+            reply = self._exchange(self._greeted() if self._keeps else self._connect(), request)
+            if self.away:
+                self.away, self.back_at = False, time.monotonic()
+            return reply
         except OSError as exc:
+            self.away = True
             # The next try resolves the name again: the master may have moved.
             self._route = None
             raise StoreError(
@@ -172,16 +180,7 @@ class Master:
         return _read(sock, int.from_bytes(head[4:], "big"))
 
     def _connect(self) -> Any:
-        local = os.environ.get("TITAN_SOCKET")
-        if self._route is not None:
-            routes = [self._route]
-        elif local:
-            # A master that wants TLS or a token gives its own workers a private way in.
-            routes = [(socket.AF_UNIX, socket.SOCK_STREAM, 0, "", local)]
-        else:
-            # As bytes: for a str, CPython imports its IDNA codec, which takes longer than everything else here.
-            name = self.host.encode("ascii") if self.host.isascii() else self.host
-            routes = socket.getaddrinfo(name, self.port, 0, socket.SOCK_STREAM)
+        routes = self._routes() if self._route is None else [self._route]
         error: Optional[OSError] = None
         for route in routes:
             family, kind, protocol, _, address = route
@@ -196,6 +195,27 @@ class Master:
                 self._route = route
                 return sock
         raise error or OSError("the name has no address")
+
+    def _routes(self) -> List[Any]:
+        private = os.environ.get("TITAN_SOCKET")
+        if private:
+            # A master that wants TLS or a token gives its own workers a private way in.
+            return [_local(private)]
+        # As bytes: for a str, CPython imports its IDNA codec, which takes longer than everything else here.
+        name = self.host.encode("ascii") if self.host.isascii() else self.host
+        # The next master may listen on another port, but opens this.
+        own = os.environ.get("TITAN_RUNTIME_SOCKET")
+        try:
+            found: List[Any] = socket.getaddrinfo(name, self.port, 0, socket.SOCK_STREAM)
+            return [_local(own)] + found if own else found
+        except OSError:
+            if not own:
+                raise
+            return [_local(own)]
+
+
+def _local(path: str) -> Any:
+    return (socket.AF_UNIX, socket.SOCK_STREAM, 0, "", path)
 
 
 def _frame(opcode: int, payload: bytes) -> bytes:

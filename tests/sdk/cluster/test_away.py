@@ -1,0 +1,105 @@
+"""What a job did is not lost because the master was away, however long, and wherever the next one listens."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.sdk.cluster.master_process import MasterProcess
+from tests.sdk.cluster.peer import Meeting
+from titan_sdk import TitanClient, TitanJob
+
+
+@pytest.fixture
+def master(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[MasterProcess]:
+    # How long a launcher waits elsewhere; here it is over long before the next master comes.
+    monkeypatch.setenv("TITAN_RUNTIME_END_PATIENCE", "0.1")
+    monkeypatch.setenv("TITAN_RUNTIME_START_PATIENCE", "0.1")
+    made = MasterProcess(tmp_path / "data", workers={"GENERAL": 1})
+    yield made
+    made.close()
+
+
+def job(folder: Path, job_id: str, code: str) -> TitanJob:
+    path = folder / f"{job_id}.py"
+    path.write_text(code)
+    return TitanJob(job_id, str(path))
+
+
+def wait_for_word(log: Path, word: str) -> None:
+    deadline = time.monotonic() + 60
+    while not (log.exists() and word in log.read_text()):
+        assert time.monotonic() < deadline, "it did not come to that"
+        time.sleep(0.02)
+
+
+def test_a_job_that_ends_while_the_master_is_away_hands_in_what_it_did(
+    master: MasterProcess, meeting: Meeting, tmp_path: Path
+) -> None:
+    """The next master has another port."""
+    code = "print('line 1')\n" + meeting.code("up")
+    code += "print('x' * 100_000)\nprint('line 2')\nimport titan_job\ntitan_job.result({'answer': 42})\n"
+    with TitanClient(*master.start().address) as client:
+        client.submit_job(job(tmp_path, "j", code))
+        _, connection = meeting.arrival()
+        port = client.config.port
+    master.kill()
+    connection.close()
+    # Its patience begins when it has ended.
+    wait_for_word(tmp_path / "data" / "logs" / "DAG-j.log", "line 2")
+    time.sleep(1.0)
+    peer = master.start()
+    assert peer.address[1] != port
+    with TitanClient(*peer.address) as client:
+        report = client.job_handle("j").wait(60)
+        assert report.result == {"answer": 42}
+        log = client.fetch_logs("j")
+    assert log.startswith("line 1\n")
+    assert log.endswith("x\nline 2\n")
+
+
+def test_a_job_that_starts_as_the_master_goes_away_runs_when_there_is_one(
+    master: MasterProcess, meeting: Meeting, tmp_path: Path
+) -> None:
+    with TitanClient(*master.start().address) as client:
+        client.submit_job(job(tmp_path, "first", meeting.code("up")))
+        meeting.arrival()
+        client.submit_job(job(tmp_path, "second", "import titan_job\ntitan_job.result(1)\n"))
+    # The first ends and the second is started; then nobody answers it.
+    master.pause()
+    meeting.let_go()
+    time.sleep(0.5)
+    master.go_on()
+    staged = tmp_path / "data" / "exits.log"
+    deadline = time.monotonic() + 60
+    while sum(" @" in line and not line.endswith(" @0") for line in staged.read_text().splitlines()) < 2:
+        assert time.monotonic() < deadline
+    master.kill()
+    time.sleep(1.0)
+    with TitanClient(*master.start().address) as client:
+        assert client.job_handle("second").wait(60).result == 1
+
+
+def test_a_job_whose_folder_was_removed_waits_for_nobody(
+    master: MasterProcess, meeting: Meeting, tmp_path: Path
+) -> None:
+    import os
+    import shutil
+
+    from tests.support.runtime_bench import Watch
+
+    code = "import os\n" + meeting.code("@").replace("b'@'", "str(os.getppid()).encode()")
+    with TitanClient(*master.start().address) as client:
+        client.submit_job(job(tmp_path, "j", code))
+        guard, connection = meeting.arrival()
+    launcher = int(Path(f"/proc/{guard}/stat").read_text().rpartition(")")[2].split()[1])
+    watch = Watch(launcher)
+    master.kill()
+    shutil.rmtree(tmp_path / "data")
+    connection.close()
+    assert watch.has_ended(60)
+    watch.close()
+    os.mkdir(tmp_path / "data")
