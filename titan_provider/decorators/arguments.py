@@ -10,7 +10,7 @@ from typing import Any
 from titan_provider.exceptions import TitanFunctionRefused
 from titan_provider.values import to_json
 
-__all__ = ["check_arguments", "check_context_use", "job_arguments"]
+__all__ = ["check_arguments", "check_context_use", "check_literals", "job_arguments"]
 
 _DATES = {
     "data_interval_end",
@@ -83,11 +83,20 @@ def check_arguments(function: Callable[..., Any], args: Collection[Any], kwargs:
     name = function.__name__
     signature = inspect.signature(function)
     bound = signature.bind_partial(*args, **kwargs).arguments
-    for parameter, value in bound.items():
-        _check_literal(value, f"@task.titan: {name}()'s argument {parameter!r}")
+    check_literals(function, bound)
     for parameter in signature.parameters:
         if parameter in _NO_JSON and parameter not in bound:
             raise TitanFunctionRefused(f"@task.titan: {name}()'s argument {parameter!r} is {_why(parameter)}")
+
+
+def check_literals(function: Callable[..., Any], given: Mapping[str, Any]) -> None:
+    """Refuse arguments in which something is there already that is not JSON.
+
+    :param given: the arguments by name
+    :raises TitanFunctionRefused: the sentence names the place and the type
+    """
+    for parameter, value in given.items():
+        _check_literal(value, f"@task.titan: {function.__name__}()'s argument {parameter!r}")
 
 
 def _why(key: str) -> str:

@@ -86,7 +86,7 @@ def _file_beside(module: str, path: str) -> str | None:
         spec = loaded.__spec__ if loaded is not None else importlib.util.find_spec(root)
     except (ImportError, ValueError):
         return None
-    origin = spec.origin if spec is not None else None
+    origin = spec.origin if spec is not None and spec.has_location else None
     if not origin or "site-packages" in Path(origin).parts:
         return None
     folder = Path(path).resolve().parent

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.common.compat.sdk import DecoratedOperator, task_decorator_factory
 
-from titan_provider.decorators.arguments import check_arguments, check_context_use, job_arguments
+from titan_provider.decorators.arguments import (
+    check_arguments,
+    check_context_use,
+    check_literals,
+    job_arguments,
+)
 from titan_provider.decorators.shipping import plan_shipment
 from titan_provider.dispatch import Record
 from titan_provider.exceptions import TitanFunctionRefused
@@ -76,6 +82,27 @@ class _TitanDecoratedOperator(DecoratedOperator, TitanJobOperator):
         return ast.get_source_segment("\n".join(shipment.module.lines), shipment.node) or ""
 
 
+@cache
+def _checking(made: Any) -> Any:
+    """Airflow's class of decorated functions, with the literals in a mapping refused while the DAG file is read."""
+
+    class Checking(made):
+        def partial(self, **given: Any) -> Any:
+            check_literals(self.function, given)
+            return super().partial(**given)
+
+        def expand(self, **given: Any) -> Any:
+            check_literals(self.function, given)
+            return super().expand(**given)
+
+        def expand_kwargs(self, kwargs: Any, **options: Any) -> Any:
+            for each in kwargs if isinstance(kwargs, list | tuple) else ():
+                check_literals(self.function, each if isinstance(each, dict) else {})
+            return super().expand_kwargs(kwargs, **options)
+
+    return Checking
+
+
 def titan_task(
     python_callable: Callable[..., Any] | None = None,
     multiple_outputs: bool | None = None,
@@ -104,6 +131,7 @@ def titan_task(
             decorated_operator_class=_TitanDecoratedOperator,
             **kwargs,
         )
+        made.__class__ = _checking(type(made))
         return made
 
     return decorate if python_callable is None else decorate(python_callable)

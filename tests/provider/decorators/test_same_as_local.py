@@ -325,6 +325,62 @@ CASES: dict[str, str] = {
                 return [pool.map(double, [1, 2]), list(threads.map(double, [3]))]
     """,
     "a name of the module that only a call sees": "import collections\ndef g(): return collections.abc.Sized.__name__\n@mark()\ndef f(): return g()\n",
+    "imports over several lines": """
+        from os import (
+            path as p,  # why
+            sep,
+        )
+        import json; A = 1; B = 2; import math
+        @mark()
+        def f(): return [p.basename("a/b"), sep, A, B, json.dumps(1), math.floor(2.5)]
+    """,
+    "tries in tries": """
+        try:
+            import nope1 as q
+        except ImportError:
+            try:
+                import nope2 as q
+            except ImportError:
+                import json as q
+        else:
+            from json import dumps
+        finally:
+            pass
+        @mark()
+        def f(): return q.__name__
+    """,
+    "comments in a signature": """
+        @mark()
+        def f(
+            a=1,  # one
+            # two
+            b=(  # three
+                2
+                # four
+            ),
+            c: int  # five
+            = 3,
+            d = \\
+                (*range(3), {**{"x": 1}}), g="a" "b",
+        ) -> dict[  # six
+            str, int
+        ]: return [a, b, c, d, g]
+    """,
+    "named tuples and enums inside": """
+        from __future__ import annotations
+        import enum, typing
+        from typing import NamedTuple, Optional, TypedDict
+        @mark()
+        def f():
+            class Row(NamedTuple):
+                x: Optional[int] = 1
+            class Kind(enum.Enum):
+                A = enum.auto()
+                B = A
+            class Dict(TypedDict):
+                a: Optional[str]
+            return [Row().x, str(typing.get_type_hints(Row)["x"]), Kind.B.name, Dict(a="b")]
+    """,
     "none": "@mark()\ndef f(): pass\n",
 }
 

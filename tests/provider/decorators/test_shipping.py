@@ -328,6 +328,14 @@ def test_files_beside_the_dag_file_are_refused_by_name(
     sys.modules.pop("our_lib_xyz")
 
 
+def test_a_module_without_a_file_lies_beside_nothing(
+    tmp_path: Path, load: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`os` comes with the interpreter, and its origin is no path: Airflow may have any current folder."""
+    monkeypatch.chdir(tmp_path)
+    assert run(load("import os\ndef f(): return os.sep").f) == "/"
+
+
 def test_a_file_that_changed_since_it_was_imported_is_noticed(tmp_path: Path, load: Load) -> None:
     function = load("@mark()\ndef f(): return 1").f
     (tmp_path / "my_dag.py").write_text("# moved\n# down\n@mark()\ndef f(): return 2")

@@ -126,10 +126,12 @@ def test_a_remote_exception_comes_with_the_lines_of_the_users_file(run_dag: RunD
 def test_a_value_that_is_not_json_is_refused_by_its_place_and_not_retried(run_dag: RunDag) -> None:
     done = run_dag("""
         @task.titan(retries=3)
-        def f(config, when=None): return config
-        f.expand(config=[{"a": [1, {"start": timedelta(1)}]}])
+        def f(config): return config
+        @task
+        def made(): return {"a": [1, {"start": timedelta(1)}]}
+        f(made())
     """)
-    assert done.tasks == {"f[0]": "failed"}
+    assert done.tasks == {"made": "success", "f": "failed"}
     (error,) = done.errors
     assert "f()'s argument 'config'['a'][1]['start'] is a datetime.timedelta, which is not JSON" in str(error)
 
@@ -144,6 +146,15 @@ def test_a_value_that_is_not_json_is_refused_by_its_place_and_not_retried(run_da
         ("f(1, when=timedelta(1))", "f()'s argument 'when' is a datetime.timedelta, which is not JSON"),
         ("f([f(1), timedelta(1)])", "f()'s argument 'config'[1] is a datetime.timedelta, which is not JSON"),
         ("f({1: 2})", "f()'s argument 'config' has the key 1 of type int, and JSON keys are texts"),
+        (
+            "f.expand(config=[1, timedelta(1)])",
+            "f()'s argument 'config'[1] is a datetime.timedelta, which is not JSON",
+        ),
+        ("f.partial(when=timedelta(1)).expand(config=[1])", "f()'s argument 'when' is a datetime.timedelta"),
+        (
+            "f.override(task_id='g').expand_kwargs([{'config': {1}}])",
+            "f()'s argument 'config' is a builtins.set",
+        ),
         ("g()", "g()'s argument 'ti' is an object of Airflow's context, which does not exist on a worker"),
         (
             "d()",
