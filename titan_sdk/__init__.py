@@ -41,6 +41,7 @@ from titan_sdk.handles import DagHandle, JobHandle
 from titan_sdk.model.artifact import ArtifactRef
 from titan_sdk.model.gates import PendingApproval
 from titan_sdk.model.job import TitanJob
+from titan_sdk.model.loglines import LogLine, LogLines
 from titan_sdk.model.report import DagReport, JobDetails, JobReport, LogPage, RemoteException
 from titan_sdk.model.stats import ClusterStats, JobHistoryEntry, ServerInfo, WorkerStats
 from titan_sdk.model.status import JobStatus
@@ -73,6 +74,8 @@ __all__ = [
     "JobReport",
     "JobStatus",
     "LocalProtocolError",
+    "LogLine",
+    "LogLines",
     "LogPage",
     "MissingFile",
     "NotFound",

@@ -10,6 +10,7 @@ from titan_sdk.flows.manifest import Submission
 from titan_sdk.flows.report import JobRef, job_report, job_result
 from titan_sdk.flows.resubmit import Track, wait_for_tracked_dag, wait_for_tracked_job
 from titan_sdk.flows.wait import dag_report, wait_for_job
+from titan_sdk.model.loglines import LogLine
 from titan_sdk.model.report import DagReport, JobReport
 from titan_sdk.model.status import JobStatus
 
@@ -83,8 +84,10 @@ class AsyncJobHandle:
         """Everything printed so far."""
         return await self._client.fetch_logs(self.job_id, nonce=self.nonce)
 
-    def follow_logs(self) -> AsyncIterator[str]:
-        """New lines as they come, each once, until the job has ended."""
+    def follow_logs(self) -> AsyncIterator[LogLine]:
+        """New lines as they come, each once, until the job has ended; a line that the job
+        rewrites by carriage returns also as it changes, at most once a second (``LogLine.is_final`` is false then).
+        """
         return self._client.follow_logs(self.job_id, nonce=self.nonce)
 
     async def result(self) -> Any:

@@ -23,6 +23,7 @@ from titan_sdk.flows.report import JobRef, job_report
 from titan_sdk.handles import DagHandle, JobHandle
 from titan_sdk.model.gates import Decision, PendingApproval
 from titan_sdk.model.job import TitanJob
+from titan_sdk.model.loglines import LogLine
 from titan_sdk.model.report import JobDetails, JobReport, LogPage
 from titan_sdk.model.stats import ClusterStats, ServerInfo
 from titan_sdk.model.status import JobStatus
@@ -212,8 +213,9 @@ class TitanClient(StoreMethods, ArtifactMethods):
         """
         return self._run(logs.fetch_logs(JobRef(job_id, nonce)))
 
-    def follow_logs(self, job_id: str, *, nonce: str | None = None, position: int = 0) -> Iterator[str]:
-        """New lines as they come, each once, until the job has ended.
+    def follow_logs(self, job_id: str, *, nonce: str | None = None, position: int = 0) -> Iterator[LogLine]:
+        """New lines as they come, each once, until the job has ended; a line that the job
+        rewrites by carriage returns also as it changes, at most once a second (``LogLine.is_final`` is false then).
 
         Args:
             position: where to go on; see ``LogFollower``.

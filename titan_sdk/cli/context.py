@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_type_hints
 
 import typer
+from typer.core import TyperCommand
 
 from titan_sdk.cli.exits import reported
 from titan_sdk.cli.render import Output
@@ -78,10 +79,27 @@ def command(app: typer.Typer, name: str, *, connects: bool = True) -> Callable[[
                 function(session.override(**{key: given.pop(key) for key in shared}), **given)
 
         _describe(run, function, shared)
-        app.command(name)(run)
+        app.command(name, cls=_Sections)(run)
         return function
 
     return register
+
+
+class _Sections(TyperCommand):
+    """A command whose help lists options under the headings that they name as ``rich_help_panel``."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        sections: dict[str, list[tuple[str, str]]] = {"Arguments": [], "Options": []}
+        for param in self.get_params(ctx):
+            record = param.get_help_record(ctx)
+            if record is not None:
+                kind = "Arguments" if param.param_type_name == "argument" else "Options"
+                heading = getattr(param, "rich_help_panel", None) or kind
+                sections.setdefault(heading, []).append(record)
+        for heading, records in sections.items():
+            if records:
+                with formatter.section(heading):
+                    formatter.write_dl(records)
 
 
 def _describe(run: Callable[..., None], function: Callable[..., None], shared: dict[str, Any]) -> None:

@@ -10,7 +10,7 @@ import typer
 from titan_sdk.cli.context import Session, command
 from titan_sdk.cli.exits import reported
 from titan_sdk.cli.render import jobs_table
-from titan_sdk.cli.watch import watch_dag
+from titan_sdk.cli.watch import warn_of_missing_tags, watch_dag
 from titan_sdk.errors import DagFailed
 
 __all__ = ["register"]
@@ -44,6 +44,7 @@ def submit(
     """Submit the DAG that a pipeline file describes."""
     with session.client() as client:
         handle = client.submit_yaml(file)
+        warn_of_missing_tags(client, handle._track.submission.source)
         if not wait and wait_timeout is None:
             ids = [job.job_id for job in handle.jobs]
             text = f"submitted DAG {handle.name} (run {handle.run_id}): {', '.join(ids)}"

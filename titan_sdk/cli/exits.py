@@ -9,6 +9,7 @@ from enum import IntEnum
 
 import typer
 
+from titan_sdk.client import TitanClient
 from titan_sdk.errors import (
     ConnectFailed,
     ConnectionLost,
@@ -69,14 +70,18 @@ _CODES: tuple[tuple[type[Exception], ExitCode], ...] = (
 )
 
 
+_METHODS = {name for name in dir(TitanClient) if not name.startswith("_")} | {"result", "wait"}
+
+
 def code_for(error: Exception) -> ExitCode:
     """The exit code that tells this error's cause."""
     return next(code for kind, code in _CODES if isinstance(error, kind))
 
 
 def complain(sentence: str) -> None:
-    """One line on stderr."""
-    typer.echo(f"titan: {sentence}", err=True)
+    """One line on stderr, without the SDK method that the SDK's errors name first: people called a command."""
+    method, colon, rest = sentence.partition(": ")
+    typer.echo(f"titan: {rest if colon and method in _METHODS else sentence}", err=True)
 
 
 @contextmanager

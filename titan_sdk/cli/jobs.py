@@ -12,7 +12,7 @@ import typer
 
 from titan_sdk.cli.context import Session, command
 from titan_sdk.cli.exits import complain, reported
-from titan_sdk.cli.watch import watch_job
+from titan_sdk.cli.watch import show_lines, warn_of_missing_tags, watch_job
 from titan_sdk.client import TitanClient
 from titan_sdk.errors import InvalidArgument, JobFailed, NotFound
 from titan_sdk.flows import submit as submit_flow
@@ -103,6 +103,7 @@ def submit(
             archives = {folder: pack_folder(file, folder)}
             flow = submit_flow.submit_dag(client._session, job.job_id, [job], archives=archives)
             handle = DagHandle(client, client._run(flow)).jobs[0]
+        warn_of_missing_tags(client, [job])
         if wait or follow or wait_timeout is not None:
             _await_end(session, client, handle, follow, wait_timeout)
         else:
@@ -191,8 +192,12 @@ def logs(
                 "`titan status` shows the latest ids"
             )
         if follow:
-            for line in client.follow_logs(job_id):
-                session.output.answer({"job_id": job_id, "line": line}, line)
+            lines = client.follow_logs(job_id)
+            if session.as_json:
+                for line in (line for line in lines if line.is_final):
+                    session.output.answer({"job_id": job_id, "line": line})
+            else:
+                show_lines(lines, session.output)
             return
         text = client.fetch_logs(job_id)
     session.output.answer({"job_id": job_id, "text": text}, text.removesuffix("\n") if text else None)

@@ -23,9 +23,10 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog=HELP,
+    # Plain help: rich's columns cut the names of options on a narrow terminal.
+    rich_markup_mode=None,
 )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import re
 import tempfile
 import time
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from titan_sdk.cli.context import Session, command, is_loopback, read_token
+from titan_sdk.cli.exits import complain
 from titan_sdk.cli.logformat import LogFormat, configure_logging
 from titan_sdk.config import parse_host, show_address
 from titan_sdk.errors import InvalidArgument
@@ -30,7 +32,9 @@ _DAY = 86_400.0
 _KEEP_DAYS = 30.0
 _PREFETCH = 2
 
-DataDir = Annotated[Path | None, typer.Option("--data-dir", help=_DATA_DIR, show_default=False)]
+DataDir = Annotated[
+    Path | None, typer.Option("--data-dir", rich_help_panel="Storage", help=_DATA_DIR, show_default=False)
+]
 _PREFIX = "titan"
 _LEASE = 10.0
 
@@ -38,6 +42,7 @@ Store = Annotated[
     str | None,
     typer.Option(
         "--store",
+        rich_help_panel="Storage",
         envvar="TITAN_STORE",
         help="Keep state in a Redis or Valkey, such as redis://host:6379/0 (rediss:// for TLS), not in the folder. "
         "Put its password into TITAN_STORE_PASSWORD or a file.",
@@ -46,11 +51,20 @@ Store = Annotated[
     ),
 ]
 StorePrefix = Annotated[
-    str, typer.Option("--store-prefix", help="What the store's keys begin with; one master per prefix.")
+    str,
+    typer.Option(
+        "--store-prefix",
+        rich_help_panel="Storage",
+        help="What the store's keys begin with; one master per prefix.",
+    ),
 ]
 StorePasswordFile = Annotated[
     Path | None,
-    typer.Option("--store-password-file", help="File that holds the store's password and nothing else."),
+    typer.Option(
+        "--store-password-file",
+        rich_help_panel="Storage",
+        help="File that holds the store's password and nothing else.",
+    ),
 ]
 
 
@@ -91,12 +105,17 @@ def up(
     ] = None,
     engine: Annotated[
         str,
-        typer.Option("--engine", help="What runs the jobs: process (this machine), or ray (a Ray cluster)."),
+        typer.Option(
+            "--engine",
+            rich_help_panel="Ray",
+            help="What runs the jobs: process (this machine), or ray (a Ray cluster).",
+        ),
     ] = "process",
     ray_address: Annotated[
         str,
         typer.Option(
             "--ray-address",
+            rich_help_panel="Ray",
             help="The Ray cluster: auto on one of its nodes, HOST:6379, or ray://HOST:10001 from elsewhere.",
         ),
     ] = "auto",
@@ -104,29 +123,39 @@ def up(
         list[str] | None,
         typer.Option(
             "--tag-resources",
+            rich_help_panel="Ray",
             help="What a job takes of a Ray node, such as GPU=num_gpus:0.5,num_cpus:1; repeatable.",
         ),
     ] = None,
     ray_ahead: Annotated[
         int,
         typer.Option(
-            "--ray-ahead", help="Jobs per tag shown to Ray's autoscaler beyond what the nodes hold."
+            "--ray-ahead",
+            rich_help_panel="Ray",
+            help="Jobs per tag shown to Ray's autoscaler beyond what the nodes hold.",
         ),
     ] = 0,
     ray_prefetch: Annotated[
         int,
         typer.Option(
             "--ray-prefetch",
+            rich_help_panel="Ray",
             help="Jobs per tag that Ray has ready at least for the next free place; 0: none, ever.",
         ),
     ] = _PREFETCH,
     ray_ship_code: Annotated[
-        bool, typer.Option("--ray-ship-code", help="Bring this package to Ray nodes that do not have it.")
+        bool,
+        typer.Option(
+            "--ray-ship-code",
+            rich_help_panel="Ray",
+            help="Bring this package to Ray nodes that do not have it.",
+        ),
     ] = False,
     advertise: Annotated[
         str | None,
         typer.Option(
             "--advertise-address",
+            rich_help_panel="Ray",
             help="HOST[:PORT] at which jobs on other machines reach this master. Default: where it listens.",
             show_default=False,
         ),
@@ -135,20 +164,34 @@ def up(
     insecure: Annotated[
         bool,
         typer.Option(
-            "--insecure", help="Listen on other addresses than this machine's own, without any login."
+            "--insecure",
+            rich_help_panel="Security",
+            help="Listen on other addresses than this machine's own, without any login.",
         ),
     ] = False,
     tls_cert: Annotated[
-        Path | None, typer.Option("--tls-cert", help="PEM file with the master's certificate and its chain.")
+        Path | None,
+        typer.Option(
+            "--tls-cert",
+            rich_help_panel="Security",
+            help="PEM file with the master's certificate and its chain.",
+        ),
     ] = None,
-    tls_key: Annotated[Path | None, typer.Option("--tls-key", help="PEM file with its private key.")] = None,
+    tls_key: Annotated[
+        Path | None,
+        typer.Option("--tls-key", rich_help_panel="Security", help="PEM file with its private key."),
+    ] = None,
     client_ca: Annotated[
-        Path | None, typer.Option("--client-ca", help="Take only clients with a certificate of this CA.")
+        Path | None,
+        typer.Option(
+            "--client-ca", rich_help_panel="Security", help="Take only clients with a certificate of this CA."
+        ),
     ] = None,
     token: Annotated[
         str | None,
         typer.Option(
             "--token",
+            rich_help_panel="Security",
             envvar="TITAN_AUTH_TOKEN",
             help="Clients must show this token. Other users see it in the list of processes: rather use "
             "--token-file or the variable.",
@@ -157,42 +200,72 @@ def up(
         ),
     ] = None,
     token_file: Annotated[
-        Path | None, typer.Option("--token-file", help="File that holds the token and nothing else.")
+        Path | None,
+        typer.Option(
+            "--token-file", rich_help_panel="Security", help="File that holds the token and nothing else."
+        ),
     ] = None,
     store: Store = None,
     store_prefix: StorePrefix = _PREFIX,
     store_password_file: StorePasswordFile = None,
     store_lease: Annotated[
-        float, typer.Option("--store-lease", help="Seconds after which a killed master's store is free.")
+        float,
+        typer.Option(
+            "--store-lease",
+            rich_help_panel="Storage",
+            help="Seconds after which a killed master's store is free.",
+        ),
     ] = _LEASE,
     artifacts: Annotated[
         str | None,
         typer.Option(
             "--artifacts",
+            rich_help_panel="Storage",
             envvar="TITAN_ARTIFACTS",
             help="Keep artifacts at this URL, such as file:///shared or s3://bucket/path, as fsspec takes it.",
             show_default=False,
             show_envvar=True,
         ),
     ] = None,
-    log_limit: Annotated[int, typer.Option("--log-limit", help="MiB kept of one run's output.")] = 64,
+    log_limit: Annotated[
+        int, typer.Option("--log-limit", rich_help_panel="Storage", help="MiB kept of one run's output.")
+    ] = 64,
     keep_days: Annotated[
-        float, typer.Option("--keep-days", help="Days after which a finished job is forgotten; 0 never.")
+        float,
+        typer.Option(
+            "--keep-days",
+            rich_help_panel="Storage",
+            help="Days after which a finished job is forgotten; 0 never.",
+        ),
     ] = _KEEP_DAYS,
     drain: Annotated[
-        float, typer.Option("--drain", help="Seconds that running jobs may take to end on SIGTERM.")
+        float,
+        typer.Option(
+            "--drain",
+            rich_help_panel="Operation",
+            help="Seconds that running jobs may take to end on SIGTERM.",
+        ),
     ] = 0.0,
     metrics_port: Annotated[
-        int | None, typer.Option("--metrics-port", help="Serve /metrics and /health over HTTP on this port.")
+        int | None,
+        typer.Option(
+            "--metrics-port",
+            rich_help_panel="Operation",
+            help="Serve /metrics and /health over HTTP on this port.",
+        ),
     ] = None,
     metrics_host: Annotated[
-        str, typer.Option("--metrics-host", help="Address for the metrics port.")
+        str, typer.Option("--metrics-host", rich_help_panel="Operation", help="Address for the metrics port.")
     ] = "127.0.0.1",
     log_format: Annotated[
-        LogFormat, typer.Option("--log-format", help="How the master logs to stderr.")
+        LogFormat,
+        typer.Option("--log-format", rich_help_panel="Operation", help="How the master logs to stderr."),
     ] = LogFormat.TEXT,
     log_level: Annotated[
-        str, typer.Option("--log-level", help="What it logs: debug, info, warning or error.")
+        str,
+        typer.Option(
+            "--log-level", rich_help_panel="Operation", help="What it logs: debug, info, warning or error."
+        ),
     ] = "warning",
 ) -> None:
     """Start the bundled master with its workers here, until Ctrl-C or SIGTERM."""
@@ -239,7 +312,22 @@ def up(
             metrics_port=metrics_port,
             metrics_host=metrics_host,
         )
-        run_master(settings, lambda bound, number: _announce(session, settings, bound, number))
+        run_master(
+            settings,
+            lambda bound, number: _announce(session, settings, bound, number),
+            lambda: complain(_stopping(settings, Path(scratch))),
+        )
+        complain("stopped")
+
+
+def _stopping(settings: ClusterSettings, scratch: Path) -> str:
+    if settings.drain_seconds:
+        return (
+            f"stopping; jobs that run have {settings.drain_seconds:g} s to end, a second signal ends them now"
+        )
+    if settings.data_dir == scratch and settings.store is None:
+        return "stopping; jobs that run are ended"
+    return f"stopping; jobs that run are ended, and queued again for the next master of {settings.data_dir}"
 
 
 def _ray_settings(
@@ -328,6 +416,10 @@ def parse_workers(texts: list[str]) -> dict[str, int]:
             raise InvalidArgument(
                 f"--workers: {part!r} is not TAG=NUMBER, each tag once, such as GENERAL=2,GPU=1"
             )
+        if found := re.search(r"[\s:;|/]", tag):
+            meant = re.sub(r"[\s:]+(?=\d+$)", "=", tag)
+            hint = f"; did you mean {meant}?" if meant != tag else ""
+            raise InvalidArgument(f"--workers: a tag cannot hold {found[0]!r} ({part!r}){hint}")
         counts[tag] = int(count)
     return counts
 
@@ -342,7 +434,12 @@ def gc(
     port: Annotated[int, typer.Option("--port", help="The port whose default folder is meant.")] = 9090,
     data_dir: DataDir = None,
     keep_days: Annotated[
-        float, typer.Option("--keep-days", help="Remove jobs that ended longer ago than this many days.")
+        float,
+        typer.Option(
+            "--keep-days",
+            rich_help_panel="Storage",
+            help="Remove jobs that ended longer ago than this many days.",
+        ),
     ] = _KEEP_DAYS,
     store: Store = None,
     store_prefix: StorePrefix = _PREFIX,

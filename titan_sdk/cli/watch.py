@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 
 from rich.live import Live
+from rich.status import Status
 from rich.table import Table
 from rich.text import Text
 
+from titan_sdk.cli.exits import complain
 from titan_sdk.cli.render import Output, jobs_table
 from titan_sdk.client import TitanClient
-from titan_sdk.errors import TransportError
+from titan_sdk.errors import TitanError, TransportError, WaitTimedOut
 from titan_sdk.handles import DagHandle, JobHandle
+from titan_sdk.model.job import TitanJob
+from titan_sdk.model.loglines import LogLine, LogLines
 from titan_sdk.model.report import DagReport, JobReport
 from titan_sdk.model.status import JobStatus
 
-__all__ = ["watch_dag", "watch_job"]
+__all__ = ["show_lines", "warn_of_missing_tags", "watch_dag", "watch_job"]
 
 _FIRST_PAUSE = 0.05
 _LONGEST_PAUSE = 0.5
@@ -61,33 +65,62 @@ def watch_job(
         WaitTimedOut, NotFound: as ``JobHandle.wait``.
     """
     pace = _Pace(timeout)
-    lines = _Lines(client, handle, show)
+    state = JobStatus.PENDING
     with output.progress.status(_headline(handle.job_id)) as spinner:
+        lines = _Lines(client, handle, show, spinner)
         while not pace.over:
             try:
                 report = handle.report()
-                spinner.update(_progress(report))
+                state = report.state
                 fresh = lines.read()
+                spinner.update(_progress(report, lines.state))
             except TransportError:
                 break  # the wait below knows for how long a master may be away
             if report.state.is_terminal or report.state is JobStatus.UNKNOWN:
                 break
             pace.rest(busy=fresh)
-        # The SDK's own wait knows how long an id may stay unknown, and what a time-out says.
-        report = handle.wait(pace.left, raise_on_failure=False)
+        # The SDK's own wait knows how long an id may stay unknown.
+        try:
+            report = handle.wait(pace.left, raise_on_failure=False)
+        except WaitTimedOut as exc:
+            raise _not_over(f"job {handle.job_id!r} is {state}", timeout, exc) from exc
         lines.finish()
     return report
+
+
+def _not_over(what: str, timeout: float | None, exc: WaitTimedOut) -> WaitTimedOut:
+    """The whole time that was waited, not what was left of it for the last request."""
+    return exc if timeout is None else WaitTimedOut(f"{what} after {timeout:g} s; the work goes on")
+
+
+def warn_of_missing_tags(client: TitanClient, jobs: Iterable[TitanJob]) -> None:
+    """Say which of these jobs wait for a tag that no worker has. A hint: a master that cannot tell is not asked twice."""
+    try:
+        stats = client.cluster_stats()
+    except TitanError:
+        return
+    for job in jobs:
+        if missing := stats.lacks_worker(job.requirement):
+            complain(f"warning: job {job.job_id!r} waits: {missing}")
 
 
 class _Lines:
     """A job's output, handed on line by line."""
 
-    def __init__(self, client: TitanClient, handle: JobHandle, show: Callable[[str], None] | None) -> None:
+    def __init__(
+        self, client: TitanClient, handle: JobHandle, show: Callable[[str], None] | None, spinner: Status
+    ) -> None:
         self._client = client
         self._handle = handle
         self._show = show
+        self._spinner = spinner
         self._position = 0
-        self._rest = ""
+        self._lines = LogLines()
+
+    @property
+    def state(self) -> str | None:
+        """The unfinished line, while the job rewrites it."""
+        return self._lines.state
 
     def read(self) -> bool:
         """Show what is new; true when there was something."""
@@ -95,9 +128,7 @@ class _Lines:
             return False
         page = self._client.read_logs(self._handle.job_id, nonce=self._handle.nonce, position=self._position)
         self._position = page.position
-        *lines, self._rest = (self._rest + page.text).split("\n")
-        for line in lines:
-            self._show(line)
+        self._print(self._lines.take(page.text))
         return bool(page.text)
 
     def finish(self) -> None:
@@ -105,19 +136,40 @@ class _Lines:
         if self._show is None:
             return
         job, nonce = self._handle.job_id, self._handle.nonce
-        first, self._rest = self._rest, ""
         for line in self._client.follow_logs(job, nonce=nonce, position=self._position):
-            self._show(first + line)
-            first = ""
-        if first:
-            self._show(first)
+            if line.is_final:
+                self._print(self._lines.take(f"{line}\n"))
+        self._print(self._lines.rest())
+
+    def _print(self, lines: Sequence[str]) -> None:
+        """Not behind the spinner: on a terminal both would share a line."""
+        if not lines or self._show is None:
+            return
+        self._spinner.stop()
+        for line in lines:
+            self._show(line)
+        self._spinner.start()
+
+
+def show_lines(lines: Iterable[LogLine], output: Output) -> None:
+    """Print a job's lines as they come. On a terminal a line that the job rewrites stays one line."""
+    console = output.progress
+    with console.status("") as spinner:
+        spinner.stop()
+        for line in lines:
+            if line.is_final or not console.is_terminal:
+                spinner.stop()
+                output.line(line)
+            else:
+                spinner.update(Text(line.strip()))
+                spinner.start()
 
 
 def _headline(job_id: str) -> Text:
     return Text(f"{job_id}: submitted")
 
 
-def _progress(report: JobReport) -> Text:
+def _progress(report: JobReport, state: str | None = None) -> Text:
     text = Text(f"{report.job_id}: {report.state.lower()}")
     if report.worker:
         text.append(f" on {report.worker}")
@@ -127,6 +179,8 @@ def _progress(report: JobReport) -> Text:
             filled = round(max(0.0, min(fraction, 1.0)) * 20)
             text.append(f"  {'━' * filled}{'╌' * (20 - filled)} {fraction:.0%}")
         text.append(f"  {words}" if words else "")
+    if state:
+        text.append(f"  {state.strip()}")
     return text
 
 
@@ -156,4 +210,8 @@ def watch_dag(handle: DagHandle, output: Output, *, timeout: float | None) -> Da
             if all(job.will_not_run for job in report.jobs) or JobStatus.UNKNOWN in seen.values():
                 break
             pace.rest(busy=bool(changed))
-    return handle.wait(pace.left, raise_on_failure=False)
+    try:
+        return handle.wait(pace.left, raise_on_failure=False)
+    except WaitTimedOut as exc:
+        open_jobs = ", ".join(f"{job} {state}" for job, state in seen.items() if not state.is_terminal)
+        raise _not_over(f"DAG {handle.name!r} is not over ({open_jobs})", timeout, exc) from exc

@@ -14,7 +14,11 @@ from titan_sdk.errors import TitanError
 __all__ = ["ClusterSettings", "run_master"]
 
 
-def run_master(settings: ClusterSettings, on_ready: Callable[[str, int], None] | None = None) -> int:
+def run_master(
+    settings: ClusterSettings,
+    on_ready: Callable[[str, int], None] | None = None,
+    on_stop: Callable[[], None] | None = None,
+) -> int:
     """Serve until SIGTERM or SIGINT; then end jobs and services, store everything, and return 0.
 
     With ``drain_seconds`` jobs that run may end first, until a second signal comes. Jobs that were running are queued
@@ -22,14 +26,19 @@ def run_master(settings: ClusterSettings, on_ready: Callable[[str, int], None] |
 
     Args:
         on_ready: called with host and port once clients can connect.
+        on_stop: called when the first signal has come, before anything ends.
 
     Raises:
         TitanError: folder, port or store cannot be used, or the store was lost to another master.
     """
-    return asyncio.run(_serve(settings, on_ready))
+    return asyncio.run(_serve(settings, on_ready, on_stop))
 
 
-async def _serve(settings: ClusterSettings, on_ready: Callable[[str, int], None] | None) -> int:
+async def _serve(
+    settings: ClusterSettings,
+    on_ready: Callable[[str, int], None] | None,
+    on_stop: Callable[[], None] | None,
+) -> int:
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -40,6 +49,8 @@ async def _serve(settings: ClusterSettings, on_ready: Callable[[str, int], None]
         if on_ready is not None:
             on_ready(host, port)
         await _whichever(_set(stop), _done(node.lost))
+        if on_stop is not None and stop.is_set():
+            on_stop()
         if settings.drain_seconds and not node.lost.done():
             stop.clear()
             await _whichever(node.drain(), _set(stop))

@@ -7,6 +7,7 @@ from titan_sdk.flows.doubt import Pulse
 from titan_sdk.flows.master_log import MasterLog
 from titan_sdk.flows.outage import Outage
 from titan_sdk.flows.report import JobRef, resolve_nonce
+from titan_sdk.model.loglines import LogLine, LogLines
 from titan_sdk.model.report import LogPage
 from titan_sdk.model.status import JobStatus
 from titan_sdk.runtime import keys, reader
@@ -18,6 +19,8 @@ __all__ = ["LogFollower", "fetch_logs", "read_logs"]
 _FIRST_PAUSE = 0.05
 _LONGEST_PAUSE = 1.0
 _GROWTH = 1.5
+_STATE_SECONDS = 1.0
+"""The least time between two states of a line that the job rewrites."""
 
 
 def fetch_logs(ref: JobRef) -> Flow[str]:
@@ -65,7 +68,9 @@ class LogFollower:
         self._log = MasterLog(session, ref.job_id, position)
         self._chunks = position
         self.done = False
-        self._carry = ""
+        self._lines = LogLines()
+        self._state_shown = ""
+        self._state_at = float("-inf")
         self._interval = _FIRST_PAUSE
         self._pulse: Pulse | None = None
         self._outage = Outage(session)
@@ -75,18 +80,26 @@ class LogFollower:
         """Chunks consumed so far; without the runtime, how much of the master's log."""
         return self._chunks if self._ref.nonce else self._log.position
 
-    def read(self) -> Flow[list[str]]:
-        """New complete lines, without their line ends; pauses briefly when there are none. Outlasts a master that is
-        away for a while.
+    def read(self) -> Flow[list[LogLine]]:
+        """New lines, and at most once a second the state of one that the job rewrites (``LogLine.is_final`` is false);
+        pauses briefly when there are none. Outlasts a master that is away for a while.
         """
-        return (yield from self._outage.outlast(self._read()))
+        lines = [LogLine(line) for line in (yield from self._outage.outlast(self._read()))]
+        return lines + (yield from self._rewritten())
+
+    def _rewritten(self) -> Flow[list[LogLine]]:
+        state, moment = self._lines.state, (yield from now())
+        if state is None or state == self._state_shown or moment - self._state_at < _STATE_SECONDS:
+            return []
+        self._state_shown, self._state_at = state, moment
+        return [LogLine(state, is_final=False)]
 
     def _read(self) -> Flow[list[str]]:
         self._ref = yield from resolve_nonce(self._ref)
         text = yield from self._new_text()
         if text is not None:
             self._interval = _FIRST_PAUSE
-            return self._cut(text)
+            return self._lines.take(text)
         if (yield from self._state()).is_terminal:
             return (yield from self._rest())
         yield from pause(self._interval)
@@ -115,16 +128,9 @@ class LogFollower:
             yield from self._log.settle()
         lines: list[str] = []
         while (text := (yield from self._new_text())) is not None:
-            lines += self._cut(text)
+            lines += self._lines.take(text)
         if self._ref.nonce and not self._chunks:
             # The runtime never came to print anything; what its stub said is in the master's log.
-            lines += self._cut((yield from ask(calls.get_logs(self._ref.job_id))))
-        if self._carry:
-            lines.append(self._carry)
-            self._carry = ""
+            lines += self._lines.take((yield from ask(calls.get_logs(self._ref.job_id))))
         self.done = True
-        return lines
-
-    def _cut(self, text: str) -> list[str]:
-        *lines, self._carry = (self._carry + text).split("\n")
-        return lines
+        return lines + self._lines.rest()

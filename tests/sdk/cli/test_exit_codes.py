@@ -58,9 +58,7 @@ def test_every_code_is_documented() -> None:
 def test_3_nobody_listens(bare, closed_port: int) -> None:
     ran = bare("status", "--host", "127.0.0.1", "--port", closed_port)
     assert (ran.code, ran.out) == (3, "")
-    assert ran.err.startswith(
-        f"titan: server_info: cannot connect to 127.0.0.1:{closed_port} (Connection refused)"
-    )
+    assert ran.err.startswith(f"titan: cannot connect to 127.0.0.1:{closed_port} (Connection refused)")
     assert "`titan up` starts one" in ran.err
 
 
@@ -97,8 +95,16 @@ def test_70_something_else_answers(bare) -> None:
 @pytest.mark.parametrize(
     ("variable", "value", "sentence"),
     [
-        ("TITAN_PORT", "http", "titan: environment variable TITAN_PORT='http' is not a number\n"),
-        ("TITAN_HOST", "http://titan", "titan: host 'http://titan' is not a host name; "),
+        (
+            "TITAN_PORT",
+            "http",
+            "titan: environment variable TITAN_PORT 'http' is not a port number from 1 to 65535\n",
+        ),
+        (
+            "TITAN_HOST",
+            "http://titan",
+            "titan: environment variable TITAN_HOST 'http://titan' is not a host name; ",
+        ),
     ],
 )
 def test_2_a_wrong_environment(

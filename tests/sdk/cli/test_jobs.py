@@ -122,9 +122,20 @@ def test_giving_up_the_wait_is_exit_code_6_and_the_job_goes_on(titan, script: Sc
     job_id = job_id_for(Path("slow.py"))
     ran = titan("submit", script(FOREVER), "--id", job_id, "--wait-timeout", "0.3")
     assert ran.code == 6
-    assert "the work goes on, wait again or cancel it" in ran.err
+    assert ran.err == f"titan: job {job_id!r} is RUNNING after 0.3 s; the work goes on\n"
     cancelled = titan("cancel", job_id)
     assert (cancelled.code, cancelled.out) == (0, f"{job_id}: CANCELLED\n")
+
+
+def test_a_tag_that_no_worker_has_is_told_at_once(titan, script: Script) -> None:
+    job_id = job_id_for(Path("typo.py"))
+    ran = titan("submit", script(ECHO), "--id", job_id, "-r", "gpu")
+    assert ran.code == 0
+    assert ran.err == (
+        f"titan: warning: job {job_id!r} waits: no worker has the tag 'gpu' (tags present: GENERAL, GPU); "
+        "did you mean 'GPU'?\n"
+    )
+    assert titan("cancel", job_id).code == 0
 
 
 def test_a_delay_is_in_seconds(titan, script: Script, client: TitanClient) -> None:

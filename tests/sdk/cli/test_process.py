@@ -50,6 +50,28 @@ def test_every_command_has_help(bare, command: str) -> None:
     assert "Usage: " in ran.out
 
 
+@pytest.mark.parametrize("command", ["up", "submit"])
+def test_help_cuts_no_option_on_a_narrow_terminal(command: str) -> None:
+    environment = {**os.environ, "COLUMNS": "60"}
+    done = subprocess.run(
+        [*TITAN, command, "--help"], capture_output=True, text=True, timeout=60, env=environment
+    )
+    assert "<bool>" not in done.stdout
+    assert "…" not in done.stdout
+    assert max(len(line) for line in done.stdout.splitlines()) <= 60
+
+
+def test_the_many_options_of_up_stand_under_headings(bare) -> None:
+    lines = bare("up", "--help").out.splitlines()
+    assert [line for line in lines if line.endswith(":") and not line.startswith(" ")] == [
+        "Options:",
+        "Ray:",
+        "Storage:",
+        "Security:",
+        "Operation:",
+    ]
+
+
 def test_help_lists_the_commands_and_the_exit_codes(bare) -> None:
     words = " ".join(bare("--help").out.split())
     assert "7 the outcome is unknown, ask before repeating" in words

@@ -84,7 +84,7 @@ def test_people_get_a_sentence_and_jobs_run(start: Start, tmp_path: Path) -> Non
         assert handle.wait(30).state is JobStatus.COMPLETED
     assert up.end(signal.SIGINT) == 0
     assert up.process.stderr is not None
-    assert up.process.stderr.read() == ""
+    assert up.process.stderr.read() == "titan: stopping; jobs that run are ended\ntitan: stopped\n"
 
 
 def test_what_the_master_knew_outlives_it(start: Start, tmp_path: Path) -> None:
@@ -113,11 +113,12 @@ def test_a_port_in_use_is_a_sentence(start: Start, bare, tmp_path: Path) -> None
         (["--host", "titan.example.org"], "add --insecure if the network is yours"),
         (["--workers", "GENERAL"], None),
         (["--workers", "GENERAL=two"], "--workers: 'GENERAL=two' is not TAG=NUMBER"),
+        (["--workers", "GENERAL:2"], "a tag cannot hold ':' ('GENERAL:2'); did you mean GENERAL=2?"),
         (["--workers", "=2"], "--workers: '=2' is not TAG=NUMBER"),
         (["--workers", "GPU=1,GPU=1"], "--workers: 'GPU=1' is not TAG=NUMBER, each tag once"),
-        (["--workers", "G PU=0"], "0 workers: a cluster has 1 to 1000"),
+        (["--workers", "GPU=0"], "0 workers: a cluster has 1 to 1000"),
         (["--slots", "0"], "slots=0: a worker runs 1 to 1000 jobs at once"),
-        (["--port", "70000"], "port 70000 is no TCP port"),
+        (["--port", "70000"], "port 70000 is not a port number"),
     ],
 )
 def test_wrong_settings_are_exit_code_2(bare, arguments: list[str], words: str | None) -> None:

@@ -55,6 +55,17 @@ def test_a_growing_log_is_followed_line_by_line(session, master):
     assert runner.time < 2, "a complete last line means that nothing is under way"
 
 
+def test_a_bar_is_shown_as_it_changes_at_a_bounded_rate_and_once_at_its_end(session, master):
+    bar = [f"\r{percent}%" for percent in range(101)]
+    texts = ["".join(bar[: n + 1]) for n in range(101)] + ["".join(bar) + "\ndone\n"]
+    runner = growing(master, *texts)
+    lines = follow(runner, LogFollower(session, JobRef("a")))
+    assert [line for line in lines if line.is_final] == ["100%", "done"]
+    states = [line for line in lines if not line.is_final]
+    assert states[0] == "0%"
+    assert len(states) <= runner.time + 1
+
+
 def test_late_lines_of_a_real_worker_are_waited_for(session, master):
     runner = growing(master, "one\n", "one\ntwo")
     assert follow(runner, LogFollower(session, JobRef("a"))) == ["one", "two"]
