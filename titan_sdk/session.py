@@ -1,4 +1,4 @@
-"""What a client remembers between calls: who the master is, which assets it surely has, and the ids of its requests."""
+"""What a client remembers between calls: who the master is, and the ids of its requests."""
 
 from __future__ import annotations
 
@@ -45,15 +45,13 @@ class RequestIds:
 class Session:
     """One client's memory. Every field may be lost at any time; it only saves questions.
 
-    Shared by threads without a lock: assignments and set updates are atomic, and doing one twice is harmless.
+    Shared by threads without a lock: assignments are atomic, and doing one twice is harmless.
     """
 
     config: ClientConfig
     server: ServerInfo | None = None
     was_known: bool = False
     """Whether a master has said before who it is, although it has to be asked again."""
-    uploaded: set[str] = field(default_factory=set)
-    """Names of content-addressed assets that this client has uploaded or seen on the master."""
     on_submitted: Callable[[dict[str, Any]], None] | None = None
     """Told the manifest of every DAG that was submitted; may block, must not raise."""
     request_ids: RequestIds = field(default_factory=RequestIds)

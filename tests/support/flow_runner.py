@@ -60,6 +60,8 @@ class MasterModel:
         self.bundled = bundled
         self.status: dict[str, str] = {}
         self.kv: dict[str, str] = {}
+        self.assets: dict[str, str] = {}
+        """Base64, by name."""
         self.tags = ["GENERAL", "GPU"]
         self.on_submit: Callable[[str], str] = self.accept
 
@@ -92,9 +94,10 @@ class MasterModel:
             case Opcode.KV_GET:
                 return self.kv.get(call.payload, "NULL")
             case Opcode.UPLOAD_ASSET:
+                name, _, self.assets[name] = call.payload.partition("|")
                 return "UPLOAD_SUCCESS"
             case Opcode.FETCH_ASSET:
-                return "ERROR_NOT_FOUND"
+                return self.assets.get(call.payload, "ERROR_NOT_FOUND")
             case Opcode.CANCEL_JOB:
                 self.status[call.payload] = "CANCELLED"
                 return "CANCELLED"

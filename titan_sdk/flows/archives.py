@@ -18,18 +18,17 @@ from typing import IO
 
 from titan_sdk.archive import zip_folder
 from titan_sdk.errors import CorruptData, InvalidJob, NotFound, RequestRefused
+from titan_sdk.flows.assets import BEYOND, is_there
 from titan_sdk.flows.core import Flow, ask, blocking, pause
 from titan_sdk.flows.server import server_info
 from titan_sdk.flows.transfer import receive, send_stream
 from titan_sdk.model.artifact import ArtifactRef
 from titan_sdk.model.job import TitanJob
 from titan_sdk.session import Session
-from titan_sdk.wire import calls, extended_calls
+from titan_sdk.wire import extended_calls
 
 __all__ = ["Archive", "find_archives", "pack_folder", "put_archives"]
 
-_BEYOND = 1 << 40
-"""An offset behind every artifact's end: the reply is what the artifact is, without a byte of it."""
 _REREAD_PAUSES = (0.0, 0.1, 0.3, 0.5, 1.0)
 """A real master shows an archive that is being uploaded while it grows."""
 
@@ -91,19 +90,18 @@ def find_archives(session: Session, jobs: Sequence[TitanJob], found: dict[str, A
 def put_archives(session: Session, archives: Mapping[str, Archive]) -> Flow[None]:
     """Make every archive available under the name of its content."""
     for archive in archives.values():
-        if archive.content is None or (yield from _is_there(session, archive.asset, archive.sha256)):
+        if archive.content is None or (yield from is_there(session, archive.asset, archive.sha256)):
             continue
         archive.content.seek(0)
         yield from send_stream(session, archive.asset, archive.content, archive.size, None)
-        session.uploaded.add(archive.asset)
 
 
 def _look_up(session: Session, name: str) -> Flow[Archive]:
     info = yield from server_info(session)
     if info.has("chunked_artifacts"):
-        head = yield from ask(extended_calls.asset_read(name, _BEYOND))
+        head = yield from ask(extended_calls.asset_read(name, BEYOND))
         archive = Archive(name, head.sha256, head.size)
-        if (yield from _is_there(session, archive.asset, archive.sha256)):
+        if (yield from is_there(session, archive.asset, archive.sha256)):
             return archive
     packed: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - the archive's owner closes it
     try:
@@ -130,22 +128,3 @@ def _receive_whole(session: Session, name: str, file: IO[bytes]) -> Flow[Artifac
         if (yield from blocking(partial(zipfile.is_zipfile, file))):
             return ref
     raise problem
-
-
-def _is_there(session: Session, name: str, sha256: str) -> Flow[bool]:
-    """Whether the master has it whole. A real one is asked for the bytes, once per client: to write what is there
-    already would show it cut off to whoever reads it at that moment.
-    """
-    info = yield from server_info(session)
-    try:
-        if info.has("chunked_artifacts"):
-            return (yield from ask(extended_calls.asset_read(name, _BEYOND))).sha256 == sha256
-        if name in session.uploaded:
-            return True
-        data = yield from ask(calls.fetch_asset(name))
-    except RequestRefused:
-        return False
-    if hashlib.sha256(data).hexdigest() != sha256:
-        return False
-    session.uploaded.add(name)
-    return True

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import IO
@@ -21,7 +20,6 @@ from titan_sdk.wire import calls
 
 __all__ = [
     "deploy_script",
-    "ensure_asset",
     "fetch_artifact",
     "get_artifact",
     "publish_artifact",
@@ -92,13 +90,6 @@ def deploy_script(path: Location) -> Flow[ArtifactRef]:
         data = yield from blocking(file.read)
     yield from ask(calls.deploy_script(name, data))
     return ArtifactRef(name, len(data), hashlib.sha256(data).hexdigest())
-
-
-def ensure_asset(session: Session, name: str, data: bytes) -> Flow[None]:
-    """Make a content-addressed asset available; sent once per client and name."""
-    if name not in session.uploaded:
-        yield from ask(replace(calls.upload_asset(name, data), with_id=False, repeatable=True))
-        session.uploaded.add(name)
 
 
 def _open(path: Path) -> IO[bytes]:

@@ -18,7 +18,7 @@ from titan_sdk.errors import (
 from titan_sdk.flows import lease, staging
 from titan_sdk.flows.approvals import reset_gates
 from titan_sdk.flows.archives import Archive, find_archives, put_archives
-from titan_sdk.flows.artifacts import ensure_asset
+from titan_sdk.flows.assets import ensure_asset
 from titan_sdk.flows.core import Flow, ask, pause
 from titan_sdk.flows.dashboard import tell_dashboard
 from titan_sdk.flows.manifest import Submission, SubmittedJob, write_records
@@ -124,7 +124,7 @@ def _submit(
     _check_size(name, call, lines, given)
     yield from put_archives(session, archives)
     for asset in staged.assets:
-        yield from ensure_asset(session, asset.name, asset.data)
+        yield from ensure_asset(session, asset.name, asset.data, asset.sha256)
     for job in given:
         if job.owner_lease:
             yield from lease.renew(JobRef(job.job_id, run))

@@ -260,11 +260,20 @@ def test_a_dag_over_one_frame_is_refused_before_anything_is_sent(session, tmp_pa
     assert not runner.sent(Opcode.SUBMIT_DAG)
 
 
-def test_assets_are_sent_once_per_client(session, script):
-    runner = FlowRunner(MasterModel())
+@pytest.mark.parametrize(
+    "content", [None, "YWJj", "SERVER_ERROR: x"], ids=["gone", "another's", "unreadable"]
+)
+def test_assets_are_sent_where_the_master_has_not_got_them_whole(session, script, content):
+    master = MasterModel()
+    runner = FlowRunner(master)
     for job_id in ("a", "b"):
         runner.run(submit_dag(session, job_id, [TitanJob(job_id, script)]))
     assert len(runner.sent(Opcode.UPLOAD_ASSET)) == 1
+    whole = dict(master.assets)
+    for name in whole:
+        master.assets.pop(name) if content is None else master.assets.update({name: content})
+    runner.run(submit_dag(session, "c", [TitanJob("c", script)]))
+    assert master.assets == whole
 
 
 def test_without_the_runtime_the_line_is_upstreams(session, script):
