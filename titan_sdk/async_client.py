@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import TypeVar
 
 from titan_sdk.async_handles import AsyncDagHandle, AsyncJobHandle
@@ -20,7 +20,7 @@ from titan_sdk.flows import (
     submit,
 )
 from titan_sdk.flows import wait as wait_flow
-from titan_sdk.flows.report import JobRef, job_report
+from titan_sdk.flows.report import JobRef, job_report, status_of
 from titan_sdk.model.gates import Decision, PendingApproval
 from titan_sdk.model.job import TitanJob
 from titan_sdk.model.loglines import LogLine
@@ -57,6 +57,7 @@ class AsyncTitanClient(AsyncStoreMethods, AsyncArtifactMethods):
         Raises:
             InvalidDag: the id is still in use, or a parent is not known. Nothing was sent.
             RequestRefused: the bundled master refused it.
+            StoreUnavailable: the master's store does not answer. Nothing was sent.
             SubmissionUnconfirmed: sent, outcome unknown.
         """
         return (await self.submit_dag(job.job_id, [job], nonce=nonce)).jobs[0]
@@ -77,7 +78,7 @@ class AsyncTitanClient(AsyncStoreMethods, AsyncArtifactMethods):
 
         Raises:
             InvalidDag: an id twice, a cycle, an unknown parent. Nothing was sent.
-            RequestRefused, SubmissionUnconfirmed: as ``submit_job``.
+            RequestRefused, StoreUnavailable, SubmissionUnconfirmed: as ``submit_job``.
         """
         return AsyncDagHandle(
             self, await self._run(submit.submit_dag(self._session, name, jobs, agent_run_id, nonce=nonce))
@@ -109,22 +110,32 @@ class AsyncTitanClient(AsyncStoreMethods, AsyncArtifactMethods):
         """
         return AsyncDagHandle(self, await self._run(manifest.find_dag(name, run)))
 
-    async def get_job_status(self, job_id: str) -> JobStatus:
-        """The master's word for the job; ``UNKNOWN`` when it has no such id (or its store is down)."""
-        return await self._ask(calls.job_status(job_id))
+    async def get_job_status(self, job_id: str, *, nonce: str | None = None) -> JobStatus:
+        """The master's word for the job; ``UNKNOWN`` when it has no such id (or its store is down).
 
-    async def get_job_statuses(self, job_ids: Sequence[str], *, wait: float = 0.0) -> dict[str, JobStatus]:
+        Args:
+            nonce: which submission of the id is meant. A real Titan has one word per id and believes anybody who
+                reports an end, so with the nonce only this submission's own record says that it is over.
+        """
+        if nonce is None:
+            return await self._ask(calls.job_status(job_id))
+        return await self._run(status_of(self._session, JobRef(job_id, nonce)))
+
+    async def get_job_statuses(
+        self, job_ids: Sequence[str], *, wait: float = 0.0, nonces: Mapping[str, str] | None = None
+    ) -> dict[str, JobStatus]:
         """As ``get_job_status``, for many jobs: by one request where the master has the feature ``wait``.
 
         Args:
             wait: seconds for which such a master may hold its answer until one of the jobs is over; one that is
                 over already is answered at once.
+            nonces: which submissions are meant, by id as given; see ``get_job_status``.
         """
-        return await self._run(wait_flow.job_statuses(self._session, job_ids, wait))
+        return await self._run(wait_flow.job_statuses(self._session, job_ids, wait, nonces))
 
     async def job_report(self, job_id: str, *, nonce: str | None = None) -> JobReport:
         """Everything known of the job now; does not wait."""
-        return await self._run(job_report(JobRef(job_id, nonce)))
+        return await self._run(job_report(self._session, JobRef(job_id, nonce)))
 
     async def wait_for_job(
         self,
@@ -148,13 +159,23 @@ class AsyncTitanClient(AsyncStoreMethods, AsyncArtifactMethods):
             wait_flow.wait_for_job(self._session, JobRef(job_id, nonce), timeout, raise_on_failure)
         )
 
-    async def cancel_job(self, job_id: str) -> JobStatus:
-        """Cancel, and return the state after it; a job that has ended is left as it is. Idempotent.
+    async def cancel_job(self, job_id: str, *, nonce: str | None = None) -> JobStatus:
+        """Cancel, and return what becomes of the job; one that has ended is left as it is. Idempotent.
+
+        CANCELLED means that it does not run, or ends within seconds; a running service is stopped. A real Titan
+        obeys no cancel of a job that was submitted with ``runtime=False`` and a ``delay`` which is not over: the answer
+        is then PENDING, nothing was sent, and the job runs when due. UNKNOWN: another client submitted it, and it was
+        either queued, and does not run, or is delayed, and will.
+
+        Args:
+            nonce: which submission of the id is meant; default the latest one.
 
         Raises:
             NotFound: the master does not know the id.
+            StoreUnavailable: a real Titan's store does not answer; the job may run all the same, so cancel again.
+            WaitTimedOut, NotSupported: a real Titan cannot stop the service, which is starting or never came up.
         """
-        return await self._run(cancel.cancel_job(job_id))
+        return await self._run(cancel.cancel_job(self._session, JobRef(job_id, nonce)))
 
     async def wait_stopped(
         self, job_id: str, timeout: float | None = None, *, nonce: str | None = None

@@ -51,12 +51,12 @@ class AsyncJobHandle:
         return self._ref.nonce
 
     async def status(self) -> JobStatus:
-        """The master's word now."""
-        return await self._client.get_job_status(self.job_id)
+        """How it stands now; of another submission of the id, which a real master confuses with it, nothing counts."""
+        return await self._client.get_job_status(self.job_id, nonce=self.nonce)
 
     async def report(self) -> JobReport:
         """Everything known now; does not wait."""
-        return await self._client._run(job_report(self._ref))
+        return await self._client._run(job_report(self._client._session, self._ref))
 
     async def wait(
         self, timeout: float | None = None, raise_on_failure: bool = True, *, max_resubmits: int = 3
@@ -96,11 +96,11 @@ class AsyncJobHandle:
         Raises:
             ResultUnavailable: the job has not completed, or left no result.
         """
-        return await self._client._run(job_result(self._ref))
+        return await self._client._run(job_result(self._client._session, self._ref))
 
     async def cancel(self) -> JobStatus:
         """Cancel, and return the state after it; a job that has ended is left as it is. Idempotent."""
-        return await self._client.cancel_job(self.job_id)
+        return await self._client.cancel_job(self.job_id, nonce=self.nonce)
 
     def __repr__(self) -> str:
         return f"<AsyncJobHandle {self.job_id!r} on {self._client.config.address}>"
@@ -130,7 +130,7 @@ class AsyncDagHandle:
 
     async def report(self) -> DagReport:
         """Every job as it stands now; does not wait."""
-        return await self._client._run(dag_report(self.name, self._track.targets()))
+        return await self._client._run(dag_report(self._client._session, self.name, self._track.targets()))
 
     async def status(self) -> JobStatus:
         """One word for the whole DAG: COMPLETED when all jobs are."""
@@ -158,7 +158,7 @@ class AsyncDagHandle:
 
     async def cancel(self) -> dict[str, JobStatus]:
         """Cancel every job that has not ended; the states after it, by job id. Idempotent."""
-        return await self._client._run(cancel_dag([job.job_id for job in self.jobs]))
+        return await self._client._run(cancel_dag(self._client._session, [job._ref for job in self.jobs]))
 
     def __repr__(self) -> str:
         return f"<AsyncDagHandle {self.name!r} run {self.run_id}: {len(self.jobs)} jobs on {self._client.config.address}>"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
 from titan_sdk.client_artifacts import ArtifactMethods
@@ -19,7 +19,7 @@ from titan_sdk.flows import (
     submit,
 )
 from titan_sdk.flows import wait as wait_flow
-from titan_sdk.flows.report import JobRef, job_report
+from titan_sdk.flows.report import JobRef, job_report, status_of
 from titan_sdk.handles import DagHandle, JobHandle
 from titan_sdk.model.gates import Decision, PendingApproval
 from titan_sdk.model.job import TitanJob
@@ -57,6 +57,7 @@ class TitanClient(StoreMethods, ArtifactMethods):
         Raises:
             InvalidDag: the id is still in use, or a parent is not known. Nothing was sent.
             RequestRefused: the bundled master refused it.
+            StoreUnavailable: the master's store does not answer. Nothing was sent.
             SubmissionUnconfirmed: sent, outcome unknown.
         """
         return self.submit_dag(job.job_id, [job], nonce=nonce).jobs[0]
@@ -77,7 +78,7 @@ class TitanClient(StoreMethods, ArtifactMethods):
 
         Raises:
             InvalidDag: an id twice, a cycle, an unknown parent. Nothing was sent.
-            RequestRefused, SubmissionUnconfirmed: as ``submit_job``.
+            RequestRefused, StoreUnavailable, SubmissionUnconfirmed: as ``submit_job``.
         """
         return DagHandle(
             self, self._run(submit.submit_dag(self._session, name, jobs, agent_run_id, nonce=nonce))
@@ -107,22 +108,32 @@ class TitanClient(StoreMethods, ArtifactMethods):
         """
         return DagHandle(self, self._run(manifest.find_dag(name, run)))
 
-    def get_job_status(self, job_id: str) -> JobStatus:
-        """The master's word for the job; ``UNKNOWN`` when it has no such id (or its store is down)."""
-        return self._ask(calls.job_status(job_id))
+    def get_job_status(self, job_id: str, *, nonce: str | None = None) -> JobStatus:
+        """The master's word for the job; ``UNKNOWN`` when it has no such id (or its store is down).
 
-    def get_job_statuses(self, job_ids: Sequence[str], *, wait: float = 0.0) -> dict[str, JobStatus]:
+        Args:
+            nonce: which submission of the id is meant. A real Titan has one word per id and believes anybody who
+                reports an end, so with the nonce only this submission's own record says that it is over.
+        """
+        if nonce is None:
+            return self._ask(calls.job_status(job_id))
+        return self._run(status_of(self._session, JobRef(job_id, nonce)))
+
+    def get_job_statuses(
+        self, job_ids: Sequence[str], *, wait: float = 0.0, nonces: Mapping[str, str] | None = None
+    ) -> dict[str, JobStatus]:
         """As ``get_job_status``, for many jobs: by one request where the master has the feature ``wait``.
 
         Args:
             wait: seconds for which such a master may hold its answer until one of the jobs is over; one that is
                 over already is answered at once.
+            nonces: which submissions are meant, by id as given; see ``get_job_status``.
         """
-        return self._run(wait_flow.job_statuses(self._session, job_ids, wait))
+        return self._run(wait_flow.job_statuses(self._session, job_ids, wait, nonces))
 
     def job_report(self, job_id: str, *, nonce: str | None = None) -> JobReport:
         """Everything known of the job now; does not wait."""
-        return self._run(job_report(JobRef(job_id, nonce)))
+        return self._run(job_report(self._session, JobRef(job_id, nonce)))
 
     def wait_for_job(
         self,
@@ -146,13 +157,23 @@ class TitanClient(StoreMethods, ArtifactMethods):
             wait_flow.wait_for_job(self._session, JobRef(job_id, nonce), timeout, raise_on_failure)
         )
 
-    def cancel_job(self, job_id: str) -> JobStatus:
-        """Cancel, and return the state after it; a job that has ended is left as it is. Idempotent.
+    def cancel_job(self, job_id: str, *, nonce: str | None = None) -> JobStatus:
+        """Cancel, and return what becomes of the job; one that has ended is left as it is. Idempotent.
+
+        CANCELLED means that it does not run, or ends within seconds; a running service is stopped. A real Titan
+        obeys no cancel of a job that was submitted with ``runtime=False`` and a ``delay`` which is not over: the answer
+        is then PENDING, nothing was sent, and the job runs when due. UNKNOWN: another client submitted it, and it was
+        either queued, and does not run, or is delayed, and will.
+
+        Args:
+            nonce: which submission of the id is meant; default the latest one.
 
         Raises:
             NotFound: the master does not know the id.
+            StoreUnavailable: a real Titan's store does not answer; the job may run all the same, so cancel again.
+            WaitTimedOut, NotSupported: a real Titan cannot stop the service, which is starting or never came up.
         """
-        return self._run(cancel.cancel_job(job_id))
+        return self._run(cancel.cancel_job(self._session, JobRef(job_id, nonce)))
 
     def wait_stopped(self, job_id: str, timeout: float | None = None, *, nonce: str | None = None) -> bool:
         """Wait until nothing is left of the run of a job that was cancelled: a script has its ``cancel_grace``. Blocks.

@@ -49,12 +49,12 @@ class JobHandle:
         return self._ref.nonce
 
     def status(self) -> JobStatus:
-        """The master's word now."""
-        return self._client.get_job_status(self.job_id)
+        """How it stands now; of another submission of the id, which a real master confuses with it, nothing counts."""
+        return self._client.get_job_status(self.job_id, nonce=self.nonce)
 
     def report(self) -> JobReport:
         """Everything known now; does not wait."""
-        return self._client._run(job_report(self._ref))
+        return self._client._run(job_report(self._client._session, self._ref))
 
     def wait(
         self, timeout: float | None = None, raise_on_failure: bool = True, *, max_resubmits: int = 3
@@ -94,11 +94,11 @@ class JobHandle:
         Raises:
             ResultUnavailable: the job has not completed, or left no result.
         """
-        return self._client._run(job_result(self._ref))
+        return self._client._run(job_result(self._client._session, self._ref))
 
     def cancel(self) -> JobStatus:
         """Cancel, and return the state after it; a job that has ended is left as it is. Idempotent."""
-        return self._client.cancel_job(self.job_id)
+        return self._client.cancel_job(self.job_id, nonce=self.nonce)
 
     def __repr__(self) -> str:
         return f"<JobHandle {self.job_id!r} on {self._client.config.address}>"
@@ -128,7 +128,7 @@ class DagHandle:
 
     def report(self) -> DagReport:
         """Every job as it stands now; does not wait."""
-        return self._client._run(dag_report(self.name, self._track.targets()))
+        return self._client._run(dag_report(self._client._session, self.name, self._track.targets()))
 
     def status(self) -> JobStatus:
         """One word for the whole DAG: COMPLETED when all jobs are."""
@@ -156,7 +156,7 @@ class DagHandle:
 
     def cancel(self) -> dict[str, JobStatus]:
         """Cancel every job that has not ended; the states after it, by job id. Idempotent."""
-        return self._client._run(cancel_dag([job.job_id for job in self.jobs]))
+        return self._client._run(cancel_dag(self._client._session, [job._ref for job in self.jobs]))
 
     def __repr__(self) -> str:
         return f"<DagHandle {self.name!r} run {self.run_id}: {len(self.jobs)} jobs on {self._client.config.address}>"

@@ -137,7 +137,6 @@ def test_an_empty_dag_is_refused(api, unique):
         api.submit_dag(unique("empty"), [])
 
 
-@pytest.mark.needs("completed_parents")
 def test_a_parent_of_an_earlier_submission_counts(api, unique, script):
     parent = api.submit_job(TitanJob(unique("before"), script("pass")))
     parent.wait(timeout=60)

@@ -53,6 +53,19 @@ def test_a_service_is_deployed_answers_and_stops(api, unique, script, port):
         assert time.monotonic() < deadline
 
 
+def test_a_cancel_ends_a_service_that_runs(api, unique, script, port):
+    source = script(SERVER.format(port=port), "server.py")
+    handle = api.submit_job(TitanJob(unique("service"), source, job_type="SERVICE", port=port))
+    handle.wait(timeout=60)
+    assert is_open(port)
+    assert handle.cancel() is JobStatus.CANCELLED
+    deadline = time.monotonic() + 30
+    while is_open(port):
+        assert time.monotonic() < deadline
+    # Nothing is left to end, so the answer is the state: a real master's own word stays COMPLETED.
+    assert handle.cancel() in {JobStatus.COMPLETED, JobStatus.CANCELLED}
+
+
 def test_stopping_what_does_not_run_is_not_found(api, unique):
     with pytest.raises(NotFound, match="no such running service"):
         api.stop_service(unique("nothing"))

@@ -126,9 +126,35 @@ def test_21_a_service_needs_a_port(job):
         job(job_type="SERVICE")
 
 
+def test_22_a_cancelled_job_does_not_run_when_its_delay_is_over(client, peer, job, tmp_path, eventually):
+    trace = tmp_path / "trace"
+    note = f"open({str(trace)!r}, 'a').write('x')"
+    delayed = client.submit_job(job(note, delay=10_000, name="delayed"))
+    parent = job(name="parent")
+    child = job(note, delay=10_000, parents=[parent.job_id], name="child")
+    dag = client.submit_dag("delayed", [parent, child])
+    dag.jobs[0].wait(timeout=60)
+    assert delayed.cancel() is JobStatus.CANCELLED  # a real master's own words are NOT_FOUND
+    assert dag.cancel() == {parent.job_id: JobStatus.COMPLETED, child.job_id: JobStatus.CANCELLED}
+    client.submit_job(job(delay=10_500, name="later")).wait(timeout=60)
+    handles = [delayed, dag.jobs[1]]
+    # A real master has started both meanwhile, and called them RUNNING.
+    eventually(lambda: {peer.status(handle.full_id) for handle in handles} == {"CANCELLED"})
+    assert [handle.wait(5, raise_on_failure=False).state for handle in handles] == [JobStatus.CANCELLED] * 2
+    assert not trace.exists()
+
+
+@pytest.mark.needs("hazards")
+def test_22_of_a_delayed_job_without_the_runtime_the_answer_says_that_it_runs(client, job, tmp_path):
+    trace = tmp_path / "trace"
+    plain = job(f"open({str(trace)!r}, 'a').write('x')", delay=1500, runtime=False, file="plain22.py")
+    handle = client.submit_job(plain)
+    assert handle.cancel() is handle.status() is JobStatus.PENDING
+    assert handle.wait(timeout=60).state is JobStatus.COMPLETED
+    assert trace.read_text() == "x"
+
+
 def test_22_the_state_is_read_again_after_a_cancel(client, peer, job):
-    delayed = client.submit_job(job(delay=600_000, name="delayed"))
-    assert delayed.cancel() is JobStatus.CANCELLED  # the master's own words were NOT_FOUND
     done = client.submit_job(job(name="done"))
     done.wait(timeout=60)
     assert done.cancel() is JobStatus.COMPLETED  # nothing is sent that would overwrite it

@@ -11,8 +11,9 @@ from titan_sdk import (
     InvalidDag,
     InvalidJob,
     JobStatus,
+    NotFound,
     PayloadTooLarge,
-    TitanError,
+    StoreUnavailable,
     WaitTimedOut,
 )
 
@@ -36,10 +37,16 @@ def test_1_a_cyclic_dag_is_refused_before_sending(client, peer, job):
 
 
 @pytest.mark.needs("master_control")
-def test_1_a_dag_of_which_the_master_shows_no_trace_is_never_called_accepted(own, own_client, job):
+def test_1_nothing_is_submitted_that_the_store_cannot_remember(own, own_client, job, tmp_path):
+    given = job(f"open({str(tmp_path / 'trace')!r}, 'a').write('x')")
     own.strict.stop_store()
-    with pytest.raises(TitanError, match="store"):
-        own_client.submit_job(job())
+    with pytest.raises(StoreUnavailable, match="nothing was submitted"):
+        own_client.submit_job(given)
+    own.strict.start_store()
+    with pytest.raises(NotFound):
+        own_client.cancel_job(given.job_id)
+    assert own_client.submit_job(given).wait(timeout=60).attempts == 1
+    assert (tmp_path / "trace").read_text() == "x"
 
 
 def test_2_delimiters_arrive_exactly_or_are_refused(client, job):
@@ -65,6 +72,26 @@ def test_6_a_reused_id_mixes_nothing(client, job, tmp_path, meeting):
     handle = client.submit_job(again)
     assert handle.wait(timeout=60).result == 2
     assert handle.logs() == "two\n"
+
+
+@pytest.mark.needs("hazards")
+@pytest.mark.parametrize("how", ["submits the id", "reports its end"])
+def test_6_what_another_client_does_with_the_id_ends_no_wait(client, peer, job, meeting, eventually, how):
+    mine = job("import titan_job\n" + meeting.code("up") + "titan_job.result('mine')", name="mine")
+    handle = client.submit_job(mine)
+    meeting.arrival()
+    if how == "submits the id":
+        peer.submit(script(mine.job_id, "pass"))
+    else:
+        peer.ask(0x12, f"{mine.full_id}|COMPLETED|x")
+    eventually(lambda: peer.status(mine.full_id) == "COMPLETED")  # the hazard
+    assert handle.status() is handle.report().state is JobStatus.RUNNING
+    with pytest.raises(WaitTimedOut, match="RUNNING"):
+        handle.wait(timeout=2)
+    meeting.let_go()
+    report = handle.wait(timeout=60)
+    assert (report.state, report.result) == (JobStatus.COMPLETED, "mine")
+    assert handle.status() is JobStatus.COMPLETED
 
 
 def test_6_an_id_in_use_is_refused(client, job, meeting, eventually):

@@ -1,13 +1,24 @@
-"""Cancelling: the reply of a real master says little, so the state is read again afterwards (section 7)."""
+"""Cancelling. The bundled master ends what it says that it ends. A real one starts a delayed job all the same, and lets
+services run on (section 7): so the job's runtime is told by a mark in TitanStore, and services are stopped.
+"""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
-from titan_sdk.errors import NotFound
+from titan_sdk.errors import NotFound, NotSupported, StoreUnavailable, WaitTimedOut
 from titan_sdk.flows.core import Flow, ask, now, pause
-from titan_sdk.flows.report import JobRef, read_run_state, resolve_nonce
-from titan_sdk.flows.server import server_info
+from titan_sdk.flows.doubt import mark_cancelled, store_answers
+from titan_sdk.flows.report import (
+    JobRecord,
+    JobRef,
+    own_status,
+    read_job_record,
+    read_run_state,
+    resolve_nonce,
+)
+from titan_sdk.flows.server import cluster_stats, server_info
 from titan_sdk.model.status import JobStatus
 from titan_sdk.runtime.reader import RunState
 from titan_sdk.session import Session
@@ -19,21 +30,33 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0
 _LAST_WORDS = 30.0
 """Seconds that a real worker's guard may take besides the grace: to end what it finds, and to hand in the record."""
 
+_SERVICE_PATIENCE = 30.0
+"""A real master gives a service 20 s for its port, and cannot stop it before it answers."""
+_SERVICE_PAUSE = 0.5
+_CLOCKS = 5.0
+"""Seconds by which the clocks of two clients may differ."""
 
-def cancel_job(job_id: str) -> Flow[JobStatus]:
-    """The state after the cancel. A job that has ended already is left as it is.
+
+def cancel_job(session: Session, ref: JobRef) -> Flow[JobStatus]:
+    """What becomes of the job. One that has ended already is left as it is.
 
     Raises:
         NotFound: the master does not know the id; nothing was sent that could create it.
+        StoreUnavailable: the master's store does not answer, so the job may run all the same.
     """
-    state = yield from ask(calls.job_status(job_id))
-    if state is JobStatus.UNKNOWN:
-        # A real master would invent the status CANCELLED for an id it never saw.
-        raise NotFound(f"cancel_job: the master does not know the job {job_id!r}")
-    if state.is_terminal:
-        return state
-    yield from ask(calls.cancel_job(job_id))
-    return (yield from ask(calls.job_status(job_id)))
+    info = yield from server_info(session)
+    if info.is_bundled:
+        return (yield from _cancel_at_bundled(ref))
+    record = None if ref.nonce else (yield from read_job_record(ref.job_id))
+    nonce = ref.nonce or (record.nonce if record else None)
+    word = yield from ask(calls.job_status(ref.job_id))
+    if word is JobStatus.UNKNOWN and not nonce:
+        word = yield from _known(ref)
+    if nonce:
+        return (yield from _cancel_runtime_job(JobRef(ref.job_id, nonce), word))
+    if (record and record.service) or (yield from _is_service(ref, word)):
+        return (yield from _end_service(ref, word))
+    return (yield from _cancel_plain_job(ref, record, word))
 
 
 def wait_stopped(session: Session, ref: JobRef, timeout: float | None = None) -> Flow[bool]:
@@ -64,9 +87,121 @@ def wait_stopped(session: Session, ref: JobRef, timeout: float | None = None) ->
         length = min(length * 1.5, _LONGEST_PAUSE)
 
 
-def cancel_dag(job_ids: Sequence[str]) -> Flow[dict[str, JobStatus]]:
-    """Every job's state after cancelling those that had not ended; children first, so none starts meanwhile."""
+def cancel_dag(session: Session, refs: Sequence[JobRef]) -> Flow[dict[str, JobStatus]]:
+    """What becomes of every job; children are cancelled first, so none starts meanwhile."""
     states: dict[str, JobStatus] = {}
-    for job_id in reversed(job_ids):
-        states[job_id] = yield from cancel_job(job_id)
-    return {job_id: states[job_id] for job_id in job_ids}
+    for ref in reversed(refs):
+        states[ref.job_id] = yield from cancel_job(session, ref)
+    return {ref.job_id: states[ref.job_id] for ref in refs}
+
+
+def _cancel_at_bundled(ref: JobRef) -> Flow[JobStatus]:
+    state = yield from ask(calls.job_status(ref.job_id))
+    if state is JobStatus.UNKNOWN:
+        raise _not_found(ref)
+    if state in {JobStatus.DEAD, JobStatus.CANCELLED}:
+        return state
+    # Also of a completed one, which may be a service that runs: this master changes nothing where nothing is left.
+    yield from ask(calls.cancel_job(ref.job_id))
+    return (yield from ask(calls.job_status(ref.job_id)))
+
+
+def _cancel_runtime_job(ref: JobRef, word: JobStatus) -> Flow[JobStatus]:
+    state = yield from read_run_state(ref)
+    told = own_status(word, state, trusted=False)
+    if told in {JobStatus.COMPLETED, JobStatus.DEAD} or (
+        state is not None and state.ended and told.is_terminal
+    ):
+        return told
+    marked = yield from mark_cancelled(ref)
+    if not word.is_terminal:
+        yield from ask(calls.cancel_job(ref.job_id))
+    if not marked:
+        raise StoreUnavailable(
+            f"cancel_job: the master was told to cancel {ref.job_id!r}, but its store does not answer now, so a job that "
+            "was delayed or about to start may run all the same; cancel it again"
+        )
+    # Read after the mark was written: a launcher that claims the job later reads the mark before it starts anything.
+    told = own_status(
+        (yield from ask(calls.job_status(ref.job_id))), (yield from read_run_state(ref)), trusted=False
+    )
+    return told if told.is_terminal else JobStatus.CANCELLED
+
+
+def _cancel_plain_job(ref: JobRef, record: JobRecord | None, word: JobStatus) -> Flow[JobStatus]:
+    if word.is_terminal:
+        return word
+    if word is JobStatus.PENDING and record is not None and (yield from _is_delayed(record)):
+        # A real master would call it CANCELLED, run it when due, and lose its end.
+        return word
+    found = yield from ask(calls.cancel_job(ref.job_id))
+    if word is JobStatus.PENDING and not found and record is None:
+        # It was queued, and is gone; or it is delayed, and runs when due. Only its submitter can know.
+        return JobStatus.UNKNOWN
+    return (yield from ask(calls.job_status(ref.job_id)))
+
+
+def _is_delayed(record: JobRecord) -> Flow[bool]:
+    """Whether a real master keeps it where no cancel reaches it; while it waits for a parent, one does."""
+    if record.due_at is None or time.time() > record.due_at + _CLOCKS:
+        return False
+    for parent in record.parents:
+        if (yield from ask(calls.job_status(parent))) is not JobStatus.COMPLETED:
+            return False
+    return True
+
+
+def _is_service(ref: JobRef, word: JobStatus) -> Flow[bool]:
+    """Whether a worker runs a service of that id, whoever deployed it."""
+    if word not in {JobStatus.RUNNING, JobStatus.COMPLETED}:
+        return False
+    stats = yield from cluster_stats()
+    return any(ref.full_id in worker.services for worker in stats.workers)
+
+
+def _end_service(ref: JobRef, word: JobStatus) -> Flow[JobStatus]:
+    """Stop it wherever it is in its life: a real master cannot stop one that is starting, nor end one by a cancel."""
+    until = (yield from now()) + _SERVICE_PATIENCE
+    while word in {JobStatus.PENDING, JobStatus.RUNNING, JobStatus.COMPLETED}:
+        if word is JobStatus.PENDING:
+            yield from ask(calls.cancel_job(ref.job_id))
+            # It may have been on its way to a worker in that moment; the next look tells.
+            return (yield from ask(calls.job_status(ref.job_id)))
+        try:
+            yield from ask(calls.stop_service(ref.job_id))
+        except NotFound:
+            if word is JobStatus.COMPLETED:
+                return word
+        else:
+            return JobStatus.CANCELLED
+        if (yield from now()) >= until:
+            raise WaitTimedOut(
+                f"cancel_job: the service {ref.job_id!r} has been starting for {_SERVICE_PATIENCE:g} s, and a real "
+                "Titan cannot stop it before its port answers; call stop_service later, or end its process at the worker"
+            )
+        yield from pause(_SERVICE_PAUSE)
+        word = yield from ask(calls.job_status(ref.job_id))
+        if word is JobStatus.DEAD:
+            raise NotSupported(
+                f"cancel_job: the service {ref.job_id!r} was given up by its master, a real Titan, because its port did "
+                "not answer within 20 s, and cannot be stopped any more; end its process at the worker"
+            )
+    return word
+
+
+def _known(ref: JobRef) -> Flow[JobStatus]:
+    """The master's word, once its store has shown that it answers."""
+    if not (yield from store_answers()):
+        raise StoreUnavailable(
+            f"cancel_job: the master's store does not answer now, so nobody knows whether it has a job {ref.job_id!r}; "
+            "nothing was sent, try again"
+        )
+    word = yield from ask(calls.job_status(ref.job_id))
+    if word is JobStatus.UNKNOWN:
+        # A real master would invent the status CANCELLED for an id it never saw.
+        raise _not_found(ref)
+    return word
+
+
+def _not_found(ref: JobRef) -> NotFound:
+    return NotFound(f"cancel_job: the master does not know the job {ref.job_id!r}")

@@ -64,6 +64,7 @@ class LogFollower:
     """
 
     def __init__(self, session: Session, ref: JobRef, *, position: int = 0) -> None:
+        self._session = session
         self._ref = ref
         self._log = MasterLog(session, ref.job_id, position)
         self._chunks = position
@@ -110,7 +111,8 @@ class LogFollower:
         """The master's word, unless the runtime's record has disproved it."""
         states = {self._ref.full_id: (yield from ask(calls.job_status(self._ref.job_id)))}
         if self._pulse is None:
-            self._pulse = Pulse((self._ref,), (yield from now()))
+            self._pulse = Pulse(self._session, {self._ref: ()}, (yield from now()))
+        yield from self._pulse.prove(states)
         yield from self._pulse.look(states)
         return states[self._ref.full_id]
 

@@ -11,12 +11,15 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from titan_sdk.errors import CorruptData, NotFound
+from titan_sdk.errors import CorruptData, NotFound, StoreUnavailable
 from titan_sdk.flows.archives import Archive
 from titan_sdk.flows.core import Flow, ask
+from titan_sdk.flows.doubt import is_kept
 from titan_sdk.flows.keeping import put_own
+from titan_sdk.flows.report import JobRecord
 from titan_sdk.model.job import TitanJob
 from titan_sdk.model.rules import full_id
+from titan_sdk.model.stats import ServerInfo
 from titan_sdk.runtime import keys
 from titan_sdk.wire import calls
 
@@ -52,39 +55,64 @@ class Submission:
     """The SHA-256 of their script files; in this process only."""
 
 
-def write_records(submission: Submission, known: Collection[str] = ()) -> Flow[None]:
+def write_records(submission: Submission, info: ServerInfo, known: Collection[str] = ()) -> Flow[None]:
     """What lets anybody who knows a job's id or a DAG's name follow it; written first, so it is never missing.
 
     Args:
+        info: a real master loses what it acknowledges while its store is down, so there everything is read back. Its
+            jobs without the runtime have records too: only they tell a later cancel what it can do.
         known: full ids that the master has known before. Their records are about those submissions, so a job without
-            the runtime, which needs none, replaces them.
+            the runtime, which needs none on the bundled master, replaces them.
+
+    Raises:
+        StoreUnavailable: a record did not stay.
     """
     now = time.time()
+    source = {job.full_id: job for job in submission.source}
+    values: dict[str, dict[str, Any]] = {}
     for job in submission.jobs:
-        if job.nonce or full_id(job.job_id) in known:
-            record = {
-                "v": 1,
-                "nonce": job.nonce,
-                "runtime": job.nonce is not None,
+        if job.nonce or not info.is_bundled or full_id(job.job_id) in known:
+            record = _record_of(job, source.get(full_id(job.job_id)), now)
+            values[keys.job_key(full_id(job.job_id))] = {
+                **record.to_json(),
                 "dag": submission.name,
                 "submitted_at": now,
             }
-            yield from put_own(keys.job_key(full_id(job.job_id)), json.dumps(record))
-    yield from write_manifest(submission)
-    yield from put_own(_latest_key(submission.name), json.dumps({"v": 1, "run": submission.run_id}))
+    values[_run_key(submission.name, submission.run_id)] = _manifest(submission)
+    values[_latest_key(submission.name)] = {"run": submission.run_id}
+    for key, value in values.items():
+        text = json.dumps({"v": 1, **value})
+        if info.is_bundled:
+            yield from put_own(key, text)
+        elif not (yield from is_kept(key, text)):
+            raise StoreUnavailable(
+                f"DAG {submission.name!r}: nothing was submitted, because the master's store did not keep the record "
+                f"{key!r}, without which nobody could tell afterwards whether it runs; try again once `titan doctor` "
+                "finds the store well"
+            )
+
+
+def _record_of(job: SubmittedJob, source: TitanJob | None, now: float) -> JobRecord:
+    if job.nonce or source is None:
+        return JobRecord(job.nonce)
+    due_at = now + source.delay_ms / 1000 if source.delay_ms else None
+    return JobRecord(None, source.kind.is_service, due_at, job.parents)
 
 
 def write_manifest(submission: Submission) -> Flow[None]:
     """The list of the submission's jobs, replacing an earlier one of the same run."""
-    manifest = {
-        "v": 1,
+    text = json.dumps({"v": 1, **_manifest(submission)})
+    yield from put_own(_run_key(submission.name, submission.run_id), text)
+
+
+def _manifest(submission: Submission) -> dict[str, Any]:
+    return {
         "name": submission.name,
         "run": submission.run_id,
         "submitted_at": time.time(),
         "agent_run_id": submission.agent_run_id,
         "jobs": [_entry(job) for job in submission.jobs],
     }
-    yield from put_own(_run_key(submission.name, submission.run_id), json.dumps(manifest))
 
 
 def _entry(job: SubmittedJob) -> dict[str, Any]:

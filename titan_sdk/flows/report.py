@@ -3,20 +3,37 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import dataclass, replace
 
 from titan_sdk.errors import CorruptData, NotFound, ResultUnavailable
 from titan_sdk.flows.core import Flow, ask, pause
+from titan_sdk.flows.server import server_info
 from titan_sdk.model.report import JobReport, RemoteException
 from titan_sdk.model.rules import full_id
 from titan_sdk.model.status import JobStatus
 from titan_sdk.runtime import keys, reader
+from titan_sdk.session import Session
 from titan_sdk.wire import calls
 
-__all__ = ["JobRef", "job_report", "job_result", "read_run_state", "resolve_nonce"]
+__all__ = [
+    "JobRecord",
+    "JobRef",
+    "job_report",
+    "job_result",
+    "own_status",
+    "read_job_record",
+    "read_run_state",
+    "resolve_nonce",
+    "status_of",
+]
 
 _SAYS = "titan-runtime: "
 """Begins the launcher's own lines in a log."""
+_STALE = 300.0
+"""Seconds for which the runtime of a job that the master calls over may be silent, clocks that differ included: its
+record is renewed every 5 s.
+"""
 _LATE_LINES = 2.5
 """Seconds after the end in which a real worker may still deliver lines (section 8.3)."""
 
@@ -35,20 +52,54 @@ class JobRef:
         return full_id(self.job_id)
 
 
+@dataclass(frozen=True, slots=True)
+class JobRecord:
+    """What a submit wrote of a job before it sent it."""
+
+    nonce: str | None
+    """``None`` where no runtime travels with it."""
+    service: bool = False
+    due_at: float | None = None
+    """Unix seconds, by the submitter's clock, before which it does not start; for jobs without the runtime."""
+    parents: tuple[str, ...] = ()
+    """Full ids, where ``due_at`` is told."""
+
+    def to_json(self) -> dict[str, object]:
+        """The fields as they are stored."""
+        fields: dict[str, object] = {"nonce": self.nonce, "runtime": self.nonce is not None}
+        if self.service:
+            fields["service"] = True
+        if self.due_at is not None:
+            fields |= {"due_at": self.due_at, "parents": list(self.parents)}
+        return fields
+
+
+def read_job_record(job_id: str) -> Flow[JobRecord | None]:
+    """The record of the id's latest submission by this SDK; ``None`` where there is none, or the store is down."""
+    key = keys.job_key(full_id(job_id))
+    text = yield from ask(calls.kv_get(key))
+    if text is None:
+        return None
+    try:
+        found = json.loads(text)
+        return JobRecord(
+            found["nonce"],
+            bool(found.get("service")),
+            found.get("due_at"),
+            tuple(found.get("parents", ())),
+        )
+    except (ValueError, KeyError, TypeError, AttributeError) as exc:
+        raise CorruptData(f"TitanStore key {key!r} holds {text[:80]!r}, which is no job record") from exc
+
+
 def resolve_nonce(ref: JobRef) -> Flow[JobRef]:
     """The reference with the nonce of the id's latest submission, if its runtime left one."""
     if ref.nonce or ref.plain:
         return ref
-    text = yield from ask(calls.kv_get(keys.job_key(ref.full_id)))
-    if text is None:
+    record = yield from read_job_record(ref.job_id)
+    if record is None:
         return ref
-    try:
-        nonce = json.loads(text)["nonce"]
-    except (ValueError, KeyError, TypeError) as exc:
-        raise CorruptData(
-            f"TitanStore key {keys.job_key(ref.full_id)!r} holds {text[:80]!r}, which is no job record"
-        ) from exc
-    return replace(ref, nonce=nonce, plain=nonce is None)
+    return replace(ref, nonce=record.nonce, plain=record.nonce is None)
 
 
 def read_run_state(ref: JobRef) -> Flow[reader.RunState | None]:
@@ -59,22 +110,64 @@ def read_run_state(ref: JobRef) -> Flow[reader.RunState | None]:
     return None if text is None else reader.parse_state(text)
 
 
+def own_status(word: JobStatus, state: reader.RunState | None, *, trusted: bool) -> JobStatus:
+    """How one submission stands, from the master's word for its id and the submission's own record.
+
+    A real master keeps one word per id, and believes anybody who reports an end (sections 2.1 and 6): its word may be
+    about another submission. So a completion counts only with the submission's own record of it.
+
+    Args:
+        trusted: the master is the bundled one, which gives an id to one submission at a time.
+    """
+    if trusted and word is JobStatus.CANCELLED:
+        return word
+    if state is not None and state.succeeded and (word.is_terminal or word is JobStatus.UNKNOWN):
+        return JobStatus.COMPLETED
+    if state is not None and state.ended:
+        if word in {JobStatus.COMPLETED, JobStatus.DEAD, JobStatus.UNKNOWN}:
+            return JobStatus.CANCELLED if state.cancelled else JobStatus.DEAD
+        return JobStatus.CANCELLED if state.cancelled else word
+    if trusted or word in {JobStatus.PENDING, JobStatus.RUNNING, JobStatus.CANCELLED}:
+        return word
+    if state is not None:
+        return JobStatus.RUNNING if time.time() - state.heartbeat_at < _STALE else JobStatus.DEAD
+    return JobStatus.PENDING if word is JobStatus.COMPLETED else word
+
+
+def status_of(session: Session, ref: JobRef) -> Flow[JobStatus]:
+    """As ``own_status``, by as few questions as will do: one, until the master says that the job is over."""
+    word = yield from ask(calls.job_status(ref.job_id))
+    if not ref.nonce or word in {JobStatus.PENDING, JobStatus.RUNNING}:
+        return word
+    info = yield from server_info(session)
+    return own_status(word, (yield from read_run_state(ref)), trusted=info.is_bundled)
+
+
 def job_report(
-    ref: JobRef, *, status: JobStatus | None = None, with_result: bool = True, patient: bool = False
+    session: Session,
+    ref: JobRef,
+    *,
+    status: JobStatus | None = None,
+    with_result: bool = True,
+    patient: bool = False,
 ) -> Flow[JobReport]:
     """The job as it stands, in one to a few exchanges.
 
     Args:
-        status: the master's word, where the caller has just asked for it.
+        status: how it stands, where the caller knows.
         patient: give the late lines of a job that left no record time to arrive; without them it counts as never
             started.
     """
     ref = yield from resolve_nonce(ref)
-    if status is None:
-        status = yield from ask(calls.job_status(ref.job_id))
+    word = (yield from ask(calls.job_status(ref.job_id))) if status is None else status
     state = yield from read_run_state(ref)
+    if ref.nonce and (status is None or (state is not None and state.ended)):
+        info = yield from server_info(session)
+        status = own_status(word, state, trusted=info.is_bundled)
+    else:
+        status = word
     if state is None:
-        return (yield from _mute_report(ref, status, patient))
+        return (yield from _mute_report(session, ref, status, patient))
     report = JobReport(
         job_id=ref.job_id,
         state=status,
@@ -96,14 +189,14 @@ def job_report(
     return report
 
 
-def job_result(ref: JobRef) -> Flow[object]:
+def job_result(session: Session, ref: JobRef) -> Flow[object]:
     """What the job gave to ``titan_job.result``.
 
     Raises:
         NotFound: the master does not know the id.
         ResultUnavailable: the job has not completed, or left no result.
     """
-    report = yield from job_report(ref)
+    report = yield from job_report(session, ref)
     if report.state is JobStatus.UNKNOWN:
         raise NotFound(f"result: the master does not know the job {ref.job_id!r}")
     if report.state is not JobStatus.COMPLETED:
@@ -149,7 +242,7 @@ def _exception(state: reader.RunState) -> RemoteException | None:
     return RemoteException(found.type, found.message, found.traceback) if found else None
 
 
-def _mute_report(ref: JobRef, status: JobStatus, patient: bool) -> Flow[JobReport]:
+def _mute_report(session: Session, ref: JobRef, status: JobStatus, patient: bool) -> Flow[JobReport]:
     """Of a job without a record. A saturated real master gives jobs up unstarted, as does one whose worker has just
     died (section 5.2); a launcher that could start nothing says why in the log.
     """
@@ -168,7 +261,7 @@ def _mute_report(ref: JobRef, status: JobStatus, patient: bool) -> Flow[JobRepor
     if (yield from ask(calls.kv_get(keys.job_key(ref.full_id)))) is None:
         return replace(report, reason="it left no record, and the master's store does not answer")
     if (yield from read_run_state(ref)) is not None:
-        return (yield from job_report(ref, status=status))
+        return (yield from job_report(session, ref, status=status))
     return replace(report, never_started=True)
 
 

@@ -10,9 +10,10 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from titan_sdk.errors import DagFailed, InvalidArgument, JobFailed, SubmissionUnconfirmed, TitanError
-from titan_sdk.flows.core import Flow, ask, blocking, now, pause
+from titan_sdk.flows.cancel import cancel_job
+from titan_sdk.flows.core import Flow, blocking, now, pause
 from titan_sdk.flows.manifest import Submission, SubmittedJob, write_manifest
-from titan_sdk.flows.report import JobRef
+from titan_sdk.flows.report import JobRef, status_of
 from titan_sdk.flows.server import server_info
 from titan_sdk.flows.submit import submit_expanded
 from titan_sdk.flows.wait import WaitTarget, wait_for_dag, wait_for_job
@@ -22,7 +23,6 @@ from titan_sdk.model.report import DagReport, JobReport
 from titan_sdk.model.rules import full_id
 from titan_sdk.model.status import JobStatus
 from titan_sdk.session import Session
-from titan_sdk.wire import calls
 
 __all__ = ["Track", "wait_for_tracked_dag", "wait_for_tracked_job"]
 
@@ -126,10 +126,10 @@ def _continue(session: Session, track: Track, before: Submission, ids: set[str])
     sent: list[Submission] = []
     try:
         jobs, messages, first = _renamed(before, ids)
-        for job_id in ids:
+        for job in before.jobs:
             # Or a real master would run what waits, without its parents, after its next restart (section 10).
-            if (yield from ask(calls.job_status(job_id))) is JobStatus.PENDING:
-                yield from ask(calls.cancel_job(job_id))
+            if full_id(job.job_id) in ids and (yield from status_of(session, _ref(job))) is JobStatus.PENDING:
+                yield from cancel_job(session, _ref(job))
         name = f"{before.name}-again"
         yield from submit_expanded(
             session,

@@ -11,6 +11,7 @@ from titan_sdk.errors import (
     ConnectionLost,
     InvalidDag,
     PayloadTooLarge,
+    StoreUnavailable,
     SubmissionUnconfirmed,
     TimedOut,
     TransportError,
@@ -21,6 +22,7 @@ from titan_sdk.flows.archives import Archive, find_archives, put_archives
 from titan_sdk.flows.assets import ensure_asset
 from titan_sdk.flows.core import Flow, ask, pause
 from titan_sdk.flows.dashboard import tell_dashboard
+from titan_sdk.flows.doubt import store_answers
 from titan_sdk.flows.manifest import Submission, SubmittedJob, write_records
 from titan_sdk.flows.parents import settle_outside_parents
 from titan_sdk.flows.placement import check_placement
@@ -63,6 +65,7 @@ def submit_dag(
     Raises:
         InvalidDag: refused here, nothing was sent.
         RequestRefused: the bundled master refused it as a whole.
+        StoreUnavailable: the master's store cannot remember the submission now. Nothing was sent.
         SubmissionUnconfirmed: sent, but no answer settles whether it was taken.
     """
     given, messages = _with_gates(name, tuple(jobs))
@@ -113,6 +116,12 @@ def _submit(
     info = yield from server_info(session)
     staging.check_for_master(info, ordered)
     yield from check_placement(info, ordered)
+    if not info.is_bundled and not (yield from store_answers()):
+        # Without its store a real master knows no id, and would take one that is in use.
+        raise StoreUnavailable(
+            f"DAG {name!r}: nothing was submitted, because the master's store does not answer now; try again once "
+            "`titan doctor` finds it well"
+        )
     kept_parents = yield from settle_outside_parents(info, name, ordered)
     before = yield from _states_before(session, name, ordered)
     run = nonce or secrets.token_hex(8)
@@ -133,7 +142,7 @@ def _submit(
     submission = Submission(name, run, sent, agent_run_id, tuple(given), pinned, staged.scripts)
     yield from reset_gates(messages)
     known = {job_id for job_id, state in before.items() if state is not JobStatus.UNKNOWN}
-    yield from write_records(submission, known)
+    yield from write_records(submission, info, known)
     if about_to_send is not None:
         about_to_send(submission)
     yield from _send(submission, call, before)
@@ -268,8 +277,9 @@ def _is_taken(job: SubmittedJob, before: JobStatus, accepted: bool) -> Flow[bool
     may have ended again already, and then only the runtime's own record tells it from the earlier run.
     """
     state = yield from ask(calls.job_status(job.job_id))
-    if state is JobStatus.UNKNOWN or state is not before:
-        return state is not JobStatus.UNKNOWN
+    if state not in {before, JobStatus.UNKNOWN}:
+        return True
     if job.nonce is None:
-        return accepted
+        return accepted and state is not JobStatus.UNKNOWN
+    # Also of an id without a state: a real master loses a status that it writes while its store is down.
     return (yield from read_run_state(JobRef(job.job_id, job.nonce))) is not None

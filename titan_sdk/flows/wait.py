@@ -5,7 +5,7 @@ else by polling, often at first and ever more slowly later.
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -13,7 +13,7 @@ from titan_sdk.errors import DagFailed, JobFailed, NotFound, WaitTimedOut
 from titan_sdk.flows.core import Flow, ask, now, pause
 from titan_sdk.flows.doubt import Pulse, has_record, store_answers
 from titan_sdk.flows.outage import Outage
-from titan_sdk.flows.report import JobRef, job_report
+from titan_sdk.flows.report import JobRef, job_report, status_of
 from titan_sdk.flows.server import server_info
 from titan_sdk.model.dag import upstream_failures
 from titan_sdk.model.report import DagReport, JobReport
@@ -48,11 +48,14 @@ class WaitTarget:
     parents: tuple[str, ...] = ()
 
 
-def job_statuses(session: Session, job_ids: Sequence[str], wait: float = 0.0) -> Flow[dict[str, JobStatus]]:
+def job_statuses(
+    session: Session, job_ids: Sequence[str], wait: float = 0.0, nonces: Mapping[str, str] | None = None
+) -> Flow[dict[str, JobStatus]]:
     """States of many jobs, by the ids as given; in one request where the master has WAIT.
 
     Args:
         wait: seconds for which such a master may hold its answer until one of the jobs is over.
+        nonces: by id, which submission is meant; a master with WAIT has only one of an id at a time.
     """
     if job_ids and (yield from _can_wait(session)):
         seconds = min(wait, MAX_WAIT_SECONDS, session.config.timeout * 0.8)
@@ -60,7 +63,7 @@ def job_statuses(session: Session, job_ids: Sequence[str], wait: float = 0.0) ->
         return {job_id: states.get(full_id(job_id), JobStatus.UNKNOWN) for job_id in job_ids}
     found: dict[str, JobStatus] = {}
     for job_id in job_ids:
-        found[job_id] = yield from ask(calls.job_status(job_id))
+        found[job_id] = yield from status_of(session, JobRef(job_id, (nonces or {}).get(job_id)))
     return found
 
 
@@ -77,9 +80,9 @@ def wait_for_job(
     """
 
     def whole() -> Flow[JobReport]:
-        states, reasons = yield from _until_over(session, (WaitTarget(ref),), timeout)
-        report = yield from job_report(ref, status=states[ref.full_id], patient=True)
-        return _explained(report, ref, reasons)
+        states, pulse = yield from _until_over(session, (WaitTarget(ref),), timeout)
+        report = yield from job_report(session, ref, status=states[ref.full_id], patient=True)
+        return _explained(report, ref, pulse)
 
     report = yield from _outlasting(session, whole(), timeout)
     if raise_on_failure and not report.state.is_success:
@@ -101,10 +104,10 @@ def wait_for_dag(
     """
 
     def whole() -> Flow[DagReport]:
-        states, reasons = yield from _until_over(session, targets, timeout)
-        report = yield from dag_report(name, targets, states)
+        states, pulse = yield from _until_over(session, targets, timeout)
+        report = yield from dag_report(session, name, targets, states)
         refs = [target.ref for target in targets]
-        explained = (_explained(job, ref, reasons) for job, ref in zip(report.jobs, refs, strict=True))
+        explained = (_explained(job, ref, pulse) for job, ref in zip(report.jobs, refs, strict=True))
         return replace(report, jobs=tuple(explained))
 
     report = yield from _outlasting(session, whole(), timeout)
@@ -114,20 +117,23 @@ def wait_for_dag(
 
 
 def dag_report(
-    name: str, targets: Sequence[WaitTarget], states: dict[str, JobStatus] | None = None
+    session: Session,
+    name: str,
+    targets: Sequence[WaitTarget],
+    states: dict[str, JobStatus] | None = None,
 ) -> Flow[DagReport]:
     """Every job as it stands, in the order given."""
     patient = states is not None
     if states is None:
         states = {}
         for target in targets:
-            states[target.ref.full_id] = yield from ask(calls.job_status(target.ref.job_id))
+            states[target.ref.full_id] = yield from status_of(session, target.ref)
     blocked = _blocked(targets, states)
     reports = []
     for target in targets:
         causes = tuple(short_id(cause) for cause in blocked.get(target.ref.full_id, ()))
         state = states[target.ref.full_id]
-        report = yield from job_report(target.ref, status=state, patient=patient and not causes)
+        report = yield from job_report(session, target.ref, status=state, patient=patient and not causes)
         if causes and not report.state.is_success:
             report = replace(report, upstream_failed=causes)
         reports.append(report)
@@ -141,10 +147,10 @@ def _outlasting(session: Session, flow: Flow[T], timeout: float | None) -> Flow[
 
 def _until_over(
     session: Session, targets: Sequence[WaitTarget], timeout: float | None
-) -> Flow[tuple[dict[str, JobStatus], dict[str, str]]]:
-    """The states once nothing can change, and by full id why those differ from the master's word that do."""
+) -> Flow[tuple[dict[str, JobStatus], Pulse]]:
+    """The states once nothing can change, and why those differ from the master's word that do."""
     started = yield from now()
-    pulse = Pulse((target.ref for target in targets), started)
+    pulse = Pulse(session, {target.ref: target.parents for target in targets}, started)
     states = dict.fromkeys((t.ref.full_id for t in targets), JobStatus.UNKNOWN)
     unknown_since: dict[str, float] = {}
     interval = _FIRST_PAUSE
@@ -155,6 +161,7 @@ def _until_over(
         else:
             for job_id in asked:
                 states[job_id] = yield from ask(calls.job_status(job_id))
+        yield from pulse.prove(states)
         open_ids = _open(targets, states)
         while open_ids:
             moment = yield from now()
@@ -175,7 +182,7 @@ def _until_over(
             yield from pulse.look(states)
             open_ids = _open(targets, states)
         else:
-            return states, pulse.reasons
+            return states, pulse
 
 
 def _ask_all(job_ids: Sequence[str], seconds: float, *, every: bool = False) -> Flow[dict[str, JobStatus]]:
@@ -253,6 +260,8 @@ def _vanished(ref: JobRef) -> Flow[NotFound]:
     )
 
 
-def _explained(report: JobReport, ref: JobRef, reasons: dict[str, str]) -> JobReport:
-    reason = reasons.get(ref.full_id)
+def _explained(report: JobReport, ref: JobRef, pulse: Pulse) -> JobReport:
+    reason = pulse.reasons.get(ref.full_id)
+    if ref.full_id in pulse.never_ran:
+        return replace(report, reason=reason, never_started=True, log_tail="")
     return replace(report, reason=reason) if reason else report

@@ -21,8 +21,13 @@ class ServerInfo:
         """Whether the master announced that extension (docs/protocol.md)."""
         return feature in self.features
 
+    @property
+    def is_bundled(self) -> bool:
+        """Whether it is this project's own: it stores what it acknowledges, and mixes no two submissions."""
+        return self.kind == "bundled"
+
     def __str__(self) -> str:
-        name = "bundled master" if self.kind == "bundled" else "Titan master"
+        name = "bundled master" if self.is_bundled else "Titan master"
         return f"{name} {self.version}" if self.version else name
 
 

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-__all__ = ["job_key", "lease_key", "log_key", "result_key", "state_key"]
+__all__ = ["cancel_key", "job_key", "lease_key", "log_key", "result_key", "state_key"]
 
 
 def job_key(full_id: str) -> str:
@@ -26,6 +26,11 @@ def result_key(full_id: str, nonce: str, index: int) -> str:
 def lease_key(full_id: str, nonce: str) -> str:
     """What the job's owner renews; see ``worker/owner.py``."""
     return f"titan:run:{full_id}:{nonce}:lease"
+
+
+def cancel_key(full_id: str, nonce: str) -> str:
+    """Whatever stands there: this submission's code must not start, and must end if it runs."""
+    return f"titan:run:{full_id}:{nonce}:cancel"
 
 
 def log_key(full_id: str, nonce: str, index: int) -> str:

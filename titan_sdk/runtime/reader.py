@@ -71,6 +71,16 @@ class RunState:
     """Chunks confirmed so far, over all attempts; final once ``ended``."""
     result: ResultInfo | None
     cancel_grace: float = CANCEL_GRACE
+    cancelled: bool = False
+    """Its end was a cancel's doing: it never started, or the runtime ended it."""
+
+    is_last: bool = False
+    """The master is not let start it again after this attempt."""
+
+    @property
+    def is_final(self) -> bool:
+        """Nothing runs any more, whatever the master makes of it."""
+        return self.succeeded or (self.ended and self.is_last)
 
     @property
     def ended(self) -> bool:
@@ -118,6 +128,8 @@ def parse_state(text: str) -> RunState:
         log_chunks=fields.may("log_chunks", int) or 0,
         result=_result(fields),
         cancel_grace=CANCEL_GRACE if (grace := fields.number("cancel_grace")) is None else grace,
+        cancelled=fields.may("cancelled", bool) or False,
+        is_last=fields.may("last", bool) or False,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 
@@ -66,13 +67,13 @@ def test_silence_while_nobody_could_be_heard_proves_nothing(master, away):
                 if away == "its store":
                     return "NULL" if call.opcode is Opcode.KV_GET else "OK"
                 return STORE_FAILED + "the store is away"
-        elif call.payload == STATE:
+        elif call.payload == STATE and runner.time <= 300:
             # Every five seconds, and not before seven have passed since the end of the outage.
             if runner.time < 20 or runner.time >= 117:
                 state["beats"] = runner.time // 5
             return record(heartbeat_at=state["beats"])
         if runner.time > 300:
-            master.status["DAG-a"] = "COMPLETED"
+            master.complete("DAG-a")
         return master(call)
 
     runner = FlowRunner(answer)
@@ -120,6 +121,39 @@ def test_an_end_that_the_master_never_heard_of_counts(master, state):
     assert wait(runner).state is JobStatus.COMPLETED
 
 
+def test_a_last_record_is_waited_for_no_longer_than_its_workers_report_takes(master):
+    """A worker that was killed after the record of the end was written: nothing more can come."""
+    master.kv[STATE] = record("failed", exit_code=3, last=True)
+    runner = FlowRunner(master)
+    with pytest.raises(JobFailed, match="failed with exit code 3"):
+        wait(runner)
+    assert runner.time < 20
+
+
+def test_an_end_that_somebody_else_told_is_none(master):
+    """The job may still be queued; once nothing is, it is told never to start, and then it is known that it never ran."""
+    master.status["DAG-a"] = "COMPLETED"
+    runner = FlowRunner(master)
+    with pytest.raises(
+        JobFailed, match="the master calls it COMPLETED, but this submission never ran"
+    ) as failure:
+        wait(runner)
+    assert 60 < runner.time < 70
+    assert failure.value.report.never_started
+    assert f"titan:run:DAG-a:{NONCE}:cancel" in master.kv
+
+
+@pytest.mark.parametrize("state", ["running", "succeeded"])
+def test_another_submissions_failure_is_not_ours(master, state):
+    master.status["DAG-a"] = "DEAD"
+    master.kv[STATE] = record(state, heartbeat_at=time.time())
+    if state == "succeeded":
+        assert wait(FlowRunner(master)).state is JobStatus.COMPLETED
+        return
+    with pytest.raises(WaitTimedOut, match="a RUNNING"):
+        wait(FlowRunner(master), timeout=30)
+
+
 def test_a_job_without_a_record_is_waited_for(master):
     with pytest.raises(WaitTimedOut):
         wait(FlowRunner(master), timeout=300)
@@ -133,7 +167,7 @@ def test_a_job_that_goes_back_to_the_queue_is_no_longer_watched(master):
 
     def answer(call):
         if runner.time > 150:
-            master_status["DAG-a"] = "COMPLETED"
+            master.complete("DAG-a")
         elif runner.time > 40:
             master_status["DAG-a"] = "PENDING"
         return master(call)
@@ -152,7 +186,7 @@ def test_null_is_believed_only_while_the_store_answers(master):
                 call.opcode
             ) or master(call)
         if runner.time >= 125:
-            master.status["DAG-a"] = "COMPLETED"
+            master.complete("DAG-a")
         return master(call)
 
     runner._answer = answer
@@ -169,7 +203,7 @@ def test_a_store_that_comes_back_between_two_answers_is_no_loss(master):
         if call.opcode is Opcode.GET_JOB_STATUS and runner.time < 20 and not probed:
             return "NULL"
         if probed:
-            master.status["DAG-a"] = "COMPLETED"
+            master.complete("DAG-a")
         return master(call)
 
     runner._answer = answer
@@ -217,7 +251,7 @@ def test_a_log_is_followed_into_the_next_attempt(master):
 
     def answer(call):
         if runner.time > 1:
-            master.status["DAG-a"] = "COMPLETED"
+            master.complete("DAG-a")
             master.kv[STATE] = record("succeeded", attempt=2, log_chunks=2)
             master.kv.update(chunk(1, "two\nno end"))
         return master(call)

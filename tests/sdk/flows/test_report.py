@@ -8,12 +8,14 @@ import json
 import pytest
 
 from tests.support.flow_runner import FlowRunner, MasterModel
-from titan_sdk import CorruptData, NotFound, ResultUnavailable
+from titan_sdk import ClientConfig, CorruptData, NotFound, ResultUnavailable
 from titan_sdk.flows.report import JobRef, job_report, job_result
+from titan_sdk.session import Session
 from titan_sdk.wire.opcodes import Opcode
 
 NONCE = "0123456789abcdef"
 REF = JobRef("a", NONCE)
+SESSION = Session(ClientConfig())
 RUN = f"titan:run:DAG-a:{NONCE}"
 
 
@@ -38,8 +40,8 @@ def test_a_result_is_put_together_from_its_slices(master):
     master.kv |= {
         f"{RUN}:result:{i}": json.dumps({"v": 1, "data": part}) for i, part in enumerate(['[1, "', 'ab"]'])
     }
-    assert FlowRunner(master).run(job_result(REF)) == [1, "ab"]
-    report = FlowRunner(master).run(job_report(REF, with_result=False))
+    assert FlowRunner(master).run(job_result(SESSION, REF)) == [1, "ab"]
+    report = FlowRunner(master).run(job_report(SESSION, REF, with_result=False))
     assert (report.has_result, report.result) == (True, None)
 
 
@@ -47,15 +49,15 @@ def test_a_slice_that_is_gone_is_named(master):
     record(master, result=result("12"))
     master.kv[f"{RUN}:result:0"] = '{"v":1,"data":"1"}'
     with pytest.raises(CorruptData, match="part 2 of 2 is missing in TitanStore"):
-        FlowRunner(master).run(job_result(REF))
+        FlowRunner(master).run(job_result(SESSION, REF))
 
 
 def test_there_is_no_result_of_an_unknown_job_or_without_one(master):
     record(master)
     with pytest.raises(ResultUnavailable, match="completed without one"):
-        FlowRunner(master).run(job_result(REF))
+        FlowRunner(master).run(job_result(SESSION, REF))
     with pytest.raises(NotFound, match="does not know the job 'b'"):
-        FlowRunner(master).run(job_result(JobRef("b")))
+        FlowRunner(master).run(job_result(SESSION, JobRef("b")))
 
 
 def test_the_tail_of_a_log_is_as_many_chunks_as_it_takes(master):
@@ -64,7 +66,7 @@ def test_the_tail_of_a_log_is_as_many_chunks_as_it_takes(master):
     for index, text in enumerate(["never read\n", "a\n" * 15, "b\n" * 15]):
         master.kv[f"{RUN}:log:{index}"] = json.dumps({"v": 1, "attempt": 1, "text": text})
     runner = FlowRunner(master)
-    report = runner.run(job_report(REF))
+    report = runner.run(job_report(SESSION, REF))
     assert report.log_tail.splitlines() == ["a"] * 5 + ["b"] * 15
     assert not [key for _, key in runner.calls if key == f"{RUN}:log:0"]
 
@@ -73,7 +75,7 @@ def test_a_record_without_chunks_leaves_the_masters_log(master):
     master.status["DAG-a"] = "DEAD"
     record(master, "running")
     master.kv["log:DAG-a"] = "x\ny\n"
-    report = FlowRunner(master).run(job_report(REF))
+    report = FlowRunner(master).run(job_report(SESSION, REF))
     assert report.log_tail == "x\ny"
     assert (
         report.reason
@@ -85,20 +87,20 @@ def test_a_tail_may_be_the_whole_log(master):
     master.status["DAG-a"] = "DEAD"
     record(master, "failed", log_chunks=2, exit_code=1)
     master.kv[f"{RUN}:log:0"] = json.dumps({"v": 1, "attempt": 1, "text": "first\n"})
-    assert FlowRunner(master).run(job_report(REF)).log_tail == "first"
+    assert FlowRunner(master).run(job_report(SESSION, REF)).log_tail == "first"
 
 
 def test_there_is_no_result_of_a_job_that_has_not_completed(master):
     master.status["DAG-a"] = "RUNNING"
     record(master, "running")
     with pytest.raises(ResultUnavailable, match="a result exists once the job has completed"):
-        FlowRunner(master).run(job_result(REF))
+        FlowRunner(master).run(job_result(SESSION, REF))
 
 
 def test_a_job_that_was_submitted_without_a_runtime_is_asked_for_no_record(master):
     record(master, state="failed")
     master.kv["titan:job:DAG-a"] = json.dumps({"nonce": NONCE})  # of an earlier submission of the id
     runner = FlowRunner(master)
-    report = runner.run(job_report(JobRef("a", plain=True)))
+    report = runner.run(job_report(SESSION, JobRef("a", plain=True)))
     assert (report.state, report.attempts, report.has_result) == ("COMPLETED", 0, False)
     assert [opcode for opcode, _ in runner.calls] == [Opcode.GET_JOB_STATUS]

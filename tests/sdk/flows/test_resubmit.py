@@ -49,6 +49,9 @@ class Saturated(MasterModel):
                 over[job_id] = "PENDING" if waits else "DEAD" if bad else "COMPLETED"
                 if over[job_id] == "DEAD" and job_id in self.fails:
                     self.kv["log:" + job_id] = "it ran"
+        for job_id, word in over.items():
+            if word == "COMPLETED":
+                self.complete(job_id)
         self.status.update(over)
         return "DAG_ACCEPTED"
 

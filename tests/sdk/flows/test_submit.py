@@ -57,6 +57,7 @@ def test_records_are_written_before_the_submit(session, script):
     last_record = len(opcodes) - 1 - opcodes[::-1].index(Opcode.KV_SET)
     assert last_record < opcodes.index(Opcode.SUBMIT_DAG)
     assert [payload.partition("|")[0] for payload in runner.sent(Opcode.KV_SET)] == [
+        "titan:probe",
         "titan:job:DAG-a",
         f"titan:dag:d:{NONCE}",
         "titan:dag:d",
@@ -256,7 +257,7 @@ def test_a_dag_over_one_frame_is_refused_before_anything_is_sent(session, tmp_pa
     ):
         with pytest.raises(PayloadTooLarge, match=advice):
             runner.run(submit_dag(session, "d", jobs))
-    assert not runner.sent(Opcode.KV_SET)
+    assert {payload.partition("|")[0] for payload in runner.sent(Opcode.KV_SET)} == {"titan:probe"}
     assert not runner.sent(Opcode.SUBMIT_DAG)
 
 

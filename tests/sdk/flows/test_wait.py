@@ -174,7 +174,9 @@ def test_an_id_that_a_master_with_wait_does_not_know_is_asked_for_by_and_by():
 def test_a_report_does_not_wait():
     master = MasterModel()
     master.status = {"DAG-a": "COMPLETED", "DAG-b": "RUNNING"}
-    report = FlowRunner(master).run(dag_report("d", [WaitTarget(JobRef("a")), WaitTarget(JobRef("b"))]))
+    report = FlowRunner(master).run(
+        dag_report(Session(ClientConfig()), "d", [WaitTarget(JobRef("a")), WaitTarget(JobRef("b"))])
+    )
     assert [job.state for job in report.jobs] == [JobStatus.COMPLETED, JobStatus.RUNNING]
 
 

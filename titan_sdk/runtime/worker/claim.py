@@ -31,6 +31,10 @@ class Leave(Exception):
         self.code = code
 
 
+class Cancelled(Leave):
+    """Somebody cancelled the job before its code started. A real master starts a delayed job all the same."""
+
+
 class Claimant:
     """One launcher's way to a confirmed claim."""
 
@@ -45,6 +49,7 @@ class Claimant:
         """`patience` gives a new deadline for reaching the store, `asked` the signal that says stop, or 0."""
         self.master, self.spec, self.patience, self.say, self.asked = master, spec, patience, say, asked
         self.key = keys.state_key(spec["id"], spec["nonce"])
+        self.cancel_key = keys.cancel_key(spec["id"], spec["nonce"])
         self.prior: Optional[Dict[str, Any]] = None
 
     def propose(self) -> Record:
@@ -57,22 +62,56 @@ class Claimant:
         if self.prior is not None and self.prior["state"] in _UNFINISHED:
             self.prior = self._outlast(self.prior)
         record = Record(self.spec, self._attempt(self.prior), self._first_chunk(self.prior))
+        self._obey_cancel(record)
         self._check_parents(record)
         return record
 
     def confirm(self, record: Record) -> bool:
-        """Write the proposed record and read it back; False when another copy has written its own meanwhile."""
+        """Write the proposed record and read it back; False when another copy has written its own meanwhile.
+
+        Raises:
+            Leave: it was cancelled meanwhile.
+        """
         try:
             self._write(record)
         except store.Contended:
             return False
+        # Whoever cancels writes the mark and then reads the record, so one of the two sees the other. The store has
+        # just answered: it is not taken for one that is down and answers with nothing.
+        self._obey_cancel(record)
         return True
+
+    def _obey_cancel(self, record: Record) -> None:
+        if self.master.obeys_cancels or self._reach(lambda: self.master.get(self.cancel_key)) is None:
+            return
+        sentence = "it was cancelled before it started"
+        if self.prior is None:
+            record.update(
+                state="failed",
+                attempt=0,
+                reason=sentence,
+                ended_at=round(time.time(), 3),
+                processes=None,
+                cancelled=True,
+                last=True,
+            )
+            try:
+                self._write(record)
+            except store.Contended:
+                # Another copy of this job leaves for the same reason.
+                pass
+        raise Cancelled(REFUSED, "%s: %s" % (record.full_id, sentence))
 
     def refuse(self, record: Record, sentence: str, code: int = REFUSED) -> NoReturn:
         """Leave without using an attempt up; recorded as attempt 0 unless an earlier attempt left its own end."""
         if self.prior is None:
             record.update(
-                state="failed", attempt=0, reason=sentence, ended_at=round(time.time(), 3), processes=None
+                state="failed",
+                attempt=0,
+                reason=sentence,
+                ended_at=round(time.time(), 3),
+                processes=None,
+                last=False,
             )
             self._write(record)
         raise Leave(code, sentence)

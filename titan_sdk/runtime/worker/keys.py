@@ -18,5 +18,9 @@ def lease_key(full_id: str, nonce: str) -> str:
     return "titan:run:%s:%s:lease" % (full_id, nonce)
 
 
+def cancel_key(full_id: str, nonce: str) -> str:
+    return "titan:run:%s:%s:cancel" % (full_id, nonce)
+
+
 def log_key(full_id: str, nonce: str, index: int) -> str:
     return "titan:run:%s:%s:log:%d" % (full_id, nonce, index)

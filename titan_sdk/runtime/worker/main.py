@@ -10,8 +10,8 @@ import select
 import sys
 import time
 
-from . import guard, heir, jobdir, limits, memory, outcome, processes, store
-from .claim import REFUSED, UNREACHABLE, Claimant, Leave
+from . import guard, heir, jobdir, keys, limits, memory, outcome, processes, store
+from .claim import REFUSED, UNREACHABLE, Cancelled, Claimant, Leave
 from .natives import signal, signal_name
 from .owner import Owner
 from .shipper import Shipper
@@ -108,7 +108,13 @@ class _Launch:
         self._open_standard_descriptors()
         self._handle_signals()
         claimant = Claimant(self.master, self.spec, self._start_deadline, say, self.asked)
-        record, place = self._claim(claimant)
+        try:
+            record, place = self._claim(claimant)
+        except Cancelled as leave:
+            say(str(leave))
+            # A real master has called it RUNNING since it let it start, and drops what its worker reports of it.
+            self.master.cancel(self.spec["id"])
+            return leave.code
         try:
             return self._attempt(record, place)
         finally:
@@ -156,7 +162,16 @@ class _Launch:
             started.tell(guard.STOP)
         record.update(processes=processes.identity(os.getpid(), started.pid))
         spool = Spool(place.path("output"))
-        shipper = Shipper(self.master, record, spool, place, self.owner, started.tell, self._abandon)
+        shipper = Shipper(
+            self.master,
+            record,
+            spool,
+            place,
+            self.owner,
+            keys.cancel_key(record.full_id, record.nonce),
+            started.tell,
+            self._abandon,
+        )
         shipper.start()
         self._compile_bundle()
         report, status = self._pump(started, spool)
@@ -225,6 +240,7 @@ class _Launch:
         code, fields = outcome.describe(report, status, self.asked(), self.spec["timeout"], self.memory.grew)
         fields["ended_at"] = ended_at
         if shipper.cancelled and fields["state"] == "failed":
+            fields["cancelled"] = True
             fields["reason"] = "it was cancelled on the master, and the worker had not ended it"
         if self.abandoned and fields["state"] == "failed":
             fields["reason"] = self.owner.sentence

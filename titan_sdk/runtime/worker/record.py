@@ -38,6 +38,8 @@ class Record:
             "signal": None,
             "exception": None,
             "reason": None,
+            "cancelled": False,
+            "last": attempt >= spec["max_attempts"],
             "progress": None,
             # Chunks of earlier attempts are kept: numbering goes on where they stopped.
             "log_chunks": first_chunk,

@@ -34,11 +34,13 @@ class Shipper:
         spool: Spool,
         place: JobDir,
         owner: Owner,
+        cancel_key: str,
         tell: Callable[[bytes], None],
         abandoned: Callable[[], None],
     ) -> None:
         self._master, self._record, self._spool, self._place = master, record, spool, place
         self._owner, self._tell, self._on_abandoned = owner, tell, abandoned
+        self._cancel_key = cancel_key
         self.overtaken = self.cancelled = False
         self._chunker = Chunker()
         self._pending: Optional[str] = None
@@ -141,13 +143,17 @@ class Shipper:
                     self._tell(guard.KILL)
                     return
             self._master.set(self._record.key, self._record.text())
-            # A real worker loses a cancel that comes while it is starting the job: the kill finds no process.
-            if self._master.cancelled(self._record.full_id):
+            # A real worker loses a cancel that comes while it is starting the job: the kill finds no process. And a
+            # master that has lost track of the job passes none on.
+            if self._master.cancelled(self._record.full_id) or self._is_marked():
                 self.cancelled = True
                 self._tell(guard.STOP)
         except store.StoreError:
             # The next heartbeat tries again; the final record is what must arrive.
             pass
+
+    def _is_marked(self) -> bool:
+        return not self._master.obeys_cancels and self._master.get(self._cancel_key) is not None
 
     def _read_progress(self) -> bool:
         path = self._place.path("progress.json")

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
-KV_SET, KV_GET, UPLOAD_ASSET, FETCH_ASSET, JOB_STATUS, HELLO = 0x60, 0x61, 0x53, 0x54, 0x55, 0x40
+KV_SET, KV_GET, UPLOAD_ASSET, FETCH_ASSET = 0x60, 0x61, 0x53, 0x54
+JOB_STATUS, CANCEL, HELLO = 0x55, 0x56, 0x40
 
 
 class StoreError(Exception):
@@ -94,6 +95,21 @@ class Master:
             return all(self.call(JOB_STATUS, full_id.encode("ascii")) == b"CANCELLED" for _ in range(2))
         except StoreError:
             return False
+
+    def cancel(self, full_id: str) -> None:
+        """Have the master call this very job cancelled; a real one then kills the process that asks."""
+        try:
+            self.call(CANCEL, full_id.encode("ascii"))
+        except StoreError:
+            # The record says it too.
+            pass
+
+    @property
+    def obeys_cancels(self) -> bool:
+        """Whether what the master calls cancelled never starts: so with the bundled one, whose workers keep
+        connections. A real one starts a delayed job all the same.
+        """
+        return self._keeps
 
     def upload(self, name: str) -> bytes:
         """An uploaded file as it is now.
