@@ -46,6 +46,8 @@ class Record:
     run_started: str = ""
     submitted: bool = False
     """False until the master has confirmed the job."""
+    master: str = ""
+    """Address of the master that it is submitted to: the connection may name another one in a later try."""
 
     @classmethod
     def from_json(cls, value: object) -> Record | None:
@@ -55,7 +57,7 @@ class Record:
         """
         if not isinstance(value, Mapping) or value.get("v") != 1:
             return None
-        return cls(**{field.name: value[field.name] for field in fields(cls)})
+        return cls(**{field.name: value[field.name] for field in fields(cls) if field.name in value})
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self) | {"v": 1}

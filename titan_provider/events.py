@@ -44,6 +44,8 @@ class JobEvent:
     """A sentence; empty when ``outcome`` is ENDED."""
     since: float = 0.0
     """Unix time at which the task began, where that has to survive a deferral."""
+    master: str = ""
+    """Address of the master that was asked; empty where that is the connection's."""
 
     def to_dict(self) -> dict[str, Any]:
         """The event as JSON-able values, for ``TriggerEvent``."""
@@ -67,4 +69,5 @@ class JobEvent:
             log_lines=int(event["log_lines"]),
             message=str(event["message"]),
             since=float(event.get("since", 0.0)),
+            master=str(event.get("master", "")),
         )

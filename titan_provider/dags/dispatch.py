@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from titan_provider.dags.plan import DagRecord, KnownJob, Plan, make_plan
 from titan_provider.dispatch import Record
 from titan_provider.job_ids import make_job_id
 from titan_provider.joblog import Logger
+from titan_provider.operators.masters import Elsewhere, master_of
 from titan_provider.operators.memory import Memory
 from titan_sdk import NotFound, TitanClient
 
@@ -28,6 +30,7 @@ class DagSubmission:
     :param memory: what outlives the try, or None for a task that remembers nothing
     :param durable: look for the jobs of an earlier try
     :param about_to_submit: told the record before anything is sent or waited for, so that a kill can cancel the jobs
+    :param elsewhere: reaches the master of an earlier try, if the connection names another one now
     """
 
     client: TitanClient
@@ -36,21 +39,23 @@ class DagSubmission:
     durable: bool
     about_to_submit: Callable[[DagRecord], None]
     log: Logger
+    elsewhere: Elsewhere
 
     def obtain(self, context: Context, run: Record, jobs: Sequence[NamedJob]) -> DagRecord:
-        """The record of the jobs to wait for.
+        """The record of the jobs to wait for, at the master that its run names.
 
         :param context: the task's context
         :param run: what this try would keep of itself
         :param jobs: what its user wants
         """
+        run = replace(run, master=self.client.config.address)
         old = DagRecord.from_json(self.memory.load()) if self.memory is not None and self.durable else None
-        plan = self._plan(old, run, jobs) if old is not None else Plan()
+        plan, master = self._plan(old, run, jobs) if old is not None else (Plan(), "")
         if plan.attach and old is not None:
             self.log.info("An earlier try of this task submitted these jobs; waiting for them: %s", old.ids)
+            old = replace(old, run=replace(old.run, master=master))
             self.about_to_submit(old)
             return old
-        self._cancel(plan)
         record = self._new_record(context, run, jobs, plan)
         new = [
             job.build(lambda name: record.ids.get(name, name)) for job in jobs if job.name in record.open_jobs
@@ -67,15 +72,41 @@ class DagSubmission:
             self.log.info("Job %s has the id %s", name, job.job_id)
         return record
 
-    def _plan(self, old: DagRecord, run: Record, jobs: Sequence[NamedJob]) -> Plan:
-        by_id = self.client.get_job_statuses(list(old.ids.values()))
-        return make_plan(old, run, jobs, {name: by_id[job_id] for name, job_id in old.ids.items()})
+    def _plan(self, old: DagRecord, run: Record, jobs: Sequence[NamedJob]) -> tuple[Plan, str]:
+        """What to do, what had to be cancelled first having been cancelled, and the address of the jobs' master."""
+        ids = list(old.ids.values())
+        with ExitStack() as stack:
+            client = master_of(
+                self.client,
+                self.elsewhere,
+                old.run,
+                ids,
+                same_run=old.run.same_run(run),
+                log=self.log,
+                stack=stack,
+            )
+            if client is None:
+                return Plan(), ""
+            by_id = client.get_job_statuses(ids)
+            plan = make_plan(old, run, jobs, {name: by_id[job_id] for name, job_id in old.ids.items()})
+            if not plan.attach:
+                self._cancel(client, plan)
+            if plan.keep and client is not self.client:
+                # Their results are there, and a task takes its results from one master.
+                self.log.warning(
+                    "Jobs that completed at the master at %s are run again at %s, which the connection names now: %s",
+                    client.config.address,
+                    self.client.config.address,
+                    ", ".join(plan.keep),
+                )
+                plan = replace(plan, keep=None)
+            return plan, client.config.address
 
-    def _cancel(self, plan: Plan) -> None:
+    def _cancel(self, client: TitanClient, plan: Plan) -> None:
         for job_id in plan.cancel:
             self.log.warning("Job %s of an earlier run of this task still goes on; cancelling it", job_id)
             try:
-                self.client.cancel_job(job_id)
+                client.cancel_job(job_id)
             except NotFound:
                 pass  # its master lost it in this moment: what was wanted
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import secrets
+from dataclasses import replace
 from typing import Any
 
 from titan_provider.compat import BaseHook, form_widgets, get_async_connection, get_async_extra_dejson
 from titan_provider.get_provider_info import get_provider_info
 from titan_provider.hooks.config import Settings, check_extra, read_connection
-from titan_sdk import AsyncTitanClient, ClientConfig, ClusterStats, TitanClient, TitanError
+from titan_sdk import AsyncTitanClient, ClientConfig, ClusterStats, JobStatus, TitanClient, TitanError
+from titan_sdk.config import parse_address
 
 __all__ = ["TitanHook"]
 
@@ -17,6 +19,7 @@ class TitanHook(BaseHook):
     """Reaches a Titan master through an Airflow connection.
 
     :param titan_conn_id: id of a connection of type ``titan``
+    :param master: address to use in place of the connection's own, whatever the connection says by now
     """
 
     conn_name_attr = "titan_conn_id"
@@ -24,8 +27,9 @@ class TitanHook(BaseHook):
     conn_type = "titan"
     hook_name = "Titan"
 
-    def __init__(self, titan_conn_id: str = default_conn_name, **kwargs: Any) -> None:
+    def __init__(self, titan_conn_id: str = default_conn_name, *, master: str = "", **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        self.master = master
         # A template that renders to native values makes a number of an id of digits.
         self.titan_conn_id = str(titan_conn_id)
         self._settings: Settings | None = None
@@ -39,7 +43,42 @@ class TitanHook(BaseHook):
 
     def get_config(self) -> ClientConfig:
         """How to reach the master. The connection is fetched once per hook."""
-        return self._read().config
+        return self._placed(self._read().config)
+
+    def _placed(self, config: ClientConfig) -> ClientConfig:
+        if self.master in ("", config.address):
+            return config
+        host, port = parse_address(self.master, "a record of this task")
+        return replace(config, host=host, port=port)
+
+    def at(self, master: str) -> TitanHook:
+        """The hook of the master at that address, by the same connection in all else.
+
+        :param master: ``host:port``; empty for the connection's own
+        """
+        return (
+            self
+            if master in ("", self.get_config().address)
+            else TitanHook(self.titan_conn_id, master=master)
+        )
+
+    async def get_config_of(self, job_id: str) -> ClientConfig:
+        """As :meth:`get_async_config`; but where the connection has been edited, and its master knows the job, the
+        connection is right: the master has moved.
+
+        :param job_id: a job that was submitted to ``master``
+        """
+        config = await self.get_async_config()
+        assert self._settings is not None
+        now = self._settings.config
+        if now.address == config.address:
+            return config
+        try:
+            async with AsyncTitanClient(config=now) as client:
+                is_known = await client.get_job_status(job_id) is not JobStatus.UNKNOWN
+        except TitanError:
+            is_known = False
+        return now if is_known else config
 
     async def get_async_config(self) -> ClientConfig:
         """As :meth:`get_config`, for code on an event loop (triggers)."""
@@ -47,7 +86,7 @@ class TitanHook(BaseHook):
             conn = await get_async_connection(self.titan_conn_id, hook=type(self))
             check_extra(conn)
             self._settings = read_connection(conn, await get_async_extra_dejson(conn))
-        return self._settings.config
+        return self._placed(self._settings.config)
 
     def get_max_unfinished(self) -> int | None:
         """How many jobs per tag may be unfinished at once; None where the connection sets no limit."""

@@ -130,8 +130,11 @@ class TitanDagOperator(TitanLineage, BaseOperator):
         hook = TitanHook(self.titan_conn_id)
         config = hook.get_config()
         self._killer.arm(config)
-        with hook.get_conn() as client:
-            record = self._obtain(context, client)
+        with ExitStack() as stack:
+            client = stack.enter_context(hook.get_conn())
+            record = self._obtain(context, hook, client)
+            if (there := hook.at(record.run.master)) is not hook:
+                client, config = stack.enter_context(there.get_conn()), there.get_config()
             if self.do_xcom_push:
                 context["ti"].xcom_push(key=JOB_IDS_XCOM, value=record.ids)
                 context["ti"].xcom_push(key=DAG_NAME_XCOM, value=self._dag_name(context))
@@ -148,7 +151,7 @@ class TitanDagOperator(TitanLineage, BaseOperator):
         :param event: what the trigger fired
         """
         fired = JobEvent.from_dict(event)
-        hook = TitanHook(self.titan_conn_id)
+        hook = TitanHook(self.titan_conn_id, master=fired.master)
         self._killer.arm(hook.get_config())
         with hook.get_conn() as client:
             record = DagRecord.from_json(memory_of(context, client).load())
@@ -185,7 +188,11 @@ class TitanDagOperator(TitanLineage, BaseOperator):
     def _dag_name(self, context: Context) -> str:
         return as_id(self.dag_name) or f"{context['ti'].dag_id}.{self.task_id}"
 
-    def _obtain(self, context: Context, client: TitanClient) -> DagRecord:
+    def _obtain(self, context: Context, hook: TitanHook, client: TitanClient) -> DagRecord:
+        def remember(record: DagRecord) -> None:
+            self._killer.arm(hook.at(record.run.master).get_config())
+            self._killer.watch(children_first(record.jobs).values())
+
         dag_file = getattr(context.get("dag"), "fileloc", None)
         # A trigger's event is matched with the record, so a deferred wait keeps one in any case.
         remembers = self.durable or self.deferrable
@@ -197,8 +204,9 @@ class TitanDagOperator(TitanLineage, BaseOperator):
                     name=self._dag_name(context),
                     memory=memory_of(context, client) if remembers else None,
                     durable=self.durable,
-                    about_to_submit=lambda record: self._killer.watch(children_first(record.jobs).values()),
+                    about_to_submit=remember,
                     log=self.log,
+                    elsewhere=lambda master: hook.at(master).get_conn(),
                 ).obtain(context, new_record(context), jobs)
         finally:
             if self._killer.killed:  # the kill may have come before the master knew the jobs
@@ -230,6 +238,7 @@ class TitanDagOperator(TitanLineage, BaseOperator):
             deadline=None if limit is None else started + limit.total_seconds(),
             unreachable_timeout=self.unreachable_timeout,
             cancel_on_kill=self.cancel_on_kill,
+            master=record.run.master,
             placement_timeout=self.placement_timeout,
         )
         grace = limit + _TRIGGER_GRACE if limit else None
@@ -273,7 +282,7 @@ class TitanDagOperator(TitanLineage, BaseOperator):
             with TitanHook(self.titan_conn_id).get_conn() as client:
                 record = DagRecord.from_json(memory_of(context, client).load())
             if record is not None:
-                self._killer.arm(TitanHook(self.titan_conn_id).get_config())
+                self._killer.arm(TitanHook(self.titan_conn_id, master=record.run.master).get_config())
                 self._killer.watch(children_first(record.jobs).values())
                 self._killer.kill(self.log)
         except TitanError as exc:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from titan_provider.compat import BaseOperator
@@ -10,6 +12,7 @@ from titan_provider.dispatch import Record
 from titan_provider.exceptions import TitanServiceFailed
 from titan_provider.hooks.titan import TitanHook
 from titan_provider.links.titan import JOB_ID_XCOM, TitanJobLogLink
+from titan_provider.operators.masters import master_of
 from titan_provider.operators.memory import memory_of
 from titan_provider.operators.services import ServiceKiller, end_service, is_alive, wait_until_up
 from titan_provider.operators.source import find_script, script_file
@@ -29,7 +32,7 @@ _END_PATIENCE = 30.0
 class TitanServiceOperator(BaseOperator):
     """Starts a service on a worker and waits until its port answers there.
 
-    The task's XCom is ``{"service_id": ..., "host": ..., "port": ...}``. The service goes on until a
+    The task's XCom is ``{"service_id": ..., "host": ..., "port": ..., "master": ...}``. The service goes on until a
     :class:`TitanServiceStopOperator` ends it; when this task fails or is killed, it is stopped.
     Titan starts a service without arguments and environment, so whatever it needs has to be in its source.
 
@@ -105,9 +108,10 @@ class TitanServiceOperator(BaseOperator):
         """Start the service, or find the one a crashed try left, and wait for its port."""
         hook = TitanHook(self.titan_conn_id)
         self._killer.arm(hook.get_config())
-        with hook.get_conn() as client:
+        with ExitStack() as stack:
+            client = stack.enter_context(hook.get_conn())
             try:
-                service_id = self._obtain(context, client)
+                service_id, client = self._obtain(context, hook, client, stack)
                 if self.do_xcom_push:
                     context["ti"].xcom_push(key=JOB_ID_XCOM, value=service_id)
                 wait_until_up(
@@ -132,25 +136,26 @@ class TitanServiceOperator(BaseOperator):
                     service_id,
                 )
         self.log.info("Service %s answers on port %s", service_id, self.port)
-        return {"service_id": service_id, "host": host or None, "port": int(self.port)}
+        return {
+            "service_id": service_id,
+            "host": host or None,
+            "port": int(self.port),
+            "master": client.config.address,
+        }
 
     def on_kill(self) -> None:
         """Stop the service."""
         self._killer.kill(self.log)
 
-    def _obtain(self, context: Context, client: TitanClient) -> str:
-        record = new_record(context, as_id(self.service_id))
+    def _obtain(
+        self, context: Context, hook: TitanHook, client: TitanClient, stack: ExitStack
+    ) -> tuple[str, TitanClient]:
+        """The service's id, and a client of its master."""
+        record = replace(new_record(context, as_id(self.service_id)), master=client.config.address)
         memory = memory_of(context, client) if self.durable else None
         old = memory.recall() if memory is not None else None
-        if old is not None and is_alive(client, old.job_id):
-            self._killer.job_id = old.job_id
-            if old.same_run(record):
-                self.log.info("An earlier try of this task started service %s; waiting for it", old.job_id)
-                return old.job_id
-            self.log.warning(
-                "Service %s of an earlier run of this task is still there; ending it", old.job_id
-            )
-            end_service(client, old.job_id, _END_PATIENCE)
+        if old is not None and (there := self._take_up(hook, client, old, record, stack)) is not None:
+            return old.job_id, there
         if self.script is None:
             dag_file = getattr(context.get("dag"), "fileloc", None)
             with find_script(str(self.filename), dag_file) as found:
@@ -159,7 +164,31 @@ class TitanServiceOperator(BaseOperator):
             with script_file(self.script, self.task_id) as written:
                 self._submit(client, memory, record, self._job(record, written))
         self.log.info("Submitted service %s, to run on a worker tagged %s", record.job_id, self.requirement)
-        return record.job_id
+        return record.job_id, client
+
+    def _take_up(
+        self, hook: TitanHook, client: TitanClient, old: Record, new: Record, stack: ExitStack
+    ) -> TitanClient | None:
+        """A client of the master of an earlier try's service, where that goes on; else the service is ended there."""
+        there = master_of(
+            client,
+            lambda master: hook.at(master).get_conn(),
+            old,
+            [old.job_id],
+            same_run=old.same_run(new),
+            log=self.log,
+            stack=stack,
+        )
+        if there is None or not is_alive(there, old.job_id):
+            return None
+        if old.same_run(new):
+            self._killer.arm(there.config)
+            self._killer.job_id = old.job_id
+            self.log.info("An earlier try of this task started service %s; waiting for it", old.job_id)
+            return there
+        self.log.warning("Service %s of an earlier run of this task is still there; ending it", old.job_id)
+        end_service(there, old.job_id, _END_PATIENCE)
+        return None
 
     def _job(self, record: Record, path: str) -> TitanJob:
         return TitanJob(
@@ -228,8 +257,20 @@ class TitanServiceStopOperator(BaseOperator):
             raise TitanServiceFailed(
                 f"service {given!r} is neither a service's id nor the XCom of a TitanServiceOperator"
             )
-        with TitanHook(self.titan_conn_id).get_conn() as client:
+        hook = TitanHook(self.titan_conn_id)
+        with ExitStack() as stack:
+            client = stack.enter_context(hook.get_conn())
             found = end_service(client, service_id, _END_PATIENCE)
+            started_at = given.get("master") if isinstance(given, Mapping) else None
+            if not found and started_at and (there := hook.at(started_at)) is not hook:
+                self.log.warning(
+                    "Service %s was started at the master at %s, while the connection names %s now; ending it there",
+                    service_id,
+                    started_at,
+                    client.config.address,
+                )
+                client = stack.enter_context(there.get_conn())
+                found = end_service(client, service_id, _END_PATIENCE)
             self.log.info("Service %s %s", service_id, "was stopped" if found else "was not running any more")
             if self.copy_log and (text := client.fetch_logs(service_id)):
                 self.log.info("::group::Log of service %s", service_id)

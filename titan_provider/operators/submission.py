@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from titan_provider.compat import dag_run_clear_number, dag_run_started
 from titan_provider.dispatch import Decision, Record, decide
 from titan_provider.job_ids import make_job_id
 from titan_provider.joblog import Logger
+from titan_provider.operators.masters import Elsewhere, master_of
 from titan_provider.operators.memory import Memory
 from titan_sdk import NotFound, TitanClient, TitanJob
 
@@ -46,6 +48,7 @@ class Submission:
     :param build: makes the job of an id; raises when the job cannot be sent
     :param admit: returns when the job of that id may be submitted
     :param about_to_submit: told the record before anything is sent or waited for, so that a kill can cancel the job
+    :param elsewhere: reaches the master of an earlier try, if the connection names another one now
     """
 
     client: TitanClient
@@ -54,16 +57,20 @@ class Submission:
     admit: Callable[[str], None]
     about_to_submit: Callable[[Record], None]
     log: Logger
+    elsewhere: Elsewhere
 
     def obtain(self, record: Record) -> Record:
-        """The record of the job to wait for: an earlier try's where it is still the right one, else this one.
+        """The record of the job to wait for, at the master that it names: an earlier try's where it is still the right
+        one, else this one.
 
         :param record: what this try would keep
         """
+        record = replace(record, master=self.client.config.address)
         old = self.memory.recall() if self.memory is not None else None
-        if old is not None and self._goes_on(old, record):
-            self.about_to_submit(old)
-            return old
+        found = None if old is None else self._goes_on(old, record)
+        if found is not None:
+            self.about_to_submit(found)
+            return found
         job = self.build(record.job_id)
         self.admit(record.job_id)
         if self.memory is not None:
@@ -75,17 +82,31 @@ class Submission:
         self.log.info("Submitted job %s, to run on a worker tagged %s", record.job_id, job.requirement)
         return record
 
-    def _goes_on(self, old: Record, new: Record) -> bool:
-        status = self.client.get_job_status(old.job_id)
+    def _goes_on(self, old: Record, new: Record) -> Record | None:
+        with ExitStack() as stack:
+            client = master_of(
+                self.client,
+                self.elsewhere,
+                old,
+                [old.job_id],
+                same_run=old.same_run(new),
+                log=self.log,
+                stack=stack,
+            )
+            return None if client is None else self._decide(client, old, new)
+
+    def _decide(self, client: TitanClient, old: Record, new: Record) -> Record | None:
+        status = client.get_job_status(old.job_id)
         decision = decide(old, new, status)
         if decision is Decision.ATTACH:
             words = "An earlier try of this task submitted job %s, which is %s; waiting for it"
             self.log.info(words, old.job_id, status)
-        elif decision is Decision.CANCEL_AND_SUBMIT:
+            return replace(old, master=client.config.address)
+        if decision is Decision.CANCEL_AND_SUBMIT:
             words = "Job %s of an earlier run of this task is still %s; cancelling it"
             self.log.warning(words, old.job_id, status)
             try:
-                self.client.cancel_job(old.job_id)
+                client.cancel_job(old.job_id)
             except NotFound:
                 pass  # its master lost it in this moment: what was wanted
-        return decision is Decision.ATTACH
+        return None

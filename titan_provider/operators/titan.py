@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
@@ -219,7 +220,7 @@ class TitanJobOperator(TitanLineage, BaseOperator):
         fired = JobEvent.from_dict(event)
         (job_id,) = fired.statuses
         mask_env(self.env)
-        hook = TitanHook(self.titan_conn_id)
+        hook = TitanHook(self.titan_conn_id, master=fired.master)
         self._killer.arm(hook.get_config(), context["ti"].try_number)
         self._killer.job_id = job_id
         with hook.get_conn() as client:
@@ -250,8 +251,11 @@ class TitanJobOperator(TitanLineage, BaseOperator):
         mask_env(self.env)
         hook = TitanHook(self.titan_conn_id)
         self._killer.arm(hook.get_config(), context["ti"].try_number)
-        with hook.get_conn() as client:
+        with ExitStack() as stack:
+            client = stack.enter_context(hook.get_conn())
             record = self._obtain(context, hook, client, record, started)
+            if (there := hook.at(record.master)) is not hook:
+                client = stack.enter_context(there.get_conn())
             if self.do_xcom_push:
                 context["ti"].xcom_push(key=JOB_ID_XCOM, value=record.job_id)
             if not self.wait_for_completion:
@@ -266,8 +270,11 @@ class TitanJobOperator(TitanLineage, BaseOperator):
     ) -> Record:
         def remember(found: Record) -> None:
             self._killer.job_id = found.job_id
-            if found is not record:
-                announce_try(client, found.job_id, context["ti"].try_number)
+            if found.job_id != record.job_id:
+                there, try_number = hook.at(found.master), context["ti"].try_number
+                self._killer.arm(there.get_config(), try_number)
+                with there.get_conn() as its_master:
+                    announce_try(its_master, found.job_id, try_number)
 
         def obtain(path: str) -> Record:
             return Submission(
@@ -277,6 +284,7 @@ class TitanJobOperator(TitanLineage, BaseOperator):
                 admit=lambda job_id: self._admit(hook, client, job_id, started),
                 about_to_submit=remember,
                 log=self.log,
+                elsewhere=lambda master: hook.at(master).get_conn(),
             ).obtain(record)
 
         try:
@@ -365,6 +373,7 @@ class TitanJobOperator(TitanLineage, BaseOperator):
             unreachable_timeout=self.unreachable_timeout,
             cancel_on_kill=self.cancel_on_kill,
             owner_lease=self.owner_lease,
+            master=record.master or client.config.address,
         )
         if self.env:
             client.store_put(trigger.log_key, LogCursor(env=env_texts(self.env)).to_text())
@@ -403,8 +412,9 @@ class TitanJobOperator(TitanLineage, BaseOperator):
         try:
             with TitanHook(self.titan_conn_id).get_conn() as client:
                 record = memory_of(context, client).recall()
-                if record is not None:
+            if record is not None:
+                with TitanHook(self.titan_conn_id, master=record.master).get_conn() as client:
                     status = client.cancel_job(record.job_id)
-                    self.log.info("Cancelled job %s; it is %s", record.job_id, status)
+                self.log.info("Cancelled job %s; it is %s", record.job_id, status)
         except TitanError as exc:
             self.log.error("The job could not be cancelled and may still be running: %s", exc)

@@ -24,7 +24,7 @@ from titan_provider.triggers.base import (
 from titan_provider.triggers.killing import finish_kill, killed_state, warm_up
 from titan_provider.triggers.passing import lines_passed_on
 from titan_provider.triggers.poller import SharedMaster, lease
-from titan_sdk import AsyncTitanClient, JobStatus, NotFound, TitanError
+from titan_sdk import AsyncTitanClient, ClientConfig, JobStatus, NotFound, TitanError
 
 __all__ = ["TitanDagTrigger"]
 
@@ -38,6 +38,7 @@ class TitanDagTrigger(BaseTrigger):
     :param cancel_on_kill: cancel the jobs when the task is killed, cleared or marked
     :param log_interval: seconds between two groups of log lines of one job
     :param placement_timeout: seconds for which a job may wait for a worker once its parents have completed
+    :param master: address of the master that has the jobs, where the connection has been edited since
     :param log_key: where in TitanStore the positions in the logs are kept; made here, new for every deferral
     """
 
@@ -52,6 +53,7 @@ class TitanDagTrigger(BaseTrigger):
         cancel_on_kill: bool = True,
         log_key: str | None = None,
         placement_timeout: float | None = None,
+        master: str = "",
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.titan_conn_id = titan_conn_id
@@ -63,6 +65,7 @@ class TitanDagTrigger(BaseTrigger):
         self.cancel_on_kill = cancel_on_kill
         self.log_key = log_key or f"titan:airflow:log:{secrets.token_hex(8)}"
         self.placement_timeout = placement_timeout
+        self.master = self._asked = master
         self._known = {name: _known(job) for name, job in self.jobs.items()}
         self._statuses = dict.fromkeys(self.jobs, JobStatus.UNKNOWN)
         self._fired = False
@@ -84,6 +87,7 @@ class TitanDagTrigger(BaseTrigger):
             "cancel_on_kill",
             "log_key",
             "placement_timeout",
+            "master",
         )
         path = f"{type(self).__module__}.{type(self).__qualname__}"
         return path, {name: getattr(self, name) for name in names}
@@ -104,7 +108,7 @@ class TitanDagTrigger(BaseTrigger):
         state = await killed_state(self, f"{len(self.jobs)} jobs")
         if state is None:
             return
-        async with await TitanHook(self.titan_conn_id).get_async_conn() as client:
+        async with AsyncTitanClient(config=await self._config()) as client:
             for name, job_id in children_first(self._known).items():
                 try:
                     status = await client.cancel_job(job_id)
@@ -117,10 +121,15 @@ class TitanDagTrigger(BaseTrigger):
         if not triggerer_calls_on_kill:
             await self.on_kill()
 
+    async def _config(self) -> ClientConfig:
+        hook = TitanHook(self.titan_conn_id, master=self.master)
+        return await hook.get_config_of(next(iter(self._known.values())).job_id)
+
     async def _watch(self) -> JobEvent:
         warm_up(self)
         try:
-            config = await TitanHook(self.titan_conn_id).get_async_config()
+            config = await self._config()
+            self._asked = config.address
             async with lease(config) as master:
                 watch = DagWatch(
                     self._known,
@@ -164,7 +173,7 @@ class TitanDagTrigger(BaseTrigger):
 
     def _event(self, outcome: Outcome, message: str = "") -> JobEvent:
         statuses = {job.job_id: self._statuses[name] for name, job in self._known.items()}
-        return JobEvent(outcome, statuses, message=message)
+        return JobEvent(outcome, statuses, message=message, master=self._asked)
 
 
 async def _cancel(job_id: str, client: AsyncTitanClient) -> JobStatus:

@@ -30,7 +30,7 @@ from titan_provider.triggers.killing import finish_kill, killed_state, warm_up
 from titan_provider.triggers.passing import lines_passed_on
 from titan_provider.triggers.poller import SharedMaster, lease
 from titan_provider.waiting import LOG_CHUNKS, REASON_EVERY, Lease, Patience, ProgressLines, tell_wait
-from titan_sdk import AsyncTitanClient, JobStatus, LogPage, NotFound, TitanError
+from titan_sdk import AsyncTitanClient, ClientConfig, JobStatus, LogPage, NotFound, TitanError
 
 __all__ = ["TitanJobTrigger"]
 
@@ -51,6 +51,7 @@ class TitanJobTrigger(BaseTrigger):
     :param cancel_on_kill: cancel the job when the task is killed, cleared or marked
     :param nonce: names the submission; read from the master where it is not given
     :param owner_lease: seconds after which the job ends unless its lease is renewed here
+    :param master: address of the master that has the job, where the connection has been edited since
     :param log_key: where in TitanStore the position in the log is kept; made here, new for every deferral
     """
 
@@ -67,6 +68,7 @@ class TitanJobTrigger(BaseTrigger):
         nonce: str | None = None,
         owner_lease: float | None = None,
         log_key: str | None = None,
+        master: str = "",
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.titan_conn_id = titan_conn_id
@@ -79,6 +81,7 @@ class TitanJobTrigger(BaseTrigger):
         self.cancel_on_kill = cancel_on_kill
         self.nonce = nonce
         self.owner_lease = owner_lease
+        self.master = master
         self.log_key = log_key or f"titan:airflow:log:{job_id}:{secrets.token_hex(4)}"
         self._patience = Patience(unreachable_timeout)
         self._lease = Lease(owner_lease)
@@ -88,6 +91,7 @@ class TitanJobTrigger(BaseTrigger):
         self._progress = ProgressLines(self.log)
         self._reason, self._reason_at = "", float("-inf")
         self._fired = False
+        self._asked = master
         self._has_started = False
         self._saved = LogCursor()
 
@@ -105,6 +109,7 @@ class TitanJobTrigger(BaseTrigger):
             "nonce",
             "owner_lease",
             "log_key",
+            "master",
         )
         path = f"{type(self).__module__}.{type(self).__qualname__}"
         return path, {name: getattr(self, name) for name in names}
@@ -130,7 +135,8 @@ class TitanJobTrigger(BaseTrigger):
         if state is None:
             return
         try:
-            async with await TitanHook(self.titan_conn_id).get_async_conn() as client:
+            config = await self._config()
+            async with AsyncTitanClient(config=config) as client:
                 status = await client.cancel_job(self.job_id)
         except TitanError as exc:
             self.log.error("Job %s could not be cancelled and may still be running: %s", self.job_id, exc)
@@ -142,12 +148,16 @@ class TitanJobTrigger(BaseTrigger):
         if not triggerer_calls_on_kill:
             await self.on_kill()
 
+    async def _config(self) -> ClientConfig:
+        return await TitanHook(self.titan_conn_id, master=self.master).get_config_of(self.job_id)
+
     # -- waiting --------------------------------------------------------------------------------------------
 
     async def _watch(self) -> JobEvent:
         warm_up(self)
         try:
-            config = await TitanHook(self.titan_conn_id).get_async_config()
+            config = await self._config()
+            self._asked = config.address
             async with lease(config) as master:
                 try:
                     async with asyncio.timeout(self._seconds_left()) as limit:
@@ -280,7 +290,9 @@ class TitanJobTrigger(BaseTrigger):
 
     def _event(self, outcome: Outcome, message: str = "") -> JobEvent:
         cursor = self._joblog.cursor
-        return JobEvent(outcome, {self.job_id: self._status}, cursor.position, cursor.lines, message)
+        return JobEvent(
+            outcome, {self.job_id: self._status}, cursor.position, cursor.lines, message, master=self._asked
+        )
 
     def _seconds_left(self) -> float | None:
         return None if self.deadline is None else max(self.deadline - time.time(), 0.0)

@@ -63,6 +63,7 @@ class Task:
                 durable=True,
                 about_to_submit=lambda _: None,
                 log=logging.getLogger("test"),
+                elsewhere=TitanClient,
             )
             return submission.obtain(context, new_record(context), jobs)
 

@@ -59,7 +59,12 @@ def test_tasks_use_the_service_between_setup_and_teardown(
     """)
     assert done.tasks == {"start": "success", "use": "success", "stop": "success"}, done.errors
     service = done.xcom("start")
-    assert service == {"service_id": done.xcom("start", "titan_job_id"), "host": "127.0.0.1", "port": port}
+    assert service == {
+        "service_id": done.xcom("start", "titan_job_id"),
+        "host": "127.0.0.1",
+        "port": port,
+        "master": client.config.address,
+    }
     assert done.xcom("use") == 200
     assert not answers(port)
     assert not is_alive(client, service["service_id"])

@@ -76,7 +76,7 @@ class Task:
                 raise Crash
 
         submission = Submission(
-            self.client, self.memory, build, admit, lambda _: None, logging.getLogger("test")
+            self.client, self.memory, build, admit, lambda _: None, logging.getLogger("test"), TitanClient
         )
         return submission.obtain(record).job_id
 

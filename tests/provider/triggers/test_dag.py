@@ -97,6 +97,7 @@ def test_it_is_rebuilt_exactly_from_what_it_serializes() -> None:
         "cancel_on_kill": False,
         "log_key": "key",
         "placement_timeout": 5.0,
+        "master": "127.0.0.1:9",
     }
     assert set(given) == set(inspect.signature(TitanDagTrigger).parameters)
     path, arguments = TitanDagTrigger(**given).serialize()  # type: ignore[arg-type]

@@ -74,6 +74,7 @@ def test_it_is_rebuilt_exactly_from_what_it_serializes() -> None:
         "nonce": "0" * 16,
         "owner_lease": 60.0,
         "log_key": "key",
+        "master": "127.0.0.1:9",
     }
     assert set(given) == set(inspect.signature(TitanJobTrigger).parameters)
     path, arguments = TitanJobTrigger(**given).serialize()  # type: ignore[arg-type]
