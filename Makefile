@@ -8,7 +8,7 @@
 #   make test-redis   the contract suite and the hazards with the state in a Redis
 #   make test-ray   these two and the example DAGs, with the jobs on a Ray cluster and the state in Redis
 #   make chaos   tasks killed, cleared and restarted in a real Airflow (a quarter of an hour)
-#   make crash   the bundled master killed 200 times per store and kind of load (a quarter of an hour; TITAN_CRASH_SEED repeats a run)
+#   make crash   the bundled master killed 200 times per store and kind of load, and each of its system calls failed once (half an hour; TITAN_CRASH_SEED repeats a run)
 #   make bench   how fast it is here             make clean   remove what the others made
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
