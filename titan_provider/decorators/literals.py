@@ -60,10 +60,12 @@ class Literals:
         self._met.add(this)
         if kind is dict:
             for key in value:
-                self._meet(key, f"{place}, with a key", (*above, this))
+                if type(key) not in _ATOMS:
+                    self._meet(key, f"{place}, with a key", (*above, this))
         items = value.items() if kind is dict else enumerate(value)
         for key, item in items:
-            self._meet(item, f"{place}[{key!r}]", (*above, this))
+            if type(item) not in _ATOMS:  # most are, and a table may have many
+                self._meet(item, f"{place}[{key!r}]", (*above, this))
 
     def _write(self, value: Any) -> str:
         kind = type(value)

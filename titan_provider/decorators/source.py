@@ -45,13 +45,15 @@ class Module:
     tree: ast.Module
     codes: Mapping[tuple[str, int], CodeType]
     """The code of every function by its name and first line, decorators included."""
+    functions: Mapping[tuple[str, int], ast.FunctionDef]
+    """The definitions, by the same."""
     bindings: Mapping[str, tuple[Binding, ...]]
     stars: tuple[str, ...]
     """The modules that are imported with ``*``."""
 
     def code(self, node: Function) -> CodeType | None:
         """What the compiler makes of a function of the file; None where it has left it out."""
-        return self.codes.get((node.name, min([node.lineno, *(d.lineno for d in node.decorator_list)])))
+        return self.codes.get(_place(node))
 
 
 def locate(function: FunctionType) -> tuple[Module, ast.FunctionDef]:
@@ -67,12 +69,12 @@ def locate(function: FunctionType) -> tuple[Module, ast.FunctionDef]:
         )
     linecache.checkcache(path)
     lines = linecache.getlines(path, function.__globals__)
-    module = read_module(path, tuple(line.rstrip("\r\n") for line in lines))
+    module = read_module(path, tuple(lines))
     code = function.__code__
-    for node in ast.walk(module.tree):
-        # Equal in each instruction and constant: what travels is what Airflow has imported.
-        if isinstance(node, ast.FunctionDef) and node.name == code.co_name and module.code(node) == code:
-            return module, node
+    node = module.functions.get((code.co_name, code.co_firstlineno))
+    # Equal in each instruction and constant: what travels is what Airflow has imported.
+    if node is not None and module.code(node) == code:
+        return module, node
     raise TitanFunctionRefused(
         f"@task.titan cannot find {name}() at line {code.co_firstlineno} of {path}: the file has changed since it was "
         "imported, or the function was made in another way than by def"
@@ -80,11 +82,13 @@ def locate(function: FunctionType) -> tuple[Module, ast.FunctionDef]:
 
 
 @lru_cache(maxsize=16)
-def read_module(path: str, lines: tuple[str, ...]) -> Module:
+def read_module(path: str, text: tuple[str, ...]) -> Module:
     """The file, parsed and compiled once for all the functions in it."""
+    lines = tuple(line.rstrip("\r\n") for line in text)
     tree = ast.parse("\n".join(lines) + "\n", filename=path)
     code = compile(tree, path, "exec", dont_inherit=True)
     codes = {(inner.co_name, inner.co_firstlineno): inner for inner in codes_of(code)}
+    functions = {_place(node): node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
     bindings: dict[str, tuple[Binding, ...]] = {}
     stars = []
     for top in tree.body:
@@ -97,7 +101,11 @@ def read_module(path: str, lines: tuple[str, ...]) -> Module:
                     isinstance(statement, Function | ast.ClassDef) and statement.name == name
                 )
                 bindings[name] = (*bindings.get(name, ()), Binding(statement, top, defines))
-    return Module(path, lines, tree, codes, bindings, tuple(stars))
+    return Module(path, lines, tree, codes, functions, bindings, tuple(stars))
+
+
+def _place(node: Function) -> tuple[str, int]:
+    return node.name, min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
 
 
 def _statements(top: ast.stmt) -> Iterator[ast.stmt]:

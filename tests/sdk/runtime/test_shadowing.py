@@ -88,3 +88,18 @@ def test_a_script_begins_with_the_modules_that_a_plain_python_has_loaded(bench: 
     source = "import sys\nprint(sorted(name for name in sys.modules if 'titan' not in name and name != '__future__'))"
     plain = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, check=True).stdout
     assert bench.run(bench.spec(source, python=sys.executable)).text == plain
+
+
+def test_who_wants_no_folder_on_the_path_gets_none(bench: Bench) -> None:
+    spec = bench.spec(
+        "import sys, titan_job\ntitan_job.result(sys.path)", "job.py", env={"PYTHONSAFEPATH": "1"}
+    )
+    assert bench.run(replace(spec, python=interpreter("3.11"))).code == 0
+    plain = subprocess.run(
+        [interpreter("3.11"), "-P", "-c", "import sys; print(sys.path)"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={},
+    ).stdout
+    assert str([entry for entry in bench.result(spec) if "titan_runtime" not in entry]) == plain.strip()
