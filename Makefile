@@ -8,7 +8,8 @@
 #   make test-redis   the contract suite and the hazards with the state in a Redis
 #   make test-ray   these two and the example DAGs, with the jobs on a Ray cluster and the state in Redis
 #   make chaos   tasks killed, cleared and restarted in a real Airflow (a quarter of an hour)
-#   make crash   the bundled master killed 200 times per store and kind of load, and each of its system calls failed once (half an hour; TITAN_CRASH_SEED repeats a run)
+#   make crash   the bundled master killed 200 times per store and kind of load, each of its system calls failed once, and 1,000
+#                histories of what eight clients see meanwhile (40 minutes; TITAN_CRASH_SEED repeats a run)
 #   make bench   how fast it is here             make clean   remove what the others made
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
@@ -79,7 +80,7 @@ _coverage: $(STAMP)
 	    tests/sdk/wire tests/sdk/model tests/sdk/flows
 
 _crash: $(STAMP)
-	TITAN_CRASH_KILLS=200 $(BIN)/python -m pytest tests/crash -q -s
+	TITAN_CRASH_KILLS=200 TITAN_CRASH_HISTORIES=1000 $(BIN)/python -m pytest tests/crash -q -s
 
 _demo: $(STAMP)
 	@$(BIN)/python -m dags_examples.demo

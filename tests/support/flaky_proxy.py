@@ -25,6 +25,8 @@ class FlakyProxy:
         """Lose the reply to the next request that holds this; then it is ``None`` again."""
         self.before_the_loss: Callable[[], None] = lambda: None
         """Called when the master has replied, while the client still waits."""
+        self.cut: Callable[[], bool] = lambda: False
+        """Asked for every piece of a request or a reply, whether to break the connection instead of passing it on."""
         self.broken = 0
         self.refused = 0
         """Connections that found no master."""
@@ -79,21 +81,26 @@ class FlakyProxy:
     def _forward(self, client: socket.socket, master: socket.socket, limit: int | None) -> None:
         with master:
             marked = threading.Event()
-            up = threading.Thread(
-                target=_pump,
-                args=(client, master),
-                kwargs={"look": lambda data: self._look(data, marked)},
-                daemon=True,
-            )
+
+            def forward_up() -> None:
+                if _pump(client, master, look=lambda data: self._look(data, marked), lost=lambda: self.cut()):
+                    self.broken += 1
+                    _end(client, master)
+
+            up = threading.Thread(target=forward_up, daemon=True)
             up.start()
-            if _pump(master, client, limit, lost=lambda: self._is_lost(marked)):
+            if _pump(master, client, limit, lost=lambda: self._is_lost(marked) or self.cut()):
                 self.broken += 1
-            for end in (client, master):
-                try:
-                    end.shutdown(socket.SHUT_RDWR)
-                except OSError:
-                    pass
+            _end(client, master)
             up.join(timeout=10)
+
+
+def _end(*sockets: socket.socket) -> None:
+    for one in sockets:
+        try:
+            one.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass
 
 
 def _pump(
