@@ -135,11 +135,11 @@ def _config_options() -> dict[str, object]:
             "default": "titan_default",
         },
         "xcom_threshold": {
-            "description": "Values whose JSON is shorter than this many bytes stay in Airflow's database.",
+            "description": "Values whose JSON is shorter than this many bytes stay in Airflow's database; 0 puts all into TitanStore, where jobs read them.",
             "version_added": "0.1.0",
             "type": "integer",
-            "example": "1024",
-            "default": "0",
+            "example": "0",
+            "default": "1024",
         },
         "xcom_compression": {
             "description": "How stored values are compressed: none or zlib. Jobs read both.",

@@ -311,7 +311,8 @@ def read_xcom(
     if not text:
         raise NotFound(
             f"TitanStore has no XCom {key!r} of task {task_id!r} (map index {map_index}) in run {run_id!r} of DAG "
-            f"{dag_id!r}; did the task push it, with TitanStoreXComBackend switched on and no xcom_threshold above it?"
+            f"{dag_id!r}; did the task push it, with TitanStoreXComBackend switched on? Values below xcom_threshold (1024 bytes by "
+            "default) stay in Airflow: give them to the job as job_params"
         )
     try:
         reference = Reference.from_json(json.loads(text))

@@ -60,6 +60,7 @@ def airflow(cluster: Master, dashboard: HttpDashboard) -> Iterator[Standalone]:
     environ = {
         "AIRFLOW_CONN_TITAN_DEFAULT": f"titan://{cluster.address}/?dashboard_url={quote(dashboard.url, safe='')}",
         "AIRFLOW__CORE__XCOM_BACKEND": XCOM_BACKEND,
+        "AIRFLOW__TITAN_PROVIDER__XCOM_THRESHOLD": "0",
     }
     with (
         TitanClient(cluster.host, cluster.port) as client,

@@ -24,8 +24,16 @@ _SECTION = "titan_provider"
 log = logging.getLogger(__name__)
 
 
+_THRESHOLD = 1024
+"""A reference has about 300 bytes, so a shorter value is better off where it is."""
+_NAMES = ("titan_job_id", "titan_dag_name")
+"""Keys under which our own operators push a name that people and links read: never a reference."""
+_placed: set[str] = set()
+"""Places that this process has given a reference."""
+
+
 class TitanStoreXComBackend(BaseXCom):
-    """Values of ``xcom_threshold`` bytes and more go to TitanStore; smaller ones stay in Airflow's database."""
+    """Values of ``xcom_threshold`` bytes (1 KiB) and more go to TitanStore; smaller ones stay in Airflow's database."""
 
     @staticmethod
     def serialize_value(
@@ -44,10 +52,7 @@ class TitanStoreXComBackend(BaseXCom):
         """
         plain = database_to_plain(BaseXCom.serialize_value(value))
         text = json.dumps(plain, separators=(",", ":"))
-        threshold = conf.getint(_SECTION, "xcom_threshold", fallback=0)
         is_marked = isinstance(plain, dict) and xcom.MARK in plain
-        if len(text) < threshold and not is_marked:
-            return plain_to_database(plain)
         where = (
             dag_id or "-",
             run_id or "-",
@@ -55,6 +60,11 @@ class TitanStoreXComBackend(BaseXCom):
             -1 if map_index is None else map_index,
             key or "-",
         )
+        place = xcom.place_key(*where)
+        if not is_marked and (len(text) < _threshold() or (key in _NAMES and isinstance(plain, str))):
+            if place in _placed:
+                _forget(place)
+            return plain_to_database(plain)
         try:
             # A user's own dict with our mark must not be taken for a reference later, so it is stored like any value.
             reference = _from_job(plain) if is_marked else None
@@ -63,7 +73,8 @@ class TitanStoreXComBackend(BaseXCom):
                     xcom.make_key(*where), text, compress=_compress(), preview=_preview()
                 )
                 xcom.store(_client(), reference, pieces)
-            _client().store_put(xcom.place_key(*where), json.dumps(reference.to_json()))
+            _client().store_put(place, json.dumps(reference.to_json()))
+            _placed.add(place)
         except TitanError as exc:
             raise TitanXComError(f"XCom {key!r} of {len(text):,} bytes cannot be stored: {exc}") from exc
         return plain_to_database(reference.to_json())
@@ -124,6 +135,19 @@ def _client() -> TitanClient:
     from titan_provider.hooks.titan import TitanHook  # not while Airflow imports the backend; see base.py
 
     return TitanHook(conf.get(_SECTION, "xcom_conn_id", fallback=TitanHook.default_conn_name)).get_conn()
+
+
+def _forget(place: str) -> None:
+    """A job must not read what this task pushed there before."""
+    try:
+        _client().store_put(place, "")
+    except TitanError as exc:
+        raise TitanXComError(f"the earlier value at {place!r} cannot be forgotten: {exc}") from exc
+    _placed.discard(place)
+
+
+def _threshold() -> int:
+    return int(conf.getint(_SECTION, "xcom_threshold", fallback=_THRESHOLD))
 
 
 def _compress() -> bool:

@@ -27,8 +27,11 @@ Run = Callable[[str], tuple[str, str]]
 
 
 @pytest.fixture(autouse=True)
-def _fresh_client() -> None:
+def _fresh_client(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small values in the store, so that tests need no large ones."""
+    monkeypatch.setenv("AIRFLOW__TITAN_PROVIDER__XCOM_THRESHOLD", "0")
     titan_store._client.cache_clear()
+    titan_store._placed.clear()
 
 
 @pytest.fixture

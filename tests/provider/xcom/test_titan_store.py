@@ -18,7 +18,7 @@ from titan_provider.exceptions import TitanXComError
 from titan_provider.xcom import titan_store
 from titan_provider.xcom.base import database_to_plain, plain_to_database
 from titan_provider.xcom.titan_store import TitanStoreXComBackend as Backend
-from titan_sdk import ServerInfo, TitanClient, xcom
+from titan_sdk import NotFound, ServerInfo, TitanClient, xcom
 
 pytestmark = [pytest.mark.airflow, pytest.mark.usefixtures("airflow_connection")]
 
@@ -35,8 +35,11 @@ def row(plain: Any) -> Row:
 
 
 @pytest.fixture(autouse=True)
-def _fresh_client() -> Iterator[None]:
+def _fresh_client(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Small values in the store, so that tests need no large ones."""
+    option(monkeypatch, "threshold", 0)
     titan_store._client.cache_clear()
+    titan_store._placed.clear()
     yield
     titan_store._client.cache_clear()
 
@@ -93,6 +96,32 @@ def test_the_database_keeps_a_readable_reference(client: TitanClient) -> None:
     assert stored["preview"] == '{"accuracy":0.98}'
     assert stored["bytes"] == len('{"accuracy":0.98}')
     assert json.loads(client.store_get(stored["key"]) or "") == {"accuracy": 0.98}, "jobs read the same value"
+
+
+def test_values_below_a_kibibyte_stay_in_airflows_database_by_default(
+    client: TitanClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("AIRFLOW__TITAN_PROVIDER__XCOM_THRESHOLD")
+    assert push({"rows": 13}) == {"rows": 13}
+    assert push("x" * 1021) == "x" * 1021
+    assert push("x" * 1022)["titan_xcom"] == 1
+
+
+def test_the_names_that_links_and_people_read_are_never_references() -> None:
+    for key in ("titan_job_id", "titan_dag_name"):
+        assert push("d.t.manual__2026", key=key) == "d.t.manual__2026"
+    assert push({"a": 1}, key="titan_job_id")["titan_xcom"] == 1
+
+
+def test_a_job_never_reads_a_value_that_a_shorter_one_replaced(
+    client: TitanClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    option(monkeypatch, "threshold", 10)
+    push("a longer value", task_id="twice")
+    assert xcom.read_xcom(client, "d", "r", "twice") == "a longer value"
+    assert push("short", task_id="twice") == "short"
+    with pytest.raises(NotFound, match="stay in Airflow: give them to the job as job_params"):
+        xcom.read_xcom(client, "d", "r", "twice")
 
 
 def test_small_values_may_stay_in_airflows_database(monkeypatch: pytest.MonkeyPatch) -> None:
