@@ -55,7 +55,7 @@ def get_provider_info() -> dict[str, object]:
     }
 
 
-_CONFIG = "Options of the Titan provider; all of them concern its XCom backend."
+_CONFIG = "Options of the Titan provider: its XCom backend, and its links."
 
 
 def _connection_type() -> dict[str, object]:
@@ -127,6 +127,13 @@ def _security_fields() -> dict[str, object]:
 
 def _config_options() -> dict[str, object]:
     return {
+        "dashboard_links": {
+            "description": "Whether tasks have links to Titan's dashboard; without one they stay empty.",
+            "version_added": "0.1.0",
+            "type": "boolean",
+            "example": "False",
+            "default": "True",
+        },
         "xcom_conn_id": {
             "description": "Connection of the Titan master whose store keeps the XCom values.",
             "version_added": "0.1.0",

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from titan_provider.compat import BaseOperatorLink, read_xcom
+from titan_provider.compat import BaseOperatorLink, conf, read_xcom
 from titan_provider.hooks.titan import TitanHook
 
 if TYPE_CHECKING:
     from airflow.sdk.types import TaskInstanceKey
 
-__all__ = ["DAG_NAME_XCOM", "JOB_ID_XCOM", "TitanDagLink", "TitanJobLogLink"]
+__all__ = ["DAG_NAME_XCOM", "JOB_ID_XCOM", "TitanDagLink", "TitanJobLogLink", "links"]
 
 JOB_ID_XCOM = "titan_job_id"
 """Key of the XCom that holds the job's id."""
@@ -52,3 +52,12 @@ class TitanDagLink(BaseOperatorLink):
         url = TitanHook(operator.titan_conn_id).get_config().dashboard_url
         name = read_xcom(ti_key, DAG_NAME_XCOM) if url else None
         return f"{url}/dags/DAG-{quote(str(name), safe='')}" if name else ""
+
+
+def links(*declared: BaseOperatorLink) -> tuple[BaseOperatorLink, ...]:
+    """The links of an operator, unless ``[titan_provider] dashboard_links`` says that there is no dashboard.
+
+    Airflow's UI shows a heading for links that stay empty, and which connection names a dashboard is not known while
+    a DAG is parsed.
+    """
+    return declared if conf.getboolean("titan_provider", "dashboard_links", fallback=True) else ()

@@ -30,7 +30,7 @@ from titan_provider.exceptions import (
     TitanPlacementTimedOut,
 )
 from titan_provider.hooks.titan import TitanHook
-from titan_provider.links.titan import DAG_NAME_XCOM, TitanDagLink
+from titan_provider.links.titan import DAG_NAME_XCOM, TitanDagLink, links
 from titan_provider.openlineage import TitanLineage
 from titan_provider.operators.apart import run_apart
 from titan_provider.operators.memory import memory_of
@@ -86,7 +86,7 @@ class TitanDagOperator(TitanLineage, BaseOperator):
     template_ext: Sequence[str] = (".j2", ".jinja2")
     template_fields_renderers: ClassVar[dict[str, str]] = {"jobs": "json"}
     ui_color = "#dce9f7"
-    operator_extra_links = (TitanDagLink(),)
+    operator_extra_links = links(TitanDagLink())
 
     def __init__(
         self,

@@ -11,7 +11,7 @@ from titan_provider.compat import BaseOperator
 from titan_provider.dispatch import Record
 from titan_provider.exceptions import TitanServiceFailed
 from titan_provider.hooks.titan import TitanHook
-from titan_provider.links.titan import JOB_ID_XCOM, TitanJobLogLink
+from titan_provider.links.titan import JOB_ID_XCOM, TitanJobLogLink, links
 from titan_provider.operators.masters import master_of
 from titan_provider.operators.memory import memory_of
 from titan_provider.operators.services import ServiceKiller, end_service, is_alive, wait_until_up
@@ -65,7 +65,7 @@ class TitanServiceOperator(BaseOperator):
     template_ext: Sequence[str] = (".j2", ".jinja2")
     template_fields_renderers: ClassVar[dict[str, str]] = {"script": "python"}
     ui_color = "#dce9f7"
-    operator_extra_links = (TitanJobLogLink(),)
+    operator_extra_links = links(TitanJobLogLink())
 
     def __init__(
         self,

@@ -28,7 +28,7 @@ from titan_provider.exceptions import (
 )
 from titan_provider.hooks.titan import TitanHook
 from titan_provider.joblog import LogCursor
-from titan_provider.links.titan import JOB_ID_XCOM, TitanJobLogLink
+from titan_provider.links.titan import JOB_ID_XCOM, TitanJobLogLink, links
 from titan_provider.masking import env_texts, mask_env
 from titan_provider.openlineage import TitanLineage
 from titan_provider.operators.admission import try_to_enter, wait_to_enter
@@ -117,7 +117,7 @@ class TitanJobOperator(TitanLineage, BaseOperator):
         "env": "json",
     }
     ui_color = "#dce9f7"
-    operator_extra_links = (TitanJobLogLink(),)
+    operator_extra_links = links(TitanJobLogLink())
     script_name: str | None = None
     """What an inline script's file is called in tracebacks, if not like the task; for subclasses."""
 

@@ -6,7 +6,7 @@ import pytest
 
 from tests.support.airflow_run import Outcome
 from tests.support.airflow_version import AIRFLOW_2
-from titan_provider.links.titan import TitanDagLink, TitanJobLogLink
+from titan_provider.links.titan import TitanDagLink, TitanJobLogLink, links
 from titan_provider.operators.titan import TitanJobOperator
 from titan_sdk import TitanClient
 
@@ -38,6 +38,14 @@ def test_a_task_links_to_its_jobs_log_on_the_dashboard(
 
 def test_without_a_dashboard_there_is_no_link(run_dag: Callable[..., Outcome]) -> None:
     assert link(run_dag(BODY), "t", TitanJobLogLink) in (None, "")
+
+
+def test_where_there_is_no_dashboard_at_all_links_can_be_switched_off(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert [link.name for link in links(TitanJobLogLink())] == ["Titan job log"]
+    monkeypatch.setenv("AIRFLOW__TITAN_PROVIDER__DASHBOARD_LINKS", "False")
+    assert links(TitanJobLogLink()) == ()
 
 
 def test_a_task_with_several_jobs_links_to_its_titan_dag(
