@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from typing import TypeVar
+from typing import Literal, TypeVar, overload
 
 from titan_sdk.async_handles import AsyncDagHandle, AsyncJobHandle
 from titan_sdk.client_artifacts import AsyncArtifactMethods
 from titan_sdk.client_store import AsyncStoreMethods
+from titan_sdk.errors import WaitTimedOut
 from titan_sdk.flows import (
     approvals,
     cancel,
@@ -84,15 +85,49 @@ class AsyncTitanClient(AsyncStoreMethods, AsyncArtifactMethods):
             self, await self._run(submit.submit_dag(self._session, name, jobs, agent_run_id, nonce=nonce))
         )
 
+    @overload
     async def submit_yaml(
-        self, path: str | os.PathLike[str], agent_run_id: str | None = None
-    ) -> AsyncDagHandle:
+        self, path: str | os.PathLike[str], agent_run_id: str | None = None, wait: Literal[False] = False
+    ) -> AsyncDagHandle: ...
+
+    @overload
+    async def submit_yaml(
+        self,
+        path: str | os.PathLike[str],
+        agent_run_id: str | None = None,
+        wait: bool = False,
+        poll_interval: float = 2,
+        timeout: float | None = 300,
+    ) -> AsyncDagHandle | Literal[False]: ...
+
+    async def submit_yaml(
+        self,
+        path: str | os.PathLike[str],
+        agent_run_id: str | None = None,
+        wait: bool = False,
+        poll_interval: float = 2,  # noqa: ARG002 - upstream's
+        timeout: float | None = 300,
+    ) -> AsyncDagHandle | Literal[False]:
         """Submit the pipeline that a YAML file describes; in project mode its folder is uploaded first.
+
+        Args:
+            wait: return when every job has ended, or after ``timeout`` seconds.
+            poll_interval: for programs that give upstream's; the wait asks as ``DagHandle.wait`` does.
+
+        Returns the DAG; with ``wait``, as upstream's SDK, ``False`` unless every job has completed. Which one failed,
+        and why, says ``DagHandle.wait``.
 
         Raises:
             InvalidPipeline: names file, line and key. Nothing was sent.
         """
-        return AsyncDagHandle(self, await self._run(pipeline.submit_yaml(self._session, path, agent_run_id)))
+        dag = AsyncDagHandle(self, await self._run(pipeline.submit_yaml(self._session, path, agent_run_id)))
+        if wait:
+            try:
+                if not (await dag.wait(timeout, raise_on_failure=False)).state.is_success:
+                    return False
+            except WaitTimedOut:
+                return False
+        return dag
 
     def job_handle(self, job_id: str, nonce: str | None = None) -> AsyncJobHandle:
         """A handle on a job that was submitted earlier or elsewhere; asks the master nothing.

@@ -10,6 +10,7 @@ from titan_sdk.flows.manifest import Submission
 from titan_sdk.flows.report import JobRef, job_report, job_result
 from titan_sdk.flows.resubmit import Track, wait_for_tracked_dag, wait_for_tracked_job
 from titan_sdk.flows.wait import dag_report, wait_for_job
+from titan_sdk.model.accepted import Accepted
 from titan_sdk.model.loglines import LogLine
 from titan_sdk.model.report import DagReport, JobReport
 from titan_sdk.model.status import JobStatus
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["AsyncDagHandle", "AsyncJobHandle"]
 
 
-class AsyncJobHandle:
+class AsyncJobHandle(Accepted):
     """One submitted job. Holds no connection."""
 
     def __init__(
@@ -106,7 +107,7 @@ class AsyncJobHandle:
         return f"<AsyncJobHandle {self.job_id!r} on {self._client.config.address}>"
 
 
-class AsyncDagHandle:
+class AsyncDagHandle(Accepted):
     """One submitted DAG."""
 
     def __init__(self, client: AsyncTitanClient, submission: Submission) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TypeVar
+from typing import Literal, TypeVar, overload
 
 from titan_sdk.client_artifacts import ArtifactMethods
 from titan_sdk.client_store import StoreMethods
+from titan_sdk.errors import WaitTimedOut
 from titan_sdk.flows import (
     approvals,
     cancel,
@@ -84,13 +85,49 @@ class TitanClient(StoreMethods, ArtifactMethods):
             self, self._run(submit.submit_dag(self._session, name, jobs, agent_run_id, nonce=nonce))
         )
 
-    def submit_yaml(self, path: str | os.PathLike[str], agent_run_id: str | None = None) -> DagHandle:
+    @overload
+    def submit_yaml(
+        self, path: str | os.PathLike[str], agent_run_id: str | None = None, wait: Literal[False] = False
+    ) -> DagHandle: ...
+
+    @overload
+    def submit_yaml(
+        self,
+        path: str | os.PathLike[str],
+        agent_run_id: str | None = None,
+        wait: bool = False,
+        poll_interval: float = 2,
+        timeout: float | None = 300,
+    ) -> DagHandle | Literal[False]: ...
+
+    def submit_yaml(
+        self,
+        path: str | os.PathLike[str],
+        agent_run_id: str | None = None,
+        wait: bool = False,
+        poll_interval: float = 2,  # noqa: ARG002 - upstream's
+        timeout: float | None = 300,
+    ) -> DagHandle | Literal[False]:
         """Submit the pipeline that a YAML file describes; in project mode its folder is uploaded first.
+
+        Args:
+            wait: return when every job has ended, or after ``timeout`` seconds.
+            poll_interval: for programs that give upstream's; the wait asks as ``DagHandle.wait`` does.
+
+        Returns the DAG; with ``wait``, as upstream's SDK, ``False`` unless every job has completed. Which one failed,
+        and why, says ``DagHandle.wait``.
 
         Raises:
             InvalidPipeline: names file, line and key. Nothing was sent.
         """
-        return DagHandle(self, self._run(pipeline.submit_yaml(self._session, path, agent_run_id)))
+        dag = DagHandle(self, self._run(pipeline.submit_yaml(self._session, path, agent_run_id)))
+        if wait:
+            try:
+                if not dag.wait(timeout, raise_on_failure=False).state.is_success:
+                    return False
+            except WaitTimedOut:
+                return False
+        return dag
 
     def job_handle(self, job_id: str, nonce: str | None = None) -> JobHandle:
         """A handle on a job that was submitted earlier or elsewhere; asks the master nothing.

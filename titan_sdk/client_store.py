@@ -11,10 +11,10 @@ __all__ = ["AsyncStoreMethods", "StoreMethods"]
 class StoreMethods(ClientBase):
     """TitanStore: values and sets that all clients and jobs of a master share."""
 
-    def store_put(self, key: str, value: str) -> None:
+    def store_put(self, key: str, value: str) -> str:
         """Set a key to any text up to 512 Mi characters; read back exactly by ``store_get``. Last writer wins.
 
-        Over 10 MiB it is stored in parts, which this SDK alone puts together again.
+        Returns Titan's word, ``OK``: whatever else happens is raised. Over 10 MiB it is stored in parts, which this SDK alone puts together again.
 
         Raises:
             PayloadTooLarge: larger than that. Nothing was sent.
@@ -22,6 +22,7 @@ class StoreMethods(ClientBase):
             ConnectionLost, TimedOut: ``outcome_unknown`` tells whether it may be there.
         """
         self._run(store.store_put(self._session, key, value))
+        return "OK"
 
     def store_get(self, key: str) -> str | None:
         """The key's text, or ``None`` when it is absent."""
@@ -80,10 +81,10 @@ class StoreMethods(ClientBase):
 class AsyncStoreMethods(AsyncClientBase):
     """As ``StoreMethods``, awaited."""
 
-    async def store_put(self, key: str, value: str) -> None:
+    async def store_put(self, key: str, value: str) -> str:
         """Set a key to any text up to 512 Mi characters; read back exactly by ``store_get``. Last writer wins.
 
-        Over 10 MiB it is stored in parts, which this SDK alone puts together again.
+        Returns Titan's word, ``OK``: whatever else happens is raised. Over 10 MiB it is stored in parts, which this SDK alone puts together again.
 
         Raises:
             PayloadTooLarge: larger than that. Nothing was sent.
@@ -91,6 +92,7 @@ class AsyncStoreMethods(AsyncClientBase):
             ConnectionLost, TimedOut: ``outcome_unknown`` tells whether it may be there.
         """
         await self._run(store.store_put(self._session, key, value))
+        return "OK"
 
     async def store_get(self, key: str) -> str | None:
         """The key's text, or ``None`` when it is absent."""

@@ -10,6 +10,7 @@ from titan_sdk.flows.manifest import Submission
 from titan_sdk.flows.report import JobRef, job_report, job_result
 from titan_sdk.flows.resubmit import Track, wait_for_tracked_dag, wait_for_tracked_job
 from titan_sdk.flows.wait import dag_report, wait_for_job
+from titan_sdk.model.accepted import Accepted
 from titan_sdk.model.loglines import LogLine
 from titan_sdk.model.report import DagReport, JobReport
 from titan_sdk.model.status import JobStatus
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["DagHandle", "JobHandle"]
 
 
-class JobHandle:
+class JobHandle(Accepted):
     """One submitted job. Holds no connection; use it from any thread, as long as its client is not closed."""
 
     def __init__(self, client: TitanClient, ref: JobRef, track: Track | None = None, index: int = 0) -> None:
@@ -104,7 +105,7 @@ class JobHandle:
         return f"<JobHandle {self.job_id!r} on {self._client.config.address}>"
 
 
-class DagHandle:
+class DagHandle(Accepted):
     """One submitted DAG."""
 
     def __init__(self, client: TitanClient, submission: Submission) -> None:

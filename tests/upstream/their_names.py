@@ -60,11 +60,11 @@ class _OneRequest(Driver):
         super().__init__(client._session)
         self._client = client
 
-    def _exchange(self, call: Any, payload: bytes) -> Frame:
+    def _exchange(self, call: Any, opcode: int, payload: bytes) -> Frame:
         if call.opcode is Opcode.HELLO and TitanClient._send_request is not _SEND_REQUEST:
             # With a canned answer to everything there is no master that could be asked who it is.
             return Frame(Opcode.ACK, b'{"server":"bundled","version":"1","features":["sadd_reply"]}')
-        text = self._client._send_request(call.opcode, payload.decode())
+        text = self._client._send_request(opcode, payload.decode())
         return Frame(reply_opcode(text), text.encode())
 
 

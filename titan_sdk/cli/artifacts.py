@@ -37,4 +37,5 @@ def upload(
             task = progress.add_task(f"uploading {path.name or path}", total=None)
             ref = client.upload_project_folder(path, name) if path.is_dir() else client.upload_file(path)
             progress.update(task, total=1, completed=1)
-    session.output.answer(ref, f"uploaded {ref.name} ({ref.bytes:,} bytes, sha256 {ref.sha256})")
+    facts = {"name": ref.name, "bytes": ref.bytes, "sha256": ref.sha256}
+    session.output.answer(facts, f"uploaded {ref.name} ({ref.bytes:,} bytes, sha256 {ref.sha256})")

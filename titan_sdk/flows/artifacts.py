@@ -89,7 +89,7 @@ def deploy_script(path: Location) -> Flow[ArtifactRef]:
     with file:
         data = yield from blocking(file.read)
     yield from ask(calls.deploy_script(name, data))
-    return ArtifactRef(name, len(data), hashlib.sha256(data).hexdigest())
+    return ArtifactRef(name, len(data), hashlib.sha256(data).hexdigest(), "DEPLOY_SUCCESS")
 
 
 def _open(path: Path) -> IO[bytes]:

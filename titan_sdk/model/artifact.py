@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 __all__ = ["ArtifactRef"]
 
 
-@dataclass(frozen=True, slots=True)
-class ArtifactRef:
-    """What was uploaded: the name to fetch it by, its size in bytes, the SHA-256 of its content in hex."""
+class ArtifactRef(str):
+    """What was uploaded. As a text it is the master's own word, ``UPLOAD_SUCCESS`` or ``DEPLOY_SUCCESS``, which programs
+    for upstream's SDK compare it with.
+    """
 
+    __slots__ = ("bytes", "name", "sha256")
     name: str
+    """The name to fetch it by."""
     bytes: int
+    """Its size."""
     sha256: str
+    """The SHA-256 of its content in hex."""
+
+    def __new__(cls, name: str, size: int, sha256: str, word: str = "UPLOAD_SUCCESS") -> ArtifactRef:
+        self = super().__new__(cls, word)
+        self.name, self.bytes, self.sha256 = name, size, sha256
+        return self
+
+    def __reduce__(self) -> tuple[type[ArtifactRef], tuple[str, int, str, str]]:
+        return ArtifactRef, (self.name, self.bytes, self.sha256, str(self))
+
+    def __repr__(self) -> str:
+        return f"ArtifactRef(name={self.name!r}, bytes={self.bytes}, sha256={self.sha256!r})"

@@ -1,0 +1,21 @@
+"""What a submit returned in upstream's SDK: the master's word as a text."""
+
+from __future__ import annotations
+
+__all__ = ["Accepted"]
+
+_WORD = "DAG_ACCEPTED"
+
+
+class Accepted:
+    """Equal to ``"DAG_ACCEPTED"``, and to itself. Whatever else a submit may end with is raised."""
+
+    def __eq__(self, other: object) -> bool:
+        return other == _WORD if isinstance(other, str) else self is other
+
+    def __hash__(self) -> int:
+        return id(self) >> 4
+
+    def __contains__(self, text: object) -> bool:
+        """For ``"ERROR" in client.submit_dag(...)``."""
+        return isinstance(text, str) and text in _WORD
