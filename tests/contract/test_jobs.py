@@ -229,3 +229,29 @@ def test_the_first_line_of_a_script_decides(api, unique, script, name):
     )
     report = handle.wait(timeout=60, raise_on_failure=False)
     assert (report.exit_code, handle.logs()) == (1, "begun\n")
+
+
+def test_plain_jobs_find_what_others_left_beside_their_files(api, unique, script, capabilities):
+    """As upstream's own map-reduce example does; with it two jobs of one file run at a time."""
+    tag = (
+        "GENERAL" if "strict_submit" in capabilities else "GPU"
+    )  # machines share nothing, also where they are imitated
+    name = unique("chunk")
+    here = "import os, sys, time\nhere = os.path.dirname(os.path.abspath(__file__))\n"
+    first = script(f"{here}for n in '12': open(os.path.join(here, '{name}' + n), 'w').write(n)", "first.py")
+    middle = script(
+        f"{here}n = sys.argv[1]\ntext = open(os.path.join(here, '{name}' + n)).read()\ntime.sleep(0.5)\n"
+        f"open(os.path.join(here, 'shared', '{name}out' + n), 'w').write(text * 2)",
+        "middle.py",
+    )
+    last = script(f"print([open('{name}out' + n).read() for n in '12'])", "last.py")
+    ids = [unique("job") for _ in range(4)]
+    jobs = [
+        TitanJob(ids[0], first, requirement=tag, runtime=False),
+        TitanJob(ids[1], middle, args="1", parents=[ids[0]], requirement=tag, runtime=False),
+        TitanJob(ids[2], middle, args="2", parents=[ids[0]], requirement=tag, runtime=False),
+        TitanJob(ids[3], last, parents=ids[1:3], requirement=tag, runtime=False),
+    ]
+    dag = api.submit_dag(unique("dag"), jobs)
+    dag.wait(timeout=60)
+    assert list(dag[ids[3]].follow_logs()) == ["['11', '22']"]

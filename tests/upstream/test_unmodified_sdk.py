@@ -156,3 +156,24 @@ assert client.store_smembers("set-from-ours") == ["member"]
 client.store_put("from-theirs", "pipes|and;more")
 """)
     assert client.store_get("from-theirs") == "pipes|and;more"
+
+
+def test_their_map_reduce_example_runs(upstream, upstream_path):
+    """Files beside ``__file__``, written and read by several jobs, two of them at a time and of one script."""
+    folder = upstream_path / "perm_files" / "pytests" / "static_dag_tests"
+    out = upstream(f"""
+folder = {str(folder)!r}
+def job(name, script, args, *parents):
+    return TitanJob(f"{{name}}-{{unique}}", f"{{folder}}/{{script}}.py", args=args, parents=[f"DAG-{{p}}-{{unique}}" for p in parents])
+client.submit_dag("MapReduce_Test", [
+    job("gen", "generator", "chunk_a.txt chunk_b.txt"),
+    job("a", "mapper", "chunk_a.txt out_a.txt", "gen"),
+    job("b", "mapper", "chunk_b.txt out_b.txt", "gen"),
+    job("reduce", "reducer", "final_report.txt out_a.txt out_b.txt", "a", "b"),
+])
+assert until(f"DAG-reduce-{{unique}}", "COMPLETED", "DEAD") == "COMPLETED"
+print("LOG", client.fetch_logs(f"DAG-reduce-{{unique}}"))
+""")
+    assert "LOG" in out
+    assert "Could not find" not in out
+    print(out)

@@ -124,10 +124,14 @@ class DataDir:
         return f"{self._logs}/{safe_name(job_id)}{LOG}"
 
     def workspace(self, worker: str) -> Path:
+        """Where jobs work: one for all workers of a tag, as a real worker has four slots and one folder, and programs
+        that were written for it expect the jobs of a DAG there.
+        """
         # Asked for several times per job, and making paths is slow.
         found = self._workspaces.get(worker)
         if found is None:
-            found = self._workspaces[worker] = self.workers / safe_name(worker) / "titan_workspace"
+            tag = worker.rpartition("-")[0] or worker
+            found = self._workspaces[worker] = self.workers / safe_name(tag) / "titan_workspace"
         return found
 
     def staging(self, worker: str, run: str) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Collection
 from titan_sdk.cluster.admission import load_line
 from titan_sdk.cluster.conductor import run_name
 from titan_sdk.cluster.engines.base import RunRequest
-from titan_sdk.cluster.engines.staging import SERVICES
+from titan_sdk.cluster.engines.staging import SERVICES, remove_beside
 from titan_sdk.cluster.master import Master
 from titan_sdk.cluster.scheduler import JobSpec, Outcome
 from titan_sdk.cluster.state import spec_of
@@ -124,4 +124,5 @@ def _remove_files(master: Master, keep: Collection[str]) -> None:
     """What runs left behind that ended while nobody could clean up after them."""
     for staged in master.data.workers.glob("*/titan_workspace/.runs/*"):
         if staged.name not in keep:
+            remove_beside(staged)
             shutil.rmtree(staged, ignore_errors=True)

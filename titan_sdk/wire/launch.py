@@ -11,7 +11,7 @@ import shlex
 
 from titan_sdk.model.rules import CANCEL_GRACE, LONGEST_GRACE
 
-__all__ = ["first_line", "grace_of", "takes_any_python"]
+__all__ = ["first_line", "grace_of", "is_launcher", "takes_any_python"]
 
 _ANY = "python3 python python3.{14,13,12,11,10,9,8}"
 _IS_LAUNCHER = "shopt -s execfail;set -- "
@@ -51,11 +51,16 @@ def grace_of(script: bytes) -> tuple[float, float]:
     """How long a run of this script may take to end after SIGTERM, and how long what is left of it may take once its
     first process was killed: the guard of a job with the runtime ends the job itself then.
     """
-    if not script.startswith(_IS_LAUNCHER.encode()):
+    if not is_launcher(script):
         return CANCEL_GRACE, 0.0
     found = _GRACE.search(script.partition(b"\n")[0])
     seconds = CANCEL_GRACE if found is None else min(float(found[1]), LONGEST_GRACE)
     return seconds + _LAST_WORDS, seconds + _LAST_WORDS
+
+
+def is_launcher(script: bytes) -> bool:
+    """Whether this is the script of a job with the runtime, which brings the user's own with it."""
+    return script.startswith(_IS_LAUNCHER.encode())
 
 
 def takes_any_python(script: bytes) -> bool:

@@ -5,6 +5,7 @@ Paths are text where every job comes by: making ``Path`` objects took longer tha
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import shutil
@@ -24,7 +25,7 @@ from titan_sdk.model.rules import DAG_PREFIX
 from titan_sdk.runtime.worker import interpreter
 from titan_sdk.wire.fields import decode_base64
 from titan_sdk.wire.jobs import DEPLOY_PAYLOAD, RUN_ARCHIVE, RUN_PAYLOAD, START_ARCHIVE_SERVICE, JobLine
-from titan_sdk.wire.launch import grace_of, takes_any_python
+from titan_sdk.wire.launch import grace_of, is_launcher, takes_any_python
 
 __all__ = [
     "ARCHIVES",
@@ -34,6 +35,7 @@ __all__ = [
     "StagingFailed",
     "StagingFolders",
     "graces",
+    "remove_beside",
     "split_args",
     "stage",
 ]
@@ -41,6 +43,8 @@ __all__ = [
 ARCHIVES = frozenset({RUN_ARCHIVE, START_ARCHIVE_SERVICE})
 SERVICES = frozenset({DEPLOY_PAYLOAD, START_ARCHIVE_SERVICE})
 _OWN_FILE = 0o600
+_BESIDE = ".beside"
+"""The link in a run's folder to its script in the workspace."""
 _PASSING = {errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE}
 
 
@@ -100,9 +104,31 @@ class StagingFolders:
                 os.ftruncate(descriptor, size)
         return path
 
+    def put_beside(self, place: str | Path, workspace: Path, run: str, name: str, data: bytes) -> str:
+        """Put the script into the workspace itself, where a real worker has it, so that what a job leaves beside its
+        file is found by others. Its name there is the run's own: two scripts of one name are two files, and no script
+        is a module that another one imports.
+        """
+        stem, suffix = os.path.splitext(name)
+        path = f"{workspace}/{stem[:150]}-{run}{suffix}"
+        folder = os.fspath(place)
+        try:
+            os.makedirs(folder, mode=0o700, exist_ok=True)
+            # First, so that whoever removes the folder finds the file.
+            os.symlink(path, f"{folder}/{_BESIDE}")
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _OWN_FILE)
+            with open(descriptor, "wb") as file:
+                file.write(data)
+        except OSError:
+            remove_beside(folder)
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        return path
+
     def give_back(self, place: str | Path) -> None:
         """The run is over: remove what is in its folder, but a file that the next run's is written over."""
         folder, left = os.fspath(place), ""
+        remove_beside(folder)
         try:
             for name in os.listdir(folder):
                 path = f"{folder}/{name}"
@@ -117,6 +143,12 @@ class StagingFolders:
             shutil.rmtree(folder, ignore_errors=True)
             return
         self._spare.setdefault(os.path.dirname(folder), []).append((folder, left))
+
+
+def remove_beside(folder: str | Path) -> None:
+    """Remove the script that a run has in the workspace."""
+    with contextlib.suppress(OSError):
+        os.unlink(os.readlink(f"{os.fspath(folder)}/{_BESIDE}"))
 
 
 def _reusable(path: str) -> bool:
@@ -189,8 +221,12 @@ def _stage_script(request: RunRequest, data: Places, folders: StagingFolders) ->
     except PeerProtocolError as exc:
         raise StagingFailed(f"its script is not valid base64: {exc}") from exc
     name = os.path.basename(line.filename.strip())
-    script = folders.put(data.staging(request.worker, request.run), name, content)
-    cwd = os.fspath(data.workspace(request.worker))
+    staging, workspace = data.staging(request.worker, request.run), data.workspace(request.worker)
+    if service or is_launcher(content) or not line.job_id.startswith(DAG_PREFIX):
+        script = folders.put(staging, name, content)
+    else:
+        script = folders.put_beside(staging, workspace, request.run, name, content)
+    cwd = os.fspath(workspace)
     if not service:
         cwd += "/shared" if line.job_id.startswith(DAG_PREFIX) else f"/{safe_name(line.job_id)}"
     if not os.path.isdir(cwd):

@@ -75,8 +75,12 @@ async def test_what_a_job_finds_around_it(bench: Bench) -> None:
     assert env["TITAN_RUNTIME_LEASE"] == "5"
     assert env["PATH"].split(":")[0] == str(Path(sys.executable).parent)
     assert seen["cwd"] == str(bench.data.workspace("GENERAL-1") / "shared")
-    assert Path(seen["file"]).name == "my job.py"
-    assert seen["beside"] == ["my job.py"]
+    # In the workspace, as on a real worker, under a name that no other script can have.
+    assert Path(seen["file"]).parent == bench.data.workspace("GENERAL-1")
+    assert Path(seen["file"]).name == f"my job-{bench.run_name()}.py"
+    assert {"shared", Path(seen["file"]).name} <= set(seen["beside"])
+    bench.engine.clean(bench.run_name(), "GENERAL-1")
+    assert Path(seen["file"]).name not in os.listdir(seen["path0"])
     assert seen["path0"] != seen["cwd"]
     assert seen["stdin"] == ""
     assert seen["exe"] == sys.executable
@@ -85,7 +89,7 @@ async def test_what_a_job_finds_around_it(bench: Bench) -> None:
 
 async def test_a_shell_script_runs_under_bash(bench: Bench) -> None:
     assert (await bench.run("[[ a == a* ]] && echo $0 $1", name="x.sh", args="one")).exit_code == 0
-    assert bench.log().endswith("x.sh one\n")
+    assert bench.log().endswith(f"x-{bench.run_name()}.sh one\n")
 
 
 async def test_a_job_without_dag_in_its_id_has_a_folder_of_its_own(bench: Bench) -> None:
@@ -225,11 +229,12 @@ async def test_the_file_of_exits_is_emptied_when_it_has_grown_and_nobody_runs(be
 
 async def test_a_runs_folder_is_its_own_and_empty_even_if_an_old_one_is_used_again(bench: Bench) -> None:
     leave = "import os, sys; open(sys.path[0] + '/left.py', 'w'); print(sys.path[0], os.listdir(sys.path[0]))"
-    await bench.run(leave, run="1")
+    # Of a job without the runtime only one without DAG- in its id; of the others that of the launcher.
+    await bench.run(leave, run="1", job_id="j")
     bench.engine.clean(bench.run_name(), "GENERAL-1")
-    await bench.run(leave.replace("open(", "os.mkdir(").replace(", 'w')", ")"), run="2")
+    await bench.run(leave.replace("open(", "os.mkdir(").replace(", 'w')", ")"), run="2", job_id="j")
     bench.engine.clean("2", "GENERAL-1")
-    await bench.run("import os, sys; print(sys.path[0], os.listdir(sys.path[0]))", run="3")
-    folders = [line.split(" ", 1)[0] for line in bench.log().splitlines()]
+    await bench.run("import os, sys; print(sys.path[0], os.listdir(sys.path[0]))", run="3", job_id="j")
+    folders = [line.split(" ", 1)[0] for line in bench.log("j").splitlines()]
     assert folders == [bench.data.staging("GENERAL-1", bench.run_name(run)) for run in ("1", "2", "3")]
-    assert bench.log().splitlines()[2].endswith(" ['job.py']")
+    assert bench.log("j").splitlines()[2].endswith(" ['job.py']")
