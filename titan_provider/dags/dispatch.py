@@ -12,7 +12,7 @@ from titan_provider.dags.plan import DagRecord, KnownJob, Plan, make_plan
 from titan_provider.dispatch import Record
 from titan_provider.job_ids import make_job_id
 from titan_provider.joblog import Logger
-from titan_provider.operators.masters import Elsewhere, master_of
+from titan_provider.operators.masters import Elsewhere, master_of, wait_stopped
 from titan_provider.operators.memory import Memory
 from titan_sdk import NotFound, TitanClient
 
@@ -91,6 +91,10 @@ class DagSubmission:
             plan = make_plan(old, run, jobs, {name: by_id[job_id] for name, job_id in old.ids.items()})
             if not plan.attach:
                 self._cancel(client, plan)
+                kept = plan.keep or {}
+                wait_stopped(
+                    client, {job.job_id: job.nonce for n, job in old.jobs.items() if n not in kept}, self.log
+                )
             if plan.keep and client is not self.client:
                 # Their results are there, and a task takes its results from one master.
                 self.log.warning(

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 
 from titan_provider.dispatch import Record
 from titan_provider.exceptions import TitanMasterUnreachable
 from titan_provider.joblog import Logger
-from titan_sdk import JobStatus, TitanClient, TitanError
+from titan_sdk import JobStatus, NotFound, TitanClient, TitanError
 
-__all__ = ["Elsewhere", "master_of"]
+__all__ = ["Elsewhere", "master_of", "wait_stopped"]
 
 Elsewhere = Callable[[str], TitanClient]
 """A client of the master at an address, by the task's connection in all else."""
@@ -68,3 +68,22 @@ def master_of(
 
 def _knows(client: TitanClient, job_ids: Sequence[str]) -> bool:
     return any(status is not JobStatus.UNKNOWN for status in client.get_job_statuses(list(job_ids)).values())
+
+
+def wait_stopped(client: TitanClient, jobs: Mapping[str, str], log: Logger) -> None:
+    """Return when nothing is left of an earlier run: a cancelled script has its ``cancel_grace``, and two runs of one task
+    must not meet.
+
+    :param jobs: nonces of the submissions, by job id
+    """
+    for job_id, nonce in jobs.items():
+        try:
+            if client.wait_stopped(job_id, 0.0, nonce=nonce):
+                continue
+            log.info(
+                "Job %s of an earlier try was told to end and is doing so; waiting until nothing of it is left",
+                job_id,
+            )
+            client.wait_stopped(job_id, nonce=nonce)
+        except NotFound:
+            pass  # its master does not know it: nothing of it is there

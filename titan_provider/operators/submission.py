@@ -12,7 +12,7 @@ from titan_provider.compat import dag_run_clear_number, dag_run_started
 from titan_provider.dispatch import Decision, Record, decide
 from titan_provider.job_ids import make_job_id
 from titan_provider.joblog import Logger
-from titan_provider.operators.masters import Elsewhere, master_of
+from titan_provider.operators.masters import Elsewhere, master_of, wait_stopped
 from titan_provider.operators.memory import Memory
 from titan_sdk import NotFound, TitanClient, TitanJob
 
@@ -109,4 +109,5 @@ class Submission:
                 client.cancel_job(old.job_id)
             except NotFound:
                 pass  # its master lost it in this moment: what was wanted
+        wait_stopped(client, {old.job_id: old.nonce}, self.log)
         return None

@@ -91,6 +91,8 @@ class TitanJobOperator(TitanLineage, BaseOperator):
     :param max_unfinished: how many jobs with this ``requirement`` may be unfinished on the master at once; as long
         as there are so many, this task waits without submitting. Default: the connection's ``max_unfinished``
     :param cancel_on_kill: cancel the job when the task is killed, cleared or marked
+    :param cancel_grace: how long the script has between SIGTERM and SIGKILL when the job is cancelled or its ``timeout``
+        is over; seconds. The cancel does not wait for that, but the next try of the task does
     :param owner_lease: end the job when neither the task nor its trigger has been alive for so long, whatever
         became of them; seconds. Longer than ``retry_delay``, or a retry finds its job ended
     :param durable: find the job of a crashed try again instead of submitting another
@@ -146,6 +148,7 @@ class TitanJobOperator(TitanLineage, BaseOperator):
         unreachable_timeout: Duration = 300.0,
         max_unfinished: int | None = None,
         cancel_on_kill: bool = True,
+        cancel_grace: Duration = 5.0,
         owner_lease: Duration | None = None,
         durable: bool = True,
         no_retry_exit_codes: Collection[int] = (),
@@ -184,11 +187,12 @@ class TitanJobOperator(TitanLineage, BaseOperator):
         self.timeout, self.owner_lease, self.poll_interval = read_durations(
             self.task_id, timeout=timeout, owner_lease=owner_lease, poll_interval=poll_interval
         )
-        self.placement_timeout, self.unreachable_timeout = read_durations(
+        self.placement_timeout, self.unreachable_timeout, self.cancel_grace = read_durations(
             self.task_id,
             zero=True,
             placement_timeout=placement_timeout,
             unreachable_timeout=unreachable_timeout,
+            cancel_grace=cancel_grace,
         )
         self._killer = JobKiller()
 
@@ -339,6 +343,7 @@ class TitanJobOperator(TitanLineage, BaseOperator):
             max_attempts=self.max_attempts,
             timeout=self.timeout,
             owner_lease=self.owner_lease,
+            cancel_grace=self.cancel_grace,
         )
 
     def _watch(

@@ -56,6 +56,41 @@ for mode in ("sync", "deferred", "mapped", "mappedsync"):
                 TitanJobOperator(task_id="t", job_params=LAB + "/{{ run_id }}.0", **common)
         globals()[dag.dag_id] = dag
 
+# A script that needs four seconds to stop: its runs write "begin" and "end" into one file, in their order.
+STOPS = r"""
+import os, signal, sys, time, titan_job
+def say(word):
+    with open(titan_job.params + ".order", "a") as f:
+        f.write(word + "\n")
+def stop(*_):
+    time.sleep(4)
+    say("end")
+    sys.exit(0)
+signal.signal(signal.SIGTERM, stop)
+say("begin")
+with open(titan_job.params + ".count", "a") as f:
+    f.write(os.environ["TITAN_JOB_ID"] + "\n")
+n = 0
+while not os.path.exists(titan_job.params + ".gate"):
+    print("<%d>" % n, flush=True)
+    n += 1
+    time.sleep(0.1)
+say("end")
+"""
+
+for mode in ("sync", "deferred"):
+    with DAG(f"{mode}_stops", schedule=None, is_paused_upon_creation=False) as dag:
+        TitanJobOperator(
+            task_id="t",
+            script=STOPS,
+            job_params=LAB + "/{{ run_id }}.0",
+            poll_interval=0.3,
+            deferrable=mode == "deferred",
+            cancel_grace=60,
+            **KINDS["retried"],
+        )
+    globals()[dag.dag_id] = dag
+
 # Two jobs in one task, the second after the first.
 for mode in ("sync", "deferred"):
     for kind in ("once", "retried"):

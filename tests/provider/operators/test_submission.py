@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from titan_provider.job_ids import make_job_id
 from titan_provider.operators.memory import AirflowMemory, Memory, TitanMemory
 from titan_provider.operators.submission import Submission
 from titan_sdk import JobStatus, TitanClient, TitanJob
+from titan_sdk.cluster import LocalCluster
 
 pytestmark = pytest.mark.airflow
 
@@ -60,6 +62,7 @@ class Task:
     clear_number: int = 0
     run_started: str = "2026-01-01T00:00:00"
     tries: int = 0
+    params: str | None = None
 
     def try_once(self, *, crash_in_build: bool = False, crash_in_admit: bool = False) -> str:
         self.tries += 1
@@ -69,7 +72,7 @@ class Task:
         def build(job_id: str) -> TitanJob:
             if crash_in_build:
                 raise Crash
-            return TitanJob(job_id, str(self.script), requirement=self.requirement)
+            return TitanJob(job_id, str(self.script), requirement=self.requirement, params=self.params)
 
         def admit(_: str) -> None:
             if crash_in_admit:
@@ -239,3 +242,59 @@ def test_a_lost_reply_is_settled_by_the_next_try(
     first = task.recorded
     assert task.try_once() == first
     client.cancel_job(first)
+
+
+STUBBORN = """
+import os, signal, sys, time, titan_job
+
+def say(word):
+    with open(titan_job.params, "a") as file:
+        file.write(word + "\\n")
+
+def stop(*_):
+    time.sleep(1)
+    say("end")
+    sys.exit(0)
+
+signal.signal(signal.SIGTERM, stop)
+say("begin")
+while True:
+    time.sleep(0.1)
+"""
+
+
+@pytest.fixture(params=["bundled", "like a real one"])
+def either(request: pytest.FixtureRequest, client: TitanClient) -> Iterator[TitanClient]:
+    if request.param == "bundled":
+        yield client
+        return
+    with LocalCluster(strict_titan=True) as strict, TitanClient(strict.host, strict.port) as other:
+        yield other
+
+
+@pytest.mark.parametrize("by", ["the clear", "a kill before the retry"])
+def test_the_next_run_begins_when_nothing_is_left_of_the_old_one(
+    either: TitanClient, tmp_path: Path, by: str
+) -> None:
+    order, script = tmp_path / "order", tmp_path / "stubborn.py"
+    script.write_text(STUBBORN)
+    task = Task(either, script, Fragile(AirflowMemory(AirflowState())))
+    task.params = str(order)
+    first = task.try_once()
+    _until(lambda: order.exists() and order.read_text() == "begin\n")
+    if by == "the clear":
+        task.clear()
+    else:
+        either.cancel_job(first)
+    second = task.try_once()
+    _until(lambda: order.read_text().count("begin") == 2)
+    assert order.read_text().split() == ["begin", "end", "begin"]
+    either.cancel_job(second)
+    assert either.wait_stopped(second, 60)
+
+
+def _until(true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
