@@ -3,7 +3,8 @@
 A queued job on a saturated real master may die unrun, so a mapped task of a thousand must not send a thousand jobs. Who
 is inside stands in one value of TitanStore per tag, shared by every task of every process. A job leaves the window
 when the master says that it has ended; nobody has to report that. A job that was let in and never submitted (its task
-was killed in between) counts for :data:`RESERVED` seconds.
+was killed in between) counts until somebody who waits has seen it so for :data:`RESERVED` seconds, by the clock of that process
+alone: clocks of hosts differ.
 
 The value is changed by compare-and-set. A real master has none, so there a writer reads its value back after a pause;
 that is exact as long as a write arrives within :data:`SETTLE` seconds, and otherwise lets one more in.
@@ -19,7 +20,7 @@ from typing import Any, TypeAlias
 
 from titan_sdk import JobStatus
 
-__all__ = ["RESERVED", "SETTLE", "Flow", "Pause", "Turn", "Window", "enter"]
+__all__ = ["RESERVED", "SETTLE", "Flow", "Pause", "Sightings", "Turn", "Window", "enter"]
 
 RESERVED = 180.0
 SETTLE = 0.3
@@ -63,14 +64,40 @@ class Turn:
     """All ids inside: as long as none of them ends, looking again is pointless."""
 
 
+class Sightings:
+    """Since when one process has seen jobs inside that the master does not know.
+
+    :param clock: seconds that only grow
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._since: dict[str, float] = {}
+
+    def look(self, states: Mapping[str, JobStatus]) -> set[str]:
+        """Those of the jobs inside that count.
+
+        :param states: of all that are inside
+        """
+        now = self._clock()
+        unknown = [job_id for job_id, status in states.items() if status is JobStatus.UNKNOWN]
+        self._since = {job_id: self._since.get(job_id, now) for job_id in unknown}
+        return {
+            job_id
+            for job_id, status in states.items()
+            if not status.is_terminal and now - self._since.get(job_id, now) < RESERVED
+        }
+
+
 # A step is a call on a client, blocking or not: both have the same names. The driver sends its outcome back.
 Flow: TypeAlias = Generator[Callable[[Any], Any] | Pause, Any, Turn]
 
 
-def enter(window: Window, wanted: Sequence[str]) -> Flow:
+def enter(window: Window, wanted: Sequence[str], sightings: Sightings) -> Flow:
     """Let in as many of the wanted ids as there is room for, in their order.
 
     :param wanted: job ids that nobody has submitted yet; one that is inside already stays so
+    :param sightings: of whoever looks, kept between its looks
     """
     info = yield lambda client: client.server_info()
     while True:
@@ -78,11 +105,11 @@ def enter(window: Window, wanted: Sequence[str]) -> Flow:
         entries = _read(text)
         known = tuple(entries)
         states = yield lambda client: client.get_job_statuses(known)  # noqa: B023 - called at once
-        now = time.time()
-        inside = {job_id: at for job_id, at in entries.items() if _counts(states[job_id], at, now)}
+        counted = sightings.look(states)
+        inside = {job_id: at for job_id, at in entries.items() if job_id in counted}
         room = max(window.limit - len(inside), 0)
         new = [job_id for job_id in wanted if job_id not in inside][:room]
-        inside |= dict.fromkeys(new, now)
+        inside |= dict.fromkeys(new, time.time())  # for people
         admitted = tuple(job_id for job_id in wanted if job_id in inside)
         value = json.dumps({"v": 1, "jobs": inside})
         if not new or (yield from _swap(window.key, text, value, exact=info.has("store_ops"))):
@@ -107,9 +134,3 @@ def _read(text: str | None) -> Mapping[str, float]:
         return {}
     found = json.loads(text)
     return found["jobs"] if found.get("v") == 1 else {}
-
-
-def _counts(status: JobStatus, at: float, now: float) -> bool:
-    if status is JobStatus.UNKNOWN:
-        return abs(now - at) < RESERVED
-    return not status.is_terminal

@@ -14,12 +14,12 @@ import pytest
 
 from tests.support.airflow_run import Outcome, unique
 from titan_provider import admission
-from titan_provider.admission import Window
+from titan_provider.admission import Sightings, Window
 from titan_provider.operators.admission import try_to_enter, wait_to_enter
 from titan_provider.operators.titan import TitanJobOperator
 from titan_provider.triggers import admission as trigger_module
 from titan_provider.triggers.admission import TitanAdmissionTrigger
-from titan_sdk import ServerInfo, TitanClient, TitanJob
+from titan_sdk import JobStatus, ServerInfo, TitanClient, TitanJob
 
 pytestmark = pytest.mark.airflow
 
@@ -60,11 +60,39 @@ def test_an_end_makes_room_and_nobody_has_to_report_it(
     assert try_to_enter(client, window, "over-next").admitted
 
 
-def test_a_place_that_was_never_used_is_free_again_after_a_while(client: TitanClient, window: Window) -> None:
-    lately, long_ago = time.time() - admission.RESERVED / 2, time.time() - admission.RESERVED * 2
-    client.store_put(window.key, json.dumps({"v": 1, "jobs": {"a": lately, "b": long_ago}}))
-    assert try_to_enter(client, window, "c").admitted
-    assert sorted(inside(client, window)) == ["a", "c"]
+@pytest.mark.parametrize("skew", [0.0, -7 * 3600.0, 7 * 3600.0])
+def test_a_place_that_was_never_used_is_free_again_after_a_while(
+    client: TitanClient, window: Window, skew: float
+) -> None:
+    """By the clock of whoever waits; the host that let the job in may have any other."""
+    wrote = time.time() + skew
+    client.store_put(window.key, json.dumps({"v": 1, "jobs": {"a": wrote, "b": wrote}}))
+    now = 0.0
+    sightings = Sightings(lambda: now)
+    assert not try_to_enter(client, window, "c", sightings).admitted
+    now = admission.RESERVED - 1
+    assert not try_to_enter(client, window, "c", sightings).admitted
+    assert not try_to_enter(client, window, "c", Sightings(lambda: now)).admitted, "this one has just come"
+    now = admission.RESERVED
+    assert try_to_enter(client, window, "c", sightings).admitted
+    assert inside(client, window) == ["c"]
+
+
+def test_a_place_is_kept_for_a_job_that_was_submitted_meanwhile(
+    client: TitanClient, window: Window, submit: Callable[..., str]
+) -> None:
+    now = 0.0
+    sightings = Sightings(lambda: now)
+    late = submit("print(1)", requirement="QUANTUM")
+    assert sightings.look({late: JobStatus.UNKNOWN}) == {late}
+    now = admission.RESERVED - 1
+    assert sightings.look({late: client.get_job_status(late)}) == {late}
+    now = admission.RESERVED + 1
+    assert sightings.look({late: JobStatus.UNKNOWN}) == {late}, (
+        "the master may answer so while its store is down"
+    )
+    client.cancel_job(late)
+    assert sightings.look({late: client.get_job_status(late)}) == set()
 
 
 def test_many_at_once_never_are_too_many(client: TitanClient, window: Window) -> None:
@@ -105,9 +133,9 @@ async def test_the_triggers_of_a_process_are_let_in_together(
     looks: list[int] = []
     real = trigger_module.enter
 
-    def counted(window: Window, wanted: Sequence[str]) -> Any:
+    def counted(window: Window, wanted: Sequence[str], sightings: Sightings) -> Any:
         looks.append(len(wanted))
-        return real(window, wanted)
+        return real(window, wanted, sightings)
 
     async def fire(job_id: str) -> str:
         trigger = TitanAdmissionTrigger(airflow_connection, job_id, window.tag, 30, time.time())

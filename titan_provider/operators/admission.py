@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from titan_provider.admission import Pause, Turn, Window, enter
+from titan_provider.admission import Pause, Sightings, Turn, Window, enter
 from titan_provider.compat import AirflowException
 from titan_provider.joblog import Logger
 from titan_provider.waiting import jittered
@@ -17,12 +17,15 @@ __all__ = ["try_to_enter", "wait_to_enter"]
 _LOOK_AGAIN = 3.0
 
 
-def try_to_enter(client: TitanClient, window: Window, job_id: str) -> Turn:
+def try_to_enter(
+    client: TitanClient, window: Window, job_id: str, sightings: Sightings | None = None
+) -> Turn:
     """Look once: whether the id is inside, and who else is.
 
     :param job_id: a job that has not been submitted yet
+    :param sightings: of whoever looks again and again
     """
-    flow = enter(window, [job_id])
+    flow = enter(window, [job_id], sightings or Sightings())
     outcome: Any = None
     while True:
         try:
@@ -46,9 +49,9 @@ def wait_to_enter(
     :param given_up: whether nobody waits any more
     :raises AirflowException: nobody waits any more
     """
-    said = False
+    said, sightings = False, Sightings()
     while not given_up():
-        turn = try_to_enter(client, window, job_id)
+        turn = try_to_enter(client, window, job_id, sightings)
         if turn.admitted:
             return
         if not said:

@@ -86,13 +86,13 @@ class TitanAdmissionTrigger(BaseTrigger):
         with queue.place(self.job_id, self.limit):
             async with queue.turn:
                 while self.job_id not in queue.admitted:
-                    turn = await self._look(master, window, queue.wanted(self.limit))
+                    turn = await self._look(master, window, queue)
                     queue.admitted.update(turn.admitted)
                     if self.job_id not in turn.admitted:
                         await self._until_one_ends(master, turn)
 
-    async def _look(self, master: SharedMaster, window: Window, wanted: list[str]) -> Turn:
-        flow = enter(window, wanted)
+    async def _look(self, master: SharedMaster, window: Window, queue: AdmissionQueue) -> Turn:
+        flow = enter(window, queue.wanted(self.limit), queue.sightings)
         outcome: Any = None
         while True:
             try:

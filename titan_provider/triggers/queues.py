@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from titan_provider.admission import Sightings
+
 __all__ = ["AdmissionQueue"]
 
 
@@ -14,6 +16,7 @@ class AdmissionQueue:
 
     def __init__(self) -> None:
         self.turn = asyncio.Lock()
+        self.sightings = Sightings()
         self.admitted: set[str] = set()
         """Let in by somebody else's look, and not gone yet."""
         self._waiting: dict[str, int] = {}
