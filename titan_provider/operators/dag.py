@@ -38,7 +38,7 @@ from titan_provider.operators.submission import new_record
 from titan_provider.triggers.dag import TitanDagTrigger
 from titan_provider.triggers.poller import lease
 from titan_provider.values import Duration, as_id, plain, read_durations
-from titan_sdk import ClientConfig, TitanClient, TitanError, TitanJob
+from titan_sdk import ClientConfig, CorruptData, TitanClient, TitanError, TitanJob, xcom
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -264,7 +264,7 @@ class TitanDagOperator(TitanLineage, BaseOperator):
             raise TitanDagFailed(
                 sorted(failures, key=lambda report: bool(report.upstream_failed)), len(reports)
             )
-        return {name: report.result for name, report in reports.items()}
+        return {name: _value(client, report.result) for name, report in reports.items()}
 
     def _cancel_blocked(self, client: TitanClient, job_ids: list[str]) -> None:
         """A real master keeps children of a failed job, and would run them after its own restart."""
@@ -287,3 +287,14 @@ class TitanDagOperator(TitanLineage, BaseOperator):
                 self._killer.kill(self.log)
         except TitanError as exc:
             self.log.error("The jobs could not be cancelled and may still be running: %s", exc)
+
+
+def _value(client: TitanClient, result: Any) -> Any:
+    """The value behind a reference that ``write_xcom`` made: inside the task's dict nobody would take it for one."""
+    try:
+        reference = xcom.Reference.from_json(result)
+        if reference is None or not xcom.was_written_by_a_job(client, reference):
+            return result
+    except CorruptData:
+        return result
+    return xcom.value_of(client, reference)

@@ -15,6 +15,7 @@ import pytest
 from tests.support.airflow_run import unique, write_dag
 from tests.support.airflow_version import dag_file_option, needs_airflow_3
 from titan_provider.exceptions import TitanXComError
+from titan_provider.operators.dag import TitanDagOperator
 from titan_provider.xcom import titan_store
 from titan_provider.xcom.base import database_to_plain
 from titan_provider.xcom.titan_store import TitanStoreXComBackend as Backend
@@ -150,6 +151,20 @@ def test_a_retry_after_the_push_hands_on_what_the_job_wrote(run: Run) -> None:
     assert "'job0'" in out
     assert "'job1'" in out
     assert "<got [2, 4, 6] [2, 4, 6] >" in out
+
+
+def test_several_jobs_in_one_task_give_what_they_wrote_not_references() -> None:
+    """Inside the task's dict no backend would look for one."""
+    titan_store._client.cache_clear()
+    ti = SimpleNamespace(dag_id=unique("d"), task_id="t", run_id="r", map_index=-1, try_number=1, max_tries=0)
+    context: Any = {"ti": ti, "dag_run": SimpleNamespace(clear_number=0, start_date=None)}
+    fake = {"titan_xcom": 1, "key": "a user's own"}
+    jobs = [
+        {"job_id": "a", "script": WRITER},
+        {"job_id": "b", "script": f"import titan_job; titan_job.result({fake!r})"},
+    ]
+    operator = TitanDagOperator(task_id="t", jobs=jobs, do_xcom_push=False, poll_interval=0.1, durable=False)
+    assert operator.execute(context) == {"a": [2, 4, 6], "b": fake}
 
 
 def test_the_format_is_plain_enough_to_read_without_this_sdk(client: TitanClient) -> None:
