@@ -15,7 +15,7 @@ from rich.text import Text
 from titan_sdk.cli.context import Session, command, is_loopback
 from titan_sdk.cli.exits import ExitCode, code_for
 from titan_sdk.client import TitanClient
-from titan_sdk.errors import TitanError
+from titan_sdk.errors import StoreUnavailable, TitanError
 
 __all__ = ["Finding", "Verdict", "register"]
 
@@ -118,13 +118,13 @@ def _store(client: TitanClient) -> Iterator[Finding]:
     # A real master cannot delete keys, so the probe reuses a few names instead of leaving one behind each time.
     key = f"titan:doctor:{os.getpid() % 16}"
     plain = f"probe-{time.time_ns()}"
-    client.store_put(key, plain)
-    read = client.store_get(key)
-    if read != plain:
+    try:
+        client.store_put(key, plain)
+    except StoreUnavailable as exc:
         advice = (
             "start TitanStore (default port 6379) and restart the master: without it nothing is remembered"
         )
-        yield Finding("store", Verdict.FAILURE, f"wrote {plain!r}, read {read!r}", advice)
+        yield Finding("store", Verdict.FAILURE, str(exc), advice)
         return
     yield Finding("store", Verdict.GOOD, "a value written is read back")
     yield _round_trip("text", _HAZARDS, lambda: _put_and_get(client, key))
@@ -146,13 +146,18 @@ def _add_and_list(client: TitanClient, key: str) -> str:
 
 
 def _round_trip(check: str, wanted: str, probe: Callable[[], str | None]) -> Finding:
-    found = probe()
-    if found == wanted:
-        return Finding(check, Verdict.GOOD, "unicode, pipes, commas, newlines and error words survive")
+    try:
+        found = probe()
+    except StoreUnavailable as exc:
+        told = str(exc)
+    else:
+        if found == wanted:
+            return Finding(check, Verdict.GOOD, "unicode, pipes, commas, newlines and error words survive")
+        told = f"wrote {wanted!r}, read {found!r}"
     advice = (
         "another client may have written the same keys; if it happens again, restart the store and the master"
     )
-    return Finding(check, Verdict.FAILURE, f"wrote {wanted!r}, read {found!r}", advice)
+    return Finding(check, Verdict.FAILURE, told, advice)
 
 
 def _workers(client: TitanClient, tags: list[str]) -> Iterator[Finding]:

@@ -104,6 +104,8 @@ class Node:
             log.info("serving on %s:%d", *address, extra={"data_dir": str(settings.data_dir)})
         except OSError as exc:
             await self.stop()
+            if isinstance(exc, TitanError):
+                raise  # a setting that names a missing file says so itself
             root = settings.data_dir
             raise TitanError(f"cannot start a master in {root}: {exc}; {advice(exc, root)}") from exc
         except BaseException:

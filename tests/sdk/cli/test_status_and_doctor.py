@@ -141,8 +141,8 @@ def test_a_store_that_is_down_is_a_failed_check(doctor) -> None:
     master.store_down = True
     ran = doctor(master)
     assert ran.code == 1
-    assert "✗ store: wrote 'probe-" in ran.out
-    assert "read None\n  → start TitanStore" in ran.out
+    assert "✗ store: " in ran.out
+    assert "\n  → start TitanStore" in ran.out
 
 
 def test_a_store_that_alters_text_is_a_failed_check(doctor) -> None:
