@@ -95,3 +95,22 @@ def test_airflow_is_told_to_leave_the_workers_scripts_alone() -> None:
     ignored = (DAGS / ".airflowignore").read_text(encoding="utf-8")
     folders = {path.relative_to(DAGS).parts[0] for path in DAGS.rglob("*.py") if path.parent != DAGS}
     assert {f"{folder}/**" for folder in folders} <= set(ignored.splitlines())
+
+
+def test_the_page_names_each_example_and_the_files_it_needs() -> None:
+    page = (DAGS / "README.md").read_text("utf-8")
+    rows = {row.split("|")[1].strip(" `"): row.split("|")[3] for row in page.splitlines() if row[:3] == "| `"}
+    assert sorted(rows) == [path.name for path in FILES]
+    for path in FILES:
+        needed = {
+            node.value
+            for node in ast.walk(ast.parse(path.read_text("utf-8")))
+            if isinstance(node, ast.Constant)
+            and isinstance(node.value, str)
+            and node.value.endswith(".py")
+            and "\n" not in node.value
+        }
+        assert all(f"{name}`" in rows[path.name] for name in needed), path.name
+        named = [name.strip(" `") for name in rows[path.name].split(",") if name.strip()]
+        assert len(named) == len(needed), path.name
+        assert all((DAGS / name).is_file() for name in named), path.name

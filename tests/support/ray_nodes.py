@@ -20,7 +20,7 @@ _PROGRAM = str(Path(__file__).with_name("ray_host.py"))
 def need_ray() -> None:
     """Skip the test where the extra is missing."""
     if importlib.util.find_spec("ray") is None:
-        pytest.skip("Ray is not installed; pip install airflow-provider-titan[ray]")
+        pytest.skip("Ray is not installed; `pip install ray` brings it")
 
 
 class RayNodes:

@@ -22,7 +22,7 @@ def need_redis() -> None:
     if _SERVER is None:
         pytest.skip("needs redis-server; `apt-get install redis-server` brings it")
     if importlib.util.find_spec("redis") is None:
-        pytest.skip("needs the package redis; `pip install airflow-provider-titan[redis]` brings it")
+        pytest.skip("needs the package redis; `pip install redis` brings it")
 
 
 def free_port() -> int:

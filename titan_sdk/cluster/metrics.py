@@ -34,7 +34,7 @@ class MetricsServer:
             import prometheus_client
         except ImportError as exc:
             raise InvalidArgument(
-                "metrics need the package prometheus_client; install airflow-provider-titan[metrics], or leave the "
+                "metrics need the package prometheus_client; `pip install prometheus-client` brings it, or leave the "
                 "metrics port out"
             ) from exc
         self._master = master

@@ -36,7 +36,7 @@ def open_area(url: str, folder: str, scratch: Path) -> FsspecArea:
         import fsspec
     except ImportError as exc:
         raise InvalidArgument(
-            "artifacts at a URL need the package fsspec; install airflow-provider-titan[artifacts], or leave the URL out"
+            "artifacts at a URL need the package fsspec; `pip install fsspec` brings it, or leave the URL out"
         ) from exc
     try:
         system, root = fsspec.core.url_to_fs(url)

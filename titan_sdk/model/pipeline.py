@@ -43,7 +43,7 @@ _RUNTIME_KEYS = ("params", "env", "python", "max_attempts", "timeout", "cancel_g
 """Ours: what the runtime carries; services do not have it."""
 
 _KEY_OF_FIELD = {"job_id": "id", "filename": "file", "parents": "depends_on", "job_type": "type"}
-"""TitanJob's names where the file's keys are called differently."""
+"""TitanJob's names where upstream's keys are called differently; a file may use either."""
 _FIELD_OF_KEY = {key: name for name, key in _KEY_OF_FIELD.items()}
 
 
@@ -98,7 +98,8 @@ class _JobReader:
         jobs: list[TitanJob] = []
         lines: dict[str, int] = {}
         for number, entry in enumerate(entries, 1):
-            job = self._read(source.mapping(entry.node, f"job {number}", _JOB_KEYS + _RUNTIME_KEYS))
+            keys = _JOB_KEYS + _RUNTIME_KEYS
+            job = self._read(source.mapping(entry.node, f"job {number}", keys, _KEY_OF_FIELD))
             if job.full_id in lines:
                 entry.fail(f"the id {job.job_id!r} is already used in line {lines[job.full_id]}")
             lines[job.full_id] = entry.line
@@ -134,7 +135,7 @@ class _JobReader:
                 given[key] = job.get(key, read, None)
         for key in ("id", "depends_on"):
             if key in job:
-                place = f"{job.entry(key).place}: key {key!r}"
+                place = f"{job.entry(key).place}: key {job.entry(key).key!r}"
                 self.places[given["job_id"], _FIELD_OF_KEY[key]] = place
         try:
             return TitanJob(**given)

@@ -63,11 +63,16 @@ class Source:
         """``file:line`` of a node."""
         return f"{self.path}:{node.start_mark.line + 1}"
 
-    def mapping(self, node: yaml.Node, what: str, known: tuple[str, ...]) -> Mapping:
+    def mapping(
+        self, node: yaml.Node, what: str, known: tuple[str, ...], other_names: dict[str, str] | None = None
+    ) -> Mapping:
         """The entries of a mapping whose keys are all known and there once.
 
+        Args:
+            other_names: names that a key may have instead, each with the key.
+
         Raises:
-            InvalidPipeline: it is not a mapping, or has a key twice or an unknown one.
+            InvalidPipeline: it is not a mapping, or has a key twice, also by its other name, or an unknown one.
         """
         import yaml
 
@@ -78,13 +83,19 @@ class Source:
         self._refuse_doubles(node)
         self.loader.flatten_mapping(node)
         entries: dict[str, Entry] = {}
+        names = other_names or {}
         for key_node, value_node in node.value:
-            key = key_node.value
+            key = names.get(str(key_node.value), key_node.value)
             if key not in known:
                 near = difflib.get_close_matches(str(key), known, 1)
                 advice = f"did you mean {near[0]!r}?" if near else f"known keys are {', '.join(known)}"
                 raise InvalidPipeline(f"{self.place(key_node)}: {what} has the unknown key {key!r}; {advice}")
-            entries[key] = Entry(self, value_node, key)
+            if key in entries and entries[key].key != key_node.value:
+                raise InvalidPipeline(
+                    f"{self.place(key_node)}: {what} has {key_node.value!r} and {entries[key].key!r}, which are two "
+                    "names of one key; leave one out"
+                )
+            entries[key] = Entry(self, value_node, key_node.value)
         return Mapping(self, node, what, entries)
 
     def _refuse_doubles(self, node: yaml.MappingNode) -> None:
@@ -128,7 +139,8 @@ class Entry:
     def __init__(self, source: Source, node: yaml.Node, key: str) -> None:
         self._source = source
         self.node = node
-        self._key = key
+        self.key = key
+        """As the file has it."""
 
     @property
     def place(self) -> str:
@@ -144,7 +156,7 @@ class Entry:
 
     def fail(self, problem: str) -> NoReturn:
         """Raise, naming file, line and key."""
-        raise InvalidPipeline(f"{self.place}: key {self._key!r}: {problem}")
+        raise InvalidPipeline(f"{self.place}: key {self.key!r}: {problem}")
 
     def value(self) -> Any:
         """Whatever YAML makes of it."""
@@ -179,7 +191,7 @@ class Entry:
         """A mapping of single values, each as it is written."""
         if _kind(self.node) != "a mapping":
             self.fail(f"is {_kind(self.node)}, not a mapping of names to values")
-        pairs = ((key.value, Entry(self._source, node, self._key)) for key, node in self.node.value)
+        pairs = ((key.value, Entry(self._source, node, self.key)) for key, node in self.node.value)
         return {str(name): entry.words() for name, entry in pairs}
 
     def texts(self) -> list[str]:
@@ -190,7 +202,7 @@ class Entry:
         """The members of a list."""
         if _kind(self.node) != "a list":
             self.fail(f"is {_kind(self.node)}, not a list; put a dash in front of each member")
-        return [Entry(self._source, node, self._key) for node in self.node.value]
+        return [Entry(self._source, node, self.key) for node in self.node.value]
 
     def whole(self) -> int:
         """A whole number."""

@@ -375,3 +375,16 @@ def test_any_file_is_a_pipeline_or_an_invalid_pipeline(
     except InvalidPipeline:
         return
     assert pipeline.jobs
+
+
+def test_the_sdks_names_of_keys_are_known_too(folder: Path) -> None:
+    pipeline = load(
+        folder, "jobs: [{job_id: a, filename: a.py}, {id: b, file: a.py, parents: [a], job_type: run}]"
+    )
+    assert [(job.job_id, job.parents) for job in pipeline.jobs] == [("a", ()), ("b", ("a",))]
+    with pytest.raises(
+        InvalidPipeline, match="has 'parents' and 'depends_on', which are two names of one key"
+    ):
+        load(folder, "jobs: [{id: a, file: a.py, depends_on: [], parents: []}]")
+    with pytest.raises(InvalidPipeline, match="key 'parents': is a single value, not a list"):
+        load(folder, "jobs: [{id: a, file: a.py, parents: b}]")

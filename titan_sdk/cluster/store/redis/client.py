@@ -30,7 +30,7 @@ def make_client(location: Location) -> Any:
         from redis.backoff import NoBackoff
     except ImportError as exc:
         raise InvalidArgument(
-            "a store on Redis needs the package redis; install airflow-provider-titan[redis], or leave the store out"
+            "a store on Redis needs the package redis; `pip install 'redis>=5'` brings it, or leave the store out"
         ) from exc
     options: dict[str, Any] = {}
     given = _options_of(location)

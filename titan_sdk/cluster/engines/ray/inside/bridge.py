@@ -205,7 +205,7 @@ def _sentence(address: str, exc: Exception) -> str:
     if lacks_package(exc):
         return f"the Ray cluster at {address} cannot be used: its head {WITHOUT_PACKAGE}"
     if isinstance(exc, ImportError):
-        return f"Ray cannot be used here ({exc}); install airflow-provider-titan[ray]"
+        return f"Ray cannot be used here ({exc}); `pip install 'ray[default]'` brings it"
     text = " ".join(str(exc).split())[:500] or type(exc).__name__
     if "ersion" in text and "mismatch" in text.lower():
         return f"the Ray cluster at {address} has another version of Ray or Python than this front: {text}"
