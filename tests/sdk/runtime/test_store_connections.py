@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.support.flaky_proxy import FlakyProxy
 from titan_sdk import TitanClient, TitanJob
 from titan_sdk.cluster import LocalCluster
+from titan_sdk.runtime.worker import store
 from titan_sdk.runtime.worker.store import Master, StoreError
 
 HELLO = 0x40
@@ -93,6 +96,39 @@ def test_a_master_that_does_not_know_the_greeting_is_used_as_a_real_one(
     peers.append(Peer(b"UNKNOWN_OPCODE: 64", 1))
     write(peers[0].port, 2)
     assert peers[0].connections == [[HELLO], [0x60], [0x60]]
+
+
+@pytest.mark.parametrize("tries", [1, 2], ids=["at once", "by persist"])
+def test_a_write_whose_reply_was_lost_is_not_made_again(keeping: None, tries: int) -> None:
+    with (
+        LocalCluster({"GENERAL": 1}) as cluster,
+        TitanClient(cluster.host, cluster.port) as other,
+        FlakyProxy(cluster.host, cluster.port) as proxy,
+    ):
+        master = Master("127.0.0.1", proxy.port)
+        for _ in range(2):
+            other.store_put("k", "{}")
+            assert master.get("k") == "{}"
+            proxy.before_the_loss = lambda: other.store_put("k", '{"v": "theirs"}')
+            proxy.lose = b"mine"
+            if tries == 2:
+                master._kept.pop().close()  # so that the lost reply is not on a kept connection
+            store.persist(lambda: master.set("k", '{"v": "mine"}'), lambda: time.monotonic() + 30)
+            assert other.store_get("k") == '{"v": "theirs"}'
+            master.set("k", '{"v": "mine"}')
+            assert other.store_get("k") == '{"v": "mine"}', "the same text later is another write"
+        for kept in master._kept:
+            kept.close()
+
+
+def test_a_record_that_is_there_is_not_written_again_on_a_real_master() -> None:
+    with LocalCluster(strict_titan=True) as cluster, TitanClient(cluster.host, cluster.port) as other:
+        with FlakyProxy(cluster.host, cluster.port) as proxy:
+            master = Master("127.0.0.1", proxy.port)
+            proxy.lose = b"mine"
+            master.confirm("k", '{"v": "mine"}')
+            assert proxy.broken == 1
+        assert other.store_get("k") == '{"v": "mine"}'
 
 
 def test_nobody_there_is_said_as_before(keeping: None) -> None:

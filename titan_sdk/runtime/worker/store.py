@@ -1,11 +1,13 @@
 """The launcher's own small client of the Titan protocol: bounded waits, retries, and one frame per connection unless
 the worker's environment says that its master keeps connections.
 
-A real master answers ``OK`` to a write that its store never saw, so whatever matters is read back.
+A real master answers ``OK`` to a write that its store never saw, so whatever matters is read back. A bundled one carries
+out a change once, however often it is sent (``titan_sdk/wire/once.py``).
 """
 
 from __future__ import annotations
 
+import _thread
 import binascii
 import os
 import time
@@ -15,12 +17,12 @@ from .natives import sha256, socket
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, List, Optional, TypeVar
+    from typing import Any, Callable, Dict, List, Optional, TypeVar
 
     T = TypeVar("T")
 
 KV_SET, KV_GET, UPLOAD_ASSET, FETCH_ASSET = 0x60, 0x61, 0x53, 0x54
-JOB_STATUS, CANCEL, HELLO = 0x55, 0x56, 0x40
+KV_SADD, JOB_STATUS, CANCEL, HELLO, ONCE = 0x62, 0x55, 0x56, 0x40, 0x4A
 
 
 class StoreError(Exception):
@@ -29,6 +31,20 @@ class StoreError(Exception):
 
 class Contended(Exception):
     """The value read back is another copy's; ``args[0]`` is its text."""
+
+
+class _Channel:
+    """Numbers the changes of one thread."""
+
+    def __init__(self) -> None:
+        self.name, self.number, self.id = binascii.hexlify(os.urandom(8)), 0, b""
+        self.request: Any = None
+        """The one whose reply has not come."""
+
+    def begin(self, request: Any) -> None:
+        if request != self.request:
+            self.request, self.number = request, self.number + 1
+            self.id = b"%s-%d-%s" % (self.name, self.number, binascii.hexlify(os.urandom(4)))
 
 
 class Master:
@@ -41,6 +57,9 @@ class Master:
         self._keeps = os.environ.get("TITAN_KEEP_ALIVE") == "1"
         # Taken out while in use: two threads ask at the same time.
         self._kept: List[Any] = []
+        self._takes_ids = False
+        self._channels: Dict[int, _Channel] = {}
+        """By thread: each has one request under way."""
         self.away = False
         """Whether the last try found nobody."""
         self.back_at = time.monotonic()
@@ -51,6 +70,7 @@ class Master:
         while self._kept:
             # Their numbers are closed, and may be others' by now.
             self._kept.pop().detach()
+        self._channels.clear()
 
     def get(self, key: str) -> Optional[str]:
         """A value of the runtime (they all begin with ``{``), or None when there is none or the store is down."""
@@ -68,7 +88,12 @@ class Master:
 
     def confirm(self, key: str, text: str) -> None:
         """Write, and read the same text back."""
-        self.set(key, text)
+        try:
+            self.set(key, text)
+        except StoreError:
+            # A lost reply? Then it is there, and another copy of the write might undo what somebody else did next.
+            if self.get(key) != text:
+                raise
         seen = self.get(key)
         if seen is None:
             raise StoreError("the store behind master %s does not keep what is written to it" % self.address)
@@ -138,16 +163,25 @@ class Master:
             raise StoreError("master %s does not keep %s: %r" % (self.address, name, reply[:200]))
 
     def call(self, opcode: int, payload: bytes) -> bytes:
-        """Payload of the reply to one request."""
-        request = _frame(opcode, payload)
+        """Payload of the reply to one request. The same change again, after it failed, is that request still."""
+        if opcode not in (KV_SET, KV_SADD, CANCEL):
+            return self._send(opcode, payload, None)
+        channel = self._channels.setdefault(_thread.get_ident(), _Channel())
+        channel.begin((opcode, payload))
+        reply = self._send(opcode, payload, channel)
+        channel.request = None
+        return reply
+
+    def _send(self, opcode: int, payload: bytes, channel: Optional[_Channel]) -> bytes:
         if self._kept:
             try:
-                # All requests may be sent twice, and the master may have closed what was not used for a while.
-                return self._exchange(self._kept.pop(), request)
+                # The master may have closed what was not used for a while.
+                return self._exchange(self._kept.pop(), self._request(opcode, payload, channel))
             except OSError:
                 pass
         try:
-            reply = self._exchange(self._greeted() if self._keeps else self._connect(), request)
+            sock = self._greeted() if self._keeps else self._connect()
+            reply = self._exchange(sock, self._request(opcode, payload, channel))
             if self.away:
                 self.away, self.back_at = False, time.monotonic()
             return reply
@@ -159,13 +193,19 @@ class Master:
                 "no exchange with %s: %s" % (self.address, str(exc) or type(exc).__name__)
             ) from None
 
+    def _request(self, opcode: int, payload: bytes, channel: Optional[_Channel]) -> bytes:
+        if channel is None or not self._takes_ids:
+            return _frame(opcode, payload)
+        return _frame(ONCE, b"%s|%d\n%s" % (channel.id, opcode, payload))
+
     def _greeted(self) -> Any:
         """A connection that will be kept, if the master agrees."""
         sock = self._connect()
         try:
             sock.settimeout(limits.REPLY_TIMEOUT)
             sock.sendall(_frame(HELLO, b""))
-            self._keeps = self._reply(sock).startswith(b"{")
+            reply = self._reply(sock)
+            self._keeps, self._takes_ids = reply.startswith(b"{"), b'"once"' in reply
         except BaseException:
             sock.close()
             raise
