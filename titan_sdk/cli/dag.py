@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from titan_sdk.cli.context import Session, command
+from titan_sdk.cli.durations import DURATION
 from titan_sdk.cli.exits import reported
 from titan_sdk.cli.render import jobs_table
 from titan_sdk.cli.watch import warn_of_missing_tags, watch_dag
@@ -38,7 +39,9 @@ def submit(
     ] = False,
     wait_timeout: Annotated[
         float | None,
-        typer.Option("--wait-timeout", help="Seconds to wait; then exit code 6, and the DAG goes on."),
+        typer.Option(
+            "--wait-timeout", help="Time to wait; then exit code 6, and the DAG goes on.", **DURATION
+        ),
     ] = None,
 ) -> None:
     """Submit the DAG that a pipeline file describes."""

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from titan_sdk.cli.context import Session, command
+from titan_sdk.cli.durations import DURATION
 from titan_sdk.cli.exits import complain, reported
 from titan_sdk.cli.watch import show_lines, warn_of_missing_tags, watch_job
 from titan_sdk.client import TitanClient
@@ -53,7 +54,9 @@ def submit(
         str, typer.Option("--requirement", "-r", help="Tag the worker must have.")
     ] = "GENERAL",
     priority: Annotated[int, typer.Option("--priority", help="Higher runs first.")] = 1,
-    delay: Annotated[float, typer.Option("--delay", help="Seconds before it may start.")] = 0.0,
+    delay: Annotated[
+        float, typer.Option("--delay", help="Time before it may start: seconds, or 10m, 1h30m.", **DURATION)
+    ] = 0.0,
     env: Annotated[
         list[str] | None, typer.Option("--env", "-e", metavar="K=V", help="Environment variable; repeatable.")
     ] = None,
@@ -65,7 +68,9 @@ def submit(
     max_attempts: Annotated[
         int, typer.Option("--max-attempts", help="How often it may be started in all.")
     ] = 1,
-    timeout: Annotated[float | None, typer.Option("--timeout", help="Seconds it may run.")] = None,
+    timeout: Annotated[
+        float | None, typer.Option("--timeout", help="Time it may run: seconds, or 10m, 1h30m.", **DURATION)
+    ] = None,
     wait: Annotated[
         bool, typer.Option("--wait", "-w", help="Wait for the end; exit code 1 if it fails.")
     ] = False,
@@ -77,7 +82,9 @@ def submit(
     ] = None,
     wait_timeout: Annotated[
         float | None,
-        typer.Option("--wait-timeout", help="Seconds to wait; then exit code 6, and the job goes on."),
+        typer.Option(
+            "--wait-timeout", help="Time to wait; then exit code 6, and the job goes on.", **DURATION
+        ),
     ] = None,
 ) -> None:
     """Run a script, or a folder of them, on the cluster."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import subprocess
 import sys
 import time
@@ -12,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from titan_sdk.cli.context import Session, command
+from titan_sdk.config import parse_duration
 from titan_sdk.errors import CorruptData, InvalidArgument, NotSupported
 from titan_sdk.xcom import Reference
 from titan_sdk.xcom_gc import Garbage, collect, empty_referred, find_garbage
@@ -130,12 +130,9 @@ def _reference(value: Any) -> Reference | None:
 
 
 def _seconds(text: str) -> float:
-    found = re.fullmatch(r"(\d+)([smhdw])", text)
-    if found is None:
-        raise InvalidArgument(
-            f"xcom gc: --older-than {text!r} is not an age; write it as 90s, 15m, 12h, 30d or 4w"
-        )
-    return float(found[1]) * _UNITS[found[2]]
+    if text.strip()[-1:].isdigit():
+        raise InvalidArgument(f"xcom gc: --older-than {text!r} has no unit; write {text.strip()}d for days")
+    return parse_duration(text, "xcom gc: --older-than")
 
 
 def _age(seconds: float) -> str:

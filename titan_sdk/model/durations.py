@@ -12,8 +12,8 @@ from titan_sdk.errors import InvalidArgument
 
 __all__ = ["parse_duration"]
 
-_SECONDS: Final = {"d": 86_400.0, "h": 3_600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
-_WORDS: Final = {"d": "days", "h": "hours", "m": "minutes", "s": "seconds", "ms": "milliseconds"}
+_SECONDS: Final = {"w": 604_800.0, "d": 86_400.0, "h": 3_600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
+_WORDS: Final = {"s": "seconds", "ms": "milliseconds"}
 _PLAIN = re.compile(r"\d+(\.\d+)?", re.ASCII)
 _PARTS = re.compile("".join(rf"(?:(?P<{unit}>\d+(?:\.\d+)?)\s*{unit}\s*)?" for unit in _SECONDS), re.ASCII)
 _LONGEST = 1e9

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -120,7 +121,7 @@ def test_attempts_and_time_limit_reach_the_job(titan, script: Script) -> None:
 
 def test_giving_up_the_wait_is_exit_code_6_and_the_job_goes_on(titan, script: Script) -> None:
     job_id = job_id_for(Path("slow.py"))
-    ran = titan("submit", script(FOREVER), "--id", job_id, "--wait-timeout", "0.3")
+    ran = titan("submit", script(FOREVER), "--id", job_id, "--wait-timeout", "300ms")
     assert ran.code == 6
     assert ran.err == f"titan: job {job_id!r} is RUNNING after 0.3 s; the work goes on\n"
     cancelled = titan("cancel", job_id)
@@ -139,7 +140,7 @@ def test_a_tag_that_no_worker_has_is_told_at_once(titan, script: Script) -> None
 
 
 def test_a_delay_is_in_seconds(titan, script: Script, client: TitanClient) -> None:
-    answer = titan("submit", script(ECHO), "--delay", "600", "--json").json
+    answer = titan("submit", script(ECHO), "--delay", "10m", "--json").json
     assert client.get_job_status(answer["job_id"]) is JobStatus.PENDING
     assert titan("cancel", answer["job_id"], "--json").json["state"] == "CANCELLED"
 
@@ -202,3 +203,10 @@ def test_default_ids_are_safe_and_new_each_time(name: str, stem: str) -> None:
     one, other = job_id_for(Path(name)), job_id_for(Path(name))
     assert one != other
     assert re.fullmatch(rf"{stem}-[0-9a-f]{{8}}", one)
+
+
+@pytest.mark.parametrize("option", ["--timeout", "--delay", "--wait-timeout"])
+def test_what_is_no_duration_is_refused(titan: Any, script: Any, option: str) -> None:
+    ran = titan("submit", script(ECHO), option, "soon")
+    assert ran.code == 2
+    assert "'soon' is not a number of seconds" in " ".join(ran.err.replace("│", " ").split())

@@ -158,7 +158,11 @@ def test_on_a_real_titan_one_rule_alone_reaches_nothing(titan: Any, airflow: Any
     ("options", "words"),
     [
         ([], "nothing to go by; give --airflow, --older-than, or both"),
-        (["--older-than", "soon"], "--older-than 'soon' is not an age"),
+        (
+            ["--older-than", "soon"],
+            "--older-than 'soon' is not a number of seconds above 0, a text such as '10m'",
+        ),
+        (["--older-than", "30"], "--older-than '30' has no unit; write 30d for days"),
         (["--airflow", "--airflow-python", "/bin/false"], "Airflow's XComs cannot be read with /bin/false"),
     ],
 )

@@ -289,6 +289,7 @@ def test_a_service_needs_a_port(script: str, port: Any) -> None:
         ("1h30m", 5400),
         ("1h 30m", 5400),
         (" 2d ", 172800),
+        ("1w1d", 691200),
         ("1.5h", 5400),
         ("500ms", 0.5),
         ("1s500ms", 1.5),
