@@ -13,7 +13,6 @@ from titan_sdk.model.addresses import (
     is_loopback,
     parse_address,
     parse_host,
-    parse_port,
     parse_url,
     show_address,
 )
@@ -32,7 +31,6 @@ __all__ = [
     "parse_address",
     "parse_duration",
     "parse_host",
-    "parse_port",
     "parse_url",
     "show_address",
 ]
@@ -176,7 +174,7 @@ class ClientConfig:
         here = environ.get("TITAN_SOCKET") if host is None and port is None else None
         return cls(
             host=host if host is not None else _read(environ, "TITAN_HOST", parse_host, DEFAULT_HOST),
-            port=port if port is not None else _read(environ, "TITAN_PORT", parse_port, DEFAULT_PORT),
+            port=port if port is not None else _read(environ, "TITAN_PORT", _port, DEFAULT_PORT),
             dashboard_url=_read(environ, "TITAN_DASHBOARD_URL", parse_url, None),
             timeout=_read(environ, "TITAN_TIMEOUT", parse_duration, _TIMEOUT),
             worker_address=_read(environ, "TITAN_WORKER_ADDRESS", parse_address, None),
@@ -238,7 +236,14 @@ def _tls(environ: Mapping[str, str]) -> TLS | None:
 
 def _read(environ: Mapping[str, str], name: str, parse: Callable[[object, str], T], default: D) -> T | D:
     text = environ.get(name)
-    return parse(text, f"environment variable {name}") if text else default
+    return parse(text, name) if text else default
+
+
+def _port(text: object, what: str) -> int:
+    digits = str(text).strip()
+    if not (digits.isascii() and digits.isdigit()):
+        raise InvalidArgument(f"environment variable {what}={text!r} is not a number")
+    return check_port(int(digits[:9]), what)
 
 
 def _worker_address(value: object) -> tuple[str, int]:

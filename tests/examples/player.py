@@ -14,7 +14,7 @@ from pathlib import Path
 from tests.examples.markdown import Block
 from tests.rules.sources import ROOT
 
-BLOCK_SECONDS = 60
+BLOCK_SECONDS = 300
 DEFAULT_HOST, DEFAULT_PORT = "localhost", "9090"
 
 

@@ -12,6 +12,9 @@ from tests.examples.markdown import KNOWN, Block, blocks, fences
 from tests.examples.player import Player
 from tests.rules.sources import ROOT
 
+# Above the limit of one block, which then says what it was doing.
+pytestmark = pytest.mark.timeout(400)
+
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCKS = [block for page in PAGES for block in blocks(page)]
 

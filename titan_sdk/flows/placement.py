@@ -25,7 +25,8 @@ def check_placement(info: ServerInfo, jobs: Sequence[TitanJob]) -> Flow[None]:
     stats = yield from cluster_stats()
     for job in jobs:
         if reason := stats.lacks_worker(job.requirement):
+            stop = "" if reason.endswith("?") else "."
             raise InvalidJob(
-                f"job {job.job_id!r}: requirement {job.requirement!r}: {reason}. On a real Titan such a job would slow "
-                "down every other one: correct the tag, or start such a worker first"
+                f"job {job.job_id!r}: requirement {job.requirement!r}: {reason}{stop} On a real Titan such a job would "
+                "slow down every other one: correct the tag, or start such a worker first"
             )

@@ -13,7 +13,6 @@ __all__ = [
     "is_loopback",
     "parse_address",
     "parse_host",
-    "parse_port",
     "parse_url",
     "show_address",
 ]
@@ -38,21 +37,12 @@ def parse_host(value: object, what: str) -> str:
     raise InvalidArgument(f"{what} {value!r} is not a host name; {_advice(text)}")
 
 
-def parse_port(value: object, what: str, *, zero: bool = False) -> int:
-    """A port as a number or as digits.
+def check_port(value: object, what: str, *, zero: bool = False) -> int:
+    """The port.
 
     Raises:
-        InvalidArgument: it is no port from 1, or from 0 where ``zero`` is set, to 65535.
+        InvalidArgument: it is no whole number from 1, or from 0 where ``zero`` is set, to 65535.
     """
-    if isinstance(value, str):
-        digits = value.strip()
-        if digits.isascii() and digits.isdigit() and len(digits) <= 9:
-            value = int(digits)
-    return check_port(value, what, zero=zero)
-
-
-def check_port(value: object, what: str, *, zero: bool = False) -> int:
-    """As :func:`parse_port`, of a number only."""
     lowest = 0 if zero else 1
     if not isinstance(value, int) or isinstance(value, bool) or not lowest <= value <= 65535:
         raise InvalidArgument(f"{what} {value!r} is not a port number from {lowest} to 65535")
