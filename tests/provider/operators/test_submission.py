@@ -5,17 +5,23 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from airflow.providers.common.compat.sdk import DAG
+from airflow.providers.common.compat.sdk import task as decorators
 
 from tests.support.airflow_run import unique
+from titan_provider.dags.jobs import read_jobs
 from titan_provider.dispatch import Record
 from titan_provider.job_ids import make_job_id
 from titan_provider.operators.memory import AirflowMemory, Memory, TitanMemory
 from titan_provider.operators.submission import Submission
+from titan_provider.operators.titan import TitanJobOperator
 from titan_sdk import JobStatus, TitanClient, TitanJob
 from titan_sdk.cluster import LocalCluster
 
@@ -291,6 +297,29 @@ def test_the_next_run_begins_when_nothing_is_left_of_the_old_one(
     assert order.read_text().split() == ["begin", "end", "begin"]
     either.cancel_job(second)
     assert either.wait_stopped(second, 60)
+
+
+@pytest.mark.parametrize(
+    ("written", "seconds"), [(90, 90.0), ("1m30s", 90.0), (timedelta(seconds=90), 90.0), (0, 0.0)]
+)
+def test_the_grace_may_be_given_wherever_a_job_is(tmp_path: Path, written: Any, seconds: float) -> None:
+    path = tmp_path / "a.py"
+    path.write_text("print(1)")
+
+    @decorators.titan(cancel_grace=written)
+    def work() -> None: ...
+
+    with DAG("grace"):
+        decorated = work().operator
+    operator = TitanJobOperator(task_id="t", filename=str(path), cancel_grace=written)
+    with ExitStack() as files:
+        (job,) = read_jobs(
+            "t", [{"job_id": "a", "filename": str(path), "cancel_grace": written}], None, files
+        )
+    built = [operator._build("j", str(path)), decorated._build("j", str(path)), job.build(str)]
+    assert [made.cancel_grace for made in built] == [seconds] * 3
+    with pytest.raises(ValueError, match="cancel_grace"):
+        TitanJobOperator(task_id="t", script="", cancel_grace="soon")
 
 
 def _until(true: Callable[[], bool]) -> None:
