@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import pickle
+import re
 
 import pytest
 
@@ -126,3 +128,19 @@ def test_an_archive_over_the_packet_limit_runs(api, unique, tmp_path):
     api.upload_project_folder(project, name)
     handle = api.submit_job(TitanJob(unique("archive"), f"{name}.zip/main.py", is_archive=True))
     assert handle.wait(timeout=60).result == 12_000_000
+
+
+def test_files_called_like_modules_are_the_jobs_alone(api, unique, upload, tmp_path):
+    """The runtime imports none of them, runs the entry once, and keeps what is no result."""
+    loud = "print('loaded', __name__)\n"
+    entry = "import titan_job\nprint('ran')\nassert titan_job.params == [1]\ntitan_job.result({1, 2})\n"
+    shadows = {f"{name}.py": loud for name in ("pickle", "copyreg", "reprlib", "titan_job")}
+    name = upload(**{"json.py": entry, **shadows})
+    job = TitanJob(unique("json"), f"{name}.zip/json.py", is_archive=True, params=[1])
+    handle = api.submit_job(job)
+    report = handle.wait(timeout=60, raise_on_failure=False)
+    assert report.exception.type == "TypeError"
+    lines = api.fetch_logs(report.job_id).splitlines()
+    assert (lines[0], [line for line in lines if line.startswith(("ran", "loaded"))]) == ("ran", ["ran"])
+    artifact = re.search(r"unsent-\S+\.pickle", report.exception.message)[0]
+    assert pickle.loads(api.fetch_artifact(artifact, tmp_path / "kept").read_bytes()) == {1, 2}

@@ -213,11 +213,10 @@ class _StandardOnly:
 
     def __enter__(self) -> None:
         self._thread = _thread.get_ident()
-        self._aside = {
-            key: module
-            for key, module in list(sys.modules.items())
-            if not _is_standard(module) and _seek(key.partition(".")[0], _LIBRARY_PATH) is not None
-        }
+        others = {key: module for key, module in list(sys.modules.items()) if not _is_standard(module)}
+        names = {key.partition(".")[0] for key in others}
+        hiding = {name for name in names if _seek(name, _LIBRARY_PATH) is not None}
+        self._aside = {key: module for key, module in others.items() if key.partition(".")[0] in hiding}
         for key in self._aside:
             sys.modules.pop(key, None)
         self._before = set(sys.modules)
