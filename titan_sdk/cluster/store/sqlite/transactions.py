@@ -93,15 +93,15 @@ class Transactions:
         return result
 
     def _apply_request(self, change: changes.Once | changes.Begin | changes.Remember) -> object:
-        known = requests.find(self._db, change.request)
         if isinstance(change, changes.Remember):
-            if known != changes.OUT_OF_DATE:
-                requests.keep(self._db, change.request, change.reply, self._clock.now())
+            requests.keep(self._db, change.request, change.reply)
             return None
-        if known is not None:
-            return known[0] if isinstance(known, list) else known
-        result = self._apply((change.change,)) if isinstance(change, changes.Once) else None
-        requests.keep(
-            self._db, change.request, "" if isinstance(change, changes.Begin) else result, self._clock.now()
-        )
+        unknown = "" if isinstance(change, changes.Begin) else None
+        if not requests.begin(self._db, change.request, unknown, self._clock.now()):
+            return requests.find(self._db, change.request)
+        if isinstance(change, changes.Begin):
+            return None
+        result = self._apply((change.change,))
+        if result is not None:
+            requests.keep(self._db, change.request, result)
         return result
