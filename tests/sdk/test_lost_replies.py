@@ -71,7 +71,7 @@ def losing(
 
 
 CHANGES: dict[str, tuple[Callable[[TitanClient, str], object], str | None, object]] = {
-    "{key}|mine": (lambda client, key: client.store_put(key, "mine"), None, None),
+    "{key}|mine": (lambda client, key: client.store_put(key, "mine"), None, "OK"),
     '"key":"{key}","expected"': (lambda client, key: client.store_swap(key, None, "mine"), None, True),
     '"key":"{key}"': (lambda client, key: client.store_delete(key), "there", True),
     '"key":"{key}","seconds"': (lambda client, key: client.store_expire(key, 0.2), "there", True),
