@@ -17,7 +17,7 @@ def lost(name: str, *arguments: object, at: float) -> Event:
     return Event(name, arguments, at, math.inf, UNKNOWN)
 
 
-PUT_A, PUT_B = event("put", "a", at=(0, 9)), event("put", "b", at=(1, 2))
+PUT_A, PUT_B = event("put", "a", at=(0, 9), result="OK"), event("put", "b", at=(1, 2), result="OK")
 RIGHT = [
     [],
     [event("get", at=(0, 1)), event("delete", at=(2, 3), result=False)],
@@ -34,10 +34,10 @@ RIGHT = [
 ]
 WRONG = [
     [event("get", at=(0, 1), result="a")],
-    [event("put", "a", at=(0, 1)), event("get", at=(2, 3))],
+    [event("put", "a", at=(0, 1), result="OK"), event("get", at=(2, 3))],
     [PUT_A, event("get", at=(1, 2), result="a"), event("get", at=(3, 4))],
     [  # the lost update: put "hello" is made twice, around a swap of its value
-        event("put", "hello", at=(0, 9)),
+        event("put", "hello", at=(0, 9), result="OK"),
         event("get", at=(1, 2), result="hello"),
         event("swap", "hello", "B", at=(3, 4), result=True),
         event("get", at=(10, 11), result="hello"),

@@ -34,7 +34,7 @@ def register(state: str | None, event: Event) -> tuple[str | None, Any]:
     """A value with compare-and-set; ``None`` is absent."""
     match event.name, event.arguments:
         case "put", (value,):
-            return value, None
+            return value, "OK"
         case "get", ():
             return state, state
         case "swap", (expected, value):
