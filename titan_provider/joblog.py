@@ -9,12 +9,13 @@ them once.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
-from titan_sdk import LogPage
+from titan_sdk import LogLines, LogPage
 
 __all__ = ["MAX_LINES", "JobLog", "LogCursor", "Logger"]
 
@@ -22,6 +23,8 @@ MAX_LINES = 100_000
 """Lines of one job that are copied: a job that prints without end must not fill Airflow's disk."""
 
 _LONGEST_LINE = 64 * 1024
+_STATE_EVERY = 10.0
+"""Seconds between two states of a line that the job rewrites."""
 _SPREAD = 1.0
 """Seconds over which the times of a first page's lines are spread, backwards."""
 
@@ -50,6 +53,10 @@ class LogCursor:
     """Where the page ends that is being copied, if one is."""
     until: float = 0.0
     """Unix time that its last line carries."""
+    state: str = ""
+    """What was last copied of a line that the job rewrites, such as a progress bar."""
+    state_at: float = 0.0
+    """Unix time of that."""
     env: Mapping[str, str] = field(default_factory=dict)
     """The job's environment, whose secrets every copier masks. No more than the job's own payload on the master."""
 
@@ -68,11 +75,15 @@ class JobLog:
     :param log: gets each line as one record
     :param cursor: where an earlier copy stopped
     :param dated: whether ``log`` takes a line's time as ``timestamp=``
+    :param group: title of a foldable group around the lines of each page; empty: no groups
     """
 
-    def __init__(self, log: Logger, cursor: LogCursor | None = None, *, dated: bool = False) -> None:
+    def __init__(
+        self, log: Logger, cursor: LogCursor | None = None, *, dated: bool = False, group: str = ""
+    ) -> None:
         self._log = log
         self._dated = dated
+        self._group = group
         self.cursor = cursor or LogCursor()
 
     @property
@@ -95,29 +106,40 @@ class JobLog:
         self.cursor = replace(self.cursor, ahead=page.position, until=max(now, self.cursor.dated + 0.001))
         return True
 
-    def take(self, page: LogPage) -> bool:
-        """Copy a page.
+    def take(self, page: LogPage, *, last: bool = False) -> bool:
+        """Copy a page. Of a line that the job rewrites, what it shows is copied every ten seconds and at its end.
 
+        :param last: nothing follows the page, so a line without an end is whole
         :return: whether there may be another one right now
         """
         if page.position == self.cursor.position:
             return False
-        *lines, carry = (self.cursor.carry + page.text).split("\n")
-        if len(carry) > _LONGEST_LINE:
-            lines, carry = [*lines, carry], ""
-        self._write(lines)
+        cut = LogLines(self.cursor.carry)
+        lines = cut.take(page.text)
+        if last or len(cut.carry) > _LONGEST_LINE:
+            lines += cut.rest()
+        # Announced with the page, so that a copier that does it again tells the same states.
+        moment = self.cursor.until or time.time()
+        state, state_at = self.cursor.state, self.cursor.state_at
+        if cut.state and cut.state != state and moment - state_at >= _STATE_EVERY:
+            state, state_at = cut.state, moment
+            lines.append(state)
+        copied = self.cursor.lines + self._write(lines)
         dated = self.cursor.until if lines else self.cursor.dated
-        copied = self.cursor.lines + len(lines)
-        self.cursor = LogCursor(page.position, copied, carry, dated, env=self.cursor.env)
+        self.cursor = LogCursor(
+            page.position, copied, cut.carry, dated, state=state, state_at=state_at, env=self.cursor.env
+        )
         return True
 
     def finish(self) -> None:
         """The job is over and all pages are taken: copy a last line that no line end closed."""
-        if self.cursor.carry:
-            self._write([self.cursor.carry])
-            self.cursor = replace(self.cursor, lines=self.cursor.lines + 1, carry="")
+        lines = LogLines(self.cursor.carry).rest()
+        self.cursor = replace(self.cursor, lines=self.cursor.lines + self._write(lines), carry="")
 
-    def _write(self, lines: list[str]) -> None:
+    def _write(self, lines: list[str]) -> int:
+        """How many lines this made of them."""
+        if self._group and lines:
+            lines = [f"::group::{self._group}", *lines, "::endgroup::"]
         room = MAX_LINES - self.cursor.lines
         times = self._times(len(lines))
         for index, line in enumerate(lines[: max(room, 0)]):
@@ -127,6 +149,7 @@ class JobLog:
                 self._log.info("%s", line, timestamp=_iso(times[0] + times[1] * (index + 1)))
         if 0 <= room < len(lines):
             self._log.warning("The job has printed more than %s lines; the rest is not copied", MAX_LINES)
+        return len(lines)
 
     def _times(self, count: int) -> tuple[float, float] | None:
         """Start and step of the lines' times. Distinct, or Airflow would take equal lines for one."""

@@ -56,6 +56,31 @@ def test_each_line_arrives_once_in_order_however_the_log_is_cut(
     assert second.cursor.lines == len(lines.copied)
 
 
+def test_a_progress_bar_is_told_every_ten_seconds_and_once_at_its_end() -> None:
+    lines = Lines()
+    log = JobLog(lines)
+    for second in range(101):
+        page = LogPage(f"\r{second}%", second + 1)
+        assert log.begin(page, 1000.0 + second)
+        log = JobLog(lines, LogCursor.from_text(log.cursor.to_text()))  # any of them may be another process
+        log.take(page)
+    log.take(LogPage("\ndone\n", 102))
+    assert lines.copied == [*(f"{second}%" for second in range(0, 101, 10)), "100%", "done"]
+
+
+def test_the_lines_of_each_page_may_be_a_group() -> None:
+    lines = Lines()
+    log = JobLog(lines, group="Log of job a")
+    log.take(LogPage("one\ntw", 1))
+    log.take(LogPage("o", 2))
+    log.finish()
+    assert lines.copied == [
+        *("::group::Log of job a", "one", "::endgroup::"),
+        *("::group::Log of job a", "two", "::endgroup::"),
+    ]
+    assert log.cursor.lines == 6
+
+
 def test_a_percent_sign_in_a_log_is_only_text() -> None:
     lines = Lines()
     JobLog(lines).take(LogPage("100 %s done\n", 1))

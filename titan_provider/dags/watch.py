@@ -60,7 +60,7 @@ class DagWatch:
         self._dated = dated
         self._log_key = log_key
         self._patience = Patience(unreachable_timeout)
-        self._logs = {name: JobLog(log, dated=dated) for name in jobs}
+        self._logs = {name: JobLog(log, dated=dated, group=_group(name)) for name in jobs}
         self._progress = {name: ProgressLines(log, f"Job {name}") for name in jobs}
         self._copied_at = dict.fromkeys(jobs, float("-inf"))
         self._finished: set[str] = set()
@@ -211,12 +211,13 @@ class DagWatch:
                 joblog.begin(page, time.time())
                 await self._save(master)
             is_last = over and page.position - joblog.cursor.position < LOG_CHUNKS
-            self._take(joblog, name, page, last=is_last)
+            joblog.take(page, last=is_last)
+            self._last_time = max(self._last_time, joblog.cursor.dated)
             first = False
             if not over:
                 break
         if over:
-            self._finish(joblog, name)
+            joblog.finish()
             self._finished.add(name)
             report = await self._ask(master, lambda client: client.job_report(self._jobs[name].job_id))
             self._progress[name].tell(report.progress)
@@ -224,23 +225,6 @@ class DagWatch:
             if not first:
                 await lines_passed_on()
                 await self._save(master)
-
-    def _take(self, joblog: JobLog, name: str, page: LogPage, *, last: bool) -> None:
-        """Copy a page as a group of whole lines."""
-        *lines, carry = (joblog.cursor.carry + page.text).split("\n")
-        if last and carry:
-            lines, carry = [*lines, carry], ""
-        joblog.cursor = replace(joblog.cursor, carry="")
-        grouped = [f"::group::Log of job {name}", *lines, "::endgroup::"] if lines else []
-        joblog.take(LogPage("\n".join([*grouped, carry]), page.position))
-        self._last_time = max(self._last_time, joblog.cursor.dated)
-
-    def _finish(self, joblog: JobLog, name: str) -> None:
-        """Copy a last line that no line end closed and that was read before the job's end."""
-        if joblog.cursor.carry:
-            self._log.info("::group::Log of job %s", name)
-            joblog.finish()
-            self._log.info("::endgroup::")
 
     async def _read(self, master: SharedMaster, name: str, chunks: int) -> LogPage:
         job, position = self._jobs[name], self._logs[name].cursor.position
@@ -254,7 +238,9 @@ class DagWatch:
         text = await self._ask(master, lambda client: client.store_get(key)) if key else None
         saved = json.loads(text) if text else {"cursors": {}, "finished": []}
         for name, cursor in saved["cursors"].items():
-            self._logs[name] = JobLog(self._log, LogCursor.from_text(cursor), dated=self._dated)
+            self._logs[name] = JobLog(
+                self._log, LogCursor.from_text(cursor), dated=self._dated, group=_group(name)
+            )
         self._finished |= set(saved["finished"])
         self._ready_at |= saved.get("ready", {})
         self._started |= set(saved.get("started", ()))
@@ -291,3 +277,7 @@ class DagWatch:
 
     async def _ask(self, master: SharedMaster, request: Callable[[AsyncTitanClient], Awaitable[T]]) -> T:
         return await master.ask(request, self._unreachable_timeout)
+
+
+def _group(name: str) -> str:
+    return f"Log of job {name}"

@@ -151,7 +151,7 @@ async def test_lines_of_a_killed_triggerer_are_written_again_as_the_same_records
         raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(watch.DagWatch, "_finish", die)
+        patch.setattr(watch.JobLog, "finish", die)
         with pytest.raises(Killed):
             await fire(first)
     again = TitanDagTrigger(**first.serialize()[1])
