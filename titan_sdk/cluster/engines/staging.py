@@ -257,10 +257,8 @@ def _stage_archive(request: RunRequest, data: Places, uploads: Archives) -> Comm
     script = folder / entry
     if not script.resolve().is_relative_to(folder.resolve()) or not script.is_file():
         raise StagingFailed(f"the archive {name!r} has no file {entry!r}")
-    if line.header in SERVICES:
-        argv = _service_command(str(script))
-    else:
-        argv = (*_interpreter(str(script)), *split_args(line.args))
+    begin = _service_command if line.header in SERVICES else _interpreter
+    argv = (*begin(str(script)), *split_args(line.args))
     return Command(argv, str(script.parent), argv[:3] == (sys.executable, "-u", str(script)))
 
 
