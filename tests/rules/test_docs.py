@@ -8,7 +8,6 @@ import re
 import pytest
 
 from tests.rules.sources import ROOT, sources
-from titan_sdk.cluster.extensions import FEATURES as EXTENSIONS
 from titan_sdk.cluster.handlers import FEATURES
 from titan_sdk.wire.opcodes import Opcode
 
@@ -27,7 +26,7 @@ def table_cells(text: str, column: int = 0) -> set[str]:
 
 def test_the_cluster_page_lists_exactly_the_features_that_hello_announces() -> None:
     section = page("cluster.md").partition("## How it differs from a real Titan")[2]
-    assert table_cells(section) == {*FEATURES, *EXTENSIONS}
+    assert table_cells(section) == set(FEATURES)
 
 
 def test_the_protocol_page_specifies_our_own_opcodes() -> None:

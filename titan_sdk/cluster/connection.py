@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable
 from typing import TYPE_CHECKING
 
 from titan_sdk.errors import PeerProtocolError
@@ -48,7 +49,6 @@ class Connection(asyncio.Protocol):
         self._task: asyncio.Task[None] | None = None
         self._awaited: asyncio.Future[None] | None = None
         """The request that was begun without a task and is not answered yet."""
-        self._beginning = False
         self._waits_only = False
         self._sending = False
         self._timer: asyncio.TimerHandle | None = None
@@ -178,9 +178,7 @@ class Connection(asyncio.Protocol):
                 self._await_more()
                 return
             self._begun = self._deadline = None
-            if not self._begin(frame):
-                self._waits_only = frame.opcode == Opcode.WAIT
-                self._task = self._server.spawn(self._serve(frame))
+            self._carry_out(frame)
             if self._is_busy or self._closing:
                 return
         # Somebody sends many requests ahead; others have their turn before these go on.
@@ -190,22 +188,31 @@ class Connection(asyncio.Protocol):
         if not self._is_busy and not self._closing:
             self._next()
 
-    def _begin(self, frame: Frame) -> bool:
-        """Carry out a request that takes no task; ``_reply`` writes what comes of it, now or later."""
-        if not self._admitted or len(frame.payload) > _SMALL or not self._writable.is_set():
-            return False
-        self._beginning = True
-        if not self._server.begin(frame, self._reply):
-            self._beginning = False
-            return False
-        if self._beginning:  # it was not answered yet
-            self._beginning = False
-            self._awaited = self._server.outstanding()
-            self._hold(len(frame.payload) + self._decoder.pending)
-        return True
+    def _carry_out(self, frame: Frame) -> None:
+        """At once where it can be, so that a small request takes neither a task nor another turn of the loop."""
+        answered: bytes | Awaitable[str | bytes] | None = None
+        is_small = len(frame.payload) <= _SMALL and self._writable.is_set()
+        if self._admitted and is_small and frame.opcode != Opcode.HELLO:
+            answered = self._server.begin(frame)
+            if isinstance(answered, bytes):
+                self._reply(answered)
+                return
+            if isinstance(answered, asyncio.Future):
+                self._awaited = self._server.outstanding()
+                self._hold(len(frame.payload) + self._decoder.pending)
+                answered.add_done_callback(self._on_answered)
+                return
+        self._waits_only = frame.opcode == Opcode.WAIT
+        self._task = self._server.spawn(self._serve(frame, answered))
+        if asyncio.iscoroutine(answered):
+            # A task that is cancelled before its first step never comes to it.
+            self._task.add_done_callback(lambda _, begun=answered: begun.close())  # type: ignore[misc]
+
+    def _on_answered(self, answered: asyncio.Future[str | bytes]) -> None:
+        self._reply(self._server.encode(answered.result()))
 
     def _reply(self, reply: bytes) -> None:
-        awaited, self._awaited, self._beginning = self._awaited, None, False
+        awaited, self._awaited = self._awaited, None
         if awaited is not None:
             self._server.over(awaited)
         if self._closing:
@@ -236,11 +243,11 @@ class Connection(asyncio.Protocol):
         self._expect_until(max(now, self._begun + settings.frame_timeout_seconds + size / _SLOWEST))
         self._hold(pending)
 
-    async def _serve(self, frame: Frame) -> None:
+    async def _serve(self, frame: Frame, begun: bytes | Awaitable[str | bytes] | None) -> None:
         self._hold(len(frame.payload) + self._decoder.pending)
         try:
             async with self._server.room(frame.opcode) as in_line:
-                reply = await self._answer(frame)
+                reply = await self._answer(frame, begun)
                 del frame
                 if self._closing:
                     return
@@ -262,7 +269,7 @@ class Connection(asyncio.Protocol):
         else:
             self._close()
 
-    async def _answer(self, frame: Frame) -> bytes:
+    async def _answer(self, frame: Frame, answered: bytes | Awaitable[str | bytes] | None) -> bytes:
         greets = frame.opcode == Opcode.HELLO
         if not self._admitted:
             refusal = self._server.gate.refusal(frame)
@@ -275,7 +282,9 @@ class Connection(asyncio.Protocol):
             self._decoder.limit = MAX_PAYLOAD
         if greets:
             self._keep = True
-        return await self._server.answer(frame)
+        if answered is None:
+            answered = self._server.begin(frame)
+        return answered if isinstance(answered, bytes) else await self._server.in_time(frame, answered)
 
     async def _send(self, reply: bytes) -> None:
         """Hand the reply over at the peer's pace, within reason."""

@@ -4,113 +4,191 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import uuid
 from collections.abc import Awaitable, Callable
 
-from titan_sdk.cluster import stats
-from titan_sdk.cluster.admission import Refused, check_job
+from titan_sdk.cluster import bulk, stats
+from titan_sdk.cluster.admission import Refused, check_dag, check_job
 from titan_sdk.cluster.artifacts import Area, OutsideArea
-from titan_sdk.cluster.bulk import check_large_dag
-from titan_sdk.cluster.by_name import deploy_by_name, run_by_name
-from titan_sdk.cluster.extensions import FEATURES as EXTENSIONS
+from titan_sdk.cluster.extensions.content import Content
+from titan_sdk.cluster.extensions.jobs import JobQuestions
+from titan_sdk.cluster.extensions.values import Values
 from titan_sdk.cluster.master import Master
-from titan_sdk.cluster.quick import Quick, not_stored
-from titan_sdk.cluster.store.base import StoreFailed
+from titan_sdk.cluster.once import OnceOnly
+from titan_sdk.cluster.store.base import StoreFailed, Unstorable
+from titan_sdk.cluster.store.changes import OUT_OF_DATE, Change, Once
+from titan_sdk.cluster.value_requests import change_of, reply_to
 from titan_sdk.errors import PeerProtocolError
-from titan_sdk.wire import hello
+from titan_sdk.wire import hello, once
 from titan_sdk.wire.fields import decode_base64, split_pair
-from titan_sdk.wire.opcodes import Opcode
+from titan_sdk.wire.frames import Frame
+from titan_sdk.wire.opcodes import STORE_FAILED, Opcode
 
-__all__ = ["FEATURES", "Handlers"]
+__all__ = ["FEATURES", "LARGE_REPLY", "Answered", "Handlers"]
 
 FEATURES = (
     "archive_args",
+    "chunked_artifacts",
     "completed_parents",
     "exact_text",
+    "job_info",
     "keep_alive",
+    "log_read",
+    "once",
     "ordered_logs",
     "sadd_reply",
+    "store_ops",
     "strict_submit",
+    "wait",
 )
 
 _WORKER_ONLY = {Opcode.REGISTER, Opcode.JOB_COMPLETE, Opcode.LOG_STREAM, Opcode.LOG_BATCH}
+_PAIRS = {Opcode.KV_SET, Opcode.KV_SADD}
+"""Of Titan v1, so malformed ones are answered with its words alone."""
 
-Handler = Callable[[str], Awaitable[str]]
+LARGE_REPLY = 16 * 1024
+"""Bytes. A longer value is left, unread, to a task."""
+
+Reply = str | bytes
+Answered = Reply | Awaitable[Reply]
+"""A reply, a future of one that comes with a commit, or a coroutine, which takes a task of its own."""
+Handler = Callable[[Frame], Answered]
 
 
 class Handlers:
-    """Answers requests. Every reply text begins as section 1.1 wants it: failures with one of its words."""
+    """One table: opcode -> handler. Every reply text begins as section 1.1 wants it: failures with one of its words."""
 
     def __init__(self, master: Master, version: str) -> None:
         self._master = master
+        self._state = master.state
+        self._journal = master.state.store.journal
         self._version = version
         self._uploads = master.uploads
         self._scripts = master.scripts
-        self.quick = Quick(master)
+        questions, values = JobQuestions(master), Values(master.state.store)
+        content = Content(master.uploads, master.data.root / "incoming")
+        self._once_only = OnceOnly(self._journal, self.carry_out)
         self._by_opcode: dict[int, Handler] = {
-            Opcode.SUBMIT_JOB: self._submit_job,
-            Opcode.SUBMIT_DAG: self._submit_large_dag,
-            Opcode.GET_JOB_STATUS: self._status_of_arriving,
-            Opcode.DEPLOY: self._deploy,
-            Opcode.RUN: self._run,
-            Opcode.STOP: self._stop,
-            Opcode.STATS: self._stats,
-            Opcode.STATS_JSON: self._stats_json,
-            Opcode.UNREGISTER_SERVICE: self._unregister_service,
-            Opcode.CLEAN_STATS: self._clean_stats,
-            Opcode.KILL_WORKER: self._kill_worker,
-            Opcode.GET_LOGS: self._get_logs,
-            Opcode.HELLO: self._hello,
-            Opcode.UPLOAD_ASSET: self._upload,
-            Opcode.FETCH_ASSET: self._fetch,
-            Opcode.CANCEL_JOB: self._cancel,
-            Opcode.DEPLOY_SCRIPT: self._deploy_script,
-            Opcode.KV_GET: self._kv_get,
-            Opcode.KV_SMEMBERS: self._kv_smembers,
+            Opcode.SUBMIT_JOB: _text(self._submit_job),
+            Opcode.SUBMIT_DAG: _text(self._submit_dag),
+            Opcode.GET_JOB_STATUS: _text(self._status),
+            Opcode.DEPLOY: _text(self._deploy),
+            Opcode.RUN: _text(self._run),
+            Opcode.STOP: _text(self._stop),
+            Opcode.STATS: _text(self._stats),
+            Opcode.STATS_JSON: _text(self._stats_json),
+            Opcode.UNREGISTER_SERVICE: _text(self._unregister_service),
+            Opcode.CLEAN_STATS: _text(self._clean_stats),
+            Opcode.KILL_WORKER: _text(self._kill_worker),
+            Opcode.GET_LOGS: _text(self._get_logs),
+            Opcode.HELLO: _text(self._hello),
+            Opcode.UPLOAD_ASSET: _text(self._upload),
+            Opcode.FETCH_ASSET: _text(self._fetch),
+            Opcode.CANCEL_JOB: _text(self._cancel),
+            Opcode.DEPLOY_SCRIPT: _text(self._deploy_script),
+            Opcode.KV_SET: self._change,
+            Opcode.KV_GET: _text(self._kv_get),
+            Opcode.KV_SADD: self._change,
+            Opcode.KV_SMEMBERS: _text(self._kv_smembers),
+            Opcode.WAIT: _payload(questions.wait),
+            Opcode.JOB_INFO: _payload(questions.info),
+            Opcode.LOG_READ: _payload(questions.read_log),
+            Opcode.ASSET_WRITE: _payload(content.write),
+            Opcode.ASSET_READ: _payload(content.read),
+            Opcode.STORE_DELETE: self._change,
+            Opcode.STORE_KEYS: _payload(values.keys),
+            Opcode.STORE_SWAP: self._change,
+            Opcode.STORE_EXPIRE: self._change,
+            Opcode.ONCE: self._once,
         }
 
-    async def answer(self, opcode: int, payload: str) -> str:
-        """The reply's text; a failure inside a handler is an answer too, as on a real master."""
-        if opcode in self.quick:
-            answered: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-            if self.quick.begin(opcode, payload, answered.set_result):
-                # Shielded: the journal answers many at once, and must not meet a future that was cancelled.
-                return await asyncio.shield(answered)
-        handler = self._by_opcode.get(opcode)
+    def answer(self, frame: Frame) -> Answered:
+        """The reply, or what to wait for. A failure inside a handler is an answer too, as on a real master."""
+        handler = self._by_opcode.get(frame.opcode)
         if handler is None:
-            if opcode in _WORKER_ONLY:
-                return (
-                    f"ERROR: opcode 0x{opcode:02X} ({Opcode(opcode).name}) is for workers of a distributed Titan; "
-                    "this master runs its workers itself and accepts it from nobody"
-                )
-            return f"UNKNOWN_OPCODE: {opcode - 256 if opcode > 127 else opcode}"
+            return _unknown(frame.opcode)
         try:
-            return await handler(payload)
-        except Refused as exc:
-            return f"ERROR: {exc}"
-        except StoreFailed as exc:
-            return not_stored(exc)
+            answered = handler(frame)
+        except (Refused, PeerProtocolError, StoreFailed) as exc:
+            return _sentence(frame.opcode, exc)
+        if isinstance(answered, asyncio.Future):
+            return answered.result() if answered.done() else answered
+        return answered if isinstance(answered, str | bytes) else _in_time(frame.opcode, answered)
+
+    async def carry_out(self, frame: Frame) -> Reply:
+        """The reply, in time."""
+        answered = self.answer(frame)
+        return answered if isinstance(answered, str | bytes) else await answered
 
     # ------------------------------------------------------------------ jobs
 
+    def _submit_dag(self, payload: str) -> Answered:
+        if bulk.is_large(payload):
+            return self._submit_large_dag(payload)
+        answered: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        self._master.enqueue(
+            check_dag(payload, self._state.known),
+            lambda: answered.set_result("DAG_ACCEPTED"),
+            lambda exc: answered.set_result(f"ERROR: {exc}"),
+        )
+        return answered
+
     async def _submit_large_dag(self, payload: str) -> str:
-        await self._master.submit(await check_large_dag(payload, self._master.state.known))
+        await self._master.submit(await bulk.check_large_dag(payload, self._state.known))
         return "DAG_ACCEPTED"
 
-    async def _status_of_arriving(self, payload: str) -> str:
+    def _status(self, payload: str) -> Answered:
         job_id = payload.strip()
+        if self._master.arrival(job_id) is not None:
+            return self._status_of_arriving(job_id)
+        return self._state.lookup(job_id) or "NULL"
+
+    async def _status_of_arriving(self, job_id: str) -> str:
+        """Nothing is known of it before its submission is stored, or refused."""
         while (arrival := self._master.arrival(job_id)) is not None:
             await asyncio.shield(arrival)
-        return self._master.state.lookup(job_id) or "NULL"
+        return self._state.lookup(job_id) or "NULL"
 
     async def _submit_job(self, payload: str) -> str:
         await self._master.submit([check_job(payload)])
         return "JOB_ACCEPTED"
 
     async def _run(self, payload: str) -> str:
-        return await run_by_name(self._master, self._scripts, payload)
+        """``file|requirement``: a job under an id that the reply tells."""
+        name, _, requirement = payload.partition("|")
+        if not name.strip():
+            return "ERROR: Missing filename"
+        found = await asyncio.to_thread(self._scripts.find, name.strip())
+        if found is None:
+            return "ERROR: File not found recursively in perm_files"
+        requirement = requirement.strip() or "GENERAL"
+        job_id = f"TSK-{uuid.uuid4()}"
+        try:
+            content = base64.b64encode(await asyncio.to_thread(self._scripts.read, found)).decode("ascii")
+        except (OutsideArea, OSError):
+            return "ERROR: Server File IO issue"
+        base_name = found.rpartition("/")[2]
+        line = check_job(f"{job_id}|RUN_PAYLOAD|{base_name}||{content}|{requirement}|1|0")
+        await self._master.submit([line])
+        # No separator: that is what a real master answers.
+        return f"JOB_QUEUED{job_id} on {requirement}"
 
     async def _deploy(self, payload: str) -> str:
-        return await deploy_by_name(self._master, self._scripts, payload)
+        """``file|port|requirement``: a service under an id of the master's choice (see the statistics)."""
+        name, port, requirement, *_ = [*(part.strip() for part in payload.split("|")), "", "", ""]
+        try:
+            content = base64.b64encode(await asyncio.to_thread(self._scripts.read, name)).decode("ascii")
+        except (OutsideArea, FileNotFoundError):
+            return "ERROR: File not found in perm_files"
+        except OSError:
+            return "ERROR: Server File IO issue"
+        base_name = name.rpartition("/")[2]
+        job_id = f"TSK-{uuid.uuid4()}"
+        line = check_job(
+            f"{job_id}|DEPLOY_PAYLOAD|{base_name}|{content}|{port or 0}|{requirement or 'GENERAL'}|1|0"
+        )
+        await self._master.submit([line])
+        return "DEPLOY_QUEUED"
 
     async def _cancel(self, payload: str) -> str:
         found = await self._master.cancel(self._master.state.resolve(payload.strip()))
@@ -132,7 +210,7 @@ class Handlers:
     # ------------------------------------------------------------------ the cluster
 
     async def _hello(self, _: str) -> str:
-        return hello.reply(self._version, (*FEATURES, *EXTENSIONS))
+        return hello.reply(self._version, FEATURES)
 
     async def _stats(self, _: str) -> str:
         return stats.stats_text(self._master)
@@ -197,9 +275,82 @@ class Handlers:
 
     # ------------------------------------------------------------------ values and sets
 
-    async def _kv_get(self, payload: str) -> str:
-        value = await self._master.state.store.get(payload)
+    def _kv_get(self, key: str) -> Answered:
+        at_hand = self._state.store.value_at_hand
+        value = False if at_hand is None else at_hand(key, LARGE_REPLY)
+        if value is False:
+            return self._kv_get_large(key)
         return "NULL" if value is None else value
+
+    async def _kv_get_large(self, key: str) -> str:
+        """Sent at its reader's pace, or fetched first."""
+        value = await self._state.store.get(key)
+        return "NULL" if value is None else value
+
+    def _change(self, frame: Frame) -> Answered:
+        change = change_of(frame.opcode, frame.payload)
+        assert change is not None
+        return self._write(change, lambda result: reply_to(frame.opcode, result))
+
+    def _once(self, frame: Frame) -> Answered:
+        request, inner = once.decode(frame.payload)
+        change = change_of(inner.opcode, inner.payload)
+        if change is None:
+            return self._once_only.answer(request, inner)
+
+        def told(result: object) -> str:
+            return once.OUT_OF_DATE if result == OUT_OF_DATE else reply_to(inner.opcode, result)
+
+        return self._write(Once(request, change), told)
+
+    def _write(self, change: Change, told: Callable[[object], str]) -> asyncio.Future[Reply]:
+        answered: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        self._journal.write_with(
+            change,
+            lambda result: answered.set_result(told(result)),
+            lambda exc: answered.set_result(not_stored(exc)),
+        )
+        self._journal.commit()
+        return answered
 
     async def _kv_smembers(self, payload: str) -> str:
         return ",".join(await self._master.state.store.members(payload))
+
+
+def not_stored(exc: StoreFailed) -> str:
+    """The reply to a request that the store did not carry out."""
+    if isinstance(exc, Unstorable):
+        return f"ERROR: what cannot be written in UTF-8 is no text: {exc}"
+    return f"{STORE_FAILED}{exc}"
+
+
+def _text(handler: Callable[[str], Answered]) -> Handler:
+    return lambda frame: handler(frame.text)
+
+
+def _payload(handler: Callable[[bytes], Answered]) -> Handler:
+    return lambda frame: handler(frame.payload)
+
+
+async def _in_time(opcode: int, answered: Awaitable[Reply]) -> Reply:
+    try:
+        return await answered
+    except (Refused, PeerProtocolError, StoreFailed) as exc:
+        return _sentence(opcode, exc)
+
+
+def _sentence(opcode: int, exc: Exception) -> str:
+    if isinstance(exc, StoreFailed):
+        return not_stored(exc)
+    if isinstance(exc, PeerProtocolError) and opcode not in _PAIRS:
+        return f"ERROR: {Opcode(opcode).name}: {exc}"
+    return f"ERROR: {exc}"
+
+
+def _unknown(opcode: int) -> str:
+    if opcode in _WORKER_ONLY:
+        return (
+            f"ERROR: opcode 0x{opcode:02X} ({Opcode(opcode).name}) is for workers of a distributed Titan; "
+            "this master runs its workers itself and accepts it from nobody"
+        )
+    return f"UNKNOWN_OPCODE: {opcode - 256 if opcode > 127 else opcode}"

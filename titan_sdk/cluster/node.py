@@ -12,13 +12,11 @@ from typing import Any
 from titan_sdk.cluster.backing import Backing, open_backing
 from titan_sdk.cluster.disk import advice
 from titan_sdk.cluster.engines.ray.settings import RaySettings
-from titan_sdk.cluster.extensions import Extensions
 from titan_sdk.cluster.folders import DataDir
-from titan_sdk.cluster.handlers import Handlers
+from titan_sdk.cluster.handlers import Answered, Handlers
 from titan_sdk.cluster.housekeeping import Housekeeping
 from titan_sdk.cluster.master import Master
 from titan_sdk.cluster.metrics import MetricsServer
-from titan_sdk.cluster.quick import Reply
 from titan_sdk.cluster.ray_front import JobsDoor
 from titan_sdk.cluster.recovery import recover
 from titan_sdk.cluster.server import Server
@@ -70,7 +68,7 @@ class Node:
         settings = self._settings
         data = self._data = DataDir(settings.data_dir)
         try:
-            server = self._server = Server(settings, self._answer, self._begin)
+            server = self._server = Server(settings, self._answer)
             socket_path = _jobs_socket(settings, data)
             try:
                 host, port = await server.listen()
@@ -92,7 +90,6 @@ class Node:
             self._last_handler = loop.get_exception_handler()
             loop.set_exception_handler(self._on_unexpected)
             self._handlers = Handlers(master, self._version)
-            self._extensions = Extensions(master, self._answer)
             recover(master)
             await master.engine.open()
             self._housekeeping = Housekeeping(master)
@@ -123,14 +120,8 @@ class Node:
         certificate = None if tls is None else Path(tls.cert).read_text("ascii", "replace")
         return JobsDoor(host, port or address[1], token, certificate)
 
-    async def _answer(self, frame: Frame) -> str | bytes:
-        if frame.opcode in self._extensions:
-            return await self._extensions.answer(frame.opcode, frame.payload)
-        return await self._handlers.answer(frame.opcode, frame.text)
-
-    def _begin(self, frame: Frame, reply: Reply) -> bool:
-        quick = self._handlers.quick
-        return frame.opcode in quick and quick.begin(frame.opcode, frame.text, reply)
+    def _answer(self, frame: Frame) -> Answered:
+        return self._handlers.answer(frame)
 
     async def drain(self) -> None:
         """Take no more jobs, and wait for those that run as long as the settings say; everything else is answered."""

@@ -10,8 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from titan_sdk.cluster.store.base import Writes
-from titan_sdk.cluster.store.changes import OUT_OF_DATE, Begin, Once, Remember
-from titan_sdk.cluster.value_requests import change_of, reply_to
+from titan_sdk.cluster.store.changes import OUT_OF_DATE, Begin, Remember
 from titan_sdk.wire import once
 from titan_sdk.wire.frames import Frame
 from titan_sdk.wire.once import RequestId
@@ -38,18 +37,12 @@ class OnceOnly:
         self._answer = answer
         self._running: dict[RequestId, asyncio.Future[str | bytes]] = {}
 
-    async def answer(self, payload: bytes) -> str | bytes:
-        """The reply to the request inside.
+    async def answer(self, request: RequestId, frame: Frame) -> str | bytes:
+        """The reply to the request inside, which is no change of TitanStore.
 
         Raises:
-            PeerProtocolError: there is none, or it is of a kind that needs no id.
             StoreFailed: it was not carried out.
         """
-        request, frame = once.decode(payload)
-        change = change_of(frame.opcode, frame.payload)
-        if change is not None:
-            result = await self._writes.write(Once(request, change))
-            return once.OUT_OF_DATE if result == OUT_OF_DATE else reply_to(frame.opcode, result)
         if frame.opcode not in _NOTED:
             return f"ERROR: ONCE: a request with opcode {frame.opcode} takes no id; send it as it is"
         running = self._running.get(request)

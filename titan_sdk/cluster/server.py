@@ -21,15 +21,15 @@ from titan_sdk.wire import once
 from titan_sdk.wire.frames import Frame, encode_frame
 from titan_sdk.wire.opcodes import Opcode, reply_opcode
 
-__all__ = ["Answer", "Begin", "Server"]
+__all__ = ["Answer", "Server"]
 
 log = logging.getLogger(__name__)
 
-Answer = Callable[[Frame], Awaitable[str | bytes]]
-"""A reply: text, whose first word decides the opcode (section 1.1), or bytes, which are always an ACK."""
+Reply = str | bytes
+"""Text, whose first word decides the opcode (section 1.1), or bytes, which are always an ACK."""
 
-Begin = Callable[[Frame, Callable[[str], None]], bool]
-"""Answers a small request by a callback, now or later; false: it did not begin it, use ``Answer``."""
+Answer = Callable[[Frame], Reply | Awaitable[Reply]]
+"""A reply, a future of one, or a coroutine, which is given a task."""
 
 _LARGE = frozenset(
     {
@@ -61,7 +61,7 @@ class Server:
         InvalidArgument: the TLS files of the settings cannot be used.
     """
 
-    def __init__(self, settings: ClusterSettings, answer: Answer, begin: Begin | None = None) -> None:
+    def __init__(self, settings: ClusterSettings, answer: Answer) -> None:
         self.settings = settings
         self.loop = asyncio.get_running_loop()
         self.gate = Gate(settings.token)
@@ -80,7 +80,6 @@ class Server:
         self.answered: Counter[int] = Counter()
         """Requests by opcode; those that nobody knows count as -1."""
         self._answer = answer
-        self._begin = begin
         self._large = asyncio.Semaphore(_LARGE_AT_ONCE)
         self._listeners: list[asyncio.Server] = []
         self._connections: set[Connection] = set()
@@ -98,30 +97,30 @@ class Server:
         """How many are being answered."""
         return len(self._requests)
 
-    async def answer(self, frame: Frame) -> bytes:
-        """The encoded reply to a request."""
-        self._count(frame)
+    def begin(self, frame: Frame) -> bytes | Awaitable[Reply]:
+        """Carry out a request: its encoded reply, or what is to be given to ``in_time``."""
         try:
-            reply = await self._answer(frame)
-        except Exception as exc:
-            log.exception("opcode 0x%02X failed", frame.opcode)
-            reply = f"SERVER_ERROR: {exc}"
+            answered = self._answer(frame)
+        except Exception as exc:  # noqa: BLE001
+            answered = self._failed(frame.opcode, exc)
+        if not asyncio.iscoroutine(answered):
+            self._count(frame)
+        return self.encode(answered) if isinstance(answered, str | bytes) else answered
+
+    async def in_time(self, frame: Frame, answered: Awaitable[Reply]) -> bytes:
+        """The encoded reply, in time."""
+        if asyncio.iscoroutine(answered):
+            self._count(frame)  # it begins now
+        try:
+            # The journal answers many futures at once, and must not meet one that was cancelled.
+            reply = await (asyncio.shield(answered) if isinstance(answered, asyncio.Future) else answered)
+        except Exception as exc:  # noqa: BLE001
+            reply = self._failed(frame.opcode, exc)
         return self.encode(reply)
 
-    def begin(self, frame: Frame, reply: Callable[[bytes], None]) -> bool:
-        """Carry out a request that takes no task, and hand over its encoded reply; false: use ``answer``."""
-        if self._begin is None:
-            return False
-        encode = self.encode
-        try:
-            begun = self._begin(frame, lambda text: reply(encode(text)))
-        except Exception as exc:
-            log.exception("opcode 0x%02X failed", frame.opcode)
-            reply(encode(f"SERVER_ERROR: {exc}"))
-            begun = True
-        if begun:
-            self._count(frame)
-        return begun
+    def _failed(self, opcode: int, exc: Exception) -> str:
+        log.error("opcode 0x%02X failed", opcode, exc_info=exc)
+        return f"SERVER_ERROR: {exc}"
 
     def _count(self, frame: Frame) -> None:
         opcode = once.inner_opcode(frame.payload) if frame.opcode == Opcode.ONCE else frame.opcode

@@ -42,12 +42,13 @@ def beginner(tmp_path: Path) -> tuple[Echo, asyncio.Queue[Callable[[str], None]]
     """One whose requests are begun and answered by whoever takes their reply out of the queue."""
     begun: asyncio.Queue[Callable[[str], None]] = asyncio.Queue()
 
-    def begin(_: Frame, reply: Callable[[str], None]) -> bool:
-        begun.put_nowait(reply)
-        return True
+    def answer(_: Frame) -> asyncio.Future[str | bytes]:
+        answered: asyncio.Future[str | bytes] = asyncio.get_running_loop().create_future()
+        begun.put_nowait(answered.set_result)
+        return answered
 
     made = Echo(tmp_path)
-    made.server = Server(ClusterSettings(tmp_path, port=0), made.answer, begin)
+    made.server = Server(ClusterSettings(tmp_path, port=0), answer)
     return made, begun
 
 
@@ -214,6 +215,7 @@ async def test_a_client_that_left_before_its_reply_costs_nothing(tmp_path: Path)
         writer.transport.abort()
         await left.wait()
         reply("to nobody")
+        await asyncio.sleep(0)
         assert (echo.server.requests, echo.server.buffered) == (0, 0)
 
 

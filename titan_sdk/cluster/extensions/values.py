@@ -1,11 +1,10 @@
-"""STORE_DELETE, STORE_KEYS, STORE_SWAP and STORE_EXPIRE: what TitanStore lacks in Titan v1."""
+"""STORE_KEYS: the keys of TitanStore, which Titan v1 cannot list."""
 
 from __future__ import annotations
 
 import re
 
 from titan_sdk.cluster.store.base import Store
-from titan_sdk.cluster.value_requests import change_of, reply_to
 from titan_sdk.errors import CorruptData
 from titan_sdk.wire.extensions import Fields, read_object, write_object
 from titan_sdk.wire.store_text import MARK, decode_value
@@ -22,12 +21,6 @@ class Values:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-
-    async def change(self, opcode: int, payload: bytes) -> str:
-        """Carry out a request that changes something."""
-        change = change_of(opcode, payload)
-        assert change is not None
-        return reply_to(opcode, await self._store.journal.write(change))
 
     async def keys(self, payload: bytes) -> str:
         """Keys that begin with a prefix, as their owners wrote them, in order and in pages."""
