@@ -6,10 +6,11 @@ import math
 import random
 import time
 from collections.abc import Callable
+from typing import TypeVar
 
 from titan_provider.exceptions import TitanMasterUnreachable
 from titan_provider.joblog import Logger
-from titan_sdk import ClusterStats, TitanError
+from titan_sdk import ClusterStats, StoreUnavailable, TitanError
 
 __all__ = [
     "LOG_CHUNKS",
@@ -20,9 +21,12 @@ __all__ = [
     "ProgressLines",
     "describe_progress",
     "jittered",
+    "outlast_store",
     "tell_wait",
     "why_waiting",
 ]
+
+T = TypeVar("T")
 
 REASON_EVERY = 10.0
 """Seconds between two looks at the cluster's numbers for a job that waits."""
@@ -93,6 +97,27 @@ class Patience:
     def is_first_failure(self) -> bool:
         """True after the first failure of a row: the one to log."""
         return self._failures == 1
+
+
+def outlast_store(request: Callable[[], T], seconds: float, log: Logger) -> T:
+    """The request's answer; repeated while the master's store does not answer, as nothing was carried out then.
+
+    :raises TitanMasterUnreachable: it did not for so many seconds
+    """
+    began, pause = time.monotonic(), 0.5
+    while True:
+        try:
+            return request()
+        except StoreUnavailable as exc:
+            left = began + seconds - time.monotonic()
+            if left <= 0:
+                raise TitanMasterUnreachable(
+                    f"the store behind the master was away for {seconds:g} s: {exc}"
+                ) from exc
+            if pause == 0.5:
+                log.warning("The store behind the master is away; trying again: %s", exc)
+        time.sleep(min(jittered(pause), left))
+        pause = min(pause * 2, 5.0)
 
 
 def jittered(seconds: float) -> float:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
 
 from titan_provider.dags.jobs import NamedJob
 from titan_provider.dags.plan import DagRecord, KnownJob, Plan, make_plan
@@ -14,12 +15,16 @@ from titan_provider.job_ids import make_job_id
 from titan_provider.joblog import Logger
 from titan_provider.operators.masters import Elsewhere, master_of, wait_stopped
 from titan_provider.operators.memory import Memory
-from titan_sdk import NotFound, TitanClient
+from titan_provider.operators.submission import settled_status
+from titan_provider.waiting import outlast_store
+from titan_sdk import JobStatus, NotFound, TitanClient
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
 __all__ = ["DagSubmission"]
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -31,6 +36,7 @@ class DagSubmission:
     :param durable: look for the jobs of an earlier try
     :param about_to_submit: told the record before anything is sent or waited for, so that a kill can cancel the jobs
     :param elsewhere: reaches the master of an earlier try, if the connection names another one now
+    :param unreachable_timeout: seconds for which the master's store may be away
     """
 
     client: TitanClient
@@ -40,6 +46,7 @@ class DagSubmission:
     about_to_submit: Callable[[DagRecord], None]
     log: Logger
     elsewhere: Elsewhere
+    unreachable_timeout: float = 300.0
 
     def obtain(self, context: Context, run: Record, jobs: Sequence[NamedJob]) -> DagRecord:
         """The record of the jobs to wait for, at the master that its run names.
@@ -49,8 +56,10 @@ class DagSubmission:
         :param jobs: what its user wants
         """
         run = replace(run, master=self.client.config.address)
-        old = DagRecord.from_json(self.memory.load()) if self.memory is not None and self.durable else None
-        plan, master = self._plan(old, run, jobs) if old is not None else (Plan(), "")
+        old = self._recalled()
+        plan, master = Plan(), ""
+        if old is not None:
+            plan, master = self._outlast(partial(self._plan, old, run, jobs))
         if plan.attach and old is not None:
             self.log.info("An earlier try of this task submitted these jobs; waiting for them: %s", old.ids)
             old = replace(old, run=replace(old.run, master=master))
@@ -66,11 +75,19 @@ class DagSubmission:
         for name in plan.keep or {}:
             self.log.info("Job %s completed in an earlier try and is not run again", name)
         if new:
-            self.client.submit_dag(self.name, new, nonce=run.nonce)
+            self._outlast(lambda: self.client.submit_dag(self.name, new, nonce=run.nonce))
             self.log.info("Submitted %s jobs as Titan DAG %s, run %s", len(new), self.name, run.nonce)
         for name, job in record.open_jobs.items():
             self.log.info("Job %s has the id %s", name, job.job_id)
         return record
+
+    def _recalled(self) -> DagRecord | None:
+        if self.memory is None or not self.durable:
+            return None
+        return DagRecord.from_json(self._outlast(self.memory.load))
+
+    def _outlast(self, request: Callable[[], T]) -> T:
+        return outlast_store(request, self.unreachable_timeout, self.log)
 
     def _plan(self, old: DagRecord, run: Record, jobs: Sequence[NamedJob]) -> tuple[Plan, str]:
         """What to do, what had to be cancelled first having been cancelled, and the address of the jobs' master."""
@@ -87,7 +104,7 @@ class DagSubmission:
             )
             if client is None:
                 return Plan(), ""
-            by_id = client.get_job_statuses(ids)
+            by_id = _settled_statuses(client, old)
             plan = make_plan(old, run, jobs, {name: by_id[job_id] for name, job_id in old.ids.items()})
             if not plan.attach:
                 self._cancel(client, plan)
@@ -130,9 +147,20 @@ class DagSubmission:
             )
             known[job.name] = kept or KnownJob(
                 job_id=job_id,
-                nonce=run.nonce,
+                nonce=run.nonce if job.fields.get("runtime", True) else "",
                 mark=job.mark,
                 parents=tuple(parent for parent in job.parents if parent in names),
                 requirement=job.requirement,
             )
         return DagRecord(replace(run, submitted=True), known)
+
+
+def _settled_statuses(client: TitanClient, old: DagRecord) -> dict[str, JobStatus]:
+    nonces = {job.job_id: job.nonce for job in old.jobs.values()}
+    states = client.get_job_statuses(list(nonces), nonces=nonces)
+    for job_id, status in states.items():
+        if status is JobStatus.UNKNOWN:
+            told = settled_status(client, job_id, nonces[job_id])
+            # What was cancelled just now is as good as never submitted.
+            states[job_id] = status if told is JobStatus.CANCELLED else told
+    return states

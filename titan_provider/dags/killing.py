@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from titan_provider.joblog import Logger
 from titan_provider.operators.killing import JobKiller
-from titan_sdk import NotFound, TitanError, TransportError
+from titan_sdk import NotFound, StoreUnavailable, TitanError, TransportError
 
 __all__ = ["DagKiller"]
 
@@ -44,6 +44,9 @@ class DagKiller(JobKiller):
                 self._client.cancel_job(job_id)
             except NotFound:
                 pass
+            except StoreUnavailable as exc:
+                trouble = str(exc)  # the master was told all the same
+                continue
             except TransportError as exc:
                 trouble = str(exc)
                 break

@@ -114,8 +114,9 @@ class DagWatch:
         asked = [self._jobs[name].job_id for name, status in self.statuses.items() if not status.is_terminal]
         if not asked:
             return
+        nonces = {job.job_id: job.nonce for job in self._jobs.values()}
         while True:
-            found = await self._ask(master, lambda client: client.get_job_statuses(asked))
+            found = await self._ask(master, lambda client: client.get_job_statuses(asked, nonces=nonces))
             unknown = [job_id for job_id, status in found.items() if status is JobStatus.UNKNOWN]
             if not unknown:
                 break

@@ -207,6 +207,7 @@ class TitanDagOperator(TitanLineage, BaseOperator):
                     about_to_submit=remember,
                     log=self.log,
                     elsewhere=lambda master: hook.at(master).get_conn(),
+                    unreachable_timeout=self.unreachable_timeout,
                 ).obtain(context, new_record(context), jobs)
         finally:
             if self._killer.killed:  # the kill may have come before the master knew the jobs

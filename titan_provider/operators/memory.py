@@ -82,7 +82,14 @@ class TitanMemory(_Records):
         self._key = key
 
     def load(self) -> Any:
+        """As :class:`Memory` says.
+
+        :raises StoreUnavailable: a real master's store is down, which it does not tell from an absent value
+        """
         text = self._client.store_get(self._key)
+        if not text and not self._client.server_info().is_bundled:
+            self._client.store_put(f"{self._key}:probe", "1")
+            text = self._client.store_get(self._key)
         return json.loads(text) if text else None
 
     def save(self, value: Any, about: str) -> None:

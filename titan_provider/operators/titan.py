@@ -289,6 +289,7 @@ class TitanJobOperator(TitanLineage, BaseOperator):
                 about_to_submit=remember,
                 log=self.log,
                 elsewhere=lambda master: hook.at(master).get_conn(),
+                unreachable_timeout=self.unreachable_timeout,
             ).obtain(record)
 
         try:

@@ -88,7 +88,7 @@ class JobWatch:
             time.sleep(min(jittered(self._poll_interval), self._lease.pause))
 
     def _ask_status(self) -> JobStatus:
-        status = self._client.get_job_status(self._job_id)
+        status = self._client.get_job_status(self._job_id, nonce=self._nonce)
         if status is JobStatus.UNKNOWN:
             # A Titan master also answers this while its store is down, so it is believed only after a while.
             raise NotFound(f"the master does not know the job {self._job_id!r}")

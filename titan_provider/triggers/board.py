@@ -13,6 +13,7 @@ import math
 import random
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from titan_provider.triggers.pauses import wait_for_own
@@ -47,8 +48,9 @@ class Asker(Protocol):
 class Watch:
     """One job as one trigger sees it."""
 
-    def __init__(self, job_id: str, interval: float) -> None:
+    def __init__(self, job_id: str, interval: float, nonce: str | None = None) -> None:
         self.job_id = job_id
+        self.nonce = nonce
         self.interval = interval
         self.status = JobStatus.UNKNOWN
         """The last state heard of; UNKNOWN also before the first answer."""
@@ -81,12 +83,13 @@ class Board:
         return sum(len(group.watches) for group in self._groups)
 
     @contextmanager
-    def watch(self, job_id: str, interval: float) -> Iterator[Watch]:
+    def watch(self, job_id: str, interval: float, nonce: str | None = None) -> Iterator[Watch]:
         """A job's state while the block runs.
 
         :param interval: seconds between two questions about it, where the master has to be polled
+        :param nonce: of its submission: an end that is another's is none
         """
-        watch, group = Watch(job_id, interval), self._group(job_id)
+        watch, group = Watch(job_id, interval, nonce), self._group(job_id)
         group.add(watch)
         if self._schedule is not None:
             self._schedule.add(job_id, interval)
@@ -172,7 +175,8 @@ class Board:
             if job_id not in group.watches or group.is_over(job_id):
                 schedule.forget(job_id)
                 continue
-            status = await self._ask(lambda client, job_id=job_id: client.get_job_status(job_id))  # type: ignore[misc]
+            nonce = next(iter(group.watches[job_id])).nonce
+            status = await self._ask(partial(_status, job_id, nonce))
             changed = group.tell({job_id: status})
             schedule.again(job_id, changed=changed, slowest=len(self) / MAX_RATE)
 
@@ -237,6 +241,10 @@ def _seen_on_workers(stats: ClusterStats) -> set[tuple[str, str]]:
     seen = {(job, "active") for worker in stats.workers for job in worker.active_jobs}
     seen |= {(entry.job_id, str(entry.status)) for worker in stats.workers for entry in worker.history}
     return {(job.removeprefix("DAG-"), state) for job, state in seen}
+
+
+async def _status(job_id: str, nonce: str | None, client: AsyncTitanClient) -> JobStatus:
+    return await client.get_job_status(job_id, nonce=nonce)
 
 
 async def _until_one_fails(coroutines: Iterable[Coroutine[Any, Any, None]]) -> None:

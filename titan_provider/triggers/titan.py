@@ -182,7 +182,7 @@ class TitanJobTrigger(BaseTrigger):
         self._joblog = JobLog(self.log, self._saved, dated=logs_take_timestamps)
         self._progress = ProgressLines(self.log)
         began = asyncio.get_running_loop().time()
-        with master.board.watch(self.job_id, self.poll_interval) as watch:
+        with master.board.watch(self.job_id, self.poll_interval, self.nonce) as watch:
             try:
                 while (event := await self._turn(master, watch)) is None:
                     master.insist(self.unreachable_timeout, began)

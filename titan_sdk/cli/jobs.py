@@ -216,7 +216,17 @@ def cancel(session: Session, job_id: JobId) -> None:
         state = client.cancel_job(job_id)
     before = " (it had ended before)" if state.is_terminal and state is not JobStatus.CANCELLED else ""
     session.output.answer({"job_id": job_id, "state": state}, f"{job_id}: {state}{before}")
-    if not state.is_terminal:
+    if state is JobStatus.PENDING:
+        complain(
+            f"job {job_id!r} is not cancelled: a real Titan starts a delayed job that has no runtime whatever it is told; "
+            "nothing was sent, cancel it once it runs"
+        )
+    elif state is JobStatus.UNKNOWN:
+        complain(
+            f"job {job_id!r} was submitted by another client: if it was queued, it does not run; if it is delayed, a "
+            "real Titan runs it when due"
+        )
+    elif not state.is_terminal:
         complain(
             f"job {job_id!r} is still {state}; the master took the cancel, ask again with `titan status`"
         )

@@ -69,6 +69,7 @@ class Task:
     run_started: str = "2026-01-01T00:00:00"
     tries: int = 0
     params: str | None = None
+    delay: int = 0
 
     def try_once(self, *, crash_in_build: bool = False, crash_in_admit: bool = False) -> str:
         self.tries += 1
@@ -78,7 +79,13 @@ class Task:
         def build(job_id: str) -> TitanJob:
             if crash_in_build:
                 raise Crash
-            return TitanJob(job_id, str(self.script), requirement=self.requirement, params=self.params)
+            return TitanJob(
+                job_id,
+                str(self.script),
+                requirement=self.requirement,
+                params=self.params,
+                delay=self.delay,
+            )
 
         def admit(_: str) -> None:
             if crash_in_admit:

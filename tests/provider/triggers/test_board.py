@@ -56,7 +56,7 @@ class Master:
                 pass
         return {job_id: self.states.get(job_id, UNKNOWN) for job_id in ids}
 
-    async def get_job_status(self, job_id: str) -> JobStatus:
+    async def get_job_status(self, job_id: str, *, nonce: str | None = None) -> JobStatus:
         self._count("one")
         return self.states.get(job_id, UNKNOWN)
 
