@@ -220,6 +220,7 @@ class Conductor:
     def exited(self, request: RunRequest, result: RunResult) -> None:
         """See ``Reports``."""
         job_id, seq, concluded = request.job_id, self._state.number(request.job_id), False
+        self._state.logs.ended(job_id)
         if request.line.header in SERVICES:
             self.services.exited(request, result)
         else:

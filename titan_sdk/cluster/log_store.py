@@ -60,6 +60,9 @@ class LogStore(Protocol):
     async def limit(self, job_ids: Collection[str]) -> None:
         """Cut the logs of jobs that write theirs themselves."""
 
+    def ended(self, job_id: str) -> None:
+        """Cut the log of a job whose run is over; what it printed since the last ``limit`` counts, too."""
+
 
 class FileLogs:
     """Files of the data directory. A job of this machine appends to its file without asking anybody.
@@ -123,6 +126,10 @@ class FileLogs:
     async def limit(self, job_ids: Collection[str]) -> None:
         """See ``LogStore``."""
         await asyncio.to_thread(self._limit, job_ids)
+
+    def ended(self, job_id: str) -> None:
+        """See ``LogStore``."""
+        self._limit((job_id,))
 
     def _limit(self, job_ids: Collection[str]) -> None:
         for job_id in job_ids:

@@ -298,6 +298,17 @@ async def test_the_file_of_a_running_job_is_cut(tmp_path: Path) -> None:
     await node.stop()
 
 
+async def test_the_limit_holds_for_what_a_job_prints_last(tmp_path: Path) -> None:
+    """Nobody looks between its last second and its end."""
+    node = Node(ClusterSettings(tmp_path / "data", port=0, log_limit_bytes=100_000), "0")
+    peer = Peer(await node.start())
+    assert (await asyncio.to_thread(peer.submit, script("big", "print('x' * 3_000_000)"))).ok
+    assert await asyncio.to_thread(peer.until, "big") == "COMPLETED"
+    assert node._master is not None
+    assert node._master.data.log_file("DAG-big").stat().st_size == 100_001
+    await node.stop()
+
+
 # ---------------------------------------------------------------------- the data directory
 
 

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 _RESET = [_signal.SIGPIPE, _signal.SIGXFSZ, _signal.SIGINT, _signal.SIGTERM, _signal.SIGHUP, _signal.SIGCHLD]
 _LOG_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_APPEND
 _STARTING = "@0"
+_NEVER_BEGAN = "never began"  # as in ``orphans.py``
 _PR_SET_CHILD_SUBREAPER = 36
 _MARK = b"TITAN_RUN="
 _GRACE_SECONDS = 5.0
@@ -148,7 +149,8 @@ class Keeper:
                 pid = self._spawn(self._environments[environment], *child)
         except (OSError, ValueError) as exc:
             # ValueError: a NUL in an argument.
-            self._report(run, "!" + str(exc).replace("\n", " "))
+            self._write_exit(run, _NEVER_BEGAN)
+            self._report(run, f"!{getattr(exc, 'errno', 0)} " + str(exc).replace("\n", " "))
             return
         self._runs[run], self._pids[pid], self._rests[run] = pid, run, rest
         self._write_exit(run, f"@{pid}")

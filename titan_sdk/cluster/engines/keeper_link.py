@@ -56,7 +56,7 @@ class Keeper:
     Args:
         environment: the process's own; a fork server's children inherit it.
         kind: what it starts.
-        heard: called with a run and the word about it: an exit code, or ``!`` and why it could not be started.
+        heard: called with a run and the word about it: an exit code, or ``!``, an error number and why it could not be started.
         lost: called if the process is gone though nobody stopped it.
     """
 

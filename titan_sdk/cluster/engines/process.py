@@ -29,6 +29,7 @@ from titan_sdk.cluster.engines.keepers import Keepers
 from titan_sdk.cluster.engines.ports import answers_here, port_problem_here
 from titan_sdk.cluster.engines.staging import (
     ARCHIVES,
+    PASSING,
     Command,
     NoRoom,
     StagingFailed,
@@ -46,6 +47,7 @@ log = logging.getLogger(__name__)
 _KEEPER_SECONDS = 5.0
 """After a run's grace, for its keeper to say that it is over."""
 _RETRY_SECONDS = 1.0
+_TOO_EARLY = "it was killed before it began"
 _FOREIGN = (
     "it ran when this data directory was copied from another one, whose master it belongs to; "
     "submit it again if it is to run here, too"
@@ -59,11 +61,14 @@ class _Run:
     keeper: Keeper | None = None
     launch: Launch | None = None
     """What to send to the keeper; ``None`` once it is sent."""
+    sent: Launch | None = None
     pid: int | None = None
     pidfd: int | None = None
     """These two of a run that is followed, not heard of through a keeper; ``leader`` stays when it has ended."""
     leader: int = 0
     killed: bool = False
+    waits: bool = False
+    """Whether it was told that it waits for the machine."""
     until: float = 0.0
     """When what is left of a run that was killed may not go on any longer; the loop's time."""
     handle: str = ""
@@ -161,7 +166,7 @@ class ProcessEngine:
             return
         run.task = None
         if run.killed:
-            self._finish(run, RunResult(Outcome.FAILURE, None, "it was killed before it began"))
+            self._finish(run, RunResult(Outcome.FAILURE, None, _TOO_EARLY))
         else:
             self._prepare(run, command)
 
@@ -191,7 +196,11 @@ class ProcessEngine:
         try:
             run.keeper = self._keepers.reserve(request.worker, kind)
         except OSError as exc:
-            self._loop.call_soon(self._refuse, run, f"it could not be started: {exc}")
+            if exc.errno in PASSING:
+                self._wait_for_room(run, str(exc))
+                self._loop.call_later(_RETRY_SECONDS, self._prepare_again, run, command)
+            else:
+                self._loop.call_soon(self._refuse, run, f"it could not be started: {exc}")
             return
         output = self._data.log_path(request.job_id)
         rest = graces(request.line)[1]
@@ -199,14 +208,26 @@ class ProcessEngine:
         run.handle = run.keeper.handle
         self._reports.launched(request, run.keeper.handle)
 
+    def _prepare_again(self, run: _Run, command: Command) -> None:
+        if run.killed or self._closing:
+            self._finish(run, RunResult(Outcome.FAILURE, None, _TOO_EARLY))
+        else:
+            self._prepare(run, command)
+
+    @staticmethod
+    def _wait_for_room(run: _Run, why: str) -> None:
+        if not run.waits:
+            log.error("job %s waits: it cannot be started at the moment: %s", run.request.job_id, why)
+        run.waits = True
+
     def release(self, run: str) -> None:
         """Start it."""
         found = self._runs.get(run)
         if found is None or found.launch is None or found.killed:
             return
         assert found.keeper is not None
-        launch, found.launch = found.launch, None
-        self._keepers.launch(found.keeper, launch)
+        found.sent, found.launch = found.launch, None
+        self._keepers.launch(found.keeper, found.sent)
 
     # ------------------------------------------------------------------ ending
 
@@ -219,8 +240,7 @@ class ProcessEngine:
         grace = graces(found.request.line)[0]
         found.until = self._loop.time() + grace
         if found.launch is not None:
-            reason = "it was killed before it began"
-            self._loop.call_soon(self._finish, found, RunResult(Outcome.FAILURE, None, reason))
+            self._loop.call_soon(self._finish, found, RunResult(Outcome.FAILURE, None, _TOO_EARLY))
         elif found.keeper is not None:
             found.keeper.stop_run(run, grace)
         else:
@@ -240,7 +260,15 @@ class ProcessEngine:
         if run is None:
             return
         if word.startswith("!"):
-            self._refuse(run, f"it could not be started: {word[1:]}")
+            number, _, why = word[1:].partition(" ")
+            if run.killed:
+                self._finish(run, RunResult(Outcome.FAILURE, None, _TOO_EARLY))
+            elif int(number) in PASSING:
+                self._wait_for_room(run, why)
+                run.launch = run.sent
+                self._loop.call_later(_RETRY_SECONDS, self.release, name)
+            else:
+                self._refuse(run, f"it could not be started: {why}")
         else:
             self._conclude(run, word)
 

@@ -29,6 +29,7 @@ from titan_sdk.wire.launch import grace_of, is_launcher, takes_any_python
 
 __all__ = [
     "ARCHIVES",
+    "PASSING",
     "SERVICES",
     "Command",
     "NoRoom",
@@ -45,7 +46,8 @@ SERVICES = frozenset({DEPLOY_PAYLOAD, START_ARCHIVE_SERVICE})
 _OWN_FILE = 0o600
 _BESIDE = ".beside"
 """The link in a run's folder to its script in the workspace."""
-_PASSING = {errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE}
+PASSING = {errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM}
+"""Errors of a machine that is full, of files or of processes: what failed with them may succeed in a moment."""
 
 
 class StagingFailed(Exception):
@@ -208,7 +210,7 @@ def stage(request: RunRequest, data: Places, uploads: Archives, folders: Staging
         if line.header in {RUN_PAYLOAD, DEPLOY_PAYLOAD}:
             return _stage_script(request, data, folders)
     except OSError as exc:
-        kind = NoRoom if exc.errno in _PASSING else StagingFailed
+        kind = NoRoom if exc.errno in PASSING else StagingFailed
         raise kind(f"its files could not be put in place: {exc}") from exc
     raise StagingFailed(f"{line.header!r} is no kind of job; use RUN_PAYLOAD, DEPLOY_PAYLOAD or an archive")
 

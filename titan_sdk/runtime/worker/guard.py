@@ -65,7 +65,7 @@ def start(
     launcher was killed has left nothing alive.
     """
     output, control, status = os.pipe(), os.pipe(), os.pipe()
-    pid = os.fork()
+    pid = processes.patiently(os.fork)
     if pid == 0:
         for unused in (control[1], status[0]):
             os.close(unused)
@@ -141,7 +141,7 @@ class _Warden:
         guard = os.getpid()
         # Until the child has handlers of its own a SIGTERM waits: this process's would swallow it.
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, [getattr(signal, name) for name in _HANDLED])
-        self.user = os.fork()
+        self.user = processes.patiently(os.fork)
         if self.user == 0:
             try:
                 self._become_user(guard, argv, env, mask)

@@ -43,6 +43,10 @@ LAST_WORDS = 4.0
 LOOK_EVERY = 0.05
 """How often the guard looks for what a stopped job has left, as nobody tells it of a process that loses its parent."""
 
+FORK_PATIENCE = 45.0
+"""How long a job that has not started waits for a machine that is full of processes; silent for longer, it would be
+taken for lost."""
+
 KILL_PATIENCE = 15.0
 """Descendants are killed until none is left; a process the kernel cannot end must not hold the slot for ever."""
 

@@ -6,6 +6,7 @@ import os
 import sys
 import time
 
+from . import limits
 from .natives import signal
 
 TYPE_CHECKING = False
@@ -50,6 +51,19 @@ def die_with_parent(parent: int) -> None:
     _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if LINUX and os.getppid() != parent:
         os._exit(1)
+
+
+def patiently(start: Callable[[], int]) -> int:
+    """What forks, or starts a thread; tried again while the machine, or this user, has too many processes."""
+    until = time.monotonic() + limits.FORK_PATIENCE
+    while True:
+        try:
+            return start()
+        except (BlockingIOError, RuntimeError):
+            # The second is what Python makes of it for a thread.
+            if time.monotonic() >= until:
+                raise
+        time.sleep(0.2)
 
 
 def children() -> List[int]:

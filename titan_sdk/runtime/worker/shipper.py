@@ -10,7 +10,7 @@ import _thread
 import os
 import time
 
-from . import guard, limits, outcome, store
+from . import guard, limits, outcome, processes, store
 from .chunks import Chunker
 from .natives import dumps
 
@@ -56,7 +56,7 @@ class Shipper:
         self._done.acquire()
 
     def start(self) -> None:
-        _thread.start_new_thread(self._run, ())
+        processes.patiently(lambda: _thread.start_new_thread(self._run, ()))
 
     def finish(self, until: Callable[[], float]) -> Optional[str]:
         """Ship the rest; None when the store has all output, else why it has not by the time `until()`."""
