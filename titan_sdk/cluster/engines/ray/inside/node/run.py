@@ -122,19 +122,25 @@ class _Run:
         """The exit code, once the process has ended or was killed."""
         pidfd = os.pidfd_open(process.pid)
         try:
-            while not reporter.turn(pidfd):
-                if reporter.kill_wanted and not self._killed:
-                    self._stop(process)
+            while not self._turn(process, reporter, pidfd):
                 if self._killed and time.monotonic() >= self._until:
                     self._kill(process)
-        except KeyboardInterrupt:
-            # How Ray cancels a task that has begun.
-            self._killed = True
-            self._kill(process)
         finally:
             os.close(pidfd)
         code = process.wait()
         return code if code >= 0 else 128 - code
+
+    def _turn(self, process: subprocess.Popen[bytes], reporter: Reporter, pidfd: int) -> bool:
+        """Whether the process has ended."""
+        ended, asked = False, False
+        try:
+            ended = reporter.turn(pidfd)
+        except KeyboardInterrupt:
+            # How Ray cancels a task that has begun.
+            asked = True
+        if (asked or reporter.kill_wanted) and not self._killed and not ended:
+            self._stop(process)
+        return ended
 
     def _stop(self, process: subprocess.Popen[bytes]) -> None:
         """SIGTERM; SIGKILL follows after the grace."""
