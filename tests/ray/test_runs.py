@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import socket
+import time
 import zipfile
 from pathlib import Path
 
@@ -43,10 +44,17 @@ def tree(peer: Peer, meeting: Meeting, job_id: str) -> list[int]:
     return [int(word) for word in meeting.arrival()[0].split()]
 
 
+def wait_until_stopped(peer: Peer, job_id: str) -> None:
+    deadline = time.monotonic() + 60
+    while info(peer, job_id)["stopping"]:
+        assert time.monotonic() < deadline
+
+
 def test_a_cancel_ends_the_whole_tree(peer: Peer, meeting: Meeting) -> None:
     pids = tree(peer, meeting, "tree")
     assert not any(gone(pid) for pid in pids)
     assert peer.cancel("tree") == "CANCELLED"
+    wait_until_stopped(peer, "tree")
     assert all(gone(pid) for pid in pids)
     assert peer.status("tree") == "CANCELLED"
 
@@ -57,6 +65,7 @@ def test_nothing_is_left_of_a_job_that_somebody_else_kills(peer: Peer, meeting: 
     meeting.arrival()  # the second run: the slot is free
     assert all(gone(pid) for pid in pids)
     assert peer.cancel("shot") == "CANCELLED"
+    wait_until_stopped(peer, "shot")
 
 
 def test_nothing_is_left_when_rays_worker_process_is_killed(peer: Peer, meeting: Meeting) -> None:
@@ -68,6 +77,7 @@ def test_nothing_is_left_when_rays_worker_process_is_killed(peer: Peer, meeting:
     told = info(peer, "orphans")
     assert any("was ended from outside" in text for _, text in told["history"])
     assert peer.cancel("orphans") == "CANCELLED"
+    wait_until_stopped(peer, "orphans")
     assert all(gone(pid) for pid in again)
 
 
