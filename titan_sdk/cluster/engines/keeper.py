@@ -131,6 +131,8 @@ class Keeper:
             self._environments[command[1]] = command[2]
         elif command[1] in self._runs and command[1] not in self._stops:
             self._stops[command[1]] = time.monotonic() + command[2]
+            # For a next master, which must not ask it once more.
+            self._write_exit("stop:" + command[1], "asked")
             if command[2]:
                 # Not reaped yet, or it would not be in the table: the number means this run.
                 _signal_group(self._runs[command[1]], _signal.SIGTERM)

@@ -34,13 +34,14 @@ def read_exits(path: Path) -> dict[str, str]:
 
 
 async def follow(
-    own: Path, run: str, handle: str, found: Callable[[int, int], None], *, shared: bool
+    own: Path, run: str, handle: str, found: Callable[[int, int, bool], None], *, shared: bool
 ) -> str | None:
     """The run's exit code once it is over, ``NEVER_BEGAN``, ``FOREIGN``, or ``None`` if nobody knows.
 
     Args:
         own, shared: see ``processes.exits_of``.
-        found: told the process number of a live run, and a pidfd that is valid until the end.
+        found: told the process number of a live run, a pidfd that is valid until the end, and whether it was asked
+            to end.
     """
     keeper, _, boot = processes.parse_handle(handle)
     exits, foreign = processes.exits_of(handle, own, shared=shared)
@@ -63,7 +64,7 @@ async def follow(
         pidfd = processes.open_live(pid, mark_of(run))
         if pidfd is not None:
             try:
-                found(pid, pidfd)
+                found(pid, pidfd, f"stop:{run}" in read_exits(exits))
                 await _readable(pidfd)
             finally:
                 os.close(pidfd)

@@ -66,6 +66,8 @@ class _Run:
     pidfd: int | None = None
     """These two of a run that is followed, not heard of through a keeper; ``leader`` stays when it has ended."""
     leader: int = 0
+    asked: bool = False
+    """Whether an earlier master has sent it SIGTERM."""
     killed: bool = False
     waits: bool = False
     """Whether it was told that it waits for the machine."""
@@ -250,7 +252,9 @@ class ProcessEngine:
         """Of a run whose keeper takes no orders."""
         late = self._loop.time() >= run.until
         if run.pid is not None and run.pidfd is not None:
-            processes.signal_leader_and_group(run.pid, run.pidfd, signal.SIGKILL if late else signal.SIGTERM)
+            if late or not run.asked:
+                number = signal.SIGKILL if late else signal.SIGTERM
+                processes.signal_leader_and_group(run.pid, run.pidfd, number)
             if not late:
                 self._loop.call_at(run.until, self._stop_followed, run)
 
@@ -314,8 +318,8 @@ class ProcessEngine:
                 run.task = self._loop.create_task(self._follow(run, keeper.handle))
 
     async def _follow(self, run: _Run, handle: str) -> None:
-        def found(pid: int, pidfd: int) -> None:
-            run.pid, run.pidfd, run.leader = pid, pidfd, pid
+        def found(pid: int, pidfd: int, asked: bool) -> None:
+            run.pid, run.pidfd, run.leader, run.asked = pid, pidfd, pid, asked
             if run.killed:
                 self._stop_followed(run)
 
