@@ -113,3 +113,19 @@ def test_the_test_button_says_what_is_wrong(
     assert "token" in tested["message"]
     page.get_by_text(tested["message"]).first.wait_for()
     keep_screenshot("4-refused")
+
+
+def test_an_empty_port_is_saved_and_only_the_test_button_wants_it(
+    page: Any, airflow: Standalone, guarded: LocalCluster
+) -> None:
+    """As README and docs/operators.md say: Airflow sends an empty port as 0 there, and 0 is not what is stored."""
+    conn_id = "titan_without_a_port"
+    page.goto("/connections")
+    page.get_by_role("button", name="Add Connection").first.click()
+    page.locator('[name="connection_id"]').fill(conn_id)
+    choose_type(page, "Titan")
+    page.locator('[name="host"]').fill(guarded.host)
+    save(page)
+    assert airflow.api("GET", f"connections/{conn_id}")["port"] is None
+    tested = press_test(page, conn_id)
+    assert "host or port to test differs from the stored connection" in tested["detail"]
