@@ -164,3 +164,23 @@ def test_a_forked_child_opens_its_own_connections(cluster, unique_prefix):
         for child in children:
             child.join()
         assert api.store_get(unique_prefix) == "parent"
+
+
+@pytest.mark.needs("keep_alive")
+def test_a_forked_childs_changes_are_its_own(cluster, unique_prefix):
+    """Their requests are not taken for copies of the parent's."""
+    with TitanClient(cluster.host, cluster.port) as api:
+        api.store_put(unique_prefix, "before")
+        fork = multiprocessing.get_context("fork")
+        children = [
+            fork.Process(target=api.store_put, args=(f"{unique_prefix}-{number}", "child"))
+            for number in range(4)
+        ]
+        for child in children:
+            child.start()
+        api.store_put(unique_prefix, "parent")
+        for child in children:
+            child.join()
+        assert [child.exitcode for child in children] == [0] * 4
+        assert [api.store_get(f"{unique_prefix}-{number}") for number in range(4)] == ["child"] * 4
+        assert api.store_get(unique_prefix) == "parent"
