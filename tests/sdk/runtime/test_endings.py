@@ -171,6 +171,7 @@ def test_sigterm_to_the_launcher_stops_the_job(bench: Bench) -> None:
     state = bench.state(spec)
     assert (state.state, state.signal) == ("failed", "SIGTERM")
     assert state.reason == "stopped: the job was sent SIGTERM"
+    assert bench.log(spec) == "titan-runtime: stopped: the job was sent SIGTERM\n"
 
 
 def test_a_job_that_ignores_sigterm_is_killed_after_the_grace(bench: Bench) -> None:
@@ -186,7 +187,7 @@ def test_a_job_that_ignores_sigterm_is_killed_after_the_grace(bench: Bench) -> N
 
 
 def test_what_the_worker_cannot_start_is_told(bench: Bench) -> None:
-    for source, code in (("#!/no/such/interpreter\n", 127), ("not a program", 126)):
+    for source, code in (("#!/no/such/interpreter\n", 98), ("not a program", 126)):
         spec = bench.spec(source, "program")
         done = bench.run(spec)
         assert done.code == code

@@ -72,7 +72,7 @@ def test_a_script_that_takes_its_time_says_its_last_words(bench: Bench, how: str
     running.wait()
     assert words(bench) == ["asked", "done"]
     bench.store.wait_until(lambda: bench.has_state(spec, "failed"))
-    assert bench.log(spec) == "begun\nlast words\n"
+    assert bench.log(spec).splitlines()[:2] == ["begun", "last words"]
 
 
 def test_so_does_a_program_whose_shell_is_gone_at_once(bench: Bench, how: str) -> None:
@@ -83,7 +83,7 @@ def test_so_does_a_program_whose_shell_is_gone_at_once(bench: Bench, how: str) -
     running.wait()
     assert words(bench) == ["asked", "done"]
     bench.store.wait_until(lambda: bench.has_state(spec, "failed"))
-    assert bench.log(spec) == "begun\nlast words\n"
+    assert bench.log(spec).splitlines()[:2] == ["begun", "last words"]
 
 
 def test_so_does_one_in_a_session_of_its_own(bench: Bench, how: str) -> None:

@@ -181,6 +181,13 @@ class Claimant:
         except (store.StoreError, store.Contended):
             # It was not dead, or the store went away: look again.
             return self._read(self.key)
+        told = "titan-runtime: attempt %s was lost: %s\n" % (lost["attempt"], lost["reason"])
+        chunk = dumps({"v": 1, "attempt": lost["attempt"], "text": told})
+        try:
+            # Not before: until the record above, the number could have been the other copy's next one.
+            self.master.confirm(keys.log_key(fresh.full_id, fresh.nonce, fresh.fields["log_chunks"]), chunk)
+        except (store.StoreError, store.Contended):
+            pass  # the record tells it too
         return lost
 
     def _first_chunk(self, prior: Optional[Dict[str, Any]]) -> int:

@@ -101,6 +101,7 @@ class _Launch:
         self.guard: Optional[guard.Guard] = None
         self._signal = 0
         self.tee = limits.TEE
+        self._line_end = ""
         self.abandoned = False
         self.ignored: List[int] = []
 
@@ -182,7 +183,7 @@ class _Launch:
             self._tee(line)
 
         outcome.send_unsent(self.master, place, self._deadline(limits.END_PATIENCE), tell)
-        return self._finish(record, place, shipper, report, status)
+        return self._finish(record, place, shipper, spool, report, status)
 
     def _pump(self, started: guard.Guard, spool: Spool) -> Tuple[str, int]:
         """Tee the output until the guard has ended; its report and its wait status."""
@@ -221,6 +222,7 @@ class _Launch:
 
     def _tee(self, data: bytes) -> None:
         """Output for the worker's own log, as long as it listens and its report of the job can carry it."""
+        self._line_end = "" if data.endswith(b"\n") else "\n"
         if not self.tee:
             return
         passed, self.tee = data[: self.tee], max(self.tee - len(data), 0)
@@ -230,13 +232,16 @@ class _Launch:
             say("the worker's log ends here; the whole output is in TitanStore (fetch_logs, follow_logs)")
 
     def _finish(
-        self, record: Record, place: jobdir.JobDir, shipper: Shipper, report: str, status: int
+        self,
+        record: Record,
+        place: jobdir.JobDir,
+        shipper: Shipper,
+        spool: Spool,
+        report: str,
+        status: int,
     ) -> int:
         ended_at = round(time.time(), 3)
         until = self._deadline(limits.END_PATIENCE)
-        problem = shipper.finish(until)
-        if shipper.overtaken:
-            raise Leave(REFUSED, "another copy of this job has taken over; this one was ended")
         code, fields = outcome.describe(report, status, self.asked(), self.spec["timeout"], self.memory.grew)
         fields["ended_at"] = ended_at
         if shipper.cancelled and fields["state"] == "failed":
@@ -249,6 +254,12 @@ class _Launch:
         size, refused = outcome.check_result(place)
         if refused and fields["state"] == "succeeded":
             code, fields["state"], fields["reason"] = 1, "failed", refused
+        if fields.get("reason"):
+            # Who reads the log alone must not wonder why it stops.
+            spool.put(("%stitan-runtime: %s\n" % (self._line_end, fields["reason"])).encode("utf-8"))
+        problem = shipper.finish(until)
+        if shipper.overtaken:
+            raise Leave(REFUSED, "another copy of this job has taken over; this one was ended")
         if size and not problem:
             try:
                 fields["result"] = outcome.send_result(self.master, record, place, until)
