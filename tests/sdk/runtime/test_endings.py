@@ -186,16 +186,22 @@ def test_a_job_that_ignores_sigterm_is_killed_after_the_grace(bench: Bench) -> N
     assert bench.state(spec).signal == "SIGKILL"
 
 
-def test_what_the_worker_cannot_start_is_told(bench: Bench) -> None:
-    for source, code in (("#!/no/such/interpreter\n", 98), ("not a program", 126)):
-        spec = bench.spec(source, "program")
-        done = bench.run(spec)
-        assert done.code == code
-        state = bench.state(spec)
-        assert state.state == "failed"
-        assert state.reason is not None
-        assert state.reason.startswith("the worker cannot start it: ")
-        assert state.reason in done.text
+@pytest.mark.parametrize(
+    ("source", "code", "told"),
+    [
+        ("#!/no/such/interpreter\n", 98, "its first line names /no/such/interpreter, which this worker does"),
+        ("not a program", 126, "the worker cannot start it: "),
+    ],
+)
+def test_what_the_worker_cannot_start_is_told(bench: Bench, source: str, code: int, told: str) -> None:
+    spec = bench.spec(source, "program")
+    done = bench.run(spec)
+    assert done.code == code
+    state = bench.state(spec)
+    assert state.state == "failed"
+    assert state.reason is not None
+    assert told in state.reason
+    assert state.reason in done.text
 
 
 def test_private_files_are_gone_however_the_job_ended(bench: Bench) -> None:
