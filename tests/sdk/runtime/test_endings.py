@@ -190,10 +190,12 @@ def test_a_job_that_ignores_sigterm_is_killed_after_the_grace(bench: Bench) -> N
     ("source", "code", "told"),
     [
         ("#!/no/such/interpreter\n", 98, "its first line names /no/such/interpreter, which this worker does"),
-        ("not a program", 126, "the worker cannot start it: "),
+        (b"\x7fELF\0no program", 126, "the worker cannot start it: "),
     ],
 )
-def test_what_the_worker_cannot_start_is_told(bench: Bench, source: str, code: int, told: str) -> None:
+def test_what_the_worker_cannot_start_is_told(
+    bench: Bench, source: str | bytes, code: int, told: str
+) -> None:
     spec = bench.spec(source, "program")
     done = bench.run(spec)
     assert done.code == code
