@@ -45,7 +45,7 @@ def test_what_is_behind_a_gate_runs_after_the_approval(api, submit):
     assert pending.since is not None
     assert train.status() == "PENDING"
     assert api.approve(prepare.job_id) == api.approve("DAG-" + gate.job_id) == gate.job_id
-    dag.wait(timeout=60)
+    dag.wait(timeout=300)
     assert train.result() == "trained"
     assert gate.result()["decision"] == "APPROVED"
     assert gate.job_id not in [p.gate_id for p in api.pending_approvals()]
@@ -56,7 +56,7 @@ def test_a_rejection_keeps_what_is_behind_from_running(api, submit):
     waiting(api, dag)
     api.reject(dag.jobs[1].job_id)
     with pytest.raises(DagFailed, match="Rejected: rejected after") as failure:
-        dag.wait(timeout=60)
+        dag.wait(timeout=300)
     assert failure.value.dag_report[dag.jobs[2].job_id].upstream_failed == (dag.jobs[1].job_id,)
     with pytest.raises(NotFound, match="it was rejected"):
         api.approve(dag.jobs[1].job_id)
@@ -65,7 +65,7 @@ def test_a_rejection_keeps_what_is_behind_from_running(api, submit):
 def test_a_gate_waits_its_time_once(api, submit):
     dag = submit(max_wait_seconds=1)
     with pytest.raises(DagFailed, match="NoDecision: nobody decided within 1 s") as failure:
-        dag.wait(timeout=60)
+        dag.wait(timeout=300)
     report = failure.value.dag_report[dag.jobs[1].job_id]
     assert report.attempts == 1
     assert report.seconds < 10
@@ -79,7 +79,7 @@ def test_an_old_decision_approves_nothing(api, unique, script):
     dag = api.submit_dag(job_id, [TitanJob(job_id, script("pass"), hitl_message="sure?")])
     waiting(api, dag)
     api.approve(gate)
-    dag.wait(timeout=60)
+    dag.wait(timeout=300)
 
 
 def test_a_cancelled_gate_is_not_listed(api, submit):

@@ -51,7 +51,7 @@ def test_an_archive_job_has_arguments_params_and_a_result(api, unique, upload):
         env={"GREETING": "hé"},
         requirement="GPU",
     )
-    report = api.submit_job(job).wait(timeout=60)
+    report = api.submit_job(job).wait(timeout=300)
     assert report.result == {
         "argv": args,
         "params": [1, {"é": None}],
@@ -68,7 +68,7 @@ def test_an_archive_job_has_arguments_params_and_a_result(api, unique, upload):
 def test_an_archive_runs_shell_scripts_and_programs(api, unique, upload, entry):
     name = upload(**{entry: '#!/bin/bash\necho "got $1 in $(basename "$PWD")"; exit 3\n'})
     handle = api.submit_job(TitanJob(unique("shell"), f"{name}.zip/{entry}", is_archive=True, args=["a b"]))
-    report = handle.wait(timeout=60, raise_on_failure=False)
+    report = handle.wait(timeout=300, raise_on_failure=False)
     assert report.exit_code == 3
     assert handle.logs() == "got a b in project\n"
 
@@ -77,7 +77,7 @@ def test_an_archive_without_the_entry_says_so(api, unique, upload):
     name = upload(**{"main.py": "pass"})
     handle = api.submit_job(TitanJob(unique("broken"), f"{name}.zip/gone.py", is_archive=True))
     with pytest.raises(JobFailed, match=r"has no file 'gone\.py'"):
-        handle.wait(timeout=60)
+        handle.wait(timeout=300)
 
 
 @pytest.mark.parametrize("runtime", [True, False])
@@ -92,7 +92,7 @@ def test_linked_and_empty_folders_travel(api, unique, tmp_path, runtime):
     api.upload_project_folder(project, name)
     job = TitanJob(unique("archive"), f"{name}.zip/main.py", is_archive=True, runtime=runtime)
     handle = api.submit_job(job)
-    handle.wait(timeout=60)
+    handle.wait(timeout=300)
     assert list(handle.follow_logs()) == ["hello True"]
 
 
@@ -102,7 +102,7 @@ def test_without_the_runtime_an_archive_is_titans_own(api, unique, upload):
     )
     job = TitanJob(unique("plain"), f"{name}.zip/src/main.py", is_archive=True, runtime=False)
     handle = api.submit_job(job)
-    assert handle.wait(timeout=60).state is JobStatus.COMPLETED
+    assert handle.wait(timeout=300).state is JobStatus.COMPLETED
     assert "archive says 1" in "\n".join(handle.follow_logs())
 
 
@@ -114,7 +114,7 @@ def test_without_the_runtime_arguments_of_an_archive_arrive_or_are_refused(api, 
             api.submit_job(job)
         return
     handle = api.submit_job(job)
-    handle.wait(timeout=60)
+    handle.wait(timeout=300)
     assert "['fast', '1']" in handle.logs()
 
 
@@ -127,7 +127,7 @@ def test_an_archive_over_the_packet_limit_runs(api, unique, tmp_path):
     name = unique("heavy")
     api.upload_project_folder(project, name)
     handle = api.submit_job(TitanJob(unique("archive"), f"{name}.zip/main.py", is_archive=True))
-    assert handle.wait(timeout=60).result == 12_000_000
+    assert handle.wait(timeout=300).result == 12_000_000
 
 
 def test_files_called_like_modules_are_the_jobs_alone(api, unique, upload, tmp_path):
@@ -138,7 +138,7 @@ def test_files_called_like_modules_are_the_jobs_alone(api, unique, upload, tmp_p
     name = upload(**{"json.py": entry, **shadows})
     job = TitanJob(unique("json"), f"{name}.zip/json.py", is_archive=True, params=[1])
     handle = api.submit_job(job)
-    report = handle.wait(timeout=60, raise_on_failure=False)
+    report = handle.wait(timeout=300, raise_on_failure=False)
     assert report.exception.type == "TypeError"
     lines = api.fetch_logs(report.job_id).splitlines()
     assert (lines[0], [line for line in lines if line.startswith(("ran", "loaded"))]) == ("ran", ["ran"])

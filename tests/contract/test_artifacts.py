@@ -84,7 +84,7 @@ def test_an_archive_job_runs_its_entry(api, unique, tmp_path):
     name = unique("project")
     assert api.upload_project_folder(project, name).name == f"{name}.zip"
     handle = api.submit_job(TitanJob(unique("archive"), f"{name}.zip/src/main.py", is_archive=True))
-    assert handle.wait(timeout=60).state is JobStatus.COMPLETED
+    assert handle.wait(timeout=300).state is JobStatus.COMPLETED
     assert "archive says hello" in "\n".join(handle.follow_logs())
 
 

@@ -21,6 +21,6 @@ def test_values_keys_members_ids_and_tags(api, unique, script):
     api.store_sadd(Text.SET, Text.VALUE)
     assert api.store_smembers(Text.SET.value) == ["value"]
     job = TitanJob(Text.JOB, script("print('ran')"), requirement=Text.TAG, params={"tag": Text.TAG})
-    assert api.submit_dag(Text.DAG, [job]).wait(timeout=60).state is JobStatus.COMPLETED
+    assert api.submit_dag(Text.DAG, [job]).wait(timeout=300).state is JobStatus.COMPLETED
     assert api.find_dag(Text.DAG.value).jobs[0].job_id == Text.JOB.value
     assert (api.get_job_status(Text.JOB), api.fetch_logs(Text.JOB)) == ("COMPLETED", "ran\n")

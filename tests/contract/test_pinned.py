@@ -57,7 +57,7 @@ def test_an_archive_is_taken_as_it_was_at_submission(api, unique, gate, put, run
     dag = api.submit_dag(unique("dag"), jobs)
     put(name, "print('second code')")
     gate.open()
-    dag.wait(timeout=60)
+    dag.wait(timeout=300)
     assert list(dag[second].follow_logs()) == ["first code"]
 
 
@@ -89,10 +89,10 @@ def test_a_service_too(api, unique, gate, put):
 
 
 def answer(port: int) -> bytes:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 240
     while True:
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=10) as reply:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=60) as reply:
                 return reply.read()
         except OSError:
             assert time.monotonic() < deadline
@@ -118,7 +118,7 @@ jobs:
     with pytest.raises(InvalidPipeline, match="on this master from an earlier submission"):
         api.submit_yaml(folder / "p.yaml")
     gate.open()
-    dag.wait(timeout=60)
+    dag.wait(timeout=300)
     assert dag[second].logs() == "first code\n"
 
 
@@ -152,5 +152,5 @@ def test_an_archive_that_a_parent_uploads_is_taken_when_the_job_starts(api, uniq
     )
     user = TitanJob(second, f"{name}/main.py", is_archive=True, parents=[first])
     dag = api.submit_dag(unique("dag"), [maker, user])
-    dag.wait(timeout=60)
+    dag.wait(timeout=300)
     assert dag[second].logs() == "made by a parent\n"

@@ -137,7 +137,7 @@ def test_a_key_expires_unless_it_is_written_again(api, unique):
         api.store_put(key, "x")
         assert api.store_expire(key, 0.2) is True
     api.store_put(kept, "y")
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 240
     while api.store_get(gone) is not None:
         assert time.monotonic() < deadline
     assert api.store_get(kept) == "y"

@@ -31,7 +31,7 @@ class Recorder:
         self.doubts = 0
 
     def run(self, start: threading.Barrier) -> None:
-        start.wait(60)
+        start.wait(300)
         for _ in range(REQUESTS):
             key = self._chance.choice(self._keys)
             self._add_or_look(key) if key.startswith("set") else self._write_or_read(key)

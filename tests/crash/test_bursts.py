@@ -60,7 +60,7 @@ def test_every_acknowledged_submission_of_a_burst_is_there(
     try:
         for number in range(KILLS):
             burst = Burst(peer, f"b{number}")
-            assert burst.under_way.wait(60)
+            assert burst.under_way.wait(300)
             pause.wait(chance.uniform(0.0, 0.1))
             master.kill()
             burst.join()

@@ -42,7 +42,7 @@ def test_nothing_acknowledged_is_lost(store: str, tmp_path: Path, request: pytes
     load.start()
     pause = threading.Event()
     try:
-        assert load.under_way.wait(60)
+        assert load.under_way.wait(300)
         for _ in range(KILLS):
             pause.wait(chance.uniform(0.0, 0.5))
             master.kill()

@@ -77,7 +77,7 @@ class Failing:
     def __exit__(self, *_: object) -> None:
         # It lets go of the master and ends.
         self._process.send_signal(signal.SIGINT)
-        self._process.communicate(timeout=60)
+        self._process.communicate(timeout=300)
 
     @property
     def count(self) -> int:

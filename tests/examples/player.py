@@ -93,7 +93,7 @@ class Player:
         try:
             wait_for_port(port, process, BLOCK_SECONDS)
             process.send_signal(signal.SIGINT)
-            assert process.wait(30) == 0, f"{block}: exit status {process.returncode} after Ctrl-C"
+            assert process.wait(120) == 0, f"{block}: exit status {process.returncode} after Ctrl-C"
         finally:
             process.kill()
             process.wait()

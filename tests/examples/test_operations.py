@@ -76,10 +76,10 @@ def test_the_command_serves_and_ends_at_sigterm(command, tmp_path: Path) -> None
         port = json.loads(process.stdout.readline())["port"]
         with TitanClient(config=ClientConfig("127.0.0.1", port, auth_token=TOKEN)) as client:
             assert client.cluster_stats().workers
-        with urllib.request.urlopen(f"http://127.0.0.1:{health}/health", timeout=20) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{health}/health", timeout=60) as answer:
             assert answer.status == 200
         process.send_signal(signal.SIGTERM)
-        assert process.wait(60) == 0
+        assert process.wait(300) == 0
     finally:
         process.kill()
         process.communicate()

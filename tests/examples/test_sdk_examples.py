@@ -31,7 +31,7 @@ def run(script: Path, master: Master, folder: Path) -> str:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=90,
+        timeout=300,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
@@ -134,7 +134,7 @@ def test_seed_dag_as_written(seed_folder: Path, cluster: Master) -> None:
     assert "DAG Submitted!" in run(seed_folder / "seed.py", cluster, seed_folder)
     with TitanClient(cluster.host, cluster.port) as client:
         for job_id in ("extract_data", "train_model"):
-            assert client.wait_for_job(job_id, timeout=60).state == "COMPLETED"
+            assert client.wait_for_job(job_id, timeout=300).state == "COMPLETED"
 
 
 def test_seed_producer_and_its_consumer(seed_folder: Path, cluster: Master) -> None:

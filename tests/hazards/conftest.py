@@ -106,7 +106,7 @@ def eventually() -> Callable[[Callable[[], object]], None]:
     """Looks again and again until a condition holds."""
 
     def look(condition: Callable[[], object]) -> None:
-        deadline = time.monotonic() + 100
+        deadline = time.monotonic() + 240
         pause = threading.Event()
         while not condition():
             assert time.monotonic() < deadline, "it never came to hold"

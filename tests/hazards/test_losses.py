@@ -17,7 +17,7 @@ def test_19_after_a_restart_no_child_runs_before_its_parent(own, own_client, job
     meeting.arrival()
     own.strict.restart()
     meeting.let_go()
-    dag.wait(timeout=90)
+    dag.wait(timeout=300)
     # The master ran the child without its parent, and the parent twice; the runtime let neither through.
     assert trace.read_text() == "pc"
 

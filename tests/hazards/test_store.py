@@ -45,7 +45,7 @@ def test_10_the_master_corrupts_what_is_written_without_the_sdk(peer, key):
 
 def test_10_results_and_logs_of_any_text_survive(client, job):
     handle = client.submit_job(job("import titan_job; print('日本語+OK'); titan_job.result('🚀é')"))
-    assert handle.wait(timeout=60).result == "🚀é"
+    assert handle.wait(timeout=300).result == "🚀é"
     assert handle.logs() == "日本語+OK\n"
 
 
@@ -58,7 +58,7 @@ def test_12_a_job_is_not_started_that_could_not_keep_its_record(own, own_client,
         handle.wait(timeout=5)  # by now the master has started it
     assert not ran.exists()
     own.strict.start_store()
-    handle.wait(timeout=60)
+    handle.wait(timeout=300)
     assert ran.exists()
 
 

@@ -55,7 +55,7 @@ def wait_until(client: TitanClient) -> Callable[..., None]:
 
     def wait(job_id: str, status: JobStatus) -> None:
         if status.is_terminal:
-            assert client.wait_for_job(job_id, timeout=30, raise_on_failure=False).state is status
+            assert client.wait_for_job(job_id, timeout=120, raise_on_failure=False).state is status
             return
         for _ in client.follow_logs(job_id):
             break  # its first line is printed: it runs

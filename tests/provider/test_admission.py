@@ -53,7 +53,7 @@ def test_an_end_makes_room_and_nobody_has_to_report_it(
 ) -> None:
     done, waits = submit("print(1)"), submit("print(1)", requirement="QUANTUM")
     client.store_put(window.key, json.dumps({"v": 1, "jobs": {done: 0.0, waits: 0.0}}))
-    client.wait_for_job(done, timeout=30)
+    client.wait_for_job(done, timeout=120)
     assert try_to_enter(client, window, "next").admitted
     assert not try_to_enter(client, window, "over-next").admitted
     client.cancel_job(waits)
@@ -164,10 +164,10 @@ async def test_a_full_window_lets_the_triggers_in_as_jobs_end(
     waiting = [asyncio.create_task(fire(f"j{n}")) for n in range(3)]
     await asyncio.sleep(0)
     client.cancel_job(blockers[0])
-    done, rest = await asyncio.wait(waiting, timeout=30, return_when=asyncio.FIRST_COMPLETED)
+    done, rest = await asyncio.wait(waiting, timeout=120, return_when=asyncio.FIRST_COMPLETED)
     assert len(done) == 1
     client.cancel_job(blockers[1])
-    more, left = await asyncio.wait(rest, timeout=30, return_when=asyncio.FIRST_COMPLETED)
+    more, left = await asyncio.wait(rest, timeout=120, return_when=asyncio.FIRST_COMPLETED)
     assert (len(more), len(left)) == (1, 1)
     for task in left:
         task.cancel()

@@ -146,7 +146,7 @@ def test_a_job_whose_status_was_lost_does_not_run_besides_the_next_one(
     crash_in_an_outage(task.try_once)
     assert client.get_job_status(task.recorded) is JobStatus.UNKNOWN  # the hazard
     task.delay = 0
-    assert client.wait_for_job(task.try_once(), timeout=60).state is JobStatus.COMPLETED
+    assert client.wait_for_job(task.try_once(), timeout=300).state is JobStatus.COMPLETED
     pass_time(client, tmp_path, 6000)
     assert trace.read_text() == "x"
 
@@ -162,7 +162,7 @@ def test_no_job_of_a_dag_whose_statuses_were_lost_runs_besides_the_next_one(
     task.scripts, task.parents = {"a": code}, {}
     crash_in_an_outage(task.start)
     record = task.run()
-    assert client.wait_for_job(record.ids["a"], timeout=60).state is JobStatus.COMPLETED
+    assert client.wait_for_job(record.ids["a"], timeout=300).state is JobStatus.COMPLETED
     pass_time(client, tmp_path, 4000)
     assert trace.read_text() == "x"
 

@@ -15,7 +15,7 @@ from titan_sdk.cluster import LocalCluster
 from titan_sdk.cluster.engines.ray.settings import RaySettings
 
 # Ray's processes take long to start on a busy machine.
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(900)
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from tests.sdk.cluster.peer import Peer, script
 from tests.support.ray_nodes import RayNodes
 
 # Ray's processes take long to start on a busy machine.
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(900)
 
 TITAN = [sys.executable, "-m", "titan_sdk"]
 
@@ -32,7 +32,7 @@ def up(tmp_path: Path, nodes: RayNodes) -> Iterator[dict[str, object]]:
         yield dict(json.loads(process.stdout.readline()))
     finally:
         process.terminate()
-        assert process.wait(30) == 0
+        assert process.wait(120) == 0
         process.stdout.close()
 
 

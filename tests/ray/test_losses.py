@@ -20,7 +20,7 @@ from titan_sdk.cluster.engines.ray.settings import RaySettings
 from titan_sdk.errors import TitanError
 
 # Ray's processes take long to start on a busy machine.
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(900)
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def free_port() -> int:
 
 def answers(port: int) -> bool:
     try:
-        socket.create_connection(("127.0.0.1", port), timeout=10).close()
+        socket.create_connection(("127.0.0.1", port), timeout=60).close()
     except ConnectionError:
         return False
     return True

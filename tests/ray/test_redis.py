@@ -16,7 +16,7 @@ from tests.support.redis_server import RedisServer
 from titan_sdk import TitanClient, TitanJob
 
 # Ray's processes take long to start on a busy machine.
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(900)
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def test_another_front_elsewhere_goes_on_where_a_killed_one_was(
     try:
         meeting.let_go()
         with TitanClient(*peer.address) as client:
-            report = client.job_handle("job").wait(timeout=60)
+            report = client.job_handle("job").wait(timeout=300)
         assert (report.result, runs(tmp_path, "job")) == ("found the new front", 1)
         assert peer.log("DAG-job").splitlines() == ["before", "after"]
         assert any("taken over" in text for text in history(peer, "DAG-job"))

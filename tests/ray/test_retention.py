@@ -17,7 +17,7 @@ from tests.support.redis_server import RedisServer
 from titan_sdk import TitanClient
 
 # Ray's processes take long to start on a busy machine.
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(900)
 
 GONE = ("a", "b", "plain", "plain-a", "plain-b", "retried", "cancelled")
 

@@ -25,7 +25,7 @@ from titan_sdk.cluster.engines.ray.settings import RaySettings
 from titan_sdk.cluster.engines.ray.values import Config, Setup
 
 # Ray's processes take long to start on a busy machine.
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(900)
 
 WHENCE = "import importlib.util; print(importlib.util.find_spec('titan_sdk').origin)"
 

@@ -19,7 +19,7 @@ from tests.support.redis_server import RedisServer
 from titan_sdk.cluster.store.redis.location import Location
 
 # Ray's processes take long to start on a busy machine.
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(900)
 
 LEASE = 1.0
 

@@ -28,7 +28,7 @@ def loaded() -> list[str]:
         [sys.executable, "-I", "-S", "-c", PROBE.format(root=str(ROOT))],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
     )
     assert done.returncode == 0, done.stderr
     return list(json.loads(done.stdout))

@@ -58,9 +58,9 @@ def jobs(tmp_path):
 def test_a_submit_reports_its_dag(board, connect, jobs):
     agent = f"run-{secrets.token_hex(4)}"
     with connect(board.url) as client:
-        client.submit_dag("m1", jobs("m1"), agent_run_id=agent).wait(timeout=60)
-        client.submit_dag("m2", jobs("m2"), agent_run_id=agent).wait(timeout=60)
-        client.submit_dag("m2", jobs("m3"), agent_run_id=agent).wait(timeout=60)
+        client.submit_dag("m1", jobs("m1"), agent_run_id=agent).wait(timeout=300)
+        client.submit_dag("m2", jobs("m2"), agent_run_id=agent).wait(timeout=300)
+        client.submit_dag("m2", jobs("m3"), agent_run_id=agent).wait(timeout=300)
     first, second, third = board.manifests
     assert first[f"DAG-m1-{jobs.tail}-a"] == {
         "dag": "m1",
@@ -79,8 +79,8 @@ def test_a_submit_reports_its_dag(board, connect, jobs):
 
 def test_plain_jobs_can_be_sent_again_by_the_dashboard_and_runtime_jobs_cannot(board, connect, jobs):
     with connect(board.url) as client:
-        client.submit_dag("plain", jobs("plain", runtime=False)).wait(timeout=60)
-        client.submit_dag("mixed", [*jobs("mixed")[:1]]).wait(timeout=60)
+        client.submit_dag("plain", jobs("plain", runtime=False)).wait(timeout=300)
+        client.submit_dag("mixed", [*jobs("mixed")[:1]]).wait(timeout=300)
     plain, mixed = board.manifests
     one = f"plain-{jobs.tail}"
     line = f"{one}-b|RUN_PAYLOAD|job.py||cGFzcw==|GENERAL|1|0|[{one}-a]"
@@ -95,9 +95,9 @@ def test_plain_jobs_can_be_sent_again_by_the_dashboard_and_runtime_jobs_cannot(b
 def test_an_agent_run_key_that_holds_something_else_is_begun_anew(board, connect, jobs):
     with connect(board.url) as client:
         client.store_put("titan:agent_run:odd", "no json")
-        client.submit_dag("odd", jobs("odd1"), agent_run_id="odd").wait(timeout=60)
+        client.submit_dag("odd", jobs("odd1"), agent_run_id="odd").wait(timeout=300)
         client.store_put("titan:agent_run:odd", "{}")
-        client.submit_dag("odd", jobs("odd2"), agent_run_id="odd").wait(timeout=60)
+        client.submit_dag("odd", jobs("odd2"), agent_run_id="odd").wait(timeout=300)
     assert [m["__agent_run__odd"]["stages"] for m in board.manifests] == [["odd"], ["odd"]]
 
 
@@ -108,7 +108,7 @@ def test_a_dashboard_in_trouble_never_fails_a_submit(board, connect, jobs, troub
         probe.bind(("127.0.0.1", 0))
         url = board.url if trouble == "angry" else f"http://127.0.0.1:{probe.getsockname()[1]}"
         with connect(url) as client, caplog.at_level(logging.WARNING, "titan_sdk.dashboard"):
-            client.submit_dag(trouble, jobs(trouble)).wait(timeout=60)
+            client.submit_dag(trouble, jobs(trouble)).wait(timeout=300)
     assert "the DAG was submitted, but the dashboard was not told of it" in caplog.text
 
 

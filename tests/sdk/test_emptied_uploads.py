@@ -45,7 +45,7 @@ def test_the_next_jobs_find_what_they_need(
                 "project": submit_project(client, folder),
             }
             for kind, handle in handles.items():
-                assert handle.wait(timeout=60).attempts == 1, kind
+                assert handle.wait(timeout=300).attempts == 1, kind
                 assert handle.logs() == expected[kind]
             uploads = [path for path in data.rglob("titan-*") if path.is_file() and cache not in path.parents]
             assert {path.name.split("-")[1] for path in uploads} >= {"runtime", "blob", "project"}

@@ -55,7 +55,7 @@ def test_a_master_killed_and_started_again_goes_unnoticed(tmp_path, master, meet
             assert not waiting.done()
             proxy.target = for_workers.target = master.start().address
             meeting.let_go()
-            found = waiting.result(timeout=90)
+            found = waiting.result(timeout=300)
             assert found == ["before", "after"] if what == "follow" else found.state is JobStatus.COMPLETED
 
 

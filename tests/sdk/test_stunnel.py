@@ -92,7 +92,7 @@ def test_the_sdk_reaches_a_titan_behind_a_tunnel(
         client.store_put("k", "grüß dich")
         assert client.store_get("k") == "grüß dich"
         handle = client.submit_job(TitanJob(f"tunnel-{kind.__name__}", str(job)))
-        assert handle.wait(60).state is JobStatus.COMPLETED
+        assert handle.wait(300).state is JobStatus.COMPLETED
         assert handle.result() == {"answer": 42}
         assert handle.logs() == "hello\n"
 

@@ -54,7 +54,7 @@ class CuttingMaster:
             except OSError:
                 pass
         self._listener.close()
-        self._thread.join(timeout=10)
+        self._thread.join(timeout=60)
 
     def _accept(self) -> None:
         while True:

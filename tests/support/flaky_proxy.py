@@ -46,7 +46,7 @@ class FlakyProxy:
     ) -> None:
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
-        self._thread.join(timeout=10)
+        self._thread.join(timeout=60)
 
     def _accept(self) -> None:
         count = 0
@@ -92,7 +92,7 @@ class FlakyProxy:
             if _pump(master, client, limit, lost=lambda: self._is_lost(marked) or self.cut()):
                 self.broken += 1
             _end(client, master)
-            up.join(timeout=10)
+            up.join(timeout=60)
 
 
 def _end(*sockets: socket.socket) -> None:

@@ -37,7 +37,7 @@ class HttpDashboard:
     ) -> None:
         self._server.shutdown()
         self._server.server_close()
-        self._thread.join(timeout=10)
+        self._thread.join(timeout=60)
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
         board = self

@@ -57,7 +57,7 @@ class MiniStore:
         finally:
             self.open()
 
-    def wait_until(self, condition: Callable[[], bool], seconds: float = 20.0) -> None:
+    def wait_until(self, condition: Callable[[], bool], seconds: float = 240.0) -> None:
         """Block until a request has made the condition true."""
         deadline = time.monotonic() + seconds
         with self._changed:

@@ -84,7 +84,7 @@ class RayAutoscaling:
     def stop(self) -> None:
         """End what this started, and nothing else."""
         self._process.send_signal(signal.SIGTERM)
-        self._process.wait(60)
+        self._process.wait(300)
         assert self._process.stdout is not None
         self._process.stdout.close()
         self._log.close()

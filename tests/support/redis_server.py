@@ -72,7 +72,7 @@ class RedisServer:
 
     def say(self, *words: str) -> bytes:
         """One command; the reply as it travels."""
-        with socket.create_connection(("127.0.0.1", self.port), timeout=10) as connection:
+        with socket.create_connection(("127.0.0.1", self.port), timeout=60) as connection:
             request = f"*{len(words)}\r\n" + "".join(f"${len(w.encode())}\r\n{w}\r\n" for w in words)
             connection.sendall(request.encode())
             return connection.recv(65536)
@@ -98,5 +98,5 @@ class RedisServer:
     def _end(self, number: signal.Signals) -> None:
         assert self._process is not None
         self._process.send_signal(number)
-        self._process.wait(30)
+        self._process.wait(120)
         self._process = None

@@ -141,7 +141,7 @@ class Watch:
         self.pid = pid
         self._descriptor = os.pidfd_open(pid)
 
-    def has_ended(self, seconds: float = 10.0) -> bool:
+    def has_ended(self, seconds: float = 240.0) -> bool:
         poll = select.poll()
         poll.register(self._descriptor, select.POLLIN)
         return bool(poll.poll(seconds * 1000))

@@ -36,7 +36,7 @@ class ScriptedPeer:
     ) -> None:
         # shutdown() wakes an accept() that nobody will answer any more.
         self._listener.close() if not self._thread.is_alive() else self._wake()
-        self._thread.join(timeout=10)
+        self._thread.join(timeout=60)
         assert not self._thread.is_alive()
 
     def _wake(self) -> None:

@@ -48,7 +48,7 @@ def upstream(upstream_path: Path, cluster, tmp_path: Path):
             env=env,
             capture_output=True,
             text=True,
-            timeout=100,
+            timeout=300,
             check=False,
         )
         assert done.returncode == 0, done.stdout + done.stderr

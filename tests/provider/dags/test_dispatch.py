@@ -69,7 +69,7 @@ class Task:
 
     def run(self) -> DagRecord:
         record = self.start()
-        self.client.find_dag(self.name).wait(timeout=60, raise_on_failure=False)
+        self.client.find_dag(self.name).wait(timeout=300, raise_on_failure=False)
         return record
 
     def clear(self) -> None:
@@ -160,7 +160,7 @@ def test_a_crash_while_they_run_takes_them_up(task: Task) -> None:
 def test_a_clear_while_they_run_cancels_them(task: Task) -> None:
     task.scripts |= {"b": SLOW, "d": SLOW}
     first = task.start()
-    task.client.wait_for_job(first.ids["a"], timeout=60)
+    task.client.wait_for_job(first.ids["a"], timeout=300)
     task.clear()
     task.scripts |= {"b": OK, "d": OK}
     second = task.run()

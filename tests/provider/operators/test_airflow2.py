@@ -65,7 +65,7 @@ class Lab:
         for child in psutil.Process(process.pid).children(recursive=True):
             child.kill()
         process.kill()
-        process.wait(30)
+        process.wait(120)
         ti = self.task_instance()
         ti.task = self.dag.get_task("t")
         ti.handle_failure("detected as a zombie", test_mode=False)
@@ -80,7 +80,7 @@ class Lab:
     def finish(self, process: subprocess.Popen[bytes]) -> Any:
         """Let the script end; what the task pushed."""
         self.gate.touch()
-        process.wait(60)
+        process.wait(300)
         ti = self.task_instance()
         assert ti.state == "success"
         ti.task = self.dag.get_task("t")
@@ -93,7 +93,7 @@ def lab(airflow_home: Path, tmp_path: Path) -> Iterator[Lab]:
     yield made
     made.gate.touch()
     for process in made.processes:
-        process.wait(60)
+        process.wait(300)
 
 
 def test_a_crash_is_taken_up_and_a_clear_runs_anew(lab: Lab) -> None:
@@ -139,7 +139,7 @@ def _count_try(ti: Any) -> None:
 
 
 def _until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 240
     while not condition():
         assert time.monotonic() < deadline, "it never came to pass"
         time.sleep(0.05)

@@ -170,7 +170,7 @@ def test_a_job_that_finds_no_worker_ends_them_all(run: RunDag, deferrable: bool,
 
 def test_without_waiting_the_ids_are_the_result(run: RunDag, client: TitanClient) -> None:
     done = run([{"job_id": "a", "script": "print(1)"}], wait_for_completion=False)
-    assert client.wait_for_job(done.xcom("work")["a"], timeout=30).state.is_success
+    assert client.wait_for_job(done.xcom("work")["a"], timeout=120).state.is_success
 
 
 @BOTH

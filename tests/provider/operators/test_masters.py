@@ -118,7 +118,7 @@ def test_a_result_is_taken_from_the_master_that_has_it(
     kind: str, context: Any, old: LocalCluster, old_client: TitanClient, client: TitanClient, point: Point
 ) -> None:
     job_id, _ = deferred(make(kind, "import titan_job; titan_job.result(5)"), context)
-    old_client.wait_for_job(job_id, timeout=60)
+    old_client.wait_for_job(job_id, timeout=300)
     point(client)
     blocking = make(kind, "import titan_job; titan_job.result(5)")
     blocking.deferrable = False

@@ -56,7 +56,7 @@ def test_an_event_about_another_job_is_not_believed(
 
 def test_an_event_about_this_tries_job_is(submit: Callable[..., str], client: TitanClient) -> None:
     mine = submit("import titan_job; titan_job.result(5)")
-    client.wait_for_job(mine, timeout=30)
+    client.wait_for_job(mine, timeout=120)
     assert task().execute_complete(context_of(mine), event(mine)) == 5
     with pytest.raises(TitanJobTimedOut, match="what happened"):
         task().execute_complete(context_of(mine), event(mine, Outcome.TIMED_OUT))
@@ -71,7 +71,7 @@ def test_an_admission_goes_on_with_the_admitted_job_and_anything_else_starts_ove
         task(do_xcom_push=False).execute_admitted(here, event("admitted-job", outcome))
     submitted = deferred.value.trigger.job_id
     assert (submitted == "admitted-job") == (outcome is Outcome.ADMITTED)
-    assert client.wait_for_job(submitted, timeout=30).state.is_success
+    assert client.wait_for_job(submitted, timeout=120).state.is_success
 
 
 @pytest.mark.parametrize("error", ["Trigger timeout", "Trigger failure"])

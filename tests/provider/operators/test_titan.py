@@ -194,7 +194,7 @@ def test_without_waiting_the_xcom_is_the_jobs_id(run_dag: RunDag, client: TitanC
     done = run_dag(
         'TitanJobOperator(task_id="go", script="print(1)", wait_for_completion=False, deferrable=True)'
     )
-    assert client.wait_for_job(done.xcom("go"), timeout=30).state is JobStatus.COMPLETED
+    assert client.wait_for_job(done.xcom("go"), timeout=120).state is JobStatus.COMPLETED
 
 
 def test_a_script_beside_the_dag_file_is_found(run_dag: RunDag, airflow_home: Path) -> None:

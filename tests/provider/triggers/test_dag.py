@@ -141,7 +141,7 @@ async def test_lines_of_a_killed_triggerer_are_written_again_as_the_same_records
     submit_dag: SubmitDag, client: TitanClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     jobs = submit_dag("for n in range(300): print(n)")
-    client.wait_for_job(jobs["0"].job_id, timeout=30)
+    client.wait_for_job(jobs["0"].job_id, timeout=120)
     first, seen = make(jobs)
 
     class Killed(BaseException):

@@ -158,7 +158,7 @@ async def test_lines_that_a_killed_triggerer_wrote_are_written_again_as_the_same
 ) -> None:
     """Killed after it wrote a page and before it could remember that: Airflow's log reader drops equal neighbours."""
     job_id = submit("for n in range(300): print(n)")
-    client.wait_for_job(job_id, timeout=30)
+    client.wait_for_job(job_id, timeout=120)
     first, seen = make(job_id)
 
     class Killed(BaseException):
@@ -232,7 +232,7 @@ async def test_no_line_counts_as_copied_that_airflow_has_not_read(
 ) -> None:
     """Its main process reads 4 KiB per turn; what it has not read is lost with it, or once the trigger has ended."""
     job_id = submit("for n in range(100): print(n)")
-    client.wait_for_job(job_id, timeout=30)
+    client.wait_for_job(job_id, timeout=120)
     first, lines = make(job_id)
     triggerer.write(lines)
     task = asyncio.create_task(fire(first))
@@ -265,7 +265,7 @@ async def test_the_lease_is_renewed_while_the_trigger_lives(submit: Submit, clie
 async def test_a_job_that_nobody_waits_for_ends_by_its_lease(submit: Submit, client: TitanClient) -> None:
     """As when a person marks the task before any triggerer has started the trigger."""
     job_id = submit("import time; time.sleep(600)", owner_lease=1.0)
-    report = client.wait_for_job(job_id, timeout=30, raise_on_failure=False)
+    report = client.wait_for_job(job_id, timeout=120, raise_on_failure=False)
     assert report.state is JobStatus.DEAD
     assert "nobody has renewed its owner's lease" in report.describe()
 

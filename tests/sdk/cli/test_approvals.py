@@ -17,7 +17,7 @@ def test_a_waiting_gate_is_listed_and_decided(titan, client: TitanClient, script
     assert gate in listed
     assert "deploy [now]?" in listed
     assert titan("approvals", "approve", job_id, "--json").json == {"gate_id": gate, "decision": "APPROVED"}
-    assert dag.wait(timeout=30).state == "COMPLETED"
+    assert dag.wait(timeout=120).state == "COMPLETED"
     ran = titan("approvals", "reject", job_id)
     assert (ran.code, ran.out) == (5, "")
     assert "it was approved" in ran.err
@@ -34,4 +34,4 @@ def test_a_rejection_is_told(titan, client: TitanClient, script) -> None:
     while job_id not in [p.job_id for p in client.pending_approvals()]:
         assert not dag.status().is_terminal
     assert titan("approvals", "reject", job_id).out == f"rejected hitl-gate-{job_id}\n"
-    assert dag.wait(timeout=30, raise_on_failure=False).failures
+    assert dag.wait(timeout=120, raise_on_failure=False).failures

@@ -43,7 +43,7 @@ def test_submit_returns_the_ids(titan, pipeline: Path, client: TitanClient) -> N
     answer = titan("dag", "submit", pipeline, "--json").json
     assert [job_id.partition("-")[0] for job_id in answer["job_ids"]] == ["first", "second", "third"]
     found = client.find_dag(answer["name"], answer["run_id"])
-    assert found.wait(60).state == "COMPLETED"
+    assert found.wait(300).state == "COMPLETED"
     again = titan("dag", "submit", pipeline)
     assert again.code == 0
     assert again.out.startswith(f"submitted DAG {answer['name']} (run ")

@@ -29,14 +29,14 @@ def test_submit_names_the_job_and_returns_at_once(titan, script: Script, client:
     assert ran.code == 0
     found = re.fullmatch(r"submitted (my-train-[0-9a-f]{8})\n", ran.out)
     assert found
-    assert client.wait_for_job(found[1], timeout=30).state is JobStatus.COMPLETED
+    assert client.wait_for_job(found[1], timeout=120).state is JobStatus.COMPLETED
 
 
 def test_submit_as_json_has_what_finds_the_job_again(titan, script: Script, client: TitanClient) -> None:
     job_id = job_id_for(Path("a.py"))
     answer = titan("submit", script(ECHO), "--id", job_id, "--json").json
     assert (answer["job_id"], answer["full_id"]) == (job_id, f"DAG-{job_id}")
-    report = client.job_handle(job_id, answer["nonce"]).wait(30)
+    report = client.job_handle(job_id, answer["nonce"]).wait(120)
     assert report.result == {"params": None, "text": "grüß dich"}
 
 

@@ -60,7 +60,7 @@ def on_a_terminal(cluster: Master, *command: str) -> str:
             break
         written += piece
     os.close(near)
-    assert process.wait(30) == 0, written
+    assert process.wait(120) == 0, written
     return written.decode()
 
 

@@ -33,7 +33,7 @@ class Up:
 
     def end(self, number: int = signal.SIGTERM) -> int:
         self.process.send_signal(number)
-        return self.process.wait(timeout=30)
+        return self.process.wait(timeout=120)
 
 
 @pytest.fixture
@@ -81,7 +81,7 @@ def test_people_get_a_sentence_and_jobs_run(start: Start, tmp_path: Path) -> Non
     script.write_text("print('hello')\n")
     with TitanClient("127.0.0.1", port) as client:
         handle = client.submit_job(TitanJob("hello", str(script)))
-        assert handle.wait(30).state is JobStatus.COMPLETED
+        assert handle.wait(120).state is JobStatus.COMPLETED
     assert up.end(signal.SIGINT) == 0
     assert up.process.stderr is not None
     assert up.process.stderr.read() == "titan: stopping; jobs that run are ended\ntitan: stopped\n"

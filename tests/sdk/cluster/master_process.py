@@ -101,7 +101,7 @@ class MasterProcess:
 
     def _reap(self) -> int:
         assert self._process is not None
-        code = self._process.wait(30)
+        code = self._process.wait(120)
         assert self._process.stdout is not None
         self._process.stdout.close()
         self._process = None

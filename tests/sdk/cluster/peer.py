@@ -57,7 +57,7 @@ class Peer:
         self.address = address
 
     def connect(self) -> socket.socket:
-        return socket.create_connection(self.address, timeout=20)
+        return socket.create_connection(self.address, timeout=60)
 
     def ask(self, opcode: int, text: str | bytes = "") -> Reply:
         with self.connect() as sock:
@@ -76,7 +76,7 @@ class Peer:
     def cancel(self, job_id: str) -> str:
         return self.ask(0x56, job_id).text
 
-    def until(self, job_id: str, *wanted: str, seconds: float = 90) -> str:
+    def until(self, job_id: str, *wanted: str, seconds: float = 240) -> str:
         """The status, once it is one of these (any terminal one by default)."""
         deadline = time.monotonic() + seconds
         pause = threading.Event()
@@ -110,7 +110,7 @@ class Meeting:
 
     def __init__(self) -> None:
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=64)
-        self._listener.settimeout(90)
+        self._listener.settimeout(240)
         self._waiting: list[socket.socket] = []
 
     def code(self, word: str) -> str:
@@ -124,7 +124,7 @@ class Meeting:
     def arrival(self) -> tuple[str, socket.socket]:
         """The next job's word, and the connection: close it to let the job go on."""
         connection, _ = self._listener.accept()
-        connection.settimeout(90)
+        connection.settimeout(240)
         self._waiting.append(connection)
         word = b""
         while chunk := connection.recv(100):

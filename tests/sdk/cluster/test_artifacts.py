@@ -31,7 +31,7 @@ def s3() -> Iterator[str]:
     server.start()
     host, port = server.get_host_and_port()
     with urllib.request.urlopen(
-        urllib.request.Request(f"http://{host}:{port}/bucket", method="PUT"), timeout=30
+        urllib.request.Request(f"http://{host}:{port}/bucket", method="PUT"), timeout=120
     ):
         yield f"http://{host}:{port}"
     server.stop()

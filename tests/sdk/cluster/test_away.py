@@ -54,7 +54,7 @@ def test_a_job_that_ends_while_the_master_is_away_hands_in_what_it_did(
     peer = master.start()
     assert peer.address[1] != port
     with TitanClient(*peer.address) as client:
-        report = client.job_handle("j").wait(60)
+        report = client.job_handle("j").wait(300)
         assert report.result == {"answer": 42}
         log = client.fetch_logs("j")
     assert log.startswith("line 1\n")
@@ -80,7 +80,7 @@ def test_a_job_that_starts_as_the_master_goes_away_runs_when_there_is_one(
     master.kill()
     time.sleep(1.0)
     with TitanClient(*master.start().address) as client:
-        assert client.job_handle("second").wait(60).result == 1
+        assert client.job_handle("second").wait(300).result == 1
 
 
 def test_a_job_whose_folder_was_removed_waits_for_nobody(

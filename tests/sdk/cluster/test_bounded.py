@@ -275,7 +275,7 @@ async def test_a_job_that_prints_without_end_goes_on(tmp_path: Path, runtime: bo
     def run() -> tuple[JobStatus, str, str]:
         with TitanClient(host, port) as client:
             handle = client.submit_job(TitanJob("noisy", str(job), runtime=runtime))
-            state = handle.wait(60).state
+            state = handle.wait(300).state
             return state, handle.logs(), "".join(handle.follow_logs())
 
     state, logs, followed = await asyncio.to_thread(run)
@@ -326,14 +326,14 @@ def _run_some(host: str, port: int, folder: Path) -> None:
     plain.write_text("print('hi')")
     with TitanClient(host, port) as client:
         dag = client.submit_dag("nightly", [TitanJob("a", str(job)), TitanJob("b", str(job), parents=["a"])])
-        dag.wait(60)
-        client.submit_job(TitanJob("plain", str(plain), runtime=False)).wait(60)
+        dag.wait(300)
+        client.submit_job(TitanJob("plain", str(plain), runtime=False)).wait(300)
         pair = [TitanJob(f"plain-{name}", str(plain), runtime=False) for name in "ab"]
-        client.submit_dag("of plain jobs", pair).wait(60)
+        client.submit_dag("of plain jobs", pair).wait(300)
         client.store_put("kept", "for ever")
         client.store_put("short", "lived")
         client.store_expire("short", 0.001)
-        client.submit_job(TitanJob("last", str(job))).wait(60)
+        client.submit_job(TitanJob("last", str(job))).wait(300)
 
 
 def _age(node: Node) -> None:

@@ -49,7 +49,7 @@ def no_forks(pid: int, said: Path) -> Iterator[None]:
         yield
     finally:
         tracer.send_signal(signal.SIGINT)
-        tracer.wait(30)
+        tracer.wait(120)
 
 
 def first_child(pid: int) -> int:

@@ -36,7 +36,7 @@ async def get(node: Node, path: str) -> tuple[int, str]:
 
     def ask() -> tuple[int, str]:
         try:
-            with urllib.request.urlopen(url, timeout=10) as reply:
+            with urllib.request.urlopen(url, timeout=60) as reply:
                 return reply.status, reply.read().decode()
         except urllib.error.HTTPError as exc:
             with exc:

@@ -42,12 +42,12 @@ def run_some(client: TitanClient, folder: Path) -> None:
     job = folder / "job.py"
     job.write_text("import titan_job; print('hi'); titan_job.result('x' * 1000)")
     dag = client.submit_dag("nightly", [TitanJob("a", str(job)), TitanJob("b", str(job), parents=["a"])])
-    dag.wait(60)
+    dag.wait(300)
     plain = folder / "plain.py"
     plain.write_text("print('hi')")
-    client.submit_job(TitanJob("plain", str(plain), runtime=False)).wait(60)
+    client.submit_job(TitanJob("plain", str(plain), runtime=False)).wait(300)
     pair = [TitanJob(f"plain-{name}", str(plain), runtime=False) for name in "ab"]
-    client.submit_dag("of:plain|jobs", pair).wait(60)
+    client.submit_dag("of:plain|jobs", pair).wait(300)
     client.store_put("for-ever", "kept")
     client.store_put("rewritten", "first")
     for key in ("short", "rewritten"):
@@ -57,7 +57,7 @@ def run_some(client: TitanClient, folder: Path) -> None:
     client.store_expire("short-set", 0.001)
     # A write takes the expiry back.
     client.store_put("rewritten", "second")
-    client.submit_job(TitanJob("last", str(job))).wait(60)
+    client.submit_job(TitanJob("last", str(job))).wait(300)
 
 
 def until(condition: Any) -> None:

@@ -65,7 +65,7 @@ def is_known(client: TitanClient, name: str) -> bool:
 
 def finish_another(client: TitanClient, script: str) -> None:
     """Jobs that hold the newest number, so that no earlier one is kept for it."""
-    client.submit_job(TitanJob(f"newest-{uuid.uuid4().hex}", script, runtime=False)).wait(60)
+    client.submit_job(TitanJob(f"newest-{uuid.uuid4().hex}", script, runtime=False)).wait(300)
 
 
 def test_a_dag_of_plain_jobs_is_forgotten_with_its_jobs(client: TitanClient, script: str) -> None:
@@ -74,10 +74,10 @@ def test_a_dag_of_plain_jobs_is_forgotten_with_its_jobs(client: TitanClient, scr
         TitanJob("last", script, runtime=False, parents=["first"]),
     ]
     for name in ("nightly", "a:b|c%", "größe"):
-        client.submit_dag(name, jobs).wait(60)
-    client.submit_job(TitanJob("alone", script, runtime=False)).wait(60)
+        client.submit_dag(name, jobs).wait(300)
+    client.submit_job(TitanJob("alone", script, runtime=False)).wait(300)
     mixed = [TitanJob("with", script), TitanJob("without", script, runtime=False, parents=["with"])]
-    client.submit_dag("mixed", mixed).wait(60)
+    client.submit_dag("mixed", mixed).wait(300)
     finish_another(client, script)
     until(lambda: not [key for key in client.store_keys("titan:") if "newest" not in key])
     for name in ("nightly", "a:b|c%", "größe", "alone", "mixed"):
@@ -90,7 +90,7 @@ def test_an_approval_gate_takes_along_what_was_asked_and_answered(client: TitanC
     until(lambda: bool(client.pending_approvals()))
     assert client.store_smembers("titan:hitl:queue") == ["hitl-gate-asked"]
     client.approve("asked")
-    dag.wait(60)
+    dag.wait(300)
     finish_another(client, script)
     until(lambda: not [key for key in client.store_keys("titan:") if "newest" not in key])
     assert client.store_smembers("titan:hitl:queue") == []
@@ -105,7 +105,7 @@ def test_what_is_unfinished_keeps_its_manifest(
     followed = client.submit_dag("mine", [ends, waits])
     for _ in range(2):
         other = f"other-{uuid.uuid4().hex}"
-        client.submit_dag(other, [TitanJob(other, script, runtime=False)]).wait(60)
+        client.submit_dag(other, [TitanJob(other, script, runtime=False)]).wait(300)
         finish_another(client, script)
         until(lambda other=other: not is_known(client, other))
         assert [job.job_id for job in client.find_dag("mine").jobs] == ["ends", "waits"]
@@ -131,12 +131,12 @@ def test_a_job_that_runs_longer_than_jobs_are_kept(client: TitanClient, tmp_path
     script.write_text("print('hi')")
     client.submit_dag("long", [TitanJob("runs", str(waits))])
     for _ in range(2):
-        client.submit_dag("short", [TitanJob("short", str(script), runtime=False)]).wait(60)
+        client.submit_dag("short", [TitanJob("short", str(script), runtime=False)]).wait(300)
         finish_another(client, str(script))
         until(lambda: not is_known(client, "short"))
     found = client.find_dag("long")
     gate.touch()
-    assert found.wait(60).jobs[0].state == "COMPLETED"
+    assert found.wait(300).jobs[0].state == "COMPLETED"
     assert found.result("runs") == 7
     finish_another(client, str(script))
     until(lambda: not [key for key in client.store_keys("titan:") if "newest" not in key])
@@ -162,7 +162,7 @@ def test_what_was_just_submitted_is_always_found(client: TitanClient, script: st
         jobs = [TitanJob(f"new-{runs}", script, runtime=False), TitanJob("same", script, runtime=False)]
         handle = client.submit_dag("often", jobs)
         assert [job.job_id for job in client.find_dag("often").jobs] == [f"new-{runs}", "same"]
-        handle.wait(60)
+        handle.wait(300)
         assert client.find_dag("often").run_id == handle.run_id
         runs += 1
     finish_another(client, script)

@@ -165,7 +165,7 @@ def test_a_clean_stop_lets_the_runtime_hand_in_what_became_of_the_job(
     assert time.monotonic() - begun < 5
     peer = master.start()
     with TitanClient(*peer.address) as client:
-        report = client.job_handle("j").wait(60, raise_on_failure=False)
+        report = client.job_handle("j").wait(300, raise_on_failure=False)
     assert report.reason is not None
     assert "the job was sent SIGTERM" in report.reason
 

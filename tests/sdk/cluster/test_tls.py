@@ -67,7 +67,7 @@ def test_a_job_with_the_runtime_reaches_its_master(
     )
     with kind(config=config(cluster, TLS(authority.ca))) as client:
         handle = client.submit_job(TitanJob(f"tls-{kind.__name__}", str(script)))
-        assert handle.wait(60).state is JobStatus.COMPLETED
+        assert handle.wait(300).state is JobStatus.COMPLETED
         assert handle.logs() == "out\n"
         assert "TITAN_SOCKET" in handle.result()
 

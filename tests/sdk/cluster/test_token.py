@@ -142,7 +142,7 @@ def test_jobs_have_a_way_in_and_never_see_the_token(
     )
     with TitanClient(config=ClientConfig(cluster.host, cluster.port, auth_token=TOKEN)) as client:
         handle = client.submit_job(TitanJob("inside", str(job), env={"PYTHONPATH": os_path()}))
-        assert handle.wait(60).state is JobStatus.COMPLETED
+        assert handle.wait(300).state is JobStatus.COMPLETED
         assert client.store_get("from-the-job") == "hello"
         environment = handle.result()
     assert TOKEN not in repr(environment)
@@ -167,7 +167,7 @@ def test_a_long_folder_gets_its_socket_elsewhere(tmp_path: Path) -> None:
         LocalCluster({"GENERAL": 1}, token=TOKEN, data_dir=deep) as cluster,
         TitanClient(config=ClientConfig(cluster.host, cluster.port, auth_token=TOKEN)) as client,
     ):
-        assert client.submit_job(TitanJob("deep", str(job))).wait(60).state is JobStatus.COMPLETED
+        assert client.submit_job(TitanJob("deep", str(job))).wait(300).state is JobStatus.COMPLETED
 
 
 def test_the_token_is_shown_nowhere(

@@ -38,7 +38,7 @@ def directly(bench: Bench, source: str, tmp_path: Path) -> tuple[int, bytes]:
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        timeout=30,
+        timeout=120,
     )
     return done.returncode, done.stdout.replace(str(script.parent).encode(), b"FOLDER")
 

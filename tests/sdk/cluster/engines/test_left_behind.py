@@ -77,10 +77,10 @@ def test_death_of_launcher_and_guard_at_once_leaves_nothing_and_frees_the_slot(
             os.kill(pid, number)
     following = single.submit_job(job(tmp_path, f"next-{first}", ""))
     # The slot was not given to another job before the last of this one was gone.
-    following.wait(60)
+    following.wait(300)
     assert all(watch.has_ended(0) for watch in watched)
     with pytest.raises(JobFailed, match="without a word"):
-        handle.wait(60)
+        handle.wait(300)
 
 
 def test_a_keeper_that_stood_still_has_not_tried_yet(
@@ -106,10 +106,10 @@ def test_a_keeper_that_stood_still_has_not_tried_yet(
         time.sleep(_HUNT_SECONDS + 0.5)  # what is tested is time that it does not see
     finally:
         os.kill(keeper, signal.SIGCONT)
-    single.submit_job(job(tmp_path, "next-paused", "")).wait(60)
+    single.submit_job(job(tmp_path, "next-paused", "")).wait(300)
     assert all(watch.has_ended(0) for watch in watched)
     with pytest.raises(JobFailed, match="without a word"):
-        handle.wait(60)
+        handle.wait(300)
 
 
 def test_a_guard_that_lives_ends_its_job_itself(
@@ -125,6 +125,6 @@ def test_a_guard_that_lives_ends_its_job_itself(
     assert os.path.isdir(folder)
     os.kill(parent(int(guard)), signal.SIGKILL)
     with pytest.raises(JobFailed, match="its launcher was ended by SIGKILL"):
-        handle.wait(60)
+        handle.wait(300)
     assert watched[0].has_ended(0)
     assert not os.path.exists(folder)

@@ -62,7 +62,7 @@ def test_wait_is_answered_at_the_end_of_the_first_job(client, say, script, tmp_p
     )
     waiter.start()
     gate.touch()
-    waiter.join(timeout=60)
+    waiter.join(timeout=300)
     assert answers == [{"DAG-gated": JobStatus.COMPLETED, "DAG-nobody": JobStatus.UNKNOWN}]
     assert say(extended_calls.wait([job.job_id], 25)) == {"DAG-gated": JobStatus.COMPLETED}
 
@@ -100,9 +100,9 @@ def test_stopping_the_master_wakes_those_who_wait(tmp_path, script, monkeypatch)
 
         waiter = threading.Thread(target=wait)
         waiter.start()
-        assert parked.wait(timeout=20)
+        assert parked.wait(timeout=60)
         running.stop()
-        assert ended.wait(timeout=20)
+        assert ended.wait(timeout=60)
         waiter.join()
 
 
@@ -129,7 +129,7 @@ def test_job_info_counts_who_is_ahead_and_tells_the_history(client, say, script)
         client.submit_job(TitanJob(f"q{index}", script("pass"), priority=index))
     assert [client.job_details(f"q{index}").ahead for index in range(3)] == [2, 1, 0]
     client.cancel_job("running")
-    client.wait_for_job("q0", timeout=60)
+    client.wait_for_job("q0", timeout=300)
     found = client.job_details("q0")
     assert (found.state, found.exit_code, found.attempts) == ("COMPLETED", 0, 1)
     assert any("COMPLETED" in text for _, text in found.history)
