@@ -186,7 +186,7 @@ def _headline(report: JobReport, last_line: str) -> str:
     if reason:
         return f"{reason}; {job} {how}"
     said = f"; its last line: {last_line[:_REASON_CHARS]}" if last_line else ""
-    return f"{how}: {job}{said}"
+    return f"{how.removeprefix('was ')}: {job}{said}"
 
 
 def _place(traceback: str) -> str:

@@ -94,7 +94,7 @@ def test_a_cancelled_job_fails_it(run_dag: RunDag, submit: Callable[..., str], c
     job_id = submit("print(1)", requirement="QUANTUM")
     client.cancel_job(job_id)
     done = run_dag(f'TitanDagSensor(task_id="wait", job_ids="{job_id}", poke_interval=0.2)')
-    assert f"job '{job_id}' was cancelled" in str(done.errors[0])
+    assert str(done.errors[0]) == f"1 of 1 jobs did not succeed: cancelled: job '{job_id}'"
 
 
 def test_what_nobody_has_submitted_is_waited_for_until_the_timeout(run_dag: RunDag) -> None:
