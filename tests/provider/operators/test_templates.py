@@ -25,6 +25,7 @@ NOT_TEMPLATED = {
         "delay",
         "max_attempts",
         "timeout",
+        "cancel_grace",
         "owner_lease",
         "max_unfinished",
         "wait_for_completion",
