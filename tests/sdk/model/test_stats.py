@@ -22,3 +22,17 @@ def test_queues_are_what_the_master_tells_and_nothing_else(
     told: dict[str, Any], queues: dict[str, int]
 ) -> None:
     assert ClusterStats((), 0, extra=told).queues == queues
+
+
+@pytest.mark.parametrize(
+    ("told", "problems"),
+    [
+        ({}, ()),
+        ({"problems": [{"what": "retention", "says": "disk full"}, "x"]}, ("retention: disk full",)),
+        ({"problems": "x"}, ()),
+    ],
+)
+def test_problems_are_what_the_master_tells_a_sentence_each(
+    told: dict[str, Any], problems: tuple[str, ...]
+) -> None:
+    assert ClusterStats((), 0, extra=told).problems == problems

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from titan_sdk.wire.launch import first_line, takes_any_python
+from titan_sdk.model.rules import CANCEL_GRACE, LONGEST_GRACE
+from titan_sdk.wire.launch import first_line, grace_of, takes_any_python
 
 
 def test_only_a_job_that_names_no_python_may_be_started_by_any() -> None:
@@ -42,3 +43,20 @@ def test_what_may_be_no_python_is_asked_first(tmp_path: Path, content: str, begi
         assert worker.stdout is not None
         said = worker.stdout.read()
     assert (worker.returncode, said) == ((0, "begun\n") if begins else (98, "it's no Python\n"))
+
+
+@pytest.mark.parametrize("grace", [CANCEL_GRACE, 0.0, 0.25, 90.0, LONGEST_GRACE])
+def test_a_master_reads_the_grace_of_a_job_with_the_runtime(grace: float) -> None:
+    """And waits some seconds longer than the launcher, which hands in what the job said last."""
+    script = (first_line(None, "no Python", "not one", grace) + "\n# cancel_grace=7\n").encode()
+    run, rest = grace_of(script)
+    assert grace < run == rest <= grace + 10
+
+
+def test_no_first_line_holds_a_slot_for_ever() -> None:
+    script = first_line(None, "no Python", "not one", 1e15).encode()
+    assert grace_of(script)[0] < LONGEST_GRACE + 10
+
+
+def test_a_plain_script_has_the_grace_that_jobs_have_by_default() -> None:
+    assert grace_of(b"#!/bin/bash\necho hi # cancel_grace=90\n") == (CANCEL_GRACE, 0.0)
