@@ -112,10 +112,10 @@ class AsyncTitanClient(AsyncStoreMethods, AsyncArtifactMethods):
 
         Args:
             wait: return when every job has ended, or after ``timeout`` seconds.
-            poll_interval: for programs that give upstream's; the wait asks as ``DagHandle.wait`` does.
+            poll_interval: accepted for programs for upstream's SDK, without effect.
 
-        Returns the DAG; with ``wait``, as upstream's SDK, ``False`` unless every job has completed. Which one failed,
-        and why, says ``DagHandle.wait``.
+        Returns the DAG. With ``wait`` it is ``False``, as in upstream's SDK, unless every job has completed;
+        ``DagHandle.wait`` tells which one failed, and why.
 
         Raises:
             InvalidPipeline: names file, line and key. Nothing was sent.
@@ -197,10 +197,9 @@ class AsyncTitanClient(AsyncStoreMethods, AsyncArtifactMethods):
     async def cancel_job(self, job_id: str, *, nonce: str | None = None) -> JobStatus:
         """Cancel, and return what becomes of the job; one that has ended is left as it is. Idempotent.
 
-        CANCELLED means that it does not run, or ends within seconds; a running service is stopped. A real Titan
-        obeys no cancel of a job that was submitted with ``runtime=False`` and a ``delay`` which is not over: the answer
-        is then PENDING, nothing was sent, and the job runs when due. UNKNOWN: another client submitted it, and it was
-        either queued, and does not run, or is delayed, and will.
+        CANCELLED: it does not run, or ends within seconds; a running service is stopped. PENDING: nothing was sent, and
+        the job runs when due, as a real Titan obeys no cancel of a job with ``runtime=False`` whose ``delay`` is not
+        over. UNKNOWN: another client of a real Titan submitted it; a queued job does not run, a delayed one will.
 
         Args:
             nonce: which submission of the id is meant; default the latest one.
@@ -208,16 +207,18 @@ class AsyncTitanClient(AsyncStoreMethods, AsyncArtifactMethods):
         Raises:
             NotFound: the master does not know the id.
             StoreUnavailable: a real Titan's store does not answer; the job may run all the same, so cancel again.
-            WaitTimedOut, NotSupported: a real Titan cannot stop the service, which is starting or never came up.
+            WaitTimedOut: the service is still starting, and a real Titan cannot stop it yet.
+            NotSupported: the service never came up, and a real Titan cannot stop it any more.
         """
         return await self._run(cancel.cancel_job(self._session, JobRef(job_id, nonce)))
 
     async def wait_stopped(
         self, job_id: str, timeout: float | None = None, *, nonce: str | None = None
     ) -> bool:
-        """Wait until nothing is left of the run of a job that was cancelled: a script has its ``cancel_grace``. Blocks.
+        """Wait until nothing is left of a cancelled job's run, whose script has its ``cancel_grace`` to end. Blocks.
 
-        On a real Titan it goes by the runtime's record; of a job without the runtime nothing is known there.
+        Returns whether nothing is left. A real Titan is asked for the runtime's record; a job without the runtime has
+        none, so true is returned at once there.
 
         Args:
             timeout: seconds after which it gives up and returns false.
@@ -269,8 +270,10 @@ class AsyncTitanClient(AsyncStoreMethods, AsyncArtifactMethods):
     async def follow_logs(
         self, job_id: str, *, nonce: str | None = None, position: int = 0
     ) -> AsyncIterator[LogLine]:
-        """New lines as they come, each once, until the job has ended; a line that the job
-        rewrites by carriage returns also as it changes, at most once a second (``LogLine.is_final`` is false then).
+        """New lines as they come, each once, until the job has ended.
+
+        A line that the job rewrites by carriage returns also comes as it changes, at most once a second, with
+        ``LogLine.is_final`` false.
 
         Args:
             position: where to go on; see ``LogFollower``.

@@ -52,7 +52,7 @@ class AsyncJobHandle(Accepted):
         return self._ref.nonce
 
     async def status(self) -> JobStatus:
-        """How it stands now; of another submission of the id, which a real master confuses with it, nothing counts."""
+        """How this submission stands now; other submissions of the id, which a real master mixes up, do not count."""
         return await self._client.get_job_status(self.job_id, nonce=self.nonce)
 
     async def report(self) -> JobReport:
@@ -86,8 +86,10 @@ class AsyncJobHandle(Accepted):
         return await self._client.fetch_logs(self.job_id, nonce=self.nonce)
 
     def follow_logs(self) -> AsyncIterator[LogLine]:
-        """New lines as they come, each once, until the job has ended; a line that the job
-        rewrites by carriage returns also as it changes, at most once a second (``LogLine.is_final`` is false then).
+        """New lines as they come, each once, until the job has ended.
+
+        A line that the job rewrites by carriage returns also comes as it changes, at most once a second, with
+        ``LogLine.is_final`` false.
         """
         return self._client.follow_logs(self.job_id, nonce=self.nonce)
 

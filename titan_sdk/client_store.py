@@ -14,7 +14,8 @@ class StoreMethods(ClientBase):
     def store_put(self, key: str, value: str) -> str:
         """Set a key to any text up to 512 Mi characters; read back exactly by ``store_get``. Last writer wins.
 
-        Returns Titan's word, ``OK``: whatever else happens is raised. Over 10 MiB it is stored in parts, which this SDK alone puts together again.
+        Returns Titan's word ``OK``; anything else is raised. A value over 10 MiB is stored in parts, which only this SDK
+        puts together again.
 
         Raises:
             PayloadTooLarge: larger than that. Nothing was sent.
@@ -84,7 +85,8 @@ class AsyncStoreMethods(AsyncClientBase):
     async def store_put(self, key: str, value: str) -> str:
         """Set a key to any text up to 512 Mi characters; read back exactly by ``store_get``. Last writer wins.
 
-        Returns Titan's word, ``OK``: whatever else happens is raised. Over 10 MiB it is stored in parts, which this SDK alone puts together again.
+        Returns Titan's word ``OK``; anything else is raised. A value over 10 MiB is stored in parts, which only this SDK
+        puts together again.
 
         Raises:
             PayloadTooLarge: larger than that. Nothing was sent.

@@ -47,9 +47,9 @@ D = TypeVar("D")
 class RetryPolicy:
     """How often an exchange is tried in all when it can be repeated safely.
 
-    A connection that could not be made is always repeatable; a lost reply where a copy of the request changes nothing
-    more. A bundled master knows copies: there a change whose reply was lost is repeated for up to 30 s, until it is known
-    what became of it. With one attempt nothing is repeated.
+    A connection that could not be made is always tried again; a request whose reply was lost, where a copy of it changes
+    nothing more. A bundled master knows copies, so a change is repeated there for up to 30 s, until its outcome is
+    known. With one attempt nothing is repeated.
     """
 
     attempts: int = 3

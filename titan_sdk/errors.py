@@ -97,8 +97,9 @@ class TLSFailed(ConnectFailed):
 
 
 class ConnectionLost(TransportError):
-    """The peer closed or reset the connection before a complete reply. Of a mere question nothing is unknown then:
-    ``outcome_unknown`` is false.
+    """The peer closed or reset the connection before a complete reply.
+
+    ``outcome_unknown`` is false where the request was only a question.
     """
 
     outcome_unknown = True
@@ -111,7 +112,10 @@ class TimedOut(TransportError):
 
 
 class StoreUnavailable(TransportError):
-    """The master cannot read or write what it keeps, as while its Redis is restarted; nothing was carried out."""
+    """The master's store does not answer or does not keep what is written, as while a Redis is restarted.
+
+    Nothing was carried out, unless ``outcome_unknown`` is true.
+    """
 
 
 class ProtocolError(TitanError):

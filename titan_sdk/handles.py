@@ -50,7 +50,7 @@ class JobHandle(Accepted):
         return self._ref.nonce
 
     def status(self) -> JobStatus:
-        """How it stands now; of another submission of the id, which a real master confuses with it, nothing counts."""
+        """How this submission stands now; other submissions of the id, which a real master mixes up, do not count."""
         return self._client.get_job_status(self.job_id, nonce=self.nonce)
 
     def report(self) -> JobReport:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.process_watch import has_ended, wait_for
 from titan_sdk import TitanJob
 
 Unique = Callable[[str], str]
@@ -55,21 +56,6 @@ class Family:
     def is_gone(self) -> bool:
         child = next(word for word in self.words() if word.startswith("child")).split()[1]
         return has_ended(child)
-
-
-def has_ended(pid: str) -> bool:
-    """Whether it is gone, or waits to be reaped by whoever does that on this machine."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
-    except (FileNotFoundError, ProcessLookupError):
-        return True
-
-
-def wait_for(condition: Callable[[], object], seconds: float = 240.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come to that"
-        time.sleep(0.02)
 
 
 @pytest.fixture

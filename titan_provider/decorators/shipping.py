@@ -154,7 +154,8 @@ class Shipment:
         function = self._function(node)
         if function is None:
             raise _refused(
-                self.function, f"uses {node.name}(), which is not what its def says when the task runs"
+                self.function,
+                f"uses {node.name}(), which is no longer the function of its def when the task runs",
             )
         return function
 
@@ -256,7 +257,7 @@ class _Planner:
     def _check_names(self, names: Names) -> None:
         if names.written:
             raise self._refused(
-                f"sets the global {_names(names.written)}, which nobody in Airflow would see; return the value instead"
+                f"sets the global {_names(names.written)}, which Airflow would not see; return the value instead"
             )
         owner, _, _ = self.function.__qualname__.rpartition(".")
         mangled = f"_{owner.rpartition('.')[2].lstrip('_')}__"

@@ -1,4 +1,4 @@
-"""Where an earlier try's job is, when the connection has been edited since: never two runs without a word."""
+"""Where an earlier try's job is when the connection has been edited since. Two runs never happen without a word."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from titan_sdk import JobStatus, NotFound, TitanClient, TitanError
 __all__ = ["Elsewhere", "master_of", "wait_stopped"]
 
 Elsewhere = Callable[[str], TitanClient]
-"""A client of the master at an address, by the task's connection in all else."""
+"""Makes a client of the master at an address; all other settings are those of the task's connection."""
 
 
 def master_of(

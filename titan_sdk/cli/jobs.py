@@ -218,13 +218,13 @@ def cancel(session: Session, job_id: JobId) -> None:
     session.output.answer({"job_id": job_id, "state": state}, f"{job_id}: {state}{before}")
     if state is JobStatus.PENDING:
         complain(
-            f"job {job_id!r} is not cancelled: a real Titan starts a delayed job that has no runtime whatever it is told; "
-            "nothing was sent, cancel it once it runs"
+            f"job {job_id!r} is not cancelled: a real Titan starts a delayed job without the runtime despite a cancel. "
+            "Nothing was sent; cancel it once it runs"
         )
     elif state is JobStatus.UNKNOWN:
         complain(
-            f"job {job_id!r} was submitted by another client: if it was queued, it does not run; if it is delayed, a "
-            "real Titan runs it when due"
+            f"job {job_id!r} was submitted by another client: a queued job does not run, but a delayed one runs on a "
+            "real Titan when due"
         )
     elif not state.is_terminal:
         complain(

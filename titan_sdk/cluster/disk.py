@@ -35,7 +35,7 @@ def advice(exc: BaseException, folder: Path) -> str:
             return _FULL
         if code in _NOT_OURS:
             return _FORBIDDEN
-        return f"look whether the disk is well, {_ELSEWHERE}"
+        return f"check the disk, {_ELSEWHERE}"
     number = exc.errno if isinstance(exc, OSError) else None
     if number in _NO_ROOM:
         return _FULL

@@ -19,7 +19,7 @@ _UNEXPECTED_SECONDS = 3600.0
 
 
 class Sparingly:
-    """Log lines of which there is one per kind and minute, whatever happens meanwhile."""
+    """Writes at most one log line per kind and minute."""
 
     def __init__(self, logger: logging.Logger, level: int = logging.WARNING) -> None:
         self._log, self._level = logger, level
@@ -27,7 +27,7 @@ class Sparingly:
         self._silent: dict[str, int] = {}
 
     def say(self, kind: str, sentence: str, exc: BaseException | None = None) -> None:
-        """The line, unless there was one of its kind just now; then the next one tells how many there were."""
+        """Write the line, unless one of its kind is less than a minute old; the next one tells how many were left out."""
         now, before = time.monotonic(), self._said.get(kind)
         if before is not None and now - before < _SPEAK_SECONDS:
             self._silent[kind] = self._silent.get(kind, 0) + 1
@@ -57,7 +57,7 @@ class Problems:
         self._sparingly = Sparingly(log)
 
     def report(self, kind: str, exc: BaseException) -> None:
-        """It failed; whoever does it goes on."""
+        """Record a failure of this kind; the caller goes on and tries again."""
         expected = isinstance(exc, StoreFailed | OSError)
         says = str(exc) if expected and str(exc) else f"{type(exc).__name__}: {exc}"
         now = time.time()

@@ -122,7 +122,7 @@ class State:
             raise Refused(f"the job {job_id!r} is being cancelled; submit it again when it is gone")
 
     def troubles(self) -> list[dict[str, Any]]:
-        """What does not work at present: ``what``, and what it ``says``."""
+        """What fails at present: ``what`` it is, and what the error ``says``."""
         failing = self.store.journal.failing
         store = [] if failing is None else [{"what": "writing the master's state", "says": str(failing)}]
         return [*store, *self.problems.listed()]

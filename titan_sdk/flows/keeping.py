@@ -36,7 +36,7 @@ def write(session: Session, call: Call[str], key: str, value: str) -> Flow[None]
 
 
 def put_own(key: str, value: str) -> Flow[None]:
-    """Set a key to a value that means one thing whoever wrote it: reading it settles a lost reply.
+    """Set a key to a value that means the same whoever wrote it, so reading it back settles a lost reply.
 
     Raises:
         ConnectionLost, TimedOut: it is not there, and may come to be.

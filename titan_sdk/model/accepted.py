@@ -8,7 +8,7 @@ _WORD = "DAG_ACCEPTED"
 
 
 class Accepted:
-    """Equal to ``"DAG_ACCEPTED"``, and to itself. Whatever else a submit may end with is raised."""
+    """Equal to ``"DAG_ACCEPTED"``, and to itself. Any other end of a submit is raised."""
 
     def __eq__(self, other: object) -> bool:
         return other == _WORD if isinstance(other, str) else self is other

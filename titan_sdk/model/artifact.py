@@ -6,8 +6,8 @@ __all__ = ["ArtifactRef"]
 
 
 class ArtifactRef(str):
-    """What was uploaded. As a text it is the master's own word, ``UPLOAD_SUCCESS`` or ``DEPLOY_SUCCESS``, which programs
-    for upstream's SDK compare it with.
+    """What was uploaded. As a text it equals the master's word, ``UPLOAD_SUCCESS`` or ``DEPLOY_SUCCESS``, as programs for
+    upstream's SDK expect.
     """
 
     __slots__ = ("bytes", "name", "sha256")

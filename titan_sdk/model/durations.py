@@ -23,7 +23,7 @@ _LONGEST = 1e9
 def parse_duration(
     value: object, what: str, *, unit: str = "s", zero: bool = False, longest: float = _LONGEST
 ) -> float:
-    """Seconds of a number, of a text such as ``10m``, ``1h30m``, ``500ms``, ``2d`` or ``90``, or of a timedelta.
+    """The seconds of a number, a text such as ``10m``, ``1h30m``, ``500ms``, ``2d`` or ``90``, or a timedelta.
 
     Args:
         what: names the duration in a refusal.

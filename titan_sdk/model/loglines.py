@@ -23,7 +23,7 @@ class LogLine(str):
 
 
 class LogLines:
-    """Cuts a text that comes in pieces. Of a line that carriage returns rewrite only the last state is kept.
+    """Cuts a text that comes in pieces into lines. A line that carriage returns rewrite keeps its last state only.
 
     Args:
         carry: what an earlier instance had as ``carry`` after its last piece.

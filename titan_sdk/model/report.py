@@ -79,7 +79,7 @@ class JobReport:
 
     @property
     def outcome(self) -> str:
-        """How it stands or ended, without its name and reason: ``failed with exit code 1``."""
+        """How the job stands or ended, without its id and the reason, such as ``failed with exit code 1``."""
         if self.upstream_failed:
             return f"will not run because {', '.join(map(repr, self.upstream_failed))} did not succeed"
         if self.state is JobStatus.COMPLETED:
@@ -116,7 +116,7 @@ class JobDetails:
     history: tuple[tuple[float, str], ...] = ()
     """What happened when, oldest first."""
     stopping: bool = False
-    """Whether it was cancelled and something of its run may still be alive: it has its ``cancel_grace``."""
+    """Whether it was cancelled and something of its run may still be alive, as within its ``cancel_grace``."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ class ServerInfo:
 
     @property
     def is_bundled(self) -> bool:
-        """Whether it is this project's own: it stores what it acknowledges, and mixes no two submissions."""
+        """Whether it is this project's own master, which stores what it acknowledges and keeps submissions apart."""
         return self.kind == "bundled"
 
     def __str__(self) -> str:
@@ -91,7 +91,7 @@ class ClusterStats:
 
     @property
     def problems(self) -> tuple[str, ...]:
-        """What fails on the master at present, a sentence each; empty on a real master, which does not tell."""
+        """A sentence for each thing that fails on the master at present; empty on a real master, which does not tell."""
         told = self.extra.get("problems")
         if not isinstance(told, list):
             return ()

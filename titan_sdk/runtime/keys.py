@@ -29,7 +29,7 @@ def lease_key(full_id: str, nonce: str) -> str:
 
 
 def cancel_key(full_id: str, nonce: str) -> str:
-    """Whatever stands there: this submission's code must not start, and must end if it runs."""
+    """A mark of any content: this submission's code must not start, and must end if it runs."""
     return f"titan:run:{full_id}:{nonce}:cancel"
 
 

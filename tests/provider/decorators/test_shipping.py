@@ -157,7 +157,7 @@ REFUSED = {
     ),
     "global": (
         "N = 0\ndef f():\n    global N\n    N = 1",
-        "f() sets the global 'N', which nobody in Airflow would see",
+        "f() sets the global 'N', which Airflow would not see",
     ),
     "class": ("class A: ...\ndef f(): return A()", "uses the class 'A' of its file"),
     "decorated helper": ("@mark()\ndef g(): ...\ndef f(): return g()", "uses g(), which is decorated"),
@@ -209,7 +209,7 @@ REFUSED = {
     ),
     "a helper that sets": (
         "N = 0\ndef g():\n    global N\n    N += 1\ndef f(): g()",
-        "f() sets the global 'N', which nobody in Airflow would see",
+        "f() sets the global 'N', which Airflow would not see",
     ),
     "wrapped": (
         "import functools\ndef w(g):\n    @functools.wraps(g)\n    def inner(): return g()\n    return inner\n@w\ndef f(): ...",
@@ -290,7 +290,7 @@ def test_values_that_cannot_travel_are_refused_while_the_file_is_read(
         ),
         (
             "def g(): ...\ndef f(): return g()\ndel g",
-            "uses g(), which is not what its def says when the task runs",
+            "uses g(), which is no longer the function of its def when the task runs",
         ),
         ("X = 1\ndef f(): return X\nX = open", "uses the global 'X', a builtin_function_or_method"),
         (

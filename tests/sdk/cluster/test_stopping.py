@@ -13,6 +13,7 @@ import pytest
 
 from tests.sdk.cluster.master_process import MasterProcess
 from tests.sdk.cluster.peer import Peer, script
+from tests.support.process_watch import has_ended, wait_for
 from titan_sdk import TitanClient, TitanJob
 
 # Writes what happens to it to a file; takes 2 s to stop, or ignores that it is asked to.
@@ -58,21 +59,6 @@ class Job:
     def is_gone(self) -> bool:
         child = next(word for word in self.words() if word.startswith("child")).split()[1]
         return has_ended(child)
-
-
-def has_ended(pid: str) -> bool:
-    """Whether it is gone, or waits to be reaped by whoever does that on this machine."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
-    except (FileNotFoundError, ProcessLookupError):
-        return True
-
-
-def wait_for(condition: Callable[[], object], seconds: float = 60.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come to that"
-        time.sleep(0.02)
 
 
 @pytest.fixture

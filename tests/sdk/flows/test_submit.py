@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 
 from tests.support.flow_runner import FlowRunner, MasterModel
@@ -105,16 +103,7 @@ def test_a_rerun_that_is_over_before_anybody_asks_is_known_by_its_record(session
     master.status["DAG-a"] = "COMPLETED"
 
     def run_and_lose(payload):
-        state = {
-            "v": 1,
-            "state": "succeeded",
-            "attempt": 1,
-            "token": "t",
-            "worker": "w",
-            "host": "h",
-            "pid": 1,
-        }
-        master.kv[f"titan:run:DAG-a:{NONCE}:state"] = json.dumps(state)
+        master.leave_success("DAG-a", NONCE)
         lost(payload)
 
     master.on_submit = run_and_lose

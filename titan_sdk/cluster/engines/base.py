@@ -36,7 +36,7 @@ class RunResult:
     reason: str | None = None
     """Set unless the run succeeded; one sentence."""
     foreign: bool = False
-    """Whether it is another master's, which may go on with it."""
+    """Whether the run is another master's, which may go on with it."""
 
 
 class Reports(Protocol):

@@ -173,7 +173,7 @@ def split_args(args: str) -> list[str]:
 
 
 def graces(line: JobLine) -> tuple[float, float]:
-    """See ``wire.launch.grace_of``."""
+    """The grace of a run of this script, and that of what its killed first process leaves."""
     try:
         script = decode_base64(line.content_b64.strip()) if line.header == RUN_PAYLOAD else b""
     except PeerProtocolError:

@@ -86,17 +86,8 @@ class Claimant:
             return
         sentence = "it was cancelled before it started"
         if self.prior is None:
-            record.update(
-                state="failed",
-                attempt=0,
-                reason=sentence,
-                ended_at=round(time.time(), 3),
-                processes=None,
-                cancelled=True,
-                last=True,
-            )
             try:
-                self._write(record)
+                self._write_refusal(record, sentence, cancelled=True, last=True)
             except store.Contended:
                 # Another copy of this job leaves for the same reason.
                 pass
@@ -105,16 +96,19 @@ class Claimant:
     def refuse(self, record: Record, sentence: str, code: int = REFUSED) -> NoReturn:
         """Leave without using an attempt up; recorded as attempt 0 unless an earlier attempt left its own end."""
         if self.prior is None:
-            record.update(
-                state="failed",
-                attempt=0,
-                reason=sentence,
-                ended_at=round(time.time(), 3),
-                processes=None,
-                last=False,
-            )
-            self._write(record)
+            self._write_refusal(record, sentence, last=False)
         raise Leave(code, sentence)
+
+    def _write_refusal(self, record: Record, sentence: str, **fields: bool) -> None:
+        record.update(
+            state="failed",
+            attempt=0,
+            reason=sentence,
+            ended_at=round(time.time(), 3),
+            processes=None,
+            **fields,
+        )
+        self._write(record)
 
     def _attempt(self, prior: Optional[Dict[str, Any]]) -> int:
         """Number of the attempt that may start now."""

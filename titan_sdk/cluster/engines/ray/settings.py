@@ -65,5 +65,5 @@ def _check_cluster(address: str) -> None:
         parse_address(address.removeprefix("ray://"))
     except InvalidArgument as exc:
         raise InvalidArgument(
-            f"the Ray address {address!r} is none; give auto, HOST:PORT or ray://HOST:10001 ({exc})"
+            f"the Ray address {address!r} is not one; give auto, HOST:PORT or ray://HOST:10001 ({exc})"
         ) from exc

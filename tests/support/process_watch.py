@@ -1,0 +1,25 @@
+"""What tests of ended jobs ask of this machine: whether a process is gone, and a wait for that."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+__all__ = ["has_ended", "wait_for"]
+
+
+def has_ended(pid: str) -> bool:
+    """Whether it is gone, or waits to be reaped by its parent."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
+def wait_for(condition: Callable[[], object], seconds: float = 240.0) -> None:
+    """Return once the condition is true; fail after so many seconds, which a slow machine does not miss."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"it did not come to that in {seconds:g} s"
+        time.sleep(0.02)
