@@ -6,6 +6,7 @@ import asyncio
 import os
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 from titan_sdk.cluster.engines import processes
@@ -40,7 +41,7 @@ async def follow(
 
     Args:
         own, shared: see ``processes.exits_of``.
-        found: told the process number of a live run, a pidfd that is valid until the end, and whether it was asked
+        found: told the process number of a live run, a pidfd that is open until this returns, and whether it was asked
             to end.
     """
     keeper, _, boot = processes.parse_handle(handle)
@@ -60,20 +61,19 @@ async def follow(
     if not pid:
         # The keeper died between starting it and noting its number.
         await asyncio.to_thread(processes.end_marked, mark_of(run))
-    while pid and boot == processes.boot_id():
-        pidfd = processes.open_live(pid, mark_of(run))
-        if pidfd is not None:
-            try:
+    with ExitStack() as held:
+        while pid and boot == processes.boot_id():
+            pidfd = processes.open_live(pid, mark_of(run))
+            if pidfd is not None:
+                held.callback(os.close, pidfd)
                 found(pid, pidfd, f"stop:{run}" in read_exits(exits))
                 await _readable(pidfd)
-            finally:
-                os.close(pidfd)
-        # On its way out a process has lost its mark and is no zombie yet. As long as it is the keeper's child, the
-        # keeper has a status to write, and writes it before it lets go of the child; so the child is asked for first.
-        kept = processes.is_child_of(pid, keeper)
-        if not kept or _pid(read_exits(exits).get(run, "")) is None:
-            break
-        await asyncio.sleep(_STEP)
+            # On its way out a process has lost its mark and is no zombie yet. As long as it is the keeper's child, the
+            # keeper has a status to write, and writes it before it lets go of the child; so the child is asked for first.
+            kept = processes.is_child_of(pid, keeper)
+            if not kept or _pid(read_exits(exits).get(run, "")) is None:
+                break
+            await asyncio.sleep(_STEP)
     last = read_exits(exits).get(run)
     return None if last is None or _pid(last) is not None else last
 

@@ -325,8 +325,10 @@ class ProcessEngine:
 
         run.handle = handle
         name, exits = run.request.run, self._data.exits
-        word = await orphans.follow(exits, name, handle, found, shared=self._shared)
-        run.pid = run.pidfd = None
+        try:
+            word = await orphans.follow(exits, name, handle, found, shared=self._shared)
+        finally:
+            run.pid = run.pidfd = None
         if word == orphans.FOREIGN:
             self._finish(run, RunResult(Outcome.FATAL, None, _FOREIGN, foreign=True))
         else:
