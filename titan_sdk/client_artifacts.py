@@ -68,6 +68,7 @@ class ArtifactMethods(ClientBase):
 
         Raises:
             NotFound: nothing is published under the key.
+            StoreUnavailable: the master's store does not answer, so nobody knows.
         """
         return self._run(artifacts.get_artifact(self._session, key, save_path))
 
@@ -133,6 +134,7 @@ class AsyncArtifactMethods(AsyncClientBase):
 
         Raises:
             NotFound: nothing is published under the key.
+            StoreUnavailable: the master's store does not answer, so nobody knows.
         """
         return await self._run(artifacts.get_artifact(self._session, key, save_path))
 

@@ -26,7 +26,7 @@ class StoreMethods(ClientBase):
         return "OK"
 
     def store_get(self, key: str) -> str | None:
-        """The key's text, or ``None`` when it is absent."""
+        """The key's text, or ``None`` when it is absent; of a real master also while its store is away, which it does not tell."""
         return self._run(store.store_get(key))
 
     def store_sadd(self, key: str, member: str) -> int:
@@ -41,7 +41,7 @@ class StoreMethods(ClientBase):
         return self._run(store.store_sadd(self._session, key, member))
 
     def store_smembers(self, key: str) -> list[str]:
-        """All members of a set, sorted; empty when there is no such set."""
+        """All members of a set, sorted; empty when there is no such set, and of a real master while its store is away."""
         return self._run(store.store_smembers(key))
 
     def store_delete(self, key: str) -> bool:
@@ -97,7 +97,7 @@ class AsyncStoreMethods(AsyncClientBase):
         return "OK"
 
     async def store_get(self, key: str) -> str | None:
-        """The key's text, or ``None`` when it is absent."""
+        """The key's text, or ``None`` when it is absent; of a real master also while its store is away, which it does not tell."""
         return await self._run(store.store_get(key))
 
     async def store_sadd(self, key: str, member: str) -> int:
@@ -112,7 +112,7 @@ class AsyncStoreMethods(AsyncClientBase):
         return await self._run(store.store_sadd(self._session, key, member))
 
     async def store_smembers(self, key: str) -> list[str]:
-        """All members of a set, sorted; empty when there is no such set."""
+        """All members of a set, sorted; empty when there is no such set, and of a real master while its store is away."""
         return await self._run(store.store_smembers(key))
 
     async def store_delete(self, key: str) -> bool:

@@ -6,7 +6,7 @@ import uuid
 
 import pytest
 
-from titan_sdk import StoreUnavailable, WaitTimedOut
+from titan_sdk import NotFound, StoreUnavailable, WaitTimedOut
 
 TEXTS = [
     "héllo",
@@ -114,3 +114,18 @@ def test_12_a_write_that_a_restart_of_the_store_swallowed_is_no_success(own, own
     assert own_client.store_get(key) == "old"
     own_client.store_put(key, "new")
     assert own_client.store_get(key) == "new"
+
+
+@pytest.mark.needs("master_control")
+def test_12_what_is_published_is_not_called_missing_while_the_store_is_away(own, own_client, key, tmp_path):
+    path = tmp_path / "file"
+    path.write_text("content")
+    own_client.publish_artifact(key, path)
+    own.strict.stop_store()
+    with pytest.raises(StoreUnavailable, match=f"get_artifact: .* published under {key!r}"):
+        own_client.get_artifact(key, tmp_path / "copy")
+    own.strict.start_store()
+    own_client.store_get(key)  # the master connects again
+    assert own_client.get_artifact(key, tmp_path / "copy").read_text() == "content"
+    with pytest.raises(NotFound):
+        own_client.get_artifact(f"{key}-other")

@@ -19,6 +19,7 @@ from titan_provider.decorators.shipping import plan_shipment
 from titan_provider.dispatch import Record
 from titan_provider.exceptions import TitanFunctionRefused
 from titan_provider.operators.titan import TitanJobOperator
+from titan_provider.values import plain
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -51,8 +52,8 @@ class _TitanDecoratedOperator(DecoratedOperator, TitanJobOperator):
     ) -> None:
         super().__init__(
             python_callable=python_callable,
-            op_args=op_args,
-            op_kwargs=op_kwargs,
+            op_args=plain(op_args),
+            op_kwargs=plain(op_kwargs),
             # The source is put in when the task runs: as a template it would be damaged.
             kwargs_to_upstream={"script": ""},
             **kwargs,

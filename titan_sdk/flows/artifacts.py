@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import IO
 
 from titan_sdk.archive import zip_folder
-from titan_sdk.errors import InvalidArgument, MissingFile, NotFound
+from titan_sdk.errors import InvalidArgument, MissingFile, NotFound, StoreUnavailable
 from titan_sdk.flows.core import Flow, ask, blocking
+from titan_sdk.flows.doubt import store_answers
+from titan_sdk.flows.server import server_info
 from titan_sdk.flows.store import store_get, store_put
 from titan_sdk.flows.transfer import Progress, download, send_stream
 from titan_sdk.model.artifact import ArtifactRef
@@ -77,6 +79,15 @@ def get_artifact(session: Session, key: str, save_path: Location | None = None) 
     """Fetch what was published under ``key``."""
     name = yield from store_get(key)
     if not name or name == "CLEARED":  # upstream's word for "withdrawn"
+        if (
+            name is None
+            and not (yield from server_info(session)).is_bundled
+            and not (yield from store_answers())
+        ):
+            raise StoreUnavailable(
+                f"get_artifact: the master's store does not answer now, so nobody knows what is published under {key!r}; "
+                "try again once `titan doctor` finds it well"
+            )
         raise NotFound(f"get_artifact: nothing is published under {key!r}", detail=name or "")
     return (yield from fetch_artifact(session, name, save_path))
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from titan_sdk.errors import InvalidJob, MissingFile
+from titan_sdk.errors import InvalidJob, MissingFile, PayloadTooLarge
 from titan_sdk.flows.archives import Archive
 from titan_sdk.flows.core import Flow, blocking
 from titan_sdk.model.job import JobKind, TitanJob
@@ -20,6 +20,7 @@ from titan_sdk.runtime.spec import RunSpec, Script
 from titan_sdk.runtime.stub import build_stub
 from titan_sdk.session import Session
 from titan_sdk.wire.fields import encode_base64
+from titan_sdk.wire.frames import MAX_PAYLOAD
 from titan_sdk.wire.jobs import JobLine
 
 __all__ = ["Staged", "check_for_master", "plain_line", "stage"]
@@ -90,6 +91,7 @@ def stage(
             source, blob = Script.in_archive(job.filename, *pinned), None
         else:
             source, blob = Script.of(Path(job.filename).name, content)
+            _check_size(job, blob)
         for asset in (bundle, blob):
             if asset:
                 assets[asset.name] = asset
@@ -141,6 +143,17 @@ def _spec(session: Session, job: TitanJob, run: str, source: Script, watched: di
         owner_lease=job.owner_lease_seconds,
         parents=watched,
     )
+
+
+def _check_size(job: TitanJob, blob: Asset | None) -> None:
+    size = len(blob.name) + 1 + (len(blob.data) + 2) // 3 * 4 if blob else 0
+    if size > MAX_PAYLOAD:
+        raise PayloadTooLarge(
+            f"job {job.job_id!r}: its script {job.filename!r}",
+            size,
+            MAX_PAYLOAD,
+            "put the data in it into files of their own (upload_file), which the job fetches",
+        )
 
 
 def _read(job: TitanJob) -> bytes:

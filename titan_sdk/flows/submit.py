@@ -190,7 +190,7 @@ def _check_size(name: str, call: calls.Call[str], lines: Sequence[JobLine], jobs
         return
     largest = max(lines, key=lambda line: sum(map(len, line.fields)))
     alone = sum(map(len, largest.fields))
-    if alone <= MAX_PAYLOAD // 2:
+    if alone <= MAX_PAYLOAD and len(lines) > 1:
         advice = "submit it as several DAGs; Titan cannot take one in parts"
         raise PayloadTooLarge(f"DAG {name!r} with {len(lines)} jobs", size, MAX_PAYLOAD, advice)
     job = next(job for job in jobs if job.job_id == largest.job_id)
@@ -205,7 +205,7 @@ def _check_size(name: str, call: calls.Call[str], lines: Sequence[JobLine], jobs
     else:
         what = "its file, which only the runtime (runtime=True) sends apart"
     advice = (
-        f"nearly all of it is job {job.job_id!r}: {what}. Put what is large into a file (upload_file) or into TitanStore "
+        f"what is too large is job {job.job_id!r}: {what}. Put what is large into a file (upload_file) or into TitanStore "
         "(store_put), and give the job its name"
     )
     raise PayloadTooLarge(f"DAG {name!r}", size, MAX_PAYLOAD, advice)

@@ -123,6 +123,23 @@ def test_a_remote_exception_comes_with_the_lines_of_the_users_file(run_dag: RunD
     assert "ValueError: no rows" in text
 
 
+def test_a_member_of_an_enumeration_of_texts_arrives_as_its_text(run_dag: RunDag) -> None:
+    """Jinja would render its name."""
+    done = run_dag("""
+        from enum import Enum
+        class Tag(str, Enum):
+            GPU = "gpu"
+        @task.titan
+        def echo(x, y=None): return [x, y]
+        echo(Tag.GPU, y=[{"k": Tag.GPU, Tag.GPU: 1}])
+        @task.titan
+        def each(x, y): return [x, y]
+        each.partial(y=Tag.GPU).expand(x=[Tag.GPU])
+    """)
+    assert done.xcom("echo") == ["gpu", [{"k": "gpu", "gpu": 1}]]
+    assert done.xcom("each", map_index=0) == ["gpu", "gpu"]
+
+
 def test_a_value_that_is_not_json_is_refused_by_its_place_and_not_retried(run_dag: RunDag) -> None:
     done = run_dag("""
         @task.titan(retries=3)

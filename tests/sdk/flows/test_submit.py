@@ -226,7 +226,7 @@ def test_arguments_an_archive_would_lose_without_the_runtime_are_refused(session
         FlowRunner(MasterModel()).run(submit_dag(session, "d", [job]))
 
 
-def test_a_dag_over_one_frame_is_refused_before_anything_is_sent(session, tmp_path):
+def test_a_dag_over_one_frame_is_refused_before_anything_is_sent(session, script, tmp_path):
     path = tmp_path / "big.py"
     path.write_text("#" * 8_000_000)
     runner = FlowRunner(MasterModel())
@@ -236,12 +236,20 @@ def test_a_dag_over_one_frame_is_refused_before_anything_is_sent(session, tmp_pa
             r"job 'a': its file, which only the runtime .* sends apart",
         ),
         (
-            [TitanJob("a", str(path), params="x" * 12_000_000)],
+            [TitanJob("a", script, params="x" * 12_000_000)],
             r"'a': its params \(12,000,002 char.*upload_file",
         ),
         (
-            [TitanJob(f"a{i}", str(path), params="x" * 1_000_000) for i in range(9)],
+            [TitanJob(f"a{i}", script, params="x" * 1_000_000) for i in range(9)],
             "submit it as several DAGs",
+        ),
+        (
+            [TitanJob(f"a{i}", script, params="x" * 6_000_000) for i in range(2)],
+            "submit it as several DAGs",
+        ),
+        (
+            [TitanJob("a", str(path))],
+            r"job 'a': its script '.*big.py' needs .*upload_file",
         ),
     ):
         with pytest.raises(PayloadTooLarge, match=advice):

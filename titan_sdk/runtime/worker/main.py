@@ -246,7 +246,11 @@ class _Launch:
         fields["ended_at"] = ended_at
         if shipper.cancelled and fields["state"] == "failed":
             fields["cancelled"] = True
-            fields["reason"] = "it was cancelled on the master, and the worker had not ended it"
+            fields["reason"] = (
+                "it was cancelled"
+                if self.asked()
+                else "it was cancelled on the master, and the worker had not ended it"
+            )
         if self.abandoned and fields["state"] == "failed":
             fields["reason"] = self.owner.sentence
         fields["exception"] = outcome.read_exception(place)
