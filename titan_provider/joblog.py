@@ -107,7 +107,7 @@ class JobLog:
         return True
 
     def take(self, page: LogPage, *, last: bool = False) -> bool:
-        """Copy a page. Of a line that the job rewrites, what it shows is copied every ten seconds and at its end.
+        """Copy a page. A line that the job rewrites is copied every ten seconds as it looks then, and at its end.
 
         :param last: nothing follows the page, so a line without an end is whole
         :return: whether there may be another one right now

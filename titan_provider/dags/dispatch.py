@@ -90,7 +90,7 @@ class DagSubmission:
         return outlast_store(request, self.unreachable_timeout, self.log)
 
     def _plan(self, old: DagRecord, run: Record, jobs: Sequence[NamedJob]) -> tuple[Plan, str]:
-        """What to do, what had to be cancelled first having been cancelled, and the address of the jobs' master."""
+        """What to do, and the address of the jobs' master. Jobs that must not go on have been cancelled."""
         ids = list(old.ids.values())
         with ExitStack() as stack:
             client = master_of(

@@ -52,7 +52,7 @@ class TitanHook(BaseHook):
         return replace(config, host=host, port=port)
 
     def at(self, master: str) -> TitanHook:
-        """The hook of the master at that address, by the same connection in all else.
+        """A hook for the master at that address; all other settings are those of the connection.
 
         :param master: ``host:port``; empty for the connection's own
         """
@@ -63,8 +63,9 @@ class TitanHook(BaseHook):
         )
 
     async def get_config_of(self, job_id: str) -> ClientConfig:
-        """As :meth:`get_async_config`; but where the connection has been edited, and its master knows the job, the
-        connection is right: the master has moved.
+        """The settings for the master that has the job, as :meth:`get_async_config` gives them.
+
+        Where the connection has been edited and its master knows the job, the master has moved, and the connection counts.
 
         :param job_id: a job that was submitted to ``master``
         """

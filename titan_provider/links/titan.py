@@ -57,7 +57,7 @@ class TitanDagLink(BaseOperatorLink):
 def links(*declared: BaseOperatorLink) -> tuple[BaseOperatorLink, ...]:
     """The links of an operator, unless ``[titan_provider] dashboard_links`` says that there is no dashboard.
 
-    Airflow's UI shows a heading for links that stay empty, and which connection names a dashboard is not known while
-    a DAG is parsed.
+    Airflow's UI shows a heading also for links that stay empty. While a DAG is parsed, nobody knows whether its
+    connection names a dashboard.
     """
     return declared if conf.getboolean("titan_provider", "dashboard_links", fallback=True) else ()

@@ -291,7 +291,7 @@ class TitanDagOperator(TitanLineage, BaseOperator):
 
 
 def _value(client: TitanClient, result: Any) -> Any:
-    """The value behind a reference that ``write_xcom`` made: inside the task's dict nobody would take it for one."""
+    """The value behind a reference that ``write_xcom`` made, which the XCom backend would not see inside the task's dict."""
     try:
         reference = xcom.Reference.from_json(result)
         if reference is None or not xcom.was_written_by_a_job(client, reference):

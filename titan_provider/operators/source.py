@@ -18,8 +18,9 @@ __all__ = ["find_script", "is_shell", "script_file"]
 
 @contextmanager
 def find_script(filename: str, dag_file: str | None) -> Iterator[str]:
-    """Absolute path of the script: as given, else beside the DAG file, else in the current folder. From the zip of a
-    packed DAG it is a copy, there while the block runs.
+    """Absolute path of the script: as given, else beside the DAG file, else in the current folder.
+
+    Of a script in the zip of a packed DAG it is a copy, which exists while the block runs.
 
     :param filename: what the DAG's author wrote
     :param dag_file: the file that defines the DAG, where known

@@ -81,8 +81,9 @@ class Submission:
     unreachable_timeout: float = 300.0
 
     def obtain(self, record: Record) -> Record:
-        """The record of the job to wait for, at the master that it names: an earlier try's where it is still the right
-        one, else this one.
+        """The record of the job to wait for, at the master that the record names.
+
+        It is an earlier try's job where that is still the right one, else a new one.
 
         :param record: what this try would keep
         """

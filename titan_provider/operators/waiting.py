@@ -63,7 +63,7 @@ class JobWatch:
         self._reason, self._reason_at = "", float("-inf")
 
     def wait(self) -> bool:
-        """Return when the job is over, however it ended: whether all that it printed is in ``log``.
+        """Return when the job is over, however it ended, and whether all that it printed is in ``log``.
 
         :raises TitanPlacementTimedOut: it did not start in time, and was cancelled
         :raises TitanMasterUnreachable: the master was silent for too long

@@ -1,4 +1,4 @@
-"""What a trigger's ``on_kill`` needs: whether it means what it says, and the time to do it."""
+"""What a trigger's ``on_kill`` needs: whether the task was really killed, and time to cancel its job."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ _warm: weakref.WeakSet[asyncio.AbstractEventLoop] = weakref.WeakSet()
 
 
 def warm_up(trigger: BaseTrigger) -> None:
-    """Have Airflow build what tells task states, before a kill needs it; once per triggerer.
+    """Have Airflow build the API that tells task states before a kill needs it; once per triggerer.
 
-    Airflow builds its API inside the triggerer at the first request, which takes a second, or a minute where the
-    triggerer is busy, and more than a kill has time for.
+    Airflow builds that API inside the triggerer at the first request. This takes a second, or a minute in a busy
+    triggerer, which is more time than a kill has.
 
     :param trigger: one that begins to wait
     """
@@ -49,7 +49,7 @@ async def _ask_once(trigger: BaseTrigger, loop: asyncio.AbstractEventLoop) -> No
     except Exception as exc:  # noqa: BLE001 - whatever Airflow raises, the wait for the job goes on
         _warm.discard(loop)  # the next trigger tries again
         trigger.log.warning(
-            "Airflow's triggerer does not tell task states now, without which a kill of this task cannot cancel its "
+            "Airflow's triggerer does not tell task states now; until it does, a kill of this task cannot cancel its "
             "job: %s",
             exc,
         )
