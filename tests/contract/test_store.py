@@ -145,6 +145,12 @@ def test_a_key_expires_unless_it_is_written_again(api, unique):
     assert api.store_expire(unique("never"), 1) is False
 
 
+@pytest.mark.parametrize("seconds", [0, -1, float("nan"), float("inf"), True, "60"])
+def test_a_time_to_live_that_is_none_is_refused_before_sending(api, unique, seconds):
+    with pytest.raises(InvalidArgument, match=r"store_expire: seconds .* is not a number above 0"):
+        api.store_expire(unique("key"), seconds)
+
+
 def test_what_a_real_master_lacks_is_said(api, capabilities):
     if "store_ops" in capabilities:
         pytest.skip("the master announces store_ops")

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from titan_sdk.cli.context import Session, command
+from titan_sdk.cli.context import Group, Session, command
 from titan_sdk.cli.render import approvals_table
 
 __all__ = ["register"]
@@ -14,7 +14,10 @@ __all__ = ["register"]
 Gate = Annotated[str, typer.Argument(help="The gate's id, or the id of the job it follows.")]
 
 approvals = typer.Typer(
-    name="approvals", no_args_is_help=True, help="Decide on jobs that ask a person before others go on."
+    name="approvals",
+    cls=Group,
+    no_args_is_help=True,
+    help="Decide on jobs that ask a person before others go on.",
 )
 
 

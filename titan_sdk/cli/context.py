@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_type_hints
 
 import typer
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperGroup
 
 from titan_sdk.cli.exits import reported
 from titan_sdk.cli.render import Output
@@ -19,8 +19,18 @@ from titan_sdk.client import TitanClient
 from titan_sdk.config import ClientConfig, is_loopback
 from titan_sdk.errors import InvalidArgument, MissingFile
 
-__all__ = ["HostOption", "JsonOption", "PortOption", "Session", "command", "is_loopback", "read_token"]
+__all__ = [
+    "Group",
+    "HostOption",
+    "JsonOption",
+    "PortOption",
+    "Session",
+    "command",
+    "is_loopback",
+    "read_token",
+]
 
+_UNCUT = 10_000
 HostOption = Annotated[
     str | None,
     typer.Option(
@@ -93,6 +103,7 @@ class _Sections(TyperCommand):
         for param in self.get_params(ctx):
             record = param.get_help_record(ctx)
             if record is not None:
+                record = (record[0].replace("<list[str]>", "<str>"), record[1])
                 kind = "Arguments" if param.param_type_name == "argument" else "Options"
                 heading = getattr(param, "rich_help_panel", None) or kind
                 sections.setdefault(heading, []).append(record)
@@ -100,6 +111,17 @@ class _Sections(TyperCommand):
             if records:
                 with formatter.section(heading):
                     formatter.write_dl(records)
+
+
+class Group(TyperGroup):
+    """Commands whose help shows the first sentence of each whole; click cuts it to what is left of one line."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        commands = ((name, self.get_command(ctx, name)) for name in self.list_commands(ctx))
+        with formatter.section("Commands"):
+            formatter.write_dl(
+                [(name, found.get_short_help_str(_UNCUT)) for name, found in commands if found]
+            )
 
 
 def _describe(run: Callable[..., None], function: Callable[..., None], shared: dict[str, Any]) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from titan_sdk.cli.context import Session, command
+from titan_sdk.cli.context import Group, Session, command
 from titan_sdk.cli.durations import DURATION
 from titan_sdk.cli.exits import reported
 from titan_sdk.cli.render import jobs_table
@@ -16,7 +16,7 @@ from titan_sdk.errors import DagFailed
 
 __all__ = ["register"]
 
-dag = typer.Typer(name="dag", no_args_is_help=True, help="Submit DAGs.")
+dag = typer.Typer(name="dag", cls=Group, no_args_is_help=True, help="Submit DAGs.")
 
 
 def register(app: typer.Typer) -> None:

@@ -53,7 +53,8 @@ def register(app: typer.Typer) -> None:
 def doctor(
     session: Session,
     tags: Annotated[
-        list[str] | None, typer.Option("--tag", help="A tag that some worker must have; repeatable.")
+        list[str] | None,
+        typer.Option("--tag", metavar="TAG", help="A tag that some worker must have; repeatable."),
     ] = None,
 ) -> None:
     """Check a master and say what to do about each finding; exit code 1 (or the cause's) when a check fails."""

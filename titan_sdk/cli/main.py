@@ -12,7 +12,7 @@ import typer
 
 from titan_sdk import __version__
 from titan_sdk.cli import approvals, artifacts, cluster, dag, doctor, jobs, store, up, xcom
-from titan_sdk.cli.context import HostOption, JsonOption, PortOption, Session, read_token
+from titan_sdk.cli.context import Group, HostOption, JsonOption, PortOption, Session, read_token
 from titan_sdk.cli.exits import HELP, reported
 from titan_sdk.cli.render import Output
 
@@ -20,6 +20,7 @@ __all__ = ["app", "main"]
 
 app = typer.Typer(
     name="titan",
+    cls=Group,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

@@ -99,7 +99,7 @@ def state_text(report: JobReport) -> Text:
 
 def jobs_table(reports: Sequence[JobReport]) -> Table:
     """One line per job: state, worker, seconds, and its result or what went wrong."""
-    table = Table("job", "state", "worker", "seconds", "result")
+    table = _table("job", "state", "worker", "seconds", "result")
     for report in reports:
         seconds = "" if report.seconds is None else f"{report.seconds:.2f}"
         table.add_row(
@@ -134,13 +134,33 @@ def status_tables(info: ServerInfo, address: str, stats: ClusterStats) -> list[A
     if not stats.workers:
         return [*lines, Text("no workers: nothing submitted here can run", style="yellow")]
     nodes = any(worker.resources for worker in stats.workers)
-    table = Table("node" if nodes else "worker", "tags", "load", "running", "services", "last job")
-    if nodes:
-        table.add_column("free resources")
-    for worker in stats.workers:
-        free = (_free_resources(worker),) if nodes else ()
-        table.add_row(*map(Text, (*_worker_row(worker), *free)))
+    titles = (
+        "node" if nodes else "worker",
+        "tags",
+        "load",
+        "running",
+        "services",
+        "last job",
+        "free resources",
+    )
+    columns = [
+        (title, cells)
+        for title, *cells in zip(titles, *map(_worker_row, stats.workers), strict=True)
+        if any(cells)
+    ]
+    table = _table(*(title for title, _ in columns))
+    table.columns[0].no_wrap = True
+    for row in zip(*(cells for _, cells in columns), strict=True):
+        table.add_row(*map(Text, row))
     return [*lines, table]
+
+
+def _table(*titles: str) -> Table:
+    """Cells that are too long for the terminal go on in the next line: half an id is none."""
+    table = Table()
+    for title in titles:
+        table.add_column(title, overflow="fold")
+    return table
 
 
 def _queue_line(stats: ClusterStats) -> list[Text]:
@@ -161,6 +181,7 @@ def _worker_row(worker: WorkerStats) -> tuple[str, ...]:
         ", ".join(job.removeprefix("DAG-") for job in worker.active_jobs),
         ", ".join(service.removeprefix("DAG-") for service in worker.services),
         f"{last.job_id.removeprefix('DAG-')} {last.status} {last.time}".strip() if last else "",
+        _free_resources(worker),
     )
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from titan_sdk.cli.context import Session, command
+from titan_sdk.cli.context import Group, Session, command
 from titan_sdk.errors import NotFound
 
 __all__ = ["register"]
@@ -15,7 +15,7 @@ __all__ = ["register"]
 Key = Annotated[str, typer.Argument(help="The key.")]
 
 store = typer.Typer(
-    name="store", no_args_is_help=True, help="Read and write TitanStore, the shared data bus."
+    name="store", cls=Group, no_args_is_help=True, help="Read and write TitanStore, the shared data bus."
 )
 
 

@@ -80,7 +80,11 @@ def up(
     port: Annotated[int, typer.Option("--port", help="Port to listen on; 0 takes any free one.")] = 9090,
     workers: Annotated[
         list[str] | None,
-        typer.Option("--workers", help="Workers per tag, such as GENERAL=2,GPU=1 (the default); repeatable."),
+        typer.Option(
+            "--workers",
+            metavar="TAG=N,...",
+            help="Workers per tag, such as GENERAL=2,GPU=1 (the default); repeatable.",
+        ),
     ] = None,
     slots: Annotated[int, typer.Option("--slots", help="Jobs a worker runs at once.")] = 1,
     warm_python: Annotated[
@@ -123,6 +127,7 @@ def up(
         list[str] | None,
         typer.Option(
             "--tag-resources",
+            metavar="TAG=NAME:N,...",
             rich_help_panel="Ray",
             help="What a job takes of a Ray node, such as GPU=num_gpus:0.5,num_cpus:1; repeatable.",
         ),
@@ -325,9 +330,12 @@ def _stopping(settings: ClusterSettings, scratch: Path) -> str:
         return (
             f"stopping; jobs that run have {settings.drain_seconds:g} s to end, a second signal ends them now"
         )
+    if settings.ray is not None and settings.ray.keep_jobs:
+        return "stopping; jobs that run go on, for the next master"
     if settings.data_dir == scratch and settings.store is None:
         return "stopping; jobs that run are ended"
-    return f"stopping; jobs that run are ended, and queued again for the next master of {settings.data_dir}"
+    where = settings.data_dir if settings.store is None else "this store"
+    return f"stopping; jobs that run are ended, and those with attempts left run again under the next master of {where}"
 
 
 def _ray_settings(

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from titan_sdk.cli.context import Session, command
+from titan_sdk.cli.context import Group, Session, command
 from titan_sdk.config import parse_duration
 from titan_sdk.errors import CorruptData, InvalidArgument, NotSupported
 from titan_sdk.xcom import Reference
@@ -23,7 +23,10 @@ _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _REFERENCES = "titan_provider.xcom.references"
 
 xcom = typer.Typer(
-    name="xcom", no_args_is_help=True, help="Airflow's XComs in TitanStore (TitanStoreXComBackend)."
+    name="xcom",
+    cls=Group,
+    no_args_is_help=True,
+    help="Airflow's XComs in TitanStore (TitanStoreXComBackend).",
 )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 from titan_sdk.errors import InvalidArgument
@@ -85,6 +86,10 @@ def store_expire(session: Session, key: str, seconds: float) -> Flow[bool]:
         NotSupported: the master is a real one, which keeps everything.
     """
     _check_text("store_expire", "key", key)
+    if type(seconds) not in (int, float) or not 0 < seconds < math.inf:
+        raise InvalidArgument(
+            f"store_expire: seconds {seconds!r} is not a number above 0; store_delete deletes at once"
+        )
     yield from require(
         session, "store_ops", "store_expire", "overwrite the value when it is not needed any more"
     )

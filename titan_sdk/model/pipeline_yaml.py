@@ -87,7 +87,7 @@ class Source:
         for key_node, value_node in node.value:
             key = names.get(str(key_node.value), key_node.value)
             if key not in known:
-                near = difflib.get_close_matches(str(key), known, 1)
+                near = difflib.get_close_matches(str(key), (*known, *names), 1)
                 advice = f"did you mean {near[0]!r}?" if near else f"known keys are {', '.join(known)}"
                 raise InvalidPipeline(f"{self.place(key_node)}: {what} has the unknown key {key!r}; {advice}")
             if key in entries and entries[key].key != key_node.value:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -50,14 +51,16 @@ def test_every_command_has_help(bare, command: str) -> None:
     assert "Usage: " in ran.out
 
 
-@pytest.mark.parametrize("command", ["up", "submit"])
-def test_help_cuts_no_option_on_a_narrow_terminal(command: str) -> None:
+@pytest.mark.parametrize("command", ["", "up", "submit", "doctor", "store", "approvals", "xcom gc"])
+def test_help_cuts_nothing_on_a_narrow_terminal(command: str) -> None:
     environment = {**os.environ, "COLUMNS": "60"}
     done = subprocess.run(
-        [*TITAN, command, "--help"], capture_output=True, text=True, timeout=300, env=environment
+        [*TITAN, *command.split(), "--help"], capture_output=True, text=True, timeout=300, env=environment
     )
     assert "<bool>" not in done.stdout
+    assert "list[" not in done.stdout, "a type of Python's"
     assert "…" not in done.stdout
+    assert not re.search(r"\w\.\.\.$", done.stdout, re.MULTILINE), "a sentence that is cut"
     assert max(len(line) for line in done.stdout.splitlines()) <= 60
 
 

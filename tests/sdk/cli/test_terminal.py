@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Master
+from titan_sdk import TitanClient
 
 JOB = """\
 import sys, time
@@ -43,11 +44,11 @@ def screen(text: str) -> list[str]:
     return [line.rstrip() for line in lines if line.strip()]
 
 
-def on_a_terminal(cluster: Master, *command: str) -> str:
+def on_a_terminal(cluster: Master, *command: str, columns: int = 120) -> str:
     """All that the command writes to a pseudo-terminal."""
     near, far = pty.openpty()
     environment = {**os.environ, "TITAN_HOST": cluster.host, "TITAN_PORT": str(cluster.port)}
-    environment |= {"TERM": "xterm", "COLUMNS": "120"}
+    environment |= {"TERM": "xterm", "COLUMNS": str(columns)}
     process = subprocess.Popen(
         [sys.executable, "-m", "titan_sdk", *command], stdin=far, stdout=far, stderr=far, env=environment
     )
@@ -80,3 +81,16 @@ def test_a_jobs_lines_stand_alone_and_its_bar_is_one_line(cluster: Master, job: 
     assert re.search(r"running on GENERAL-\d  loading [2468]0%", written), "the bar is seen while it moves"
 
     assert screen(on_a_terminal(cluster, "logs", "-f", job_id)) == lines
+
+
+def test_a_narrow_terminal_shows_every_workers_name_and_the_last_jobs_id(cluster: Master, job: str) -> None:
+    job_id = f"narrow-{os.urandom(4).hex()}"
+    on_a_terminal(cluster, "submit", job, "--wait", "--id", job_id)
+    lines = screen(on_a_terminal(cluster, "status", columns=60))
+    assert max(map(len, lines)) <= 60
+    assert not [line for line in lines if "…" in line]
+    with TitanClient(cluster.host, cluster.port) as client:
+        names = {worker.name for worker in client.cluster_stats().workers}
+    cells = [line.strip("│").split("│") for line in lines if line.startswith("│")]
+    assert names <= {row[0].strip() for row in cells}
+    assert job_id in "".join(row[-1].strip() for row in cells)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
@@ -85,6 +86,29 @@ def test_people_get_a_sentence_and_jobs_run(start: Start, tmp_path: Path) -> Non
     assert up.end(signal.SIGINT) == 0
     assert up.process.stderr is not None
     assert up.process.stderr.read() == "titan: stopping; jobs that run are ended\ntitan: stopped\n"
+
+
+def test_what_it_says_of_jobs_that_run_is_so(start: Start, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    first = start("--json", "--data-dir", data)
+    script = tmp_path / "long.py"
+    script.write_text("import time\nprint('begun', flush=True)\ntime.sleep(600)\n")
+    with TitanClient("127.0.0.1", first.facts["port"]) as client:
+        for attempts in (1, 2):
+            client.submit_job(TitanJob(f"of-{attempts}", str(script), max_attempts=attempts))
+        for attempts in (1, 2):
+            next(client.follow_logs(f"of-{attempts}"))
+    assert first.end(signal.SIGINT) == 0
+    assert first.process.stderr is not None
+    assert first.process.stderr.read() == (
+        "titan: stopping; jobs that run are ended, and those with attempts left run again under the next master of "
+        f"{data}\ntitan: stopped\n"
+    )
+    second = start("--json", "--data-dir", data)
+    with TitanClient("127.0.0.1", second.facts["port"]) as client:
+        assert client.job_handle("of-1").wait(120, raise_on_failure=False).attempts == 1
+        assert "begun" in list(itertools.islice(client.follow_logs("of-2"), 3))[-1]
+    assert second.end() == 0
 
 
 def test_what_the_master_knew_outlives_it(start: Start, tmp_path: Path) -> None:

@@ -234,6 +234,10 @@ def test_mistakes_in_the_file_itself(folder: Path, text: str, sentence: str) -> 
             "{id: a, file: a.py, prority: 1}",
             ":3: job 1 has the unknown key 'prority'; did you mean 'priority'?",
         ),
+        (
+            "{id: a, file: a.py, parent: [b]}",
+            ":3: job 1 has the unknown key 'parent'; did you mean 'parents'?",
+        ),
         ("{id: a, file: a.py, id: b}", ":3: key 'id' is there twice, first in line 3"),
         ("{id: a, file: a.py, priority: high}", ":3: key 'priority': 'high' is not a whole number"),
         ("{id: a, file: a.py, priority: true}", ":3: key 'priority': 'true' is not a whole number"),
