@@ -13,7 +13,7 @@ from titan_sdk.wire.frames import Frame
 from titan_sdk.wire.opcodes import Opcode, reply_opcode
 
 T = TypeVar("T")
-Answer = Callable[[Call[Any]], str]
+Answer = Callable[[Call[Any]], str | bytes]
 
 
 class FlowRunner:
@@ -39,8 +39,9 @@ class FlowRunner:
         match step:
             case Ask(call):
                 self.calls.append((call.opcode, call.payload))
-                text = self._answer(call)
-                return call.read(Frame(reply_opcode(text), text.encode()))
+                reply = self._answer(call)
+                payload = reply if isinstance(reply, bytes) else reply.encode()
+                return call.read(Frame(reply_opcode(payload.decode(errors="replace")), payload))
             case Pause(seconds):
                 self.time += seconds
                 return None
@@ -59,6 +60,8 @@ class MasterModel:
 
     def __init__(self, *, bundled: bool = False) -> None:
         self.bundled = bundled
+        self.features = ["strict_submit", "completed_parents", "archive_args", "sadd_reply"]
+        """Those that a bundled one announces."""
         self.status: dict[str, str] = {}
         self.kv: dict[str, str] = {}
         self.assets: dict[str, str] = {}
@@ -96,12 +99,8 @@ class MasterModel:
     def __call__(self, call: Call[Any]) -> str:
         match call.opcode:
             case Opcode.HELLO:
-                features = '["strict_submit","completed_parents","archive_args","sadd_reply"]'
-                return (
-                    f'{{"server":"x","version":"1","features":{features}}}'
-                    if self.bundled
-                    else "UNKNOWN_OPCODE: 64"
-                )
+                hello = {"server": "x", "version": "1", "features": self.features}
+                return json.dumps(hello) if self.bundled else "UNKNOWN_OPCODE: 64"
             case Opcode.GET_JOB_STATUS:
                 return self.status.get(call.payload, "NULL")
             case Opcode.STATS_JSON:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from titan_sdk.errors import NotFound, RequestRefused
+from titan_sdk.errors import NotFound, RequestRefused, StoreUnavailable
 from titan_sdk.flows.core import Flow, ask
+from titan_sdk.flows.doubt import is_kept
 from titan_sdk.flows.keeping import put_own
 from titan_sdk.model import gates
 from titan_sdk.model.gates import Decision, PendingApproval
@@ -19,17 +20,14 @@ def reset_gates(messages: Mapping[str, str]) -> Flow[None]:
     """Take back what an earlier run of the same gates left, and store what is asked; by gate id.
 
     Raises:
-        RequestRefused: the store keeps nothing; an old approval might come back with it.
+        StoreUnavailable: the store does not keep what it is told; an old approval might come back with it.
     """
     for gate, message in messages.items():
         yield from put_own(gates.message_key(gate), message)
-        yield from put_own(gates.status_key(gate), Decision.CLEARED)
-        seen = yield from ask(calls.kv_get(gates.status_key(gate)))
-        if seen != Decision.CLEARED:
-            raise RequestRefused(
-                f"the approval gate {gate!r} cannot be reset: the master's store does not keep what is written to it "
-                f"(read back {seen!r}); nothing was submitted. `titan doctor` tells more",
-                detail=seen or "NULL",
+        if not (yield from is_kept(gates.status_key(gate), Decision.CLEARED)):
+            raise StoreUnavailable(
+                f"the approval gate {gate!r} cannot be reset: the master's store does not keep what is written to it; "
+                "nothing was submitted. `titan doctor` tells more"
             )
 
 

@@ -8,10 +8,11 @@ import time
 import pytest
 
 from tests.support.flow_runner import FlowRunner, MasterModel
-from titan_sdk import ClientConfig, JobStatus, NotFound, StoreUnavailable
-from titan_sdk.flows.cancel import cancel_dag, cancel_job
+from titan_sdk import ClientConfig, JobStatus, NotFound, NotSupported, StoreUnavailable, WaitTimedOut
+from titan_sdk.flows.cancel import cancel_dag, cancel_job, wait_stopped
 from titan_sdk.flows.report import JobRef
 from titan_sdk.session import Session
+from titan_sdk.wire import statsjson
 from titan_sdk.wire.opcodes import Opcode
 
 NONCE = "0123456789abcdef"
@@ -31,6 +32,11 @@ def session():
 
 def record(master, **fields):
     master.kv["titan:job:DAG-a"] = json.dumps({"v": 1, **fields})
+
+
+def run_state(state, **fields):
+    found = {"attempt": 1, "token": "t", "worker": "w", "host": "h", "pid": 1, **fields}
+    return json.dumps({"v": 1, "state": state, **found})
 
 
 def cancel(runner, job_id="a", nonce=None):
@@ -124,3 +130,179 @@ def test_of_somebody_elses_pending_job_a_real_master_may_have_cancelled_nothing(
     master.status["DAG-a"] = "PENDING"
     record(master, nonce=None, runtime=False)  # ours, and not delayed: it was in the queue
     assert cancel(FlowRunner(answer)) is JobStatus.CANCELLED
+
+
+def test_an_id_that_a_store_knows_again_is_cancelled(master):
+    """Its first word came while the store was away."""
+    asked = []
+
+    def answer(call):
+        if call.opcode is Opcode.GET_JOB_STATUS:
+            asked.append(call)
+            if len(asked) == 1:
+                return "NULL"
+        return master(call)
+
+    assert cancel(FlowRunner(answer), "run") is JobStatus.CANCELLED
+
+
+@pytest.mark.parametrize(
+    ("state", "fields", "end"),
+    [("succeeded", {}, "COMPLETED"), ("failed", {}, "DEAD"), ("failed", {"cancelled": True}, "CANCELLED")],
+)
+def test_a_job_that_has_ended_is_neither_marked_nor_cancelled(master, state, fields, end):
+    master.status["DAG-a"] = "DEAD"
+    master.kv[STATE] = run_state(state, **fields)
+    runner = FlowRunner(master)
+    assert cancel(runner, nonce=NONCE) == end
+    assert not runner.sent(Opcode.KV_SET) + runner.sent(Opcode.CANCEL_JOB)
+
+
+def test_the_bundled_master_is_asked_and_believed():
+    master = MasterModel(bundled=True)
+    master.status = {
+        "DAG-run": "RUNNING",
+        "DAG-dead": "DEAD",
+        "DAG-off": "CANCELLED",
+        "DAG-done": "COMPLETED",
+    }
+
+    def answer(call):
+        if call.opcode is Opcode.CANCEL_JOB and call.payload == "DAG-done":
+            return "NOT_FOUND"  # nothing of it is left, and nothing changes
+        return master(call)
+
+    runner = FlowRunner(answer)
+    for job_id, end in (("run", "CANCELLED"), ("dead", "DEAD"), ("off", "CANCELLED"), ("done", "COMPLETED")):
+        assert cancel(runner, job_id) == end
+    # A completed one may be a service that runs.
+    assert runner.sent(Opcode.CANCEL_JOB) == ["DAG-run", "DAG-done"]
+    with pytest.raises(NotFound, match="does not know the job 'gone'"):
+        cancel(runner, "gone")
+
+
+# -- services of a real master ------------------------------------------------------------------------
+
+
+class Services(MasterModel):
+    """A real master whose service ``DAG-a`` has these words, by the seconds from which they hold."""
+
+    def __init__(self, *words: tuple[float, str], stops: bool = True) -> None:
+        super().__init__()
+        self.words = words
+        self.running = {"DAG-a"} if stops else set()
+        self.runner = FlowRunner(self)
+        self.kv["titan:job:DAG-a"] = json.dumps({"v": 1, "nonce": None, "service": True})
+
+    def __call__(self, call):
+        self.status.setdefault("DAG-a", "")
+        if self.status["DAG-a"] != "CANCELLED":
+            self.status["DAG-a"] = [word for since, word in self.words if since <= self.runner.time][-1]
+        deployed = self.running if self.status["DAG-a"] == "COMPLETED" else set()
+        if call.opcode is Opcode.STATS_JSON:
+            worker = {
+                "port": 8080,
+                "capabilities": "[GENERAL]",
+                "load": "0/4",
+                "active_job": None,
+                "history": [],
+            }
+            return statsjson.encode([{**worker, "services": sorted(deployed)}], 0)
+        if call.opcode is Opcode.STOP:
+            if call.payload in deployed:
+                self.running.remove(call.payload)
+                return f"STOPPED: {call.payload}"
+            return f"ERROR: Service {call.payload} not found in liveServiceMap. Current keys: []"
+        return super().__call__(call)
+
+
+@pytest.mark.parametrize("recorded", [True, False])
+def test_a_service_is_stopped_as_a_cancel_would_leave_it_running(recorded):
+    """One that somebody else deployed is known by the master's statistics."""
+    master = Services((0, "COMPLETED"))
+    if not recorded:
+        master.kv.clear()
+    assert cancel(master.runner) is JobStatus.CANCELLED
+    assert not master.running
+    assert not master.runner.sent(Opcode.CANCEL_JOB), "it would call the service CANCELLED and let it run"
+
+
+def test_a_service_that_is_starting_is_stopped_once_its_port_answers():
+    master = Services((0, "RUNNING"), (4, "COMPLETED"))
+    assert cancel(master.runner) is JobStatus.CANCELLED
+    assert not master.running
+    assert 4 <= master.runner.time < 5
+
+
+def test_a_service_that_was_stopped_before_is_left_as_it_is():
+    master = Services((0, "COMPLETED"), stops=False)
+    assert cancel(master.runner) is JobStatus.COMPLETED
+    assert not master.runner.sent(Opcode.CANCEL_JOB)
+
+
+def test_a_service_that_still_waits_is_cancelled():
+    master = Services((0, "PENDING"))
+    assert cancel(master.runner) is JobStatus.CANCELLED
+    assert not master.runner.sent(Opcode.STOP)
+
+
+def test_a_service_that_somebody_else_cancels_meanwhile_is_cancelled():
+    assert cancel(Services((0, "RUNNING"), (4, "CANCELLED")).runner) is JobStatus.CANCELLED
+
+
+def test_a_service_that_a_real_master_cannot_stop_is_named():
+    """Its port is taken, or it never answered: the process runs on, and nobody can reach it any more."""
+    master = Services((0, "RUNNING"))
+    with pytest.raises(WaitTimedOut, match="'a' has been starting for 30 s, and a real Titan cannot stop it"):
+        cancel(master.runner)
+    assert 30 <= master.runner.time < 32
+    with pytest.raises(NotSupported, match=r"'a' was given up by its master.*end its process at the worker"):
+        cancel(Services((0, "RUNNING"), (20, "DEAD")).runner)
+
+
+# -- what is left of a run ----------------------------------------------------------------------------
+
+
+def stopped(runner, timeout=None):
+    return runner.run(wait_stopped(session(), JobRef("a", NONCE), timeout))
+
+
+def test_on_a_real_master_a_run_is_over_with_its_record(master):
+    runner = FlowRunner(master)
+    assert stopped(runner), "nothing ever ran"
+
+    def answer(call):
+        ended = runner.time >= 90
+        beats = {"heartbeat_at": runner.time // 2}
+        master.kv[STATE] = run_state("failed", cancelled=True) if ended else run_state("running", **beats)
+        return master(call)
+
+    runner = FlowRunner(answer)
+    assert not stopped(runner, 2.0)
+    assert runner.time == 2.0
+    assert stopped(runner)
+    assert 90 <= runner.time < 92
+
+
+def test_a_launcher_that_was_killed_leaves_a_record_that_never_ends(master):
+    """What it started has the grace, and its guard some time to end the rest."""
+    master.kv[STATE] = run_state("running", cancel_grace=12.0)
+    runner = FlowRunner(master)
+    assert stopped(runner)
+    assert 12 < runner.time < 60
+
+
+def test_the_bundled_master_says_itself_what_is_left():
+    master = MasterModel(bundled=True)
+    master.features.append("job_info")
+
+    def answer(call):
+        if call.opcode is not Opcode.JOB_INFO:
+            return master(call)
+        info = {"state": "CANCELLED", "attempts": 1, "submitted_at": 0.0, "history": []}
+        return json.dumps({**info, "stopping": runner.time < 4})
+
+    runner = FlowRunner(answer)
+    assert not stopped(runner, 2.0)
+    assert stopped(runner)
+    assert 4 <= runner.time < 6

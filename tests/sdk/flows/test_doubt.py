@@ -13,6 +13,7 @@ from titan_sdk.flows.logs import LogFollower
 from titan_sdk.flows.report import JobRef
 from titan_sdk.flows.wait import wait_for_job
 from titan_sdk.session import Session
+from titan_sdk.wire import statsjson
 from titan_sdk.wire.opcodes import STORE_FAILED, Opcode
 
 NONCE = "0123456789abcdef"
@@ -141,6 +142,56 @@ def test_an_end_that_somebody_else_told_is_none(master):
     assert 60 < runner.time < 70
     assert failure.value.report.never_started
     assert f"titan:run:DAG-a:{NONCE}:cancel" in master.kv
+
+
+def test_a_job_that_may_still_be_queued_is_waited_for(master):
+    """Somebody else's end stands before it; the queue is empty again when it has run."""
+    master.status["DAG-a"] = "COMPLETED"
+
+    def answer(call):
+        if call.opcode is Opcode.STATS_JSON and runner.time < 200:
+            return statsjson.encode([], 1)
+        if runner.time >= 230:
+            master.complete("DAG-a")
+        return master(call)
+
+    runner = FlowRunner(answer)
+    assert wait(runner).state is JobStatus.COMPLETED
+    assert runner.time < 240
+
+
+def test_a_job_that_claims_its_start_while_it_is_told_never_to_is_waited_for(master):
+    master.status["DAG-a"] = "COMPLETED"
+
+    def answer(call):
+        text = master(call)
+        if call.opcode is Opcode.KV_SET and ":cancel|" in call.payload:
+            master.kv[STATE] = record(heartbeat_at=time.time())
+        if runner.time > 100:
+            master.complete("DAG-a")
+        return text
+
+    runner = FlowRunner(answer)
+    assert wait(runner).state is JobStatus.COMPLETED
+    assert runner.time > 100
+
+
+def test_a_cancelled_run_whose_end_the_master_never_heard_of_was_cancelled(master):
+    """Of an id that was cancelled once, a real master says RUNNING for ever."""
+    master.kv[STATE] = record("failed", cancelled=True)
+    with pytest.raises(JobFailed, match="job 'a' was cancelled") as failure:
+        wait(FlowRunner(master))
+    assert failure.value.report.reason is None
+
+
+def test_a_runtime_that_falls_silent_after_the_master_called_it_dead_is_dead(master):
+    """The master may have meant another submission of the id, but it has not called this one alive."""
+    master.status["DAG-a"] = "DEAD"
+    master.kv[STATE] = record(heartbeat_at=time.time())
+    runner = FlowRunner(master)
+    with pytest.raises(JobFailed, match="its runtime ended without a final record"):
+        wait(runner)
+    assert runner.time > 60
 
 
 @pytest.mark.parametrize("state", ["running", "succeeded"])

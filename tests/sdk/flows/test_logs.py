@@ -136,13 +136,17 @@ def test_chunks_are_read_in_pages(session, master):
 
 
 def test_chunks_written_just_before_the_end_are_not_missed(session, master):
+    master.kv["titan:job:DAG-a"] = json.dumps({"v": 1, "nonce": NONCE})
+
     def answer(call):
         if call.opcode is Opcode.GET_JOB_STATUS:
-            master.status["DAG-a"] = "COMPLETED"
+            master.complete("DAG-a")
             master.kv[f"titan:run:DAG-a:{NONCE}:log:0"] = json.dumps({"v": 1, "attempt": 1, "text": "late\n"})
         return master(call)
 
-    assert follow(FlowRunner(answer), LogFollower(session, JobRef("a", NONCE))) == ["late"]
+    runner = FlowRunner(answer)
+    assert follow(runner, LogFollower(session, JobRef("a", NONCE))) == ["late"]
+    assert len(runner.sent(Opcode.GET_JOB_STATUS)) == 1
 
 
 def test_the_log_of_a_job_without_a_record_is_the_masters(master):

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 
 import pytest
 
 from tests.support.flow_runner import FlowRunner, MasterModel
-from titan_sdk import ClientConfig, CorruptData, NotFound, ResultUnavailable
-from titan_sdk.flows.report import JobRef, job_report, job_result
+from titan_sdk import ClientConfig, CorruptData, JobStatus, NotFound, ResultUnavailable, TitanJob
+from titan_sdk.flows.report import JobRecord, JobRef, job_report, job_result, own_status, read_job_record
+from titan_sdk.flows.submit import submit_dag
+from titan_sdk.runtime import reader
 from titan_sdk.session import Session
 from titan_sdk.wire.opcodes import Opcode
 
@@ -104,3 +107,55 @@ def test_a_job_that_was_submitted_without_a_runtime_is_asked_for_no_record(maste
     report = runner.run(job_report(SESSION, JobRef("a", plain=True)))
     assert (report.state, report.attempts, report.has_result) == ("COMPLETED", 0, False)
     assert [opcode for opcode, _ in runner.calls] == [Opcode.GET_JOB_STATUS]
+
+
+def told(word, state=None, *, trusted=False, age=0.0, **fields):
+    """The status of a submission of which this is the record."""
+    found = {
+        "attempt": 1,
+        "token": "t",
+        "worker": "w",
+        "host": "h",
+        "pid": 1,
+        "heartbeat_at": time.time() - age,
+    }
+    text = json.dumps({"v": 1, "state": state, **found, **fields})
+    return own_status(JobStatus(word), reader.parse_state(text) if state else None, trusted=trusted)
+
+
+@pytest.mark.parametrize("word", ["COMPLETED", "DEAD", "CANCELLED", "UNKNOWN"])
+def test_on_a_real_master_an_end_is_what_the_submissions_own_record_says(word):
+    assert told(word, "succeeded") == "COMPLETED"
+    assert told(word, "failed", cancelled=True) == "CANCELLED"
+    assert told(word, "failed") == ("CANCELLED" if word == "CANCELLED" else "DEAD")
+    if word != "CANCELLED":
+        assert told(word, "running") == "RUNNING"
+        assert told(word, "running", age=1000.0) == "DEAD"
+    assert told(word) == ("PENDING" if word == "COMPLETED" else word)
+
+
+@pytest.mark.parametrize("word", ["PENDING", "RUNNING"])
+def test_a_job_that_the_master_has_to_run_again_is_not_over_with_its_attempt(word):
+    assert told(word, "failed") == told(word, "succeeded") == told(word, "running") == told(word) == word
+    assert told(word, "failed", cancelled=True) == "CANCELLED", "nothing starts again after that"
+
+
+def test_the_bundled_masters_cancel_is_the_jobs_end_whatever_it_says_last():
+    assert told("CANCELLED", "succeeded", trusted=True) == "CANCELLED"
+    assert told("COMPLETED", trusted=True) == "COMPLETED"
+
+
+def test_what_a_later_cancel_needs_to_know_of_a_plain_job_stands_in_its_record(tmp_path):
+    (tmp_path / "a.py").write_text("pass")
+    script = str(tmp_path / "a.py")
+    runner = FlowRunner(MasterModel())
+    jobs = [
+        TitanJob("serve", script, "SERVICE", port=9000),
+        TitanJob("late", script, runtime=False, delay="10m", parents=["plain"]),
+        TitanJob("plain", script, runtime=False),
+    ]
+    runner.run(submit_dag(SESSION, "d", jobs))
+    serve, late, plain = (runner.run(read_job_record(job.job_id)) for job in jobs)
+    assert (serve, plain) == (JobRecord(None, service=True), JobRecord(None))
+    assert late.parents == ("DAG-plain",)
+    assert 0 < late.due_at - time.time() <= 600

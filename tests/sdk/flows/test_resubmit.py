@@ -255,13 +255,10 @@ def test_a_record_that_appears_late_is_read(session, job):
         "v": 1, "state": "failed", "attempt": 0, "token": "t", "worker": "w", "host": "h", "pid": 1,
         "heartbeat_at": 1.0, "reason": "refused",
     }  # fmt: skip
-    asked = []
 
     def answer(call):
-        if call.payload == key:
-            asked.append(call)
-            if len(asked) == 2:
-                master.kv[key] = json.dumps(record)
+        if call.opcode is Opcode.GET_LOGS:
+            master.kv[key] = json.dumps(record)
         return master(call)
 
     late = FlowRunner(answer)
@@ -289,9 +286,15 @@ def test_the_one_that_waits_goes_on_with_what_the_other_submitted(session, job):
     assert runner.run(until_the_other_is_done()).jobs[0].job_id == "a-again1"
 
 
-def test_a_script_that_has_changed_meanwhile_is_not_submitted_in_its_place(session, job, tmp_path):
+@pytest.mark.parametrize("change", ["other code", "gone", "unreadable"])
+def test_a_script_that_has_changed_meanwhile_is_not_submitted_in_its_place(session, job, tmp_path, change):
     runner, track = submitted(session, Saturated("a"), job("a"))
-    (tmp_path / "job.py").write_text("print('other code')")
+    path = tmp_path / "job.py"
+    path.unlink()
+    if change == "other code":
+        path.write_text("print('other code')")
+    elif change == "unreadable":
+        path.mkdir()
     report = runner.run(wait_for_tracked_job(session, track, 0, None, False, 3))
     assert report.never_started
     assert len(runner.sent(Opcode.SUBMIT_DAG)) == 1

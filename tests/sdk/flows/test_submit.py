@@ -12,6 +12,7 @@ from titan_sdk import (
     InvalidDag,
     InvalidJob,
     PayloadTooLarge,
+    StoreUnavailable,
     SubmissionUnconfirmed,
     TimedOut,
     TitanJob,
@@ -60,6 +61,31 @@ def test_records_are_written_before_the_submit(session, script):
         f"titan:dag:d:{NONCE}",
         "titan:dag:d",
     ]
+
+
+@pytest.mark.parametrize(
+    ("message", "lost_of", "sentence"),
+    [
+        (None, "titan:job:", "did not keep the record 'titan:job:DAG-a'"),
+        (None, "titan:dag:", "did not keep the record 'titan:dag:d:"),
+        ("Go?", "titan:hitl:status:", "the approval gate 'hitl-gate-a' cannot be reset"),
+    ],
+)
+def test_a_store_that_goes_away_after_it_has_answered_stops_the_submit(
+    session, script, message, lost_of, sentence
+):
+    """A real master says OK to every write; a submission without its records would run and never be found."""
+    master = MasterModel()
+
+    def answer(call):
+        if call.opcode is Opcode.KV_SET and call.payload.startswith(lost_of):
+            return "OK"
+        return master(call)
+
+    runner = FlowRunner(answer)
+    with pytest.raises(StoreUnavailable, match=f"{sentence}.*nothing was submitted|nothing was.*{sentence}"):
+        runner.run(submit_dag(session, "d", [TitanJob("a", script, hitl_message=message)]))
+    assert not runner.sent(Opcode.SUBMIT_DAG)
 
 
 def test_a_lost_reply_is_settled_by_the_ids_states(session, script):
@@ -224,6 +250,22 @@ def test_arguments_an_archive_would_lose_without_the_runtime_are_refused(session
     job = TitanJob("a", "p.zip/main.py", is_archive=True, args="x", runtime=False)
     with pytest.raises(InvalidJob, match="a real Titan drops them"):
         FlowRunner(MasterModel()).run(submit_dag(session, "d", [job]))
+
+
+@pytest.mark.parametrize("bundled", [True, False])
+def test_a_service_that_is_no_python_script_is_refused_where_no_worker_would_start_it(
+    session, tmp_path, bundled
+):
+    path = tmp_path / "serve.sh"
+    path.write_text("sleep 9")
+    runner = FlowRunner(MasterModel(bundled=bundled))
+    flow = submit_dag(session, "d", [TitanJob("a", str(path), "SERVICE", port=9000)])
+    if bundled:
+        assert runner.run(flow).jobs[0].nonce is None
+        return
+    with pytest.raises(InvalidJob, match=r"serve.sh' does not end in \.py; a real Titan starts no other"):
+        runner.run(flow)
+    assert not runner.sent(Opcode.SUBMIT_DAG)
 
 
 def test_a_dag_over_one_frame_is_refused_before_anything_is_sent(session, script, tmp_path):
