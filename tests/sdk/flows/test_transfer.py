@@ -18,6 +18,7 @@ from titan_sdk import (
     NotFound,
     PayloadTooLarge,
     RequestRefused,
+    StoreUnavailable,
 )
 from titan_sdk.flows import artifacts
 from titan_sdk.session import Session
@@ -171,6 +172,14 @@ def test_what_is_published_is_got_by_its_key(session, tmp_path):
     for key in ("k", "none"):
         with pytest.raises(NotFound, match="nothing is published under"):
             runner.run(artifacts.get_artifact(session, key))
+
+
+def test_what_is_published_is_unknown_while_the_store_is_away(session):
+    """A real master says NULL of every key then, and OK to every write."""
+    down = {Opcode.KV_SET: "OK", Opcode.KV_GET: "NULL"}
+    runner = FlowRunner(lambda call: down.get(call.opcode) or Registry()(call))
+    with pytest.raises(StoreUnavailable, match="nobody knows what is published under 'k'; try again"):
+        runner.run(artifacts.get_artifact(session, "k"))
 
 
 def test_a_script_is_deployed_under_its_base_name(session, tmp_path):
