@@ -80,3 +80,20 @@ def test_the_architecture_page_names_every_part_of_both_packages() -> None:
         p for p in parts if p.split("/")[1] not in quiet and p.split("/")[1].removesuffix(".py") not in text
     ]
     assert missing == []
+
+
+def test_the_changelog_has_each_section_once_and_each_change_once() -> None:
+    """Branches merge it by union, which can bring back lines that were removed meanwhile."""
+    unreleased = (
+        (ROOT / "CHANGELOG.md")
+        .read_text(encoding="utf-8")
+        .partition("\n## [Unreleased]\n")[2]
+        .partition("\n## [")[0]
+    )
+    lines = [line for line in unreleased.splitlines() if line]
+    sections = [line for line in lines if line.startswith("#")]
+    assert sections == [
+        f"### {name}" for name in ("Added", "Changed", "Removed", "Fixed") if f"### {name}" in sections
+    ]
+    assert [line for line in lines if not line.startswith(("### ", "- "))] == [], "one line for each change"
+    assert [line for line in lines if lines.count(line) > 1] == []
