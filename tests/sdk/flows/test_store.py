@@ -97,6 +97,15 @@ def test_a_key_expires_and_is_swapped(session, runner):
     assert runner.run(store.store_expire(session, "k", 5)) is True
 
 
+@pytest.mark.parametrize("seconds", [0, -1, float("nan"), float("inf"), True, "5"])
+def test_a_time_to_live_that_is_none_is_not_sent(session, runner, seconds):
+    with pytest.raises(
+        InvalidArgument, match=r"seconds .* is not a number above 0; store_delete deletes at once"
+    ):
+        runner.run(store.store_expire(session, "k", seconds))
+    assert not runner.calls
+
+
 def test_sets_are_sorted_and_sadd_tells(session, runner):
     assert runner.run(store.store_smembers("s")) == ["a", "b"]
     assert runner.run(store.store_sadd(session, "s", "a")) == 1
