@@ -185,8 +185,9 @@ def _headline(report: JobReport, last_line: str) -> str:
         reason += f" ({place})"
     if reason:
         return f"{reason}; {job} {how}"
-    said = f"; its last line: {last_line[:_REASON_CHARS]}" if last_line else ""
-    return f"{how.removeprefix('was ')}: {job}{said}"
+    # In front of the id, which may be long: a list of tasks shows the beginning.
+    said = f"; its last line: {last_line[:_REASON_CHARS]};" if last_line else ":"
+    return f"{how.removeprefix('was ')}{said} {job}"
 
 
 def _place(traceback: str) -> str:

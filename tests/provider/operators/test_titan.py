@@ -113,7 +113,7 @@ def test_a_script_without_an_exception_fails_with_its_last_line(run_dag: RunDag)
     done = run_dag(f'TitanJobOperator(task_id="bad", script={script!r})')
     job_id = done.xcom("bad", "titan_job_id")
     assert re.fullmatch(
-        rf"failed with exit code 3 on worker \S+: job '{job_id}'; its last line: no space left",
+        rf"failed with exit code 3 on worker \S+; its last line: no space left; job '{job_id}'",
         str(done.errors[0]),
     )
 
