@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -71,17 +72,21 @@ _CODES: tuple[tuple[type[Exception], ExitCode], ...] = (
 
 
 _METHODS = {name for name in dir(TitanClient) if not name.startswith("_")} | {"result", "wait"}
+_METHOD = re.compile(r"(\w+)(?:: | (?='))")
+"""``store_get: ...``, or ``store_get 'key': ...``."""
 
 
 def code_for(error: Exception) -> ExitCode:
     """The exit code that tells this error's cause."""
+    if isinstance(error, ConnectionLost) and not error.outcome_unknown:
+        return ExitCode.CANNOT_CONNECT  # it was only a question
     return next(code for kind, code in _CODES if isinstance(error, kind))
 
 
 def complain(sentence: str) -> None:
     """One line on stderr, without the SDK method that the SDK's errors name first: people called a command."""
-    method, colon, rest = sentence.partition(": ")
-    typer.echo(f"titan: {rest if colon and method in _METHODS else sentence}", err=True)
+    begin = _METHOD.match(sentence)
+    typer.echo(f"titan: {sentence[begin.end() :] if begin and begin[1] in _METHODS else sentence}", err=True)
 
 
 @contextmanager

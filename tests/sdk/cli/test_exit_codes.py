@@ -65,7 +65,7 @@ def test_3_nobody_listens(bare, closed_port: int) -> None:
 def test_4_the_master_refuses(bare) -> None:
     ran = ask(bare, said(b"ERROR: Invalid Format"), "store", "put", "k", "v")
     assert ran.code == 4
-    assert ran.err == "titan: store_put 'k': the master refused: Invalid Format\n"
+    assert ran.err == "titan: 'k': the master refused: Invalid Format\n"
 
 
 def test_5_not_found(titan) -> None:
@@ -84,6 +84,13 @@ def test_7_the_connection_breaks(bare) -> None:
     ran = ask(bare, said(b"OK", keep=5), "store", "put", "k", "v")
     assert ran.code == 7
     assert "closed the connection before its reply" in ran.err
+
+
+@pytest.mark.parametrize("command", [["status"], ["store", "get", "k"], ["logs", "job"]])
+def test_3_where_it_breaks_over_a_question(bare, command: list[str]) -> None:
+    ran = ask(bare, said(b"OK", keep=5), *command)
+    assert ran.code == 3
+    assert "may have taken effect" not in ran.err
 
 
 def test_70_something_else_answers(bare) -> None:
