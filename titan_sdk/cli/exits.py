@@ -84,7 +84,10 @@ def code_for(error: Exception) -> ExitCode:
 
 
 def complain(sentence: str) -> None:
-    """One line on stderr, without the SDK method that the SDK's errors name first: people called a command."""
+    """One line on stderr, without the names of Python that the SDK's errors use: people called a command."""
+    sentence = sentence.replace("another data_dir", "another --data-dir").replace(
+        "a data_dir", "a --data-dir"
+    )
     begin = _METHOD.match(sentence)
     typer.echo(f"titan: {sentence[begin.end() :] if begin and begin[1] in _METHODS else sentence}", err=True)
 

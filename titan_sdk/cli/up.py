@@ -18,6 +18,7 @@ from titan_sdk.cli.exits import complain
 from titan_sdk.cli.logformat import LogFormat, configure_logging
 from titan_sdk.config import parse_host, show_address
 from titan_sdk.errors import InvalidArgument
+from titan_sdk.model.addresses import check_port
 
 if TYPE_CHECKING:
     from titan_sdk.cluster.engines.ray.settings import RaySettings
@@ -280,6 +281,7 @@ def up(
     configure_logging(log_format, log_level)
     host = parse_host(host, "--host")
     _check_store(store, store_prefix, store_password_file, store_lease)
+    _check_numbers(slots, ageing, log_limit, keep_days, drain, metrics_port)
     secret = read_token(token_file) if token_file is not None else token
     tls = _server_tls(tls_cert, tls_key, client_ca)
     ahead = (ray_ahead, ray_prefetch)
@@ -323,6 +325,26 @@ def up(
             lambda: complain(_stopping(settings, Path(scratch))),
         )
         complain("stopped")
+
+
+def _check_numbers(
+    slots: int, ageing: float, log_limit: int, keep_days: float, drain: float, metrics_port: int | None
+) -> None:
+    """Refuse in the words of the command what the settings would refuse in Python's, and in other units."""
+    from titan_sdk.cluster.settings import MAX_SLOTS
+
+    wrong = (
+        (1 <= slots <= MAX_SLOTS, f"--slots {slots}: give 1 to {MAX_SLOTS}"),
+        (ageing >= 0, f"--ageing {ageing:g}: give 0, where priority alone counts, or more"),
+        (log_limit >= 1, f"--log-limit {log_limit}: give 1 or more"),
+        (keep_days >= 0, f"--keep-days {keep_days:g}: give 0, which is never, or more"),
+        (drain >= 0, f"--drain {drain:g}: give 0, which waits for nothing, or more"),
+    )
+    for is_right, sentence in wrong:
+        if not is_right:
+            raise InvalidArgument(sentence)
+    if metrics_port is not None:
+        check_port(metrics_port, "--metrics-port", zero=True)
 
 
 def _stopping(settings: ClusterSettings, scratch: Path) -> str:

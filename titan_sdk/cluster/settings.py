@@ -16,11 +16,11 @@ from titan_sdk.errors import InvalidArgument
 from titan_sdk.model.rules import check_requirement
 from titan_sdk.wire.frames import MAX_PAYLOAD
 
-__all__ = ["ClusterSettings", "WorkerSpec"]
+__all__ = ["MAX_SLOTS", "ClusterSettings", "WorkerSpec"]
 
 # A worker is a folder and a few counters; the bound only catches typing errors.
 _MAX_WORKERS = 1000
-_MAX_SLOTS = 1000
+MAX_SLOTS = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +110,8 @@ class ClusterSettings:
         if self.metrics_port is not None:
             check_port(self.metrics_port, "metrics_port", zero=True)
             object.__setattr__(self, "metrics_host", parse_host(self.metrics_host, "metrics_host"))
-        if not 1 <= self.slots <= _MAX_SLOTS:
-            raise InvalidArgument(f"slots={self.slots}: a worker runs 1 to {_MAX_SLOTS} jobs at once")
+        if not 1 <= self.slots <= MAX_SLOTS:
+            raise InvalidArgument(f"slots={self.slots}: a worker runs 1 to {MAX_SLOTS} jobs at once")
         if self.ageing_seconds is not None and not self.ageing_seconds > 0:
             raise InvalidArgument(
                 f"ageing_seconds={self.ageing_seconds}: it must be above 0, or None for never"

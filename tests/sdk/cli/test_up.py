@@ -122,6 +122,14 @@ def test_what_the_master_knew_outlives_it(start: Start, tmp_path: Path) -> None:
     assert second.end() == 0
 
 
+def test_people_are_told_options_of_the_command_not_parameters_of_python(bare, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    ran = bare("up", "--port", 0, "--data-dir", tmp_path / "file" / "data")
+    assert ran.code == 1
+    assert "give another --data-dir" in ran.err
+    assert "data_dir" not in ran.err
+
+
 def test_a_port_in_use_is_a_sentence(start: Start, bare, tmp_path: Path) -> None:
     port = start("--json").facts["port"]
     ran = bare("up", "--port", port, "--data-dir", tmp_path / "other")
@@ -141,7 +149,13 @@ def test_a_port_in_use_is_a_sentence(start: Start, bare, tmp_path: Path) -> None
         (["--workers", "=2"], "--workers: '=2' is not TAG=NUMBER"),
         (["--workers", "GPU=1,GPU=1"], "--workers: 'GPU=1' is not TAG=NUMBER, each tag once"),
         (["--workers", "GPU=0"], "0 workers: a cluster has 1 to 1000"),
-        (["--slots", "0"], "slots=0: a worker runs 1 to 1000 jobs at once"),
+        (["--slots", "0"], "--slots 0: give 1 to 1000"),
+        (["--keep-days", "-1"], "--keep-days -1: give 0, which is never, or more"),
+        (["--keep-days", "nan"], "--keep-days nan: give 0, which is never, or more"),
+        (["--ageing", "-5"], "--ageing -5: give 0, where priority alone counts, or more"),
+        (["--drain", "-1"], "--drain -1: give 0, which waits for nothing, or more"),
+        (["--log-limit", "0"], "--log-limit 0: give 1 or more"),
+        (["--metrics-port", "70000"], "--metrics-port 70000 is not a port number"),
         (["--port", "70000"], "port 70000 is not a port number"),
     ],
 )
