@@ -7,6 +7,9 @@ import pytest
 from titan_sdk import DagFailed, NotFound, TitanJob
 from titan_sdk.model.gates import status_key
 
+# Slow: Gates wait real seconds, with both clients.
+pytestmark = pytest.mark.slow
+
 MESSAGE = 'Grüße | "go"; [yes], 日本?\nsecond line'
 
 

@@ -11,6 +11,9 @@ from tests.support.blocking_async import BlockingAsyncClient
 from tests.support.flaky_proxy import FlakyProxy
 from titan_sdk import ClientConfig, JobStatus, TitanClient, TitanJob
 
+# Slow: Hundreds of thousands of lines and values of megabytes.
+pytestmark = pytest.mark.slow
+
 NAMES = [
     "two words.py",
     "a;b|c.py",

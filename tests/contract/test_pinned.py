@@ -12,6 +12,9 @@ import pytest
 
 from titan_sdk import InvalidJob, InvalidPipeline, JobStatus, TitanJob
 
+# Slow: Jobs of both uploads run one after the other.
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 
 

@@ -12,6 +12,9 @@ import pytest
 from tests.support.process_watch import has_ended, wait_for
 from titan_sdk import TitanJob
 
+# Slow: Graces are seconds of the clock.
+pytestmark = pytest.mark.slow
+
 Unique = Callable[[str], str]
 Script = Callable[..., str]
 

@@ -16,6 +16,9 @@ from tests.crash.test_kills import KILLS, SEED
 from tests.sdk.cluster.master_process import MasterProcess
 from tests.sdk.cluster.peer import Peer, script
 
+# Slow: Masters are killed and started again, many times.
+pytestmark = pytest.mark.slow
+
 
 class Burst:
     """Runs until the master is gone."""

@@ -8,6 +8,9 @@ import pytest
 
 from tests.support.linearizability import UNKNOWN, Event, is_linearizable, members, register
 
+# Slow: Masters are killed and started again, many times.
+pytestmark = pytest.mark.slow
+
 
 def event(name: str, *arguments: object, at: tuple[float, float], result: object = None) -> Event:
     return Event(name, arguments, *at, result)

@@ -20,6 +20,9 @@ from tests.sdk.cluster.master_process import MasterProcess
 from tests.sdk.cluster.peer import Peer
 from titan_sdk.wire.opcodes import Opcode
 
+# Slow: Masters are killed and started again, many times.
+pytestmark = pytest.mark.slow
+
 KILLS = int(os.environ.get("TITAN_CRASH_KILLS", "10"))
 SEED = int(os.environ.get("TITAN_CRASH_SEED", "0")) or random.SystemRandom().randrange(1, 10**9)
 MAX_RUNS = 4

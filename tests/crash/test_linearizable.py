@@ -24,6 +24,9 @@ from tests.support.flaky_proxy import FlakyProxy
 from titan_sdk import TitanClient
 from titan_sdk.sending import Sending
 
+# Slow: Masters are killed and started again, many times.
+pytestmark = pytest.mark.slow
+
 HISTORIES = int(os.environ.get("TITAN_CRASH_HISTORIES", "20"))
 CLIENTS = 8
 CUT = 0.02

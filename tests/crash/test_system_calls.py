@@ -21,6 +21,9 @@ from tests.sdk.cluster.master_process import MasterProcess
 from tests.sdk.cluster.peer import Peer, script
 from titan_sdk.wire.opcodes import Opcode
 
+# Slow: Masters are killed and started again, many times.
+pytestmark = pytest.mark.slow
+
 PHASES = None if int(os.environ.get("TITAN_CRASH_KILLS", "10")) >= 100 else 2
 # Not write: the pipe to a keeper, which starts jobs, is written with it too, and is never out of room.
 CALLS = {

@@ -22,7 +22,8 @@ DAGS = ROOT / "dags_examples"
 FILES = sorted(DAGS.glob("example_*.py"))
 XCOM_BACKEND = "titan_provider.xcom.titan_store.TitanStoreXComBackend"
 
-pytestmark = [pytest.mark.airflow, pytest.mark.timeout(480)]
+# Slow: Each example runs in a real Airflow.
+pytestmark = [pytest.mark.airflow, pytest.mark.timeout(480), pytest.mark.slow]
 
 
 @pytest.fixture

@@ -18,6 +18,9 @@ from tests.examples.markdown import blocks
 from tests.rules.sources import ROOT
 from titan_sdk import ClientConfig, TitanClient
 
+# Slow: The commands of the page start masters of their own.
+pytestmark = pytest.mark.slow
+
 TOKEN = "a-token-of-twenty-six-chars"
 TITAN = Path(sys.executable).with_name("titan")
 PAGE = ROOT / "docs/operations.md"

@@ -13,7 +13,8 @@ from tests.examples.player import Player
 from tests.rules.sources import ROOT
 
 # Above the limit of one block, which then says what it was doing.
-pytestmark = pytest.mark.timeout(400)
+# Slow: Each block runs as a person would run it, with a cluster or an Airflow of its own.
+pytestmark = [pytest.mark.timeout(400), pytest.mark.slow]
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCKS = [block for page in PAGES for block in blocks(page)]

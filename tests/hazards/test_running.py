@@ -8,6 +8,9 @@ from tests.sdk.cluster.peer import Peer
 from titan_sdk import DagFailed, InvalidDag, InvalidJob, JobFailed, JobStatus, NotFound
 from titan_sdk.cluster.strict import StrictSettings
 
+# Slow: The pauses of a real master are what is tested.
+pytestmark = pytest.mark.slow
+
 SLEEP = "import time; time.sleep(600)"
 
 

@@ -17,6 +17,9 @@ from titan_sdk import (
     WaitTimedOut,
 )
 
+# Slow: The pauses of a real master are what is tested.
+pytestmark = pytest.mark.slow
+
 ECHO = "import sys, titan_job; titan_job.result(sys.argv[1:])"
 
 

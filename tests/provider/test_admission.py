@@ -21,7 +21,8 @@ from titan_provider.triggers import admission as trigger_module
 from titan_provider.triggers.admission import TitanAdmissionTrigger
 from titan_sdk import JobStatus, ServerInfo, TitanClient, TitanJob
 
-pytestmark = pytest.mark.airflow
+# Slow: Tasks wait for each other's jobs.
+pytestmark = [pytest.mark.airflow, pytest.mark.slow]
 
 
 @pytest.fixture(params=["swap", "read back"])

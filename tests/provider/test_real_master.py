@@ -25,7 +25,8 @@ from titan_sdk.cluster import LocalCluster
 from titan_sdk.cluster.strict import StrictSettings
 from titan_sdk.flows import submit
 
-pytestmark = pytest.mark.airflow
+# Slow: A store is away for seconds, as it would be.
+pytestmark = [pytest.mark.airflow, pytest.mark.slow]
 
 PACE = StrictSettings(first_heartbeat=0.5, heartbeat=0.5, no_worker_pause=0.2, log_flush=0.2)
 

@@ -16,7 +16,8 @@ from tests.sdk.cluster.peer import Peer, script
 from tests.support.ray_nodes import RayNodes
 
 # Ray's processes take long to start on a busy machine.
-pytestmark = pytest.mark.timeout(900)
+# Slow: Ray's own processes take seconds to start.
+pytestmark = [pytest.mark.timeout(900), pytest.mark.slow]
 
 TITAN = [sys.executable, "-m", "titan_sdk"]
 

@@ -16,7 +16,8 @@ from titan_sdk.cluster.engines.ray.values import Resources
 from titan_sdk.model.stats import WorkerStats
 
 # Ray's processes take long to start on a busy machine.
-pytestmark = pytest.mark.timeout(900)
+# Slow: Ray's own processes take seconds to start.
+pytestmark = [pytest.mark.timeout(900), pytest.mark.slow]
 
 WHERE = "import os; print(os.environ['TITAN_WORKER'], os.environ.get('CUDA_VISIBLE_DEVICES') or 'none')"
 

@@ -16,7 +16,8 @@ from tests.support.redis_server import RedisServer
 from titan_sdk import TitanClient, TitanJob
 
 # Ray's processes take long to start on a busy machine.
-pytestmark = pytest.mark.timeout(900)
+# Slow: Ray's own processes take seconds to start.
+pytestmark = [pytest.mark.timeout(900), pytest.mark.slow]
 
 
 @pytest.fixture

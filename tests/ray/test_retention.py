@@ -17,7 +17,8 @@ from tests.support.redis_server import RedisServer
 from titan_sdk import TitanClient
 
 # Ray's processes take long to start on a busy machine.
-pytestmark = pytest.mark.timeout(900)
+# Slow: Ray's own processes take seconds to start.
+pytestmark = [pytest.mark.timeout(900), pytest.mark.slow]
 
 GONE = ("a", "b", "plain", "plain-a", "plain-b", "retried", "cancelled")
 

@@ -21,7 +21,8 @@ from titan_sdk.cluster.engines.ray.settings import RaySettings
 from titan_sdk.cluster.tls import ServerTLS
 
 # Ray's processes take long to start on a busy machine.
-pytestmark = pytest.mark.timeout(900)
+# Slow: Ray's own processes take seconds to start.
+pytestmark = [pytest.mark.timeout(900), pytest.mark.slow]
 
 # Leaves its session and group: only its environment tells whose child it is.
 TREE = """

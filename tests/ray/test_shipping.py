@@ -25,7 +25,8 @@ from titan_sdk.cluster.engines.ray.settings import RaySettings
 from titan_sdk.cluster.engines.ray.values import Config, Setup
 
 # Ray's processes take long to start on a busy machine.
-pytestmark = pytest.mark.timeout(900)
+# Slow: Ray's own processes take seconds to start.
+pytestmark = [pytest.mark.timeout(900), pytest.mark.slow]
 
 WHENCE = "import importlib.util; print(importlib.util.find_spec('titan_sdk').origin)"
 

@@ -16,6 +16,9 @@ from tests.support.flaky_proxy import FlakyProxy
 from titan_sdk import ClientConfig, ConnectionLost, JobStatus, TitanClient, TitanJob
 from titan_sdk.config import RetryPolicy
 
+# Slow: Masters are killed under waiting clients.
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def meeting():

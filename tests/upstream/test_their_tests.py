@@ -17,7 +17,8 @@ import pytest
 
 import titan_sdk
 
-pytestmark = pytest.mark.upstream
+# Slow: Needs a checkout of upstream's project.
+pytestmark = [pytest.mark.upstream, pytest.mark.slow]
 
 EXACT = "nothing is silently altered: such a text arrives exactly, or is refused where the plain line cannot carry it"
 TYPED = "errors are raised, as typed exceptions, not returned as texts or as False"

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.upstream
+# Slow: Needs a checkout of upstream's project.
+pytestmark = [pytest.mark.upstream, pytest.mark.slow]
 
 PRELUDE = """
 import os, sys, time, uuid

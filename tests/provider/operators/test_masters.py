@@ -22,7 +22,9 @@ from titan_provider.triggers.titan import TitanJobTrigger
 from titan_sdk import JobStatus, TitanClient
 from titan_sdk.cluster import LocalCluster
 
+# Slow: Tasks of a real Airflow meet several masters.
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.airflow,
     pytest.mark.usefixtures("airflow_connection"),
     needs_airflow_3("the record is in TitanStore of the master that the connection names"),

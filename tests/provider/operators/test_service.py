@@ -19,7 +19,8 @@ from titan_provider.operators.services import end_service, is_alive
 from titan_sdk import NotSupported, TitanClient, TitanJob
 from titan_sdk.cluster import LocalCluster
 
-pytestmark = pytest.mark.airflow
+# Slow: Services start, fail and restart in seconds.
+pytestmark = [pytest.mark.airflow, pytest.mark.slow]
 
 RunDag = Callable[..., Outcome]
 HEAD = """

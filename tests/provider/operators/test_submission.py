@@ -25,7 +25,8 @@ from titan_provider.operators.titan import TitanJobOperator
 from titan_sdk import JobStatus, TitanClient, TitanJob
 from titan_sdk.cluster import LocalCluster
 
-pytestmark = pytest.mark.airflow
+# Slow: Tasks crash and are tried again in a real Airflow.
+pytestmark = [pytest.mark.airflow, pytest.mark.slow]
 
 
 class Crash(BaseException):

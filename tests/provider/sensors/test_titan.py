@@ -14,7 +14,8 @@ from titan_provider.triggers.jobs import TitanJobsTrigger
 from titan_sdk import TitanClient, TitanJob
 from titan_sdk.cluster import LocalCluster
 
-pytestmark = pytest.mark.airflow
+# Slow: Every input is tried in every mode, in a real Airflow.
+pytestmark = [pytest.mark.airflow, pytest.mark.slow]
 
 RunDag = Callable[..., Outcome]
 WAYS = pytest.mark.parametrize(

@@ -19,7 +19,8 @@ from titan_provider.triggers import titan as module
 from titan_provider.triggers.titan import TitanJobTrigger
 from titan_sdk import AsyncTitanClient, JobStatus, TitanClient
 
-pytestmark = [pytest.mark.airflow, pytest.mark.usefixtures("airflow_connection")]
+# Slow: Triggers time out, lose their master and are killed.
+pytestmark = [pytest.mark.airflow, pytest.mark.usefixtures("airflow_connection"), pytest.mark.slow]
 
 Submit = Callable[..., str]
 

@@ -22,7 +22,8 @@ from titan_provider.xcom.titan_store import TitanStoreXComBackend as Backend
 from titan_sdk import CorruptData, InvalidArgument, NotFound, TitanClient
 from titan_sdk.xcom import Reference, place_key, read_xcom, remove, value_of, write_xcom
 
-pytestmark = [pytest.mark.airflow, pytest.mark.usefixtures("airflow_connection")]
+# Slow: Whole DAGs run in a real Airflow with the backend.
+pytestmark = [pytest.mark.airflow, pytest.mark.usefixtures("airflow_connection"), pytest.mark.slow]
 
 Run = Callable[[str], tuple[str, str]]
 

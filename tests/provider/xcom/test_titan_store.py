@@ -20,7 +20,8 @@ from titan_provider.xcom.base import database_to_plain, plain_to_database
 from titan_provider.xcom.titan_store import TitanStoreXComBackend as Backend
 from titan_sdk import NotFound, ServerInfo, TitanClient, xcom
 
-pytestmark = [pytest.mark.airflow, pytest.mark.usefixtures("airflow_connection")]
+# Slow: Whole DAGs run in a real Airflow with the backend.
+pytestmark = [pytest.mark.airflow, pytest.mark.usefixtures("airflow_connection"), pytest.mark.slow]
 
 
 class Row(NamedTuple):

@@ -14,6 +14,9 @@ from tests.sdk.cluster.peer import Meeting, Peer, script
 from tests.support.certificates import Authority, make_authority
 from titan_sdk import TLS, ClientConfig, JobStatus, TitanClient, TitanJob
 
+# Slow: Each test starts and ends a master as a process.
+pytestmark = pytest.mark.slow
+
 __all__ = ["start"]  # a fixture
 
 TOKEN = "a-token-of-some-length"

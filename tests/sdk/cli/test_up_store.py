@@ -20,6 +20,9 @@ from tests.support.encrypted_redis import EncryptedRedis
 from tests.support.redis_server import RedisServer
 from titan_sdk import TitanClient
 
+# Slow: Each test starts and ends a master as a process, with a Redis.
+pytestmark = pytest.mark.slow
+
 __all__ = ["start"]  # a fixture
 
 PASSWORD = "never/to:be@seen"

@@ -12,6 +12,9 @@ from tests.sdk.cluster.master_process import MasterProcess
 from tests.sdk.cluster.peer import Meeting
 from titan_sdk import TitanClient, TitanJob
 
+# Slow: Masters are away for seconds while jobs end.
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def master(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[MasterProcess]:

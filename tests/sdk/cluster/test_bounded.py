@@ -28,6 +28,9 @@ from titan_sdk.errors import TitanError
 from titan_sdk.wire.frames import Frame
 from titan_sdk.wire.opcodes import Opcode
 
+# Slow: Hundreds of peers, and gigabytes that are refused.
+pytestmark = pytest.mark.slow
+
 MIB = 1024 * 1024
 TOKEN = "correct-horse-battery"
 serving = contextlib.asynccontextmanager(serve)

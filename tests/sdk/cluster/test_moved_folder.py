@@ -14,6 +14,9 @@ import pytest
 from tests.sdk.cluster.master_process import MasterProcess
 from tests.sdk.cluster.peer import Meeting, script
 
+# Slow: Each test kills a master and starts the next one.
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def masters(tmp_path: Path) -> Iterator[dict[str, MasterProcess]]:

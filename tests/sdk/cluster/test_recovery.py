@@ -19,6 +19,9 @@ from tests.sdk.cluster.peer import Meeting, b64, script
 from tests.support.redis_server import RedisServer
 from titan_sdk.cluster.store.sqlite.history import read as history_in
 
+# Slow: Each test kills a master and starts the next one.
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def data_dir(tmp_path: Path) -> Path:

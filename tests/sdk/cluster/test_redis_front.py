@@ -20,6 +20,9 @@ from tests.sdk.cluster.peer import Meeting, script
 from tests.support.redis_server import RedisServer
 from titan_sdk import StoreUnavailable, TitanClient, TitanJob
 
+# Slow: Each test kills a master or its Redis and starts the next one.
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[RedisServer]:

@@ -14,6 +14,9 @@ from tests.sdk.cluster.master_process import MasterProcess
 from titan_sdk import NotFound, ServerInfo, TitanClient, TitanJob
 from titan_sdk.flows.manifest import Submission, SubmittedJob, write_records
 
+# Slow: Jobs grow old by the clock.
+pytestmark = pytest.mark.slow
+
 KEEP = 0.5
 
 

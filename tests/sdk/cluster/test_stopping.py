@@ -16,6 +16,9 @@ from tests.sdk.cluster.peer import Peer, script
 from tests.support.process_watch import has_ended, wait_for
 from titan_sdk import TitanClient, TitanJob
 
+# Slow: Graces are seconds of the clock.
+pytestmark = pytest.mark.slow
+
 # Writes what happens to it to a file; takes 2 s to stop, or ignores that it is asked to.
 CODE = """
 import os, signal, sys, time

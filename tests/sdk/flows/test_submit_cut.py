@@ -13,6 +13,9 @@ from titan_sdk.wire.frames import encode_frame
 from titan_sdk.wire.jobs import JobLine
 from titan_sdk.wire.opcodes import Opcode
 
+# Slow: Every byte of a submit is cut once.
+pytestmark = pytest.mark.slow
+
 LINE = JobLine("a", "RUN_PAYLOAD", ("j.py", "", "cGFzcw==", "GENERAL"), 1, 0, ())
 REQUEST = len(encode_frame(Opcode.SUBMIT_DAG, submit_dag([LINE]).encoded()))
 REPLY = len(encode_frame(Opcode.ACK, b"DAG_ACCEPTED"))

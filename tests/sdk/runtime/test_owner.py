@@ -6,10 +6,15 @@ import itertools
 import json
 import time
 
+import pytest
+
 from tests.support.mini_store import MiniStore
 from tests.support.runtime_bench import Bench
 from titan_sdk.runtime import keys
 from titan_sdk.runtime.spec import RunSpec
+
+# Slow: Leases are seconds of the clock.
+pytestmark = pytest.mark.slow
 
 LEASE = 1.0
 FRESH = time.time() + 3600

@@ -8,6 +8,9 @@ import pytest
 
 from tests.support.runtime_bench import Bench
 
+# Slow: Results of megabytes, in parts.
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize(
     "value",

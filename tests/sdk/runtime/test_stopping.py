@@ -12,6 +12,9 @@ from tests.support.runtime_bench import Bench, Running
 from titan_sdk.runtime import keys
 from titan_sdk.runtime.spec import RunSpec
 
+# Slow: Graces are seconds of the clock.
+pytestmark = pytest.mark.slow
+
 # Says that it is ready, and takes a second for its last words, which go to the log and to a file.
 SLOW = """
 import os, signal, sys, time

@@ -16,6 +16,9 @@ from titan_sdk import JobFailed, TitanClient, TitanJob
 from titan_sdk.cluster import LocalCluster
 from titan_sdk.cluster.engines.keeper import _HUNT_SECONDS
 
+# Slow: What is left behind is looked for over seconds.
+pytestmark = pytest.mark.slow
+
 # The script, a child in a session of its own, and that child's child in another. The last two ignore what they can.
 FAMILY = """
 import os, signal
