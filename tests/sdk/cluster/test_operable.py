@@ -121,7 +121,7 @@ async def test_a_missing_package_and_a_taken_port_are_sentences(
     monkeypatch.setattr(builtins, "__import__", without)
     for module in [name for name in sys.modules if name.startswith("prometheus_client")]:
         monkeypatch.delitem(sys.modules, module)
-    with pytest.raises(InvalidArgument, match=r"install airflow-provider-titan\[metrics\]"):
+    with pytest.raises(InvalidArgument, match=r"pip install prometheus-client"):
         await Node(ClusterSettings(tmp_path / "c", port=0, metrics_port=0), "0").start()
 
 

@@ -173,13 +173,14 @@ def test_while_its_redis_is_away_nothing_that_is_read_is_an_error_in_disguise(
                 lambda: client.store_keys(),
                 lambda: client.find_dag("done"),
                 lambda: client.job_report("done"),
+                done.status,
             ]
             for request in requests:
                 with pytest.raises(
                     StoreUnavailable, match=r"does not answer now: the store redis://.*try again"
                 ):
                     request()
-            assert done.status() == "COMPLETED"
+            assert client.get_job_status("done") == "COMPLETED"
             server.start()
             _until_answered(lambda: client.store_put("k", "w"))
             assert (client.store_get("k"), client.store_smembers("s")) == ("w", ["a"])
