@@ -31,6 +31,8 @@ def environment(folder: Path, address: str) -> dict[str, str]:
         "AIRFLOW__CORE__DAGS_FOLDER": str(DAGS),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW__CORE__XCOM_BACKEND": XCOM_BACKEND,
+        # The pipeline's results are small, and are to be seen in TitanStore all the same.
+        "AIRFLOW__TITAN_PROVIDER__XCOM_THRESHOLD": "0",
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home}/airflow.db",
         "AIRFLOW__LOGGING__JSON_LOGS": "True",
         "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
