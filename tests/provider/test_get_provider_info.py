@@ -15,6 +15,9 @@ import titan_provider
 from tests.support.airflow_version import needs_airflow_3
 from titan_provider.get_provider_info import get_provider_info
 
+# Slow: Airflow reads all its providers in processes of its own.
+pytestmark = pytest.mark.slow
+
 INFO: dict[str, Any] = get_provider_info()
 CONNECTION: dict[str, Any] = INFO["connection-types"][0]
 

@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-pytestmark = pytest.mark.airflow
+# Slow: Airflow is imported in processes of its own.
+pytestmark = [pytest.mark.airflow, pytest.mark.slow]
 
 PROBE = """
 import sys, time

@@ -18,7 +18,8 @@ from titan_provider.operators.waiting import JobWatch
 from titan_provider.triggers.titan import TitanJobTrigger
 from titan_sdk import ClientConfig, JobStatus, TitanClient, TitanJob
 
-pytestmark = pytest.mark.airflow
+# Slow: Masters are killed under waiting tasks.
+pytestmark = [pytest.mark.airflow, pytest.mark.slow]
 
 
 class Lines:

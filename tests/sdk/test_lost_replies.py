@@ -32,6 +32,9 @@ from titan_sdk.config import RetryPolicy
 from titan_sdk.wire import calls
 from titan_sdk.wire.opcodes import Opcode
 
+# Slow: Masters are killed and started again while clients wait.
+pytestmark = pytest.mark.slow
+
 Kind = type[TitanClient]
 
 

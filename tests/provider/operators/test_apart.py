@@ -14,6 +14,9 @@ from pytest_mock import MockerFixture
 
 from titan_provider.operators.apart import run_apart
 
+# Slow: Threads meet thousands of times.
+pytestmark = pytest.mark.slow
+
 
 class TooLong(BaseException):
     """As Airflow's own timeout, no ``Exception``."""

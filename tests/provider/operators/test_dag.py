@@ -16,7 +16,8 @@ from titan_provider.hooks.titan import TitanHook
 from titan_provider.operators.dag import TitanDagOperator
 from titan_sdk import JobStatus, TitanClient, TitanJob
 
-pytestmark = pytest.mark.airflow
+# Slow: Tasks of several jobs in a real Airflow, with their time-outs.
+pytestmark = [pytest.mark.airflow, pytest.mark.slow]
 
 RunDag = Callable[..., Outcome]
 BOTH = pytest.mark.parametrize("deferrable", [False, True], ids=["sync", "deferrable"])

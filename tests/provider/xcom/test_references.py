@@ -15,7 +15,8 @@ from tests.support.airflow_version import dag_file_option
 from titan_provider.xcom.titan_store import TitanStoreXComBackend as Backend
 from titan_sdk import TitanClient
 
-pytestmark = [pytest.mark.airflow, pytest.mark.usefixtures("airflow_connection")]
+# Slow: A whole DAG runs in a real Airflow with the backend.
+pytestmark = [pytest.mark.airflow, pytest.mark.usefixtures("airflow_connection"), pytest.mark.slow]
 
 
 def run(*command: str, **environment: str) -> str:

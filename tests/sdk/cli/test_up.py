@@ -17,6 +17,9 @@ import pytest
 from titan_sdk import InvalidArgument, JobStatus, TitanClient, TitanJob
 from titan_sdk.cli.up import parse_workers
 
+# Slow: Each test starts and ends a master as a process.
+pytestmark = pytest.mark.slow
+
 Start = Callable[..., "Up"]
 
 

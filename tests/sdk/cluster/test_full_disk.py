@@ -12,6 +12,9 @@ import pytest
 
 from titan_sdk.cluster.disk import advice
 
+# Slow: Disks of many sizes are filled.
+pytestmark = pytest.mark.slow
+
 _PROGRAM = """
 import asyncio, os, shutil, sys
 from pathlib import Path

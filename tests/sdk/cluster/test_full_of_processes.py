@@ -17,6 +17,9 @@ from tests.sdk.cluster.master_process import MasterProcess
 from tests.sdk.cluster.peer import Peer, script
 from titan_sdk.runtime.worker import processes
 
+# Slow: Each test runs a master under strace.
+pytestmark = pytest.mark.slow
+
 needs_strace = pytest.mark.skipif(shutil.which("strace") is None, reason="needs strace")
 
 

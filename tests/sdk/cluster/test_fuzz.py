@@ -25,6 +25,9 @@ from titan_sdk.cluster.node import Node
 from titan_sdk.cluster.settings import ClusterSettings
 from titan_sdk.wire.opcodes import STORE_FAILED, Opcode
 
+# Slow: Thousands of hostile payloads.
+pytestmark = pytest.mark.slow
+
 SEEDS = [1, 20261124, 77_000_003]
 ROUNDS = int(os.environ.get("TITAN_FUZZ_ROUNDS", "1"))
 FRAMES = 1200

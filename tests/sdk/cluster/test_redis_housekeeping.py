@@ -17,6 +17,9 @@ from titan_sdk import TitanClient, TitanJob
 from titan_sdk.cluster.garbage import collect
 from titan_sdk.cluster.settings import ClusterSettings
 
+# Slow: Jobs grow old by the clock.
+pytestmark = pytest.mark.slow
+
 PREFIX = "kept"
 ALWAYS = {"lease", "epoch", "last", "format", "identity", "added", "jobs", "ended", "keys", "manifests"}
 """Keys of the master itself, whatever it knows of."""

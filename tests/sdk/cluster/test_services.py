@@ -13,6 +13,9 @@ import pytest
 from tests.sdk.cluster.master_process import MasterProcess
 from tests.sdk.cluster.peer import Meeting, Peer, b64, script
 
+# Slow: Services start, end and are started again in seconds.
+pytestmark = pytest.mark.slow
+
 SERVER = """
 import os, socket
 print("serving", os.getpid(), flush=True)

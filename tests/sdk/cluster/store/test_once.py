@@ -30,6 +30,9 @@ from titan_sdk.cluster.store.sqlite import SqliteStore
 from titan_sdk.wire import once
 from titan_sdk.wire.once import RequestId
 
+# Slow: Masters are killed and started again, on both stores.
+pytestmark = pytest.mark.slow
+
 
 def request(number: int, mark: str = "0" * 8, channel: str = "c" * 16) -> RequestId:
     return RequestId(channel, number, mark)

@@ -2,8 +2,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.sdk.cluster.peer import Meeting, Peer, script
 from tests.sdk.cluster.strict.conftest import eventually, load
+
+# Slow: The pauses of a real master are what is tested.
+pytestmark = pytest.mark.slow
 
 
 def test_a_running_job_is_killed_but_not_what_it_started(peer: Peer, meeting: Meeting) -> None:

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.sdk.cluster.peer import Meeting, Peer, script
 from tests.sdk.cluster.strict.conftest import eventually
 from titan_sdk.cluster import LocalCluster
 from titan_sdk.cluster.strict import StrictSettings
+
+# Slow: The pauses of a real master are what is tested.
+pytestmark = pytest.mark.slow
 
 
 def test_a_restart_forgets_parents_and_runs_what_ran_again(

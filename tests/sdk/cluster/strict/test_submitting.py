@@ -10,6 +10,9 @@ from titan_sdk.cluster import LocalCluster
 from titan_sdk.cluster.strict import StrictSettings
 from titan_sdk.errors import InvalidArgument, TitanError
 
+# Slow: The pauses of a real master are what is tested.
+pytestmark = pytest.mark.slow
+
 
 def test_bad_lines_are_dropped_behind_dag_accepted(peer: Peer) -> None:
     assert peer.submit(
