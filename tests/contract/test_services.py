@@ -42,8 +42,10 @@ def test_a_service_is_deployed_answers_and_stops(api, unique, script, port):
         assert handle.wait(timeout=300).state is JobStatus.COMPLETED
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=60) as reply:
             assert reply.read() == b"hello"
-        services = {service for worker in api.cluster_stats().workers for service in worker.services}
-        assert handle.full_id in services
+        if api.server_info().kind == "bundled":
+            # A real master forgets it in its statistics when the worker registers again, every 30 s.
+            services = {service for worker in api.cluster_stats().workers for service in worker.services}
+            assert handle.full_id in services
     finally:
         stopped = api.stop_service(handle.job_id)
     assert "STOPPED" in stopped
