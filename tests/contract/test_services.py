@@ -93,7 +93,10 @@ def test_the_first_line_of_a_service_decides(api, unique, script, port, name):
     handle = api.submit_job(TitanJob(unique("service"), source, job_type="SERVICE", port=port))
     try:
         assert handle.wait(timeout=300).state is JobStatus.COMPLETED
-        assert re.search("options .*e", handle.logs())
+        # From a node of a Ray cluster the output comes a moment later.
+        deadline = time.monotonic() + 240
+        while not re.search("options .*e", handle.logs()):
+            assert time.monotonic() < deadline
     finally:
         api.stop_service(handle.job_id)
 
