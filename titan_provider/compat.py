@@ -5,7 +5,7 @@ Airflow 3.3 is first-class, 2.11 the floor. What a version cannot do is a functi
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from airflow.providers.common.compat.connection import get_async_connection, get_async_extra_dejson
 from airflow.providers.common.compat.sdk import (
@@ -41,6 +41,8 @@ except ImportError:  # before Airflow 3.3
 
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from airflow.sdk import Context
 
 __all__ = [
@@ -62,12 +64,14 @@ __all__ = [
     "dag_run_clear_number",
     "dag_run_started",
     "deployment",
+    "first_reschedule",
     "form_widgets",
     "get_async_connection",
     "get_async_extra_dejson",
     "mask_secret",
     "read_xcom",
     "task_state_store",
+    "trigger_timed_out",
 ]
 
 
@@ -94,6 +98,39 @@ def dag_run_started(context: Context) -> str:
     """
     started = getattr(context["dag_run"], "start_date", None)
     return started.isoformat() if started else ""
+
+
+def first_reschedule(context: Context) -> datetime | None:
+    """When the task was first rescheduled since its first try or its last clear: from there, Airflow's sensors count
+    their ``timeout``. None before that.
+
+    :param context: the task's context
+    """
+    ti: Any = context["ti"]
+    if hasattr(ti, "get_first_reschedule_date"):
+        first = ti.get_first_reschedule_date(context)
+    else:
+        # Airflow 2's own function, so that both count from the same moment; 2.11 is the last version that has it.
+        from airflow.sensors.base import _orig_start_date  # type: ignore[import-not-found]
+
+        first_try = (ti.max_tries or 0) - (context["task"].retries or 0) + 1
+        first = _orig_start_date(
+            dag_id=ti.dag_id,
+            task_id=ti.task_id,
+            run_id=ti.run_id,
+            map_index=ti.map_index,
+            try_number=first_try,
+        )
+    return cast("datetime | None", first)
+
+
+def trigger_timed_out(exc: BaseException) -> bool:
+    """Whether a deferred task is resumed only because it had waited for too long.
+
+    :param exc: what its ``resume_execution`` raised
+    """
+    # Airflow 2 raises the same for a trigger that failed; the text alone tells them apart.
+    return isinstance(exc, TaskDeferralTimeout) and "timeout" in str(exc).lower()
 
 
 def deployment() -> str:

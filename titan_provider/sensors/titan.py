@@ -16,8 +16,9 @@ from titan_provider.compat import (
     AirflowTaskTimeout,
     BaseSensorOperator,
     PokeReturnValue,
-    TaskDeferralTimeout,
     conf,
+    first_reschedule,
+    trigger_timed_out,
 )
 from titan_provider.events import JobEvent, Outcome
 from titan_provider.exceptions import TitanMasterUnreachable, TitanWorkFailed
@@ -126,12 +127,11 @@ class TitanDagSensor(BaseSensorOperator):
             return super(BaseSensorOperator, self).resume_execution(next_method, next_kwargs, context)
         except AirflowSkipException:
             raise
-        except TaskDeferralTimeout as exc:
-            late = AirflowSensorTimeout(*exc.args)
-            late.__cause__ = exc
-            self._end(late)
         except Exception as exc:  # noqa: BLE001 - raised again or skipped, as Airflow does
-            self._end(exc)
+            end = AirflowSensorTimeout(*exc.args) if trigger_timed_out(exc) else exc
+            if end is not exc:
+                end.__cause__ = exc
+            self._end(end)
 
     def poke(self, context: Context) -> Any:  # noqa: ARG002 - Airflow's signature
         """Look once, for as long as the master may be silent: False, or the final states.
@@ -172,9 +172,7 @@ class TitanDagSensor(BaseSensorOperator):
         raise AirflowSkipException(f"Skipping due to {which} is set to True.") from exc
 
     def _started(self, context: Context) -> float:
-        first: datetime | None = None
-        if self.mode == "reschedule":
-            first = context["ti"].get_first_reschedule_date(context)
+        first = first_reschedule(context) if self.mode == "reschedule" else None
         return (first or datetime.now(UTC)).timestamp()
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> Any:  # noqa: ARG002

@@ -317,7 +317,7 @@ def test_the_grace_may_be_given_wherever_a_job_is(tmp_path: Path, written: Any, 
     @decorators.titan(cancel_grace=written)
     def work() -> None: ...
 
-    with DAG("grace"):
+    with DAG("grace", schedule=None):
         decorated = work().operator
     operator = TitanJobOperator(task_id="t", filename=str(path), cancel_grace=written)
     with ExitStack() as files:

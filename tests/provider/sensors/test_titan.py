@@ -5,9 +5,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from airflow.providers.common.compat.sdk import AirflowSensorTimeout
+from airflow.providers.common.compat.sdk import AirflowSensorTimeout, AirflowSkipException
 
 from tests.support.airflow_run import Outcome, unique
+from tests.support.airflow_version import AIRFLOW_2
+from titan_provider.compat import TaskDeferralError
 from titan_provider.exceptions import TitanMasterUnreachable, TitanWorkFailed
 from titan_provider.sensors.titan import TitanDagSensor
 from titan_provider.triggers.jobs import TitanJobsTrigger
@@ -180,6 +182,28 @@ def test_a_silent_master_ends_the_deferred_wait_with_its_name(
     (error,) = done.errors
     assert isinstance(error, TitanMasterUnreachable)
     assert "127.0.0.1:9" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("error", "plain", "softly"),
+    [
+        (
+            "Trigger/execution timeout" if AIRFLOW_2 else "Trigger timeout",
+            AirflowSensorTimeout,
+            AirflowSkipException,
+        ),
+        ("Trigger failure", TaskDeferralError, TaskDeferralError),
+    ],
+)
+def test_a_trigger_that_failed_is_no_timeout(
+    error: str, plain: type[Exception], softly: type[Exception]
+) -> None:
+    """Only a timeout is final, and what soft_fail is about."""
+    for soft_fail, end in {False: plain, True: softly}.items():
+        sensor = TitanDagSensor(task_id="wait", job_ids=["x"], deferrable=True, soft_fail=soft_fail)
+        with pytest.raises(end) as caught:
+            sensor.resume_execution("__fail__", {"error": error}, {})  # type: ignore[typeddict-item]
+        assert type(caught.value) is end
 
 
 @pytest.mark.parametrize("arguments", [{}, {"dag_name": "d", "job_ids": ["j"]}])
