@@ -24,11 +24,14 @@ __all__ = [
     "check_job",
     "dump_line",
     "foreign_parents",
+    "is_large",
     "load_line",
     "read_dag",
 ]
 
-MAX_DAG_JOBS = 100_000
+MAX_DAG_JOBS = 20_000
+_LARGE_PAYLOAD = 128 * 1024
+_LARGE_JOBS = 200
 _MAX_ID_BYTES = 1000
 _MAX_NAME_BYTES = 200
 _SCRIPT_SUFFIXES = (".py", ".sh")
@@ -37,6 +40,11 @@ _dump = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 class Refused(Exception):
     """Why a request is not carried out; the sentence goes to the client behind ``ERROR: ``."""
+
+
+def is_large(payload: str) -> bool:
+    """Whether reading and checking a submission is work for a thread, told without reading it."""
+    return len(payload) > _LARGE_PAYLOAD or payload.count(";") >= _LARGE_JOBS
 
 
 def check_dag(payload: str, known: Callable[[str], bool]) -> list[JobLine]:

@@ -7,8 +7,16 @@ import base64
 import uuid
 from collections.abc import Awaitable, Callable
 
-from titan_sdk.cluster import bulk, stats
-from titan_sdk.cluster.admission import Refused, check_dag, check_job
+from titan_sdk.cluster import stats
+from titan_sdk.cluster.admission import (
+    Refused,
+    check_dag,
+    check_graph,
+    check_job,
+    foreign_parents,
+    is_large,
+    read_dag,
+)
 from titan_sdk.cluster.artifacts import Area, OutsideArea
 from titan_sdk.cluster.extensions.content import Content
 from titan_sdk.cluster.extensions.jobs import JobQuestions
@@ -22,6 +30,7 @@ from titan_sdk.errors import PeerProtocolError
 from titan_sdk.wire import hello, once
 from titan_sdk.wire.fields import decode_base64, split_pair
 from titan_sdk.wire.frames import Frame
+from titan_sdk.wire.jobs import JobLine
 from titan_sdk.wire.opcodes import STORE_FAILED, Opcode
 
 __all__ = ["FEATURES", "LARGE_REPLY", "Answered", "Handlers"]
@@ -123,7 +132,7 @@ class Handlers:
     # ------------------------------------------------------------------ jobs
 
     def _submit_dag(self, payload: str) -> Answered:
-        if bulk.is_large(payload):
+        if is_large(payload):
             return self._submit_large_dag(payload)
         answered: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
         self._master.enqueue(
@@ -134,7 +143,11 @@ class Handlers:
         return answered
 
     async def _submit_large_dag(self, payload: str) -> str:
-        await self._master.submit(await bulk.check_large_dag(payload, self._state.known))
+        """Read and checked in a thread, so that others are answered meanwhile."""
+        lines, foreign = await asyncio.to_thread(_read_dag, payload)
+        numbers = await self._state.numbers(foreign)
+        await asyncio.to_thread(check_graph, lines, numbers.__contains__)
+        await self._master.submit(lines, numbers)
         return "DAG_ACCEPTED"
 
     def _status(self, payload: str) -> Answered:
@@ -315,6 +328,11 @@ class Handlers:
 
     async def _kv_smembers(self, payload: str) -> str:
         return ",".join(await self._master.state.store.members(payload))
+
+
+def _read_dag(payload: str) -> tuple[list[JobLine], list[str]]:
+    lines = read_dag(payload)
+    return lines, foreign_parents(lines)
 
 
 def not_stored(exc: StoreFailed) -> str:

@@ -9,10 +9,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from titan_sdk.cluster import bulk
 from titan_sdk.cluster.admission import Refused
 from titan_sdk.cluster.backing import Backing
 from titan_sdk.cluster.conductor import Conductor
@@ -123,25 +122,28 @@ class Master:
         seen = self._devices.get(worker)
         return {} if seen is None else {"CUDA_VISIBLE_DEVICES": seen}
 
-    async def submit(self, lines: Sequence[JobLine]) -> None:
+    async def submit(self, lines: Sequence[JobLine], numbers: Mapping[str, int] | None = None) -> None:
         """Queue jobs; durable when it returns.
+
+        Args:
+            numbers: of the parents outside a large submission, whose rows are then made in a thread.
 
         Raises:
             Refused: an id is in use, or nothing could be stored. No job was taken.
         """
-        if len(lines) > bulk.LARGE_JOBS:
-            await self._submit_large(lines)
+        if numbers is not None:
+            await self._submit_large(lines, numbers)
             return
         stored: asyncio.Future[None] = self._loop.create_future()
         self.enqueue(lines, lambda: stored.set_result(None), stored.set_exception)
         await asyncio.shield(stored)
 
-    async def _submit_large(self, lines: Sequence[JobLine]) -> None:
+    async def _submit_large(self, lines: Sequence[JobLine], numbers: Mapping[str, int]) -> None:
         over = self._arrive(lines)
         try:
-            specs = await bulk.store(self.state, lines)
-            await asyncio.to_thread(self.state.begin_logs, {line.job_id for line in lines})
-            # A turn of its own: what was stored is a master's to run even if it dies now.
+            specs, rows = await asyncio.to_thread(self.state.new_jobs, lines, numbers)
+            await self.state.store.journal.write(InsertJobs(tuple(rows)))
+            await asyncio.to_thread(self.state.begin_logs, [line.job_id for line in lines])
             self._queue(specs, lines)
         except StoreFailed as exc:
             raise Refused(f"the jobs could not be stored ({exc}); nothing was queued") from exc

@@ -6,10 +6,11 @@ meanwhile are answered from the dictionaries here, so nobody has to wait and nob
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from titan_sdk.cluster.activity import Activity
@@ -35,6 +36,8 @@ _AT_HAND = 2000
 """Stored lines that stay in memory until their jobs start: most start soon, and reading one back costs more than the
 rest of what the master does to start it.
 """
+_STEP = 200
+"""Jobs that are looked for in one turn."""
 _SMALL_LINE = 8192
 """Characters of a line that may stay; a short script with the runtime has 4,500."""
 
@@ -102,6 +105,16 @@ class State:
         row = self.store.job(job_id)
         return -1 if row is None else row.seq
 
+    async def numbers(self, job_ids: Sequence[str]) -> dict[str, int]:
+        """The numbers of those of them that were ever submitted; others have their turns meanwhile."""
+        found: dict[str, int] = {}
+        for place, job_id in enumerate(job_ids, 1):
+            if (number := self.number(job_id)) >= 0:
+                found[job_id] = number
+            if place % _STEP == 0:
+                await asyncio.sleep(0)
+        return found
+
     def line(self, job: Job) -> JobLine:
         """What was submitted for an unfinished job that is to be started."""
         line = self._at_hand.pop(job.spec.seq, None) or self._queueing.get(job.spec.seq)
@@ -129,14 +142,21 @@ class State:
 
     # ------------------------------------------------------------------ changes
 
-    def new_jobs(self, lines: Sequence[JobLine]) -> tuple[list[JobSpec], list[NewJob]]:
-        """Specifications and rows of a submission."""
+    def new_jobs(
+        self, lines: Sequence[JobLine], numbers: Mapping[str, int] | None = None
+    ) -> tuple[list[JobSpec], list[NewJob]]:
+        """Specifications and rows of a submission.
+
+        Args:
+            numbers: of the parents outside it, if they were looked for before; then a thread may call this.
+        """
         now = self.clock.now()
         specs = [spec_of(line, self.store.next_seq(), now) for line in lines]
-        numbers = {spec.job_id: spec.seq for spec in specs}
+        own = {spec.job_id: spec.seq for spec in specs}
+        number = self.number if numbers is None else numbers.__getitem__
         rows = []
         for line, spec in zip(lines, specs, strict=True):
-            parents = tuple((p, numbers.get(p) or self.number(p)) for p in line.parents)
+            parents = tuple((p, own.get(p) or number(p)) for p in line.parents)
             rows.append(NewJob(line.job_id, spec.seq, dump_line(line), parents, spec.service, now, spec.due))
         return specs, rows
 

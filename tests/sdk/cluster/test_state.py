@@ -10,12 +10,9 @@ import pytest
 
 from tests.sdk.cluster.peer import Peer, script
 from titan_sdk.cluster.admission import read_dag
-from titan_sdk.cluster.bulk import LARGE_JOBS
 from titan_sdk.cluster.master import Master
 from titan_sdk.cluster.node import Node
 from titan_sdk.cluster.settings import ClusterSettings
-
-FEW, MANY = 3, LARGE_JOBS + 1
 
 
 @pytest.fixture
@@ -30,16 +27,16 @@ async def master(tmp_path: Path) -> AsyncIterator[Master]:
     await node.stop()
 
 
-async def submit(master: Master, lines: Sequence[str]) -> None:
-    await master.submit(read_dag(" ; ".join(lines)))
+async def submit(master: Master, lines: Sequence[str], large: bool) -> None:
+    await master.submit(read_dag(" ; ".join(lines)), {} if large else None)
     await master.flushed()
 
 
-@pytest.mark.parametrize("jobs", [FEW, MANY])
+@pytest.mark.parametrize("large", [False, True])
 async def test_an_old_log_that_cannot_be_removed_is_told_and_stops_nothing(
-    master: Master, jobs: int, caplog: pytest.LogCaptureFixture
+    master: Master, large: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     master.data.log_file("DAG-0").mkdir()
-    await submit(master, [script(f"DAG-{n}", "pass", tag="NOBODY") for n in range(jobs)])
+    await submit(master, [script(f"DAG-{n}", "pass", tag="NOBODY") for n in range(3)], large)
     assert "the log of the last run of DAG-0 cannot be removed" in caplog.text
-    assert len(master.state.scheduler) == jobs
+    assert len(master.state.scheduler) == 3

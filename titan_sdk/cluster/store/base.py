@@ -65,7 +65,7 @@ class Store(Protocol):
         """What times of jobs and manifests are told by."""
 
     def next_seq(self) -> int:
-        """A number that no job has or had."""
+        """A number that no job has or had. Any thread may ask."""
 
     # ------------------------------------------------------------------ jobs
 

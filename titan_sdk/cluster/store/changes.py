@@ -26,19 +26,16 @@ __all__ = [
     "ForgetHandles",
     "ForgetJobs",
     "InsertJobs",
-    "LinkJobs",
     "Once",
     "Put",
     "Remember",
     "RemoveMember",
-    "RemovePayloads",
     "SetEnded",
     "SetGone",
     "SetPending",
     "SetPlaced",
     "SetRunning",
     "SetService",
-    "StorePayloads",
     "Swap",
     "Sweep",
 ]
@@ -52,27 +49,6 @@ class InsertJobs:
     """A submission with its payloads; earlier, finished jobs of the same ids give way, their history stays."""
 
     jobs: tuple[NewJob, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class StorePayloads:
-    """Payloads of a large submission, to which nothing refers yet."""
-
-    jobs: tuple[NewJob, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class LinkJobs:
-    """As ``InsertJobs``, for jobs whose payloads are stored."""
-
-    jobs: tuple[NewJob, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class RemovePayloads:
-    """Undo ``StorePayloads``."""
-
-    numbers: tuple[int, ...]
 
 
 # ---------------------------------------------------------------------- a job's life
@@ -278,9 +254,6 @@ class AppendLog:
 
 Change = (
     InsertJobs
-    | StorePayloads
-    | LinkJobs
-    | RemovePayloads
     | SetRunning
     | SetPending
     | SetPlaced

@@ -134,9 +134,6 @@ class Batch:
         self._link_all(change.jobs)
         self._lines.update(texts)
 
-    def link(self, change: changes.LinkJobs) -> None:
-        self._link_all(change.jobs)
-
     def _link_all(self, jobs: Iterable[NewJob]) -> None:
         for job in jobs:
             old = self._row(job.job_id)
@@ -149,12 +146,6 @@ class Batch:
                 JobRow(job.job_id, job.seq, *fresh, int(job.service), job.submitted_at, job.due, None, None)
             )
             self.history(changes.AddHistory(job.job_id, job.seq, job.submitted_at, "submitted", ""))
-
-    def payloads(self, change: changes.StorePayloads) -> None:
-        self._lines.update({job.seq: job.line for job in change.jobs})
-
-    def remove_payloads(self, change: changes.RemovePayloads) -> None:
-        self._lines.update(dict.fromkeys(change.numbers))
 
     # ------------------------------------------------------------------ a job's life
 
@@ -295,9 +286,6 @@ def _request(request: RequestId) -> tuple[Any, ...]:
 
 _APPLY: dict[type, Callable[[Batch, Any], None]] = {
     changes.InsertJobs: Batch.insert,
-    changes.StorePayloads: Batch.payloads,
-    changes.LinkJobs: Batch.link,
-    changes.RemovePayloads: Batch.remove_payloads,
     changes.SetRunning: Batch.running,
     changes.SetPlaced: Batch.placed,
     changes.SetPending: Batch.pending,

@@ -38,7 +38,6 @@ _FREEING = (
     changes.Sweep,
     changes.ForgetJobs,
     changes.LookAgain,
-    changes.RemovePayloads,
 )
 
 Change = changes.Change

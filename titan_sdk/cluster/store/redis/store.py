@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import json
 import logging
 import secrets
@@ -16,7 +17,7 @@ from typing import Any
 
 from titan_sdk.cluster.clock import Clock
 from titan_sdk.cluster.store.base import StoreFailed, Unstorable
-from titan_sdk.cluster.store.changes import ForgetJobs, RemovePayloads
+from titan_sdk.cluster.store.changes import ForgetJobs
 from titan_sdk.cluster.store.redis import script
 from titan_sdk.cluster.store.redis.forget import keys_of
 from titan_sdk.cluster.store.redis.journal import RedisJournal
@@ -85,7 +86,7 @@ class RedisStore:
         self._lease = lease
         self._mirror = Mirror()
         self.clock = Clock()
-        self._next_seq = 1
+        self._numbers = itertools.count(1)
         self.identity = ""
         """The same for every master of this prefix."""
         self._size = 0
@@ -101,14 +102,13 @@ class RedisStore:
         self.identity = (await self.link.call("GET", name)).decode()
         orphans = await load(self.link, self._mirror)
         await index_manifests(self.link, self, self.clock.now())
-        self._next_seq = self._mirror.newest + 1
-        if orphans:
-            self.journal.record(RemovePayloads(orphans))
+        self._numbers = itertools.count(self._mirror.newest + 1)
+        for start in range(0, len(orphans), _LOOKS):
+            await self.link.call("HDEL", self.link.key("lines"), *orphans[start : start + _LOOKS])
 
     def next_seq(self) -> int:
-        seq = self._next_seq
-        self._next_seq += 1
-        return seq
+        """See ``Store``."""
+        return next(self._numbers)
 
     # ------------------------------------------------------------------ jobs
 

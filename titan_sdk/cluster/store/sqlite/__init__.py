@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -42,12 +43,11 @@ class SqliteStore:
             raise
         self.journal: Journal[Change] = Journal(Transactions(self.db, self.clock), loop)
         with _reading():
-            self._next_seq = jobs.last_seq(self.db) + 1
+            self._numbers = itertools.count(jobs.last_seq(self.db) + 1)
 
     def next_seq(self) -> int:
-        seq = self._next_seq
-        self._next_seq += 1
-        return seq
+        """See ``Store``."""
+        return next(self._numbers)
 
     # ------------------------------------------------------------------ jobs
 

@@ -10,15 +10,12 @@ from typing import Any
 from titan_sdk.cluster.clock import Clock
 from titan_sdk.cluster.store import changes, leftovers
 from titan_sdk.cluster.store.base import StoreFailed, Unstorable
-from titan_sdk.cluster.store.sqlite import bulk, history, jobs, manifests, requests, retention, values
+from titan_sdk.cluster.store.sqlite import history, jobs, manifests, requests, retention, values
 
 __all__ = ["Transactions", "transaction"]
 
 _APPLY: dict[type, Callable[[sqlite3.Connection, Any], object]] = {
     changes.InsertJobs: jobs.insert,
-    changes.StorePayloads: bulk.store_payloads,
-    changes.LinkJobs: bulk.link_jobs,
-    changes.RemovePayloads: bulk.remove_payloads,
     changes.SetRunning: jobs.set_running,
     changes.SetPending: jobs.set_pending,
     changes.SetPlaced: jobs.set_placed,

@@ -135,7 +135,7 @@ async def test_a_full_disk_takes_nothing(node: Node) -> None:
 
 
 async def test_ten_mebibytes_do_not_hold_up_the_others(node: Node) -> None:
-    """Others are served between its steps. How long a step is belongs to the benchmarks: machines are noisy."""
+    """Others are served meanwhile. How long one waits belongs to the benchmarks: machines are noisy."""
     peer = Peer(await node.start())
     payload = await asyncio.to_thread(dag, 10_000, 700)
     assert 9_900_000 < len(payload) < 10_485_760
