@@ -480,7 +480,7 @@ def gc(
 
     A running master does the first by itself, see titan up --keep-days.
     """
-    from titan_sdk.cluster.garbage import collect
+    from titan_sdk.cluster.retention import collect
     from titan_sdk.cluster.settings import ClusterSettings
 
     _check_store(store, store_prefix, store_password_file)

@@ -14,11 +14,11 @@ from titan_sdk.cluster.disk import advice
 from titan_sdk.cluster.engines.ray.settings import RaySettings
 from titan_sdk.cluster.folders import DataDir
 from titan_sdk.cluster.handlers import Answered, Handlers
-from titan_sdk.cluster.housekeeping import Housekeeping
 from titan_sdk.cluster.master import Master
 from titan_sdk.cluster.metrics import MetricsServer
 from titan_sdk.cluster.ray_front import JobsDoor
 from titan_sdk.cluster.recovery import recover
+from titan_sdk.cluster.retention import Housekeeping
 from titan_sdk.cluster.server import Server
 from titan_sdk.cluster.settings import ClusterSettings
 from titan_sdk.errors import TitanError

@@ -20,9 +20,9 @@ from tests.sdk.cluster.peer import Peer, frame, script
 from tests.sdk.cluster.test_server import Echo, everything, exchange, serve
 from titan_sdk import JobStatus, TitanClient, TitanJob
 from titan_sdk.cluster import server as server_module
-from titan_sdk.cluster.garbage import collect
 from titan_sdk.cluster.logs import limit_log, read_log, read_range
 from titan_sdk.cluster.node import Node
+from titan_sdk.cluster.retention import collect
 from titan_sdk.cluster.settings import ClusterSettings
 from titan_sdk.errors import TitanError
 from titan_sdk.wire.frames import Frame

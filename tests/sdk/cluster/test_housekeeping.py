@@ -12,8 +12,8 @@ from pytest_mock import MockerFixture
 
 from tests.sdk.cluster.peer import Meeting, Peer, script
 from titan_sdk.cluster.admission import check_job
-from titan_sdk.cluster.housekeeping import Housekeeping, forget_before
 from titan_sdk.cluster.node import Node
+from titan_sdk.cluster.retention import Housekeeping, forget_before
 from titan_sdk.cluster.settings import ClusterSettings
 from titan_sdk.wire.opcodes import Opcode
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.sdk.cluster.peer import Peer, script
-from titan_sdk.cluster.housekeeping import forget_before
 from titan_sdk.cluster.node import Node
+from titan_sdk.cluster.retention import forget_before
 from titan_sdk.cluster.settings import ClusterSettings
 from titan_sdk.wire.opcodes import Opcode
 

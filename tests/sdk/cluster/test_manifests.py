@@ -1,16 +1,18 @@
-"""When a manifest goes, and what never does; each test runs on every store."""
+"""When a manifest and a job's values go, and what never does; each test runs on every store."""
 
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
-from titan_sdk.cluster.manifests import forget_manifests
+from titan_sdk.cluster.folders import DataDir
+from titan_sdk.cluster.log_store import FileLogs
+from titan_sdk.cluster.retention import forget_jobs, forget_manifests
 from titan_sdk.cluster.store.base import Store
 from titan_sdk.cluster.store.changes import (
     ForgetJobs,
     InsertJobs,
-    LookAgain,
     Put,
     SetEnded,
     SetRunning,
@@ -23,10 +25,13 @@ from titan_sdk.wire.store_text import encode_key
 DAY = 86_400.0
 
 
-async def submit(store: Store, dag: str, run: str, *jobs: str, nonce: str | None = None) -> None:
-    """What the SDK writes first: the manifest, and what names it."""
+async def submit(
+    store: Store, dag: str, run: str, *jobs: str, nonce: str | None = None, after: float = 0.0
+) -> None:
+    """What the SDK writes first, so many seconds from now: the manifest, and what names it."""
     entries = [{"id": job, "nonce": nonce, "parents": []} for job in jobs]
-    manifest = {"v": 1, "name": dag, "run": run, "submitted_at": 1.0, "agent_run_id": None, "jobs": entries}
+    at = store.clock.now() + after
+    manifest = {"v": 1, "name": dag, "run": run, "submitted_at": at, "agent_run_id": None, "jobs": entries}
     latest = "titan:dag:" + dag.replace("%", "%25").replace(":", "%3A")
     await store.journal.write(Put(encode_key(f"{latest}:{run}"), json.dumps(manifest)))
     await store.journal.write(Put(encode_key(latest), json.dumps({"v": 1, "run": run})))
@@ -83,9 +88,9 @@ async def test_one_that_is_not_old_enough_stays_although_no_job_is_known_yet(sto
     await submit(store, "d", "r1", "a")
     assert len(await left(store, 0.0, keep=0.01)) == 2
     # Written anew, it is new.
-    await store.journal.write(LookAgain("titan:dag:d:r1", 2**40, 5.0))
-    await submit(store, "d", "r1", "a")
-    assert len(await left(store, 29.9)) == 2
+    await submit(store, "d", "r1", "a", after=DAY)
+    assert len(await left(store, 30.9)) == 2
+    assert await left(store, 31.1) == []
 
 
 async def test_an_unfinished_job_keeps_it_however_old_it_is(store: Store) -> None:
@@ -110,8 +115,6 @@ async def test_a_remembered_job_keeps_it_until_it_is_forgotten(store: Store) -> 
     await end(store, "b", store.clock.now() + 1 * DAY)
     kept = ["titan:dag:d", "titan:dag:d:r1"]
     assert await left(store, 30.5) == kept
-    # It is not even looked at again before its last job may go.
-    assert await store.manifests_before(store.clock.now() + 4.9 * DAY) == []
     await forget(store, "b")
     assert await left(store, 34.9) == kept
     await forget(store, "a")
@@ -132,8 +135,7 @@ async def test_a_job_that_may_not_be_forgotten_keeps_it(store: Store) -> None:
 async def test_a_later_submission_under_the_same_id_does_not_keep_it(store: Store) -> None:
     """Also not what its runtime left, which the id's own end would never lead to."""
     for run, day in (("r1", 0), ("r2", 20)):
-        await submit(store, "daily", run, "a", nonce=run)
-        await store.journal.write(LookAgain(f"titan:dag:daily:{run}", 2**40, store.clock.now() + day * DAY))
+        await submit(store, "daily", run, "a", nonce=run, after=day * DAY)
         await insert(store, "a", after=day * DAY)
         await store.journal.write(
             Put("titan:job:DAG-a", json.dumps({"v": 1, "nonce": run, "dag": "daily"})),
@@ -144,6 +146,15 @@ async def test_a_later_submission_under_the_same_id_does_not_keep_it(store: Stor
     assert await left(store, 30.1) == ["titan:dag:daily", *of_second]
     await forget(store, "a")
     assert await left(store, 50.1) == []
+
+
+async def test_a_clients_clock_does_not_take_the_manifest_of_a_job_that_is_known(store: Store) -> None:
+    """Of jobs with the runtime the record tells; of plain ones the times do, which may differ by minutes."""
+    await submit(store, "behind", "r1", "a", nonce="r1", after=-20 * DAY)
+    await store.journal.write(Put("titan:job:DAG-a", json.dumps({"v": 1, "nonce": "r1", "dag": "behind"})))
+    await insert(store, "a")
+    await end(store, "a", store.clock.now())
+    assert await left(store, 20.0) == ["titan:dag:behind", "titan:dag:behind:r1", "titan:job:DAG-a"]
 
 
 async def test_a_submission_may_come_minutes_after_its_manifest(store: Store) -> None:
@@ -170,7 +181,7 @@ async def test_a_name_of_what_is_gone_goes(store: Store) -> None:
     assert await left(store, 30.1) == []
 
 
-async def test_what_is_not_ours_stays_and_is_not_looked_at_again(store: Store) -> None:
+async def test_what_is_not_ours_stays(store: Store) -> None:
     foreign: dict[str, Any] = {
         "titan:dag:a": "1",
         "titan:dag:a:1": "no JSON",
@@ -184,14 +195,50 @@ async def test_what_is_not_ours_stays_and_is_not_looked_at_again(store: Store) -
     for key, value in foreign.items():
         await store.journal.write(Put(key, value))
     assert await left(store, 30.1) == sorted(foreign)
-    assert await store.manifests_before(2**40) == []
 
 
 async def test_thousands_that_are_due_at_once_all_go(store: Store) -> None:
     for number in range(1000):
-        store.journal.write(Put(f"titan:dag:d{number}:1", '{"jobs": [{"id": "a"}]}'))
+        store.journal.write(Put(f"titan:dag:d{number}:1", '{"jobs": [{"id": "a"}], "submitted_at": 1}'))
     await store.journal.write()
     assert await left(store, 30.1) == []
+
+
+async def forget_ended(store: Store, folder: Path, before: float) -> None:
+    data = DataDir(folder)
+    try:
+        await forget_jobs(before, store, FileLogs(data, 1024), data)
+    finally:
+        data.release()
+
+
+async def test_what_a_finished_job_left_goes_with_it(store: Store, tmp_path: Path) -> None:
+    await insert(store, "a", "b", "newest")
+    for job in ("a", "b"):
+        await end(store, job, 10.0 if job == "a" else 20.0)
+        await store.journal.write(
+            Put(f"titan:job:DAG-{job}", '{"nonce": "x"}'), Put(f"titan:run:DAG-{job}:x:log", "said")
+        )
+    await store.journal.write(Put("other", "stays"), Put("titan:run:DAG-ab:x", "another job's"))
+    await forget_ended(store, tmp_path / "data", 15.0)
+    assert store.job("DAG-a") is None
+    kept = ["other", "titan:job:DAG-b", "titan:run:DAG-ab:x", "titan:run:DAG-b:x:log"]
+    assert await store.keys("", "", -1) == kept
+
+
+async def test_what_a_submission_under_way_has_written_of_a_used_id_is_not_forgotten(
+    store: Store, tmp_path: Path
+) -> None:
+    await insert(store, "0", "1", "newest")
+    for n in range(2):
+        await end(store, str(n), 10.0)
+        await store.journal.write(
+            Put(f"titan:job:DAG-{n}", f'{{"nonce": "x", "submitted_at": {9 + 2 * n}}}'),
+            Put(f"titan:run:DAG-{n}:x:lease", "{}"),
+        )
+    await forget_ended(store, tmp_path / "data", 15.0)
+    assert store.job("DAG-0") is store.job("DAG-1") is None
+    assert await store.keys("titan:", "", -1) == ["titan:job:DAG-1", "titan:run:DAG-1:x:lease"]
 
 
 TEXTS = [
@@ -216,7 +263,7 @@ KEYS = [
 ]
 
 
-async def test_no_text_that_anybody_stored_ends_retention(store: Store) -> None:
+async def test_no_text_that_anybody_stored_ends_retention(store: Store, tmp_path: Path) -> None:
     old = store.clock.now() - 60 * DAY
     for number, text in enumerate(TEXTS):
         await insert(store, f"j{number}")
@@ -227,10 +274,6 @@ async def test_no_text_that_anybody_stored_ends_retention(store: Store) -> None:
         await submit(store, f"good{number}", "r1", f"j{number}")
     await insert(store, "newest")
     for _ in range(2):
-        jobs = await store.finished_before(store.clock.now() - DAY)
-        if jobs:
-            assert len(jobs) == len(TEXTS)
-            await store.journal.write(ForgetJobs(tuple(jobs)))
+        await forget_ended(store, tmp_path / "data", store.clock.now() - DAY)
         assert not [key for key in await left(store, 40.0) if "good" in key]
-    assert await store.manifests_before(store.clock.now() + DAY) == []
     assert [store.job(f"DAG-j{number}") for number in range(len(TEXTS))] == [None] * len(TEXTS)

@@ -14,14 +14,14 @@ import pytest
 from tests.sdk.cluster.master_process import MasterProcess
 from tests.support.redis_server import RedisServer
 from titan_sdk import TitanClient, TitanJob
-from titan_sdk.cluster.garbage import collect
+from titan_sdk.cluster.retention import collect
 from titan_sdk.cluster.settings import ClusterSettings
 
 # Slow: Jobs grow old by the clock.
 pytestmark = pytest.mark.slow
 
 PREFIX = "kept"
-ALWAYS = {"lease", "epoch", "last", "format", "identity", "added", "jobs", "ended", "keys", "manifests"}
+ALWAYS = {"lease", "epoch", "last", "format", "identity", "added", "jobs", "ended", "keys"}
 """Keys of the master itself, whatever it knows of."""
 
 

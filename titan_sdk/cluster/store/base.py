@@ -112,11 +112,6 @@ class Store(Protocol):
     async def count_expired(self) -> int:
         """How many keys ``Sweep`` would remove."""
 
-    async def manifests_before(self, before: float) -> list[tuple[str, float]]:
-        """Keys of some manifests (see ``leftovers.is_manifest``), and when each was written, or is due again if that
-        is later; those before a time, oldest first.
-        """
-
     # ------------------------------------------------------------------ itself
 
     async def compact(self) -> None:

@@ -128,18 +128,9 @@ class AddHistory:
 
 @dataclass(frozen=True, slots=True)
 class ForgetJobs:
-    """Remove finished jobs (id and number each), and what the SDK left about them in TitanStore."""
+    """Remove finished jobs, id and number each."""
 
     jobs: tuple[tuple[str, int], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class LookAgain:
-    """A manifest that was due ``before`` that time is due later, or (``None``) never; unless it was written since."""
-
-    key: str
-    before: float
-    at: float | None
 
 
 # ---------------------------------------------------------------------- values and sets
@@ -263,7 +254,6 @@ Change = (
     | SetService
     | AddHistory
     | ForgetJobs
-    | LookAgain
     | Put
     | Swap
     | AddMember

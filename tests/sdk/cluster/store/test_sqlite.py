@@ -60,7 +60,6 @@ async def test_a_range_of_keys_is_found_without_reading_the_others(tmp_path: Pat
     assert await store.keys("k", "k1000", 2) == ["k1001", "k1002"]
     assert await store.keys("s1999", "", -1) == ["s1999"]
     assert await store.keys("l", "", -1) == []
-    assert await store.manifests_before(2**40) == []
     store.db.set_progress_handler(None, 1)
     assert 10 < len(steps) < 500
     await store.close()

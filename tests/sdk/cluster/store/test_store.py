@@ -17,7 +17,6 @@ from titan_sdk.cluster.store.changes import (
     ForgetHandles,
     ForgetJobs,
     InsertJobs,
-    LookAgain,
     Put,
     RemoveMember,
     SetEnded,
@@ -28,9 +27,7 @@ from titan_sdk.cluster.store.changes import (
     Swap,
     Sweep,
 )
-from titan_sdk.cluster.store.redis.store import RedisStore
 from titan_sdk.cluster.store.rows import KEPT_HISTORY, NewJob, Service
-from titan_sdk.cluster.store.sqlite import SqliteStore
 from titan_sdk.model.status import JobStatus
 
 TEXTS = ["", "NULL", "ERROR: x", "a|b\nc", "héllo 日本語 😀", "nul\0inside", " edges ", "x" * 3_000_000]
@@ -180,35 +177,19 @@ async def test_a_large_submission_is_stored_whole(open_store: Open) -> None:
     await store.close()
 
 
-async def test_jobs_are_forgotten_with_what_they_left_oldest_first(store: Store) -> None:
+async def test_jobs_are_forgotten_oldest_first(store: Store) -> None:
     write = store.journal.write
     await write(InsertJobs(tuple(new_job(f"DAG-{n}", n + 1, service=n == 3) for n in range(5))))
     for n in range(4):
         await write(SetEnded(n + 1, JobStatus.COMPLETED, 0, None, 10.0 - n, gone=True))
     await write(SetService(4, Service.LIVE))
-    await write(
-        Put("titan:job:DAG-1", '{"nonce": "x"}'), Put("titan:run:DAG-1:x", "log"), Put("other", "stays")
-    )
     assert await store.finished_before(9.5) == [("DAG-2", 3), ("DAG-1", 2)]
     assert await store.count_finished(11.0) == 3
     await write(ForgetJobs((("DAG-2", 3), ("DAG-1", 2), ("DAG-0", 77))))
     assert store.job("DAG-1") is None
     assert store.job("DAG-0") is not None
     assert await store.history("DAG-1") == []
-    assert await store.keys("", "", -1) == ["other"]
     assert await store.count_finished(11.0) == 1
-
-
-async def test_what_a_submission_under_way_has_written_of_a_used_id_is_not_forgotten(store: Store) -> None:
-    write = store.journal.write
-    await write(InsertJobs(tuple(new_job(f"DAG-{n}", n + 1) for n in range(3))))
-    for n in range(2):
-        await write(SetEnded(n + 1, JobStatus.COMPLETED, 0, None, 10.0, gone=True))
-        await write(Put(f"titan:job:DAG-{n}", f'{{"nonce": "x", "submitted_at": {9 + 2 * n}}}'))
-        await write(Put(f"titan:run:DAG-{n}:x:lease", "{}"))
-    await write(ForgetJobs((("DAG-0", 1), ("DAG-1", 2))))
-    assert store.job("DAG-0") is store.job("DAG-1") is None
-    assert await store.keys("titan:", "", -1) == ["titan:job:DAG-1", "titan:run:DAG-1:x:lease"]
 
 
 async def test_the_newest_number_is_never_forgotten(store: Store) -> None:
@@ -288,68 +269,6 @@ async def test_what_was_written_first_is_durable_first(store: Store) -> None:
     await store.journal.write()
     assert order == list(range(50))
     assert await store.get("k") == "49"
-
-
-async def test_manifests_are_found_by_when_they_were_written(open_store: Open) -> None:
-    store = await open_store()
-    write, start = store.journal.write, store.clock.now()
-    await write(Put("other", "v"), AddMember("titan:dag:set", "m"), Put("titan:dag:b:1", "v"))
-    await write(
-        Put("titan:dag:a:1", "v"), Put('~t1~"titan:dag:\\u00e9:1"', "v"), Swap("titan:dag:c:1", None, "v")
-    )
-    await write(
-        Swap("titan:dag:none:1", "not there", None), Put("titan:dag:gone:1", "v"), Put("titan:dag:b:1", "w")
-    )
-    end = store.clock.now()
-    await store.close()
-    store = await open_store()  # with the times of the first one
-    found = await store.manifests_before(end + 0.001)
-    assert all(start <= at <= end + 0.001 for _, at in found)
-    keys = [key for key, _ in found]
-    assert sorted(keys[:-2]) == ["titan:dag:a:1", "titan:dag:c:1", '~t1~"titan:dag:\\u00e9:1"']
-    assert sorted(keys[-2:]) == ["titan:dag:b:1", "titan:dag:gone:1"]
-    assert await store.manifests_before(start) == []
-    await store.close()
-
-
-async def test_a_manifest_is_looked_at_again_when_it_was_said_unless_it_was_written_since(
-    store: Store,
-) -> None:
-    write = store.journal.write
-    for key in ("later", "never", "anew"):
-        await write(Put(f"titan:dag:{key}:1", "v"))
-    due = store.clock.now() + 1
-    await write(LookAgain("titan:dag:later:1", due, due + 7), LookAgain("titan:dag:never:1", due, None))
-    await write(LookAgain("titan:dag:anew:1", due - 60, None))
-    assert [key for key, _ in await store.manifests_before(due)] == ["titan:dag:anew:1"]
-    assert (await store.manifests_before(due + 8))[1] == ("titan:dag:later:1", pytest.approx(due + 7))
-    await write(Put("titan:dag:never:1", "w"))
-    assert "titan:dag:never:1" in [key for key, _ in await store.manifests_before(due)]
-
-
-async def test_manifests_that_an_older_version_wrote_are_taken_for_new(open_store: Open) -> None:
-    store = await open_store()
-    for number in range(1500):
-        store.journal.write(Put(f"titan:dag:d{number}:1", "v"))
-    await store.journal.write(Put('~t1~"titan:dag:\\u00e9:1"', "v"))
-    if isinstance(store, SqliteStore):
-        store.db.execute("DROP TABLE manifests")
-    else:
-        assert isinstance(store, RedisStore)
-        await store.link.call("DEL", store.link.key("manifests"))
-    await store.close()
-    store = await open_store()
-    await store.journal.write(LookAgain("titan:dag:d7:1", 2**40, 5.0))
-    await store.close()
-    store = await open_store()
-    opened, found = store.clock.now(), dict[str, float]()
-    while more := await store.manifests_before(2**40):
-        found |= more
-        await store.journal.write(*(LookAgain(key, 2**40, None) for key, _ in more))
-    assert len(found) == 1501
-    assert found.pop("titan:dag:d7:1") == 5.0
-    assert all(opened - 60 < at <= opened for at in found.values())
-    await store.close()
 
 
 @pytest.mark.parametrize("jump", [86_400.0, -86_400.0])

@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from titan_sdk.cluster.store import changes, leftovers
+from titan_sdk.cluster.store import changes
 from titan_sdk.cluster.store.redis.link import Link
 from titan_sdk.cluster.store.redis.mirror import Mirror, can_go, encode, needs_line
 from titan_sdk.cluster.store.rows import KEPT_HISTORY, JobRow, NewJob, Service
@@ -82,11 +82,6 @@ class Batch:
                 self._mirror.lines.pop(seq, None)
             else:
                 self._mirror.lines[seq] = text
-
-    def remove_values(self, keys: Iterable[str]) -> None:
-        """Keys of TitanStore that go with jobs."""
-        for key in keys:
-            self._result("@delete", key.encode())
 
     # ------------------------------------------------------------------ parts
 
@@ -224,24 +219,12 @@ class Batch:
 
     def put(self, change: changes.Put) -> None:
         self._result("@put", change.key.encode(), change.value.encode())
-        self._written(change.key)
 
     def swap(self, change: changes.Swap) -> None:
         expected = b"" if change.expected is None else change.expected.encode()
         value = b"" if change.value is None else change.value.encode()
         expects, sets = int(change.expected is not None), int(change.value is not None)
         self._result("@swap", change.key.encode(), expects, expected, sets, value)
-        if change.value is not None:
-            self._written(change.key)
-
-    def _written(self, key: str) -> None:
-        """Of a swap that failed: then it is looked at later than it might be."""
-        if leftovers.is_manifest(key):
-            self._op("ZADD", self._key("manifests"), repr(self._now), key.encode())
-
-    def look_again(self, change: changes.LookAgain) -> None:
-        at = "" if change.at is None else repr(change.at)
-        self._result("@look", change.key.encode(), repr(change.before), at)
 
     def member(self, change: changes.AddMember) -> None:
         self._result("@add", change.key.encode(), change.member.encode())
@@ -295,7 +278,6 @@ _APPLY: dict[type, Callable[[Batch, Any], None]] = {
     changes.SetService: Batch.service,
     changes.AddHistory: Batch.history,
     changes.ForgetJobs: Batch.forget,
-    changes.LookAgain: Batch.look_again,
     changes.Put: Batch.put,
     changes.Swap: Batch.swap,
     changes.AddMember: Batch.member,

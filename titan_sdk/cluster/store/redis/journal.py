@@ -11,7 +11,7 @@ import asyncio
 import json
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,11 +37,9 @@ _FREEING = (
     changes.Delete,
     changes.Sweep,
     changes.ForgetJobs,
-    changes.LookAgain,
 )
 
 Change = changes.Change
-Plan = Callable[[changes.ForgetJobs], Awaitable[list[str]]]
 
 
 def _frees(change: Change) -> bool:
@@ -64,7 +62,6 @@ class RedisJournal:
     """Implements ``Writes``.
 
     Args:
-        plan: which values go with jobs that are forgotten.
         lost: called once, with why, when this master must not write any more.
     """
 
@@ -74,10 +71,9 @@ class RedisJournal:
         lease: Lease,
         mirror: Mirror,
         clock: Clock,
-        plan: Plan,
         lost: Callable[[str], None],
     ) -> None:
-        self._link, self._lease, self._mirror, self._plan = link, lease, mirror, plan
+        self._link, self._lease, self._mirror = link, lease, mirror
         self._clock = clock
         self._on_lost = lost
         self._loop = asyncio.get_running_loop()
@@ -179,7 +175,7 @@ class RedisJournal:
         commit = self._doubtful
         try:
             if commit is None:
-                commit = await self._take()
+                commit = self._take()
             results = await self._send(commit)
         except LostLease as exc:
             self._put_back(commit)
@@ -200,20 +196,13 @@ class RedisJournal:
             self._doubtful = self._down = None
             self._conclude(commit, results)
 
-    async def _take(self) -> _Commit:
+    def _take(self) -> _Commit:
         taken, self._pending = self._pending[:_BATCH_ENTRIES], self._pending[_BATCH_ENTRIES:]
         entries: list[tuple[Entry[Change], int | None]] = []
         batch = Batch(self._mirror, self._link, self._clock.now())
         for place, entry in enumerate(taken):
-            forgets = [change for change in entry.changes if isinstance(change, changes.ForgetJobs)]
-            if forgets and entries:
-                # Its plan is made from what is durable: it begins a commit of its own.
-                self._pending[:0] = taken[place:]
-                break
             try:
                 entries.append((entry, batch.add(entry.changes)))
-                for change in forgets:
-                    batch.remove_values(await self._plan(change))
             except Exception as exc:
                 failure = _failure(exc)
                 if isinstance(exc, StoreFailed) or entry.failed is None:
@@ -221,9 +210,6 @@ class RedisJournal:
                     self._pending[:0] = [*(one for one, _ in entries if one is not entry), *taken[place:]]
                     raise failure from exc
                 tell(self._loop, entry.failed, failure)
-            if forgets:
-                self._pending[:0] = taken[place + 1 :]
-                break
         words = batch.words()
         size = sum(len(word) for word in words if isinstance(word, bytes))
         return _Commit(self._number + 1, entries, batch, words, size)
@@ -307,7 +293,7 @@ class RedisJournal:
         later, self._pending = self._pending, kept
         smaller = None
         try:
-            smaller = await self._take()
+            smaller = self._take()
             results = await self._send(smaller, script.ALLOW_OOM + script.COMMIT)
         except LostLease as lost:
             self._put_back(smaller)

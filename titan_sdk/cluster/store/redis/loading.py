@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator
-from typing import Protocol
 
-from titan_sdk.cluster.store import leftovers
 from titan_sdk.cluster.store.base import StoreFailed
 from titan_sdk.cluster.store.redis.link import Link
 from titan_sdk.cluster.store.redis.location import Location
 from titan_sdk.cluster.store.redis.mirror import Mirror, decode, needs_line
 
-__all__ = ["index_manifests", "load", "warn_about"]
+__all__ = ["load", "warn_about"]
 
 log = logging.getLogger(__name__)
 
@@ -34,29 +32,6 @@ async def load(link: Link, mirror: Mirror) -> tuple[int, ...]:
         )
     stored = await link.call("HKEYS", link.key("lines"))
     return tuple(number for field in stored if (number := int(field)) not in wanted)
-
-
-class Keys(Protocol):
-    async def keys(self, prefix: str, after: str, limit: int) -> list[str]: ...
-
-
-async def index_manifests(link: Link, values: Keys, now: float) -> None:
-    """What is not in the index of manifests, as an older version wrote it, is taken for new."""
-    index, all_keys = link.key("manifests"), link.key("keys")
-    there = 0
-    for prefix in leftovers.MANIFESTS:
-        there += await link.call(
-            "ZLEXCOUNT", all_keys, b"[" + prefix.encode(), b"(" + prefix.encode() + b"\xff"
-        )
-    if there == await link.call("ZCARD", index):
-        return
-    for prefix in leftovers.MANIFESTS:
-        after = ""
-        while found := await values.keys(prefix, after, _PAGE):
-            await link.call(
-                "ZADD", index, "NX", *(word for key in found for word in (repr(now), key.encode()))
-            )
-            after = found[-1]
 
 
 async def _scan(link: Link, name: str) -> AsyncIterator[tuple[bytes, bytes]]:

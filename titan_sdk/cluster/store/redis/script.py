@@ -7,7 +7,6 @@ Keys, below the prefix:
     history:ID      list; log:ID, logmarks:ID: output that an engine brought, and how much of each run's has arrived
     request:CHANNEL the last request of a client's channel with its result (see ``wire.once``)
     value:KEY, set:KEY, keys, expiry    TitanStore; a set's scores are the order in which members were added
-    manifests       keys of manifests by the time at which they were written, or are due again
 """
 
 from __future__ import annotations
@@ -179,13 +178,6 @@ end
 own['@remember'] = function(channel, number, mark, reply)
     local known, result = recall(channel, number, mark)
     if result ~= 'OUT_OF_DATE' then remember(channel, number, mark, reply) end
-end
-
-own['@look'] = function(key, before, at)
-    local due = redis.call('ZSCORE', P..':manifests', key)
-    if not due or tonumber(due) >= tonumber(before) then return 0 end
-    if at == '' then redis.call('ZREM', P..':manifests', key) else redis.call('ZADD', P..':manifests', at, key) end
-    return 1
 end
 
 own['@sweep'] = function()

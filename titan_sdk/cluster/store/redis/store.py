@@ -17,13 +17,11 @@ from typing import Any
 
 from titan_sdk.cluster.clock import Clock
 from titan_sdk.cluster.store.base import StoreFailed, Unstorable
-from titan_sdk.cluster.store.changes import ForgetJobs
 from titan_sdk.cluster.store.redis import script
-from titan_sdk.cluster.store.redis.forget import keys_of
 from titan_sdk.cluster.store.redis.journal import RedisJournal
 from titan_sdk.cluster.store.redis.lease import Lease, acquire, release
 from titan_sdk.cluster.store.redis.link import Link, LostLease
-from titan_sdk.cluster.store.redis.loading import index_manifests, load, warn_about
+from titan_sdk.cluster.store.redis.loading import load, warn_about
 from titan_sdk.cluster.store.redis.location import Location
 from titan_sdk.cluster.store.redis.mirror import Mirror
 from titan_sdk.cluster.store.rows import HistoryRow, JobRow, Service
@@ -92,7 +90,7 @@ class RedisStore:
         self._size = 0
         self._closing = asyncio.Event()
         self._listener: Callable[[str], None] | None = None
-        self.journal = RedisJournal(link, lease, self._mirror, self.clock, self._plan, self._lost)
+        self.journal = RedisJournal(link, lease, self._mirror, self.clock, self._lost)
         self._renewal = asyncio.get_running_loop().create_task(self._renew())
 
     async def load(self) -> None:
@@ -101,7 +99,8 @@ class RedisStore:
         await self.link.call("SETNX", name, secrets.token_hex(8))
         self.identity = (await self.link.call("GET", name)).decode()
         orphans = await load(self.link, self._mirror)
-        await index_manifests(self.link, self, self.clock.now())
+        # The version before kept an index of manifests there.
+        await self.link.call("DEL", self.link.key("manifests"))
         self._numbers = itertools.count(self._mirror.newest + 1)
         for start in range(0, len(orphans), _LOOKS):
             await self.link.call("HDEL", self.link.key("lines"), *orphans[start : start + _LOOKS])
@@ -176,22 +175,6 @@ class RedisStore:
 
     def _now(self) -> str:
         return f"{self.clock.now() * 1000:.0f}"
-
-    async def manifests_before(self, before: float) -> list[tuple[str, float]]:
-        found = await self.link.call(
-            "ZRANGEBYSCORE",
-            self.link.key("manifests"),
-            "-inf",
-            f"({before!r}",
-            "WITHSCORES",
-            "LIMIT",
-            0,
-            _LOOKS,
-        )
-        return [(found[n].decode(), float(found[n + 1])) for n in range(0, len(found), 2)]
-
-    async def _plan(self, change: ForgetJobs) -> list[str]:
-        return await keys_of(change.jobs, self._mirror, self)
 
     # ------------------------------------------------------------------ itself
 

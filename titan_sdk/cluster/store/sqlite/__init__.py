@@ -18,7 +18,7 @@ from titan_sdk.cluster.store.base import StoreFailed, Unstorable
 from titan_sdk.cluster.store.changes import Change
 from titan_sdk.cluster.store.journal import Journal
 from titan_sdk.cluster.store.rows import HistoryRow, JobRow
-from titan_sdk.cluster.store.sqlite import history, jobs, manifests, migration, retention, values
+from titan_sdk.cluster.store.sqlite import history, jobs, migration, retention, values
 from titan_sdk.cluster.store.sqlite.schema import open_database
 from titan_sdk.cluster.store.sqlite.transactions import Transactions
 
@@ -109,10 +109,6 @@ class SqliteStore:
     async def count_expired(self) -> int:
         with _reading():
             return values.count_expired(self.db, self.clock.now())
-
-    async def manifests_before(self, before: float) -> list[tuple[str, float]]:
-        with _reading():
-            return manifests.before(self.db, before)
 
     # ------------------------------------------------------------------ itself
 

@@ -1,10 +1,10 @@
-"""Forgetting finished jobs: their rows, and what the SDK has left about them in TitanStore."""
+"""Forgetting finished jobs."""
 
 from __future__ import annotations
 
 import sqlite3
 
-from titan_sdk.cluster.store import changes, leftovers
+from titan_sdk.cluster.store import changes
 
 __all__ = ["BATCH", "count", "finished_before", "forget"]
 
@@ -32,28 +32,6 @@ def finished_before(db: sqlite3.Connection, before: float, limit: int = BATCH) -
 
 def forget(db: sqlite3.Connection, change: changes.ForgetJobs) -> None:
     for job_id, seq in change.jobs:
-        row = db.execute("SELECT ended_at FROM jobs WHERE job_id = ? AND seq = ?", (job_id, seq)).fetchone()
-        if row is None:
-            continue  # submitted again in the meantime
-        db.execute("DELETE FROM jobs WHERE seq = ?", (seq,))
-        db.execute("DELETE FROM payloads WHERE seq = ?", (seq,))
-        _forget_values(db, job_id, row[0])
-
-
-def _forget_values(db: sqlite3.Connection, job_id: str, ended_at: float) -> None:
-    record = leftovers.record_key(job_id)
-    found = db.execute("SELECT value FROM kv WHERE key = ?", (record,)).fetchone()
-    if found is not None and leftovers.is_of_later_submission(found[0], ended_at):
-        return  # the id is just being submitted again; what is left goes with its manifest
-    _delete(db, record)
-    for table in ("kv", "members", "expiry"):
-        db.execute(f"DELETE FROM {table} WHERE key > ? AND key < ?", _range(leftovers.run_prefix(job_id)))
-
-
-def _range(prefix: str) -> tuple[str, str]:
-    return prefix, prefix + chr(0x10FFFF)
-
-
-def _delete(db: sqlite3.Connection, key: str) -> None:
-    for table in ("kv", "members", "expiry"):
-        db.execute(f"DELETE FROM {table} WHERE key = ?", (key,))
+        # Unless the id was submitted again in the meantime.
+        if db.execute("DELETE FROM jobs WHERE job_id = ? AND seq = ?", (job_id, seq)).rowcount:
+            db.execute("DELETE FROM payloads WHERE seq = ?", (seq,))

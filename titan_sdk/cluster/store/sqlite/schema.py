@@ -8,11 +8,10 @@ not written yet may be missing (usually half a minute), never half of a transact
 from __future__ import annotations
 
 import sqlite3
-import time
 from pathlib import Path
 
 from titan_sdk.cluster.disk import advice
-from titan_sdk.cluster.store.sqlite import manifests, migration, requests
+from titan_sdk.cluster.store.sqlite import migration, requests
 from titan_sdk.errors import TitanError
 
 __all__ = ["SCHEMA_VERSION", "open_database"]
@@ -99,7 +98,8 @@ def _prepare(db: sqlite3.Connection, path: Path) -> None:
         )
     # For retention; not a part of the format: an older version may have written the file in between.
     db.execute("CREATE INDEX IF NOT EXISTS jobs_ended ON jobs(ended_at) WHERE ended_at IS NOT NULL")
-    manifests.prepare(db, time.time())
+    # The version before kept an index of manifests there.
+    db.execute("DROP TABLE IF EXISTS manifests")
     requests.prepare(db)
     # Of a submission during which a master of an older version was killed.
     db.execute("DELETE FROM payloads WHERE seq NOT IN (SELECT seq FROM jobs)")

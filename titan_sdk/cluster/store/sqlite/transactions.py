@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from titan_sdk.cluster.clock import Clock
-from titan_sdk.cluster.store import changes, leftovers
+from titan_sdk.cluster.store import changes
 from titan_sdk.cluster.store.base import StoreFailed, Unstorable
-from titan_sdk.cluster.store.sqlite import history, jobs, manifests, requests, retention, values
+from titan_sdk.cluster.store.sqlite import history, jobs, requests, retention, values
 
 __all__ = ["Transactions", "transaction"]
 
@@ -25,7 +25,6 @@ _APPLY: dict[type, Callable[[sqlite3.Connection, Any], object]] = {
     changes.SetService: jobs.set_service,
     changes.AddHistory: history.add,
     changes.ForgetJobs: retention.forget,
-    changes.LookAgain: manifests.look_again,
 }
 _APPLY_AT: dict[type, Callable[[sqlite3.Connection, Any, float], object]] = {
     changes.Put: values.put,
@@ -83,9 +82,7 @@ class Transactions:
                 result = apply(self._db, change)
             else:
                 result = _APPLY_AT[type(change)](self._db, change, self._clock.now())
-            if isinstance(change, changes.Put | changes.Swap) and leftovers.is_manifest(change.key):
-                manifests.written(self._db, change, result, self._clock.now())
-            elif isinstance(change, changes.Sweep):
+            if isinstance(change, changes.Sweep):
                 requests.forget(self._db, self._clock.now())
         return result
 

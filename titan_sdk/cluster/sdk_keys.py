@@ -1,8 +1,9 @@
-"""What the SDK leaves in TitanStore about its jobs and DAGs, as far as forgetting them has to know."""
+"""The keys and values that the SDK leaves in TitanStore about its jobs and DAGs, as far as retention has to know them."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 
 from titan_sdk.errors import CorruptData
 from titan_sdk.model.rules import full_id
@@ -10,13 +11,13 @@ from titan_sdk.wire.store_text import MARK, decode_value, encode_key
 
 __all__ = [
     "MANIFESTS",
-    "is_manifest",
+    "Manifest",
     "is_of_later_submission",
     "known_as",
     "latest_of",
-    "listed_jobs",
     "manifest_named",
     "nonce_of",
+    "read_manifest",
     "record_key",
     "run_prefix",
 ]
@@ -37,11 +38,6 @@ def run_prefix(job_id: str, nonce: str | None = None) -> str:
     return encode_key(f"titan:run:{job_id}:{f'{nonce}:' if nonce else ''}").removesuffix('"')
 
 
-def is_manifest(key: str) -> bool:
-    """Whether a key is a manifest's, or that of what names a DAG's latest one."""
-    return key.startswith(MANIFESTS)
-
-
 def latest_of(key: str) -> str | None:
     """Where the latest manifest of a manifest's DAG is named; ``None`` if the key is such a place itself."""
     name, colon, _ = _plain(key).removeprefix(_DAG).partition(":")
@@ -54,15 +50,21 @@ def manifest_named(latest: str, value: str) -> str | None:
     return encode_key(f"{_plain(latest)}:{run}") if isinstance(run, str) else None
 
 
-def listed_jobs(manifest: str) -> list[tuple[str, str | None]] | None:
-    """Id and nonce of each of a manifest's jobs; ``None`` if it is not one as we write it: whoever wrote it may want
-    it.
-    """
-    listed = _field(manifest, "jobs")
-    if not isinstance(listed, list):
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    submitted_at: float
+    """By the client's clock."""
+    jobs: tuple[tuple[str, str | None], ...]
+    """Id and nonce of each."""
+
+
+def read_manifest(text: str) -> Manifest | None:
+    """``None`` if it is not one as we write it: its writer may want it."""
+    at, listed = _field(text, "submitted_at"), _field(text, "jobs")
+    if not isinstance(at, int | float) or not isinstance(listed, list):
         return None
     try:
-        return [(str(entry["id"]), entry.get("nonce")) for entry in listed]
+        return Manifest(at, tuple((str(entry["id"]), entry.get("nonce")) for entry in listed))
     except (TypeError, KeyError, AttributeError):
         return None
 
