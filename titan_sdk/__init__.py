@@ -1,50 +1,55 @@
 """Titan SDK: submit jobs and DAGs to a Titan cluster, follow them, share state between them.
 
-Importing this package imports nothing outside the standard library and reads nothing from the environment.
+Importing this package imports nothing outside the standard library and reads nothing from the environment. A name is
+loaded when it is first used: a job that only wants ``TitanClient`` does not wait for the async one.
 """
 
 from __future__ import annotations
 
-from titan_sdk.async_client import AsyncTitanClient
-from titan_sdk.async_handles import AsyncDagHandle, AsyncJobHandle
-from titan_sdk.client import TitanClient
-from titan_sdk.config import TLS, ClientConfig, RetryPolicy
-from titan_sdk.errors import (
-    AuthenticationFailed,
-    ConnectFailed,
-    ConnectionLost,
-    CorruptData,
-    DagFailed,
-    InvalidArgument,
-    InvalidDag,
-    InvalidJob,
-    InvalidPipeline,
-    JobFailed,
-    LocalProtocolError,
-    MissingFile,
-    NotFound,
-    NotSupported,
-    PayloadTooLarge,
-    PeerProtocolError,
-    ProtocolError,
-    RequestRefused,
-    ResultUnavailable,
-    StoreUnavailable,
-    SubmissionUnconfirmed,
-    TimedOut,
-    TitanError,
-    TLSFailed,
-    TransportError,
-    WaitTimedOut,
-)
-from titan_sdk.handles import DagHandle, JobHandle
-from titan_sdk.model.artifact import ArtifactRef
-from titan_sdk.model.gates import PendingApproval
-from titan_sdk.model.job import TitanJob
-from titan_sdk.model.loglines import LogLine, LogLines
-from titan_sdk.model.report import DagReport, JobDetails, JobReport, LogPage, RemoteException
-from titan_sdk.model.stats import ClusterStats, JobHistoryEntry, ServerInfo, WorkerStats
-from titan_sdk.model.status import JobStatus
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from titan_sdk.async_client import AsyncTitanClient
+    from titan_sdk.async_handles import AsyncDagHandle, AsyncJobHandle
+    from titan_sdk.client import TitanClient
+    from titan_sdk.config import TLS, ClientConfig, RetryPolicy
+    from titan_sdk.errors import (
+        AuthenticationFailed,
+        ConnectFailed,
+        ConnectionLost,
+        CorruptData,
+        DagFailed,
+        InvalidArgument,
+        InvalidDag,
+        InvalidJob,
+        InvalidPipeline,
+        JobFailed,
+        LocalProtocolError,
+        MissingFile,
+        NotFound,
+        NotSupported,
+        PayloadTooLarge,
+        PeerProtocolError,
+        ProtocolError,
+        RequestRefused,
+        ResultUnavailable,
+        StoreUnavailable,
+        SubmissionUnconfirmed,
+        TimedOut,
+        TitanError,
+        TLSFailed,
+        TransportError,
+        WaitTimedOut,
+    )
+    from titan_sdk.handles import DagHandle, JobHandle
+    from titan_sdk.model.artifact import ArtifactRef
+    from titan_sdk.model.gates import PendingApproval
+    from titan_sdk.model.job import TitanJob
+    from titan_sdk.model.loglines import LogLine, LogLines
+    from titan_sdk.model.report import DagReport, JobDetails, JobReport, LogPage, RemoteException
+    from titan_sdk.model.stats import ClusterStats, JobHistoryEntry, ServerInfo, WorkerStats
+    from titan_sdk.model.status import JobStatus
 
 __version__ = "0.1.0"
 
@@ -100,3 +105,37 @@ __all__ = [
     "WaitTimedOut",
     "WorkerStats",
 ]
+
+_MODULES = {
+    "titan_sdk.async_client": "AsyncTitanClient",
+    "titan_sdk.async_handles": "AsyncDagHandle AsyncJobHandle",
+    "titan_sdk.client": "TitanClient",
+    "titan_sdk.config": "TLS ClientConfig RetryPolicy",
+    "titan_sdk.errors": (
+        "AuthenticationFailed ConnectFailed ConnectionLost CorruptData DagFailed InvalidArgument InvalidDag "
+        "InvalidJob InvalidPipeline JobFailed LocalProtocolError MissingFile NotFound NotSupported "
+        "PayloadTooLarge PeerProtocolError ProtocolError RequestRefused ResultUnavailable StoreUnavailable "
+        "SubmissionUnconfirmed TimedOut TitanError TLSFailed TransportError WaitTimedOut "
+    ),
+    "titan_sdk.handles": "DagHandle JobHandle",
+    "titan_sdk.model.artifact": "ArtifactRef",
+    "titan_sdk.model.gates": "PendingApproval",
+    "titan_sdk.model.job": "TitanJob",
+    "titan_sdk.model.loglines": "LogLine LogLines",
+    "titan_sdk.model.report": "DagReport JobDetails JobReport LogPage RemoteException",
+    "titan_sdk.model.stats": "ClusterStats JobHistoryEntry ServerInfo WorkerStats",
+    "titan_sdk.model.status": "JobStatus",
+}
+_HOMES = {name: module for module, names in _MODULES.items() for name in names.split()}
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(importlib.import_module(home), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -39,6 +39,15 @@ def test_import_titan_sdk_loads_the_standard_library_only(loaded: list[str]) -> 
     assert roots - sys.stdlib_module_names == {"titan_sdk"}
 
 
+def test_a_name_is_loaded_when_it_is_used() -> None:
+    probe = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import titan_sdk; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", probe], capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    assert [name for name in done.stdout.split() if name.startswith("titan_sdk")] == ["titan_sdk"]
+
+
 def test_import_titan_sdk_does_not_load_the_cluster_or_the_cli(loaded: list[str]) -> None:
     parts = {name.split(".")[1] for name in loaded if name.startswith("titan_sdk.")}
     assert not parts & {"cluster", "cli"}

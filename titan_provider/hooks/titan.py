@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import titan_sdk
 from titan_provider.compat import BaseHook, form_widgets, get_async_connection, get_async_extra_dejson
 from titan_provider.get_provider_info import get_provider_info
 from titan_provider.hooks.config import Settings, check_extra, read_connection
-from titan_sdk import AsyncTitanClient, ClientConfig, ClusterStats, JobStatus, TitanClient, TitanError
+from titan_sdk import ClientConfig, JobStatus, TitanError
 from titan_sdk.config import parse_address
+
+if TYPE_CHECKING:
+    from titan_sdk import AsyncTitanClient, ClusterStats, TitanClient
 
 __all__ = ["TitanHook"]
 
@@ -75,7 +79,7 @@ class TitanHook(BaseHook):
         if now.address == config.address:
             return config
         try:
-            async with AsyncTitanClient(config=now) as client:
+            async with titan_sdk.AsyncTitanClient(config=now) as client:
                 is_known = await client.get_job_status(job_id) is not JobStatus.UNKNOWN
         except TitanError:
             is_known = False
@@ -95,11 +99,11 @@ class TitanHook(BaseHook):
 
     def get_conn(self) -> TitanClient:
         """A client of the connection's master; it connects with its first call, and the caller closes it."""
-        return TitanClient(config=self.get_config())
+        return titan_sdk.TitanClient(config=self.get_config())
 
     async def get_async_conn(self) -> AsyncTitanClient:
         """As :meth:`get_conn`, for code on an event loop."""
-        return AsyncTitanClient(config=await self.get_async_config())
+        return titan_sdk.AsyncTitanClient(config=await self.get_async_config())
 
     def test_connection(self) -> tuple[bool, str]:
         """What the Test button of the connection form shows: success, and a sentence."""
