@@ -1,57 +1,49 @@
-"""`make bench`: every benchmark in one run, so that its ratios come from the same machine in the same minutes."""
+"""`make bench`: every figure in one run, each beside what the bare machine did in the same minutes."""
 
 from __future__ import annotations
 
 import importlib
-import importlib.util
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
-from benchmarks.frame import Options, Row, machine_facts, save, show
-from titan_sdk.config import parse_address
+from benchmarks.frame import Figure, machine, markdown
 
 GROUPS = {
-    "overview": "the bundled master cold and warm, a real Titan, both SDKs, and bare processes, side by side",
-    "codec": "frames encoded and decoded",
-    "sdk": "this SDK's calls against the upstream SDK's, on the same master",
-    "jobs": "jobs of the bundled master, cold and warm, against bare processes",
-    "server": "the bundled master's store, artifacts and waiters",
-    "store": "the bundled master's state in SQLite and in Redis",
-    "ray": "jobs on a Ray cluster against plain Ray tasks, and 10,000 of them over 8 raylets",
-    "triggers": "5,000 deferred tasks in one triggerer process, on the bundled master and on one like the real Titan",
+    "jobs": "Jobs on this machine",
+    "values": "Requests, values, files, waiters",
+    "ray": "Jobs on a Ray cluster",
+    "triggers": "5,000 deferred Airflow tasks in one process",
 }
-"""Modules of this package with a ``run(options)``, in the order in which they run."""
+"""Modules of this package with a ``run(scale)``, in the order in which they run."""
 
-RESULTS = Path(__file__).parent / "results"
+PAGE = Path(__file__).parent.parent / "docs" / "scale.md"
+BEGIN, END = "<!-- make bench -->\n", "<!-- end of make bench -->\n"
 
 
 def main(
     only: Annotated[list[str] | None, typer.Option(help="A group; may be given several times.")] = None,
-    titan_address: Annotated[str, typer.Option(help="HOST:PORT of a running real Titan.")] = "",
-    upstream: Annotated[Path | None, typer.Option(help="Checkout of upstream, for its SDK.")] = None,
-    quick: Annotated[bool, typer.Option(help="A tenth of the work.")] = False,
-    keep: Annotated[bool, typer.Option(help="Write the table to benchmarks/results.")] = False,
+    quick: Annotated[bool, typer.Option(help="A tenth of the work: does it run, not how fast.")] = False,
+    page: Annotated[bool, typer.Option(help="Write the table into docs/scale.md.")] = False,
 ) -> None:
-    """Measure, and print one table per group."""
-    unknown = [name for name in only or () if name not in GROUPS]
-    if unknown:
+    """Measure, and print one table."""
+    if unknown := [name for name in only or () if name not in GROUPS]:
         raise typer.BadParameter(f"{', '.join(unknown)}: the groups are {', '.join(GROUPS)}")
-    console = Console(width=150)
-    options = Options(parse_address(titan_address) if titan_address else None, upstream, quick)
-    facts = machine_facts()
-    rows: list[Row] = []
+    facts = machine()
+    print(facts)
+    groups: dict[str, list[Figure]] = {}
     for name in only or GROUPS:
-        console.print(f"[bold]{name}[/]: {GROUPS[name]}")
-        for row in importlib.import_module(f"benchmarks.{name}").run(options):
-            column = f" ({row.column})" if row.column else ""
-            console.print(f"  {row.what}{column}: {row.value:,.4g} {row.unit}")
-            rows.append(row)
-    show(rows, facts, console)
-    if keep:
-        console.print(f"kept in {save(rows, facts, RESULTS)}")
+        found = groups[GROUPS[name]] = []
+        for figure in importlib.import_module(f"benchmarks.{name}").run(0.1 if quick else 1.0):
+            print("  " + " | ".join(cell for cell in figure.cells() if cell), flush=True)
+            found.append(figure)
+    table = markdown(groups, facts)
+    if page:
+        before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
+        PAGE.write_text(before + BEGIN + table + END + rest.partition(END)[2], encoding="utf-8")
+    missed = [figure.what for found in groups.values() for figure in found if figure.met is False]
+    print(f"\n{table}\nceilings missed: {', '.join(missed) or 'none'}")
 
 
 if __name__ == "__main__":

@@ -1,153 +1,147 @@
-"""What every benchmark shares: its options, the rows it yields, and how both are shown and kept.
+"""Shared by every benchmark: a figure with the machine's own beside it, its ceiling, and the table that shows both.
 
-A number alone says little on a shared machine. A row therefore names what it was measured against in the same
-run, and the ratio of the two; the target is a ratio as well wherever one was promised.
+A number alone says little on a shared machine. A figure therefore stands beside what the bare machine did in the same
+minutes, and its ceiling is a ratio or a difference where one of them means something.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import statistics
+import subprocess
 import time
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from rich.console import Console
-from rich.table import Table
+__all__ = ["Figure", "Rounds", "machine", "markdown", "seconds", "timed"]
 
-__all__ = ["Options", "Row", "machine_facts", "per_second", "save", "show", "spread_ms"]
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """What `python -m benchmarks` was told."""
-
-    titan_address: tuple[str, int] | None = None
-    """A running real Titan."""
-    upstream: Path | None = None
-    """A checkout of upstream, for its SDK."""
-    quick: bool = False
-    """A tenth of the work: does it run, not how fast."""
-
-    def scaled(self, count: int) -> int:
-        """How many of something that would be ``count``."""
-        return max(count // 10, 1) if self.quick else count
+HEADS = ("figure", "value", "against", "ratio", "ceiling", "")
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """One measurement. ``ratio`` compares ``value`` with what ``against`` names, in the same run."""
+class Figure:
+    """One measurement, and the one it is held against: ``against`` names it, ``bare`` is its value in the same unit."""
 
-    group: str
     what: str
     value: float
     unit: str
     against: str = ""
+    bare: float | None = None
     ratio: float | None = None
-    target: str = ""
-    column: str = ""
-    """Of what it was measured, in a group that compares several things: then the group's table has a column for each."""
+    ceiling: str = ""
+    """``value``, ``ratio`` or ``over`` (the value less the bare figure), then ``<=`` or ``>=``, then a number."""
+
+    @property
+    def over(self) -> float | None:
+        return None if self.bare is None else self.value - self.bare
+
+    @property
+    def met(self) -> bool | None:
+        """Whether the ceiling holds; ``None`` without one."""
+        if not self.ceiling:
+            return None
+        name, sign, limit = self.ceiling.split()
+        found: float = getattr(self, name)
+        return found <= float(limit) if sign == "<=" else found >= float(limit)
+
+    def cells(self) -> tuple[str, ...]:
+        bare = f"{_number(self.bare)} {self.unit} ({self.against})" if self.bare is not None else self.against
+        verdict = "" if self.met is None else "met" if self.met else "missed"
+        return (
+            self.what,
+            f"{_number(self.value)} {self.unit}",
+            bare,
+            "" if self.ratio is None else f"{self.ratio:.2f}",
+            self._rule(),
+            verdict,
+        )
+
+    def _rule(self) -> str:
+        if not self.ceiling:
+            return ""
+        name, sign, limit = self.ceiling.split()
+        return {
+            "value": f"{sign} {limit} {self.unit}",
+            "ratio": f"ratio {sign} {limit}",
+            "over": f"{sign} {limit} {self.unit} over it",
+        }[name]
 
 
-def per_second(action: Callable[[], object], seconds: float, at_least: int = 5) -> float:
-    """How often it can be done, one after the other."""
+class Rounds:
+    """Samples that were taken in turns. Ratios are taken within a turn: what else the machine did meets both sides."""
+
+    def __init__(self) -> None:
+        self._samples: dict[str, list[float]] = {}
+
+    def __contains__(self, what: str) -> bool:
+        return what in self._samples
+
+    def note(self, what: str, value: float) -> None:
+        self._samples.setdefault(what, []).append(value)
+
+    def median(self, what: str) -> float:
+        return statistics.median(self._samples[what])
+
+    def p99(self, what: str) -> float:
+        return statistics.quantiles(self._samples[what], n=100)[98]
+
+    def ratio(self, what: str, bare: str) -> float:
+        pairs = zip(self._samples[what], self._samples[bare], strict=True)
+        return statistics.median(value / other for value, other in pairs)
+
+    def figure(self, title: str, unit: str, what: str, bare: str, against: str, ceiling: str = "") -> Figure:
+        """The medians of two kinds of samples, and the median of their ratios."""
+        return Figure(
+            title, self.median(what), unit, against, self.median(bare), self.ratio(what, bare), ceiling
+        )
+
+
+def timed(action: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    action()
+    return time.perf_counter() - started
+
+
+def seconds(action: Callable[[], object], lasting: float) -> float:
+    """How long it takes, of as many as fit; the mean."""
     action()
     done, started = 0, time.perf_counter()
-    while (took := time.perf_counter() - started) < seconds or done < at_least:
+    while (took := time.perf_counter() - started) < lasting or done < 5:
         action()
         done += 1
-    return done / took
+    return took / done
 
 
-def spread_ms(samples: Iterable[float]) -> tuple[float, float]:
-    """Median and 99th percentile in milliseconds, of seconds."""
-    values = [sample * 1e3 for sample in samples]
-    return statistics.median(values), statistics.quantiles(values, n=100)[98]
-
-
-def machine_facts() -> dict[str, str]:
-    """What a reader needs to know of the machine; no name of it."""
-    cpu = next(_cpu_models(), platform.processor() or "unknown")
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    return {
-        "at": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        "cpu": cpu,
-        "cores": str(len(os.sched_getaffinity(0))),
-        "memory": f"{memory:.0f} GiB",
-        "system": f"{platform.system()} {platform.release()}",
-        "python": platform.python_version(),
-        "load before": " ".join(f"{value:.2f}" for value in os.getloadavg()),
-    }
-
-
-def _cpu_models() -> Iterator[str]:
+def machine() -> str:
+    """The date, the code and the machine, without a name of the machine."""
     try:
-        text = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")
+        lines = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace").splitlines()
     except OSError:
-        return
-    for line in text.splitlines():
-        if line.startswith("model name"):
-            yield line.partition(":")[2].strip()
+        lines = []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    load = " ".join(f"{value:.1f}" for value in os.getloadavg())
+    git = subprocess.run(
+        ["git", "describe", "--always", "--dirty"], cwd=Path(__file__).parent, capture_output=True, text=True
+    )
+    return (
+        f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, commit {git.stdout.strip() or 'unknown'}; "
+        f"{next(iter(models), platform.processor() or 'unknown')}, {len(os.sched_getaffinity(0))} cores, "
+        f"{memory:.0f} GiB, {platform.system()} {platform.release()}, Python {platform.python_version()}; load before {load}"
+    )
 
 
-def show(rows: list[Row], facts: dict[str, str], console: Console) -> None:
-    for group in dict.fromkeys(row.group for row in rows):
-        heads, *lines = _table([row for row in rows if row.group == group])
-        table = Table(*heads, title=group, title_justify="left")
-        for line in lines:
-            table.add_row(*line)
-        console.print(table)
-    console.print(", ".join(f"{name}: {value}" for name, value in facts.items()))
+def markdown(groups: Mapping[str, Sequence[Figure]], facts: str) -> str:
+    """One table of all groups."""
+    lines = [f"{facts}.", "", f"| {' | '.join(HEADS)} |", "|---" * len(HEADS) + "|"]
+    for name, figures in groups.items():
+        lines.append(f"| **{name}** |" + " |" * (len(HEADS) - 1))
+        lines += [f"| {' | '.join(figure.cells())} |" for figure in figures]
+    return "\n".join(lines) + "\n"
 
 
-def _table(rows: list[Row]) -> Iterator[list[str]]:
-    """Heads, then lines."""
-    columns = list(dict.fromkeys(row.column for row in rows))
-    if columns == [""]:
-        yield ["what", "value", "ratio", "against", "target"]
-        for row in rows:
-            yield [row.what, *_cells(row)]
-        return
-    yield ["what", *columns]
-    for what, unit in dict.fromkeys((row.what, row.unit) for row in rows):
-        cells = {row.column: _compared(row) for row in rows if row.what == what}
-        yield [f"{what}, {unit}", *(cells.get(column, "") for column in columns)]
-
-
-def _compared(row: Row) -> str:
-    return _figure(row.value) + ("" if row.ratio is None else f" ({row.ratio:.2f}x)")
-
-
-def _cells(row: Row) -> tuple[str, str, str, str]:
-    ratio = "" if row.ratio is None else f"{row.ratio:.2f}x"
-    return f"{_figure(row.value)} {row.unit}", ratio, row.against, row.target
-
-
-def _figure(value: float) -> str:
-    if value >= 1000:
-        return f"{value:,.0f}"
-    return f"{value:.3g}"
-
-
-def save(rows: list[Row], facts: dict[str, str], folder: Path) -> Path:
-    """Keep a run: the numbers for programs, the table for people; the path of the table."""
-    folder.mkdir(parents=True, exist_ok=True)
-    stem = folder / facts["at"].replace(" UTC", "").replace(" ", "T").replace(":", "")
-    record = {"machine": facts, "rows": [asdict(row) for row in rows]}
-    stem.with_suffix(".json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    lines = [
-        f"# Benchmarks, {facts['at']}",
-        "",
-        ", ".join(f"{k}: {v}" for k, v in facts.items() if k != "at"),
-    ]
-    for group in dict.fromkeys(row.group for row in rows):
-        heads, *found = _table([row for row in rows if row.group == group])
-        lines += ["", f"## {group}", "", f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
-        lines += [f"| {' | '.join(line)} |" for line in found]
-    page = stem.with_suffix(".md")
-    page.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return page
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"

@@ -1,162 +1,122 @@
-"""Jobs of the bundled master against the machine itself: what the same number of bare processes takes."""
+"""Jobs of the bundled master, default (with the runtime) and plain, against bare processes and other runners."""
 
 from __future__ import annotations
 
-import os
-import statistics
-import subprocess
-import sys
+import contextlib
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from benchmarks.frame import Options, Row
-from benchmarks.masters import Bundled, bundled, slots
+from benchmarks.frame import Figure, Rounds, timed
+from benchmarks.masters import bundled, dag, noop, resident, slots
+from benchmarks.peers import installed, peer, start
 from titan_sdk import TitanClient, TitanJob
 
-ROUNDS = 5
+ROUNDS = 7
 AT_ONCE = (2, 3, 4)
-"""Numbers of bare processes at once."""
-JOBS = 1000
+"""Numbers of bare processes at once; the best of them counts."""
+JOBS = 300
+"""Of one kind in one turn."""
+ONES = 12
 CHAIN = 20
 QUEUED = 10_000
 NODES = 5_000
-GROUP = "jobs"
+KINDS = {"default": True, "plain": False}
 
 
-def run(options: Options) -> Iterator[Row]:
+def run(scale: float) -> Iterator[Figure]:
     with tempfile.TemporaryDirectory(prefix="titan-bench-") as folder:
         script = noop(Path(folder))
-        for mode, more in (("cold", ()), ("warm", ("--warm-python",))):
-            with bundled("--workers", "GENERAL=1", "--slots", slots(), *more) as master:
-                yield from _rates(options, mode, master, script)
+        with bundled("--workers", "GENERAL=1", "--slots", str(slots())) as master:
+            yield from _cold(scale, master.client, script)
         with bundled("--workers", "GENERAL=1") as master:
-            yield from _queued(options, master, script)
-        if options.titan_address is not None:
-            with TitanClient(*options.titan_address) as client:
-                count = options.scaled(JOBS // 10)
-                yield Row(GROUP, f"real Titan: {count} plain jobs", _rate(client, script, count, False), "/s")
+            yield from _queued(scale, master.client, master.pid, script)
 
 
-def _rates(options: Options, mode: str, master: Bundled, script: Path) -> Iterator[Row]:
-    """Bare processes and jobs in turns, the median of each: others use the machine too."""
-    count, rounds = options.scaled(JOBS), 1 if options.quick else ROUNDS
-    found: dict[str, list[float]] = {}
-
-    def note(what: str, value: float) -> None:
-        found.setdefault(what, []).append(value)
-
-    with TitanClient(master.host, master.port) as client:
-        _rate(client, script, 2, False)
-        for _ in range(rounds):
+def _cold(scale: float, client: TitanClient, script: Path) -> Iterator[Figure]:
+    count, rounds = max(int(JOBS * scale), 10), Rounds()
+    with contextlib.ExitStack() as stack:
+        others: dict[str, Callable[[int], float]] = {
+            name: stack.enter_context(peer(name, script, slots()))
+            for name in ("concurrent.futures", "hyperqueue")
+            if installed(name)
+        }
+        for runtime in KINDS.values():
+            _run(client, script, 2, runtime)
+        for _ in range(max(int(ROUNDS * scale), 2)):
             for at_once in AT_ONCE:
-                note(f"bare {at_once}", bare_rate(options, script, at_once))
-            note("plain", _rate(client, script, count, False))
-            note("runtime", _rate(client, script, count // 10, True))
-            note("one bare", bare_seconds(script))
-            note("one", _seconds(lambda: _chain(client, script, 1), 20))
-            note("chain", _chain(client, script, CHAIN))
-    value = {what: statistics.median(values) for what, values in found.items()}
-    # Not the best of every round: the best of several values is more than what it is the best of.
-    value["bare"] = max(value[f"bare {at_once}"] for at_once in AT_ONCE)
-    target = ">= 0.9x" if mode == "cold" else ">= 3x"
-    yield Row(GROUP, f"bare processes, best concurrency ({mode} turn)", value["bare"], "/s")
-    bare, one_bare = value["bare"], value["one bare"]
-    yield Row(GROUP, f"{mode}: plain jobs", value["plain"], "/s", "bare", value["plain"] / bare, target)
-    yield Row(
-        GROUP, f"{mode}: jobs with the runtime", value["runtime"], "/s", "bare", value["runtime"] / bare
-    )
-    over = (value["one"] - one_bare) * 1e3
-    yield Row(GROUP, f"{mode}: one plain job over a bare process", over, "ms", target="<= 10 ms")
-    yield Row(
-        GROUP,
-        f"{mode}: chain of {CHAIN}",
-        value["chain"] * 1e3,
-        "ms",
-        f"{CHAIN} bare processes",
-        value["chain"] / (CHAIN * one_bare),
-        "<= 1.3x",
-    )
+                rounds.note(f"bare {at_once}", _bare_rate(script, count, at_once))
+            for kind, runtime in KINDS.items():
+                rounds.note(kind, count / _run(client, script, count, runtime))
+            for name, start_many in others.items():
+                rounds.note(name, count / start_many(count))
+            one = Rounds()
+            for _ in range(ONES):
+                one.note("bare", timed(lambda: start(str(script))) * 1e3)
+                for kind, runtime in KINDS.items():
+                    one.note(kind, _run(client, script, 1, runtime) * 1e3)
+            rounds.note("chain of bare", CHAIN * one.median("bare"))
+            for what in ("bare", *KINDS):
+                rounds.note(f"one {what}", one.median(what))
+            for kind, runtime in KINDS.items():
+                rounds.note(f"chain of {kind}", _run(client, script, CHAIN, runtime, chain=True) * 1e3)
+    yield from _told(rounds, others)
 
 
-def _queued(options: Options, master: Bundled, script: Path) -> Iterator[Row]:
-    """Whether the cost of a job grows with how many there are."""
-    many, nodes = options.scaled(QUEUED), options.scaled(NODES)
-    with TitanClient(master.host, master.port) as client:
-        before = statistics.median(submit_seconds(client, script, 500) for _ in range(5))
-        empty = resident(master.pid)
-        submit_seconds(client, script, many)
-        grown = resident(master.pid) - empty
-        after = statistics.median(submit_seconds(client, script, 500) for _ in range(5))
-        yield Row(GROUP, f"submit with {many:,} queued, per job", after * 1e3, "ms", "none", after / before)
-        yield Row(GROUP, f"memory of the master for {many:,} jobs", grown / 2**20, "MiB")
-        jobs = [_job(script, f"n{n}", False, [f"n{n - 1}"] if n else None) for n in range(nodes)]
-        took = _timed(lambda: client.submit_dag("nodes", jobs)) / nodes
-        yield Row(GROUP, f"submit a DAG of {nodes:,} nodes, per job", took * 1e3, "ms", "none", took / before)
+def _told(rounds: Rounds, others: dict[str, Callable[[int], float]]) -> Iterator[Figure]:
+    # Not the best of each turn: the best of several values is more than what it is the best of.
+    best = max((f"bare {at_once}" for at_once in AT_ONCE), key=rounds.median)
+    rate = best.replace("bare", "processes,") + " at once"
+    limits = {"default": ("0.7", "15"), "plain": ("0.85", "10")}
+    for kind, (least, _) in limits.items():
+        yield rounds.figure(f"{kind} jobs, cold", "/s", kind, best, rate, f"ratio >= {least}")
+    for name in others:
+        yield rounds.figure(f"the same processes by {name}", "/s", name, best, rate)
+    for kind, (_, most) in limits.items():
+        yield rounds.figure(
+            f"one {kind} job", "ms", f"one {kind}", "one bare", "a process", f"over <= {most}"
+        )
+    chain, limit = f"{CHAIN} processes", "ratio <= 1.35"
+    yield rounds.figure(f"chain of {CHAIN} plain jobs", "ms", "chain of plain", "chain of bare", chain, limit)
+    yield rounds.figure(f"chain of {CHAIN} default jobs", "ms", "chain of default", "chain of bare", chain)
 
 
-def _job(script: Path, job_id: str, runtime: bool, parents: list[str] | None = None) -> TitanJob:
-    return TitanJob(job_id, str(script), runtime=runtime, parents=parents)
+def _queued(scale: float, client: TitanClient, pid: int, script: Path) -> Iterator[Figure]:
+    queued, nodes = int(QUEUED * scale), int(NODES * scale)
+    _never(client, script, 100)
+    before = resident(pid)
+    none = _never(client, script, nodes)
+    _never(client, script, queued - nodes)
+    grew = resident(pid) - before
+    then = _never(client, script, nodes)
+    jobs = dag("nodes", script, nodes, runtime=False, chain=True)
+    linked = timed(lambda: client.submit_dag("nodes", jobs)) / nodes * 1e3
+    against = f"submitting {nodes:,} with none queued"
+    yield Figure(f"submit one more with {queued:,} queued", then, "ms", against, none, then / none)
+    yield Figure(f"submit a DAG of {nodes:,} nodes, per job", linked, "ms", against, none, linked / none)
+    yield Figure(f"memory of the master for {queued:,} queued jobs", grew, "MiB")
+
+
+def _never(client: TitanClient, script: Path, count: int) -> float:
+    """Milliseconds per job of a submission, for a tag that no worker has: nothing else goes on."""
+    name = _name()
+    jobs = [TitanJob(f"{name}-{n}", str(script), runtime=False, requirement="NEVER") for n in range(count)]
+    return timed(lambda: client.submit_dag(name, jobs)) / count * 1e3
+
+
+def _run(client: TitanClient, script: Path, count: int, runtime: bool, *, chain: bool = False) -> float:
+    """Seconds from the submission to the last end."""
+    name = _name()
+    jobs = dag(name, script, count, runtime=runtime, chain=chain)
+    return timed(lambda: client.submit_dag(name, jobs).wait(timeout=600))
+
+
+def _bare_rate(script: Path, count: int, at_once: int) -> float:
+    with ThreadPoolExecutor(at_once) as pool:
+        return count / timed(lambda: list(pool.map(start, [str(script)] * count)))
 
 
 def _name() -> str:
     return f"b{time.monotonic_ns()}"
-
-
-def _rate(client: TitanClient, script: Path, count: int, runtime: bool) -> float:
-    name = _name()
-    jobs = [_job(script, f"{name}-{n}", runtime) for n in range(count)]
-    return count / _timed(lambda: client.submit_dag(name, jobs).wait())
-
-
-def _chain(client: TitanClient, script: Path, length: int) -> float:
-    name = _name()
-    jobs = [_job(script, f"{name}-{n}", False, [f"{name}-{n - 1}"] if n else None) for n in range(length)]
-    return _timed(lambda: client.submit_dag(name, jobs).wait())
-
-
-def submit_seconds(client: TitanClient, script: Path, count: int) -> float:
-    """Per job, for a tag that no worker has: nothing else goes on."""
-    name = _name()
-    jobs = [TitanJob(f"{name}-{n}", str(script), runtime=False, requirement="NEVER") for n in range(count)]
-    return _timed(lambda: client.submit_dag(name, jobs)) / count
-
-
-def noop(folder: Path) -> Path:
-    """The script of a job that does nothing."""
-    script = folder / "noop.py"
-    script.write_text("pass\n", encoding="utf-8")
-    return script
-
-
-def bare_rate(options: Options, script: Path, at_once: int) -> float:
-    """Bare processes per second, so many at a time."""
-    count = options.scaled(JOBS) // 4
-    with ThreadPoolExecutor(at_once) as pool:
-        return count / _timed(lambda: list(pool.map(lambda _: _bare(script), range(count))))
-
-
-def bare_seconds(script: Path) -> float:
-    """One bare process."""
-    return _seconds(lambda: _bare(script), 20)
-
-
-def _bare(script: Path) -> None:
-    subprocess.run([sys.executable, "-u", script], check=True)
-
-
-def _seconds(action: Callable[[], object], times: int) -> float:
-    return statistics.median(_timed(action) for _ in range(times))
-
-
-def _timed(action: Callable[[], object]) -> float:
-    started = time.perf_counter()
-    action()
-    return time.perf_counter() - started
-
-
-def resident(pid: int) -> int:
-    pages = int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE")

@@ -9,8 +9,6 @@ answered, to the client and to the job's launcher. Each figure is the median of 
 
 from __future__ import annotations
 
-import re
-import socket
 import sqlite3
 import statistics
 import subprocess
@@ -18,15 +16,14 @@ import sys
 import tempfile
 import threading
 import time
-import urllib.request
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from benchmarks.masters import bundled
+from benchmarks.masters import Bundled, bundled
 from titan_sdk import TitanClient, TitanJob
 from titan_sdk.cluster import LocalCluster
 
@@ -87,28 +84,10 @@ class Commits:
             connection.set_trace_callback(self._statement)
             return connection
 
-        sqlite3.connect = watched
+        sqlite3.connect = watched  # type: ignore[assignment]
 
     def _statement(self, text: str) -> None:
         self.count += text.lstrip().upper().startswith("COMMIT")
-
-
-@contextmanager
-def _counted() -> Iterator[tuple[TitanClient, Callable[[], Counter[str]]]]:
-    """A client of a master of its own process, and the requests that this master has answered."""
-    with socket.create_server(("127.0.0.1", 0)) as chosen:
-        port = chosen.getsockname()[1]
-    with bundled("--workers", "GENERAL=1", "--metrics-port", str(port)) as master:
-
-        def answered() -> Counter[str]:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as reply:
-                found = re.findall(
-                    r'^titan_requests_total\{operation="(.+)"\} (\S+)$', reply.read().decode(), re.MULTILINE
-                )
-            return Counter({name: int(float(count)) for name, count in found})
-
-        with TitanClient(master.host, master.port) as client:
-            yield client, answered
 
 
 def trace() -> dict[str, dict[str, Any]]:
@@ -124,12 +103,12 @@ def trace() -> dict[str, dict[str, Any]]:
         script = Path(folder) / "noop.py"
         script.write_text("pass\n", encoding="utf-8")
         for kind, runtime in (("default", True), ("plain", False)):
-            found[kind] = _inside(lambda runtime=runtime: _job(client, script, runtime), moves, commits)
+            found[kind] = _inside(partial(_job, client, script, runtime), moves, commits)
         sys.setprofile(None)
         threading.setprofile(None)
         for kind, runtime in (("default", True), ("plain", False)):
-            with _counted() as (other, answered):
-                found[kind] |= _asked(lambda runtime=runtime: _job(other, script, runtime), answered)
+            with bundled("--workers", "GENERAL=1") as master:
+                found[kind] |= _asked(master, script, runtime)
     return found
 
 
@@ -160,15 +139,22 @@ def _inside(job: Callable[[], None], moves: Moves, commits: Commits) -> dict[str
     return found
 
 
-def _asked(job: Callable[[], None], answered: Callable[[], Counter[str]]) -> dict[str, Any]:
-    job()
+def _asked(master: Bundled, script: Path, runtime: bool) -> dict[str, Any]:
+    _job(master.client, script, runtime)
     samples = []
     for _ in range(JOBS):
-        before = answered()
-        job()
-        samples.append(answered() - before)
+        before = _answered(master)
+        _job(master.client, script, runtime)
+        samples.append(_answered(master) - before)
     usual = sorted(samples, key=Counter.total)[JOBS // 2]
     return {"requests": usual.total(), "requests by operation": dict(usual)}
+
+
+def _answered(master: Bundled) -> Counter[str]:
+    """Requests so far, by operation."""
+    beginning = 'titan_requests_total{operation="'
+    found = master.metrics().items()
+    return Counter({name[len(beginning) : -2]: int(n) for name, n in found if name.startswith(beginning)})
 
 
 def lines() -> dict[str, tuple[int, int, int]]:

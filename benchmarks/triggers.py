@@ -1,11 +1,13 @@
-"""5,000 deferred tasks in one triggerer process: what waiting for them costs, and how soon an end is seen.
+"""5,000 deferred tasks in one triggerer process: the cost of waiting, and how soon an end is seen.
 
-Most of the jobs are PENDING with a long delay; the others run, are told to end one after the other, and write down when
-they do. `triggers_side.py` is the triggerer: a process of its own, so that its figures are the triggers' alone.
+Most of the jobs are PENDING with a long delay. The others run, are told to end one after the other, and write down when
+they do. The triggerer is a process of its own, ``python -m benchmarks.triggers FOLDER``, so that its figures are the
+triggers' alone.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import statistics
@@ -16,20 +18,20 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks.frame import Options, Row
+from benchmarks.frame import Figure
+from benchmarks.masters import Bundled, bundled, resident
+from benchmarks.peers import installed
 from titan_sdk import TitanClient, TitanJob
-from titan_sdk.cluster import LocalCluster
 
 TRIGGERS = 5000
 RUNNING = 80
+SETTLE_SECONDS = 15.0
 STEADY_SECONDS = 45.0
 END_EVERY = 0.3
 _DAY = 86_400_000
-_SIDE = Path(__file__).with_name("triggers_side.py")
-
 _SCRIPT = """
 import os, sys, time
-flag = os.path.join(sys.argv[1], os.environ["JOB"])
+flag = os.path.join(sys.argv[1], sys.argv[2])
 while not os.path.exists(flag):
     time.sleep(0.1)
 with open(flag + ".ended", "w") as file:
@@ -37,91 +39,85 @@ with open(flag + ".ended", "w") as file:
 """
 
 
-def run(options: Options) -> Iterator[Row]:
-    for strict in (False, True):
-        yield from _measure(options, strict=strict)
-
-
-def _measure(options: Options, *, strict: bool) -> Iterator[Row]:
-    with tempfile.TemporaryDirectory(prefix="titan-bench-") as name:
-        folder = Path(name)
-        with (
-            LocalCluster({"GENERAL": 4}, slots=RUNNING // 4, strict_titan=strict) as cluster,
-            TitanClient(cluster.host, cluster.port) as client,
-        ):
-            running = _submit_running(client, options.scaled(RUNNING), folder)
-            ids = [*running, *_submit_delayed(client, options.scaled(TRIGGERS) - len(running), folder)]
-            (folder / "jobs.json").write_text(json.dumps({"all": ids, "running": running}), encoding="utf-8")
-            seconds = STEADY_SECONDS / 3 if options.quick else STEADY_SECONDS
-            found = _drive(cluster, folder, running, seconds)
-    group = f"{len(ids):,} triggers, {'strict' if strict else 'bundled'} master"
-    latencies = [found["seen"][job_id] - found["ended"][job_id] for job_id in running]
-    minute = 60 / found["seconds"]
-    for what, value, unit, target in (
-        ("processor time while nothing ends", found["cpu"] * minute, "s/min", "< 30 s/min"),
-        ("requests while nothing ends", found["requests"] / found["seconds"], "/s", "< 450 /s"),
-        ("connections opened while nothing ends", found["opened"] / found["seconds"], "/s", ""),
-        ("connections at once, start and stop included", found["connections"], "", "<= 16"),
-        ("threads, at most", found["threads"], "", ""),
-        ("memory, per trigger", found["per_trigger_kib"], "KiB", "< 64 KiB"),
-        ("memory, whole process", found["rss_mib"], "MiB", ""),
-        ("a job's end until its event, median", statistics.median(latencies), "s", ""),
-        ("a job's end until its event, p95", statistics.quantiles(latencies, n=20)[18], "s", ""),
+def run(scale: float) -> Iterator[Figure]:
+    if not installed("airflow"):
+        return
+    with (
+        tempfile.TemporaryDirectory(prefix="titan-bench-") as name,
+        bundled("--workers", "GENERAL=4", "--slots", str(RUNNING // 4)) as master,
     ):
-        yield Row(group, what, float(value), unit, target=target)
+        folder = Path(name)
+        running = _submit_running(master.client, int(RUNNING * scale), folder)
+        ids = [*running, *_submit_delayed(master.client, int(TRIGGERS * scale) - len(running), folder)]
+        (folder / "jobs.json").write_text(json.dumps({"all": ids, "running": running}), encoding="utf-8")
+        yield from _watch(master, folder, running, len(ids), STEADY_SECONDS * max(scale, 0.3))
 
 
 def _submit_running(client: TitanClient, count: int, folder: Path) -> list[str]:
     script = folder / "until_told.py"
     script.write_text(_SCRIPT, encoding="utf-8")
-    jobs = [
-        TitanJob(f"r{index}", str(script), args=[str(folder)], env={"JOB": f"r{index}"})
-        for index in range(count)
-    ]
+    jobs = [TitanJob(f"r{index}", str(script), args=[str(folder), f"r{index}"]) for index in range(count)]
     return [job.full_id for job in client.submit_dag("running", jobs).jobs]
 
 
 def _submit_delayed(client: TitanClient, count: int, folder: Path) -> list[str]:
     script = folder / "never.py"
     script.write_text("pass\n", encoding="utf-8")
-    ids: list[str] = []
-    for start in range(0, count, 500):
-        names = range(start, min(start + 500, count))
-        jobs = [TitanJob(f"d{index}", str(script), delay=_DAY) for index in names]
-        ids += [job.full_id for job in client.submit_dag(f"delayed{start}", jobs).jobs]
-    return ids
+    jobs = [TitanJob(f"d{index}", str(script), delay=_DAY) for index in range(count)]
+    parts = (jobs[start : start + 500] for start in range(0, count, 500))
+    return [
+        job.full_id for n, part in enumerate(parts) for job in client.submit_dag(f"delayed{n}", part).jobs
+    ]
 
 
-def _drive(
-    cluster: LocalCluster, folder: Path, running: list[str], seconds: float
-) -> dict[str, dict[str, float]]:
-    environ = {
-        **os.environ,
+def _watch(
+    master: Bundled, folder: Path, running: list[str], triggers: int, lasting: float
+) -> Iterator[Figure]:
+    host, port = master.client.config.host, master.client.config.port
+    environ = os.environ | {
         "AIRFLOW_HOME": str(folder),
-        "AIRFLOW_CONN_TITAN_DEFAULT": f"titan://{cluster.host}:{cluster.port}",
+        "AIRFLOW_CONN_TITAN_DEFAULT": f"titan://{host}:{port}",
     }
+    command = [sys.executable, "-m", "benchmarks.triggers", str(folder)]
+    root = Path(__file__).parent.parent
+    before = _connections(master)
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.triggers_side", str(folder), str(seconds)],
-            env=environ,
-            cwd=_SIDE.parent.parent,
-            stdout=log,
-            stderr=log,
+            command, env=environ, cwd=root, stdin=subprocess.PIPE, stdout=log, stderr=log
         )
-        try:
-            _until(folder / "steady", process, folder)
-            for index in range(len(running)):
-                (folder / f"r{index}").touch()
-                time.sleep(END_EVERY)
-            _until(folder / "found.json", process, folder)
-        finally:
-            process.terminate()
-            process.wait(30)
-    found: dict[str, dict[str, float]] = json.loads((folder / "found.json").read_text(encoding="utf-8"))
-    found["ended"] = {
-        job_id: float((folder / f"r{index}.ended").read_text()) for index, job_id in enumerate(running)
-    }
-    return found
+    try:
+        _until(folder / "imported", process, folder)
+        imported = resident(process.pid)
+        assert process.stdin is not None
+        process.stdin.write(b"go\n")
+        process.stdin.close()
+        _until(folder / "settled", process, folder)
+        cpu, asked, started = _cpu(process.pid), _asked(master), time.monotonic()
+        time.sleep(lasting)
+        took = time.monotonic() - started
+        yield Figure(
+            "processor time while nothing ends, per minute",
+            (_cpu(process.pid) - cpu) / took * 60,
+            "s",
+            ceiling="value <= 30",
+        )
+        yield Figure(
+            "requests while nothing ends", (_asked(master) - asked) / took, "/s", ceiling="value <= 450"
+        )
+        yield Figure("connections", _connections(master) - before, "", ceiling="value <= 16")
+        each = (resident(process.pid) - imported) / triggers * 1024
+        yield Figure("memory of a trigger", each, "KiB", ceiling="value <= 64")
+        for index in range(len(running)):
+            (folder / f"r{index}").touch()
+            time.sleep(END_EVERY)
+        _until(folder / "seen.json", process, folder)
+    finally:
+        process.terminate()
+        process.wait(30)
+    seen = json.loads((folder / "seen.json").read_text(encoding="utf-8"))
+    late = [seen[job] - float((folder / f"r{n}.ended").read_text()) for n, job in enumerate(running)]
+    yield Figure("a job's end until its event, median", statistics.median(late), "s")
+    yield Figure("a job's end until its event, 95th percentile", statistics.quantiles(late, n=20)[18], "s")
 
 
 def _until(path: Path, process: subprocess.Popen[bytes], folder: Path) -> None:
@@ -131,3 +127,55 @@ def _until(path: Path, process: subprocess.Popen[bytes], folder: Path) -> None:
             tail = (folder / "log").read_text(encoding="utf-8", errors="replace")[-3000:]
             raise RuntimeError(f"the triggers never got as far as {path.name}: {tail}")
         time.sleep(0.1)
+
+
+def _cpu(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _asked(master: Bundled) -> float:
+    return sum(value for name, value in master.metrics().items() if name.startswith("titan_requests_total"))
+
+
+def _connections(master: Bundled) -> float:
+    return master.metrics()["titan_connections"]
+
+
+# ---------------------------------------------------------------------- the triggerer
+
+
+async def _triggerer(folder: Path) -> None:
+    jobs = json.loads((folder / "jobs.json").read_text(encoding="utf-8"))
+    await _event("nothing", {}, run=False)
+    (folder / "imported").touch()
+    await asyncio.to_thread(sys.stdin.readline)
+    seen: dict[str, float] = {}
+    tasks = {job_id: asyncio.create_task(_event(job_id, seen)) for job_id in jobs["all"]}
+    await asyncio.sleep(SETTLE_SECONDS)
+    if seen:
+        raise RuntimeError(f"{len(seen)} triggers fired before any job ended: {list(seen)[:3]}")
+    (folder / "settled").touch()
+    await asyncio.gather(*(tasks[job_id] for job_id in jobs["running"]))
+    (folder / "seen.part").write_text(json.dumps(seen), encoding="utf-8")
+    (folder / "seen.part").rename(folder / "seen.json")
+    await asyncio.Event().wait()
+
+
+async def _event(job_id: str, seen: dict[str, float], *, run: bool = True) -> None:
+    from titan_provider.triggers.titan import TitanJobTrigger
+
+    trigger = TitanJobTrigger(titan_conn_id="titan_default", job_id=job_id)
+    # As in a triggerer, the trigger is what its arguments in the database say.
+    again = TitanJobTrigger(**trigger.serialize()[1])
+    if not run:
+        return
+    async for event in again.run():
+        seen[job_id] = time.time()
+        if event.payload["outcome"] != "ended":
+            raise RuntimeError(f"{job_id}: {event.payload}")
+        break
+
+
+if __name__ == "__main__":
+    asyncio.run(_triggerer(Path(sys.argv[1])))
