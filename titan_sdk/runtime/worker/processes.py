@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 LINUX = sys.platform.startswith("linux")
+_ROUNDS = 20
 _subreaper = False
 
 
@@ -46,9 +47,9 @@ def become_subreaper() -> bool:
     return _subreaper
 
 
-def die_with_parent(parent: int) -> None:
-    """Have the kernel kill this process when `parent`, its parent until now, dies."""
-    _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+def die_with_parent(parent: int, number: int = signal.SIGKILL) -> None:
+    """Have the kernel send this process a signal when `parent`, its parent until now, dies."""
+    _prctl(PR_SET_PDEATHSIG, number)
     if LINUX and os.getppid() != parent:
         os._exit(1)
 
@@ -75,16 +76,20 @@ def children() -> List[int]:
                 found.extend(map(int, listing.read().split()))
         return found
     except (OSError, ValueError):
-        return _children_by_scan()
+        return children_by_scan()
 
 
-def _children_by_scan() -> List[int]:
+def children_by_scan() -> List[int]:
+    """The same, slower. The kernel's list may lack one while another one ends; this has it, or one that is ending."""
+    mine = str(os.getpid())
+    return [pid for pid in _all_pids() if _stat(str(pid), "")[1:2] == [mine]]
+
+
+def _all_pids() -> List[int]:
     try:
-        names = os.listdir("/proc")
+        return [int(name) for name in os.listdir("/proc") if name.isdigit()]
     except OSError:
         return []
-    mine = str(os.getpid())
-    return [int(name) for name in names if name.isdigit() and _stat(name, "")[1:2] == [mine]]
 
 
 def _stat(pid: str, default: str) -> List[str]:
@@ -105,8 +110,8 @@ def kill_children(patience: float, reaped: Callable[[int, int], None], group: in
     """
     if group and not _subreaper:
         send(-group, signal.SIGKILL)
-    deadline = time.monotonic() + patience
-    pause = 0.0005
+    # Counted in pauses: this process may stand still in between, which is nothing that was tried.
+    waited, pause = 0.0, 0.0005
     while True:
         try:
             while True:
@@ -118,10 +123,10 @@ def kill_children(patience: float, reaped: Callable[[int, int], None], group: in
             return True
         for pid in children():
             send(pid, signal.SIGKILL)
-        if time.monotonic() > deadline:
+        if waited > patience:
             return False
         time.sleep(pause)
-        pause = min(pause * 2, 0.02)
+        waited, pause = waited + pause, min(pause * 2, 0.02)
 
 
 def send(pid: int, number: int) -> bool:
@@ -131,6 +136,82 @@ def send(pid: int, number: int) -> bool:
     except OSError:
         # Gone meanwhile, or another user's by setuid: then waiting for it is all there is.
         return False
+    return True
+
+
+def send_to_group(leader: int, number: int) -> None:
+    """A signal to the group of a process that is not reaped yet, or to itself as long as it has not made its group."""
+    if not send(-leader, number):
+        send(leader, number)
+
+
+def name_of(pid: int, variable: str) -> Optional[str]:
+    """The value of a variable in the environment of a program, or the name of a process whose program has no such one;
+    None of one that is ending.
+    """
+    try:
+        with open("/proc/%d/environ" % pid, "rb") as environ:
+            entries = environ.read().split(b"\0")
+        if entries == [b""]:
+            return None
+        for entry in entries:
+            if entry.startswith(variable.encode() + b"="):
+                return os.fsdecode(entry[len(variable) + 1 :])
+        with open("/proc/%d/comm" % pid, "rb") as comm:
+            return os.fsdecode(comm.read().rstrip(b"\n"))
+    except PermissionError:
+        return ""  # another user's
+    except OSError:
+        return None
+
+
+def end_marked(is_meant: Callable[[List[bytes]], bool], patience: float = 0.0) -> int:
+    """SIGKILL every process of this machine whose environment is meant; how many had to be killed.
+
+    For runs whose guards are dead, so that nobody is above them. Repeats until a round finds nothing: a child that was
+    forked during the search is found in the next one.
+
+    Args:
+        patience: seconds in which they may end by themselves.
+    """
+    until = time.monotonic() + patience
+    while time.monotonic() < until:
+        if not any(_is_meant(pid, is_meant) for pid in _all_pids()):
+            return 0
+        time.sleep(limits.LOOK_EVERY)
+    total = 0
+    for _ in range(_ROUNDS):
+        found = sum(_kill_if_meant(pid, is_meant) for pid in _all_pids())
+        total += found
+        if not found:
+            break
+    return total
+
+
+def _is_meant(pid: int, is_meant: Callable[[List[bytes]], bool]) -> bool:
+    try:
+        with open("/proc/%d/environ" % pid, "rb") as environ:
+            return is_meant(environ.read().split(b"\0"))
+    except OSError:
+        return False  # another user's process, or gone in the meantime
+
+
+def _kill_if_meant(pid: int, is_meant: Callable[[List[bytes]], bool]) -> bool:
+    """Read while a descriptor pins the number to one process, where this Python has such descriptors."""
+    if not hasattr(os, "pidfd_open"):
+        return _is_meant(pid, is_meant) and send(pid, signal.SIGKILL)
+    try:
+        pinned = os.pidfd_open(pid)
+    except OSError:
+        return False
+    try:
+        if not _is_meant(pid, is_meant):
+            return False
+        signal.pidfd_send_signal(pinned, signal.SIGKILL)
+    except OSError:
+        return False
+    finally:
+        os.close(pinned)
     return True
 
 

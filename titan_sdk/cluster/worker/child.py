@@ -1,0 +1,103 @@
+"""What a fork of the worker process does to become a job. Nothing here returns."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from typing import Any, NoReturn
+
+from titan_sdk.cluster.worker import guard
+from titan_sdk.cluster.worker.protocol import NOT_STARTED, RUN_MARK, Start
+from titan_sdk.runtime.worker import main as launcher
+from titan_sdk.runtime.worker import processes
+
+__all__ = ["HELD_BACK", "Inherited", "become", "name_of"]
+
+HELD_BACK = (signal.SIGTERM, signal.SIGCHLD)
+"""Signals that are blocked when the fork is made."""
+_LOG_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+
+
+class Inherited:
+    """What a child needs of the worker process.
+
+    Args:
+        closes: descriptors that are the process's alone.
+        death: reads as ended when the process is gone.
+        failures: where a child says why it became no job.
+        library: what the launcher calls its bundle: the folder in which its jobs find their modules.
+    """
+
+    def __init__(self, closes: list[int], death: int, failures: int, library: str) -> None:
+        self.closes, self.death, self.failures, self.library = closes, death, failures, library
+        self.worker = os.getpid()
+
+
+def become(start: Start, environment: dict[str, str], number: int, inherited: Inherited) -> NoReturn:
+    """The job, in a fork that has just been made.
+
+    Args:
+        number: of the run, in this worker process; it is in the fork's name.
+    """
+    try:
+        signal.set_wakeup_fd(-1)
+        for descriptor in inherited.closes:
+            os.close(descriptor)
+        os.setsid()
+        _rename(number)
+        os.chdir(start.cwd)
+        log = os.open(start.log, _LOG_FLAGS, 0o600)
+        environment = {**environment, RUN_MARK: start.run}
+        if start.spec:
+            _become_launcher(start, environment, log, inherited)
+        else:
+            guard.watch(start, environment, log, inherited.death)
+    except BaseException as exc:  # noqa: BLE001 - two processes must not both go on from here
+        _tell(inherited.failures, start.run, exc)
+    finally:
+        os._exit(NOT_STARTED)
+
+
+def _rename(number: int) -> None:
+    """Call the process what ``name_of`` says, and so its forks, until they start another program."""
+    with open("/proc/self/comm", "w", encoding="ascii") as comm:
+        comm.write(name_of(number))
+
+
+def name_of(number: int) -> str:
+    """At most 15 characters, as the kernel keeps them."""
+    return f"titan-{number}"
+
+
+def _become_launcher(start: Start, environment: dict[str, str], log: int, inherited: Inherited) -> None:
+    """As the job's script would by starting Python on it: of that, what a launcher or its job can notice is done here."""
+    spec: dict[str, Any] = eval(start.spec, {"__builtins__": {}})
+    for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, HELD_BACK)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    os.close(log)
+    if "LC_CTYPE" in os.environ:
+        # In the C locale a Python sets this for itself, and so for what it starts.
+        environment = {"LC_CTYPE": os.environ["LC_CTYPE"], **environment}
+    os.environ.clear()
+    os.environ.update(environment)
+    sys.argv[:] = [start.job]
+    # When the worker process is gone the launcher stops its job as it does when it is asked to.
+    processes.die_with_parent(inherited.worker, signal.SIGTERM)
+    os.close(inherited.death)
+    os.close(inherited.failures)
+    launcher.main(spec, inherited.library, "", None)
+
+
+def _tell(failures: int, run: str, exc: BaseException) -> None:
+    words = str(exc) or type(exc).__name__
+    message = {"run": run, "errno": getattr(exc, "errno", None) or 0, "why": words[:500]}
+    try:
+        os.write(failures, json.dumps(message).encode("ascii") + b"\n")
+    except OSError:
+        pass  # the worker process is gone

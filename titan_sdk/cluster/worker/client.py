@@ -1,0 +1,349 @@
+"""The other end of a worker process: starts one, finds those that live, and talks to it. Belongs to a loop's thread."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import secrets
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+import titan_sdk.runtime.worker
+from titan_sdk.cluster.worker import protocol
+from titan_sdk.cluster.worker.protocol import ENDED, MARK, Start, decode, encode
+
+__all__ = ["PREFIX", "End", "How", "Worker", "connect", "python_as_found", "spawn", "state_folder"]
+
+PREFIX = "w"
+"""Begins the name of a worker process's socket; its own name follows."""
+_ANSWER_SECONDS = 30.0
+"""For a process to say who it is; one that does not is stopped, or is none."""
+_LIMIT = 64 * 1024 * 1024
+_PEER = struct.Struct("iII")
+_RUNTIME = Path(titan_sdk.runtime.worker.__file__).parent
+
+
+class How(Enum):
+    """What became of a run."""
+
+    ENDED = "ended"
+    FAILED = "failed"
+    """It could not be started; ``errno`` and ``why`` say why."""
+    UNKNOWN = "unknown"
+    """It never began, and never will."""
+    LOST = "lost"
+    """The process was killed: nobody knows whether it began, or how it ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    how: How
+    code: int | None = None
+    errno: int = 0
+    why: str = ""
+
+
+class Worker:
+    """A connection to a worker process.
+
+    Attributes:
+        name: the process's own, for as long as there are such processes.
+        pid: its number.
+        runs: what it had when this began, as ``worker`` tells it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.name, self.pid = path.name.removeprefix(PREFIX), 0
+        self.runs: list[dict[str, Any]] = []
+        self.is_alive = True
+        self._process: subprocess.Popen[bytes] | None = None
+        self._writer: asyncio.StreamWriter | None = None
+        self._reading: asyncio.Task[None] | None = None
+        self._known: dict[str, Mapping[str, str]] = {}
+        self._waiting: dict[str, asyncio.Future[End]] = {}
+
+    # ------------------------------------------------------------------ words
+
+    def start(self, start: Start, environment: Mapping[str, str]) -> asyncio.Future[End]:
+        """Start a run; the future is its end. ``start.environment`` names the environment given here."""
+        if not self.is_alive or self._writer is None:
+            return _known(End(How.LOST))
+        if self._known.get(start.environment) != environment:
+            self._known[start.environment] = dict(environment)
+            self._send(do="environment", name=start.environment, values=dict(environment))
+        waiting = self._wait(start.run)
+        self._send(start=start)
+        return waiting
+
+    def follow(self, run: str) -> asyncio.Future[End]:
+        """The end of a run that somebody else has started."""
+        if not self.is_alive or self._writer is None:
+            return _known(End(How.LOST))
+        waiting = self._wait(run)
+        self._send(do="follow", run=run)
+        return waiting
+
+    def stop(self, run: str, *, now: bool = False) -> None:
+        """SIGTERM, and SIGKILL after the run's grace, or at once."""
+        self._send(do="stop", run=run, now=now)
+
+    def forget(self, run: str) -> None:
+        """Its end is stored."""
+        self._send(do="forget", run=run)
+
+    def _wait(self, run: str) -> asyncio.Future[End]:
+        found = self._waiting.get(run)
+        if found is None or found.done():
+            found = self._waiting[run] = asyncio.get_running_loop().create_future()
+        return found
+
+    def _send(self, **message: Any) -> None:
+        if self._writer is not None and not self._writer.is_closing():
+            self._writer.write(encode(**message))
+
+    # ------------------------------------------------------------------ the connection
+
+    async def open(self, sock: socket.socket | None = None) -> None:
+        """Connect, and learn what it has.
+
+        Raises:
+            OSError: nobody listens there, or another user does.
+            TimeoutError: it does not answer.
+            ValueError: it is no worker process.
+        """
+        if sock is None:
+            sock = dial(self.path)
+        peer = _PEER.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size))
+        if peer[1] != os.geteuid():
+            sock.close()
+            raise PermissionError(f"{self.path} is another user's")
+        reader, writer = await asyncio.open_unix_connection(sock=sock, limit=_LIMIT)
+        try:
+            writer.write(encode(do="hello", version=protocol.VERSION))
+            async with asyncio.timeout(_ANSWER_SECONDS):
+                line = await reader.readline()
+            if not line:
+                raise ConnectionResetError(f"the worker process at {self.path} has ended")
+            told = decode(line)
+            self.pid, self.runs = int(told["pid"]), list(told["runs"])
+        except BaseException:
+            writer.close()
+            raise
+        self._writer, self.is_alive = writer, True
+        self._known.clear()
+        self._reading = asyncio.create_task(self._read(reader))
+
+    async def _read(self, reader: asyncio.StreamReader) -> None:
+        try:
+            while line := await reader.readline():
+                self._heard(decode(line))
+        except (OSError, ValueError):
+            pass
+        await self._reconnect()
+
+    def _heard(self, message: dict[str, Any]) -> None:
+        waiting = self._waiting.pop(message.get("run", ""), None)
+        if waiting is None or waiting.done():
+            return
+        how = How(message["is"])
+        waiting.set_result(
+            End(how, message.get("code"), int(message.get("errno", 0)), message.get("why", ""))
+        )
+
+    async def _reconnect(self) -> None:
+        """The connection was cut: the process has ended, or only that failed, as where there is no memory for it."""
+        assert self._writer is not None
+        self._writer.close()
+        self._writer = None
+        try:
+            await self.open()
+        except (OSError, TimeoutError, ValueError):
+            self._die()
+        else:
+            for run in self._waiting:
+                self._send(do="follow", run=run)
+
+    def _die(self) -> None:
+        self.is_alive = False
+        waiting, self._waiting = self._waiting, {}
+        for future in waiting.values():
+            if not future.done():
+                future.set_result(End(How.LOST))
+
+    async def close(self) -> None:
+        """Leave it to itself: it ends after its last run. Nobody is told of an end any more."""
+        self.is_alive = False
+        self._waiting.clear()
+        if self._reading is not None:
+            self._reading.cancel()
+            await asyncio.gather(self._reading, return_exceptions=True)
+        if self._writer is not None:
+            writer, self._writer = self._writer, None
+            # What was written is sent before.
+            writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
+
+    # ------------------------------------------------------------------ a process of ours
+
+    def owns(self, process: subprocess.Popen[bytes]) -> None:
+        """It is a child of this process, which reaps it."""
+        self._process = process
+
+    async def ended(self, seconds: float) -> None:
+        """Wait for the process to end, and kill it should it stand still. Only after ``close``, with no run left."""
+        if self._process is None:
+            return
+        try:
+            await asyncio.to_thread(self._process.wait, seconds)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            await asyncio.to_thread(self._process.wait)
+
+    def abandon(self) -> None:
+        """The process goes on without this one."""
+        if self._process is not None:
+            # It is not waited for; that is no oversight, whatever ``Popen`` thinks when it is collected.
+            self._process.returncode = 0
+
+    def kill(self) -> None:
+        """SIGKILL to the process; its runs end by themselves."""
+        if self.pid:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGKILL)
+
+
+def _known(end: End) -> asyncio.Future[End]:
+    future: asyncio.Future[End] = asyncio.get_running_loop().create_future()
+    future.set_result(end)
+    return future
+
+
+def dial(path: Path) -> socket.socket:
+    """Connect to a Unix socket.
+
+    Raises:
+        OSError: nobody listens there.
+    """
+    sock = socket.socket(socket.AF_UNIX)
+    try:
+        sock.setblocking(False)
+        sock.connect(os.fspath(path))
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+async def connect(path: Path) -> Worker | None:
+    """The worker process behind a socket, or ``None`` if nobody is behind it.
+
+    Raises:
+        TimeoutError: somebody is, and does not answer.
+    """
+    worker = Worker(path)
+    try:
+        await worker.open()
+    except (OSError, ValueError) as exc:
+        if isinstance(exc, TimeoutError):
+            raise
+        return None
+    return worker
+
+
+def state_folder(folder: Path, runtime: str) -> tuple[Path, Path]:
+    """Make what a worker process needs on the disk; the folder, and the launcher's library in it.
+
+    Args:
+        runtime: the launcher's content hash: jobs keep the modules of the launcher that started them, also when this
+            version's files are replaced.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    (folder / ENDED).mkdir(mode=0o700, parents=True, exist_ok=True)
+    library = folder / f"runtime-{runtime[:16]}"
+    if not library.is_dir():
+        part = folder / f".part-{secrets.token_hex(4)}"
+        try:
+            shutil.copytree(_RUNTIME / "lib", part / "titan_runtime" / "lib")
+            with contextlib.suppress(FileExistsError):
+                os.rename(part, library)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+    return folder, library
+
+
+def python_as_found() -> str:
+    """This Python, under the name by which a shell finds it: a job's script can ask for it."""
+    path = Path(sys.executable).with_name("python3")
+    return str(path) if path.exists() and path.samefile(sys.executable) else sys.executable
+
+
+async def spawn(
+    sockets: Path, owner: str, state: Path, runtime: str, environment: Mapping[str, str]
+) -> Worker:
+    """Start a worker process and connect to it. It outlives this one.
+
+    Args:
+        sockets: a folder that only this user can enter, with a path of at most 90 bytes.
+        owner: whose process it is: what its jobs are known by when it was killed.
+        state: see ``state_folder``.
+        environment: its own, and that of the launchers that it has loaded: ``TITAN_RUNTIME_*``.
+
+    Raises:
+        OSError: no process can be started, or a file is missing room.
+        TimeoutError: it does not answer.
+    """
+    state, library = state_folder(state, runtime)
+    name = secrets.token_hex(4)
+    worker = Worker(sockets / f"{PREFIX}{name}")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(os.fspath(worker.path))
+        listener.listen(128)
+        # Before it lives: it ends when the last one who is connected leaves.
+        first = dial(worker.path)
+        try:
+            process = _begin(
+                [str(listener.fileno()), name, os.fspath(state), os.fspath(library)],
+                {**environment, MARK: f"{owner}.{name}"},
+                listener.fileno(),
+            )
+        except BaseException:
+            first.close()
+            worker.path.unlink(missing_ok=True)
+            raise
+    worker.owns(process)
+    try:
+        await worker.open(first)
+    except BaseException:
+        process.kill()
+        process.wait()
+        worker.path.unlink(missing_ok=True)
+        raise
+    return worker
+
+
+def _begin(arguments: list[str], environment: Mapping[str, str], listener: int) -> subprocess.Popen[bytes]:
+    program = os.fspath(Path(__file__).with_name("start.py"))
+    return subprocess.Popen(
+        [python_as_found(), "-I", "-S", program, *arguments],
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        pass_fds=[listener],
+        start_new_session=True,
+        cwd="/",
+    )

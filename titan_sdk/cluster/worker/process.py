@@ -1,0 +1,426 @@
+"""A worker process: starts jobs, holds how they ended, and tells whoever asks. See ``protocol.py``."""
+
+from __future__ import annotations
+
+import gc
+import os
+import select
+import signal
+import socket
+import struct
+import time
+import traceback
+from typing import Any
+
+from titan_sdk.cluster.worker import child, protocol
+from titan_sdk.cluster.worker.protocol import ENDED, MARK, NOT_STARTED, RUN_MARK, VERSION, Start, encode
+from titan_sdk.runtime.worker import limits, processes
+
+__all__ = ["main"]
+
+_FIRST_CLIENT_SECONDS = 60.0
+_RETRY_SECONDS = 1.0
+_GUARD_SECONDS = limits.KILL_PATIENCE + 5.0
+"""After a run's grace, for its guard to end it."""
+_TRIES = 100
+"""How often a process is killed, every 50 ms, before it no longer holds its slot: SIGKILL does not end it."""
+_PEER = struct.Struct("iII")
+
+
+class Client:
+    """One connection."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock = sock
+        self.unread, self.unsent = b"", b""
+        self.waits = False
+        """Whether it is to be told when the socket takes more."""
+        self.environments: dict[str, dict[str, str]] = {}
+
+    def send(self, **message: Any) -> None:
+        self.unsent += encode(**message)
+        self.flush()
+
+    def flush(self) -> None:
+        """What the socket takes now."""
+        try:
+            while self.unsent:
+                self.unsent = self.unsent[self.sock.send(self.unsent) :]
+        except BlockingIOError:
+            pass
+        except OSError:
+            self.unsent = b""  # it is gone, which reading tells, too
+
+
+class Run:
+    """One that was started, or was asked for."""
+
+    def __init__(self, start: Start, client: Client, number: int) -> None:
+        self.start, self.number = start, number
+        self.client: Client | None = client
+        """Who is told."""
+        self.holder = client if start.held else None
+        self.pid = 0
+        """Its guard, or its launcher; 0 once that is reaped."""
+        self.code: int | None = None
+        self.is_over = False
+        self.is_kept = False
+        """Whether its end is in a file."""
+        self.stopped_at: float | None = None
+        self.dies_at: float | None = None
+        """When its first process is killed."""
+        self.killed_at = 0.0
+        """When what that process has left is killed."""
+        self.tried = 0
+        """How often that was tried: this process may have stood still in between."""
+
+
+class Worker:
+    """See the module."""
+
+    def __init__(self, listener: socket.socket, name: str, state: str, library: str) -> None:
+        self._listener, self._name = listener, name
+        self._ended = f"{state}/{ENDED}"
+        self._clients: dict[int, Client] = {}
+        self._runs: dict[str, Run] = {}
+        self._pids: dict[int, Run] = {}
+        self._left: list[Run] = []
+        """Runs whose first process has ended, and that may have left something."""
+        self._failed: dict[str, dict[str, Any]] = {}
+        """Why a child became no job, by run."""
+        self._given_up: set[int] = set()
+        """Processes that SIGKILL does not end, as they wait for a device."""
+        self._disowned: set[str] = set()
+        """Runs of which somebody was told that they never began."""
+        self._count = 0
+        self._next_try = 0.0
+        self._terminated = False
+        self._wake, self._alarm = _pipe()
+        self._failures, self._failing = _pipe()
+        self._death, self._life = os.pipe()
+        self._library = library
+        for number in (signal.SIGCHLD, signal.SIGTERM):
+            signal.signal(number, lambda *_: None)
+        for number in (signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
+        signal.set_wakeup_fd(self._alarm, warn_on_full_buffer=False)
+        self._poll = select.poll()
+        self._poll.register(self._wake, select.POLLIN)
+        self._poll.register(listener, select.POLLIN)
+
+    def serve(self) -> None:
+        """Until nobody is connected and nothing runs."""
+        deadline: float | None = time.monotonic() + _FIRST_CLIENT_SECONDS
+        while self._has_work() or (deadline is not None and time.monotonic() < deadline):
+            ready = {fd for fd, _ in self._poll.poll(self._patience(deadline))}
+            if self._wake in ready:
+                self._hear()
+            # In the order in which they came, each to its last word: a client that has died may have asked for a run that
+            # the next one asks about.
+            for fd in list(self._clients):
+                self._serve_client(self._clients[fd], fd in ready)
+            if self._listener.fileno() in ready:
+                self._accept()
+                deadline = None
+            self._look()
+        self._leave()
+
+    def _has_work(self) -> bool:
+        return bool(self._clients) or any(not run.is_over or not run.is_kept for run in self._runs.values())
+
+    def _patience(self, deadline: float | None) -> float | None:
+        if self._left or any(run.dies_at is not None for run in self._pids.values()):
+            return limits.LOOK_EVERY * 1000
+        if deadline is not None or any(
+            run.is_over and run.client is None and not run.is_kept for run in self._runs.values()
+        ):
+            return _RETRY_SECONDS * 1000
+        return None
+
+    def _leave(self) -> None:
+        """What was never started is known by this name."""
+        self._listener.close()
+        try:
+            protocol.write_ended(self._ended, self._name, None)
+        except OSError:
+            pass  # then what it was never told to start counts as started
+
+    # ------------------------------------------------------------------ clients
+
+    def _accept(self) -> None:
+        try:
+            sock, _ = self._listener.accept()
+        except OSError:
+            return  # it has left already, or this process has no descriptor for it
+        peer = _PEER.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size))
+        if peer[1] != os.geteuid():
+            sock.close()
+            return
+        sock.setblocking(False)
+        self._clients[sock.fileno()] = Client(sock)
+        self._poll.register(sock, select.POLLIN)
+
+    def _serve_client(self, client: Client, is_ready: bool) -> None:
+        is_open = True
+        while is_ready and is_open:
+            try:
+                data = client.sock.recv(1 << 18)
+            except BlockingIOError:
+                break
+            except OSError:
+                data = b""
+            is_open = bool(data)
+            *lines, client.unread = (client.unread + data).split(b"\n")
+            try:
+                for line in lines:
+                    self._obey(client, line)
+            except (ValueError, KeyError, TypeError):
+                is_open = False  # it speaks another language
+        if not is_open:
+            self._lose(client)
+            return
+        if client.unsent or client.waits:
+            client.flush()
+            client.waits = bool(client.unsent)
+            self._poll.modify(client.sock, select.POLLIN | (select.POLLOUT if client.waits else 0))
+
+    def _lose(self, client: Client) -> None:
+        self._poll.unregister(client.sock)
+        del self._clients[client.sock.fileno()]
+        client.sock.close()
+        for run in self._runs.values():
+            if run.client is client:
+                run.client = None
+                if run.is_over:
+                    self._keep(run)
+            if run.holder is client:
+                self._stop(run)
+
+    def _obey(self, client: Client, line: bytes) -> None:
+        message = protocol.decode(line)
+        word = message.pop("do", "")
+        if word == "hello":
+            client.send(**self._describe())
+        elif word == "environment":
+            client.environments[message["name"]] = {**message["values"], MARK: os.environ[MARK]}
+        elif word == "start":
+            self._start(client, Start(**message))
+        elif word == "follow":
+            self._follow(client, message["run"])
+        elif word == "stop" and message["run"] in self._runs:
+            self._stop(self._runs[message["run"]], now=message.get("now", False))
+        elif word == "forget" and message["run"] in self._runs and self._runs[message["run"]].is_over:
+            del self._runs[message["run"]]
+
+    def _describe(self) -> dict[str, Any]:
+        runs = [
+            {
+                "run": run.start.run,
+                "job": run.start.job,
+                "ended": run.is_over,
+                "code": run.code,
+                "stopping": run.stopped_at is not None,
+            }
+            for run in self._runs.values()
+        ]
+        return {"is": "worker", "version": VERSION, "pid": os.getpid(), "name": self._name, "runs": runs}
+
+    def _follow(self, client: Client, name: str) -> None:
+        run = self._runs.get(name)
+        if run is None:
+            self._disowned.add(name)
+            client.send(**{"is": "unknown"}, run=name)
+            return
+        run.client = client
+        if run.is_over:
+            client.send(**{"is": "ended"}, run=name, code=run.code)
+
+    # ------------------------------------------------------------------ runs
+
+    def _start(self, client: Client, start: Start) -> None:
+        if start.run in self._disowned:
+            return
+        run = self._runs[start.run] = Run(start, client, self._count)
+        self._count += 1
+        closes = [
+            self._listener.fileno(),
+            *self._clients,
+            self._wake,
+            self._alarm,
+            self._failures,
+            self._life,
+        ]
+        inherited = child.Inherited(closes, self._death, self._failing, self._library)
+        # The child's handlers write to this process's pipe until it has its own.
+        signal.pthread_sigmask(signal.SIG_BLOCK, child.HELD_BACK)
+        try:
+            environment = client.environments[start.environment]
+            pid = os.fork()
+        except (OSError, KeyError) as exc:
+            self._fail(run, getattr(exc, "errno", 0), f"{type(exc).__name__}: {exc}")
+            return
+        else:
+            if not pid:
+                child.become(start, environment, run.number, inherited)
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, child.HELD_BACK)
+        run.pid = pid
+        self._pids[pid] = run
+
+    def _fail(self, run: Run, number: int, why: str) -> None:
+        del self._runs[run.start.run]
+        if run.client is not None:
+            run.client.send(**{"is": "failed"}, run=run.start.run, errno=number, why=why)
+
+    def _stop(self, run: Run, *, now: bool = False) -> None:
+        if run.is_over or (run.stopped_at is not None and not now):
+            return
+        grace = 0.0 if now else run.start.grace
+        run.stopped_at = time.monotonic()
+        # A guard sees to the end itself, and is killed when it does not.
+        run.dies_at = run.stopped_at + grace + (0.0 if now or run.start.spec else _GUARD_SECONDS)
+        if run.pid and grace:
+            processes.send(run.pid, signal.SIGTERM)
+
+    def _hear(self) -> None:
+        """Children have ended, or this process is to end its runs."""
+        if signal.SIGTERM in os.read(self._wake, 4096):
+            for run in self._runs.values():
+                self._stop(run)
+        self._reap()
+
+    def _reap(self) -> None:
+        try:
+            while True:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+                if not pid:
+                    return
+                self._given_up.discard(pid)
+                run = self._pids.pop(pid, None)
+                if run is not None:
+                    self._reaped(run, status)
+        except ChildProcessError:
+            return
+
+    def _reaped(self, run: Run, status: int) -> None:
+        run.pid = 0
+        killed = os.WIFSIGNALED(status)
+        run.code = 128 + os.WTERMSIG(status) if killed else os.WEXITSTATUS(status)
+        if run.code == NOT_STARTED:
+            self._read_failures()
+            if run.start.run in self._failed:
+                failure = self._failed.pop(run.start.run)
+                self._fail(run, failure["errno"], failure["why"])
+                return
+        if killed or any(pid not in self._pids for pid in processes.children()):
+            now = time.monotonic()
+            is_late = run.dies_at is not None and now >= run.dies_at
+            run.killed_at = now + (0.0 if is_late else run.start.rest)
+            self._left.append(run)
+        else:
+            self._conclude(run)
+
+    def _read_failures(self) -> None:
+        try:
+            lines = os.read(self._failures, 1 << 18).splitlines()
+        except BlockingIOError:
+            return
+        for line in lines:
+            failure = protocol.decode(line)
+            self._failed[failure["run"]] = failure
+
+    def _conclude(self, run: Run) -> None:
+        run.is_over = True
+        if run.client is not None:
+            run.client.send(**{"is": "ended"}, run=run.start.run, code=run.code)
+        else:
+            self._keep(run)
+
+    def _keep(self, run: Run) -> None:
+        """For the next one who asks, should this process have ended by then."""
+        try:
+            protocol.write_ended(self._ended, run.start.run, run.code)
+        except OSError:
+            return  # no room: it is tried again, and meanwhile this process stays
+        run.is_kept = True
+
+    # ------------------------------------------------------------------ what is due
+
+    def _look(self) -> None:
+        now = time.monotonic()
+        for run in self._pids.values():
+            if run.dies_at is not None and now >= run.dies_at:
+                processes.send(run.pid, signal.SIGKILL)
+        if self._left:
+            self._reap()
+            self._hunt(now)
+        if now >= self._next_try:
+            self._next_try = now + _RETRY_SECONDS
+            for run in self._runs.values():
+                if run.is_over and run.client is None and not run.is_kept:
+                    self._keep(run)
+
+    def _hunt(self, now: float) -> None:
+        """End what has come up to this process: the guards of those are dead, and what serves no run may not go on."""
+        names = {run.start.run: run for run in self._left}
+        names.update((child.name_of(run.number), run) for run in self._left)
+        found: dict[Run, list[int]] = {}
+        is_clear = True
+        for pid in processes.children_by_scan():
+            if pid in self._pids or pid in self._given_up:
+                continue
+            name = processes.name_of(pid, RUN_MARK)
+            if name is None:
+                is_clear = False  # it is ending, and what was below it comes up now
+            elif name in names:
+                found.setdefault(names[name], []).append(pid)
+            else:
+                processes.send(pid, signal.SIGKILL)
+                is_clear = False
+        for run in list(self._left):
+            rest = found.get(run, [])
+            if (not rest and is_clear) or run.tried >= _TRIES:
+                self._given_up.update(rest)
+                self._left.remove(run)
+                self._conclude(run)
+            elif now >= run.killed_at or (run.dies_at is not None and now >= run.dies_at):
+                run.tried += 1
+                for pid in rest:
+                    processes.send(pid, signal.SIGKILL)
+
+
+def _pipe() -> tuple[int, int]:
+    ends = os.pipe()
+    for end in ends:
+        os.set_blocking(end, False)
+    return ends
+
+
+def _load_launcher() -> None:
+    """All of it, also what only some jobs need: later its files may be those of another version."""
+    folder = os.path.dirname(processes.__file__)
+    for name in sorted(os.listdir(folder)):
+        stem, suffix = os.path.splitext(name)
+        if suffix == ".py":
+            __import__(f"titan_sdk.runtime.worker.{stem}")
+
+
+def main(listener: int, name: str, state: str, library: str) -> None:
+    """Serve on a listening Unix socket until there is nothing to do.
+
+    Args:
+        name: this process's own.
+        state: a folder that outlives it.
+        library: the bundle, as the launcher knows it.
+    """
+    try:
+        processes.become_subreaper()
+        _load_launcher()
+        worker = Worker(socket.socket(fileno=listener), name, state, library)
+        gc.collect()
+        gc.freeze()
+        worker.serve()
+    except BaseException:
+        with open(f"{state}/{name}.error", "w", encoding="utf-8") as file:
+            traceback.print_exc(file=file)
+        raise

@@ -1,0 +1,116 @@
+"""The words between a worker process and those who use it: JSON, one object a line, over a Unix socket.
+
+| request | fields | answer |
+|---|---|---|
+| ``hello`` | ``version`` | ``worker``: ``version``, ``pid``, ``name``, ``runs`` (run, job, code, stopping) |
+| ``environment`` | ``name``, ``values`` | none; ``start`` refers to it |
+| ``start`` | those of ``Start`` | ``ended`` or ``failed``, once |
+| ``follow`` | ``run`` | ``ended``, once; ``unknown`` at once, and the run never begins any more |
+| ``stop`` | ``run``, ``now`` | none; ``ended`` when nothing of it is left. SIGTERM, and SIGKILL after the grace, or ``now`` |
+| ``forget`` | ``run`` | none; the end is stored elsewhere |
+
+``ended`` has ``run`` and ``code`` (128 + n for signal n); ``failed`` has ``run``, ``errno`` and ``why``: nothing was started, and
+``start`` may be sent again. The connection that sent the last ``start`` or ``follow`` of a run is told of its end. When it
+closes, the run goes on, unless it is ``held``. What nobody was told of is in a file: ``ENDED``/run, with the code, written
+before the process ends. A process that ends in order leaves ``ENDED``/its own name: it had started no other run.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any, NamedTuple
+
+__all__ = [
+    "ENDED",
+    "MARK",
+    "NOT_STARTED",
+    "RUN_MARK",
+    "VERSION",
+    "Start",
+    "decode",
+    "encode",
+    "ended_code",
+    "remove_ended",
+    "write_ended",
+]
+
+VERSION = 1
+"""Changes when a later master could not list, follow and stop the runs of an earlier worker process."""
+MARK = "TITAN_WORKER_PROCESS"
+"""The variable that names the worker process, in its own environment, that of its forks, and that of every job."""
+RUN_MARK = "TITAN_RUN"
+"""The variable that names the run, in the environment of its programs."""
+ENDED = "ended"
+"""The folder of ends that nobody was told of, in the state folder."""
+NOT_STARTED = 255
+"""Exit code of a child that became no job, after it has said why."""
+
+
+class Start(NamedTuple):
+    """One run to start."""
+
+    run: str
+    job: str
+    """For whoever lists the runs."""
+    argv: list[str]
+    """Empty where ``spec`` is given."""
+    cwd: str
+    log: str
+    """Standard output and standard error are appended to it."""
+    environment: str
+    """The name of one that was sent before, on the same connection."""
+    grace: float = 5.0
+    """Seconds between SIGTERM and SIGKILL when it is stopped, or the worker process is killed."""
+    rest: float = 0.0
+    """Seconds in which the rest of the run ends by itself when its first process is killed: it has a guard of its own."""
+    spec: str = ""
+    """For the launcher that the process has loaded: what the job's script tells it, a Python literal."""
+    held: bool = False
+    """Whether the run is stopped when the connection that started it closes."""
+
+
+def encode(**message: Any) -> bytes:
+    """One line. A ``Start`` may be given as ``start``."""
+    start = message.pop("start", None)
+    if start is not None:
+        message = {"do": "start", **start._asdict()}
+    return json.dumps(message, separators=(",", ":")).encode("ascii") + b"\n"
+
+
+def decode(line: bytes) -> dict[str, Any]:
+    """One message.
+
+    Raises:
+        ValueError: the line is none.
+    """
+    message = json.loads(line)
+    if not isinstance(message, dict):
+        raise ValueError(f"{line[:80]!r} is no message")
+    return message
+
+
+def write_ended(folder: str, name: str, code: int | None) -> None:
+    """Keep an end, whole or not at all."""
+    part = f"{folder}/.{name}"
+    with open(part, "w", encoding="ascii") as file:
+        json.dump(code, file)
+    os.replace(part, f"{folder}/{name}")
+
+
+def ended_code(folder: str, name: str) -> tuple[bool, int | None]:
+    """Whether that end was kept, and the code."""
+    try:
+        with open(f"{folder}/{name}", encoding="ascii") as file:
+            code = json.load(file)
+    except (FileNotFoundError, ValueError):
+        return False, None
+    return True, code if isinstance(code, int) else None
+
+
+def remove_ended(folder: str, name: str) -> None:
+    """The end is stored elsewhere."""
+    try:
+        os.unlink(f"{folder}/{name}")
+    except FileNotFoundError:
+        pass

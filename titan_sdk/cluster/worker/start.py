@@ -1,0 +1,26 @@
+"""Begins a worker process, by its path: ``python3 -I -S start.py LISTENER NAME STATE_FOLDER RUNTIME``.
+
+Its modules are imported under their full names, but nothing of the packages above them: these load the whole SDK, and every
+fork of the process would carry it.
+"""
+
+from __future__ import annotations
+
+import sys
+import types
+from os.path import dirname
+
+
+def _bare(name: str, folder: str) -> None:
+    package = types.ModuleType(name)
+    package.__path__ = [folder]
+    sys.modules[name] = package
+
+
+if __name__ == "__main__":
+    _root = dirname(dirname(dirname(__file__)))
+    for _name in ("titan_sdk", "titan_sdk.cluster", "titan_sdk.runtime"):
+        _bare(_name, _root + _name[len("titan_sdk") :].replace(".", "/"))
+    from titan_sdk.cluster.worker.process import main
+
+    main(int(sys.argv[1]), *sys.argv[2:5])
