@@ -14,16 +14,14 @@ from pathlib import Path
 
 from titan_sdk.cluster.admission import Refused
 from titan_sdk.cluster.backing import Backing
-from titan_sdk.cluster.conductor import Conductor
 from titan_sdk.cluster.engines.base import Engine
 from titan_sdk.cluster.engines.process import ProcessEngine, job_environment
 from titan_sdk.cluster.folders import DataDir
 from titan_sdk.cluster.gpus import find_devices, share_out
 from titan_sdk.cluster.pools import Pools
 from titan_sdk.cluster.ray_front import JobsDoor, ray_engine
+from titan_sdk.cluster.runs import Runs
 from titan_sdk.cluster.scheduler import JobSpec, Kill
-from titan_sdk.cluster.service_desk import ServiceDesk
-from titan_sdk.cluster.services import Services
 from titan_sdk.cluster.settings import ClusterSettings
 from titan_sdk.cluster.state import State
 from titan_sdk.cluster.store.base import StoreFailed
@@ -75,27 +73,28 @@ class Master:
         self._devices: dict[str, str] | None = None
         self.state = State(backing.store, backing.logs)
         self.state.scheduler.ageing = settings.ageing_seconds
-        self.conductor = Conductor(self.state, self._loop)
         self.pools: Pools | None = None
         """Of an engine that chooses the places itself."""
         self.engine: Engine
         if settings.ray is None:
             self.engine = ProcessEngine(
                 data,
-                self.conductor,
                 self._environment,
                 uploads=backing.uploads,
                 shared=settings.store is not None,
                 warm=settings.warm_python,
             )
         else:
+            # The engine tells of its nodes only when it is open.
             self.pools = Pools(
-                settings.ray, self.state.scheduler, self.conductor, lambda: self.services.by_tag()
+                settings.ray,
+                self.state.scheduler,
+                lambda effects: self.runs.perform(effects),
+                lambda: self.services.by_tag(),
             )
-            self.engine = ray_engine(settings, settings.ray, backing, self.conductor, self.pools, jobs_door)
-        desk = ServiceDesk(self.state, self.conductor)
-        self.services = Services(self.engine, desk, settings.service_start_seconds)
-        self.conductor.connect(self.engine, self.services)
+            self.engine = ray_engine(settings, settings.ray, backing, self.pools, jobs_door)
+        self.runs = Runs(self.state, self.engine, settings.service_start_seconds)
+        self.services = self.runs.services
 
     def _environment(self, worker: str) -> dict[str, str]:
         if worker not in self._environments:
@@ -200,13 +199,13 @@ class Master:
             if self.pools is not None:
                 self.pools.cover({spec.tag for spec in specs})
             with self.state.at_hand(specs, lines):
-                self.conductor.perform(self.state.scheduler.submit(specs, self.state.settled, now))
+                self.runs.perform(self.state.scheduler.submit(specs, self.state.settled, now))
         except Exception:
             log.exception("jobs that are stored could not be queued, or not all; the next master queues them")
 
     def running(self) -> list[str]:
         """Jobs and services that run now."""
-        return [*self.conductor.running(), *self.services.live()]
+        return [*self.runs.running(), *self.services.live()]
 
     async def drain(self, seconds: float) -> None:
         """Start nothing more, take nothing more, and let what runs come to its end; services are not waited for."""
@@ -214,9 +213,9 @@ class Master:
         self.state.scheduler.hold()
         try:
             async with asyncio.timeout(seconds):
-                await self.conductor.idle()
+                await self.runs.idle()
         except TimeoutError:
-            log.warning("still running after %g s: %d jobs", seconds, len(self.conductor.running()))
+            log.warning("still running after %g s: %d jobs", seconds, len(self.runs.running()))
 
     async def cancel(self, job_id: str) -> bool:
         """End an unfinished job or a live service; when it returns that is stored, and its processes have been told.
@@ -228,12 +227,12 @@ class Master:
             ended = SetEnded(seq, JobStatus.CANCELLED, None, "cancelled by a client", now)
             # No longer live, so a next master ends what is left of it.
             await self.state.store.journal.write(SetService(seq, Service.DEPLOYING), ended)
-            self.conductor.perform([Kill(job_id)])
+            self.runs.perform([Kill(job_id)])
             return True
         answer, effects = self.state.scheduler.cancel(job_id)
         if not answer.found:
             return False
-        self.conductor.perform(effects)
+        self.runs.perform(effects)
         await self.flushed()
         return True
 
@@ -245,7 +244,7 @@ class Master:
         """STOP: end a service; a service that was up keeps its status, as on a real master."""
         if job_id not in self.services:
             return False
-        gone = self.services.stop(job_id)
+        gone = self.runs.stop_service(job_id)
         if self.state.scheduler.get(job_id) is not None:
             await self.cancel(job_id)
         await gone.wait()
@@ -255,7 +254,7 @@ class Master:
     async def remove_worker(self, name: str) -> int:
         """Take a worker out; its runs are killed and go to others, its services end. How many services."""
         hosted = self.services.on_worker(name)
-        self.conductor.perform(self.state.scheduler.remove_worker(name))
+        self.runs.perform(self.state.scheduler.remove_worker(name))
         for job_id in hosted:
             if job_id in self.services:
                 await self.stop_service(job_id)
@@ -270,7 +269,7 @@ class Master:
         """End what runs, which the next master queues again; questions are answered meanwhile, and jobs may hand in."""
         self.draining = True
         self.state.scheduler.hold()
-        await self.conductor.close()
+        await self.runs.close()
 
     async def close(self) -> None:
         """Store everything."""
@@ -278,8 +277,7 @@ class Master:
 
     async def abandon(self) -> None:
         """Let go of everything as it is: another master has taken over."""
-        self.conductor.abandon()
-        await self.engine.abandon()
+        await self.runs.abandon()
         await self.state.store.close()
 
     def _check_submission(self, lines: Sequence[JobLine]) -> None:

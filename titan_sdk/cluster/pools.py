@@ -9,13 +9,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping
 
-from titan_sdk.cluster.conductor import Conductor
 from titan_sdk.cluster.engines.ray.outlook import who_brings
 from titan_sdk.cluster.engines.ray.prefetch import Prefetch
 from titan_sdk.cluster.engines.ray.resources import capacity, missing, resources_of, served_tags
 from titan_sdk.cluster.engines.ray.settings import RaySettings
 from titan_sdk.cluster.engines.ray.values import ClusterState, Growth, NodeState
-from titan_sdk.cluster.scheduler import Scheduler
+from titan_sdk.cluster.scheduler import Effect, Scheduler
 
 __all__ = ["Pools"]
 
@@ -24,6 +23,7 @@ class Pools:
     """Keeps the scheduler's workers as the nodes are.
 
     Args:
+        perform: carries out what the scheduler decides.
         services: how many live services there are, by tag: on a node, they take what a job takes.
     """
 
@@ -31,14 +31,14 @@ class Pools:
         self,
         settings: RaySettings,
         scheduler: Scheduler,
-        conductor: Conductor,
+        perform: Callable[[Iterable[Effect]], None],
         services: Callable[[], Mapping[str, int]],
     ) -> None:
         self._settings = settings
         self._prefetch = Prefetch(settings.prefetch)
         self._services = services
         self._scheduler = scheduler
-        self._conductor = conductor
+        self._perform = perform
         self.nodes: tuple[NodeState, ...] = ()
         self.growth = Growth()
         self.reachable = False
@@ -47,19 +47,19 @@ class Pools:
         """There are jobs with these tags: have a pool for each, be it without a slot."""
         for tag in tags:
             if self._scheduler.workers.get(tag) is None:
-                self._conductor.perform(self._scheduler.add_worker(tag, [tag], self._slots(tag), pool=True))
+                self._perform(self._scheduler.add_worker(tag, [tag], self._slots(tag), pool=True))
 
     def set_state(self, state: ClusterState, *, reachable: bool) -> None:
         """The cluster is like this now."""
         self.nodes, self.growth, self.reachable = state.nodes, state.growth, reachable
         self.cover(served_tags(state.nodes, self._settings.tag_resources))
         for worker in list(self._scheduler.workers):
-            self._conductor.perform(self._scheduler.resize_worker(worker.name, self._slots(worker.name)))
+            self._perform(self._scheduler.resize_worker(worker.name, self._slots(worker.name)))
 
     def ended(self, tag: str) -> None:
         """A job or service with this tag has."""
         if self._prefetch.ended(tag, time.monotonic()):
-            self._conductor.perform(self._scheduler.resize_worker(tag, self._slots(tag)))
+            self._perform(self._scheduler.resize_worker(tag, self._slots(tag)))
 
     def ends_together(self) -> int:
         """How many ends may wait to be told together: until half of what is ready for the next free places is used."""

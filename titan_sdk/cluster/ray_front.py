@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from titan_sdk.cluster.backing import Backing
-from titan_sdk.cluster.engines.base import Reports
 from titan_sdk.cluster.engines.ray.engine import RayEngine
 from titan_sdk.cluster.engines.ray.settings import RaySettings
 from titan_sdk.cluster.engines.ray.values import ClusterState, Config
@@ -31,7 +30,6 @@ def ray_engine(
     settings: ClusterSettings,
     ray: RaySettings,
     backing: Backing,
-    reports: Reports,
     pools: Pools,
     door: JobsDoor | None,
 ) -> RayEngine:
@@ -52,7 +50,6 @@ def ray_engine(
     return RayEngine(
         ray,
         backing.cluster_id,
-        reports,
         backing.logs,
         backing.uploads,
         lambda: config,

@@ -7,8 +7,7 @@ import shutil
 from collections.abc import Collection
 
 from titan_sdk.cluster.admission import load_line
-from titan_sdk.cluster.conductor import run_name
-from titan_sdk.cluster.engines.base import RunRequest
+from titan_sdk.cluster.engines.base import Process, RunRequest
 from titan_sdk.cluster.engines.staging import SERVICES, remove_beside
 from titan_sdk.cluster.master import Master
 from titan_sdk.cluster.scheduler import JobSpec, Outcome
@@ -29,7 +28,7 @@ def recover(master: Master) -> None:
     _remove_files(master, {row.run for row in (*rows, *services, *leftovers) if row.run is not None})
     if master.pools is None:
         for worker in master.settings.worker_specs():
-            master.conductor.perform(
+            master.runs.perform(
                 master.state.scheduler.add_worker(worker.name, [worker.tag], master.settings.slots)
             )
     else:
@@ -46,7 +45,7 @@ def recover(master: Master) -> None:
     # The last master may have been killed between a submission and the removal of the log of its id's last run.
     master.state.begin_logs(row.job_id for row in rows if row.status is JobStatus.PENDING and row.run is None)
     waiting = [_spec(master, row) for row in rows if row.status is JobStatus.PENDING]
-    master.conductor.perform(
+    master.runs.perform(
         master.state.scheduler.submit(waiting, master.state.settled, master.state.clock.now())
     )
     for row in running:
@@ -90,22 +89,18 @@ def _resume(master: Master, row: JobRow) -> None:
         effects = master.state.scheduler.exited(
             row.job_id, Outcome.INTERRUPTED, reason, master.state.clock.now()
         )
-        master.conductor.perform(effects)
+        master.runs.perform(effects)
         return
     line = load_line(row.job_id, master.state.store.line(row.seq))
-    master.conductor.take_over(RunRequest(row.run, line, row.worker or "", row.attempts), row.handle)
+    master.runs.take_over(RunRequest(row.run, line, row.worker or "", row.attempts), row.seq, row.handle)
 
 
 def _resume_service(master: Master, row: JobRow, *, up: bool) -> None:
     line = load_line(row.job_id, master.state.store.line(row.seq))
-    service = master.services.resume(line, row.worker or "", lambda: run_name(row.seq, 0), up=up)
-    if row.handle is None or row.run is None:
-        master.services.restart(service, delay=0.0)
-        return
-    service.run = row.run
-    request = RunRequest(row.run, line, row.worker or "", row.attempts)
-    master.engine.reattach(request, row.handle)
-    master.services.released(request)
+    left = None
+    if row.handle is not None and row.run is not None:
+        left = Process(RunRequest(row.run, line, row.worker or "", row.attempts), row.handle)
+    master.runs.resume_service(line, row.seq, row.worker or "", up=up, left=left)
 
 
 def _end_leftovers(master: Master, leftovers: Collection[JobRow]) -> None:
@@ -114,10 +109,11 @@ def _end_leftovers(master: Master, leftovers: Collection[JobRow]) -> None:
         if row.handle is None or row.run is None:
             continue
         line = load_line(row.job_id, master.state.store.line(row.seq))
-        if line.header not in SERVICES:
+        holds_slot = line.header not in SERVICES
+        if holds_slot:
             master.state.scheduler.adopt_stopping(row.job_id, _where(master, row, line.requirement)[0])
         request = RunRequest(row.run, line, row.worker or "", row.attempts)
-        master.conductor.finish_off(request, row.handle)
+        master.runs.finish_off(request, row.seq, row.handle, holds_slot=holds_slot)
 
 
 def _remove_files(master: Master, keep: Collection[str]) -> None:

@@ -45,7 +45,7 @@ def _nodes(master: Master) -> Iterator[Seat]:
     assert master.pools is not None
     assert master.settings.ray is not None
     running: dict[str | None, list[str]] = {}
-    for job_id in master.conductor.running():
+    for job_id in master.runs.running():
         job = master.state.scheduler.get(job_id)
         if job is not None:
             running.setdefault(job.place, []).append(job_id)

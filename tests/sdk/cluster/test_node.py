@@ -11,7 +11,7 @@ import pytest
 from pytest_mock import MockerFixture
 
 from tests.sdk.cluster.peer import Peer, script
-from titan_sdk.cluster import conductor
+from titan_sdk.cluster import runs
 from titan_sdk.cluster.engines import process
 from titan_sdk.cluster.engines.staging import StagingFolders
 from titan_sdk.cluster.node import Node
@@ -119,7 +119,7 @@ async def test_one_that_waits_for_room_can_be_cancelled(node: Node, no_room: lis
     assert await asyncio.to_thread(peer.until, "waits", "RUNNING") == "RUNNING"
     assert await asyncio.to_thread(peer.cancel, "waits") == "CANCELLED"
     assert node._master is not None
-    await node._master.conductor.idle()
+    await node._master.runs.idle()
     no_room.clear()
     await asyncio.to_thread(peer.submit, script("next", "print('ran')"))
     assert await asyncio.to_thread(peer.until, "next") == "COMPLETED"
@@ -128,7 +128,7 @@ async def test_one_that_waits_for_room_can_be_cancelled(node: Node, no_room: lis
 async def test_a_job_that_cannot_be_read_at_the_moment_starts_when_it_can(
     node: Node, mocker: MockerFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(conductor, "RETRY_SECONDS", 0.01)
+    monkeypatch.setattr(runs, "RETRY_SECONDS", 0.01)
     peer = Peer(await node.start())
     assert node._master is not None
     state = node._master.state

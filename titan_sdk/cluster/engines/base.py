@@ -1,14 +1,25 @@
-"""What the master asks of an engine, and what it hears from it."""
+"""What the master asks of an engine: to stage a run, to run it, to follow one of an earlier master, to forget it.
+
+    process = await engine.stage(request)           # nothing has begun
+    ...                                             # the master stores `process.handle`
+    result = await engine.run(process, placed)      # returns when nothing of the run is left
+    ...                                             # the master stores the end
+    engine.forget(process)                          # private files go
+
+A cancelled task lets go of its run and ends nothing: the run is the next master's. ``kill`` ends a run, whose
+``run`` or ``reattach`` then returns as after any other end.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
 from titan_sdk.cluster.scheduler import Outcome
 from titan_sdk.wire.jobs import JobLine
 
-__all__ = ["Engine", "Reports", "RunRequest", "RunResult"]
+__all__ = ["Engine", "NoRoom", "Placed", "Process", "RunRequest", "RunResult", "StagingFailed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,24 +50,41 @@ class RunResult:
     """Whether the run is another master's, which may go on with it."""
 
 
-class Reports(Protocol):
-    """The master's ears. Called in the loop's thread."""
+@dataclass(eq=False, slots=True)
+class Process:
+    """A run that is staged, or that an earlier master started."""
 
-    def launched(self, request: RunRequest, handle: str) -> None:
-        """A process waits for ``Engine.release``; the handle finds it again after a restart of the master."""
+    request: RunRequest
+    handle: str
+    """Finds the run again after a restart of the master."""
+    killed: bool = False
 
-    def placed(self, request: RunRequest, place: str) -> None:
-        """The run has begun there. Only from engines that choose the place themselves; at most once per run."""
+    @property
+    def run(self) -> str:
+        return self.request.run
 
-    def exited(self, request: RunRequest, result: RunResult) -> None:
-        """Nothing of the run is left that could disturb a next one. Also the answer to a launch that failed."""
+
+class StagingFailed(Exception):
+    """Why a run cannot be started; one sentence. ``outcome`` says whether another run could help."""
+
+    def __init__(self, sentence: str, outcome: Outcome = Outcome.FATAL) -> None:
+        super().__init__(sentence)
+        self.outcome = outcome
+
+
+class NoRoom(StagingFailed):
+    """It cannot be started at the moment: stage it again soon."""
+
+
+Placed = Callable[[str], None]
+"""Told where a run has begun, at most once, by an engine that chooses the place itself."""
 
 
 class Engine(Protocol):
-    """Runs jobs. Every ``start`` and ``reattach`` is answered by exactly one ``Reports.exited``."""
+    """Runs jobs. Belongs to the loop's thread."""
 
     chooses_places: bool
-    """Whether the workers it is told of are pools, and ``Reports.placed`` says where a run really is."""
+    """Whether the workers it is told of are pools, and ``placed`` says where a run really is."""
     keeps_runs: bool
     """Whether runs go on when it is closed, for the next master to re-attach."""
 
@@ -64,34 +92,42 @@ class Engine(Protocol):
     """Why nothing can be started at the moment; one sentence."""
 
     async def open(self) -> None:
-        """Everything that has to be re-attached was; begin.
+        """Begin. Every run of an earlier master is being re-attached by now.
 
         Raises:
             TitanError: what it runs jobs on cannot be used.
         """
 
-    def start(self, request: RunRequest) -> None: ...
+    async def stage(self, request: RunRequest) -> Process:
+        """Prepare a run. Nothing of it has begun, and nothing will before ``run``.
 
-    def release(self, run: str) -> None:
-        """What ``launched`` said is durable: the job may begin."""
+        Raises:
+            StagingFailed: it cannot be started, or (``NoRoom``) not at the moment. Nothing is left of it.
+        """
 
-    def kill(self, run: str) -> None:
-        """End the run and everything it started: SIGTERM, and after the job's grace SIGKILL."""
+    async def run(self, process: Process, placed: Placed) -> RunResult:
+        """Begin. Returns when nothing is left of the run that could disturb a next one."""
 
-    def reattach(self, request: RunRequest, handle: str) -> None:
-        """Watch a run that an earlier master started."""
+    async def reattach(self, process: Process, placed: Placed) -> RunResult:
+        """As ``run``, for a process that an earlier master has started, or was about to."""
 
-    def clean(self, run: str, worker: str) -> None:
-        """The run's end is durable: its private files can go."""
+    def kill(self, process: Process) -> None:
+        """End a run that has begun, with everything it started: SIGTERM, and after the job's grace SIGKILL.
+
+        Idempotent. A process that is about to be re-attached may be killed, too.
+        """
+
+    def forget(self, process: Process) -> None:
+        """The end of this run is durable, or it will never begin: its private files go."""
 
     def port_problem(self, port: int) -> str | None:
         """Why no service can listen there, as far as that is known before it is started."""
 
-    async def answers(self, run: str, port: int) -> None:
+    async def answers(self, process: Process, port: int) -> None:
         """Returns when the port of a service's run accepts connections."""
 
     async def abandon(self) -> None:
-        """Let every run go on without this master, as if it had been killed; no further report is made."""
+        """Let go of every run as if this master had been killed; no ``run`` is awaited any more."""
 
     async def close(self) -> None:
-        """Kill every run and wait until they are gone, unless it ``keeps_runs``; no further report is made."""
+        """Kill every run; returns when nothing of them is left. An engine that ``keeps_runs`` leaves them as they are."""

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from titan_sdk.cluster.artifacts import Area, FileArea
 from titan_sdk.cluster.engines import orphans, processes
-from titan_sdk.cluster.engines.base import Reports, RunRequest, RunResult
+from titan_sdk.cluster.engines.base import NoRoom, Placed, Process, RunRequest, RunResult, StagingFailed
 from titan_sdk.cluster.engines.endings import ending
 from titan_sdk.cluster.engines.keeper_link import Keeper, Kind, Launch
 from titan_sdk.cluster.engines.keepers import Keepers
@@ -30,9 +30,6 @@ from titan_sdk.cluster.engines.ports import answers_here, port_problem_here
 from titan_sdk.cluster.engines.staging import (
     ARCHIVES,
     PASSING,
-    Command,
-    NoRoom,
-    StagingFailed,
     StagingFolders,
     graces,
     stage,
@@ -48,6 +45,7 @@ _KEEPER_SECONDS = 5.0
 """After a run's grace, for its keeper to say that it is over."""
 _RETRY_SECONDS = 1.0
 _TOO_EARLY = "it was killed before it began"
+_LOST_EARLY = "the process that was to start it was ended from outside"
 _FOREIGN = (
     "it ran when this data directory was copied from another one, whose master it belongs to; "
     "submit it again if it is to run here, too"
@@ -57,26 +55,32 @@ _MAX_EXITS_BYTES = 1024 * 1024
 
 @dataclass(slots=True)
 class _Run:
-    request: RunRequest
+    process: Process
+    over: asyncio.Future[RunResult]
+    """Set when nothing of it is left."""
     keeper: Keeper | None = None
     launch: Launch | None = None
-    """What to send to the keeper; ``None`` once it is sent."""
-    sent: Launch | None = None
+    """What the keeper is sent."""
     pid: int | None = None
     pidfd: int | None = None
     """These two of a run that is followed, not heard of through a keeper; ``leader`` stays when it has ended."""
     leader: int = 0
     asked: bool = False
     """Whether an earlier master has sent it SIGTERM."""
-    killed: bool = False
     waits: bool = False
     """Whether it was told that it waits for the machine."""
     until: float = 0.0
     """When what is left of a run that was killed may not go on any longer; the loop's time."""
-    handle: str = ""
-    """Its keeper's."""
     task: asyncio.Task[None] | None = None
-    """Staging it, following it, or looking for what it has left."""
+    """Following it, or looking for what it has left."""
+
+    @property
+    def request(self) -> RunRequest:
+        return self.process.request
+
+    @property
+    def killed(self) -> bool:
+        return self.process.killed
 
 
 def job_environment(environ: Mapping[str, str], worker: str, host: str, port: int) -> dict[str, str]:
@@ -107,7 +111,6 @@ class ProcessEngine:
     def __init__(
         self,
         data: DataDir,
-        reports: Reports,
         environment: Callable[[str], Mapping[str, str]],
         *,
         uploads: Area | None = None,
@@ -116,12 +119,13 @@ class ProcessEngine:
     ) -> None:
         self._data = data
         self._uploads = FileArea(data.uploads) if uploads is None else uploads
-        self._reports = reports
         self._shared, self._warm = shared, warm
         self._loop = asyncio.get_running_loop()
         self._folders = StagingFolders()
         self._keepers = Keepers(data.exits, environment, self._on_word, self._on_lost_keeper)
         self._runs: dict[str, _Run] = {}
+        self._staged: dict[str, _Run] = {}
+        """Runs that have not begun."""
         self._closing = False
         self._idle = asyncio.Event()
 
@@ -138,83 +142,52 @@ class ProcessEngine:
         """See ``Engine``."""
         return port_problem_here(port)
 
-    async def answers(self, run: str, port: int) -> None:
+    async def answers(self, process: Process, port: int) -> None:
         """See ``Engine``."""
-        del run  # whoever listens there is taken for it
+        del process  # whoever listens there is taken for it
         await answers_here(port)
 
-    def start(self, request: RunRequest) -> None:
-        """Stage, and choose a keeper; nothing runs before ``release``. Archives are unpacked in a thread."""
-        run = self._runs[request.run] = _Run(request)
+    async def stage(self, request: RunRequest) -> Process:
+        """Put its files in place, and choose a keeper. Archives are unpacked in a thread."""
         if request.line.header in ARCHIVES:
-            run.task = self._loop.create_task(self._stage_in_thread(run))
-            return
-        try:
-            command = stage(request, self._data, self._uploads, self._folders)
-        except NoRoom:
-            run.task = self._loop.create_task(self._stage_in_thread(run))
-            return
-        except StagingFailed as exc:
-            # Reported in the next turn: the caller is in the middle of performing the scheduler's effects.
-            self._loop.call_soon(self._refuse, run, str(exc))
-            return
-        self._prepare(run, command)
-
-    async def _stage_in_thread(self, run: _Run) -> None:
-        try:
-            command = await self._staged(run)
-        except StagingFailed as exc:
-            self._refuse(run, str(exc))
-            return
-        run.task = None
-        if run.killed:
-            self._finish(run, RunResult(Outcome.FAILURE, None, _TOO_EARLY))
+            command = await asyncio.to_thread(stage, request, self._data, self._uploads, self._folders)
         else:
-            self._prepare(run, command)
-
-    async def _staged(self, run: _Run) -> Command:
-        """As ``stage``, until there is room for it, or the run is killed."""
-        told = False
-        while True:
-            try:
-                return await asyncio.to_thread(stage, run.request, self._data, self._uploads, self._folders)
-            except NoRoom as exc:
-                if run.killed or self._closing:
-                    raise
-                if not told:
-                    log.error("job %s waits: %s", run.request.job_id, exc)
-                told = True
-                await asyncio.sleep(_RETRY_SECONDS)
-
-    def _refuse(self, run: _Run, reason: str) -> None:
-        self._finish(run, RunResult(Outcome.FATAL, None, reason))
-
-    def _prepare(self, run: _Run, command: Command) -> None:
-        request, argv, kind = run.request, command.argv, Kind.COLD
+            command = stage(request, self._data, self._uploads, self._folders)
+        argv, kind = command.argv, Kind.COLD
         if self._warm and command.python and request.line.header not in ARCHIVES:
             kind = Kind.SCRIPTS
         elif self._warm and command.launcher is not None and self._keepers.is_first_python(request.worker):
             argv, kind = (sys.executable, "-EsSx", command.launcher), Kind.LAUNCHERS
         try:
-            run.keeper = self._keepers.reserve(request.worker, kind)
+            keeper = self._keepers.reserve(request.worker, kind)
         except OSError as exc:
+            self._folders.give_back(self._data.staging(request.worker, request.run))
             if exc.errno in PASSING:
-                self._wait_for_room(run, str(exc))
-                self._loop.call_later(_RETRY_SECONDS, self._prepare_again, run, command)
-            else:
-                self._loop.call_soon(self._refuse, run, f"it could not be started: {exc}")
-            return
+                raise NoRoom(f"it cannot be started at the moment: {exc}") from exc
+            raise StagingFailed(f"it could not be started: {exc}") from exc
         output = self._data.log_path(request.job_id)
         rest = graces(request.line)[1]
-        run.launch = Launch(request.run, request.worker, argv, command.cwd, output, {}, kind, rest)
-        run.handle = run.keeper.handle
-        self._reports.launched(request, run.keeper.handle)
+        launch = Launch(request.run, request.worker, argv, command.cwd, output, {}, kind, rest)
+        process = Process(request, keeper.handle)
+        self._staged[request.run] = _Run(process, self._loop.create_future(), keeper, launch)
+        return process
 
-    def _prepare_again(self, run: _Run, command: Command) -> None:
-        if run.killed or self._closing:
+    async def run(self, process: Process, placed: Placed) -> RunResult:
+        """See ``Engine``."""
+        del placed
+        run = self._runs[process.run] = self._staged.pop(process.run)
+        self._launch(run)
+        return await run.over
+
+    def _launch(self, run: _Run) -> None:
+        if run.process.run not in self._runs:
+            return
+        if run.killed:
             self._finish(run, RunResult(Outcome.FAILURE, None, _TOO_EARLY))
+        elif run.keeper is None or run.launch is None:
+            self._finish(run, RunResult(Outcome.INTERRUPTED, None, _LOST_EARLY))
         else:
-            self._prepare(run, command)
+            self._keepers.launch(run.keeper, run.launch)
 
     @staticmethod
     def _wait_for_room(run: _Run, why: str) -> None:
@@ -222,29 +195,20 @@ class ProcessEngine:
             log.error("job %s waits: it cannot be started at the moment: %s", run.request.job_id, why)
         run.waits = True
 
-    def release(self, run: str) -> None:
-        """Start it."""
-        found = self._runs.get(run)
-        if found is None or found.launch is None or found.killed:
-            return
-        assert found.keeper is not None
-        found.sent, found.launch = found.launch, None
-        self._keepers.launch(found.keeper, found.sent)
-
     # ------------------------------------------------------------------ ending
 
-    def kill(self, run: str) -> None:
+    def kill(self, process: Process) -> None:
         """SIGTERM to the process group; after the grace SIGKILL to that, and to whatever has left it."""
-        found = self._runs.get(run)
-        if found is None or found.killed:
+        if process.killed:
             return
-        found.killed = True
-        grace = graces(found.request.line)[0]
+        process.killed = True
+        found = self._runs.get(process.run)
+        if found is None:
+            return  # looked at when it is re-attached
+        grace = graces(process.request.line)[0]
         found.until = self._loop.time() + grace
-        if found.launch is not None:
-            self._loop.call_soon(self._finish, found, RunResult(Outcome.FAILURE, None, _TOO_EARLY))
-        elif found.keeper is not None:
-            found.keeper.stop_run(run, grace)
+        if found.keeper is not None:
+            found.keeper.stop_run(process.run, grace)
         else:
             self._stop_followed(found)
 
@@ -269,10 +233,9 @@ class ProcessEngine:
                 self._finish(run, RunResult(Outcome.FAILURE, None, _TOO_EARLY))
             elif int(number) in PASSING:
                 self._wait_for_room(run, why)
-                run.launch = run.sent
-                self._loop.call_later(_RETRY_SECONDS, self.release, name)
+                self._loop.call_later(_RETRY_SECONDS, self._launch, run)
             else:
-                self._refuse(run, f"it could not be started: {why}")
+                self._finish(run, RunResult(Outcome.FATAL, None, f"it could not be started: {why}"))
         else:
             self._conclude(run, word)
 
@@ -293,40 +256,44 @@ class ProcessEngine:
         self._finish(run, result)
 
     def _finish(self, run: _Run, result: RunResult) -> None:
-        if self._runs.pop(run.request.run, None) is None:
+        if self._runs.pop(run.process.run, None) is None:
             return
         if run.keeper is not None:
             self._keepers.done(run.keeper)
-        if self._closing:
-            if not self._runs:
-                self._idle.set()
-            return
-        self._reports.exited(run.request, result)
+        if not run.over.done():
+            run.over.set_result(result)
+        if self._closing and not self._runs:
+            self._idle.set()
 
     # ------------------------------------------------------------------ restarts, lost keepers
 
-    def reattach(self, request: RunRequest, handle: str) -> None:
-        """Watch the process if it lives; otherwise report what it left."""
-        run = self._runs[request.run] = _Run(request)
-        run.task = self._loop.create_task(self._follow(run, handle))
+    async def reattach(self, process: Process, placed: Placed) -> RunResult:
+        """Watch the process if it lives; otherwise say what it left."""
+        del placed
+        run = self._runs[process.run] = _Run(process, self._loop.create_future())
+        run.until = self._loop.time() + graces(process.request.line)[0]
+        run.task = self._loop.create_task(self._follow(run))
+        return await run.over
 
     def _on_lost_keeper(self, keeper: Keeper) -> None:
         log.error("a keeper of jobs was ended from outside; the exit statuses of its running jobs are lost")
+        for staged in self._staged.values():
+            if staged.keeper is keeper:
+                staged.keeper = None
         for run in list(self._runs.values()):
             if run.keeper is keeper:
                 run.keeper, run.launch = None, None
-                run.task = self._loop.create_task(self._follow(run, keeper.handle))
+                run.task = self._loop.create_task(self._follow(run))
 
-    async def _follow(self, run: _Run, handle: str) -> None:
+    async def _follow(self, run: _Run) -> None:
         def found(pid: int, pidfd: int, asked: bool) -> None:
             run.pid, run.pidfd, run.leader, run.asked = pid, pidfd, pid, asked
             if run.killed:
                 self._stop_followed(run)
 
-        run.handle = handle
-        name, exits = run.request.run, self._data.exits
+        name, exits = run.process.run, self._data.exits
         try:
-            word = await orphans.follow(exits, name, handle, found, shared=self._shared)
+            word = await orphans.follow(exits, name, run.process.handle, found, shared=self._shared)
         finally:
             run.pid = run.pidfd = None
         if word == orphans.FOREIGN:
@@ -344,8 +311,12 @@ class ProcessEngine:
             os.close(pidfd)
         processes.end_marked(mark)
 
-    def clean(self, run: str, worker: str) -> None:
-        self._folders.give_back(self._data.staging(worker, run))
+    def forget(self, process: Process) -> None:
+        """See ``Engine``."""
+        unused = self._staged.pop(process.run, None)
+        if unused is not None and unused.keeper is not None:
+            self._keepers.done(unused.keeper)
+        self._folders.give_back(self._data.staging(process.request.worker, process.run))
         if not self._runs:
             self._shorten_exits()
 
@@ -367,8 +338,8 @@ class ProcessEngine:
 
     async def close(self) -> None:
         self._closing = True
-        for name in list(self._runs):
-            self.kill(name)
+        for run in list(self._runs.values()):
+            self.kill(run.process)
         if self._runs:
             latest = max(run.until for run in self._runs.values())
             with contextlib.suppress(TimeoutError):
@@ -378,9 +349,10 @@ class ProcessEngine:
             log.error(
                 "the process that started job %s does not answer; the job is killed", run.request.job_id
             )
-            await asyncio.to_thread(self._discard, run.request.run, run.handle)
+            await asyncio.to_thread(self._discard, run.process.run, run.process.handle)
             if run.task is not None:
                 run.task.cancel()
+            self._finish(run, RunResult(Outcome.FAILURE, None, "it was killed"))
         self._keepers.stop()
 
 

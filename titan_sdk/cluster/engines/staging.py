@@ -18,7 +18,7 @@ from typing import Protocol
 
 from titan_sdk.cluster.artifacts import OutsideArea
 from titan_sdk.cluster.engines.archives import ArchiveRefused, split_pointer, unpack
-from titan_sdk.cluster.engines.base import RunRequest
+from titan_sdk.cluster.engines.base import NoRoom, RunRequest, StagingFailed
 from titan_sdk.cluster.folders import safe_name
 from titan_sdk.errors import PeerProtocolError
 from titan_sdk.model.rules import DAG_PREFIX
@@ -48,14 +48,6 @@ _BESIDE = ".beside"
 """The link in a run's folder to its script in the workspace."""
 PASSING = {errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM}
 """Errors of a machine that is full, of files or of processes: what failed with them may succeed in a moment."""
-
-
-class StagingFailed(Exception):
-    """Why a job cannot be started, now or ever; one sentence for its log."""
-
-
-class NoRoom(StagingFailed):
-    """It cannot be started at the moment."""
 
 
 @dataclass(frozen=True, slots=True)

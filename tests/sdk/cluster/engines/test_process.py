@@ -79,7 +79,7 @@ async def test_what_a_job_finds_around_it(bench: Bench) -> None:
     assert Path(seen["file"]).parent == bench.data.workspace("GENERAL-1")
     assert Path(seen["file"]).name == f"my job-{bench.run_name()}.py"
     assert {"shared", Path(seen["file"]).name} <= set(seen["beside"])
-    bench.engine.clean(bench.run_name(), "GENERAL-1")
+    bench.forget()
     assert Path(seen["file"]).name not in os.listdir(seen["path0"])
     assert seen["path0"] != seen["cwd"]
     assert seen["stdin"] == ""
@@ -121,17 +121,15 @@ async def test_an_empty_script_succeeds(bench: Bench) -> None:
     assert (await bench.run("")).outcome is Outcome.SUCCESS
 
 
-async def test_a_job_begins_only_when_it_is_released(bench: Bench) -> None:
-    bench.release = False
-    bench.engine.start(bench.request("print('began')"))
-    run = await bench.launches.get()
-    bench.engine.kill(run)
-    assert (await bench.exit()).outcome is Outcome.FAILURE
+async def test_a_staged_run_that_is_forgotten_has_never_begun(bench: Bench) -> None:
+    process = await bench.engine.stage(bench.request("print('began')"))
+    bench.engine.forget(process)
+    assert (await bench.run("", run="2", job_id="DAG-k")).outcome is Outcome.SUCCESS
     assert not bench.data.log_file("DAG-j").exists()
 
 
 async def test_a_kill_reaches_what_left_the_process_group(bench: Bench, meeting: Meeting) -> None:
-    bench.engine.start(
+    running = bench.start(
         bench.request(
             "import os, sys\n"
             "if os.fork() == 0:\n"
@@ -147,8 +145,8 @@ async def test_a_kill_reaches_what_left_the_process_group(bench: Bench, meeting:
         )
     )
     words = dict([(await asyncio.to_thread(meeting.arrival))[0].split() for _ in range(2)])
-    bench.engine.kill(bench.run_name())
-    result = await bench.exit()
+    bench.kill()
+    result = await running
     assert result.reason == "it was killed"
     assert not alive(int(words["job"]))
     assert not alive(int(words["daemon"]))
@@ -160,12 +158,12 @@ async def test_what_a_job_leaves_in_its_group_ends_with_it(bench: Bench) -> None
 
 
 async def test_another_engine_takes_over_a_running_job(bench: Bench, meeting: Meeting) -> None:
-    bench.engine.start(bench.request(meeting.code("up") + "print('on'); raise SystemExit(5)"))
+    running = bench.start(bench.request(meeting.code("up") + "print('on'); raise SystemExit(5)"))
     await asyncio.to_thread(meeting.arrival)
     first, bench.engine = bench.engine, bench.new_engine()
-    bench.engine.reattach(bench.request(""), bench.handles[bench.run_name()])
+    followed = bench.follow(bench.request(""), bench.handle())
     meeting.let_go()
-    results = [await bench.exit(), await bench.exit()]
+    results = [await running, await followed]
     await first.close()
     assert [result.exit_code for result in results] == [5, 5]
     assert bench.log() == "on\n"
@@ -175,26 +173,22 @@ async def test_a_job_that_ended_in_between_is_known_by_the_status_it_left(bench:
     await bench.run("raise SystemExit(7)")
     await bench.engine.close()
     bench.engine = bench.new_engine()
-    bench.engine.reattach(bench.request(""), bench.handles[bench.run_name()])
-    assert (await bench.exit()).exit_code == 7
+    assert (await bench.follow(bench.request(""), bench.handle())).exit_code == 7
 
 
 async def test_a_process_that_left_no_status_is_a_failed_run(bench: Bench) -> None:
-    bench.engine.reattach(bench.request("", run="9"), f"{os.getpid()}:1:another-boot")
-    result = await bench.exit()
+    result = await bench.follow(bench.request("", run="9"), f"{os.getpid()}:1:another-boot")
     assert result.outcome is Outcome.FAILURE
     assert result.reason is not None
     assert "left no exit status" in result.reason
 
 
 async def test_a_run_that_was_stored_but_not_sent_never_began(bench: Bench) -> None:
-    bench.release = False
-    bench.engine.start(bench.request("print('began')"))
-    run = await bench.launches.get()
+    process = await bench.engine.stage(bench.request("print('began')"))
     await bench.engine.close()
     bench.engine = bench.new_engine()
-    bench.engine.reattach(bench.request(""), bench.handles[run])
-    assert (await bench.exit()).outcome is Outcome.INTERRUPTED
+    result = await bench.follow(bench.request(""), process.handle)
+    assert result.outcome is Outcome.INTERRUPTED
     assert not bench.data.log_file("DAG-j").exists()
 
 
@@ -209,12 +203,8 @@ async def test_a_job_that_kills_its_keeper_costs_the_exit_status_and_nothing_els
 
 async def test_a_script_that_is_no_base64_cannot_run(bench: Bench) -> None:
     """Admission refuses it; the engine, which may get a line from an older store, does too."""
-    bench.engine.start(
-        RunRequest(
-            bench.run_name(), JobLine("DAG-j", "RUN_PAYLOAD", ("a.py", "", "%%%", "GENERAL")), "GENERAL-1", 1
-        )
-    )
-    result = await bench.exit()
+    line = JobLine("DAG-j", "RUN_PAYLOAD", ("a.py", "", "%%%", "GENERAL"))
+    result = await bench.start(RunRequest(bench.run_name(), line, "GENERAL-1", 1))
     assert (result.outcome, result.exit_code) == (Outcome.FATAL, None)
     assert result.reason is not None
     assert "not valid base64" in result.reason
@@ -223,7 +213,7 @@ async def test_a_script_that_is_no_base64_cannot_run(bench: Bench) -> None:
 async def test_the_file_of_exits_is_emptied_when_it_has_grown_and_nobody_runs(bench: Bench) -> None:
     bench.data.exits.write_text("old 0\n" * 300_000)
     await bench.run("")
-    bench.engine.clean(bench.run_name(), "GENERAL-1")
+    bench.forget()
     assert bench.data.exits.stat().st_size == 0
 
 
@@ -231,9 +221,9 @@ async def test_a_runs_folder_is_its_own_and_empty_even_if_an_old_one_is_used_aga
     leave = "import os, sys; open(sys.path[0] + '/left.py', 'w'); print(sys.path[0], os.listdir(sys.path[0]))"
     # Of a job without the runtime only one without DAG- in its id; of the others that of the launcher.
     await bench.run(leave, run="1", job_id="j")
-    bench.engine.clean(bench.run_name(), "GENERAL-1")
+    bench.forget()
     await bench.run(leave.replace("open(", "os.mkdir(").replace(", 'w')", ")"), run="2", job_id="j")
-    bench.engine.clean("2", "GENERAL-1")
+    bench.forget("2")
     await bench.run("import os, sys; print(sys.path[0], os.listdir(sys.path[0]))", run="3", job_id="j")
     folders = [line.split(" ", 1)[0] for line in bench.log("j").splitlines()]
     assert folders == [bench.data.staging("GENERAL-1", bench.run_name(run)) for run in ("1", "2", "3")]

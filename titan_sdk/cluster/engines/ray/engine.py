@@ -1,4 +1,4 @@
-"""The front's half of the Ray engine: what the conductor asks becomes commands, what the bridge says, reports."""
+"""The front's half of the Ray engine: what the master asks becomes commands, what the bridge says, results."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Protocol
 
 from titan_sdk.cluster.artifacts import Area
 from titan_sdk.cluster.engines.archives import ArchiveRefused, split_pointer
-from titan_sdk.cluster.engines.base import Reports, RunRequest, RunResult
+from titan_sdk.cluster.engines.base import Placed, Process, RunRequest, RunResult, StagingFailed
 from titan_sdk.cluster.engines.ray.bridge_link import BridgeLink
 from titan_sdk.cluster.engines.ray.outbox import Outbox
 from titan_sdk.cluster.engines.ray.resources import resources_of
@@ -61,7 +61,6 @@ class RayEngine:
         self,
         settings: RaySettings,
         cluster: str,
-        reports: Reports,
         logs: LogStore,
         uploads: Area,
         config: Callable[[], Config],
@@ -70,13 +69,15 @@ class RayEngine:
         ends: Callable[[], int],
     ) -> None:
         self._settings, self._cluster = settings, cluster
-        self._reports, self._logs, self._uploads = reports, logs, uploads
+        self._logs, self._uploads = logs, uploads
         self._config, self._nodes_changed, self._ended = config, nodes_changed, ended
         self._loop = asyncio.get_running_loop()
         self._front = secrets.token_hex(8)
         self.keeps_runs = settings.keep_jobs
         self._link = BridgeLink(self._setup, self._on_word)
         self._out = Outbox(self._link.send, self._loop, ends)
+        self._staged: dict[str, Run] = {}
+        """Runs that have not begun."""
         self._runs: dict[str, Run] = {}
         self._strays: set[str] = set()
         """Runs that the dispatcher knows and nobody waits for; they are ended."""
@@ -119,8 +120,8 @@ class RayEngine:
         self._closing = True
         if not self._settings.keep_jobs and self._epoch is not None:
             if self._runs:
-                for run in list(self._runs):
-                    self.kill(run)
+                for run in list(self._runs.values()):
+                    self.kill(run.process)
                 await self._idle.wait()
             self._out.flush()
             self._link.send("end")
@@ -133,31 +134,32 @@ class RayEngine:
         ship = str(Path(__file__).parents[3]) if self._settings.ship_code else None
         return Setup(self._settings.address, self._cluster, self._front, self._config(), ship)
 
-    # ------------------------------------------------------------------ the conductor's
+    # ------------------------------------------------------------------ the master's
 
-    def start(self, request: RunRequest) -> None:
-        """Prepare it; nothing is sent before ``release``."""
-        run = self._runs[request.run] = Run(request, self._epoch or "")
-        if self._epoch is None:
-            result = RunResult(Outcome.INTERRUPTED, None, self.trouble or "Ray cannot be reached")
-            self._loop.call_soon(self._finish, run, result)
-        elif request.line.header in ARCHIVES:
-            self._spawn(self._with_archive(run))
-        else:
-            self._prepare(run, None)
-
-    async def _with_archive(self, run: Run) -> None:
-        pointer = run.request.line.filename.strip()
-        try:
-            name, _ = split_pointer(pointer)
-            content = await asyncio.to_thread(self._read_upload, name)
-        except (ArchiveRefused, OSError) as exc:
-            reason = f"the archive {pointer!r} was refused: {exc}"
-            self._finish(run, RunResult(Outcome.FATAL, None, reason))
-            return
-        digest = hashlib.sha256(content).hexdigest()
-        run.archive = content
-        self._prepare(run, (name, digest))
+    async def stage(self, request: RunRequest) -> Process:
+        """Prepare it; nothing is sent before ``run``."""
+        epoch, archive, content = self._epoch, None, None
+        if epoch is None:
+            raise StagingFailed(self.trouble or "Ray cannot be reached", Outcome.INTERRUPTED)
+        if request.line.header in ARCHIVES:
+            pointer = request.line.filename.strip()
+            try:
+                name, _ = split_pointer(pointer)
+                content = await asyncio.to_thread(self._read_upload, name)
+            except (ArchiveRefused, OSError) as exc:
+                raise StagingFailed(f"the archive {pointer!r} was refused: {exc}") from exc
+            archive = name, hashlib.sha256(content).hexdigest()
+        run = Run(Process(request, epoch), self._loop.create_future(), archive=content)
+        run.spec = Spec(
+            request.run,
+            request.line,
+            resources_of(request.line.requirement, self._settings.tag_resources),
+            request.line.header in SERVICES,
+            self._node_id(request.near),
+            archive,
+        )
+        self._staged[request.run] = run
+        return run.process
 
     def _read_upload(self, name: str) -> bytes:
         try:
@@ -168,58 +170,39 @@ class RayEngine:
                 "it is not among the uploaded files; upload it before submitting the job"
             ) from None
 
-    def _prepare(self, run: Run, archive: tuple[str, str] | None) -> None:
-        request = run.request
-        if run.killed:
-            return
-        run.spec = Spec(
-            request.run,
-            request.line,
-            resources_of(request.line.requirement, self._settings.tag_resources),
-            request.line.header in SERVICES,
-            self._node_id(request.near),
-            archive,
-        )
-        self._reports.launched(request, run.epoch)
-
     def _node_id(self, name: str | None) -> str | None:
         return next((node.node_id for node in self.nodes if node.name == name), None)
 
-    def release(self, run: str) -> None:
+    async def run(self, process: Process, placed: Placed) -> RunResult:
         """Start it."""
-        found = self._runs.get(run)
-        if found is None or found.spec is None or found.killed:
-            return
-        found.released = True
-        if found.epoch == self._epoch:
-            self._out.start(found.spec, found.archive)
+        run = self._runs[process.run] = self._staged.pop(process.run)
+        run.on_placed = placed
+        if run.epoch == self._epoch:
+            assert run.spec is not None
+            self._out.start(run.spec, run.archive)
         elif self._epoch is not None:
             # The dispatcher was made anew in between: nothing has begun.
-            self._finish(found, RunResult(Outcome.INTERRUPTED, None, EPOCH_LOST))
+            self._finish(run, RunResult(Outcome.INTERRUPTED, None, EPOCH_LOST))
+        return await run.over
 
-    def kill(self, run: str) -> None:
-        """End it, begun or not."""
-        found = self._runs.get(run)
-        if found is None:
-            return
-        was, found.killed = found.killed, True
-        if found.released:
-            self._out.kill(run)
-        elif not was:
-            reason = "it was killed before it began"
-            self._loop.call_soon(self._finish, found, RunResult(Outcome.FAILURE, None, reason))
+    def kill(self, process: Process) -> None:
+        """End it."""
+        process.killed = True
+        if process.run in self._runs:
+            self._out.kill(process.run)
 
-    def reattach(self, request: RunRequest, handle: str) -> None:
+    async def reattach(self, process: Process, placed: Placed) -> RunResult:
         """Watch it, if the dispatcher has it."""
-        run = self._runs[request.run] = Run(request, handle, taken_over=True)
-        run.released = True
+        run = Run(process, self._loop.create_future(), placed, taken_over=True)
+        self._runs[process.run] = run
         if self._epoch is not None:
-            self._account_for({run.request.run: run}, frozenset())
+            self._account_for({process.run: run}, frozenset())
+        return await run.over
 
-    def clean(self, run: str, worker: str) -> None:
+    def forget(self, process: Process) -> None:
         """The dispatcher can forget it."""
-        del worker
-        self._out.done(run)
+        self._staged.pop(process.run, None)
+        self._out.done(process.run)
 
     # ------------------------------------------------------------------ the bridge's
 
@@ -247,8 +230,6 @@ class RayEngine:
             if name in known:
                 if run.killed:
                     self._out.kill(name)
-            elif not run.released:
-                continue  # see `release`
             elif run.epoch != self._epoch:
                 if run.request.line.header in SERVICES:
                     adopted.append(name)
@@ -340,28 +321,30 @@ class RayEngine:
     def _begin(self, run: Run, node: str) -> None:
         if not run.placed:
             run.placed, run.archive = True, None
-            self._reports.placed(run.request, node)
+            if run.on_placed is not None:
+                run.on_placed(node)
 
     def _finish(self, run: Run, result: RunResult) -> None:
         if self._runs.pop(run.request.run, None) is None:
             return
+        if not run.over.done():
+            run.over.set_result(result)
         if self._closing:
             self._out.done(run.request.run)
             if not self._runs:
                 self._idle.set()
-            return
-        self._ended(run.request.worker)
-        self._reports.exited(run.request, result)
+        else:
+            self._ended(run.request.worker)
 
     def port_problem(self, port: int) -> str | None:
         """See ``Engine``; the node looks again."""
         del port  # another service's is noticed by `Services`, and more is only known on a node
         return None
 
-    async def answers(self, run: str, port: int) -> None:
+    async def answers(self, process: Process, port: int) -> None:
         """Returns when the service's port answers on its node."""
         del port  # the node knows it
-        found = self._runs.get(run)
+        found = self._runs.get(process.run)
         await (found.answers if found is not None else asyncio.Event()).wait()
 
     def _spawn(self, work: Coroutine[None, None, None]) -> None:

@@ -7,7 +7,7 @@ import collections
 import logging
 from dataclasses import dataclass, field
 
-from titan_sdk.cluster.engines.base import RunRequest, RunResult
+from titan_sdk.cluster.engines.base import Placed, Process, RunRequest, RunResult
 from titan_sdk.cluster.engines.endings import ending
 from titan_sdk.cluster.engines.ray.values import Finished, News, Spec
 from titan_sdk.cluster.log_store import LogStore
@@ -23,21 +23,33 @@ _AGAIN_SECONDS = 1.0
 
 @dataclass(slots=True)
 class Run:
-    request: RunRequest
-    epoch: str
-    """The dispatcher it belongs to."""
+    process: Process
+    over: asyncio.Future[RunResult]
+    """Set when nothing of it is left."""
+    on_placed: Placed | None = None
     taken_over: bool = False
     """An earlier master started it."""
     spec: Spec | None = None
     archive: bytes | None = None
     """Content of the archive that it needs, until it has begun."""
-    released: bool = False
-    killed: bool = False
     placed: bool = False
     busy: bool = False
     """Output is being stored; what comes meanwhile waits in the inbox."""
     inbox: collections.deque[News] = field(default_factory=collections.deque)
     answers: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def request(self) -> RunRequest:
+        return self.process.request
+
+    @property
+    def epoch(self) -> str:
+        """The dispatcher it belongs to."""
+        return self.process.handle
+
+    @property
+    def killed(self) -> bool:
+        return self.process.killed
 
     async def store(self, logs: LogStore, offset: int, data: bytes) -> int:
         """Append output to the job's log, however long that takes; how much has arrived in all."""
