@@ -217,16 +217,15 @@ class Runs:
     async def _staged(self, run: Run) -> Process:
         """As ``Engine.stage``, which is tried until the machine has room for it."""
         is_told = False
-        while True:
+        while not run.halt.is_set():
             try:
                 return await self._engine.stage(run.request)
             except NoRoom as exc:
-                if run.halt.is_set():
-                    raise StagingFailed(_TOO_EARLY, Outcome.FAILURE) from exc
                 if not is_told:
                     log.error("job %s waits: %s", run.request.job_id, exc)
                 is_told = True
-                await _pause(RETRY_SECONDS, run.halt)
+            await _pause(RETRY_SECONDS, run.halt)
+        raise StagingFailed(_TOO_EARLY, Outcome.FAILURE)
 
     async def _save_start(self, run: Run, process: Process) -> None:
         request, now = run.request, self._state.clock.now()
