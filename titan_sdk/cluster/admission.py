@@ -5,9 +5,11 @@ A real master drops bad lines and cycles in silence and answers ``DAG_ACCEPTED``
 
 from __future__ import annotations
 
+import asyncio
 import json
 import uuid
 from collections.abc import Callable, Sequence
+from typing import TypeVar, TypeVarTuple, Unpack
 
 from titan_sdk.cluster.engines.archives import ArchiveRefused, split_pointer
 from titan_sdk.cluster.engines.staging import ARCHIVES, SERVICES, job_port
@@ -17,11 +19,12 @@ from titan_sdk.wire.fields import decode_base64
 from titan_sdk.wire.jobs import HEADERS, JobLine, LineError, parse_dag
 
 __all__ = [
+    "LARGE_JOBS",
     "MAX_DAG_JOBS",
     "Refused",
-    "check_dag",
     "check_graph",
     "check_job",
+    "compute",
     "dump_line",
     "foreign_parents",
     "is_large",
@@ -29,9 +32,13 @@ __all__ = [
     "read_dag",
 ]
 
+T = TypeVar("T")
+Args = TypeVarTuple("Args")
+
 MAX_DAG_JOBS = 20_000
+LARGE_JOBS = 200
+"""What is done for more jobs at a time is work for a thread."""
 _LARGE_PAYLOAD = 128 * 1024
-_LARGE_JOBS = 200
 _MAX_ID_BYTES = 1000
 _MAX_NAME_BYTES = 200
 _SCRIPT_SUFFIXES = (".py", ".sh")
@@ -44,28 +51,19 @@ class Refused(Exception):
 
 def is_large(payload: str) -> bool:
     """Whether reading and checking a submission is work for a thread, told without reading it."""
-    return len(payload) > _LARGE_PAYLOAD or payload.count(";") >= _LARGE_JOBS
+    return len(payload) > _LARGE_PAYLOAD or payload.count(";") >= LARGE_JOBS
 
 
-def check_dag(payload: str, known: Callable[[str], bool]) -> list[JobLine]:
-    """The jobs of a SUBMIT_DAG payload.
-
-    Args:
-        known: whether an id was ever submitted; parents outside the payload must be.
-
-    Raises:
-        Refused: some line cannot be carried out; nothing of the payload may be.
-    """
-    lines = read_dag(payload)
-    check_graph(lines, known)
-    return lines
+async def compute(work: Callable[[Unpack[Args]], T], *args: *Args, in_thread: bool) -> T:
+    """What ``work`` returns. A thread takes its time; what is short is done before it could be handed over."""
+    return await asyncio.to_thread(work, *args) if in_thread else work(*args)
 
 
 def read_dag(payload: str) -> list[JobLine]:
-    """The first half of ``check_dag``: each line by itself.
+    """The jobs of a SUBMIT_DAG payload, each checked by itself.
 
     Raises:
-        Refused: as there.
+        Refused: some line cannot be carried out; nothing of the payload may be.
     """
     lines: list[JobLine] = []
     for number, line in enumerate(parse_dag(payload), start=1):
@@ -191,10 +189,13 @@ def foreign_parents(lines: Sequence[JobLine]) -> list[str]:
 
 
 def check_graph(lines: Sequence[JobLine], known: Callable[[str], bool]) -> None:
-    """The second half of ``check_dag``: what the lines are to each other.
+    """What the lines are to each other.
+
+    Args:
+        known: whether an id was ever submitted; parents outside the payload must be.
 
     Raises:
-        Refused: as there.
+        Refused: as for ``read_dag``.
     """
     by_id: dict[str, JobLine] = {}
     for number, line in enumerate(lines, start=1):

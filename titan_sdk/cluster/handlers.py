@@ -10,9 +10,9 @@ from collections.abc import Awaitable, Callable
 from titan_sdk.cluster import stats
 from titan_sdk.cluster.admission import (
     Refused,
-    check_dag,
     check_graph,
     check_job,
+    compute,
     foreign_parents,
     is_large,
     read_dag,
@@ -30,7 +30,6 @@ from titan_sdk.errors import PeerProtocolError
 from titan_sdk.wire import hello, once
 from titan_sdk.wire.fields import decode_base64, split_pair
 from titan_sdk.wire.frames import Frame
-from titan_sdk.wire.jobs import JobLine
 from titan_sdk.wire.opcodes import STORE_FAILED, Opcode
 
 __all__ = ["FEATURES", "LARGE_REPLY", "Answered", "Handlers"]
@@ -131,39 +130,26 @@ class Handlers:
 
     # ------------------------------------------------------------------ jobs
 
-    def _submit_dag(self, payload: str) -> Answered:
-        if is_large(payload):
-            return self._submit_large_dag(payload)
-        answered: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
-        self._master.enqueue(
-            check_dag(payload, self._state.known),
-            lambda: answered.set_result("DAG_ACCEPTED"),
-            lambda exc: answered.set_result(f"ERROR: {exc}"),
-        )
-        return answered
-
-    async def _submit_large_dag(self, payload: str) -> str:
-        """Read and checked in a thread, so that others are answered meanwhile."""
-        lines, foreign = await asyncio.to_thread(_read_dag, payload)
-        numbers = await self._state.numbers(foreign)
-        await asyncio.to_thread(check_graph, lines, numbers.__contains__)
+    async def _submit_dag(self, payload: str) -> str:
+        large = is_large(payload)
+        lines = await compute(read_dag, payload, in_thread=large)
+        numbers = await self._state.numbers(foreign_parents(lines))
+        await compute(check_graph, lines, numbers.__contains__, in_thread=large)
         await self._master.submit(lines, numbers)
         return "DAG_ACCEPTED"
 
     def _status(self, payload: str) -> Answered:
         job_id = payload.strip()
-        if self._master.arrival(job_id) is not None:
-            return self._status_of_arriving(job_id)
+        if self._master.is_arriving(job_id):
+            return self._status_when_arrived(job_id)
         return self._state.lookup(job_id) or "NULL"
 
-    async def _status_of_arriving(self, job_id: str) -> str:
-        """Nothing is known of it before its submission is stored, or refused."""
-        while (arrival := self._master.arrival(job_id)) is not None:
-            await asyncio.shield(arrival)
+    async def _status_when_arrived(self, job_id: str) -> str:
+        await self._master.arrived(job_id)
         return self._state.lookup(job_id) or "NULL"
 
     async def _submit_job(self, payload: str) -> str:
-        await self._master.submit([check_job(payload)])
+        await self._master.submit([check_job(payload)], {})
         return "JOB_ACCEPTED"
 
     async def _run(self, payload: str) -> str:
@@ -182,7 +168,7 @@ class Handlers:
             return "ERROR: Server File IO issue"
         base_name = found.rpartition("/")[2]
         line = check_job(f"{job_id}|RUN_PAYLOAD|{base_name}||{content}|{requirement}|1|0")
-        await self._master.submit([line])
+        await self._master.submit([line], {})
         # No separator: that is what a real master answers.
         return f"JOB_QUEUED{job_id} on {requirement}"
 
@@ -200,10 +186,11 @@ class Handlers:
         line = check_job(
             f"{job_id}|DEPLOY_PAYLOAD|{base_name}|{content}|{port or 0}|{requirement or 'GENERAL'}|1|0"
         )
-        await self._master.submit([line])
+        await self._master.submit([line], {})
         return "DEPLOY_QUEUED"
 
     async def _cancel(self, payload: str) -> str:
+        await self._master.arrived(payload.strip())
         found = await self._master.cancel(self._master.state.resolve(payload.strip()))
         return "CANCELLED" if found else "NOT_FOUND"
 
@@ -328,11 +315,6 @@ class Handlers:
 
     async def _kv_smembers(self, payload: str) -> str:
         return ",".join(await self._master.state.store.members(payload))
-
-
-def _read_dag(payload: str) -> tuple[list[JobLine], list[str]]:
-    lines = read_dag(payload)
-    return lines, foreign_parents(lines)
 
 
 def not_stored(exc: StoreFailed) -> str:

@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from titan_sdk.cluster.admission import Refused
+from titan_sdk.cluster.admission import LARGE_JOBS, Refused, compute
 from titan_sdk.cluster.backing import Backing
 from titan_sdk.cluster.engines.base import Engine
-from titan_sdk.cluster.engines.process import ProcessEngine, job_environment
+from titan_sdk.cluster.engines.process import ProcessEngine
+from titan_sdk.cluster.environments import Environments
 from titan_sdk.cluster.folders import DataDir
-from titan_sdk.cluster.gpus import find_devices, share_out
 from titan_sdk.cluster.pools import Pools
 from titan_sdk.cluster.ray_front import JobsDoor, ray_engine
 from titan_sdk.cluster.runs import Runs
@@ -34,10 +33,6 @@ from titan_sdk.wire.jobs import JobLine
 __all__ = ["Master"]
 
 log = logging.getLogger(__name__)
-
-
-_AWAY_SECONDS = 7 * 24 * 3600
-"""How long a job with the runtime waits for the next master to hand in what it did."""
 
 
 class Master:
@@ -63,14 +58,10 @@ class Master:
         self.data = data
         self.uploads = backing.uploads
         self.scripts = backing.scripts
-        self._address = address
-        self._socket_path = socket_path
         self._loop = asyncio.get_running_loop()
         self.draining = False
-        self._arriving: dict[str, asyncio.Future[None]] = {}
-        """Ids whose submission is being stored, and what is done when that is over."""
-        self._environments: dict[str, dict[str, str]] = {}
-        self._devices: dict[str, str] | None = None
+        self._arriving: dict[str, asyncio.Task[None]] = {}
+        """Ids whose submission is being stored."""
         self.state = State(backing.store, backing.logs)
         self.state.scheduler.ageing = settings.ageing_seconds
         self.pools: Pools | None = None
@@ -79,7 +70,7 @@ class Master:
         if settings.ray is None:
             self.engine = ProcessEngine(
                 data,
-                self._environment,
+                Environments(settings, address, socket_path),
                 uploads=backing.uploads,
                 shared=settings.store is not None,
                 warm=settings.warm_python,
@@ -96,112 +87,57 @@ class Master:
         self.runs = Runs(self.state, self.engine, settings.service_start_seconds)
         self.services = self.runs.services
 
-    def _environment(self, worker: str) -> dict[str, str]:
-        if worker not in self._environments:
-            found = job_environment(os.environ, worker, *self._address)
-            found.setdefault("TITAN_RUNTIME_LOG_LIMIT", str(self.settings.log_limit_bytes))
-            found["TITAN_KEEP_ALIVE"] = "1"
-            found.update(self._device_environment(worker))
-            if self._socket_path is not None:
-                found["TITAN_SOCKET" if self.settings.is_protected else "TITAN_RUNTIME_SOCKET"] = str(
-                    self._socket_path
-                )
-                found["TITAN_RUNTIME_AWAY_PATIENCE"] = str(_AWAY_SECONDS)
-            self._environments[worker] = found
-        return self._environments[worker]
-
-    def _device_environment(self, worker: str) -> dict[str, str]:
-        if self._devices is None:
-            devices = self.settings.gpus
-            if devices is None:
-                devices = find_devices(os.environ)
-            self._devices = share_out(
-                [(spec.name, spec.tag) for spec in self.settings.worker_specs()], devices
-            )
-        seen = self._devices.get(worker)
-        return {} if seen is None else {"CUDA_VISIBLE_DEVICES": seen}
-
-    async def submit(self, lines: Sequence[JobLine], numbers: Mapping[str, int] | None = None) -> None:
-        """Queue jobs; durable when it returns.
+    async def submit(self, lines: Sequence[JobLine], numbers: Mapping[str, int]) -> None:
+        """Queue jobs that were checked; they are durable and queued when it returns, whoever waits for that.
 
         Args:
-            numbers: of the parents outside a large submission, whose rows are then made in a thread.
+            numbers: of the parents that are not among them.
 
         Raises:
             Refused: an id is in use, or nothing could be stored. No job was taken.
         """
-        if numbers is not None:
-            await self._submit_large(lines, numbers)
-            return
-        stored: asyncio.Future[None] = self._loop.create_future()
-        self.enqueue(lines, lambda: stored.set_result(None), stored.set_exception)
-        await asyncio.shield(stored)
+        if self.draining:
+            raise Refused("the master is shutting down and takes no more jobs; submit again when it is back")
+        for line in lines:
+            self._check_free(line.job_id)
+        taking = self._loop.create_task(self._take(lines, numbers))
+        self._arriving |= dict.fromkeys((line.job_id for line in lines), taking)
+        await asyncio.shield(taking)
 
-    async def _submit_large(self, lines: Sequence[JobLine], numbers: Mapping[str, int]) -> None:
-        over = self._arrive(lines)
+    async def _take(self, lines: Sequence[JobLine], numbers: Mapping[str, int]) -> None:
         try:
-            specs, rows = await asyncio.to_thread(self.state.new_jobs, lines, numbers)
-            await self.state.store.journal.write(InsertJobs(tuple(rows)))
-            await asyncio.to_thread(self.state.begin_logs, [line.job_id for line in lines])
-            self._queue(specs, lines)
+            large = len(lines) > LARGE_JOBS
+            specs, rows = await compute(self.state.new_jobs, lines, numbers, in_thread=large)
+            stored = self.state.store.journal.write(InsertJobs(tuple(rows)))
+            self.state.store.journal.commit()
+            await stored
+            # Only now: a refused submission must leave the earlier job's log alone.
+            await compute(self.state.begin_logs, [line.job_id for line in lines], in_thread=large)
+            self._queue(specs)
         except StoreFailed as exc:
             raise Refused(f"the jobs could not be stored ({exc}); nothing was queued") from exc
         finally:
-            over()
-
-    def enqueue(
-        self, lines: Sequence[JobLine], done: Callable[[], None], failed: Callable[[Refused], None]
-    ) -> None:
-        """As ``submit``, for few jobs: ``done`` is called when they are stored and queued, ``failed`` when they are not
-        taken; both perhaps before this returns.
-
-        Raises:
-            Refused: at once, and neither is called.
-        """
-        over = self._arrive(lines)
-        specs, rows = self.state.new_jobs(lines)
-
-        def stored(_: object) -> None:
-            over()
-            # Only now: a refused submission must leave the earlier job's log alone.
-            self.state.begin_logs(line.job_id for line in lines)
-            self._queue(specs, lines)
-            done()
-
-        def not_stored(exc: StoreFailed) -> None:
-            over()
-            failed(Refused(f"the jobs could not be stored ({exc}); nothing was queued"))
-
-        self.state.store.journal.write_with(InsertJobs(tuple(rows)), stored, not_stored)
-        self.state.store.journal.commit()
-
-    def arrival(self, job_id: str) -> asyncio.Future[None] | None:
-        """What to wait for before anything is said about an id whose submission is being stored."""
-        return self._arriving.get(job_id) or self._arriving.get(full_id(job_id))
-
-    def _arrive(self, lines: Sequence[JobLine]) -> Callable[[], None]:
-        """Check a submission and reserve its ids until what this returns is called."""
-        self._check_submission(lines)
-        arrival: asyncio.Future[None] = self._loop.create_future()
-        self._arriving |= dict.fromkeys((line.job_id for line in lines), arrival)
-
-        def over() -> None:
             for line in lines:
                 del self._arriving[line.job_id]
-            arrival.set_result(None)
 
-        return over
-
-    def _queue(self, specs: list[JobSpec], lines: Sequence[JobLine]) -> None:
+    def _queue(self, specs: list[JobSpec]) -> None:
         """Jobs that are stored go to the scheduler."""
         now = self.state.clock.now()
         try:
             if self.pools is not None:
                 self.pools.cover({spec.tag for spec in specs})
-            with self.state.at_hand(specs, lines):
-                self.runs.perform(self.state.scheduler.submit(specs, self.state.settled, now))
+            self.runs.perform(self.state.scheduler.submit(specs, self.state.settled, now))
         except Exception:
             log.exception("jobs that are stored could not be queued, or not all; the next master queues them")
+
+    def is_arriving(self, job_id: str) -> bool:
+        """Whether a submission of this id, which may lack its ``DAG-``, is being stored."""
+        return job_id in self._arriving or full_id(job_id) in self._arriving
+
+    async def arrived(self, job_id: str) -> None:
+        """Wait while ``is_arriving``: before that nothing can be said about the id."""
+        while (taking := self._arriving.get(job_id) or self._arriving.get(full_id(job_id))) is not None:
+            await asyncio.wait([taking])
 
     def running(self) -> list[str]:
         """Jobs and services that run now."""
@@ -279,12 +215,6 @@ class Master:
         """Let go of everything as it is: another master has taken over."""
         await self.runs.abandon()
         await self.state.store.close()
-
-    def _check_submission(self, lines: Sequence[JobLine]) -> None:
-        if self.draining:
-            raise Refused("the master is shutting down and takes no more jobs; submit again when it is back")
-        for line in lines:
-            self._check_free(line.job_id)
 
     def _check_free(self, job_id: str) -> None:
         self.state.check_free(job_id)

@@ -7,10 +7,9 @@ meanwhile are answered from the dictionaries here, so nobody has to wait and nob
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from titan_sdk.cluster.activity import Activity
@@ -19,7 +18,6 @@ from titan_sdk.cluster.engines.staging import SERVICES
 from titan_sdk.cluster.log_store import LogStore
 from titan_sdk.cluster.problems import Problems
 from titan_sdk.cluster.scheduler import Ended, Job, JobSpec, Scheduler, Settled
-from titan_sdk.cluster.scheduler.job import Phase
 from titan_sdk.cluster.store.base import Store
 from titan_sdk.cluster.store.changes import AddHistory, SetEnded
 from titan_sdk.cluster.store.rows import NewJob
@@ -32,14 +30,8 @@ __all__ = ["State", "spec_of"]
 
 log = logging.getLogger(__name__)
 
-_AT_HAND = 2000
-"""Stored lines that stay in memory until their jobs start: most start soon, and reading one back costs more than the
-rest of what the master does to start it.
-"""
 _STEP = 200
 """Jobs that are looked for in one turn."""
-_SMALL_LINE = 8192
-"""Characters of a line that may stay; a short script with the runtime has 4,500."""
 
 
 class State:
@@ -55,10 +47,6 @@ class State:
         self.waiters = Waiters()
         self.ended: Counter[str] = Counter()
         """Jobs that ended, by status."""
-        self._queueing: dict[int, JobLine] = {}
-        """Lines of the jobs that are being queued, by the job's number."""
-        self._at_hand: dict[int, JobLine] = {}
-        """Lines of jobs that have not started."""
         self._ends: dict[str, Settled] = {}
         """Ends that are not stored yet."""
 
@@ -69,10 +57,6 @@ class State:
         if self.scheduler.get(job_id) is None and self.store.job(job_id) is None:
             return full_id(job_id)
         return job_id
-
-    def known(self, job_id: str) -> bool:
-        """Whether the id was ever submitted."""
-        return self.scheduler.get(job_id) is not None or self.settled(job_id) is not None
 
     def status(self, job_id: str) -> JobStatus | None:
         """The state of an exact id; ``None`` for an unknown one."""
@@ -117,8 +101,7 @@ class State:
 
     def line(self, job: Job) -> JobLine:
         """What was submitted for an unfinished job that is to be started."""
-        line = self._at_hand.pop(job.spec.seq, None) or self._queueing.get(job.spec.seq)
-        return line or load_line(job.job_id, self.store.line(job.spec.seq))
+        return load_line(job.job_id, self.store.line(job.spec.seq))
 
     def check_free(self, job_id: str) -> None:
         """Whether the id can be submitted.
@@ -143,41 +126,21 @@ class State:
     # ------------------------------------------------------------------ changes
 
     def new_jobs(
-        self, lines: Sequence[JobLine], numbers: Mapping[str, int] | None = None
+        self, lines: Sequence[JobLine], numbers: Mapping[str, int]
     ) -> tuple[list[JobSpec], list[NewJob]]:
-        """Specifications and rows of a submission.
+        """Specifications and rows of a submission. A thread may call this.
 
         Args:
-            numbers: of the parents outside it, if they were looked for before; then a thread may call this.
+            numbers: of the parents outside it.
         """
         now = self.clock.now()
         specs = [spec_of(line, self.store.next_seq(), now) for line in lines]
         own = {spec.job_id: spec.seq for spec in specs}
-        number = self.number if numbers is None else numbers.__getitem__
         rows = []
         for line, spec in zip(lines, specs, strict=True):
-            parents = tuple((p, own.get(p) or number(p)) for p in line.parents)
+            parents = tuple((p, own.get(p) or numbers[p]) for p in line.parents)
             rows.append(NewJob(line.job_id, spec.seq, dump_line(line), parents, spec.service, now, spec.due))
         return specs, rows
-
-    @contextlib.contextmanager
-    def at_hand(self, specs: Sequence[JobSpec], lines: Sequence[JobLine]) -> Iterator[None]:
-        """For the queueing of jobs: those that start at once are not read back, and some that start soon."""
-        self._queueing = {spec.seq: line for spec, line in zip(specs, lines, strict=True)}
-        try:
-            yield
-        finally:
-            for spec in specs:
-                if self._may_stay(spec, line := self._queueing[spec.seq]):
-                    self._at_hand[spec.seq] = line
-            self._queueing = {}
-
-    def _may_stay(self, spec: JobSpec, line: JobLine) -> bool:
-        if len(self._at_hand) >= _AT_HAND or sum(map(len, line.fields)) > _SMALL_LINE:
-            return False
-        job = self.scheduler.get(spec.job_id)
-        # One that has ended already, as a parent of it had failed, would stay for ever; a delayed one for long.
-        return job is not None and job.spec.seq == spec.seq and job.phase in {Phase.WAITING, Phase.READY}
 
     def record_end(self, effect: Ended, code: int | None, gone: bool) -> None:
         """A job's final state; ``gone``: nothing is left of its run."""
@@ -186,7 +149,6 @@ class State:
         # A reason may name a file whose name is no text.
         reason = None if effect.reason is None else effect.reason.encode("utf-8", "replace").decode()
         end = self._ends[job_id] = Settled(status, effect.worker)
-        self._at_hand.pop(effect.seq, None)
 
         def stored() -> None:
             self.waiters.wake(job_id)

@@ -3,13 +3,19 @@ from __future__ import annotations
 import pytest
 
 from tests.sdk.cluster.peer import b64, script
-from titan_sdk.cluster.admission import Refused, check_dag, check_job, dump_line, load_line
+from titan_sdk.cluster.admission import Refused, check_graph, check_job, dump_line, load_line, read_dag
 from titan_sdk.wire.jobs import JobLine
+
+
+def checked(payload: str, *known: str) -> list[JobLine]:
+    lines = read_dag(payload)
+    check_graph(lines, known.__contains__)
+    return lines
 
 
 def refused(payload: str, *known: str) -> str:
     with pytest.raises(Refused) as caught:
-        check_dag(payload, lambda job_id: job_id in known)
+        checked(payload, *known)
     return str(caught.value)
 
 
@@ -17,12 +23,12 @@ GOOD = script("good", "pass")
 
 
 def test_a_good_dag_is_taken_in_its_order() -> None:
-    lines = check_dag(script("b", "pass", parents=["a"]) + ";" + script("a", "pass"), lambda _: False)
+    lines = checked(script("b", "pass", parents=["a"]) + ";" + script("a", "pass"))
     assert [line.job_id for line in lines] == ["DAG-b", "DAG-a"]
 
 
 def test_a_parent_may_have_been_submitted_before() -> None:
-    (line,) = check_dag(script("b", "pass", parents=["old"]), lambda job_id: job_id == "DAG-old")
+    (line,) = checked(script("b", "pass", parents=["old"]), "DAG-old")
     assert line.parents == ("DAG-old",)
 
 
@@ -70,7 +76,7 @@ def test_a_dag_of_too_many_jobs_is_refused(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_an_empty_requirement_means_general() -> None:
-    (found,) = check_dag(script("a", "pass", tag=""), lambda _: False)
+    (found,) = checked(script("a", "pass", tag=""))
     assert found.requirement == "GENERAL"
 
 

@@ -114,7 +114,7 @@ async def test_a_parent_that_is_forgotten_meanwhile_ends_its_child_alone(node: N
     while not node._master._arriving:  # noqa: ASYNC110 - its parents were looked for before this
         await asyncio.sleep(0)
     await forget_before(state.clock.now() + 1, state.store, state.logs, node._master.data)
-    assert not state.known("DAG-old")
+    assert state.status("DAG-old") is None
     assert await submitting == "DAG_ACCEPTED"
     assert await asyncio.to_thread(peer.until, "DAG-child") == "DEAD"
     assert "its parent DAG-old is not known any more" in await asyncio.to_thread(peer.log, "DAG-child")

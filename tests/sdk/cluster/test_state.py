@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from tests.sdk.cluster.peer import Peer, script
-from titan_sdk.cluster.admission import read_dag
+from titan_sdk.cluster.admission import LARGE_JOBS, read_dag
 from titan_sdk.cluster.master import Master
 from titan_sdk.cluster.node import Node
 from titan_sdk.cluster.settings import ClusterSettings
@@ -27,16 +27,12 @@ async def master(tmp_path: Path) -> AsyncIterator[Master]:
     await node.stop()
 
 
-async def submit(master: Master, lines: Sequence[str], large: bool) -> None:
-    await master.submit(read_dag(" ; ".join(lines)), {} if large else None)
-    await master.flushed()
-
-
-@pytest.mark.parametrize("large", [False, True])
+@pytest.mark.parametrize("jobs", [3, LARGE_JOBS + 1])
 async def test_an_old_log_that_cannot_be_removed_is_told_and_stops_nothing(
-    master: Master, large: bool, caplog: pytest.LogCaptureFixture
+    master: Master, jobs: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     master.data.log_file("DAG-0").mkdir()
-    await submit(master, [script(f"DAG-{n}", "pass", tag="NOBODY") for n in range(3)], large)
+    lines = [script(f"DAG-{n}", "pass", tag="NOBODY") for n in range(jobs)]
+    await master.submit(read_dag(" ; ".join(lines)), {})
     assert "the log of the last run of DAG-0 cannot be removed" in caplog.text
-    assert len(master.state.scheduler) == 3
+    assert len(master.state.scheduler) == jobs

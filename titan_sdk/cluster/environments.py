@@ -1,0 +1,55 @@
+"""What the jobs of each worker inherit."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from titan_sdk.cluster.engines.process import job_environment
+from titan_sdk.cluster.gpus import find_devices, share_out
+from titan_sdk.cluster.settings import ClusterSettings
+
+__all__ = ["Environments"]
+
+_AWAY_SECONDS = 7 * 24 * 3600
+"""How long a job with the runtime waits for the next master to hand in what it did."""
+
+
+class Environments:
+    """Environments by the worker's name, made when they are first asked for.
+
+    Args:
+        address: under which jobs reach the master.
+        socket_path: where they reach it if that takes more than the address.
+    """
+
+    def __init__(self, settings: ClusterSettings, address: tuple[str, int], socket_path: Path | None) -> None:
+        self._settings, self._address, self._socket_path = settings, address, socket_path
+        self._made: dict[str, dict[str, str]] = {}
+        self._devices: dict[str, str] | None = None
+
+    def __call__(self, worker: str) -> dict[str, str]:
+        if worker not in self._made:
+            self._made[worker] = self._make(worker)
+        return self._made[worker]
+
+    def _make(self, worker: str) -> dict[str, str]:
+        made = job_environment(os.environ, worker, *self._address)
+        made.setdefault("TITAN_RUNTIME_LOG_LIMIT", str(self._settings.log_limit_bytes))
+        made["TITAN_KEEP_ALIVE"] = "1"
+        made.update(self._devices_of(worker))
+        if self._socket_path is not None:
+            name = "TITAN_SOCKET" if self._settings.is_protected else "TITAN_RUNTIME_SOCKET"
+            made[name] = str(self._socket_path)
+            made["TITAN_RUNTIME_AWAY_PATIENCE"] = str(_AWAY_SECONDS)
+        return made
+
+    def _devices_of(self, worker: str) -> dict[str, str]:
+        if self._devices is None:
+            devices = self._settings.gpus
+            if devices is None:
+                devices = find_devices(os.environ)
+            specs = self._settings.worker_specs()
+            self._devices = share_out([(spec.name, spec.tag) for spec in specs], devices)
+        seen = self._devices.get(worker)
+        return {} if seen is None else {"CUDA_VISIBLE_DEVICES": seen}
