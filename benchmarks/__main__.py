@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from benchmarks.frame import Figure, machine, markdown
+from benchmarks.frame import Figure, load, machine, markdown
 
 GROUPS = {
     "jobs": "Jobs on this machine",
@@ -30,7 +30,7 @@ def main(
     """Measure, and print one table."""
     if unknown := [name for name in only or () if name not in GROUPS]:
         raise typer.BadParameter(f"{', '.join(unknown)}: the groups are {', '.join(GROUPS)}")
-    facts = machine()
+    facts = f"{machine()}; load before {load()}"
     print(facts)
     groups: dict[str, list[Figure]] = {}
     for name in only or GROUPS:
@@ -38,7 +38,7 @@ def main(
         for figure in importlib.import_module(f"benchmarks.{name}").run(0.1 if quick else 1.0):
             print("  " + " | ".join(cell for cell in figure.cells() if cell), flush=True)
             found.append(figure)
-    table = markdown(groups, facts)
+    table = markdown(groups, f"{facts}, after {load()}")
     if page:
         before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
         PAGE.write_text(before + BEGIN + table + END + rest.partition(END)[2], encoding="utf-8")

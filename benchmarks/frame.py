@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-__all__ = ["Figure", "Rounds", "machine", "markdown", "seconds", "timed"]
+__all__ = ["Figure", "Rounds", "load", "machine", "markdown", "seconds", "timed"]
 
 HEADS = ("figure", "value", "against", "ratio", "ceiling", "")
 
@@ -123,15 +123,19 @@ def machine() -> str:
         lines = []
     models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    load = " ".join(f"{value:.1f}" for value in os.getloadavg())
     git = subprocess.run(
         ["git", "describe", "--always", "--dirty"], cwd=Path(__file__).parent, capture_output=True, text=True
     )
     return (
         f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, commit {git.stdout.strip() or 'unknown'}; "
         f"{next(iter(models), platform.processor() or 'unknown')}, {len(os.sched_getaffinity(0))} cores, "
-        f"{memory:.0f} GiB, {platform.system()} {platform.release()}, Python {platform.python_version()}; load before {load}"
+        f"{memory:.0f} GiB, {platform.system()} {platform.release()}, Python {platform.python_version()}"
     )
+
+
+def load() -> str:
+    """Processes that want a core, on average over the last one, five and fifteen minutes."""
+    return "/".join(f"{value:.1f}" for value in os.getloadavg())
 
 
 def markdown(groups: Mapping[str, Sequence[Figure]], facts: str) -> str:

@@ -56,7 +56,7 @@ def _scale(folder: Path, script: Path, count: int) -> Iterator[Figure]:
     nodes = {f"node-{n}": {"num_cpus": 2} for n in range(8)}
     with (
         RayNodes(folder / "scale.log", **nodes) as ray,
-        bundled("--engine", "ray", "--ray-address", ray.address, "--ray-prefetch", "8") as front,
+        bundled("--engine", "ray", "--ray-address", ray.address) as front,
     ):
         _run(front.client, script, 32, False)
         before = _cpu(front.pid)
