@@ -97,18 +97,17 @@ class Runs:
 
     # ------------------------------------------------------------------ decisions
 
-    def perform(self, effects: Iterable[Effect], code: int | None = None, code_of: str = "") -> None:
-        """Do what the scheduler decided. ``code`` is the exit code of the run of ``code_of`` that led to it."""
+    def perform(self, effects: Iterable[Effect], gone: str | None = None) -> None:
+        """Do what the scheduler decided. ``gone`` is the job of whose run nothing is left."""
         for effect in effects:
             if isinstance(effect, Start):
                 self._start(effect)
             elif isinstance(effect, Kill):
                 self._kill(effect.job_id)
             elif isinstance(effect, Requeued):
-                self._requeued(effect, code)
+                self._requeued(effect)
             else:
-                own = effect.job_id == code_of
-                self._ended(effect, code if own else None, gone=own)
+                self._ended(effect, gone=effect.job_id == gone)
         self._wake_when_due()
 
     def _start(self, effect: Start) -> None:
@@ -149,15 +148,15 @@ class Runs:
         if run.process is not None:
             self._engine.kill(run.process)
 
-    def _requeued(self, effect: Requeued, code: int | None) -> None:
+    def _requeued(self, effect: Requeued) -> None:
         now = self._state.clock.now()
         self._state.store.journal.record(
-            SetPending(effect.seq, effect.attempts, code),
+            SetPending(effect.seq, effect.attempts, effect.code),
             AddHistory(effect.job_id, effect.seq, now, "queued again", effect.reason),
         )
 
-    def _ended(self, effect: Ended, code: int | None, *, gone: bool) -> None:
-        self._state.record_end(effect, code, gone)
+    def _ended(self, effect: Ended, *, gone: bool) -> None:
+        self._state.record_end(effect, gone)
         if effect.status is JobStatus.DEAD and not effect.ran:
             self._state.note(effect.job_id, f"{effect.job_id} never ran: {effect.reason}")
 
@@ -191,7 +190,8 @@ class Runs:
             self._state.note(job_id, f"{job_id} cannot run: {result.reason}")
         job, now = scheduler.get(job_id), self._state.clock.now()
         is_concluded = job is not None and job.phase is Phase.RUNNING
-        self.perform(scheduler.exited(job_id, result.outcome, result.reason, now), result.exit_code, job_id)
+        effects = scheduler.exited(job_id, result.outcome, result.reason, now, result.exit_code)
+        self.perform(effects, gone=job_id)
         # The end of a cancelled job is stored already; all that is left to store is that its process is gone.
         await self._save(*(() if is_concluded else (SetGone(run.seq, run.request.run),)))
         self._forget(run)

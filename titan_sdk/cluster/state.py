@@ -142,7 +142,7 @@ class State:
             rows.append(NewJob(line.job_id, spec.seq, dump_line(line), parents, spec.service, now, spec.due))
         return specs, rows
 
-    def record_end(self, effect: Ended, code: int | None, gone: bool) -> None:
+    def record_end(self, effect: Ended, gone: bool) -> None:
         """A job's final state; ``gone``: nothing is left of its run."""
         now = self.clock.now()
         job_id, status = effect.job_id, effect.status
@@ -156,7 +156,7 @@ class State:
                 del self._ends[job_id]
 
         self.store.journal.record(
-            SetEnded(effect.seq, status, code, reason, now, gone),
+            SetEnded(effect.seq, status, effect.code, reason, now, gone),
             AddHistory(job_id, effect.seq, now, status, reason or ""),
             then=stored,
         )
@@ -166,7 +166,7 @@ class State:
             "job %s ended: %s",
             job_id,
             status,
-            extra={"job": job_id, "status": str(status), "exit_code": code},
+            extra={"job": job_id, "status": str(status), "exit_code": effect.code},
         )
 
     def record_event(self, job_id: str, event: str, detail: str) -> None:

@@ -127,8 +127,10 @@ class Scheduler:
         if job is not None and job.phase is Phase.RUNNING:
             job.place = place
 
-    def exited(self, job_id: str, outcome: Outcome, reason: str | None, now: float) -> list[Effect]:
-        """The job's run is over and nothing of it holds its slot any more."""
+    def exited(
+        self, job_id: str, outcome: Outcome, reason: str | None, now: float, code: int | None = None
+    ) -> list[Effect]:
+        """The job's run is over and nothing of it holds its slot any more. A service's run goes on."""
         effects: list[Effect] = []
         stopping_on = self._stopping.pop(job_id, None)
         if stopping_on is not None:
@@ -139,7 +141,7 @@ class Scheduler:
                 return effects
             assert job.worker is not None
             self._release(job.worker, job_id)
-            self._conclude(job, outcome, reason, now, effects)
+            self._conclude(job, outcome, reason, now, code, effects)
         self._dispatch(effects)
         return effects
 
@@ -270,19 +272,26 @@ class Scheduler:
             worker.busy.discard(job_id)
 
     def _conclude(
-        self, job: Job, outcome: Outcome, reason: str | None, now: float, effects: list[Effect]
+        self,
+        job: Job,
+        outcome: Outcome,
+        reason: str | None,
+        now: float,
+        code: int | None,
+        effects: list[Effect],
     ) -> None:
         if outcome is Outcome.SUCCESS:
-            self._end(job, JobStatus.COMPLETED, reason, effects, now)
+            self._end(job, JobStatus.COMPLETED, reason, effects, now, code)
         elif outcome is Outcome.INTERRUPTED or (
             outcome is Outcome.FAILURE and job.attempt < job.spec.max_runs
         ):
             if outcome is Outcome.INTERRUPTED:
                 job.attempt -= 1
-            effects.append(Requeued(job.job_id, job.spec.seq, job.attempt, reason or "the run failed"))
+            why = reason or "the run failed"
+            effects.append(Requeued(job.job_id, job.spec.seq, job.attempt, why, code))
             self._enqueue(job, now)
         else:
-            self._end(job, JobStatus.DEAD, reason, effects)
+            self._end(job, JobStatus.DEAD, reason, effects, now, code)
 
     def _end(
         self,
@@ -291,6 +300,7 @@ class Scheduler:
         reason: str | None,
         effects: list[Effect],
         now: float = 0.0,
+        code: int | None = None,
     ) -> None:
         """Close a job and pass the news on to its descendants (a loop: chains may be thousands long)."""
         pending: list[tuple[Job, JobStatus, str | None]] = [(job, status, reason)]
@@ -304,7 +314,9 @@ class Scheduler:
             elif was is Phase.DELAYED:
                 self._delayed.forget()
             del self._jobs[ended.job_id]
-            effects.append(Ended(ended.job_id, ended.spec.seq, how, ended.seat, why, was is Phase.RUNNING))
+            own = code if ended is job else None
+            ran = was is Phase.RUNNING
+            effects.append(Ended(ended.job_id, ended.spec.seq, how, ended.seat, why, ran, own))
             if how is JobStatus.COMPLETED:
                 self._release_children(ended, now)
             else:

@@ -89,6 +89,8 @@ class Requeued:
     attempts: int
     """Runs that count."""
     reason: str
+    code: int | None = None
+    """Exit code of the run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +104,8 @@ class Ended:
     reason: str | None
     ran: bool
     """Whether it was running, rather than waiting for something."""
+    code: int | None = None
+    """Exit code of its last run."""
 
 
 Effect = Start | Kill | Requeued | Ended
