@@ -18,7 +18,7 @@ from tests.support.ray_nodes import RayNodes
 from titan_sdk import TLS, ClientConfig, TitanClient, TitanJob
 from titan_sdk.cluster import LocalCluster
 from titan_sdk.cluster.engines.ray.settings import RaySettings
-from titan_sdk.cluster.tls import ServerTLS
+from titan_sdk.cluster.server.tls import ServerTLS
 
 # Ray's processes take long to start on a busy machine.
 # Slow: Ray's own processes take seconds to start.

@@ -22,8 +22,8 @@ from titan_sdk.model.addresses import check_port
 
 if TYPE_CHECKING:
     from titan_sdk.cluster.engines.ray.settings import RaySettings
+    from titan_sdk.cluster.server.tls import ServerTLS
     from titan_sdk.cluster.settings import ClusterSettings
-    from titan_sdk.cluster.tls import ServerTLS
 
 __all__ = ["parse_workers", "register"]
 
@@ -392,7 +392,7 @@ def _store_password(file: Path | None) -> str | None:
 
 
 def _server_tls(cert: Path | None, key: Path | None, client_ca: Path | None) -> ServerTLS | None:
-    from titan_sdk.cluster.tls import ServerTLS
+    from titan_sdk.cluster.server.tls import ServerTLS
 
     if cert is None:
         if key is not None or client_ca is not None:

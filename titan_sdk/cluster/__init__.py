@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from titan_sdk.cluster.local import LocalCluster
 from titan_sdk.cluster.serve import run_master
+from titan_sdk.cluster.server.tls import ServerTLS
 from titan_sdk.cluster.settings import ClusterSettings
-from titan_sdk.cluster.tls import ServerTLS
 
 __all__ = ["ClusterSettings", "LocalCluster", "ServerTLS", "run_master"]

@@ -14,9 +14,9 @@ from types import TracebackType
 
 from titan_sdk.cluster.engines.ray.settings import RaySettings
 from titan_sdk.cluster.node import Node
+from titan_sdk.cluster.server.tls import ServerTLS
 from titan_sdk.cluster.settings import ClusterSettings
 from titan_sdk.cluster.strict import StrictControl, StrictNode, StrictSettings
-from titan_sdk.cluster.tls import ServerTLS
 from titan_sdk.errors import InvalidArgument, TitanError
 
 __all__ = ["LocalCluster", "sdk_version"]

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from titan_sdk.cluster.master import Master
-from titan_sdk.cluster.server import Server
+from titan_sdk.cluster.server.server import Server
 from titan_sdk.errors import InvalidArgument, TitanError
 from titan_sdk.wire.opcodes import Opcode
 

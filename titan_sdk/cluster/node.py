@@ -19,7 +19,7 @@ from titan_sdk.cluster.metrics import MetricsServer
 from titan_sdk.cluster.ray_front import JobsDoor
 from titan_sdk.cluster.recovery import recover
 from titan_sdk.cluster.retention import Housekeeping
-from titan_sdk.cluster.server import Server
+from titan_sdk.cluster.server.server import Server
 from titan_sdk.cluster.settings import ClusterSettings
 from titan_sdk.errors import TitanError
 from titan_sdk.wire.frames import Frame
@@ -155,11 +155,10 @@ class Node:
         if self._master is not None and not self.lost.done():
             await self._master.end_runs()
         if self._server is not None:
-            await self._server.stop_accepting()
+            self._server.stop_accepting()
             if self._master is not None:
                 self._master.state.waiters.close()
-            await self._server.finish()
-            self._server.drop_all()
+            await self._server.close()
         if self._master is not None and self.lost.done():
             await self._master.abandon()
         elif self._master is not None:

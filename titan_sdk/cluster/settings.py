@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 
-from titan_sdk.cluster.access import MIN_TOKEN
 from titan_sdk.cluster.engines.ray.settings import RaySettings
+from titan_sdk.cluster.server.access import MIN_TOKEN
+from titan_sdk.cluster.server.tls import ServerTLS
 from titan_sdk.cluster.store.redis.location import Location
-from titan_sdk.cluster.tls import ServerTLS
 from titan_sdk.config import Secret, check_port, check_token, is_loopback, parse_host
 from titan_sdk.errors import InvalidArgument
 from titan_sdk.model.rules import check_requirement
@@ -69,8 +69,8 @@ class ClusterSettings:
     """Listen where other machines reach it although nobody has to prove anything there."""
     max_connections: int = 1000
     max_buffered_bytes: int = 256 * 1024 * 1024
-    """Bytes of requests and replies that are kept in memory for all peers; over it, those that are slow are dropped.
-    Up to 128 KiB per connection come on top."""
+    """Bytes of requests and replies that are kept in memory for all peers; more wait for their turn. Up to 64 KiB of a
+    request and of a reply per connection come on top."""
     frame_timeout_seconds: float = 30.0
     """A frame must come, and a reply be taken, within so long plus its size at 64 KiB per second."""
     idle_timeout_seconds: float = 300.0

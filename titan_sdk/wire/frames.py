@@ -10,7 +10,15 @@ from dataclasses import dataclass
 
 from titan_sdk.errors import PayloadTooLarge, PeerProtocolError
 
-__all__ = ["HEADER_SIZE", "MAX_PAYLOAD", "PROTOCOL_VERSION", "Frame", "FrameDecoder", "encode_frame"]
+__all__ = [
+    "HEADER_SIZE",
+    "MAX_PAYLOAD",
+    "PROTOCOL_VERSION",
+    "Frame",
+    "FrameDecoder",
+    "decode_header",
+    "encode_frame",
+]
 
 PROTOCOL_VERSION = 1
 HEADER_SIZE = 8
@@ -51,6 +59,24 @@ def encode_frame(opcode: int, payload: bytes, *, limit: int | None = MAX_PAYLOAD
     if limit is not None and len(payload) > limit:
         raise PayloadTooLarge(f"opcode 0x{opcode:02X}", len(payload), limit)
     return _HEADER.pack(PROTOCOL_VERSION, opcode, 0, 0, len(payload)) + payload
+
+
+def decode_header(head: bytes, limit: int | None = MAX_PAYLOAD) -> tuple[int, int]:
+    """Opcode, and length of the payload that follows.
+
+    Raises:
+        PeerProtocolError: the header is not Titan v1, or announces more than ``limit``.
+    """
+    version, opcode, _flags, _spare, length = _HEADER.unpack(head)
+    if version != PROTOCOL_VERSION:
+        raise PeerProtocolError(
+            f"the peer does not speak Titan v1: its first bytes are {head!r}{_guess(head)}"
+        )
+    if length < 0:
+        raise PeerProtocolError(f"the peer announced a payload of {length} bytes")
+    if limit is not None and length > limit:
+        raise PeerProtocolError(f"the peer announced {length:,} bytes; the limit is {limit:,}")
+    return opcode, length
 
 
 class FrameDecoder:
@@ -110,18 +136,8 @@ class FrameDecoder:
         return Frame(self._opcode, payload)
 
     def _read_header(self) -> None:
-        head = bytes(self._buffer[:HEADER_SIZE])
-        version, opcode, _flags, _spare, length = _HEADER.unpack(head)
-        if version != PROTOCOL_VERSION:
-            raise PeerProtocolError(
-                f"the peer does not speak Titan v1: its first bytes are {head!r}{_guess(head)}"
-            )
-        if length < 0:
-            raise PeerProtocolError(f"the peer announced a payload of {length} bytes")
-        if self.limit is not None and length > self.limit:
-            raise PeerProtocolError(f"the peer announced {length:,} bytes; the limit is {self.limit:,}")
+        self._opcode, self._need = decode_header(bytes(self._buffer[:HEADER_SIZE]), self.limit)
         del self._buffer[:HEADER_SIZE]
-        self._need, self._opcode = length, opcode
 
 
 def _guess(head: bytes) -> str:

@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.sdk.cluster.peer import Reply, frame, read_exactly
-from titan_sdk.cluster.connection import Connection
-from titan_sdk.cluster.server import Server
+from titan_sdk.cluster.server.server import Server
 from titan_sdk.cluster.settings import ClusterSettings
 from titan_sdk.wire.frames import Frame
 
@@ -24,10 +23,12 @@ class Echo:
     def __init__(self, tmp_path: Path, **settings: float | str) -> None:
         self.release = asyncio.Event()
         self.release.set()
+        self.begun = asyncio.Event()
         self.server = Server(ClusterSettings(tmp_path, port=0, **settings), self.answer)  # type: ignore[arg-type]
         self.address = ("", 0)
 
     async def answer(self, frame: Frame) -> str | bytes:
+        self.begun.set()
         await self.release.wait()
         opcode, payload = frame.opcode, frame.text
         if payload == "boom":
@@ -52,18 +53,6 @@ def beginner(tmp_path: Path) -> tuple[Echo, asyncio.Queue[Callable[[str], None]]
     return made, begun
 
 
-def note_departures(server: Server) -> asyncio.Event:
-    """Set when a connection has gone."""
-    left, leave = asyncio.Event(), server.leave
-
-    def leaving(connection: Connection) -> None:
-        leave(connection)
-        left.set()
-
-    server.leave = leaving  # type: ignore[method-assign]
-    return left
-
-
 @pytest.fixture
 async def echo(tmp_path: Path) -> AsyncIterator[Echo]:
     async for made in serve(Echo(tmp_path)):
@@ -74,8 +63,7 @@ async def serve(made: Echo) -> AsyncIterator[Echo]:
     made.address = await made.server.listen()
     await made.server.serve()
     yield made
-    await made.server.stop_accepting()
-    made.server.drop_all()
+    await made.server.close()
 
 
 async def everything(reader: asyncio.StreamReader) -> bytes:
@@ -166,12 +154,23 @@ async def test_a_silent_connection_is_dropped_after_a_longer_while(tmp_path: Pat
         assert await exchange(echo, b"") == b""
 
 
-async def test_more_connections_than_allowed_are_closed_at_once(tmp_path: Path) -> None:
+async def test_without_room_a_peer_that_has_asked_nothing_gives_way(tmp_path: Path) -> None:
     async for echo in serve(Echo(tmp_path, max_connections=1)):
-        first_reader, first_writer = await echo.open()
-        assert await exchange(echo, b"") == b""
-        first_writer.write(frame(8, "still served"))
-        assert await everything(first_reader) == frame(0x50, "8:still served")
+        silent, silent_writer = await echo.open()
+        assert await exchange(echo, frame(8, "new")) == frame(0x50, "8:new")
+        assert await everything(silent) == b""
+        silent_writer.close()
+
+
+async def test_without_room_a_peer_that_is_being_answered_keeps_its_place(tmp_path: Path) -> None:
+    async for echo in serve(Echo(tmp_path, max_connections=1)):
+        echo.release.clear()
+        first, first_writer = await echo.open()
+        first_writer.write(frame(8, "first"))
+        await echo.begun.wait()
+        assert await exchange(echo, frame(8, "refused")) == b""
+        echo.release.set()
+        assert await everything(first) == frame(0x50, "8:first")
         first_writer.close()
 
 
@@ -195,7 +194,7 @@ async def test_what_was_begun_without_a_task_is_answered_before_the_server_has_f
         reader, writer = await echo.open()
         writer.write(frame(8, "first") + frame(8, "dropped"))
         reply = await begun.get()
-        finished = asyncio.create_task(echo.server.finish())
+        finished = asyncio.create_task(echo.server.close())
         await asyncio.sleep(0)
         assert (finished.done(), echo.server.requests) == (False, 1)
         reply("late")
@@ -211,12 +210,14 @@ async def test_a_client_that_left_before_its_reply_costs_nothing(tmp_path: Path)
         _, writer = await echo.open()
         writer.write(frame(8, "left"))
         reply = await begun.get()
-        left = note_departures(echo.server)
         writer.transport.abort()
-        await left.wait()
+        later = asyncio.create_task(exchange(echo, frame(8, "later")))
+        reply_later = await begun.get()  # by now the server has seen that the first one left
         reply("to nobody")
-        await asyncio.sleep(0)
-        assert (echo.server.requests, echo.server.buffered) == (0, 0)
+        reply_later("to somebody")
+        assert await later == frame(0x50, "to somebody")
+        await echo.server.close()
+        assert (echo.server.requests, echo.server.buffered, echo.server.connections) == (0, 0, 0)
 
 
 def test_the_raw_client_of_these_tests_reads_what_it_writes() -> None:
