@@ -265,7 +265,7 @@ class AsyncTitanClient(AsyncStoreMethods, AsyncArtifactMethods):
 
         Complete and ordered for jobs with the runtime; see docs/runtime.md for the others.
         """
-        return await self._run(logs.fetch_logs(JobRef(job_id, nonce)))
+        return await self._run(logs.fetch_logs(self._session, JobRef(job_id, nonce)))
 
     async def follow_logs(
         self, job_id: str, *, nonce: str | None = None, position: int = 0

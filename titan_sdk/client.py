@@ -270,7 +270,7 @@ class TitanClient(StoreMethods, ArtifactMethods):
 
         Complete and ordered for jobs with the runtime; see docs/runtime.md for the others.
         """
-        return self._run(logs.fetch_logs(JobRef(job_id, nonce)))
+        return self._run(logs.fetch_logs(self._session, JobRef(job_id, nonce)))
 
     def follow_logs(self, job_id: str, *, nonce: str | None = None, position: int = 0) -> Iterator[LogLine]:
         """New lines as they come, each once, until the job has ended.

@@ -1,7 +1,7 @@
 """One call on its way to the master: what is sent, whether it may be sent again, and what its end means.
 
 A request that changes something is repeated only where that is provably the same request: it bears an id that the
-master remembers (ONCE), or a copy changes nothing more.
+master remembers (ONCE), it names its submission (SUBMIT), or a copy changes nothing more.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Generic, TypeVar
 from titan_sdk.config import ClientConfig
 from titan_sdk.errors import (
     ConnectionLost,
+    NotSupported,
     PayloadTooLarge,
     TimedOut,
     TLSFailed,
@@ -56,7 +57,8 @@ class Sending(Generic[T]):
         """Whether to ask first who the master is: one exchange that may save all the others' connects."""
         if self._session.server is not None or self.call.opcode is Opcode.HELLO:
             return False
-        return self._config.keep_alive or self._config.auth_token is not None or self._request is not None
+        needs_to_know = self._request is not None or self.call.feature is not None
+        return self._config.keep_alive or self._config.auth_token is not None or needs_to_know
 
     def next(self) -> tuple[int, bytes]:
         """Opcode and payload of the next try.
@@ -65,8 +67,16 @@ class Sending(Generic[T]):
             PayloadTooLarge, LocalProtocolError: it cannot be sent.
             ConnectionLost, TimedOut: another master answers now, which cannot know a request that may have been
                 carried out.
+            NotSupported: as these, and nothing was sent.
         """
         server = self._session.server
+        feature = self.call.feature
+        if feature is not None and not (server is not None and server.has(feature)):
+            self._settle_until = 0.0
+            raise self._doubt or NotSupported(
+                f"{self.call.name}: another master than before answers at {self._config.address}, which does not know "
+                "this request; nothing was sent, try again"
+            )
         knows_ids = server is not None and server.has("once")
         if (
             self._request is None
@@ -131,7 +141,7 @@ class Sending(Generic[T]):
         attempts = self._config.retry.attempts
         if attempts == 1 or isinstance(exc, TLSFailed | TimedOut):
             return False
-        if self._doubt is not None and self._request is not None:
+        if self._doubt is not None and (self._request is not None or self.call.feature is not None):
             return time.monotonic() < self._settle_until
         return self._tries < attempts and (self._doubt is None or self.call.repeatable)
 

@@ -23,10 +23,12 @@ ALLOWED: dict[str, set[str]] = {
     "archive": BASE,
     "session": BASE | {"wire"},
     "runtime.worker": set(),
-    "runtime": BASE | {"wire", "wire.frames", "runtime"},
-    "flows": BASE | {"wire", "wire.frames", "runtime", "archive", "session", "flows"},
+    # Which launcher this version has; the bundled master's workers have it, too.
+    "runtime.bundle": set(),
+    "runtime": BASE | {"wire", "wire.frames", "runtime", "runtime.bundle"},
+    "flows": BASE | {"wire", "wire.frames", "runtime", "runtime.bundle", "archive", "session", "flows"},
     "dashboard": BASE,
-    "cluster": BASE | {"wire", "wire.frames", "cluster", "runtime.worker"},
+    "cluster": BASE | {"wire", "wire.frames", "cluster", "runtime.worker", "runtime.bundle"},
     # Runs in Ray's processes only: Ray may be imported there, and nothing outside imports from there.
     INSIDE_RAY: BASE | {"wire", "wire.frames", "cluster", INSIDE_RAY},
     "cli": {"*"},

@@ -22,6 +22,7 @@ from titan_sdk import (
     ConnectFailed,
     ConnectionLost,
     NotFound,
+    SubmissionUnconfirmed,
     TimedOut,
     TitanClient,
     TitanJob,
@@ -136,6 +137,67 @@ def test_a_cancel_does_not_hit_the_next_job_of_that_id(
             client.cancel_job(key)
         assert other.get_job_status(key) == "PENDING"
         other.cancel_job(key)
+
+
+COUNTING = "import sys\nwith open(sys.argv[1], 'a') as file:\n    file.write('x')\n"
+
+
+def test_a_submit_whose_reply_was_lost_is_sent_again(
+    shared: LocalCluster, kind: Kind, key: str, tmp_path: Path
+) -> None:
+    script, runs = tmp_path / "job.py", tmp_path / "runs"
+    script.write_text(COUNTING)
+    address = (shared.host, shared.port)
+
+    def finish() -> None:
+        with TitanClient(*address) as other:
+            other.wait_for_job(key, timeout=60)
+
+    for runtime, job_id in ((True, key), (False, f"{key}-plain")):
+        job = TitanJob(job_id, str(script), args=str(runs), runtime=runtime)
+        # Its copy comes when the job is over: by then the id would be free for another submission.
+        with losing(address, kind, '{"mark":', finish if runtime else lambda: None) as client:
+            assert client.submit_job(job).wait(timeout=60).state == "COMPLETED"
+    assert runs.read_text() == "xx"
+
+
+def test_a_submit_survives_a_master_that_is_killed_after_it(tmp_path: Path, kind: Kind) -> None:
+    master = MasterProcess(tmp_path / "data")
+    script, runs = tmp_path / "job.py", tmp_path / "runs"
+    script.write_text(COUNTING)
+    try:
+        address = master.start().address
+        with FlakyProxy(*address) as proxy, kind("127.0.0.1", proxy.port) as client:
+
+            def restart() -> None:
+                master.kill()
+                proxy.target = master.start().address
+
+            client.server_info()
+            proxy.lose, proxy.before_the_loss = b'{"mark":', restart
+            job = TitanJob("killed", str(script), args=str(runs), delay=2000)
+            assert client.submit_job(job).wait(timeout=60).state == "COMPLETED"
+            assert (proxy.broken, runs.read_text()) == (1, "x")
+    finally:
+        master.close()
+
+
+def test_a_submit_whose_master_is_another_one_by_then_is_in_doubt(
+    shared: LocalCluster, strict: LocalCluster, kind: Kind, key: str, tmp_path: Path
+) -> None:
+    script = tmp_path / "job.py"
+    script.write_text("pass")
+    with FlakyProxy(shared.host, shared.port) as proxy, kind("127.0.0.1", proxy.port) as client:
+        client.server_info()
+
+        def move() -> None:
+            proxy.target = (strict.host, strict.port)
+
+        proxy.lose, proxy.before_the_loss = b'{"mark":', move
+        with pytest.raises(SubmissionUnconfirmed, match="nobody knows whether the master took it") as told:
+            client.submit_job(TitanJob(key, str(script)))
+        assert told.value.outcome_unknown
+        assert client.get_job_status(key) == "UNKNOWN", "it was not sent to the other one"
 
 
 def test_a_service_is_stopped_once(shared: LocalCluster, kind: Kind, key: str) -> None:

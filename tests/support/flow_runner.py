@@ -7,8 +7,10 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from titan_sdk.flows.core import STEP_ERRORS, Ask, Blocking, Flow, Now, Pause, Run
+from titan_sdk.runtime.bundle import runtime_bundle
 from titan_sdk.wire import statsjson
 from titan_sdk.wire.calls import Call
+from titan_sdk.wire.extensions import Submit
 from titan_sdk.wire.frames import Frame
 from titan_sdk.wire.opcodes import Opcode, reply_opcode
 
@@ -96,10 +98,33 @@ class MasterModel:
             self.status[job_id if job_id.startswith("DAG-") else f"DAG-{job_id}"] = "PENDING"
         return "DAG_ACCEPTED"
 
+    def report(self, full_id: str, nonce: str | None) -> dict[str, str | None]:
+        """What WAIT tells of a run."""
+        nonce = nonce or json.loads(self.kv.get(f"titan:job:{full_id}", '{"nonce":null}'))["nonce"]
+        return {"nonce": nonce, "record": self.kv.get(f"titan:run:{full_id}:{nonce}:state")}
+
+    def _short(self, call: Call[Any]) -> str:
+        if call.opcode is Opcode.SUBMIT:
+            request = Submit.decode(call.encoded())
+            self.on_submit(request.dag)
+            self.kv.update(request.values)
+            return '{"taken":true}'
+        asked = json.loads(call.payload)
+        states = {job_id: self.status.get(job_id, "NULL") for job_id in asked["ids"]}
+        reports = {job_id: self.report(job_id, nonce) for job_id, nonce in asked.get("reports", {}).items()}
+        return json.dumps({"states": states, "reports": reports})
+
     def __call__(self, call: Call[Any]) -> str:
         match call.opcode:
+            case Opcode.SUBMIT | Opcode.WAIT:
+                return self._short(call)
             case Opcode.HELLO:
-                hello = {"server": "x", "version": "1", "features": self.features}
+                hello = {
+                    "server": "x",
+                    "version": "1",
+                    "features": self.features,
+                    "runtime": runtime_bundle().sha256,
+                }
                 return json.dumps(hello) if self.bundled else "UNKNOWN_OPCODE: 64"
             case Opcode.GET_JOB_STATUS:
                 return self.status.get(call.payload, "NULL")

@@ -21,10 +21,14 @@ class Environments:
     Args:
         address: under which jobs reach the master.
         socket_path: where they reach it if that takes more than the address.
+        ends: where their launchers leave what they hand in last; see ``Ends``.
     """
 
-    def __init__(self, settings: ClusterSettings, address: tuple[str, int], socket_path: Path | None) -> None:
+    def __init__(
+        self, settings: ClusterSettings, address: tuple[str, int], socket_path: Path | None, ends: Path
+    ) -> None:
         self._settings, self._address, self._socket_path = settings, address, socket_path
+        self._ends = ends.absolute()
         self._made: dict[str, dict[str, str]] = {}
         self._devices: dict[str, str] | None = None
 
@@ -37,6 +41,7 @@ class Environments:
         made = job_environment(os.environ, worker, *self._address)
         made.setdefault("TITAN_RUNTIME_LOG_LIMIT", str(self._settings.log_limit_bytes))
         made["TITAN_KEEP_ALIVE"] = "1"
+        made["TITAN_RUNTIME_ENDS"] = str(self._ends)
         made.update(self._devices_of(worker))
         if self._socket_path is not None:
             name = "TITAN_SOCKET" if self._settings.is_protected else "TITAN_RUNTIME_SOCKET"

@@ -52,6 +52,7 @@ class DataDir:
         self.uploads = root / "uploads"
         self.scripts = root / "perm_files"
         self.exits = root / "exits.log"
+        self.ends = root / "ends"
         self.workers = root / "workers"
         self._workspaces: dict[str, Path] = {}
         try:

@@ -10,16 +10,12 @@ from collections.abc import Awaitable, Callable
 from titan_sdk.cluster import stats
 from titan_sdk.cluster.admission import (
     Refused,
-    check_graph,
     check_job,
-    compute,
-    foreign_parents,
-    is_large,
-    read_dag,
 )
 from titan_sdk.cluster.artifacts import Area, OutsideArea
 from titan_sdk.cluster.extensions.content import Content
 from titan_sdk.cluster.extensions.jobs import JobQuestions
+from titan_sdk.cluster.extensions.submissions import Submissions, checked_dag
 from titan_sdk.cluster.extensions.values import Values
 from titan_sdk.cluster.master import Master
 from titan_sdk.cluster.once import OnceOnly
@@ -27,6 +23,7 @@ from titan_sdk.cluster.store.base import StoreFailed, Unstorable
 from titan_sdk.cluster.store.changes import OUT_OF_DATE, Change, Once
 from titan_sdk.cluster.value_requests import change_of, reply_to
 from titan_sdk.errors import PeerProtocolError
+from titan_sdk.runtime.bundle import runtime_bundle
 from titan_sdk.wire import hello, once
 from titan_sdk.wire.fields import decode_base64, split_pair
 from titan_sdk.wire.frames import Frame
@@ -44,9 +41,12 @@ FEATURES = (
     "log_read",
     "once",
     "ordered_logs",
+    "reports",
+    "run_logs",
     "sadd_reply",
     "store_ops",
     "strict_submit",
+    "submit",
     "wait",
 )
 
@@ -74,6 +74,7 @@ class Handlers:
         self._uploads = master.uploads
         self._scripts = master.scripts
         questions, values = JobQuestions(master), Values(master.state.store)
+        submissions = Submissions(master)
         content = Content(master.uploads, master.data.root / "incoming")
         self._once_only = OnceOnly(self._journal, self.carry_out)
         self._by_opcode: dict[int, Handler] = {
@@ -108,6 +109,7 @@ class Handlers:
             Opcode.STORE_SWAP: self._change,
             Opcode.STORE_EXPIRE: self._change,
             Opcode.ONCE: self._once,
+            Opcode.SUBMIT: _payload(submissions.submit),
         }
 
     def answer(self, frame: Frame) -> Answered:
@@ -131,10 +133,7 @@ class Handlers:
     # ------------------------------------------------------------------ jobs
 
     async def _submit_dag(self, payload: str) -> str:
-        large = is_large(payload)
-        lines = await compute(read_dag, payload, in_thread=large)
-        numbers = await self._state.numbers(foreign_parents(lines))
-        await compute(check_graph, lines, numbers.__contains__, in_thread=large)
+        lines, numbers = await checked_dag(self._state, payload)
         await self._master.submit(lines, numbers)
         return "DAG_ACCEPTED"
 
@@ -210,7 +209,7 @@ class Handlers:
     # ------------------------------------------------------------------ the cluster
 
     async def _hello(self, _: str) -> str:
-        return hello.reply(self._version, FEATURES)
+        return hello.reply(self._version, FEATURES, runtime_bundle().sha256)
 
     async def _stats(self, _: str) -> str:
         return stats.stats_text(self._master)
@@ -268,7 +267,10 @@ class Handlers:
         try:
             data = await asyncio.to_thread(self._uploads.read, payload.strip())
         except (OutsideArea, FileNotFoundError):
-            return "ERROR_NOT_FOUND"
+            if payload.strip() != runtime_bundle().name:
+                return "ERROR_NOT_FOUND"
+            # Nobody need have uploaded what HELLO announces.
+            data = runtime_bundle().data
         except OSError as exc:
             return f"ERROR_READING_FILE: {exc.strerror}"
         return base64.b64encode(data).decode("ascii")

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from titan_sdk.cluster.admission import LARGE_JOBS, Refused, compute
 from titan_sdk.cluster.backing import Backing
+from titan_sdk.cluster.ends import Ends
 from titan_sdk.cluster.engines.base import Engine
 from titan_sdk.cluster.engines.process import ProcessEngine
 from titan_sdk.cluster.environments import Environments
@@ -24,7 +25,7 @@ from titan_sdk.cluster.scheduler import JobSpec, Kill
 from titan_sdk.cluster.settings import ClusterSettings
 from titan_sdk.cluster.state import State
 from titan_sdk.cluster.store.base import StoreFailed
-from titan_sdk.cluster.store.changes import InsertJobs, SetEnded, SetService
+from titan_sdk.cluster.store.changes import Change, InsertJobs, SetEnded, SetService
 from titan_sdk.cluster.store.rows import Service
 from titan_sdk.model.rules import full_id
 from titan_sdk.model.status import JobStatus
@@ -70,7 +71,7 @@ class Master:
         if settings.ray is None:
             self.engine = ProcessEngine(
                 data,
-                Environments(settings, address, socket_path),
+                Environments(settings, address, socket_path, data.ends),
                 uploads=backing.uploads,
                 shared=settings.store is not None,
                 warm=settings.warm_python,
@@ -84,14 +85,18 @@ class Master:
                 lambda: self.services.by_tag(),
             )
             self.engine = ray_engine(settings, settings.ray, backing, self.pools, jobs_door)
-        self.runs = Runs(self.state, self.engine, settings.service_start_seconds)
+        ends = Ends(data.ends if settings.ray is None else None)
+        self.runs = Runs(self.state, self.engine, settings.service_start_seconds, ends)
         self.services = self.runs.services
 
-    async def submit(self, lines: Sequence[JobLine], numbers: Mapping[str, int]) -> None:
+    async def submit(
+        self, lines: Sequence[JobLine], numbers: Mapping[str, int], values: Sequence[Change] = ()
+    ) -> None:
         """Queue jobs that were checked; they are durable and queued when it returns, whoever waits for that.
 
         Args:
             numbers: of the parents that are not among them.
+            values: what is stored together with them.
 
         Raises:
             Refused: an id is in use, or nothing could be stored. No job was taken.
@@ -100,15 +105,17 @@ class Master:
             raise Refused("the master is shutting down and takes no more jobs; submit again when it is back")
         for line in lines:
             self._check_free(line.job_id)
-        taking = self._loop.create_task(self._take(lines, numbers))
+        taking = self._loop.create_task(self._take(lines, numbers, values))
         self._arriving |= dict.fromkeys((line.job_id for line in lines), taking)
         await asyncio.shield(taking)
 
-    async def _take(self, lines: Sequence[JobLine], numbers: Mapping[str, int]) -> None:
+    async def _take(
+        self, lines: Sequence[JobLine], numbers: Mapping[str, int], values: Sequence[Change]
+    ) -> None:
         try:
             large = len(lines) > LARGE_JOBS
             specs, rows = await compute(self.state.new_jobs, lines, numbers, in_thread=large)
-            stored = self.state.store.journal.write(InsertJobs(tuple(rows)))
+            stored = self.state.store.journal.write(*values, InsertJobs(tuple(rows)))
             self.state.store.journal.commit()
             await stored
             # Only now: a refused submission must leave the earlier job's log alone.

@@ -118,6 +118,7 @@ def _end_leftovers(master: Master, leftovers: Collection[JobRow]) -> None:
 
 def _remove_files(master: Master, keep: Collection[str]) -> None:
     """What runs left behind that ended while nobody could clean up after them."""
+    master.runs.ends.keep_only(keep)
     for staged in master.data.workers.glob("*/titan_workspace/.runs/*"):
         if staged.name not in keep:
             remove_beside(staged)

@@ -15,8 +15,9 @@ import functools
 import logging
 import secrets
 from collections.abc import Callable, Coroutine, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from titan_sdk.cluster.ends import Ends
 from titan_sdk.cluster.engines.base import (
     Engine,
     NoRoom,
@@ -82,8 +83,9 @@ class Runs:
         start_seconds: within which a service's port must answer.
     """
 
-    def __init__(self, state: State, engine: Engine, start_seconds: float) -> None:
+    def __init__(self, state: State, engine: Engine, start_seconds: float, ends: Ends) -> None:
         self.services = Services()
+        self.ends = ends
         self._state = state
         self._engine = engine
         self._start_seconds = start_seconds
@@ -212,7 +214,17 @@ class Runs:
             ended = self._engine.reattach(run.process, functools.partial(self._placed, run))
         if begun is not None:
             begun(run.process)
-        return await ended
+        return self._with_record(run, await ended)
+
+    def _with_record(self, run: Run, result: RunResult) -> RunResult:
+        """Store what the launcher left, in one transaction with what this result leads to."""
+        end = self.ends.read(run.request.run)
+        if end is None:
+            return result
+        self._state.store.journal.record(end.change)
+        if end.is_failed_for_good and result.outcome is Outcome.FAILURE:
+            return replace(result, outcome=Outcome.FATAL)
+        return result
 
     async def _staged(self, run: Run) -> Process:
         """As ``Engine.stage``, which is tried until the machine has room for it."""
@@ -255,6 +267,7 @@ class Runs:
     def _forget(self, run: Run) -> None:
         if run.process is not None:
             self._engine.forget(run.process)
+            self.ends.forget(run.request.run)
 
     def _save(self, *changes: Change) -> asyncio.Future[None]:
         """Done when these and everything before them are durable, however long that takes."""

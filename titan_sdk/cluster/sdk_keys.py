@@ -15,10 +15,12 @@ __all__ = [
     "is_of_later_submission",
     "known_as",
     "latest_of",
+    "logs_to_master",
     "manifest_named",
     "nonce_of",
     "read_manifest",
     "record_key",
+    "run_key",
     "run_prefix",
 ]
 
@@ -36,6 +38,16 @@ def run_prefix(job_id: str, nonce: str | None = None) -> str:
     """How the keys of a job's runs begin, or of those of one submission."""
     # An encoded key ends with a quote, which is not a part of the prefix.
     return encode_key(f"titan:run:{job_id}:{f'{nonce}:' if nonce else ''}").removesuffix('"')
+
+
+def run_key(job_id: str, nonce: str) -> str:
+    """Where the runtime's record of a submission is."""
+    return encode_key(f"titan:run:{job_id}:{nonce}:state")
+
+
+def logs_to_master(record: str | None) -> bool:
+    """Whether a run's output is in the log that the master keeps, and in no chunks."""
+    return _field(record, "log") == "master"
 
 
 def latest_of(key: str) -> str | None:

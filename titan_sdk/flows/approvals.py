@@ -13,7 +13,19 @@ from titan_sdk.model.gates import Decision, PendingApproval
 from titan_sdk.model.rules import GATE_PREFIX
 from titan_sdk.wire import calls
 
-__all__ = ["decide", "pending_approvals", "reset_gates"]
+__all__ = ["decide", "gate_values", "pending_approvals", "reset_gates"]
+
+
+def gate_values(messages: Mapping[str, str]) -> dict[str, str]:
+    """What the store is to hold of gates that are submitted: what is asked, and no answer of an earlier run."""
+    return {
+        key: value
+        for gate, message in messages.items()
+        for key, value in (
+            (gates.message_key(gate), message),
+            (gates.status_key(gate), Decision.CLEARED.value),
+        )
+    }
 
 
 def reset_gates(messages: Mapping[str, str]) -> Flow[None]:

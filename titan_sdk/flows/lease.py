@@ -12,7 +12,7 @@ from titan_sdk.flows.report import JobRef, resolve_nonce
 from titan_sdk.runtime import keys
 from titan_sdk.wire import calls
 
-__all__ = ["renew"]
+__all__ = ["renew", "renewal"]
 
 
 def renew(ref: JobRef) -> Flow[None]:
@@ -20,6 +20,10 @@ def renew(ref: JobRef) -> Flow[None]:
     ref = yield from resolve_nonce(ref)
     if not ref.nonce:
         raise NotFound(f"renew_owner_lease: nothing is recorded of a job {ref.job_id!r} with the runtime")
-    value = json.dumps({"v": 1, "renewed_at": time.time()})
-    call = calls.kv_set(keys.lease_key(ref.full_id, ref.nonce), value)
+    call = calls.kv_set(keys.lease_key(ref.full_id, ref.nonce), renewal())
     yield from ask(replace(call, with_id=False, repeatable=True))  # any value is a sign of life
+
+
+def renewal() -> str:
+    """A value as of now."""
+    return json.dumps({"v": 1, "renewed_at": time.time()})

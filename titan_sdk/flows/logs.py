@@ -1,4 +1,7 @@
-"""Logs: the runtime's numbered chunks where there are any, else the master's log as it is (section 8.3)."""
+"""Logs: the master's own where it keeps them whole, else the runtime's numbered chunks (section 8.3).
+
+Where a job's output is, its record says: a launcher writes no chunks on a master that keeps the log itself.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,8 @@ from titan_sdk.flows.core import Flow, ask, now, pause
 from titan_sdk.flows.doubt import Pulse
 from titan_sdk.flows.master_log import MasterLog
 from titan_sdk.flows.outage import Outage
-from titan_sdk.flows.report import JobRef, resolve_nonce
+from titan_sdk.flows.report import JobRef, read_run_state, resolve_nonce
+from titan_sdk.flows.server import server_info
 from titan_sdk.model.loglines import LogLine, LogLines
 from titan_sdk.model.report import LogPage
 from titan_sdk.model.status import JobStatus
@@ -23,7 +27,7 @@ _STATE_SECONDS = 1.0
 """The least time between two states of a line that the job rewrites."""
 
 
-def fetch_logs(ref: JobRef) -> Flow[str]:
+def fetch_logs(session: Session, ref: JobRef) -> Flow[str]:
     """Everything the job has printed so far.
 
     Complete and in order where the runtime travelled with the job. Otherwise what the master has: a real one
@@ -31,9 +35,23 @@ def fetch_logs(ref: JobRef) -> Flow[str]:
     """
     ref = yield from resolve_nonce(ref)
     parts: list[str] = []
+    if (yield from _is_at_master(session, ref)):
+        log = MasterLog(session, ref.job_id, nonce=ref.nonce)
+        while more := (yield from log.more()):
+            parts.append(more)
+        return "".join(parts)
     while (text := (yield from _chunk(ref, len(parts)))) is not None:
         parts.append(text)
     return "".join(parts) if parts else (yield from ask(calls.get_logs(ref.job_id)))
+
+
+def _is_at_master(session: Session, ref: JobRef) -> Flow[bool | None]:
+    """Whether the master's log has the job's output; ``None`` while no record says so."""
+    info = yield from server_info(session)
+    if not ref.nonce or not info.has("run_logs"):
+        return False
+    state = yield from read_run_state(ref)
+    return None if state is None else state.logs_to_master
 
 
 def _chunk(ref: JobRef, index: int) -> Flow[str | None]:
@@ -46,8 +64,8 @@ def _chunk(ref: JobRef, index: int) -> Flow[str | None]:
 def read_logs(session: Session, ref: JobRef, position: int = 0, *, chunks: int = 64) -> Flow[LogPage]:
     """What was printed from ``position`` on, without waiting."""
     ref = yield from resolve_nonce(ref)
-    if not ref.nonce:
-        log = MasterLog(session, ref.job_id, position)
+    if not ref.nonce or (yield from _is_at_master(session, ref)):
+        log = MasterLog(session, ref.job_id, position, ref.nonce)
         text = yield from log.more()
         return LogPage(text, log.position)
     parts: list[str] = []
@@ -66,7 +84,8 @@ class LogFollower:
     def __init__(self, session: Session, ref: JobRef, *, position: int = 0) -> None:
         self._session = session
         self._ref = ref
-        self._log = MasterLog(session, ref.job_id, position)
+        self._log = MasterLog(session, ref.job_id, position, ref.nonce)
+        self._at_master: bool | None = None
         self._chunks = position
         self.done = False
         self._lines = LogLines()
@@ -78,8 +97,8 @@ class LogFollower:
 
     @property
     def position(self) -> int:
-        """Chunks consumed so far; without the runtime, how much of the master's log."""
-        return self._chunks if self._ref.nonce else self._log.position
+        """Chunks consumed so far; of the master's log, how much of it."""
+        return self._chunks if self._ref.nonce and not self._at_master else self._log.position
 
     def read(self) -> Flow[list[LogLine]]:
         """New lines, and at most once a second the state of one that the job rewrites (``LogLine.is_final`` is false);
@@ -118,7 +137,12 @@ class LogFollower:
 
     def _new_text(self) -> Flow[str | None]:
         """What was printed since the last look, or ``None``."""
-        if not self._ref.nonce:
+        if self._ref.nonce and self._at_master is None:
+            self._at_master = yield from _is_at_master(self._session, self._ref)
+            self._log = MasterLog(self._session, self._ref.job_id, self._log.position, self._ref.nonce)
+            if self._at_master is None:
+                return None  # it has not started: nothing is written before its record
+        if not self._ref.nonce or self._at_master:
             return (yield from self._log.more()) or None
         text = yield from _chunk(self._ref, self._chunks)
         self._chunks += text is not None
@@ -131,7 +155,7 @@ class LogFollower:
         lines: list[str] = []
         while (text := (yield from self._new_text())) is not None:
             lines += self._lines.take(text)
-        if self._ref.nonce and not self._chunks:
+        if self._ref.nonce and not self._at_master and not self._chunks:
             # The runtime never came to print anything; what its stub said is in the master's log.
             lines += self._lines.take((yield from ask(calls.get_logs(self._ref.job_id))))
         self.done = True

@@ -23,7 +23,7 @@ from titan_sdk.model.stats import ServerInfo
 from titan_sdk.runtime import keys
 from titan_sdk.wire import calls
 
-__all__ = ["Submission", "SubmittedJob", "find_dag", "write_manifest", "write_records"]
+__all__ = ["Submission", "SubmittedJob", "find_dag", "records_of", "write_manifest", "write_records"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,21 +67,8 @@ def write_records(submission: Submission, info: ServerInfo, known: Collection[st
     Raises:
         StoreUnavailable: a record did not stay.
     """
-    now = time.time()
-    source = {job.full_id: job for job in submission.source}
-    values: dict[str, dict[str, Any]] = {}
-    for job in submission.jobs:
-        if job.nonce or not info.is_bundled or full_id(job.job_id) in known:
-            record = _record_of(job, source.get(full_id(job.job_id)), now)
-            values[keys.job_key(full_id(job.job_id))] = {
-                **record.to_json(),
-                "dag": submission.name,
-                "submitted_at": now,
-            }
-    values[_run_key(submission.name, submission.run_id)] = _manifest(submission)
-    values[_latest_key(submission.name)] = {"run": submission.run_id}
-    for key, value in values.items():
-        text = json.dumps({"v": 1, **value})
+    plain = None if not info.is_bundled else known
+    for key, text in records_of(submission, plain)[1].items():
         if info.is_bundled:
             yield from put_own(key, text)
         elif not (yield from is_kept(key, text)):
@@ -90,6 +77,29 @@ def write_records(submission: Submission, info: ServerInfo, known: Collection[st
                 f"{key!r}, without which nobody could tell afterwards whether it runs; try again once `titan doctor` "
                 "finds the store well"
             )
+
+
+def records_of(submission: Submission, plain: Collection[str] | None = ()) -> tuple[str, dict[str, str]]:
+    """The records as they are stored, by key; the first is the key of this submission's own manifest.
+
+    Args:
+        plain: of which jobs without the runtime to write one, too; ``None``: of all.
+    """
+    now = time.time()
+    source = {job.full_id: job for job in submission.source}
+    values: dict[str, dict[str, Any]] = {}
+    for job in submission.jobs:
+        if job.nonce or plain is None or full_id(job.job_id) in plain:
+            record = _record_of(job, source.get(full_id(job.job_id)), now)
+            values[keys.job_key(full_id(job.job_id))] = {
+                **record.to_json(),
+                "dag": submission.name,
+                "submitted_at": now,
+            }
+    own = _run_key(submission.name, submission.run_id)
+    values[own] = _manifest(submission)
+    values[_latest_key(submission.name)] = {"run": submission.run_id}
+    return own, {key: json.dumps({"v": 1, **value}) for key, value in values.items()}
 
 
 def _record_of(job: SubmittedJob, source: TitanJob | None, now: float) -> JobRecord:

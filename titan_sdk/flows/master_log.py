@@ -14,11 +14,15 @@ _LATE_LINES = 2.5
 
 
 class MasterLog:
-    """What was printed since the last look. ``position`` counts bytes with LOG_READ, characters without."""
+    """What was printed since the last look. ``position`` counts bytes with LOG_READ, characters without.
 
-    def __init__(self, session: Session, job_id: str, position: int = 0) -> None:
+    Args:
+        nonce: of which submission of the id, on a master that tells them apart.
+    """
+
+    def __init__(self, session: Session, job_id: str, position: int = 0, nonce: str | None = None) -> None:
         self._session = session
-        self._job_id = job_id
+        self._job_id, self._nonce = job_id, nonce
         self.position = position
         self._seen = ""
 
@@ -26,7 +30,7 @@ class MasterLog:
         """New text; empty when there is none."""
         info = yield from server_info(self._session)
         if info.has("log_read"):
-            piece = yield from ask(extended_calls.log_read(self._job_id, self.position))
+            piece = yield from ask(extended_calls.log_read(self._job_id, self.position, self._nonce))
             self.position = piece.next_offset
             return piece.text
         return self._unseen((yield from ask(calls.get_logs(self._job_id))))

@@ -14,7 +14,8 @@ from titan_sdk.model.rules import full_id
 from titan_sdk.model.status import JobStatus
 from titan_sdk.runtime import keys, reader
 from titan_sdk.session import Session
-from titan_sdk.wire import calls
+from titan_sdk.wire import calls, extended_calls
+from titan_sdk.wire.extended_calls import RunReport
 
 __all__ = [
     "JobRecord",
@@ -150,19 +151,30 @@ def job_report(
     status: JobStatus | None = None,
     with_result: bool = True,
     patient: bool = False,
+    found: RunReport | None = None,
 ) -> Flow[JobReport]:
     """The job as it stands, in one to a few exchanges.
 
     Args:
-        status: how it stands, where the caller knows.
+        status: how it stands, and ``found`` what its run left, where the caller knows.
         patient: give the late lines of a job that left no record time to arrive; without them it counts as never
             started.
     """
-    ref = yield from resolve_nonce(ref)
+    info = yield from server_info(session)
+    is_known = status is not None
+    if found is None and info.has("reports") and not ref.plain:
+        answer = yield from ask(extended_calls.wait([ref.job_id], 0.0, reports={ref.full_id: ref.nonce}))
+        found = answer.reports.get(ref.full_id)
+        status = answer.states.get(ref.full_id, JobStatus.UNKNOWN) if status is None else status
+    if found is not None:
+        ref = replace(ref, nonce=found.nonce, plain=found.nonce is None)
+        state = None if found.record is None else reader.parse_state(found.record)
+    else:
+        ref = yield from resolve_nonce(ref)
     word = (yield from ask(calls.job_status(ref.job_id))) if status is None else status
-    state = yield from read_run_state(ref)
-    if ref.nonce and (status is None or (state is not None and state.ended)):
-        info = yield from server_info(session)
+    if found is None:
+        state = yield from read_run_state(ref)
+    if ref.nonce and (not is_known or (state is not None and state.ended)):
         status = own_status(word, state, trusted=info.is_bundled)
     else:
         status = word
@@ -185,7 +197,8 @@ def job_report(
     if report.has_result and with_result and status is JobStatus.COMPLETED:
         report = replace(report, result=(yield from _read_result(ref, state)))
     if status is JobStatus.DEAD:
-        report = replace(report, log_tail=(yield from _log_tail(ref, state)))
+        tail = None if found is None else found.tail
+        report = replace(report, log_tail=(yield from _log_tail(ref, state)) if tail is None else tail)
     return report
 
 
@@ -211,6 +224,8 @@ def job_result(session: Session, ref: JobRef) -> Flow[object]:
 def _read_result(ref: JobRef, state: reader.RunState) -> Flow[object]:
     assert ref.nonce is not None
     assert state.result is not None
+    if state.result.text is not None:
+        return reader.load_result(state.result, state.result.text)
     slices: list[str] = []
     for index in range(state.result.chunks):
         key = keys.result_key(ref.full_id, ref.nonce, index)
@@ -226,7 +241,7 @@ def _read_result(ref: JobRef, state: reader.RunState) -> Flow[object]:
 def _log_tail(ref: JobRef, state: reader.RunState, lines: int = 20) -> Flow[str]:
     """The end of the output, from the last chunks the runtime wrote, else from the master's log."""
     text = ""
-    if state.log_chunks and ref.nonce:
+    if state.log_chunks and ref.nonce and not state.logs_to_master:
         for index in range(state.log_chunks - 1, -1, -1):
             chunk = yield from ask(calls.kv_get(keys.log_key(ref.full_id, ref.nonce, index)))
             text = (reader.parse_log_chunk(chunk).text if chunk else "") + text

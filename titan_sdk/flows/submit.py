@@ -10,6 +10,7 @@ from dataclasses import replace
 from titan_sdk.errors import (
     ConnectionLost,
     InvalidDag,
+    NotSupported,
     PayloadTooLarge,
     StoreUnavailable,
     SubmissionUnconfirmed,
@@ -17,13 +18,13 @@ from titan_sdk.errors import (
     TransportError,
 )
 from titan_sdk.flows import lease, staging
-from titan_sdk.flows.approvals import reset_gates
+from titan_sdk.flows.approvals import gate_values, reset_gates
 from titan_sdk.flows.archives import Archive, find_archives, put_archives
 from titan_sdk.flows.assets import ensure_asset
 from titan_sdk.flows.core import Flow, ask, pause
 from titan_sdk.flows.dashboard import tell_dashboard
 from titan_sdk.flows.doubt import store_answers
-from titan_sdk.flows.manifest import Submission, SubmittedJob, write_records
+from titan_sdk.flows.manifest import Submission, SubmittedJob, records_of, write_records
 from titan_sdk.flows.parents import settle_outside_parents
 from titan_sdk.flows.placement import check_placement
 from titan_sdk.flows.report import JobRef, read_run_state
@@ -32,11 +33,14 @@ from titan_sdk.flows.wait import job_statuses
 from titan_sdk.model.dag import order_jobs
 from titan_sdk.model.gates import add_gates
 from titan_sdk.model.job import TitanJob
-from titan_sdk.model.rules import full_id
+from titan_sdk.model.rules import full_id, short_id
+from titan_sdk.model.stats import ServerInfo
 from titan_sdk.model.status import JobStatus
+from titan_sdk.runtime import keys
 from titan_sdk.runtime.gate import GATE_SCRIPT
 from titan_sdk.session import Session
-from titan_sdk.wire import calls
+from titan_sdk.wire import calls, extended_calls
+from titan_sdk.wire.calls import Call
 from titan_sdk.wire.frames import MAX_PAYLOAD
 from titan_sdk.wire.jobs import JobLine
 
@@ -123,7 +127,8 @@ def _submit(
             "`titan doctor` finds it well"
         )
     kept_parents = yield from settle_outside_parents(info, name, ordered)
-    before = yield from _states_before(session, name, ordered)
+    is_short = info.has("submit")
+    before = {} if is_short else (yield from _states_before(session, name, ordered))
     run = nonce or secrets.token_hex(8)
     yield from find_archives(session, ordered, archives)
     staged = yield from staging.stage(session, ordered, run, kept_parents, archives)
@@ -133,13 +138,66 @@ def _submit(
     _check_size(name, call, lines, given)
     yield from put_archives(session, archives)
     for asset in staged.assets:
-        yield from ensure_asset(session, asset.name, asset.data, asset.sha256)
-    for job in given:
-        if job.owner_lease:
-            yield from lease.renew(JobRef(job.job_id, run))
+        if asset.sha256 != info.runtime:
+            yield from ensure_asset(session, asset.name, asset.data, asset.sha256)
     sent = tuple(_submitted(job, run, staged.inside_parents) for job in given)
     pinned = {key: replace(archive, content=None) for key, archive in archives.items()}
     submission = Submission(name, run, sent, agent_run_id, tuple(given), pinned, staged.scripts)
+    if is_short and (whole := _whole(submission, lines, messages)) is not None:
+        if about_to_send is not None:
+            about_to_send(submission)
+        yield from _send_whole(submission, whole)
+    else:
+        yield from _send_in_steps(session, info, submission, call, messages, before, about_to_send)
+    yield from tell_dashboard(session, submission, lines)
+    return submission
+
+
+def _whole(
+    submission: Submission, lines: Sequence[JobLine], messages: Mapping[str, str]
+) -> Call[tuple[str, JobStatus] | None] | None:
+    """Everything in one request; ``None`` where it is larger than one may be."""
+    own, values = records_of(submission)
+    values |= gate_values(messages)
+    for job in submission.source:
+        if job.owner_lease:
+            values[keys.lease_key(job.full_id, submission.run_id)] = lease.renewal()
+    call = extended_calls.submit(lines, own, values)
+    return call if len(call.payload) <= MAX_PAYLOAD else None
+
+
+def _send_whole(submission: Submission, call: Call[tuple[str, JobStatus] | None]) -> Flow[None]:
+    """A lost reply is answered by sending it again: the master knows a submission that it has taken."""
+    try:
+        refused = yield from ask(call)
+    except (ConnectionLost, TimedOut):
+        try:
+            refused = yield from ask(call)
+        except (TransportError, NotSupported) as exc:
+            raise SubmissionUnconfirmed(
+                f"DAG {submission.name!r} was sent, but no reply came, so nobody knows whether the master took it. Submit "
+                f"it again with nonce={submission.run_id!r}, which changes nothing if it did, or ask get_job_status()",
+                job_ids=tuple(full_id(job.job_id) for job in submission.jobs),
+            ) from exc
+    if refused is not None:
+        raise _in_use(submission.name, short_id(refused[0]), refused[1])
+
+
+def _send_in_steps(
+    session: Session,
+    info: ServerInfo,
+    submission: Submission,
+    call: calls.Call[str],
+    messages: Mapping[str, str],
+    before: dict[str, JobStatus],
+    about_to_send: Callable[[Submission], None] | None,
+) -> Flow[None]:
+    """For a master that does not know a whole submission: first what leads to the jobs, then these."""
+    if not before:
+        before = yield from _states_before(session, submission.name, submission.source)
+    for job in submission.source:
+        if job.owner_lease:
+            yield from lease.renew(JobRef(job.job_id, submission.run_id))
     yield from reset_gates(messages)
     known = {job_id for job_id, state in before.items() if state is not JobStatus.UNKNOWN}
     yield from write_records(submission, info, known)
@@ -148,8 +206,6 @@ def _submit(
     yield from _send(submission, call, before)
     if not info.has("strict_submit"):
         yield from _confirm(submission, before)
-    yield from tell_dashboard(session, submission, lines)
-    return submission
 
 
 def _with_gates(name: str, jobs: tuple[TitanJob, ...]) -> tuple[tuple[TitanJob, ...], dict[str, str]]:
@@ -167,21 +223,23 @@ def _states_before(session: Session, name: str, jobs: Sequence[TitanJob]) -> Flo
     """Each id's state now; ids that must not be sent again are refused (hazard 6, section 7)."""
     states = yield from job_statuses(session, [job.full_id for job in jobs])
     for job in jobs:
-        about = {"job_id": job.job_id, "field": "job_id"}
-        state = states[job.full_id]
-        if state in {JobStatus.PENDING, JobStatus.RUNNING}:
-            raise InvalidDag(
-                f"DAG {name!r}: job {job.job_id!r} is {state} on this master from an earlier submission; "
-                "wait for it, cancel it, or use a new id",
-                **about,
-            )
-        if state is JobStatus.CANCELLED:
-            raise InvalidDag(
-                f"DAG {name!r}: the id {job.job_id!r} was cancelled on this master, and Titan loses the end of the "
-                "next run of a cancelled id; use a new id",
-                **about,
-            )
+        if states[job.full_id] in {JobStatus.PENDING, JobStatus.RUNNING, JobStatus.CANCELLED}:
+            raise _in_use(name, job.job_id, states[job.full_id])
     return states
+
+
+def _in_use(name: str, job_id: str, state: JobStatus) -> InvalidDag:
+    if state is JobStatus.CANCELLED:
+        why = (
+            f"the id {job_id!r} was cancelled on this master, and Titan loses the end of the next run of a cancelled "
+            "id; use a new id"
+        )
+    else:
+        why = (
+            f"job {job_id!r} is {state} on this master from an earlier submission; wait for it, cancel it, or use a "
+            "new id"
+        )
+    return InvalidDag(f"DAG {name!r}: {why}", job_id=job_id, field="job_id")
 
 
 def _check_size(name: str, call: calls.Call[str], lines: Sequence[JobLine], jobs: Sequence[TitanJob]) -> None:

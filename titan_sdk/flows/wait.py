@@ -21,6 +21,7 @@ from titan_sdk.model.rules import full_id, short_id
 from titan_sdk.model.status import JobStatus
 from titan_sdk.session import Session
 from titan_sdk.wire import calls, extended_calls
+from titan_sdk.wire.extended_calls import RunReport, WaitAnswer
 from titan_sdk.wire.extensions import MAX_WAIT_IDS, MAX_WAIT_SECONDS
 
 __all__ = ["WaitTarget", "dag_report", "job_statuses", "wait_for_dag", "wait_for_job"]
@@ -32,6 +33,8 @@ _LONGEST_PAUSE = 1.0
 _GROWTH = 1.4
 _JITTER = (0.7, 1.0)
 """So that clients that began to wait at one moment do not go on asking at one moment."""
+_REPORTS = 1000
+"""Runs that are asked about in one request."""
 _SPLIT_SECONDS = 1.0
 """The longest WAIT for a part of the jobs: the end of another one is no reason to answer it."""
 _UNKNOWN_GRACE = 15.0
@@ -59,7 +62,7 @@ def job_statuses(
     """
     if job_ids and (yield from _can_wait(session)):
         seconds = min(wait, MAX_WAIT_SECONDS, session.config.timeout * 0.8)
-        states = yield from _ask_all(job_ids, seconds)
+        states = (yield from _ask_all(job_ids, seconds)).states
         return {job_id: states.get(full_id(job_id), JobStatus.UNKNOWN) for job_id in job_ids}
     found: dict[str, JobStatus] = {}
     for job_id in job_ids:
@@ -80,8 +83,10 @@ def wait_for_job(
     """
 
     def whole() -> Flow[JobReport]:
-        states, pulse = yield from _until_over(session, (WaitTarget(ref),), timeout)
-        report = yield from job_report(session, ref, status=states[ref.full_id], patient=True)
+        states, pulse, found = yield from _until_over(session, (WaitTarget(ref),), timeout)
+        report = yield from job_report(
+            session, ref, status=states[ref.full_id], patient=True, found=found.get(ref.full_id)
+        )
         return _explained(report, ref, pulse)
 
     report = yield from _outlasting(session, whole(), timeout)
@@ -104,8 +109,8 @@ def wait_for_dag(
     """
 
     def whole() -> Flow[DagReport]:
-        states, pulse = yield from _until_over(session, targets, timeout)
-        report = yield from dag_report(session, name, targets, states)
+        states, pulse, found = yield from _until_over(session, targets, timeout)
+        report = yield from dag_report(session, name, targets, states, found)
         refs = [target.ref for target in targets]
         explained = (_explained(job, ref, pulse) for job, ref in zip(report.jobs, refs, strict=True))
         return replace(report, jobs=tuple(explained))
@@ -121,23 +126,70 @@ def dag_report(
     name: str,
     targets: Sequence[WaitTarget],
     states: dict[str, JobStatus] | None = None,
+    found: Mapping[str, RunReport] | None = None,
 ) -> Flow[DagReport]:
-    """Every job as it stands, in the order given."""
+    """Every job as it stands, in the order given.
+
+    Args:
+        states: how they stand, and ``found`` what their runs left, where the caller knows.
+    """
     patient = states is not None
     if states is None:
-        states = {}
-        for target in targets:
-            states[target.ref.full_id] = yield from status_of(session, target.ref)
+        states, found = yield from _look(session, targets)
+    refs = {target.ref.full_id: target.ref for target in targets}
+    left = yield from _complete(session, refs, found or {})
     blocked = _blocked(targets, states)
     reports = []
     for target in targets:
         causes = tuple(short_id(cause) for cause in blocked.get(target.ref.full_id, ()))
         state = states[target.ref.full_id]
-        report = yield from job_report(session, target.ref, status=state, patient=patient and not causes)
+        report = yield from job_report(
+            session,
+            target.ref,
+            status=state,
+            patient=patient and not causes,
+            found=left.get(target.ref.full_id),
+        )
         if causes and not report.state.is_success:
             report = replace(report, upstream_failed=causes)
         reports.append(report)
     return DagReport(name, tuple(reports))
+
+
+def _look(
+    session: Session, targets: Sequence[WaitTarget]
+) -> Flow[tuple[dict[str, JobStatus], dict[str, RunReport]]]:
+    """How the jobs stand now."""
+    info = yield from server_info(session)
+    if info.has("reports"):
+        refs = {target.ref.full_id: target.ref for target in targets}
+        answer = yield from _ask_all(list(refs), 0.0, reports=_nonces(refs))
+        return {**dict.fromkeys(refs, JobStatus.UNKNOWN), **answer.states}, answer.reports
+    states = {}
+    for target in targets:
+        states[target.ref.full_id] = yield from status_of(session, target.ref)
+    return states, {}
+
+
+def _complete(
+    session: Session, refs: Mapping[str, JobRef], found: Mapping[str, RunReport]
+) -> Flow[dict[str, RunReport]]:
+    """What the runs of all these jobs left, where the master tells; one answer has no room for those of thousands."""
+    info = yield from server_info(session)
+    known = dict(found)
+    wanted = _nonces(refs) if info.has("reports") else {}
+    while missing := [job_id for job_id in wanted if job_id not in known][:_REPORTS]:
+        reports = {job_id: wanted[job_id] for job_id in missing}
+        answer = yield from ask(extended_calls.wait(missing, 0.0, reports=reports))
+        if not answer.reports:
+            break
+        known.update(answer.reports)
+    return known
+
+
+def _nonces(refs: Mapping[str, JobRef]) -> dict[str, str | None]:
+    """What to ask of the runs, by full id; nothing of jobs that leave no record."""
+    return {job_id: ref.nonce for job_id, ref in refs.items() if not ref.plain}
 
 
 def _outlasting(session: Session, flow: Flow[T], timeout: float | None) -> Flow[T]:
@@ -147,54 +199,69 @@ def _outlasting(session: Session, flow: Flow[T], timeout: float | None) -> Flow[
 
 def _until_over(
     session: Session, targets: Sequence[WaitTarget], timeout: float | None
-) -> Flow[tuple[dict[str, JobStatus], Pulse]]:
-    """The states once nothing can change, and why those differ from the master's word that do."""
+) -> Flow[tuple[dict[str, JobStatus], Pulse, dict[str, RunReport]]]:
+    """The states once nothing can change, why those differ from the master's word that do, and what the runs left, as
+    far as the master has told.
+    """
     started = yield from now()
     pulse = Pulse(session, {target.ref: target.parents for target in targets}, started)
-    states = dict.fromkeys((t.ref.full_id for t in targets), JobStatus.UNKNOWN)
+    refs = {target.ref.full_id: target.ref for target in targets}
+    states = dict.fromkeys(refs, JobStatus.UNKNOWN)
+    found: dict[str, RunReport] = {}
     unknown_since: dict[str, float] = {}
     interval = _FIRST_PAUSE
     while True:
-        asked = [job_id for job_id, state in states.items() if not state.is_terminal]
-        if asked and (yield from _can_wait(session)):
-            states.update((yield from _ask_all(asked, 0.0)))
+        info = yield from server_info(session)
+        moment = yield from now()
+        left = None if timeout is None else max(started + timeout - moment, 0.0)
+        if info.has("wait"):
+            asked = _open(targets, states)
+            # Answered well before this client would take the silence for a lost connection.
+            longest = min(MAX_WAIT_SECONDS, session.config.timeout * 0.8)
+            seconds = 0.0 if unknown_since else longest if left is None else min(left, longest)
+            wanted = _nonces({job_id: refs[job_id] for job_id in asked}) if info.has("reports") else {}
+            answer = yield from _ask_all(asked, seconds, every=True, reports=wanted)
+            states.update(answer.states)
+            found.update(answer.reports)
         else:
-            for job_id in asked:
+            for job_id in [job_id for job_id, state in states.items() if not state.is_terminal]:
                 states[job_id] = yield from ask(calls.job_status(job_id))
         yield from pulse.prove(states)
         open_ids = _open(targets, states)
-        while open_ids:
-            moment = yield from now()
-            yield from _check_known(targets, states, unknown_since, moment)
-            left = None if timeout is None else started + timeout - moment
-            if left is not None and left <= 0:
-                raise _too_late(open_ids, states, timeout)
-            if not (yield from _can_wait(session)) or unknown_since:
-                wanted = interval * random.uniform(*_JITTER)
-                yield from pause(wanted if left is None else min(wanted, left))
-                interval = min(interval * _GROWTH, _LONGEST_PAUSE)
-                yield from pulse.look(states)
-                break
-            # Answered well before this client would take the silence for a lost connection.
-            longest = min(MAX_WAIT_SECONDS, session.config.timeout * 0.8)
-            seconds = longest if left is None else min(left, longest)
-            states.update((yield from _ask_all(open_ids, seconds, every=True)))
-            yield from pulse.look(states)
-            open_ids = _open(targets, states)
-        else:
-            return states, pulse
+        if not open_ids:
+            return states, pulse, found
+        moment = yield from now()
+        yield from _check_known(targets, states, unknown_since, moment)
+        left = None if timeout is None else started + timeout - moment
+        if left is not None and left <= 0:
+            raise _too_late(open_ids, states, timeout)
+        if not info.has("wait") or unknown_since:
+            length = interval * random.uniform(*_JITTER)
+            yield from pause(length if left is None else min(length, left))
+            interval = min(interval * _GROWTH, _LONGEST_PAUSE)
+        yield from pulse.look(states)
 
 
-def _ask_all(job_ids: Sequence[str], seconds: float, *, every: bool = False) -> Flow[dict[str, JobStatus]]:
+def _ask_all(
+    job_ids: Sequence[str],
+    seconds: float,
+    *,
+    every: bool = False,
+    reports: Mapping[str, str | None] | None = None,
+) -> Flow[WaitAnswer]:
     """States by full id, by one WAIT; by several if it cannot name so many: the last is held, for a moment only."""
     states: dict[str, JobStatus] = {}
+    found: dict[str, RunReport] = {}
     for start in range(0, len(job_ids), MAX_WAIT_IDS):
         is_last = start + MAX_WAIT_IDS >= len(job_ids)
         is_news = not every and any(state.is_terminal for state in states.values())
         held = 0.0 if not is_last or is_news else min(seconds, _SPLIT_SECONDS) if start else seconds
         part = job_ids[start : start + MAX_WAIT_IDS]
-        states.update((yield from ask(extended_calls.wait(part, held, every=every))))
-    return states
+        wanted = {job_id: reports[job_id] for job_id in part if job_id in reports} if reports else {}
+        answer = yield from ask(extended_calls.wait(part, held, every=every, reports=wanted))
+        states.update(answer.states)
+        found.update(answer.reports)
+    return WaitAnswer(states, found)
 
 
 def _can_wait(session: Session) -> Flow[bool]:

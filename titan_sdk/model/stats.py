@@ -16,6 +16,8 @@ class ServerInfo:
     kind: str
     version: str | None = None
     features: frozenset[str] = frozenset()
+    runtime: str | None = None
+    """SHA-256 of the launcher that its workers have loaded: a submit need not bring one of that content."""
 
     def has(self, feature: str) -> bool:
         """Whether the master announced that extension (docs/protocol.md)."""

@@ -45,6 +45,8 @@ class ResultInfo:
     chunks: int
     bytes: int
     sha256: str
+    text: str | None = None
+    """A small one itself, where the master stores what it acknowledges; it has no slices then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +78,8 @@ class RunState:
 
     is_last: bool = False
     """The master is not let start it again after this attempt."""
+    logs_to_master: bool = False
+    """Its output is in the log that its master keeps, and in no chunks."""
 
     @property
     def is_final(self) -> bool:
@@ -130,6 +134,7 @@ def parse_state(text: str) -> RunState:
         cancel_grace=CANCEL_GRACE if (grace := fields.number("cancel_grace")) is None else grace,
         cancelled=fields.may("cancelled", bool) or False,
         is_last=fields.may("last", bool) or False,
+        logs_to_master=fields.may("log", str) == "master",
     )
 
 
@@ -225,4 +230,6 @@ def _result(fields: _Fields) -> ResultInfo | None:
     inner = fields.inner("result")
     if inner is None:
         return None
-    return ResultInfo(inner.want("chunks", int), inner.want("bytes", int), inner.want("sha256", str))
+    return ResultInfo(
+        inner.want("chunks", int), inner.want("bytes", int), inner.want("sha256", str), inner.may("text", str)
+    )

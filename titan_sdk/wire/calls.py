@@ -64,6 +64,8 @@ class Call(Generic[T]):
     """Whether it may travel with an id, by which a master that knows ONCE recognizes a copy."""
     repeatable: bool = False
     """Whether a copy without an id changes nothing more, whatever anybody does between the two."""
+    feature: str | None = None
+    """What a master must have announced to know this request; it changes nothing more by a copy then."""
     advice: str = ""
     """What to do when the payload is over the packet limit."""
 

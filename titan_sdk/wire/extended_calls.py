@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from titan_sdk.errors import CorruptData, NotFound, PeerProtocolError, RequestRefused
@@ -20,17 +20,21 @@ from titan_sdk.wire.extensions import (
     JobInfo,
     LogRead,
     StoreSwap,
+    Submit,
     Wait,
     read_object,
     split_content,
     write_object,
 )
 from titan_sdk.wire.frames import Frame
+from titan_sdk.wire.jobs import JobLine, encode_dag
 from titan_sdk.wire.opcodes import Opcode
 
 __all__ = [
     "ContentChunk",
     "LogPiece",
+    "RunReport",
+    "WaitAnswer",
     "asset_read",
     "asset_write",
     "job_info",
@@ -39,6 +43,7 @@ __all__ = [
     "store_expire",
     "store_keys",
     "store_swap",
+    "submit",
     "wait",
 ]
 
@@ -63,16 +68,80 @@ class LogPiece:
     ended: bool
 
 
-def wait(job_ids: Iterable[str], seconds: float, *, every: bool = False) -> Call[dict[str, JobStatus]]:
-    """States of all the jobs, as soon as one (or, on request, every one) is terminal or ``seconds`` have passed."""
-    request = Wait(tuple(map(full_id, job_ids)), min(seconds, MAX_WAIT_SECONDS), every)
+@dataclass(frozen=True, slots=True)
+class RunReport:
+    """What the master has of a submission's run."""
 
-    def states(fields: Fields) -> dict[str, JobStatus]:
-        return {
+    nonce: str | None
+    """``None`` where no runtime travels with the job."""
+    record: str | None
+    """The runtime's record, as text."""
+    tail: str | None = None
+    """The end of the log that the master keeps of a job that is dead."""
+
+
+@dataclass(frozen=True, slots=True)
+class WaitAnswer:
+    """By full id."""
+
+    states: dict[str, JobStatus]
+    reports: dict[str, RunReport] = field(default_factory=dict)
+
+
+def submit(
+    lines: Sequence[JobLine], mark: str, values: Mapping[str, str]
+) -> Call[tuple[str, JobStatus] | None]:
+    """A whole submission; an id that is in the way, with its state, or ``None`` where the master took it."""
+    stored = {store_text.encode_key(key): store_text.encode_value(value) for key, value in values.items()}
+    request = Submit(store_text.encode_key(mark), stored, encode_dag(lines))
+
+    def taken(fields: Fields) -> tuple[str, JobStatus] | None:
+        if fields.want("taken", bool):
+            return None
+        return fields.want("id", str), JobStatus.from_wire(fields.want("state", str))
+
+    return Call(
+        "submit_dag",
+        Opcode.SUBMIT,
+        request.encode(),
+        _reader("submit_dag", taken),
+        with_id=False,
+        feature="submit",
+        advice="split the DAG, or send large inputs with upload_file",
+    )
+
+
+def wait(
+    job_ids: Iterable[str],
+    seconds: float,
+    *,
+    every: bool = False,
+    reports: Mapping[str, str | None] | None = None,
+) -> Call[WaitAnswer]:
+    """States of all the jobs, as soon as one (or, on request, every one) is terminal or ``seconds`` have passed.
+
+    Args:
+        reports: of which jobs to bring what their runs left, too; see ``Wait``.
+    """
+    request = Wait(tuple(map(full_id, job_ids)), min(seconds, MAX_WAIT_SECONDS), every, reports or {})
+
+    def answer(fields: Fields) -> WaitAnswer:
+        states = {
             job_id: JobStatus.from_wire(str(word)) for job_id, word in fields.want("states", dict).items()
         }
+        found = Fields(fields.may("reports", dict) or {})
+        return WaitAnswer(states, {job_id: _report(Fields(found.want(job_id, dict))) for job_id in found})
 
-    return Call("wait", Opcode.WAIT, request.encode(), _reader("wait", states), changes=False)
+    return Call("wait", Opcode.WAIT, request.encode(), _reader("wait", answer), changes=False)
+
+
+def _report(fields: Fields) -> RunReport:
+    record = fields.may("record", str)
+    return RunReport(
+        fields.may("nonce", str),
+        None if record is None else store_text.decode_value(record),
+        fields.may("tail", str),
+    )
 
 
 def job_info(job_id: str) -> Call[JobDetails]:
@@ -98,13 +167,13 @@ def job_info(job_id: str) -> Call[JobDetails]:
     return Call("job_info", Opcode.JOB_INFO, payload, _reader("job_info", details), changes=False)
 
 
-def log_read(job_id: str, offset: int) -> Call[LogPiece]:
+def log_read(job_id: str, offset: int, nonce: str | None = None) -> Call[LogPiece]:
     """The master's log from a byte offset on."""
 
     def piece(fields: Fields) -> LogPiece:
         return LogPiece(fields.want("text", str), fields.want("next", int), fields.want("ended", bool))
 
-    request = LogRead(full_id(job_id), offset)
+    request = LogRead(full_id(job_id), offset, nonce)
     return Call("fetch_logs", Opcode.LOG_READ, request.encode(), _reader("fetch_logs", piece), changes=False)
 
 

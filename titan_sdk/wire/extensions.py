@@ -10,7 +10,8 @@ from __future__ import annotations
 import json
 import math
 import sys
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from titan_sdk.errors import PeerProtocolError
@@ -26,6 +27,7 @@ __all__ = [
     "JobInfo",
     "LogRead",
     "StoreSwap",
+    "Submit",
     "Wait",
     "join_content",
     "read_object",
@@ -84,6 +86,17 @@ class Fields(dict[str, Any]):
             raise PeerProtocolError(f"field {name!r} is {value!r}, not a list of texts")
         return tuple(value)
 
+    def text_map(self, name: str, kinds: tuple[type, ...]) -> dict[str, Any]:
+        """An object whose values are of these kinds; empty where it is absent.
+
+        Raises:
+            PeerProtocolError: it holds something else.
+        """
+        value = self.may(name, dict) or {}
+        if not all(isinstance(item, kinds) for item in value.values()):
+            raise PeerProtocolError(f"field {name!r} is {value!r}, which holds something else than texts")
+        return value
+
 
 def write_object(**fields: Any) -> str:
     """A JSON object in ASCII, without line feeds."""
@@ -135,14 +148,22 @@ class Wait:
     answers earlier.
 
     Reply: ``{"states": {id: word}}`` for every id asked for; ``NULL`` for one that the master does not know.
+
+    ``reports`` names jobs of which the reply is to bring the runtime's record too, with the nonce of the submission
+    that is meant (null: the latest). They come as ``"reports": {id: {"nonce", "record", "tail"}}``: of jobs that are
+    over, and with ``seconds`` 0 of all. ``record`` is the stored text, null where there is none; ``tail`` the end of
+    the log of a dead job that the master keeps. Those for which the reply has no room are left out.
     """
 
     ids: tuple[str, ...]
     seconds: float
     every: bool = False
+    reports: Mapping[str, str | None] = field(default_factory=dict)
 
     def encode(self) -> str:
-        more = {"every": True} if self.every else {}
+        more: dict[str, Any] = {"every": True} if self.every else {}
+        if self.reports:
+            more["reports"] = dict(self.reports)
         return write_object(ids=list(self.ids), seconds=self.seconds, **more)
 
     @classmethod
@@ -154,7 +175,8 @@ class Wait:
             raise PeerProtocolError(
                 f"it names {len(ids):,} jobs; the limit is {MAX_WAIT_IDS:,}, so ask for them in several requests"
             )
-        return cls(ids, seconds, bool(fields.may("every", bool)))
+        reports = fields.text_map("reports", (str, type(None)))
+        return cls(ids, seconds, bool(fields.may("every", bool)), reports)
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,19 +202,47 @@ class JobInfo:
 class LogRead:
     """LOG_READ 0x43: the master's own log of a job from a byte offset on.
 
-    Reply: ``{"text", "next", "ended"}``; never cuts a character; ``ended`` says that nothing will follow.
+    With a nonce, of that submission of the id only: where the log is another one's, nothing is there. Reply:
+    ``{"text", "next", "ended"}``; never cuts a character; ``ended`` says that nothing will follow.
     """
 
     job_id: str
     offset: int
+    nonce: str | None = None
 
     def encode(self) -> str:
-        return write_object(id=self.job_id, offset=self.offset)
+        more = {} if self.nonce is None else {"nonce": self.nonce}
+        return write_object(id=self.job_id, offset=self.offset, **more)
 
     @classmethod
     def decode(cls, text: str) -> LogRead:
         fields = read_object(text)
-        return cls(fields.want("id", str), fields.want("offset", int))
+        return cls(fields.want("id", str), fields.want("offset", int), fields.may("nonce", str))
+
+
+@dataclass(frozen=True, slots=True)
+class Submit:
+    """SUBMIT 0x4B: a DAG, and what TitanStore is to hold once it is taken; both or neither.
+
+    ``mark`` is one of these keys, which nobody but this submission writes: where it is there, and the jobs are known,
+    a copy of the request changes nothing more. Reply: ``{"taken": true}``, or ``{"taken": false, "id", "state"}`` for
+    an id that may not be submitted in that state.
+    """
+
+    mark: str
+    values: Mapping[str, str]
+    dag: str
+
+    def encode(self) -> bytes:
+        return join_content(write_object(mark=self.mark, values=dict(self.values)), self.dag.encode("utf-8"))
+
+    @classmethod
+    def decode(cls, payload: bytes) -> Submit:
+        fields, dag = split_content(payload)
+        mark, values = fields.want("mark", str), fields.text_map("values", (str,))
+        if mark not in values:
+            raise PeerProtocolError(f"mark {mark!r} is none of the values' keys")
+        return cls(mark, values, dag.decode("utf-8", errors="replace"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,9 +31,11 @@ def read_token(payload: bytes) -> str | None:
     return token if isinstance(token, str) else None
 
 
-def reply(version: str, features: Iterable[str]) -> str:
-    """The bundled master's payload."""
-    return json.dumps({"server": BUNDLED_SERVER, "version": version, "features": sorted(features)})
+def reply(version: str, features: Iterable[str], runtime: str) -> str:
+    """The bundled master's payload; ``runtime``: see ``ServerInfo``."""
+    return json.dumps(
+        {"server": BUNDLED_SERVER, "version": version, "features": sorted(features), "runtime": runtime}
+    )
 
 
 def read_reply(text: str) -> ServerInfo:
@@ -48,8 +50,14 @@ def read_reply(text: str) -> ServerInfo:
         return ServerInfo("titan")
     try:
         data = json.loads(text)
-        return ServerInfo("bundled", str(data["version"]), frozenset(map(str, data["features"])))
-    except (ValueError, KeyError, TypeError, RecursionError) as exc:
+        runtime = data.get("runtime")
+        return ServerInfo(
+            "bundled",
+            str(data["version"]),
+            frozenset(map(str, data["features"])),
+            runtime if isinstance(runtime, str) else None,
+        )
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as exc:
         raise PeerProtocolError(f"server_info: the master answered HELLO with {text[:200]!r}") from exc
 
 

@@ -37,6 +37,7 @@ class Opcode(IntEnum):
     STORE_SWAP = 0x48  # [C]
     STORE_EXPIRE = 0x49  # [C]
     ONCE = 0x4A  # [C]
+    SUBMIT = 0x4B  # [C]
     ACK = 0x50  # [M]
     ERROR = 0x51  # [M]
     DATA = 0x52  # [M] defined, never sent by a real master

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from titan_sdk.cluster import runs as runs_module
+from titan_sdk.cluster.ends import Ends
 from titan_sdk.cluster.engines.base import NoRoom, Placed, Process, RunRequest, RunResult, StagingFailed
 from titan_sdk.cluster.folders import DataDir
 from titan_sdk.cluster.log_store import FileLogs
@@ -86,7 +87,7 @@ class Master:
         self.store = SqliteStore(self._data.database, asyncio.get_running_loop())
         self.state = State(self.store, FileLogs(self._data, 1000))
         self.engine = Engine(self.state)
-        self.runs = Runs(self.state, self.engine, 60.0)
+        self.runs = Runs(self.state, self.engine, 60.0, Ends(None))
         self.runs.perform(self.state.scheduler.add_worker("one", ["GENERAL"], 1))
 
     async def submit(self, name: str = "job", header: str = "RUN_PAYLOAD") -> None:

@@ -10,6 +10,7 @@ from tests.support.flow_runner import FlowRunner, MasterModel
 from titan_sdk import ClientConfig
 from titan_sdk.flows.logs import LogFollower, fetch_logs, read_logs
 from titan_sdk.flows.report import JobRef
+from titan_sdk.model.stats import ServerInfo
 from titan_sdk.session import Session
 from titan_sdk.wire.opcodes import Opcode
 
@@ -116,7 +117,7 @@ def test_what_the_stub_said_is_the_log_of_a_job_whose_runtime_never_came_up(sess
     master.kv["log:DAG-a"] = "titan-runtime: no Python\n"
     ref = JobRef("a", NONCE)
     assert follow(FlowRunner(master), LogFollower(session, ref)) == ["titan-runtime: no Python"]
-    assert FlowRunner(master).run(fetch_logs(ref)) == "titan-runtime: no Python\n"
+    assert FlowRunner(master).run(fetch_logs(session, ref)) == "titan-runtime: no Python\n"
 
 
 def test_chunks_are_read_in_pages(session, master):
@@ -128,7 +129,7 @@ def test_chunks_are_read_in_pages(session, master):
     page = runner.run(read_logs(session, JobRef("a", NONCE), chunks=2))
     assert (page.text, page.position) == ("0\n1\n", 2)
     assert runner.run(read_logs(session, JobRef("a", NONCE), 2)).text == "2\n"
-    assert runner.run(fetch_logs(JobRef("a", NONCE))) == "0\n1\n2\n"
+    assert runner.run(fetch_logs(session, JobRef("a", NONCE))) == "0\n1\n2\n"
     master.status["DAG-a"] = "COMPLETED"
     follower = LogFollower(session, JobRef("a", NONCE), position=1)
     assert follow(runner, follower) == ["1", "2"]
@@ -149,6 +150,51 @@ def test_chunks_written_just_before_the_end_are_not_missed(session, master):
     assert len(runner.sent(Opcode.GET_JOB_STATUS)) == 1
 
 
-def test_the_log_of_a_job_without_a_record_is_the_masters(master):
+def test_the_log_of_a_job_without_a_record_is_the_masters(session, master):
     master.kv["log:DAG-a"] = "as it is\n"
-    assert FlowRunner(master).run(fetch_logs(JobRef("a"))) == "as it is\n"
+    assert FlowRunner(master).run(fetch_logs(session, JobRef("a"))) == "as it is\n"
+
+
+@pytest.fixture
+def keeping(session, master):
+    """A master that keeps the logs of runs itself, a page of four bytes at a time."""
+    session.server = ServerInfo("bundled", "1", frozenset({"log_read", "run_logs", "ordered_logs"}))
+    log = "one\ntwo"
+
+    def answer(call):
+        if call.opcode is not Opcode.LOG_READ:
+            return master(call)
+        asked = json.loads(call.payload)
+        assert asked["nonce"] == NONCE
+        end = min(asked["offset"] + 4, len(log))
+        return json.dumps({"text": log[asked["offset"] : end], "next": end, "ended": end == len(log)})
+
+    return FlowRunner(answer)
+
+
+def test_where_the_master_keeps_the_log_the_record_says_so(session, master, keeping):
+    ref = JobRef("a", NONCE)
+    key = f"titan:run:DAG-a:{NONCE}:state"
+    follower = LogFollower(session, ref, position=2)
+    master.status["DAG-a"] = "PENDING"
+    assert keeping.run(follower.read()) == []
+    assert [opcode for opcode, _ in keeping.calls] == [Opcode.KV_GET, Opcode.GET_JOB_STATUS], (
+        "nothing is printed before there is a record"
+    )
+    master.complete("DAG-a")
+    master.leave_success("DAG-a", NONCE)
+    master.kv[key] = json.dumps({**json.loads(master.kv[key]), "log": "master"})
+    assert follow(keeping, follower) == ["e", "two"]
+    assert follower.position == 7
+    assert keeping.run(fetch_logs(session, ref)) == "one\ntwo"
+    page = keeping.run(read_logs(session, ref))
+    assert (page.text, page.position) == ("one\n", 4)
+
+
+def test_an_older_launchers_chunks_are_read_from_a_master_that_keeps_logs(session, master, keeping):
+    master.leave_success("DAG-a", NONCE)
+    master.status["DAG-a"] = "COMPLETED"
+    master.kv[f"titan:run:DAG-a:{NONCE}:log:0"] = json.dumps({"v": 1, "attempt": 1, "text": "chunk\n"})
+    assert keeping.run(fetch_logs(session, JobRef("a", NONCE))) == "chunk\n"
+    assert follow(keeping, LogFollower(session, JobRef("a", NONCE))) == ["chunk"]
+    assert keeping.run(read_logs(session, JobRef("a", NONCE))).position == 1

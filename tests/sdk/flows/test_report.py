@@ -12,6 +12,8 @@ from tests.support.flow_runner import FlowRunner, MasterModel
 from titan_sdk import ClientConfig, CorruptData, JobStatus, NotFound, ResultUnavailable, TitanJob
 from titan_sdk.flows.report import JobRecord, JobRef, job_report, job_result, own_status, read_job_record
 from titan_sdk.flows.submit import submit_dag
+from titan_sdk.flows.wait import WaitTarget, dag_report, wait_for_dag, wait_for_job
+from titan_sdk.model.stats import ServerInfo
 from titan_sdk.runtime import reader
 from titan_sdk.session import Session
 from titan_sdk.wire.opcodes import Opcode
@@ -159,3 +161,68 @@ def test_what_a_later_cancel_needs_to_know_of_a_plain_job_stands_in_its_record(t
     assert (serve, plain) == (JobRecord(None, service=True), JobRecord(None))
     assert late.parents == ("DAG-plain",)
     assert 0 < late.due_at - time.time() <= 600
+
+
+@pytest.fixture
+def telling(master):
+    """A bundled master whose WAIT brings reports, and a client that knows it."""
+    server = ServerInfo("bundled", "1", frozenset({"wait", "reports"}))
+    return FlowRunner(master), Session(ClientConfig(), server=server)
+
+
+def test_one_answer_brings_the_report_with_a_small_result(master, telling):
+    runner, session = telling
+    master.kv["titan:job:DAG-a"] = json.dumps({"nonce": NONCE})
+    record(master, result={**result("[1]", 0), "text": "[1]"})
+    assert runner.run(wait_for_job(session, REF)).result == [1]
+    assert [opcode for opcode, _ in runner.calls] == [Opcode.WAIT]
+    assert runner.run(job_report(session, JobRef("a"))).result == [1]
+    assert [opcode for opcode, _ in runner.calls] == [Opcode.WAIT] * 2
+
+
+def test_a_report_of_a_job_that_runs_or_is_unknown_does_not_wait(master, telling):
+    runner, session = telling
+    master.status["DAG-a"] = "RUNNING"
+    record(master, "running", progress={"fraction": 0.5, "text": "half"})
+    assert runner.run(job_report(session, REF)).progress == (0.5, "half")
+    assert runner.run(job_report(session, JobRef("b"))).state is JobStatus.UNKNOWN
+    assert {opcode for opcode, _ in runner.calls} == {Opcode.WAIT}
+
+
+def test_the_tail_of_a_dead_jobs_log_comes_with_the_report(master, telling):
+    _, session = telling
+    master.status["DAG-a"] = "DEAD"
+    record(master, "failed", exit_code=1, log="master")
+    found = {"nonce": NONCE, "record": master.kv[f"{RUN}:state"], "tail": "the end"}
+
+    def answer(call):
+        return json.dumps({"states": {"DAG-a": "DEAD"}, "reports": {"DAG-a": found}})
+
+    assert FlowRunner(answer).run(job_report(session, REF)).log_tail == "the end"
+    del found["tail"]
+    master.kv["log:DAG-a"] = "as it is\n"
+    runner = FlowRunner(lambda call: answer(call) if call.opcode is Opcode.WAIT else master(call))
+    assert runner.run(job_report(session, REF)).log_tail == "as it is"
+
+
+def test_reports_for_which_an_answer_had_no_room_are_asked_for_again(master, telling):
+    _, session = telling
+    ids = ["DAG-a", "DAG-b", "DAG-c"]
+    master.status = dict.fromkeys(ids, "COMPLETED")
+    for job_id in ids:
+        master.leave_success(job_id, NONCE)
+
+    def answer(call):
+        reply = json.loads(master(call))
+        if call.opcode is Opcode.WAIT:
+            # Room for one of "a" and "b"; never for "c".
+            left = [job_id for job_id in reply["reports"] if job_id != "DAG-c"][:1]
+            reply["reports"] = {job_id: reply["reports"][job_id] for job_id in left}
+        return json.dumps(reply)
+
+    targets = [WaitTarget(JobRef(job_id, NONCE)) for job_id in ids]
+    for flow in (wait_for_dag(session, "d", targets), dag_report(session, "d", targets)):
+        runner = FlowRunner(answer)
+        assert [job.attempts for job in runner.run(flow).jobs] == [1, 1, 1]
+        assert len(runner.sent(Opcode.WAIT)) == 4  # of all, of two, of one, and of that one alone
+        assert runner.sent(Opcode.KV_GET) == [f"titan:run:DAG-c:{NONCE}:state"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from tests.support.flow_runner import FlowRunner, MasterModel
@@ -17,8 +19,11 @@ from titan_sdk import (
     TimedOut,
     TitanJob,
 )
-from titan_sdk.flows.submit import submit_dag
+from titan_sdk.flows.submit import submit_dag, submit_expanded
+from titan_sdk.model.gates import add_gates
+from titan_sdk.runtime.gate import GATE_SCRIPT
 from titan_sdk.session import Session
+from titan_sdk.wire.extensions import Submit
 from titan_sdk.wire.jobs import parse_dag
 from titan_sdk.wire.opcodes import Opcode
 
@@ -330,3 +335,78 @@ def test_without_the_runtime_the_line_is_upstreams(session, script):
     )
     runner.run(submit_dag(session, "d", [job]))
     assert runner.sent(Opcode.SUBMIT_DAG) == ["j|RUN_PAYLOAD|job.py|--lr 0.01|cGFzcw==|GPU|7|0|[]|AFFINITY"]
+
+
+@pytest.fixture
+def whole():
+    """A master that takes whole submissions."""
+    master = MasterModel(bundled=True)
+    master.features.append("submit")
+    return master
+
+
+def test_a_whole_submission_is_one_request(session, script, whole):
+    runner = FlowRunner(whole)
+    job = TitanJob("a", script, hitl_message="Go?", owner_lease=9)
+    told = []
+    jobs, messages = add_gates([job, TitanJob("b", script, runtime=False)], str(GATE_SCRIPT))
+    flow = submit_expanded(session, "d", jobs, messages, nonce=NONCE, about_to_send=told.append)
+    assert told == [runner.run(flow)]
+    assert [opcode for opcode, _ in runner.calls] == [Opcode.HELLO, Opcode.SUBMIT]
+    assert set(whole.kv) == {
+        "titan:job:DAG-a",
+        "titan:job:DAG-hitl-gate-a",
+        f"titan:run:DAG-a:{NONCE}:lease",
+        f"titan:dag:d:{NONCE}",
+        "titan:dag:d",
+        "titan:hitl:message:hitl-gate-a",
+        "titan:hitl:status:hitl-gate-a",
+    }
+    assert Submit.decode(runner.sent(Opcode.SUBMIT)[0]).mark == f"titan:dag:d:{NONCE}"
+
+
+@pytest.mark.parametrize(
+    ("state", "sentence"),
+    [("RUNNING", "job 'a' is RUNNING on this master"), ("CANCELLED", "'a' was cancelled")],
+)
+def test_an_id_that_the_master_finds_in_use_is_refused_as_before(session, script, whole, state, sentence):
+    def answer(call):
+        refused = json.dumps({"taken": False, "id": "DAG-a", "state": state})
+        return refused if call.opcode is Opcode.SUBMIT else whole(call)
+
+    with pytest.raises(InvalidDag, match=sentence) as error:
+        FlowRunner(answer).run(submit_dag(session, "d", [TitanJob("a", script)]))
+    assert (error.value.job_id, error.value.field) == ("a", "job_id")
+
+
+@pytest.mark.parametrize("losses", [1, 2])
+def test_a_whole_submission_is_sent_again_with_the_same_words(session, script, whole, losses):
+    left = [lost] * losses
+    whole.on_submit = lambda payload: left.pop()(payload) if left else whole.accept(payload)
+    runner = FlowRunner(whole)
+    flow = submit_dag(session, "d", [TitanJob("a", script)], nonce=NONCE)
+    if losses == 1:
+        assert runner.run(flow).run_id == NONCE
+    else:
+        with pytest.raises(SubmissionUnconfirmed, match=f"Submit it again with nonce='{NONCE}'") as error:
+            runner.run(flow)
+        assert (error.value.job_ids, error.value.outcome_unknown) == (("DAG-a",), True)
+    first, second = runner.sent(Opcode.SUBMIT)
+    assert first == second
+
+
+def test_a_submission_that_is_too_large_with_its_values_goes_in_steps(session, script, whole, monkeypatch):
+    job = TitanJob("a", script, params="x" * 300, owner_lease=9)
+    asked = FlowRunner(whole)
+    asked.run(submit_dag(session, "d", [job]))
+    limit = len(asked.sent(Opcode.SUBMIT)[0]) - 100  # the times in it have no fixed length
+    monkeypatch.setattr("titan_sdk.flows.submit.MAX_PAYLOAD", limit)
+    whole.status.clear()
+    runner, told = FlowRunner(whole), []
+    flow = submit_expanded(session, "d", [job], {}, about_to_send=told.append)
+    assert told == [runner.run(flow)]
+    assert [opcode for opcode, _ in runner.calls][-1] is Opcode.SUBMIT_DAG
+    assert not runner.sent(Opcode.SUBMIT)
+    whole.status["DAG-a"] = "RUNNING"
+    with pytest.raises(InvalidDag, match="job 'a' is RUNNING"):
+        runner.run(submit_dag(session, "d", [job]))

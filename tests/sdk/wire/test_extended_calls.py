@@ -14,11 +14,14 @@ from titan_sdk.model.report import JobDetails
 from titan_sdk.model.status import JobStatus
 from titan_sdk.wire import extended_calls as calls
 from titan_sdk.wire.calls import Call
-from titan_sdk.wire.extended_calls import ContentChunk, LogPiece
-from titan_sdk.wire.extensions import MAX_WAIT_SECONDS, AssetWrite, join_content
+from titan_sdk.wire.extended_calls import ContentChunk, LogPiece, RunReport, WaitAnswer
+from titan_sdk.wire.extensions import MAX_WAIT_SECONDS, AssetWrite, Submit, join_content
 from titan_sdk.wire.frames import Frame
+from titan_sdk.wire.jobs import JobLine, encode_dag
 from titan_sdk.wire.opcodes import Opcode, reply_opcode
 
+LINE = JobLine("a", "RUN_PAYLOAD", ("a.py", "", "cGFzcw==", "GENERAL"), 1, 0)
+REPORT = {"nonce": "ab", "record": '~t1~"\\u00e9"', "tail": "x"}
 CHUNK = AssetWrite("n.bin", "0" * 16, 4, None, b"\x00\xff\n")
 
 
@@ -31,8 +34,20 @@ def reply(text: str) -> Frame:
     [
         (calls.wait(["a", "DAG-b"], 5.0), Opcode.WAIT, {"ids": ["DAG-a", "DAG-b"], "seconds": 5.0}, False),
         (calls.wait(["a"], 1e9), Opcode.WAIT, {"ids": ["DAG-a"], "seconds": MAX_WAIT_SECONDS}, False),
+        (
+            calls.wait(["a", "b"], 1, reports={"DAG-a": None}),
+            Opcode.WAIT,
+            {"ids": ["DAG-a", "DAG-b"], "seconds": 1, "reports": {"DAG-a": None}},
+            False,
+        ),
         (calls.job_info("a"), Opcode.JOB_INFO, {"id": "DAG-a"}, False),
         (calls.log_read("a", 7), Opcode.LOG_READ, {"id": "DAG-a", "offset": 7}, False),
+        (
+            calls.log_read("a", 7, "ab"),
+            Opcode.LOG_READ,
+            {"id": "DAG-a", "offset": 7, "nonce": "ab"},
+            False,
+        ),
         (
             calls.asset_read("n", 3, "ab"),
             Opcode.ASSET_READ,
@@ -61,6 +76,15 @@ def test_what_is_sent(call: Call[object], opcode: Opcode, fields: object, change
     assert json.loads(call.encoded()) == fields
 
 
+def test_a_submission_is_one_request_with_its_values_in_their_stored_form() -> None:
+    call = calls.submit([LINE], "titan:dag:é:1", {"titan:dag:é:1": "NULL", "k": "v"})
+    request = Submit.decode(call.encoded())
+    assert (call.opcode, call.with_id, call.feature) == (Opcode.SUBMIT, False, "submit")
+    assert request.dag == encode_dag([LINE])
+    assert request.mark == '~t1~"titan:dag:\\u00e9:1"'
+    assert request.values == {request.mark: '~t1~"NULL"', "k": "v"}
+
+
 def test_a_chunk_is_sent_as_raw_bytes() -> None:
     call = calls.asset_write(CHUNK)
     assert (call.opcode, call.encoded()) == (Opcode.ASSET_WRITE, CHUNK.encode())
@@ -73,7 +97,20 @@ def test_a_chunk_is_sent_as_raw_bytes() -> None:
         (
             calls.wait(["a"], 1),
             '{"states": {"DAG-a": "DEAD", "DAG-b": "NULL"}}',
-            {"DAG-a": JobStatus.DEAD, "DAG-b": JobStatus.UNKNOWN},
+            WaitAnswer({"DAG-a": JobStatus.DEAD, "DAG-b": JobStatus.UNKNOWN}),
+        ),
+        (
+            calls.wait(["a", "b"], 1),
+            json.dumps(
+                {"states": {}, "reports": {"DAG-a": REPORT, "DAG-b": {"nonce": None, "record": None}}}
+            ),
+            WaitAnswer({}, {"DAG-a": RunReport("ab", "é", "x"), "DAG-b": RunReport(None, None)}),
+        ),
+        (calls.submit([LINE], "m", {"m": "1"}), '{"taken": true}', None),
+        (
+            calls.submit([LINE], "m", {"m": "1"}),
+            '{"taken": false, "id": "DAG-a", "state": "RUNNING"}',
+            ("DAG-a", JobStatus.RUNNING),
         ),
         (
             calls.job_info("a"),

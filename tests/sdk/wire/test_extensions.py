@@ -19,6 +19,7 @@ from titan_sdk.wire.extensions import (
     JobInfo,
     LogRead,
     StoreSwap,
+    Submit,
     Wait,
     join_content,
     read_object,
@@ -38,9 +39,15 @@ SEPARATE: list[Callable[[str], Any]] = [
 
 
 @given(
-    st.builds(Wait, st.lists(texts, max_size=4).map(tuple), st.floats(0, MAX_WAIT_SECONDS))
+    st.builds(
+        Wait,
+        st.lists(texts, max_size=4).map(tuple),
+        st.floats(0, MAX_WAIT_SECONDS),
+        st.booleans(),
+        st.dictionaries(texts, st.none() | texts, max_size=3),
+    )
     | st.builds(JobInfo, texts)
-    | st.builds(LogRead, texts, numbers)
+    | st.builds(LogRead, texts, numbers, st.none() | texts)
     | st.builds(AssetRead, texts, numbers, texts)
     | st.builds(StoreSwap, texts, st.none() | texts, st.none() | texts)
 )
@@ -56,6 +63,27 @@ def test_a_chunk_carries_any_bytes(chunk: AssetWrite) -> None:
     assert AssetWrite.decode(chunk.encode()) == chunk
 
 
+@given(
+    st.dictionaries(texts, texts, min_size=1, max_size=3), st.text(st.characters(exclude_categories=["Cs"]))
+)
+def test_a_submission_carries_any_text(values: dict[str, str], dag: str) -> None:
+    request = Submit(next(iter(values)), values, dag)
+    assert Submit.decode(request.encode()) == request
+
+
+@pytest.mark.parametrize(
+    ("head", "sentence"),
+    [
+        ({"mark": "m", "values": {"n": "1"}}, "mark 'm' is none of the values' keys"),
+        ({"mark": "m", "values": {"m": 1}}, "'values' is .* which holds something else than texts"),
+        ({"values": {"m": "1"}}, "field 'mark' is None"),
+    ],
+)
+def test_a_submission_that_nobody_could_recognize_is_refused(head: dict[str, object], sentence: str) -> None:
+    with pytest.raises(PeerProtocolError, match=sentence):
+        Submit.decode(join_content(write_object(**head), b"a|b"))
+
+
 @given(texts | st.text(st.sampled_from('{}[]",:01e.NaInfity-idsecofp')))
 def test_any_text_is_a_request_or_a_peer_error(text: str) -> None:
     for decode in SEPARATE:
@@ -65,8 +93,9 @@ def test_any_text_is_a_request_or_a_peer_error(text: str) -> None:
 
 @given(st.binary())
 def test_any_bytes_are_a_chunk_or_a_peer_error(payload: bytes) -> None:
-    with contextlib.suppress(PeerProtocolError):
-        AssetWrite.decode(payload)
+    for decode in (AssetWrite.decode, Submit.decode):
+        with contextlib.suppress(PeerProtocolError):
+            decode(payload)
 
 
 @pytest.mark.parametrize(

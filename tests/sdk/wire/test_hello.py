@@ -12,11 +12,17 @@ from titan_sdk.wire import hello
 
 
 def test_both_halves_agree() -> None:
-    info = hello.read_reply(hello.reply("0.1.0", ["sadd_reply", "exact_text"]))
-    assert info == ServerInfo("bundled", "0.1.0", frozenset({"exact_text", "sadd_reply"}))
+    info = hello.read_reply(hello.reply("0.1.0", ["sadd_reply", "exact_text"], "ab12"))
+    assert info == ServerInfo("bundled", "0.1.0", frozenset({"exact_text", "sadd_reply"}), "ab12")
     assert info.has("exact_text")
     assert not info.has("job_info")
     assert str(info) == "bundled master 0.1.0"
+
+
+@pytest.mark.parametrize("told", [{}, {"runtime": 3}])
+def test_a_master_may_not_tell_its_launcher(told: dict[str, object]) -> None:
+    text = json.dumps({"server": "x", "version": "1", "features": [], **told})
+    assert hello.read_reply(text).runtime is None
 
 
 def test_the_request_is_json() -> None:
@@ -62,7 +68,7 @@ def test_a_token_is_read_from_a_greeting_or_there_is_none(payload: bytes, token:
 
 
 def test_a_refused_greeting_is_an_authentication_failure() -> None:
-    hello.check_reply(hello.reply("1", []))
+    hello.check_reply(hello.reply("1", [], "ab12"))
     with pytest.raises(AuthenticationFailed, match="the master refused the connection: no token") as refused:
         hello.check_reply(hello.REFUSED + "no token")
     assert refused.value.detail == hello.REFUSED + "no token"

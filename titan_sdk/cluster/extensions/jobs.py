@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import TypeVar
 
+from titan_sdk.cluster import sdk_keys
 from titan_sdk.cluster.log_store import LogStore
 from titan_sdk.cluster.master import Master
 from titan_sdk.cluster.scheduler.job import Job, Phase
@@ -21,6 +22,10 @@ _STEP = 500
 """Jobs of a WAIT that are looked at in one turn of the loop."""
 _LOG_PIECE = 1024 * 1024
 """Bytes of a log in one reply."""
+_REPORT_BYTES = 1024 * 1024
+"""Of records and ends of logs in one reply; the last one may go beyond it."""
+_TAIL_LINES = 20
+_TAIL_BYTES = 16 * 1024
 _LAST_OFFSET = 2**53
 """Behind the end of any file, and far enough from what a system call takes at most."""
 _LONGEST_CHARACTER = 4
@@ -52,7 +57,44 @@ class JobQuestions:
         states: dict[str, str] = {}
         async for given, job_id in _in_turns(ids.items()):
             states[given] = self._state.status(job_id) or "NULL"
-        return write_object(states=states)
+        if not request.reports:
+            return write_object(states=states)
+        return write_object(states=states, reports=await self._reports(request, ids, states))
+
+    async def _reports(
+        self, request: Wait, ids: Mapping[str, str], states: Mapping[str, str]
+    ) -> dict[str, dict[str, str | None]]:
+        """What the runs of these jobs have left, as far as there is room for it in a reply."""
+        found: dict[str, dict[str, str | None]] = {}
+        room = _REPORT_BYTES
+        async for given, nonce in _in_turns(request.reports.items()):
+            state = JobStatus.from_wire(states.get(given, "NULL"))
+            if given not in ids or (request.seconds and not state.is_terminal):
+                continue
+            report = found[given] = await self._report(ids[given], nonce, state)
+            room -= sum(len(text or "") for text in report.values())
+            if room < 0:
+                break
+        return found
+
+    async def _report(self, job_id: str, nonce: str | None, state: JobStatus) -> dict[str, str | None]:
+        store = self._state.store
+        if nonce is None:
+            nonce = sdk_keys.nonce_of(await store.get(sdk_keys.record_key(job_id)))
+        record = None if nonce is None else await store.get(sdk_keys.run_key(job_id, nonce))
+        report = {"nonce": nonce, "record": record}
+        if state is JobStatus.DEAD and sdk_keys.logs_to_master(record):
+            report["tail"] = await self._tail(job_id)
+        return report
+
+    async def _tail(self, job_id: str) -> str:
+        logs = self._state.logs
+        try:
+            size = (await logs.read_range(job_id, _LAST_OFFSET, 0))[1]
+            data, _ = await logs.read_range(job_id, max(size - _TAIL_BYTES, 0), _TAIL_BYTES)
+        except FileNotFoundError:
+            return ""
+        return "\n".join(data.decode("utf-8", "replace").splitlines()[-_TAIL_LINES:])
 
     async def _is_news(self, job_ids: Iterable[str], watch: Watch, every: bool) -> bool:
         """Whether there is an answer already; if not, the jobs that it depends on are watched."""
@@ -122,6 +164,10 @@ class JobQuestions:
         """A piece of the master's own log of the job."""
         request = LogRead.decode(payload.decode("utf-8", "replace"))
         job_id = self._state.resolve(request.job_id)
+        if request.nonce is not None:
+            record = await self._state.store.get(sdk_keys.record_key(job_id))
+            if sdk_keys.nonce_of(record) != request.nonce:
+                return write_object(text="", next=request.offset, ended=True)
         status = self._state.status(job_id)
         # Asked before the file is read: what is appended later must not be taken for "nothing follows".
         over = status is None or status.is_terminal

@@ -282,6 +282,7 @@ class _Warden:
             pass
         try:
             if self.heir is not None:
+                os.dup2(self.worker, 1)
                 self.heir(self.left)
         finally:
             jobdir.remove(self.folder)

@@ -5,6 +5,7 @@ Who reads the record then knows that the job has ended, and sees its last words.
 
 from __future__ import annotations
 
+import os
 import time
 
 from . import limits, store
@@ -19,6 +20,11 @@ if TYPE_CHECKING:
 def hand_in(master: store.Master, record: Record, output: bytes) -> None:
     """The last output and the final record, unless another copy has taken over or the store is out of reach."""
     master.forget_connections()
+    if record.logs_to_master:
+        try:
+            os.write(1, output)
+        except OSError:
+            pass  # the disk is full: what matters more is the record
     until = time.monotonic() + limits.LAST_WORDS
     try:
         store.persist(lambda: _hand_in(master, record, output), lambda: until)
@@ -36,6 +42,18 @@ def _hand_in(master: store.Master, record: Record, output: bytes) -> None:
     record.fields = json.loads(text)
     if record.fields["state"] != "running":
         return
+    end = {
+        "state": "failed",
+        "signal": "SIGKILL",
+        "reason": "stopped: its launcher was ended by SIGKILL, as a worker does that cancels a job",
+        "ended_at": round(time.time(), 3),
+        "processes": None,
+    }
+    if record.logs_to_master:
+        record.stored = text
+        record.update(**end)
+        record.save(master)
+        return
     index = record.fields["log_chunks"]
     while master.get(record.log_key(index)) is not None:
         index += 1
@@ -44,12 +62,5 @@ def _hand_in(master: store.Master, record: Record, output: bytes) -> None:
         chunk = dumps({"v": 1, "attempt": record.attempt, "text": words})
         master.confirm(record.log_key(index), chunk)
         index += 1
-    record.update(
-        state="failed",
-        signal="SIGKILL",
-        reason="stopped: its launcher was ended by SIGKILL, as a worker does that cancels a job",
-        log_chunks=index,
-        ended_at=round(time.time(), 3),
-        processes=None,
-    )
+    record.update(log_chunks=index, **end)
     master.confirm(record.key, record.text())

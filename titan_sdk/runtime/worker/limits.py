@@ -65,6 +65,9 @@ SPOOL_MEMORY = 8 * 1024 * 1024
 RESULT_SLICE = 4 * 1024 * 1024
 """At most doubled by JSON's quotes, a slice stays under Titan's packet limit of 10 MiB."""
 
+RESULT_INLINE = 64 * 1024
+"""A result up to this travels in the record itself, at a master that is trusted."""
+
 RESULT_LIMIT = 64 * 1024 * 1024
 
 RESULT_CHECKED = 8 * 1024 * 1024
@@ -73,6 +76,8 @@ RESULT_CHECKED = 8 * 1024 * 1024
 PROJECT_SIZE = 1024 * 1024 * 1024
 PROJECT_FILES = 20_000
 """What one project's zip may unpack to; a real master takes zips of up to 7.8 MB."""
+
+OUTPUT_LOST = "\n[titan-runtime: %d bytes of output lost, the disk is full]\n"
 
 TEE = 4 * 1024 * 1024
 """Output passed on to the worker, whose own report of the job carries all of it and must fit into one packet of

@@ -37,7 +37,8 @@ def main(spec: Dict[str, Any], bundle: str, cache: str, prefix: Optional[str]) -
         code = _Launch(spec, bundle, cache, prefix).run()
     except Leave as leave:
         code = leave.code
-        say(str(leave))
+        if str(leave):
+            say(str(leave))
     except Exception as exc:  # noqa: BLE001 - ends the process either way; the log must say why
         say("internal error, %s: %s" % (type(exc).__name__, exc))
         sys.excepthook(*sys.exc_info())
@@ -51,8 +52,8 @@ def say(sentence: str) -> None:
     _write(("titan-runtime: %s\n" % sentence).encode("utf-8", "backslashreplace"))
 
 
-def _write(data: bytes) -> bool:
-    """All of `data` to the worker's stdout; False once the worker no longer listens."""
+def _write(data: bytes) -> int:
+    """All of `data` to the worker's stdout; how many bytes it does not take, as nobody listens or its disk is full."""
     while data:
         try:
             data = data[os.write(1, data) :]
@@ -61,8 +62,8 @@ def _write(data: bytes) -> bool:
             poll.register(1, select.POLLOUT)
             poll.poll()
         except OSError:
-            return False
-    return True
+            break
+    return len(data)
 
 
 # What RunSpec leaves out; "params" is JSON text.
@@ -101,6 +102,10 @@ class _Launch:
         self.guard: Optional[guard.Guard] = None
         self._signal = 0
         self.tee = limits.TEE
+        self.spool: Optional[Spool] = None
+        """None where the worker's stdout is the job's log."""
+        self.dropped = 0
+        """Bytes that this did not take."""
         self._line_end = ""
         self.abandoned = False
         self.ignored: List[int] = []
@@ -123,6 +128,7 @@ class _Launch:
 
     def _claim(self, claimant: Claimant) -> Tuple[Record, jobdir.JobDir]:
         """A confirmed claim, and the script in place: what cannot be put in place uses no attempt up."""
+        claimant.meet()
         while True:
             record = claimant.propose()
             if not self.owner.is_here(self.asked):
@@ -147,7 +153,8 @@ class _Launch:
             words = "stopped by %s before it started" % signal_name(self.asked())
             return self._close(record, 128 + self.asked(), {"state": "failed", "reason": words})
         processes.become_subreaper()
-        record.update(state="running", started_at=round(time.time(), 3))
+        if not self.master.trusted:
+            record.update(state="running", started_at=round(time.time(), 3))
         started = guard.start(
             self._argv(place),
             self._environment(place, record),
@@ -162,11 +169,15 @@ class _Launch:
         if self.asked():
             started.tell(guard.STOP)
         record.update(processes=processes.identity(os.getpid(), started.pid))
-        spool = Spool(place.path("output"))
+        if record.logs_to_master:
+            # One byte beyond its limit tells the master that something is missing.
+            self.tee = int(limits.LOG_LIMIT) + 1 if limits.LOG_LIMIT else sys.maxsize
+        else:
+            self.spool = Spool(place.path("output"))
         shipper = Shipper(
             self.master,
             record,
-            spool,
+            self.spool,
             place,
             self.owner,
             keys.cancel_key(record.full_id, record.nonce),
@@ -175,17 +186,15 @@ class _Launch:
         )
         shipper.start()
         self._compile_bundle()
-        report, status = self._pump(started, spool)
+        report, status = self._pump(started)
 
         def tell(sentence: str) -> None:
-            line = ("titan-runtime: %s\n" % sentence).encode("utf-8", "backslashreplace")
-            spool.put(line)
-            self._tee(line)
+            self._keep(("titan-runtime: %s\n" % sentence).encode("utf-8", "backslashreplace"))
 
         outcome.send_unsent(self.master, place, self._deadline(limits.END_PATIENCE), tell)
-        return self._finish(record, place, shipper, spool, report, status)
+        return self._finish(record, place, shipper, report, status)
 
-    def _pump(self, started: guard.Guard, spool: Spool) -> Tuple[str, int]:
+    def _pump(self, started: guard.Guard) -> Tuple[str, int]:
         """Tee the output until the guard has ended; its report and its wait status."""
         poll = select.poll()
         poll.register(started.output, select.POLLIN)
@@ -199,8 +208,7 @@ class _Launch:
                     heard += data
                     watching = bool(data)
                 elif data:
-                    spool.put(data)
-                    self._tee(data)
+                    self._keep(data)
                 else:
                     poll.unregister(descriptor)
         report = heard.decode("utf-8", "replace")
@@ -216,17 +224,23 @@ class _Launch:
                 break
             if not data:
                 break
-            spool.put(data)
-            self._tee(data)
+            self._keep(data)
         return report, status
 
-    def _tee(self, data: bytes) -> None:
-        """Output for the worker's own log, as long as it listens and its report of the job can carry it."""
+    def _keep(self, data: bytes) -> None:
+        """Output for the job's log; and for the worker's own, as long as it listens and its report of the job can carry
+        it.
+        """
         self._line_end = "" if data.endswith(b"\n") else "\n"
+        if self.spool is not None:
+            self.spool.put(data)
         if not self.tee:
             return
         passed, self.tee = data[: self.tee], max(self.tee - len(data), 0)
-        if not _write(passed):
+        refused = _write(passed)
+        if self.spool is None:
+            self.dropped += refused
+        elif refused:
             self.tee = 0
         elif not self.tee:
             say("the worker's log ends here; the whole output is in TitanStore (fetch_logs, follow_logs)")
@@ -236,7 +250,6 @@ class _Launch:
         record: Record,
         place: jobdir.JobDir,
         shipper: Shipper,
-        spool: Spool,
         report: str,
         status: int,
     ) -> int:
@@ -258,9 +271,14 @@ class _Launch:
         size, refused = outcome.check_result(place)
         if refused and fields["state"] == "succeeded":
             code, fields["state"], fields["reason"] = 1, "failed", refused
-        if fields.get("reason"):
+        if self.spool is None:
+            if self.dropped:
+                _write((limits.OUTPUT_LOST % self.dropped).encode())
+            elif fields.get("reason"):
+                _write(self._line_end.encode())
+        elif fields.get("reason"):
             # Who reads the log alone must not wonder why it stops.
-            spool.put(("%stitan-runtime: %s\n" % (self._line_end, fields["reason"])).encode("utf-8"))
+            self.spool.put(("%stitan-runtime: %s\n" % (self._line_end, fields["reason"])).encode("utf-8"))
         problem = shipper.finish(until)
         if shipper.overtaken:
             raise Leave(REFUSED, "another copy of this job has taken over; this one was ended")
@@ -274,11 +292,15 @@ class _Launch:
         return self._close(record, code, fields, until)
 
     def _close(self, record: Record, code: int, fields: Dict[str, Any], until: Any = None) -> int:
-        """Write the final record and read it back."""
+        """Write the final record."""
         record.update(**fields)
         record.update(ended_at=record.fields["ended_at"] or round(time.time(), 3), processes=None)
 
         def hand_in() -> None:
+            if self.master.trusted:
+                if not record.leave():
+                    record.save(self.master)
+                return
             seen = self.master.get(record.key)
             if seen is not None and not record.is_ours(seen):
                 raise store.Contended(seen)
@@ -293,7 +315,8 @@ class _Launch:
         except store.StoreError as exc:
             raise Leave(UNREACHABLE, self._unrecorded(code, str(exc))) from None
         if fields.get("reason"):
-            say("%s: %s" % (record.full_id, fields["reason"]))
+            # A log that holds this job's output alone need not name it.
+            say(fields["reason"] if record.logs_to_master else "%s: %s" % (record.full_id, fields["reason"]))
         return code
 
     def _unrecorded(self, code: int, problem: str) -> str:
@@ -318,7 +341,8 @@ class _Launch:
         }
         ours.update(self.spec["env"])
         env = dict(os.environb)
-        env.pop(b"TITAN_RUNTIME_SOCKET", None)
+        for private in (b"TITAN_RUNTIME_SOCKET", b"TITAN_RUNTIME_ENDS"):
+            env.pop(private, None)
         env.update(
             (name.encode("utf-8", "surrogateescape"), value.encode("utf-8", "surrogateescape"))
             for name, value in ours.items()

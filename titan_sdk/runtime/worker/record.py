@@ -6,12 +6,12 @@ import binascii
 import os
 import time
 
-from . import keys, processes
+from . import keys, processes, store
 from .natives import dumps
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict
+    from typing import Any, Dict, Optional
 
 
 class Record:
@@ -43,12 +43,54 @@ class Record:
             "progress": None,
             # Chunks of earlier attempts are kept: numbering goes on where they stopped.
             "log_chunks": first_chunk,
+            # "master": there are none, as it keeps the log.
+            "log": None,
             # How long it may go silent while it is being stopped.
             "cancel_grace": spec["cancel_grace"],
             "result": None,
             # Lets another launcher on this machine know at once that this one is gone.
             "processes": processes.identity(os.getpid()),
         }
+
+        self.stored: Optional[str] = None
+        """Its last version that a trusted master has, or another record that this one is to follow."""
+        self.in_doubt = False
+        """Whether the master may have a version after that."""
+
+    @property
+    def logs_to_master(self) -> bool:
+        """Whether the worker's stdout is the job's log, rather than numbered chunks."""
+        return bool(self.fields["log"] == "master")
+
+    def save(self, master: store.Master) -> None:
+        """Write it over its own last version, at a master that is trusted. Repeated, it changes nothing more.
+
+        Raises:
+            Contended: somebody else's record is there.
+        """
+        text, self.in_doubt = self.text(), True
+        while not master.swap(self.key, self.stored, text):
+            seen = master.get(self.key)
+            if seen is not None and not self.is_ours(seen):
+                raise store.Contended(seen)
+            self.stored = seen
+            if seen == text:
+                break
+        self.stored, self.in_doubt = text, False
+
+    def leave(self) -> bool:
+        """Hand it in by a file, where the worker's master takes it from there once this process has ended."""
+        folder, run = os.environ.get("TITAN_RUNTIME_ENDS"), os.environ.get("TITAN_RUN")
+        if not folder or not run or self.in_doubt:
+            return False
+        path = folder + "/" + run
+        try:
+            with open(path + ".part", "w") as file:
+                file.write(store.swap_request(self.key, self.stored, self.text()))
+            os.replace(path + ".part", path)
+        except OSError:
+            return False  # the disk is full, say: the master may have room elsewhere
+        return True
 
     def update(self, **changes: Any) -> None:
         self.fields.update(changes)

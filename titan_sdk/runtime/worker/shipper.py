@@ -1,4 +1,5 @@
-"""The thread that talks to the store while the user's code runs: log chunks, heartbeat, progress.
+"""The thread that talks to the store while the user's code runs: heartbeat, progress, and log chunks where the master
+does not keep the log itself.
 
 A store that fails costs the job nothing: chunks stay spooled and are tried again. The one thing that ends the
 job from here is a record that carries somebody else's token (another copy has taken over).
@@ -31,7 +32,7 @@ class Shipper:
         self,
         master: store.Master,
         record: Record,
-        spool: Spool,
+        spool: Optional[Spool],
         place: JobDir,
         owner: Owner,
         cancel_key: str,
@@ -69,7 +70,11 @@ class Shipper:
 
     def _run(self) -> None:
         try:
-            self._beat(first=True)
+            if self._master.trusted:
+                # It was told of the start by the claim.
+                self._beat_at = time.monotonic() + limits.HEARTBEAT
+            else:
+                self._beat(first=True)
             while self._until is None:
                 if self._wake.acquire(timeout=limits.FLUSH_EVERY):
                     break
@@ -97,6 +102,8 @@ class Shipper:
 
     def _ship(self, final: bool) -> bool:
         """Hand over what waits; False when the store failed, with the reason kept."""
+        if self._spool is None:
+            return True
         if time.monotonic() < self._retry_at:
             return False
         while self._pending is not None or self._cut(final):
@@ -116,12 +123,14 @@ class Shipper:
 
     def _cut(self, final: bool) -> bool:
         """Make the next chunk pending; False when there is nothing to ship yet."""
+        spool = self._spool
+        assert spool is not None
         while True:
-            data = self._spool.take(limits.CHUNK)
-            text = self._chunker.next(data, final and not self._spool.size)
-            if final and not self._spool.size and self._spool.dropped:
-                text += "\n[titan-runtime: %d bytes of output lost, the disk is full]\n" % self._spool.dropped
-                self._spool.dropped = 0
+            data = spool.take(limits.CHUNK)
+            text = self._chunker.next(data, final and not spool.size)
+            if final and not spool.size and spool.dropped:
+                text += limits.OUTPUT_LOST % spool.dropped
+                spool.dropped = 0
             if text:
                 self._pending = dumps({"v": 1, "attempt": self._record.attempt, "text": text})
                 return True
@@ -136,6 +145,10 @@ class Shipper:
             return
         self._beat_at = now + limits.HEARTBEAT
         try:
+            if self._master.trusted:
+                # It ends what it calls cancelled by itself.
+                self._record.save(self._master)
+                return
             if not first:
                 seen = self._master.get(self._record.key)
                 if seen is not None and not self._record.is_ours(seen):
@@ -148,6 +161,9 @@ class Shipper:
             if self._master.cancelled(self._record.full_id) or self._is_marked():
                 self.cancelled = True
                 self._tell(guard.STOP)
+        except store.Contended:
+            self.overtaken = True
+            self._tell(guard.KILL)
         except store.StoreError:
             # The next heartbeat tries again; the final record is what must arrive.
             pass

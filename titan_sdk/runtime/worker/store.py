@@ -2,7 +2,7 @@
 the worker's environment says that its master keeps connections.
 
 A real master answers ``OK`` to a write that its store never saw, so whatever matters is read back. A bundled one carries
-out a change once, however often it is sent (``titan_sdk/wire/once.py``).
+out a change once, however often it is sent (``titan_sdk/wire/once.py``), and what it acknowledges is stored.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ import os
 import time
 
 from . import limits
-from .natives import sha256, socket
+from .natives import dumps, sha256, socket
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Dict, List, Optional, TypeVar
+    from typing import Any, Callable, Dict, List, Optional, Tuple, TypeVar
 
     T = TypeVar("T")
 
 KV_SET, KV_GET, UPLOAD_ASSET, FETCH_ASSET = 0x60, 0x61, 0x53, 0x54
-KV_SADD, JOB_STATUS, CANCEL, HELLO, ONCE = 0x62, 0x55, 0x56, 0x40, 0x4A
+KV_SADD, JOB_STATUS, CANCEL, HELLO, ONCE, STORE_SWAP = 0x62, 0x55, 0x56, 0x40, 0x4A, 0x48
 
 
 class StoreError(Exception):
@@ -58,12 +58,29 @@ class Master:
         # Taken out while in use: two threads ask at the same time.
         self._kept: List[Any] = []
         self._takes_ids = False
+        self.trusted = False
+        """Whether it stores what it acknowledges, gives a job to one launcher at a time, keeps children from starting
+        before their parents have completed, and takes this process's stdout for the job's log. Known after ``meet``.
+        """
         self._channels: Dict[int, _Channel] = {}
         """By thread: each has one request under way."""
         self.away = False
         """Whether the last try found nobody."""
         self.back_at = time.monotonic()
         """Since when it can be reached, as far as is known."""
+
+    def meet(self) -> None:
+        """Ask who it is, where the worker's environment says that it can be asked."""
+        if self._keeps and not self._kept:
+            try:
+                sock, said = self._greeted()
+            except OSError as exc:
+                raise self._unreachable(exc) from None
+            self.trusted = b'"run_logs"' in said
+            if said.startswith(b"{"):
+                self._kept.append(sock)
+            else:
+                sock.close()
 
     def forget_connections(self) -> None:
         """In a fork: they are the other process's."""
@@ -86,8 +103,18 @@ class Master:
         if reply != b"OK":
             raise StoreError("master %s answered %r to a write of %s" % (self.address, reply[:200], key))
 
+    def swap(self, key: str, expected: Optional[str], text: str) -> bool:
+        """Write if that is there (``None``: nothing), at a master that is trusted; whether it was."""
+        reply = self.call(STORE_SWAP, swap_request(key, expected, text).encode("ascii"))
+        if not reply.startswith(b'{"swapped":'):
+            raise StoreError("master %s answered %r to a write of %s" % (self.address, reply[:200], key))
+        return b"true" in reply
+
     def confirm(self, key: str, text: str) -> None:
-        """Write, and read the same text back."""
+        """Write, and read the same text back unless the master is trusted."""
+        if self.trusted:
+            self.set(key, text)
+            return
         try:
             self.set(key, text)
         except StoreError:
@@ -180,26 +207,27 @@ class Master:
             except OSError:
                 pass
         try:
-            sock = self._greeted() if self._keeps else self._connect()
+            sock = self._greeted()[0] if self._keeps else self._connect()
             reply = self._exchange(sock, self._request(opcode, payload, channel))
             if self.away:
                 self.away, self.back_at = False, time.monotonic()
             return reply
         except OSError as exc:
-            self.away = True
-            # The next try resolves the name again: the master may have moved.
-            self._route = None
-            raise StoreError(
-                "no exchange with %s: %s" % (self.address, str(exc) or type(exc).__name__)
-            ) from None
+            raise self._unreachable(exc) from None
+
+    def _unreachable(self, exc: OSError) -> StoreError:
+        self.away = True
+        # The next try resolves the name again: the master may have moved.
+        self._route = None
+        return StoreError("no exchange with %s: %s" % (self.address, str(exc) or type(exc).__name__))
 
     def _request(self, opcode: int, payload: bytes, channel: Optional[_Channel]) -> bytes:
         if channel is None or not self._takes_ids:
             return _frame(opcode, payload)
         return _frame(ONCE, b"%s|%d\n%s" % (channel.id, opcode, payload))
 
-    def _greeted(self) -> Any:
-        """A connection that will be kept, if the master agrees."""
+    def _greeted(self) -> Tuple[Any, bytes]:
+        """A connection that will be kept, if the master agrees; and what it said."""
         sock = self._connect()
         try:
             sock.settimeout(limits.REPLY_TIMEOUT)
@@ -210,10 +238,10 @@ class Master:
             sock.close()
             raise
         if self._keeps:
-            return sock
+            return sock, reply
         # A job that sets up a Titan of its own may hand the variable on to workers of a real one.
         sock.close()
-        return self._connect()
+        return self._connect(), reply
 
     def _exchange(self, sock: Any, request: bytes) -> bytes:
         kept = False
@@ -268,6 +296,11 @@ class Master:
             if not own:
                 raise
             return [_local(own)]
+
+
+def swap_request(key: str, expected: Optional[str], text: str) -> str:
+    """The payload of STORE_SWAP."""
+    return '{"key":%s,"expected":%s,"value":%s}' % (dumps(key), dumps(expected), dumps(text))
 
 
 def _local(path: str) -> Any:

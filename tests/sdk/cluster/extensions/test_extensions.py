@@ -58,25 +58,25 @@ def test_wait_is_answered_at_the_end_of_the_first_job(client, say, script, tmp_p
     )
     answers: list[dict[str, JobStatus]] = []
     waiter = threading.Thread(
-        target=lambda: answers.append(say(extended_calls.wait(["gated", "nobody"], 25)))
+        target=lambda: answers.append(say(extended_calls.wait(["gated", "nobody"], 25)).states)
     )
     waiter.start()
     gate.touch()
     waiter.join(timeout=300)
     assert answers == [{"DAG-gated": JobStatus.COMPLETED, "DAG-nobody": JobStatus.UNKNOWN}]
-    assert say(extended_calls.wait([job.job_id], 25)) == {"DAG-gated": JobStatus.COMPLETED}
+    assert say(extended_calls.wait([job.job_id], 25)).states == {"DAG-gated": JobStatus.COMPLETED}
 
 
 def test_wait_is_answered_after_its_time(say, client, script):
     client.submit_job(TitanJob("long", script("import time; time.sleep(600)")))
     began = time.monotonic()
-    states = say(extended_calls.wait(["long"], 0.3))
+    states = say(extended_calls.wait(["long"], 0.3)).states
     assert time.monotonic() - began >= 0.3
     assert states["DAG-long"] in {JobStatus.PENDING, JobStatus.RUNNING}
 
 
 def test_wait_for_nobody_is_answered_at_once(say):
-    assert say(extended_calls.wait(["nobody"], 25)) == {"DAG-nobody": JobStatus.UNKNOWN}
+    assert say(extended_calls.wait(["nobody"], 25)).states == {"DAG-nobody": JobStatus.UNKNOWN}
 
 
 def test_stopping_the_master_wakes_those_who_wait(tmp_path, script, monkeypatch):

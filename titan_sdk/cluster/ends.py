@@ -1,0 +1,70 @@
+"""What a run's launcher hands in last, left in a file for its master to store together with the job's end.
+
+It is the request that the launcher would send otherwise: one transaction less, and a job that ends while no master is
+there waits for none. Only on the master's own machine.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+from titan_sdk.cluster.store.changes import Swap
+from titan_sdk.errors import PeerProtocolError
+from titan_sdk.wire.extensions import StoreSwap
+
+__all__ = ["End", "Ends"]
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """The last record of a run."""
+
+    change: Swap
+    is_failed_for_good: bool
+    """Whether the job's own ``max_attempts`` rules out another run."""
+
+
+class Ends:
+    """Those that are there, by the names of their runs.
+
+    Args:
+        folder: made where it is missing; None: there are none, as runs end on other machines.
+    """
+
+    def __init__(self, folder: Path | None) -> None:
+        self._folder = folder
+        if folder is not None:
+            folder.mkdir(mode=0o700, exist_ok=True)
+
+    def read(self, run: str) -> End | None:
+        """What the run has left, if it has left anything."""
+        if self._folder is None:
+            return None
+        try:
+            with open(self._folder / run, encoding="ascii") as file:
+                left = StoreSwap.decode(file.read())
+            record = json.loads(left.value or "null")
+            failed = record["state"] == "failed" and record["last"] is True
+        except (OSError, ValueError, KeyError, TypeError, RecursionError, PeerProtocolError):
+            # Nothing, or somebody's else than a launcher's.
+            return None
+        return End(Swap(left.key, left.expected, left.value), failed)
+
+    def forget(self, run: str) -> None:
+        """It is stored."""
+        if self._folder is not None:
+            with contextlib.suppress(OSError):
+                os.unlink(self._folder / run)
+
+    def keep_only(self, runs: Collection[str]) -> None:
+        """Remove those of runs whose ends an earlier master has stored, and what a launcher did not finish."""
+        if self._folder is None:
+            return
+        for name in os.listdir(self._folder):
+            if name not in runs:
+                self.forget(name)
