@@ -7,7 +7,7 @@ few more, so that no place is empty between two jobs, and for an autoscaler to s
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from titan_sdk.cluster.engines.ray.outlook import who_brings
 from titan_sdk.cluster.engines.ray.prefetch import Prefetch
@@ -31,7 +31,7 @@ class Pools:
         self,
         settings: RaySettings,
         scheduler: Scheduler,
-        perform: Callable[[Iterable[Effect]], None],
+        perform: Callable[[Sequence[Effect]], None],
         services: Callable[[], Mapping[str, int]],
     ) -> None:
         self._settings = settings

@@ -14,7 +14,7 @@ import contextlib
 import functools
 import logging
 import secrets
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field, replace
 
 from titan_sdk.cluster.ends import Ends
@@ -99,16 +99,18 @@ class Runs:
 
     # ------------------------------------------------------------------ decisions
 
-    def perform(self, effects: Iterable[Effect], gone: str | None = None) -> None:
+    def perform(self, effects: Sequence[Effect], gone: str | None = None) -> None:
         """Do what the scheduler decided. ``gone`` is the job of whose run nothing is left."""
+        starts = [effect for effect in effects if isinstance(effect, Start)]
+        for start in starts:
+            # First, so that its coroutine comes before the commit of this turn, and shares it.
+            self._start(start)
         for effect in effects:
-            if isinstance(effect, Start):
-                self._start(effect)
-            elif isinstance(effect, Kill):
+            if isinstance(effect, Kill):
                 self._kill(effect.job_id)
             elif isinstance(effect, Requeued):
                 self._requeued(effect)
-            else:
+            elif isinstance(effect, Ended):
                 self._ended(effect, gone=effect.job_id == gone)
         self._wake_when_due()
 
