@@ -73,6 +73,8 @@ class Run:
     """``None`` until it is staged."""
     halt: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when it is to end, or not to begin."""
+    has_record: bool = False
+    """Whether its launcher has left a record, which is stored with its end."""
     task: asyncio.Task[None] | None = None
 
 
@@ -223,6 +225,7 @@ class Runs:
         end = self.ends.read(run.request.run)
         if end is None:
             return result
+        run.has_record = True
         self._state.store.journal.record(end.change)
         if end.is_failed_for_good and result.outcome is Outcome.FAILURE:
             return replace(result, outcome=Outcome.FATAL)
@@ -269,6 +272,7 @@ class Runs:
     def _forget(self, run: Run) -> None:
         if run.process is not None:
             self._engine.forget(run.process)
+        if run.has_record:
             self.ends.forget(run.request.run)
 
     def _save(self, *changes: Change) -> asyncio.Future[None]:
