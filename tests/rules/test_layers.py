@@ -94,6 +94,20 @@ def test_sdk_imports_point_downwards_only() -> None:
     assert not wrong, "\n".join(wrong)
 
 
+def test_the_server_knows_no_job() -> None:
+    """Bytes in, bytes out: of the master it knows its settings, and where a problem is shown."""
+    known = ("cluster.server", "cluster.settings", "cluster.problems")
+    wrong = [
+        f"{source.name}:{found.line} imports {target}"
+        for source in SDK
+        if source.module.startswith("titan_sdk.cluster.server.")
+        for found in imports(source)
+        for target in targets(found)
+        if target.startswith("titan_sdk.cluster.") and not target.removeprefix("titan_sdk.").startswith(known)
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
 def roots_imported_by(files: Iterable[Source]) -> list[tuple[str, str]]:
     """Each file's name with the first part of each module that it imports."""
     return [(source.name, found.module.split(".")[0]) for source in files for found in imports(source)]

@@ -9,16 +9,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from titan_sdk.cluster import metrics
 from titan_sdk.cluster.backing import Backing, open_backing
 from titan_sdk.cluster.disk import advice
 from titan_sdk.cluster.engines.ray.settings import RaySettings
 from titan_sdk.cluster.folders import DataDir
-from titan_sdk.cluster.handlers import Answered, Handlers
 from titan_sdk.cluster.master import Master
-from titan_sdk.cluster.metrics import MetricsServer
 from titan_sdk.cluster.ray_front import JobsDoor
 from titan_sdk.cluster.recovery import recover
+from titan_sdk.cluster.requests.table import Answered, Requests
 from titan_sdk.cluster.retention import Housekeeping
+from titan_sdk.cluster.server.metrics import MetricsServer
 from titan_sdk.cluster.server.server import Server
 from titan_sdk.cluster.settings import ClusterSettings
 from titan_sdk.errors import TitanError
@@ -89,13 +90,15 @@ class Node:
             loop = asyncio.get_running_loop()
             self._last_handler = loop.get_exception_handler()
             loop.set_exception_handler(self._on_unexpected)
-            self._handlers = Handlers(master, self._version)
+            self._requests = Requests(master, self._version)
             recover(master)
             await master.engine.open()
             self._housekeeping = Housekeeping(master)
             if settings.metrics_port is not None:
-                metrics = self._metrics = MetricsServer(master, server)
-                self.metrics_address = await metrics.start(settings.metrics_host, settings.metrics_port)
+                exporter = self._metrics = MetricsServer(
+                    server, lambda: metrics.health(master), lambda: metrics.collect(master)
+                )
+                self.metrics_address = await exporter.start(settings.metrics_host, settings.metrics_port)
             self._housekeeping.start()
             await server.serve()
             log.info("serving on %s:%d", *address, extra={"data_dir": str(settings.data_dir)})
@@ -121,7 +124,7 @@ class Node:
         return JobsDoor(host, port or address[1], token, certificate)
 
     def _answer(self, frame: Frame) -> Answered:
-        return self._handlers.answer(frame)
+        return self._requests.answer(frame)
 
     async def drain(self) -> None:
         """Take no more jobs, and wait for those that run as long as the settings say; everything else is answered."""

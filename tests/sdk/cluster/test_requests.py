@@ -12,8 +12,8 @@ import pytest
 
 from tests.sdk.cluster.peer import frame, script
 from tests.support.redis_server import RedisServer
-from titan_sdk.cluster.handlers import LARGE_REPLY
 from titan_sdk.cluster.node import Node
+from titan_sdk.cluster.requests.values import LARGE_REPLY
 from titan_sdk.cluster.settings import ClusterSettings
 from titan_sdk.cluster.store.base import StoreFailed
 from titan_sdk.wire.frames import FrameDecoder

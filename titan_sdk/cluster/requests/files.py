@@ -1,8 +1,9 @@
-"""ASSET_WRITE and ASSET_READ: artifacts in chunks, checked by SHA-256, in bounded memory."""
+"""Artifacts and scripts: whole in one frame, as Titan v1 knows them, or in chunks, checked by SHA-256."""
 
 from __future__ import annotations
 
 import asyncio
+import base64
 import hashlib
 import re
 import time
@@ -12,6 +13,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from titan_sdk.cluster.artifacts import Area, OutsideArea
+from titan_sdk.errors import PeerProtocolError
+from titan_sdk.runtime.bundle import runtime_bundle
 from titan_sdk.wire.extensions import (
     BEGIN_AGAIN,
     CHUNK_SIZE,
@@ -20,8 +23,9 @@ from titan_sdk.wire.extensions import (
     join_content,
     write_object,
 )
+from titan_sdk.wire.fields import decode_base64, split_pair
 
-__all__ = ["Content"]
+__all__ = ["Files"]
 
 _STALE_SECONDS = 3600.0
 """An upload that got no chunk for that long is given up."""
@@ -39,15 +43,16 @@ class _Upload:
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
-class Content:
-    """The chunked side of the artifact registry.
+class Files:
+    """The artifact registry, and the scripts that were deployed.
 
     Args:
         incoming: folder for what has not arrived entirely.
     """
 
-    def __init__(self, area: Area, incoming: Path) -> None:
-        self._area = area
+    def __init__(self, uploads: Area, scripts: Area, incoming: Path) -> None:
+        self._area = uploads
+        self._scripts = scripts
         self._incoming = incoming
         self._uploads: dict[str, _Upload] = {}
         self._checksums: dict[str, tuple[Hashable, str]] = {}
@@ -55,6 +60,26 @@ class Content:
         for left in self._incoming.iterdir():
             # An upload's running checksum lived in the master that is gone; its client begins again.
             left.unlink(missing_ok=True)
+
+    async def upload(self, payload: str) -> str:
+        return await _store_file(self._area, payload, "UPLOAD", "Upload", "asset")
+
+    async def deploy_script(self, payload: str) -> str:
+        return await _store_file(self._scripts, payload, "DEPLOY", "Deploy", "script")
+
+    async def fetch(self, payload: str) -> str:
+        try:
+            data = await asyncio.to_thread(self._area.read, payload.strip())
+        except (OutsideArea, FileNotFoundError):
+            if payload.strip() != runtime_bundle().name:
+                return "ERROR_NOT_FOUND"
+            # Nobody need have uploaded what HELLO announces.
+            data = runtime_bundle().data
+        except OSError as exc:
+            return f"ERROR_READING_FILE: {exc.strerror}"
+        return base64.b64encode(data).decode("ascii")
+
+    # ------------------------------------------------------------------ in chunks
 
     async def write(self, payload: bytes) -> str:
         """Store one chunk; put the whole in place with the last one."""
@@ -134,6 +159,19 @@ class Content:
             found.file.seek(min(max(request.offset, 0), found.size))
             content = found.file.read(CHUNK_SIZE)
         return join_content(write_object(size=found.size, sha256=known[1]), content)
+
+
+async def _store_file(area: Area, payload: str, word: str, title: str, kind: str) -> str:
+    pair = split_pair(payload)
+    if pair is None:
+        return f"ERROR: Invalid {title} Payload"
+    try:
+        await asyncio.to_thread(area.write, pair[0], decode_base64(pair[1].strip()))
+    except OutsideArea:
+        return f"ERROR: Invalid {kind} name (path traversal rejected)"
+    except (OSError, PeerProtocolError) as exc:
+        return f"{word}_FAILED: {exc}"
+    return f"{word}_SUCCESS"
 
 
 def _sha256(file: BinaryIO) -> str:

@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
+from titan_sdk.cluster.requests.values import change_of, reply_to
 from titan_sdk.cluster.store.base import Writes
-from titan_sdk.cluster.store.changes import OUT_OF_DATE, Begin, Remember
+from titan_sdk.cluster.store.changes import OUT_OF_DATE, Begin, Once, Remember
 from titan_sdk.wire import once
 from titan_sdk.wire.frames import Frame
 from titan_sdk.wire.once import RequestId
@@ -37,12 +38,19 @@ class OnceOnly:
         self._answer = answer
         self._running: dict[RequestId, asyncio.Future[str | bytes]] = {}
 
-    async def answer(self, request: RequestId, frame: Frame) -> str | bytes:
-        """The reply to the request inside, which is no change of TitanStore.
+    async def answer(self, payload: bytes) -> str | bytes:
+        """The reply to the request inside.
 
         Raises:
-            StoreFailed: it was not carried out.
+            PeerProtocolError, StoreFailed: it was not carried out.
         """
+        request, frame = once.decode(payload)
+        change = change_of(frame.opcode, frame.payload)
+        if change is not None:
+            stored = self._writes.write(Once(request, change))
+            self._writes.commit()
+            result = await stored
+            return once.OUT_OF_DATE if result == OUT_OF_DATE else reply_to(frame.opcode, result)
         if frame.opcode not in _NOTED:
             return f"ERROR: ONCE: a request with opcode {frame.opcode} takes no id; send it as it is"
         running = self._running.get(request)

@@ -1,1 +1,0 @@
-"""The bundled master's answers to our extension opcodes (docs/protocol.md)."""

@@ -1,0 +1,189 @@
+"""Opcode -> reply (protocol section 2; deviations are safe ones of section 13.11)."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from titan_sdk.cluster import stats
+from titan_sdk.cluster.admission import Refused
+from titan_sdk.cluster.master import Master
+from titan_sdk.cluster.requests.files import Files
+from titan_sdk.cluster.requests.jobs import Jobs
+from titan_sdk.cluster.requests.once import OnceOnly
+from titan_sdk.cluster.requests.questions import JobQuestions
+from titan_sdk.cluster.requests.submissions import Submissions
+from titan_sdk.cluster.requests.values import Values
+from titan_sdk.cluster.store.base import StoreFailed, Unstorable
+from titan_sdk.errors import PeerProtocolError
+from titan_sdk.runtime.bundle import runtime_bundle
+from titan_sdk.wire import hello
+from titan_sdk.wire.frames import Frame
+from titan_sdk.wire.opcodes import STORE_FAILED, Opcode
+
+__all__ = ["FEATURES", "Answered", "Requests"]
+
+FEATURES = (
+    "archive_args",
+    "chunked_artifacts",
+    "completed_parents",
+    "exact_text",
+    "job_info",
+    "keep_alive",
+    "log_read",
+    "once",
+    "ordered_logs",
+    "reports",
+    "run_logs",
+    "sadd_reply",
+    "store_ops",
+    "strict_submit",
+    "submit",
+    "wait",
+)
+
+_WORKER_ONLY = {Opcode.REGISTER, Opcode.JOB_COMPLETE, Opcode.LOG_STREAM, Opcode.LOG_BATCH}
+_PAIRS = {Opcode.KV_SET, Opcode.KV_SADD}
+"""Of Titan v1, so malformed ones are answered with its words alone."""
+
+Reply = str | bytes
+Answered = Reply | Awaitable[Reply]
+"""A reply, or the rest of the work that makes it."""
+Handler = Callable[[Frame], Answered]
+
+
+class Requests:
+    """One table: opcode -> handler. Every reply text begins as section 1.1 wants it: failures with one of its words."""
+
+    def __init__(self, master: Master, version: str) -> None:
+        self._master = master
+        self._version = version
+        store = master.state.store
+        jobs, questions = Jobs(master), JobQuestions(master)
+        values, once = Values(store), OnceOnly(store.journal, self.carry_out)
+        files = Files(master.uploads, master.scripts, master.data.root / "incoming")
+        self._by_opcode: dict[int, Handler] = {
+            Opcode.SUBMIT_JOB: _text(jobs.submit_job),
+            Opcode.SUBMIT_DAG: _text(jobs.submit_dag),
+            Opcode.SUBMIT: _payload(Submissions(master).submit),
+            Opcode.GET_JOB_STATUS: _text(jobs.status),
+            Opcode.DEPLOY: _text(jobs.deploy),
+            Opcode.RUN: _text(jobs.run),
+            Opcode.STOP: _text(jobs.stop),
+            Opcode.CANCEL_JOB: _text(jobs.cancel),
+            Opcode.GET_LOGS: _text(jobs.logs),
+            Opcode.WAIT: _payload(questions.wait),
+            Opcode.JOB_INFO: _payload(questions.info),
+            Opcode.LOG_READ: _payload(questions.read_log),
+            Opcode.HELLO: _text(self._hello),
+            Opcode.STATS: _text(self._stats),
+            Opcode.STATS_JSON: _text(self._stats_json),
+            Opcode.CLEAN_STATS: _text(self._clean_stats),
+            Opcode.UNREGISTER_SERVICE: _text(self._unregister_service),
+            Opcode.KILL_WORKER: _text(self._kill_worker),
+            Opcode.UPLOAD_ASSET: _text(files.upload),
+            Opcode.FETCH_ASSET: _text(files.fetch),
+            Opcode.DEPLOY_SCRIPT: _text(files.deploy_script),
+            Opcode.ASSET_WRITE: _payload(files.write),
+            Opcode.ASSET_READ: _payload(files.read),
+            Opcode.KV_GET: _text(values.get),
+            Opcode.KV_SMEMBERS: _text(values.members),
+            Opcode.STORE_KEYS: _payload(values.keys),
+            Opcode.KV_SET: values.change,
+            Opcode.KV_SADD: values.change,
+            Opcode.STORE_DELETE: values.change,
+            Opcode.STORE_SWAP: values.change,
+            Opcode.STORE_EXPIRE: values.change,
+            Opcode.ONCE: _payload(once.answer),
+        }
+
+    def answer(self, frame: Frame) -> Answered:
+        """The reply, or what to wait for. A failure inside a handler is an answer too, as on a real master."""
+        handler = self._by_opcode.get(frame.opcode)
+        if handler is None:
+            return _unknown(frame.opcode)
+        try:
+            answered = handler(frame)
+        except (Refused, PeerProtocolError, StoreFailed) as exc:
+            return _sentence(frame.opcode, exc)
+        return answered if isinstance(answered, str | bytes) else _in_time(frame.opcode, answered)
+
+    async def carry_out(self, frame: Frame) -> Reply:
+        """The reply, in time."""
+        answered = self.answer(frame)
+        return answered if isinstance(answered, str | bytes) else await answered
+
+    # ------------------------------------------------------------------ the cluster
+
+    def _hello(self, _: str) -> str:
+        return hello.reply(self._version, FEATURES, runtime_bundle().sha256)
+
+    def _stats(self, _: str) -> str:
+        return stats.stats_text(self._master)
+
+    def _stats_json(self, _: str) -> str:
+        return stats.stats_json(self._master, self._version)
+
+    def _clean_stats(self, _: str) -> str:
+        # A real master forgets its services here and can stop them no more; ours keeps them.
+        self._master.state.activity.clear()
+        return "Stats Map Cleared. Run STATS again to see fresh state."
+
+    def _unregister_service(self, _: str) -> str:
+        # Sent by a worker whose service has ended. Here the master sees that itself, and a client's word for
+        # it would leave a running service that nobody can stop.
+        return "ACK_UNREGISTERED"
+
+    async def _kill_worker(self, payload: str) -> str:
+        parts = payload.split("|")
+        if len(parts) != 2:
+            return "ERROR: Payload must be HOST|PORT"
+        host, port = (part.strip() for part in parts)
+        if not port.isascii() or not port.isdigit():
+            return "ERROR: Invalid Port Format"
+        if self._master.pools is not None:
+            return f"ERROR: Worker node {port} belongs to the Ray cluster; stop it there."
+        if host in {"127.0.0.1", "localhost", self._master.settings.host}:
+            for spec in self._master.settings.worker_specs():
+                if spec.port == int(port) and self._master.state.scheduler.workers.get(spec.name) is not None:
+                    services = await self._master.remove_worker(spec.name)
+                    return f"SUCCESS: Worker {port} and {services} services shut down."
+        return f"ERROR: Worker node {port} not found in registry."
+
+
+def not_stored(exc: StoreFailed) -> str:
+    """The reply to a request that the store did not carry out."""
+    if isinstance(exc, Unstorable):
+        return f"ERROR: what cannot be written in UTF-8 is no text: {exc}"
+    return f"{STORE_FAILED}{exc}"
+
+
+def _text(handler: Callable[[str], Answered]) -> Handler:
+    return lambda frame: handler(frame.text)
+
+
+def _payload(handler: Callable[[bytes], Answered]) -> Handler:
+    return lambda frame: handler(frame.payload)
+
+
+async def _in_time(opcode: int, answered: Awaitable[Reply]) -> Reply:
+    try:
+        return await answered
+    except (Refused, PeerProtocolError, StoreFailed) as exc:
+        return _sentence(opcode, exc)
+
+
+def _sentence(opcode: int, exc: Exception) -> str:
+    if isinstance(exc, StoreFailed):
+        return not_stored(exc)
+    if isinstance(exc, PeerProtocolError) and opcode not in _PAIRS:
+        return f"ERROR: {Opcode(opcode).name}: {exc}"
+    return f"ERROR: {exc}"
+
+
+def _unknown(opcode: int) -> str:
+    if opcode in _WORKER_ONLY:
+        return (
+            f"ERROR: opcode 0x{opcode:02X} ({Opcode(opcode).name}) is for workers of a distributed Titan; "
+            "this master runs its workers itself and accepts it from nobody"
+        )
+    return f"UNKNOWN_OPCODE: {opcode - 256 if opcode > 127 else opcode}"
