@@ -222,6 +222,14 @@ def up(
             help="Seconds after which a killed master's store is free.",
         ),
     ] = _LEASE,
+    accept_lost_commits: Annotated[
+        bool,
+        typer.Option(
+            "--accept-lost-commits",
+            rich_help_panel="Storage",
+            help="Begin although the store has lost commits that it had acknowledged to the last master.",
+        ),
+    ] = False,
     artifacts: Annotated[
         str | None,
         typer.Option(
@@ -312,6 +320,7 @@ def up(
             store_prefix=store_prefix,
             store_password=_store_password(store_password_file),
             store_lease_seconds=store_lease,
+            accept_lost_commits=accept_lost_commits,
             artifacts=artifacts,
             log_limit_bytes=log_limit * _MIB,
             keep_finished_seconds=keep_days * _DAY or None,

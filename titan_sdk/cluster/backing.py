@@ -50,7 +50,7 @@ async def open_backing(settings: ClusterSettings, data: DataDir, *, jobs_write_h
         store = redis = await open_redis(location)
         identity = redis.identity
         if not jobs_write_here:
-            logs = RedisLogs(redis.link, redis.journal, cap)
+            logs = RedisLogs(redis.client, redis.journal, cap)
     return Backing(store, logs, uploads, scripts, identity)
 
 

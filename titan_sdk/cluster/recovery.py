@@ -22,9 +22,9 @@ __all__ = ["recover"]
 def recover(master: Master) -> None:
     """Bring a fresh master to the state that the last one of this folder had stored. To be called once, first."""
     store = master.state.store
-    rows = list(store.unfinished())
-    services = store.live_services()
-    leftovers = store.ended_but_alive()
+    rows = store.table.unfinished()
+    services = store.table.live_services()
+    leftovers = store.table.ended_but_alive()
     _remove_files(master, {row.run for row in (*rows, *services, *leftovers) if row.run is not None})
     if master.pools is None:
         for worker in master.settings.worker_specs():

@@ -92,6 +92,8 @@ class ClusterSettings:
     """Goes before one in the URL. Shown by no ``repr``."""
     store_lease_seconds: float = 10.0
     """A master that was killed is succeeded by another one on the same store after so long."""
+    accept_lost_commits: bool = False
+    """Begin although the store has lost commits that it had acknowledged to the last master."""
     artifacts: str | None = None
     """URL of a shared folder or an object store for artifacts and deployed scripts, as fsspec takes it; ``None``: in
     ``data_dir``. Shown by no ``repr``."""
@@ -158,7 +160,13 @@ class ClusterSettings:
         """Where the store is, unless it is the SQLite file."""
         if self.store is None:
             return None
-        return Location(self.store, self.store_prefix, self.store_password, self.store_lease_seconds)
+        return Location(
+            self.store,
+            self.store_prefix,
+            self.store_password,
+            self.store_lease_seconds,
+            self.accept_lost_commits,
+        )
 
     def _check_access(self) -> None:
         if self.token is not None:

@@ -1,8 +1,4 @@
-"""What the master knows: the scheduler's unfinished jobs, the store's finished ones, and what is in between.
-
-Between a decision and its commit lies a turn of the event loop, or a round trip to the store. Questions asked
-meanwhile are answered from the dictionaries here, so nobody has to wait and nobody sees an older state.
-"""
+"""What the master knows: the scheduler's unfinished jobs, and the store's rows, in which what was decided counts at once."""
 
 from __future__ import annotations
 
@@ -47,8 +43,6 @@ class State:
         self.waiters = Waiters()
         self.ended: Counter[str] = Counter()
         """Jobs that ended, by status."""
-        self._ends: dict[str, Settled] = {}
-        """Ends that are not stored yet."""
 
     # ------------------------------------------------------------------ questions
 
@@ -75,9 +69,6 @@ class State:
 
     def settled(self, job_id: str) -> Settled | None:
         """How a finished job ended."""
-        recent = self._ends.get(job_id)
-        if recent is not None:
-            return recent
         row = self.store.job(job_id)
         return Settled(row.status, row.worker) if row is not None and row.status.is_terminal else None
 
@@ -148,17 +139,10 @@ class State:
         job_id, status = effect.job_id, effect.status
         # A reason may name a file whose name is no text.
         reason = None if effect.reason is None else effect.reason.encode("utf-8", "replace").decode()
-        end = self._ends[job_id] = Settled(status, effect.worker)
-
-        def stored() -> None:
-            self.waiters.wake(job_id)
-            if self._ends.get(job_id) is end:
-                del self._ends[job_id]
-
         self.store.journal.record(
             SetEnded(effect.seq, status, effect.code, reason, now, gone),
             AddHistory(job_id, effect.seq, now, status, reason or ""),
-            then=stored,
+            then=lambda: self.waiters.wake(job_id),
         )
         self.activity.ended(effect.worker, job_id, status, now)
         self.ended[status] += 1

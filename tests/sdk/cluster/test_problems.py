@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -14,7 +14,8 @@ from tests.sdk.cluster.peer import Peer, script
 from titan_sdk.cli.main import app
 from titan_sdk.cluster.node import Node
 from titan_sdk.cluster.settings import ClusterSettings
-from titan_sdk.cluster.store.sqlite.transactions import Transactions
+from titan_sdk.cluster.store.batch import Batch
+from titan_sdk.cluster.store.sqlite import SqliteStore
 from titan_sdk.wire.opcodes import Opcode
 
 
@@ -41,17 +42,14 @@ async def until(condition: Callable[[], Awaitable[bool]]) -> None:
 async def test_a_commit_that_fails_for_want_of_memory_loses_no_job(
     node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, failures = Transactions.__call__, iter(range(3))
+    real, fails = SqliteStore.commit, iter([False, True, True, True])
 
-    def call(self: Transactions, batch: Sequence[tuple[object, ...]]) -> list[object]:
-        if (
-            any("DAG-" in repr(change) for entry in batch for change in entry)
-            and next(failures, None) is not None
-        ):
+    def commit(self: SqliteStore, batch: Batch) -> object:
+        if (batch.inserts or batch.rows) and next(fails, False):
             raise MemoryError
-        return real(self, batch)  # type: ignore[arg-type]
+        return real(self, batch)
 
-    monkeypatch.setattr(Transactions, "__call__", call)
+    monkeypatch.setattr(SqliteStore, "commit", commit)
     peer: Peer = node.peer  # type: ignore[attr-defined]
     taken = [
         job

@@ -17,7 +17,7 @@ import pytest
 from tests.sdk.cluster.master_process import MasterProcess
 from tests.sdk.cluster.peer import Meeting, b64, script
 from tests.support.redis_server import RedisServer
-from titan_sdk.cluster.store.sqlite.history import read as history_in
+from titan_sdk.cluster.store.sqlite import jobs
 
 # Slow: Each test kills a master and starts the next one.
 pytestmark = pytest.mark.slow
@@ -60,7 +60,7 @@ def _redis_history(store: dict[str, Any], job_id: str) -> list[str]:
 
 def _history(data_dir: Path, job_id: str) -> list[str]:
     with sqlite3.connect(data_dir / "master.sqlite3") as db:
-        return [entry.event for entry in history_in(db, job_id)]
+        return [entry.event for entry in jobs.history(db, job_id)]
 
 
 def test_a_running_job_is_taken_over_and_its_child_runs_after_it(

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from pytest_mock import MockerFixture
 
 from titan_sdk.cluster import runs as runs_module
 from titan_sdk.cluster.ends import Ends
@@ -193,19 +194,16 @@ async def test_a_master_that_is_stopped_ends_its_runs_and_queues_them_again(mast
     assert master.engine.steps[-1] == ("forget", JobStatus.PENDING, False)
 
 
-async def test_a_stop_does_not_wait_for_a_store_that_cannot_be_written(master: Master) -> None:
+async def test_a_stop_does_not_wait_for_a_store_that_cannot_be_written(
+    master: Master, mocker: MockerFixture
+) -> None:
     await master.submit()
     await master.engine.begun.get()
     master.state.scheduler.hold()
-    commit = master.store.journal._commit
-
-    def full(_: object) -> list[object]:
-        raise StoreFailed("the disk is full")
-
-    master.store.journal._commit = full
+    full = mocker.patch.object(master.store, "commit", side_effect=StoreFailed("the disk is full"))
     async with asyncio.timeout(60):
         await master.runs.close()
-    master.store.journal._commit = commit
+    mocker.stop(full)
     assert master.engine.steps[-1][0] == "run"
 
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Literal, Protocol
 
 from titan_sdk.cluster.clock import Clock
 from titan_sdk.cluster.store.changes import Change
 from titan_sdk.cluster.store.rows import HistoryRow, JobRow
+from titan_sdk.cluster.store.table import JobTable
 
-__all__ = ["Store", "StoreFailed", "Unstorable", "Writes"]
+__all__ = ["InDoubt", "Lost", "Store", "StoreFailed", "Unavailable", "Unstorable", "Writes"]
 
 
 class StoreFailed(Exception):
@@ -19,6 +20,18 @@ class StoreFailed(Exception):
 
 class Unstorable(StoreFailed):
     """What was to be written or read is no text: half of a surrogate pair, which JSON can write and UTF-8 cannot hold."""
+
+
+class Unavailable(StoreFailed):
+    """Nothing can be written or read at the moment, whatever it is; nothing was done."""
+
+
+class InDoubt(Unavailable):
+    """It was sent, and no reply came: it may have been done."""
+
+
+class Lost(StoreFailed):
+    """This master must not write any more; nothing was done."""
 
 
 class Writes(Protocol):
@@ -69,18 +82,15 @@ class Store(Protocol):
 
     # ------------------------------------------------------------------ jobs
 
-    def job(self, job_id: str) -> JobRow | None: ...
+    @property
+    def table(self) -> JobTable:
+        """Jobs of which something may still happen."""
+
+    def job(self, job_id: str) -> JobRow | None:
+        """The row of an id, with what is decided and not stored yet."""
 
     def line(self, seq: int) -> str:
         """The payload line of a job that has not ended, or of a live service."""
-
-    def unfinished(self) -> Iterable[JobRow]:
-        """PENDING and RUNNING jobs in the order of submission."""
-
-    def ended_but_alive(self) -> list[JobRow]:
-        """Ended jobs whose process was not seen to be gone, live services left out."""
-
-    def live_services(self) -> list[JobRow]: ...
 
     async def history(self, job_id: str) -> list[HistoryRow]:
         """Everything that happened to an id, over all its submissions."""

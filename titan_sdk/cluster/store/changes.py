@@ -27,6 +27,7 @@ __all__ = [
     "ForgetJobs",
     "InsertJobs",
     "Once",
+    "Operation",
     "Put",
     "Remember",
     "RemoveMember",
@@ -38,6 +39,7 @@ __all__ = [
     "SetService",
     "Swap",
     "Sweep",
+    "ValueChange",
 ]
 
 
@@ -243,6 +245,9 @@ class AppendLog:
     cap: int
 
 
+ValueChange = Put | Swap | AddMember | RemoveMember | Delete | Expire | Sweep
+Operation = ValueChange | Once | Begin | Remember | AddNote | AppendLog
+"""What each store carries out in its own way, and has a result."""
 Change = (
     InsertJobs
     | SetRunning
@@ -254,16 +259,5 @@ Change = (
     | SetService
     | AddHistory
     | ForgetJobs
-    | Put
-    | Swap
-    | AddMember
-    | RemoveMember
-    | Delete
-    | Expire
-    | Sweep
-    | Once
-    | Begin
-    | Remember
-    | AddNote
-    | AppendLog
+    | Operation
 )

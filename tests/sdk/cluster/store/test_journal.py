@@ -1,23 +1,33 @@
+"""Group commit over a real SQLite file, whose commits are counted and made to fail."""
+
 from __future__ import annotations
 
 import asyncio
-import sqlite3
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from pytest_mock import MockerFixture
 
-from titan_sdk.cluster.store.base import StoreFailed
+from titan_sdk.cluster.store import journal as pace
+from titan_sdk.cluster.store.base import InDoubt, StoreFailed, Unavailable
+from titan_sdk.cluster.store.batch import Batch
+from titan_sdk.cluster.store.changes import AddMember, InsertJobs, Put, SetEnded, SetRunning
 from titan_sdk.cluster.store.journal import Journal
-from titan_sdk.cluster.store.sqlite.transactions import transaction
+from titan_sdk.cluster.store.rows import JobRow, NewJob
+from titan_sdk.cluster.store.sqlite import SqliteStore
+from titan_sdk.cluster.store.table import JobTable
+from titan_sdk.model.status import JobStatus
+
+BAD = Put("k", "half \ud83d")
+"""What no store can hold."""
 
 
-class Disk:
-    """A table to write to, whose commits can be counted and made to fail."""
+class Disk(SqliteStore):
+    """Members of one set, so that their order is known."""
 
     def __init__(self, path: Path) -> None:
-        self.db = sqlite3.connect(path, isolation_level=None)
-        self.db.execute("CREATE TABLE t (x)")
+        super().__init__(path, asyncio.get_running_loop())
         self.commits = 0
         self.db.set_trace_callback(self._trace)
 
@@ -32,12 +42,8 @@ class Disk:
     def free(self) -> None:
         self.db.execute("PRAGMA max_page_count=100000")
 
-    def commit(self, batch: Sequence[tuple[Callable[[sqlite3.Connection], object], ...]]) -> list[object]:
-        with transaction(self.db):
-            return [[change(self.db) for change in entry][-1] for entry in batch]
-
-    def rows(self) -> list[object]:
-        return [row[0] for row in self.db.execute("SELECT x FROM t ORDER BY rowid")]
+    def kept(self) -> list[str]:
+        return [row[0] for row in self.db.execute("SELECT member FROM members ORDER BY rowid")]
 
 
 @pytest.fixture
@@ -47,169 +53,261 @@ async def disk(tmp_path: Path) -> AsyncIterator[Disk]:
     made.db.close()
 
 
-def insert(value: object):  # type: ignore[no-untyped-def]
-    return lambda db: db.execute("INSERT INTO t VALUES (?)", (value,)).rowcount
+def insert(value: str) -> AddMember:
+    return AddMember("s", value)
 
 
 async def test_one_turn_is_one_transaction(disk: Disk) -> None:
-    journal = Journal(disk.commit, asyncio.get_running_loop())
-    results = await asyncio.gather(*(journal.write(insert(n)) for n in range(50)))
-    assert results == [1] * 50
-    assert disk.rows() == list(range(50))
-    assert disk.commits == 1
+    names = [str(n) for n in range(50)]
+    assert await asyncio.gather(*(disk.journal.write(insert(name)) for name in names)) == [True] * 50
+    assert (disk.kept(), disk.commits) == (names, 1)
 
 
 async def test_nothing_is_reported_before_it_is_committed(disk: Disk) -> None:
-    journal = Journal(disk.commit, asyncio.get_running_loop())
     seen: list[bool] = []
-    journal.record(insert(1), then=lambda: seen.append(disk.db.in_transaction))
+    disk.journal.record(insert("1"), then=lambda: seen.append(disk.db.in_transaction))
     assert seen == []
-    journal.flush()
-    assert seen == [False]
-    assert disk.rows() == [1]
+    disk.journal.commit()
+    assert (seen, disk.kept()) == ([False], ["1"])
 
 
 async def test_a_failing_write_takes_no_other_with_it(disk: Disk) -> None:
-    journal = Journal(disk.commit, asyncio.get_running_loop())
-    good, bad, also = (
-        journal.write(insert(1)),
-        journal.write(lambda db: db.execute("INSERT INTO nowhere VALUES (1)")),
-        journal.write(insert(2)),
-    )
-    assert await good == 1
-    with pytest.raises(StoreFailed, match="nowhere"):
+    good, bad, also = (disk.journal.write(change) for change in (insert("1"), BAD, insert("2")))
+    assert await good is True
+    with pytest.raises(StoreFailed, match="surrogates"):
         await bad
-    assert await also == 1
-    assert disk.rows() == [1, 2]
+    assert await also is True
+    assert disk.kept() == ["1", "2"]
 
 
 async def test_a_full_disk_fails_clients_and_keeps_the_masters_own_records_in_order(disk: Disk) -> None:
-    journal = Journal(disk.commit, asyncio.get_running_loop())
     disk.fill()
     stored: list[str] = []
-    journal.record(insert("a" * 100_000), then=lambda: stored.append("first"))
-    client = journal.write(insert("b" * 100_000))
-    journal.record(insert("small"), then=lambda: stored.append("second"))
-    journal.flush()
+    disk.journal.record(insert("a" * 100_000), then=lambda: stored.append("first"))
+    client = disk.journal.write(insert("b" * 100_000))
+    disk.journal.record(insert("small"), then=lambda: stored.append("second"))
+    disk.journal.commit()
     with pytest.raises(StoreFailed, match="full"):
         await client
     assert stored == []
     disk.free()
-    journal.flush()
+    disk.journal.commit()
     assert stored == ["first", "second"]
-    assert [len(str(row)) for row in disk.rows()] == [100_000, 5]
+    assert [len(member) for member in disk.kept()] == [100_000, 5]
 
 
 async def test_nothing_overtakes_what_could_not_be_stored(disk: Disk) -> None:
     """What a client wants may rest on the record before it, or be undone by it: a later submission of the same id."""
-    journal, stored = Journal(disk.commit, asyncio.get_running_loop()), list[str]()
+    stored: list[str] = []
     disk.fill()
-    journal.record(insert("a" * 100_000), then=lambda: stored.append("own"))
-    journal.flush()
-    small, empty = journal.write(insert("there is room for this")), journal.write()
-    journal.flush()
+    disk.journal.record(insert("a" * 100_000), then=lambda: stored.append("own"))
+    disk.journal.commit()
+    small, empty = disk.journal.write(insert("there is room for this")), disk.journal.write()
+    disk.journal.commit()
     for refused in (small, empty):
         with pytest.raises(StoreFailed, match="full"):
             await refused
-    assert (disk.rows(), stored) == ([], [])
+    assert (disk.kept(), stored) == ([], [])
     disk.free()
-    journal.flush()
+    disk.journal.commit()
     assert stored == ["own"]
-    assert await journal.write(insert("now")) == 1
+    assert await disk.journal.write(insert("now")) is True
+
+
+async def test_it_tries_again_by_itself(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pace, "RETRY_SECONDS", 0.01)
+    stored = asyncio.Event()
+    disk.fill()
+    disk.journal.record(insert("a" * 100_000), then=stored.set)
+    disk.journal.commit()
+    assert "full" in str(disk.journal.failing)
+    disk.free()
+    await asyncio.wait_for(stored.wait(), 30)
+    assert disk.journal.failing is None
 
 
 async def test_what_depends_on_a_failed_write_is_undone_before_later_entries(disk: Disk) -> None:
-    journal = Journal(disk.commit, asyncio.get_running_loop())
     order: list[str] = []
-    journal.write_with(
-        lambda db: db.execute("INSERT INTO nowhere VALUES (1)"),
-        lambda _: order.append("done"),
-        lambda _: order.append("undone"),
-    )
-    journal.record(insert(1), then=lambda: order.append("later"))
-    journal.flush()
+    disk.journal.write_with(BAD, lambda _: order.append("done"), lambda _: order.append("undone"))
+    disk.journal.record(insert("1"), then=lambda: order.append("later"))
+    disk.journal.commit()
     assert order == ["undone", "later"]
 
 
 async def test_commit_deals_with_everything_so_far_before_it_returns(disk: Disk) -> None:
-    journal, seen = Journal(disk.commit, asyncio.get_running_loop()), []
-    journal.record(insert("own"), then=lambda: seen.append("own"))
-    journal.write_with(insert("client"), lambda result: seen.append(result), seen.append)
-    journal.commit()
-    assert (seen, disk.rows(), disk.commits) == (["own", 1], ["own", "client"], 1)
-    journal.commit()
+    seen: list[object] = []
+    disk.journal.record(insert("own"), then=lambda: seen.append("own"))
+    disk.journal.write_with(insert("client"), seen.append, seen.append)
+    disk.journal.commit()
+    assert (seen, disk.kept(), disk.commits) == (["own", True], ["own", "client"], 1)
+    disk.journal.commit()
     assert disk.commits == 1
-    await journal.write(insert("later"))
-    assert (disk.rows(), disk.commits) == (["own", "client", "later"], 2)
+    await disk.journal.write(insert("later"))
+    assert (disk.kept(), disk.commits) == (["own", "client", "later"], 2)
 
 
-async def test_a_commit_that_fails_tells_the_client_and_keeps_the_masters_own(disk: Disk) -> None:
-    journal, seen = Journal(disk.commit, asyncio.get_running_loop()), []
-    disk.fill()
-    journal.record(insert("x" * 5000), then=lambda: seen.append("own"))
-    journal.write_with(insert("y" * 5000), seen.append, lambda exc: seen.append(type(exc)))
-    journal.commit()
-    assert seen == [StoreFailed]
-    disk.free()
-    journal.commit()
-    assert (seen, disk.rows()) == ([StoreFailed, "own"], ["x" * 5000])
-
-
-async def test_a_failure_that_is_not_the_databases_loses_nothing(disk: Disk) -> None:
+async def test_a_failure_that_is_not_the_databases_loses_nothing(disk: Disk, mocker: MockerFixture) -> None:
     """No memory, say: clients are told, and what was acknowledged is kept and tried again."""
-    armed = True
-
-    def commit(batch: Sequence[tuple[Callable[[sqlite3.Connection], object], ...]]) -> list[object]:
-        if armed:
-            raise MemoryError
-        return disk.commit(batch)
-
-    journal, stored = Journal(commit, asyncio.get_running_loop()), list[str]()
-    client = journal.write(insert("client's"))
-    journal.record(insert("own"), then=lambda: stored.append("own"))
-    refused = journal.write(insert("later"))
-    journal.flush()
-    assert await client_failure(client) == await client_failure(refused) == "MemoryError"
-    assert str(journal.failing) == "MemoryError"
-    armed = False
-    journal.flush()
-    assert (disk.rows(), stored, journal.failing) == (["own"], ["own"], None)
+    broken = mocker.patch.object(disk, "commit", side_effect=MemoryError)
+    stored: list[str] = []
+    client = disk.journal.write(insert("client's"))
+    disk.journal.record(insert("own"), then=lambda: stored.append("own"))
+    refused = disk.journal.write(insert("later"))
+    disk.journal.commit()
+    for future in (client, refused):
+        with pytest.raises(StoreFailed, match="MemoryError"):
+            await future
+    assert str(disk.journal.failing) == "MemoryError"
+    mocker.stop(broken)
+    disk.journal.commit()
+    assert (disk.kept(), stored, disk.journal.failing) == (["own"], ["own"], None)
 
 
-async def client_failure(future: asyncio.Future[object]) -> str:
-    with pytest.raises(StoreFailed) as caught:
-        await future
-    return str(caught.value)
-
-
-async def test_whoever_fails_at_an_outcome_takes_none_from_others(disk: Disk) -> None:
-    loop, told, unexpected = asyncio.get_running_loop(), list[object](), list[str]()
-    loop.set_exception_handler(lambda _, context: unexpected.append(repr(context["exception"])))
-    journal = Journal(disk.commit, loop)
+async def test_who_fails_at_an_outcome_takes_none_from_others(disk: Disk) -> None:
+    told, unexpected = list[object](), list[str]()
+    asyncio.get_running_loop().set_exception_handler(
+        lambda _, context: unexpected.append(repr(context["exception"]))
+    )
 
     def broken(_: object) -> None:
         raise RuntimeError("a fault of ours")
 
-    journal.write_with(insert(1), broken, told.append)
-    journal.record(insert(2), then=lambda: told.append("own"))
-    journal.write_with(lambda db: db.execute("INSERT INTO nowhere VALUES (1)"), told.append, broken)
-    last = journal.write(insert(3))
-    assert await last == 1
-    assert (told, disk.rows()) == (["own"], [1, 2, 3])
+    disk.journal.write_with(insert("1"), broken, told.append)
+    disk.journal.record(insert("2"), then=lambda: told.append("own"))
+    disk.journal.write_with(BAD, told.append, broken)
+    assert await disk.journal.write(insert("3")) is True
+    assert (told, disk.kept()) == (["own"], ["1", "2", "3"])
     assert unexpected == ["RuntimeError('a fault of ours')"] * 2
 
 
 async def test_what_is_written_because_of_an_outcome_follows_it(disk: Disk) -> None:
     """A pipelined request is carried out while others of the same commit have not heard of theirs."""
-    journal, told = Journal(disk.commit, asyncio.get_running_loop()), list[object]()
+    told: list[object] = []
 
     def first(_: object) -> None:
         told.append("first")
-        journal.write_with(insert("because"), lambda _: told.append("because"), told.append)
-        journal.commit()
+        disk.journal.write_with(insert("because"), lambda _: told.append("because"), told.append)
+        disk.journal.commit()
 
-    journal.write_with(insert("first"), first, told.append)
-    journal.write_with(insert("second"), lambda _: told.append("second"), told.append)
+    disk.journal.write_with(insert("first"), first, told.append)
+    disk.journal.write_with(insert("second"), lambda _: told.append("second"), told.append)
     for _ in range(3):
         await asyncio.sleep(0)
     assert told == ["first", "second", "because"]
+
+
+async def test_a_large_submission_lets_others_ask_meanwhile_and_is_stored_as_a_whole(disk: Disk) -> None:
+    jobs = tuple(NewJob(f"DAG-{n}", n, "line", (), False, 0.0, 0.0) for n in range(1, 5001))
+    turns = 0
+    submission = disk.journal.write(InsertJobs(jobs))
+    beside = disk.journal.write(insert("beside"))
+    while not submission.done():
+        assert disk.job("DAG-1") is None
+        await asyncio.sleep(0)
+        turns += 1
+    assert await beside is True
+    assert (len(disk.table.unfinished()), disk.commits) == (5000, 1)
+    assert turns > 20
+
+
+async def test_a_large_submission_that_fails_leaves_nothing(disk: Disk) -> None:
+    jobs = tuple(NewJob(f"DAG-{n}", n, "line", (), False, 0.0, 0.0) for n in range(1, 1000))
+    taken = NewJob("DAG-other", 5, "line", (), False, 0.0, 0.0)
+    with pytest.raises(StoreFailed, match=r"jobs\.seq"):
+        await disk.journal.write(InsertJobs((*jobs, taken)))
+    assert (disk.table.rows(), disk.kept()) == ([], [])
+    assert disk.db.execute("SELECT count(*) FROM payloads").fetchone() == (0,)
+
+
+async def test_bookkeeping_counts_at_once_and_a_clients_change_once_it_is_durable(disk: Disk) -> None:
+    submitted = disk.journal.write(InsertJobs((NewJob("DAG-a", 1, "line", (), False, 0.0, 0.0),)))
+    assert disk.job("DAG-a") is None
+    await submitted
+    disk.journal.record(SetRunning(1, "w", "run", "h", 1, 1.0))
+    disk.journal.record(SetEnded(1, JobStatus.DEAD, 3, "why", 2.0, gone=True))
+    for _ in range(2):
+        row = disk.job("DAG-a")
+        assert row is not None
+        assert (row.status, row.worker, row.exit_code) == (JobStatus.DEAD, "w", 3)
+        await disk.journal.write()
+    assert disk.table.rows() == []
+
+
+# ---------------------------------------------------------------------- a backend that is far away
+
+
+class Far:
+    """One whose commits take a while, and fail as they are told to."""
+
+    waits = True
+
+    def __init__(self) -> None:
+        self.batches: list[Batch] = []
+        self.failures: list[Exception] = []
+
+    async def commit(self, batch: Batch) -> list[object]:
+        self.batches.append(batch)
+        await asyncio.sleep(0)
+        if self.failures:
+            raise self.failures.pop(0)
+        return [len(self.batches)] * len(batch.operations)
+
+    def settled(self, rows: list[JobRow]) -> None:
+        """Nothing is asked."""
+
+
+@pytest.fixture
+def far(monkeypatch: pytest.MonkeyPatch) -> Far:
+    monkeypatch.setattr(pace, "RETRY_SECONDS", 0.01)
+    return Far()
+
+
+async def test_what_comes_while_a_commit_is_under_way_is_the_next_one(far: Far) -> None:
+    journal = Journal(far, JobTable(), asyncio.get_running_loop())
+    first = journal.write(Put("k", "1"))
+    while not far.batches:  # noqa: ASYNC110 - the journal begins by itself
+        await asyncio.sleep(0)
+    rest = [journal.write(Put("k", str(n))) for n in range(9)]
+    assert await asyncio.gather(first, *rest) == [1, *[2] * 9]
+    assert await journal.close(30)
+
+
+async def test_a_commit_in_doubt_is_sent_again_as_it_was_and_nothing_overtakes_it(far: Far) -> None:
+    journal, order = Journal(far, JobTable(), asyncio.get_running_loop()), list[str]()
+    far.failures = [InDoubt("no reply"), Unavailable("not there"), InDoubt("no reply")]
+    client = journal.write(Put("k", "v"))
+    journal.record(Put("own", "v"), then=lambda: order.append("own"))
+    while journal.failing is None:  # noqa: ASYNC110
+        await asyncio.sleep(0)
+    with pytest.raises(StoreFailed):
+        await journal.write(Put("k", "refused at once"))
+    journal.record(Put("later", "v"), then=lambda: order.append("later"))
+    assert await client == 4
+    assert await journal.close(30)
+    assert order == ["own", "later"]
+    assert far.batches[0] is far.batches[1] is far.batches[2] is far.batches[3]
+    assert len(far.batches) == 5
+
+
+async def test_while_it_is_away_clients_are_refused_and_records_wait(far: Far) -> None:
+    journal, order = Journal(far, JobTable(), asyncio.get_running_loop()), list[int]()
+    far.failures = [Unavailable("away")] * 3
+    client = journal.write(Put("k", "v"))
+    for number in range(5):
+        journal.record(Put("own", "v"), then=lambda number=number: order.append(number))
+    with pytest.raises(Unavailable, match="away"):
+        await client
+    assert str(journal.failing) == "away"
+    assert await journal.close(30)
+    assert (order, journal.failing) == ([0, 1, 2, 3, 4], None)
+
+
+async def test_what_cannot_be_stored_when_it_closes_is_told(far: Far) -> None:
+    journal = Journal(far, JobTable(), asyncio.get_running_loop())
+    far.failures = [InDoubt("no reply")] * 10_000
+    client = journal.write(Put("k", "v"))
+    assert not await journal.close(0.05)
+    with pytest.raises(StoreFailed, match="the master has stopped"):
+        await client
+    with pytest.raises(StoreFailed, match="the master has stopped"):
+        await journal.write(Put("k", "v"))

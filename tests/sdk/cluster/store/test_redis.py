@@ -16,13 +16,22 @@ from tests.support.redis_server import RedisServer
 from titan_sdk.cluster.settings import ClusterSettings
 from titan_sdk.cluster.store import journal as pace
 from titan_sdk.cluster.store.base import Store, StoreFailed
-from titan_sdk.cluster.store.changes import AddHistory, Delete, Expire, ForgetJobs, InsertJobs, Put, Sweep
-from titan_sdk.cluster.store.redis import journal as redis_journal
+from titan_sdk.cluster.store.changes import (
+    AddHistory,
+    Delete,
+    Expire,
+    ForgetJobs,
+    InsertJobs,
+    Put,
+    SetEnded,
+    SetRunning,
+)
 from titan_sdk.cluster.store.redis.location import Location
 from titan_sdk.cluster.store.redis.logs import RedisLogs
-from titan_sdk.cluster.store.redis.store import open_redis
+from titan_sdk.cluster.store.redis.store import RedisStore, open_redis
 from titan_sdk.cluster.store.rows import NewJob
 from titan_sdk.errors import InvalidArgument, TitanError
+from titan_sdk.model.status import JobStatus
 
 KINDS = ("log", "logmarks", "history")
 """Of the keys that a job has for itself."""
@@ -30,8 +39,7 @@ KINDS = ("log", "logmarks", "history")
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(redis_journal, "RETRY_SECONDS", 0.05)
-    assert pace.RETRY_SECONDS > 0.05
+    monkeypatch.setattr(pace, "RETRY_SECONDS", 0.05)
 
 
 @pytest.fixture
@@ -182,32 +190,51 @@ async def test_every_acknowledged_write_survives_kills_and_is_done_once(server: 
         assert set(acknowledged) <= set(events)
 
 
-async def test_what_a_crashed_server_forgot_is_written_again(server: RedisServer, tmp_path: Path) -> None:
+async def lose_commits(server: RedisServer, store: RedisStore) -> None:
     """``appendfsync everysec``: the last moment before a crash is missing in its file."""
+    server.say("BGREWRITEAOF")
+    # At its end it removes files.
+    while b"aof_rewrite_in_progress:1" in server.say("INFO", "persistence"):  # noqa: ASYNC110 - another process's
+        await asyncio.sleep(0.01)
+    files = server.folder / "appendonlydir"
+    sizes = {path: path.stat().st_size for path in files.glob("*.incr.aof")}
+    for number in range(10):
+        await store.journal.write(AddHistory("DAG-a", 1, float(number), "event", ""))
+    server.kill()
+    for path, size in sizes.items():
+        if path.exists():
+            with path.open("r+b") as file:
+                file.truncate(size)
+    server.start()
+
+
+async def test_a_server_that_forgot_acknowledged_commits_stops_the_master_and_the_next_one_asks(
+    server: RedisServer,
+) -> None:
+    reasons: list[str] = []
+    words = r"has lost commits \d+ to \d+, which it had acknowledged"
     async with opened(Location(server.url)) as store:
+        store.on_lost(reasons.append)
         await store.journal.write(Put("first", "1"))
         await submit_job(store)
-        server.say("BGREWRITEAOF")
-        # At its end it removes files.
-        while b"aof_rewrite_in_progress:1" in server.say("INFO", "persistence"):  # noqa: ASYNC110 - another process's
+        await lose_commits(server, store)
+        own: list[str] = []
+        store.journal.record(AddHistory("DAG-a", 1, 99.0, "event", ""), then=lambda: own.append("stored"))
+        while not reasons:  # noqa: ASYNC110 - the journal tries by itself
             await asyncio.sleep(0.01)
-        files = tmp_path / "redis" / "appendonlydir"
-        sizes = {path: path.stat().st_size for path in files.glob("*.incr.aof")}
-        for number in range(10):
-            await store.journal.write(AddHistory("DAG-a", 1, float(number), "event", ""))
-        server.kill()
-        for path, size in sizes.items():
-            if path.exists():
-                with path.open("r+b") as file:
-                    file.truncate(size)
-        server.start()
-        while True:
-            with contextlib.suppress(StoreFailed):
-                await store.journal.write(Put("last", "1"))
-                break
-            await asyncio.sleep(0.01)
-        assert [entry.at for entry in await store.history("DAG-a")] == [-1.0, *map(float, range(10))]
-        assert await store.get("first") == "1"
+        with pytest.raises(StoreFailed, match=words):
+            await store.journal.write(Put("last", "1"))
+        assert (len(reasons), own) == (1, [])
+    for _ in range(2):
+        with pytest.raises(TitanError, match=rf"{words} .*start with --accept-lost-commits"):
+            await open_redis(Location(server.url))
+    async with opened(Location(server.url, accept_lost_commits=True)) as store:
+        assert store.lost_commits is not None
+        assert [entry.at for entry in await store.history("DAG-a")] == [-1.0]
+        await store.journal.write(Put("k", "goes on"))
+    async with opened(Location(server.url)) as store:
+        assert store.lost_commits is None
+        assert (await store.get("first"), await store.get("k")) == ("1", "goes on")
 
 
 async def test_a_reply_that_is_lost_is_asked_for_again(server: RedisServer) -> None:
@@ -225,7 +252,7 @@ async def test_a_reply_that_is_lost_is_asked_for_again(server: RedisServer) -> N
 # ---------------------------------------------------------------------- what a server may refuse
 
 
-async def test_a_full_memory_refuses_clients_and_lets_jobs_go_on(server: RedisServer) -> None:
+async def test_a_full_memory_refuses_clients_and_keeps_the_masters_own_records(server: RedisServer) -> None:
     async with opened(Location(server.url)) as store:
         await store.journal.write(Put("big", "x" * 1_000_000))
         await submit_job(store)
@@ -233,13 +260,15 @@ async def test_a_full_memory_refuses_clients_and_lets_jobs_go_on(server: RedisSe
         with pytest.raises(StoreFailed, match=r"the memory of the store .* is full"):
             await store.journal.write(Put("k", "v"))
         recorded = asyncio.Event()
-        store.journal.record(AddHistory("DAG-a", 1, 1.0, "COMPLETED", ""), then=recorded.set)
-        await asyncio.wait_for(recorded.wait(), 30)
-        assert [entry.event for entry in await store.history("DAG-a")] == ["submitted", "COMPLETED"]
-        assert await store.journal.write(Delete("big")) == 1
-        await store.journal.write(Sweep())
-        assert await store.get("k") is None
+        store.journal.record(SetEnded(1, JobStatus.COMPLETED, 0, None, 1.0, gone=True), then=recorded.set)
+        with pytest.raises(StoreFailed, match=r"the memory of the store .* is full"):
+            await store.journal.write(Put("k", "v"))
+        row = store.job("DAG-a")
+        assert row is not None
+        assert (row.status, recorded.is_set()) == ("COMPLETED", False)
+        assert await store.get("big") == "x" * 1_000_000
         server.say("CONFIG", "SET", "maxmemory", "0")
+        await asyncio.wait_for(recorded.wait(), 30)
         await store.journal.write(Put("k", "v"))
 
 
@@ -287,7 +316,7 @@ async def test_settings_that_lose_data_are_warned_about(
 async def test_another_format_is_refused(redis_server: RedisServer) -> None:
     location = Location(redis_server.url, uuid.uuid4().hex)
     redis_server.say("SET", f"{location.prefix}:format", "99")
-    with pytest.raises(TitanError, match="has format 99; this version reads format 1"):
+    with pytest.raises(TitanError, match="has format 99; this version reads format 2 or older"):
         await open_redis(location)
 
 
@@ -318,9 +347,6 @@ def test_no_repr_shows_a_password(tmp_path: Path) -> None:
 
 
 async def test_payloads_of_ended_jobs_are_not_kept(location: Location, redis_server: RedisServer) -> None:
-    from titan_sdk.cluster.store.changes import SetEnded
-    from titan_sdk.model.status import JobStatus
-
     async with opened(location) as store:
         await store.journal.write(InsertJobs((NewJob("DAG-a", 1, "x" * 1000, (), False, 1.0, 1.0),)))
         assert redis_server.say("HLEN", f"{location.prefix}:lines") == b":1\r\n"
@@ -330,12 +356,79 @@ async def test_payloads_of_ended_jobs_are_not_kept(location: Location, redis_ser
             store.line(1)
 
 
+async def test_the_payload_of_a_job_whose_process_is_not_gone_stays(location: Location) -> None:
+    """The next master ends that process, and needs it for that."""
+    async with opened(location) as store:
+        await store.journal.write(InsertJobs((NewJob("DAG-a", 1, "line", (), False, 1.0, 1.0),)))
+        await store.journal.write(SetRunning(1, "w", "run", "h", 1, 2.0))
+        await store.journal.write(SetEnded(1, JobStatus.CANCELLED, None, "why", 3.0))
+    async with opened(location) as store:
+        assert [(row.job_id, store.line(row.seq)) for row in store.table.ended_but_alive()] == [
+            ("DAG-a", "line")
+        ]
+
+
+async def test_what_the_format_before_had_is_taken_over(
+    location: Location, redis_server: RedisServer
+) -> None:
+    """As the version before wrote it: every row in one hash, a payload without its job, an index of manifests."""
+
+    def say(name: str, *words: str) -> None:
+        command, _, key = name.partition(" ")
+        redis_server.say(command, f"{location.prefix}:{key}", *words)
+
+    ended = '"DEAD",[["DAG-p",3]],2,"w","7.2.x",null,9,"why",0,1.5,1.5,2.5,3.5]'
+    rows = {
+        "DAG-ended": f"[7,{ended}",
+        "DAG-newest": f"[9,{ended}",
+        "DAG-queued": '[4,"PENDING",[["DAG-ended",7]],0,null,null,null,null,null,0,1.25,1.25,null,null]',
+        "DAG-runs": '[3,"RUNNING",[],1,"w","3.1.x","handle",null,null,0,1.25,1.25,2.25,null]',
+        "DAG-killed": '[5,"CANCELLED",[],1,"w","5.1.x","handle",null,"why",0,1.25,1.25,2.25,3.25]',
+        "DAG-service": '[6,"COMPLETED",[],1,"w","6.1.x","handle",null,null,2,1.25,1.25,2.25,3.25]',
+        "DAG-stopped": '[8,"COMPLETED",[],1,"w","8.1.x",null,null,null,1,1.25,1.25,2.25,3.25]',
+    }
+    say("SET format", "1")
+    say("SET identity", "the-same")
+    say("SET epoch", "3")
+    say("HSET last", "number", "12", "begun", "12", "results", "{}")
+    for job_id, row in rows.items():
+        say("HSET jobs", job_id, row)
+        say(f"RPUSH history:{job_id}", '[1.25,"submitted",""]')
+    for number, line in ((3, "runs"), (4, "queued"), (6, "service"), (99, "nobody")):
+        say("HSET lines", str(number), line)
+    for job_id in ("DAG-ended", "DAG-newest", "DAG-stopped"):
+        say("ZADD ended", "3.5", job_id)
+    say("SET value:k", "v")
+    say("ZADD keys", "0", "k")
+    say("ZADD set:s", "1", "m")
+    say("ZADD keys", "0", "s")
+    say("SET added", "1")
+    say("ZADD manifests", "1.0", "titan:dag:x")
+    for _ in range(2):
+        async with opened(location) as store:
+            assert [row.job_id for row in store.table.unfinished()] == ["DAG-runs", "DAG-queued"]
+            assert [row.job_id for row in store.table.ended_but_alive()] == ["DAG-killed"]
+            assert [row.job_id for row in store.table.live_services()] == ["DAG-service"]
+            assert [store.line(seq) for seq in (3, 4, 6)] == ["runs", "queued", "service"]
+            row = store.job("DAG-ended")
+            assert row is not None
+            assert (row.status, row.seq, row.parents, row.reason) == ("DEAD", 7, (("DAG-p", 3),), "why")
+            assert await store.finished_before(4.0) == [("DAG-ended", 7), ("DAG-stopped", 8)]
+            assert (store.identity, store.next_seq()) == ("the-same", 10)
+            assert [entry.event for entry in await store.history("DAG-ended")] == ["submitted"]
+            assert (await store.get("k"), await store.members("s")) == ("v", ["m"])
+            await store.journal.write(Put("k", "v"))
+    assert redis_server.say("HKEYS", f"{location.prefix}:lines").count(b"$") == 3
+    assert redis_server.say("EXISTS", f"{location.prefix}:manifests") == b":0\r\n"
+    assert b"2" in redis_server.say("GET", f"{location.prefix}:format")
+
+
 async def test_a_log_goes_with_its_job_and_not_with_an_earlier_one_of_its_name(
     location: Location, redis_server: RedisServer
 ) -> None:
     """Whoever forgets the jobs, ``titan gc`` for one, need not know where their logs are."""
     async with opened(location) as store:
-        logs = RedisLogs(store.link, store.journal, 1024)
+        logs = RedisLogs(store.client, store.journal, 1024)
         jobs = (NewJob(f"DAG-{name}", seq, "", (), False, 1.0, 1.0) for seq, name in enumerate("ab", 1))
         await store.journal.write(InsertJobs(tuple(jobs)))
         for name in ("DAG-a", "DAG-b"):
@@ -348,13 +441,13 @@ async def test_a_log_goes_with_its_job_and_not_with_an_earlier_one_of_its_name(
 
 async def test_logs_in_redis_outlive_the_master_and_are_appended_once(location: Location) -> None:
     async with opened(location) as store:
-        logs = RedisLogs(store.link, store.journal, 1024)
+        logs = RedisLogs(store.client, store.journal, 1024)
         assert await logs.append("j", "run1", 0, b"one\n") == 4
         assert await logs.append("j", "run1", 2, b"e\ntwo\n") == 8
         assert await logs.append("j", "run1", 99, b"gap") == 8
         logs.note("j", "queued again")
     async with opened(location) as store:
-        logs = RedisLogs(store.link, store.journal, 1024)
+        logs = RedisLogs(store.client, store.journal, 1024)
         assert await logs.append("j", "run1", 4, b"two\n") == 8
         assert await logs.append("j", "run2", 0, b"next\n") == 5
         assert await logs.read("j") == "one\ntwo\n[titan] queued again\nnext\n"
@@ -369,7 +462,7 @@ async def test_a_log_in_redis_gives_way_when_its_id_is_submitted_again_and_not_b
     location: Location,
 ) -> None:
     async with opened(location) as store:
-        logs = RedisLogs(store.link, store.journal, 1024)
+        logs = RedisLogs(store.client, store.journal, 1024)
         await submit_job(store)
         assert await logs.append("DAG-a", "run1", 0, b"first") == 5
         logs.drop("DAG-a")

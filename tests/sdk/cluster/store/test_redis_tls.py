@@ -118,7 +118,7 @@ async def test_a_user_with_rights_below_the_prefix_is_enough(
     async with opened(Location(encrypted.url(authority.ca, login=login))) as store:
         await store.journal.write(Put("k", "v"))
         assert await store.get("k") == "v"
-        assert store.link.location.shown.startswith("rediss://***@")
+        assert store.client.location.shown.startswith("rediss://***@")
     for name in ("front@", "front:in-the-url@"):
         by_itself = Location(encrypted.url(authority.ca, login=name), password="a:secret/word")
         async with opened(by_itself) as store:

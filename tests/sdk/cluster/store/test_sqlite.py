@@ -9,12 +9,13 @@ import pytest
 
 from tests.sdk.cluster.store.test_store import TEXTS
 from titan_sdk.cluster.store.base import StoreFailed
-from titan_sdk.cluster.store.changes import AddHistory, AddMember, Expire, InsertJobs, Put
+from titan_sdk.cluster.store.changes import AddHistory, AddMember, Expire, InsertJobs, Once, Put
 from titan_sdk.cluster.store.rows import HistoryRow, NewJob
 from titan_sdk.cluster.store.sqlite import SqliteStore
 from titan_sdk.cluster.store.sqlite.migration import SPOOL, take_spool
 from titan_sdk.cluster.store.sqlite.schema import SCHEMA_VERSION, open_database
 from titan_sdk.errors import TitanError
+from titan_sdk.wire.once import RequestId
 
 
 def test_a_damaged_file_is_refused_with_a_sentence(tmp_path: Path) -> None:
@@ -101,7 +102,7 @@ async def test_a_file_of_the_first_format_goes_on_with_all_that_was_in_it(tmp_pa
         old.executescript(_OF_VERSION_1)
     for _ in range(2):  # the second time it is of this format
         store = SqliteStore(tmp_path / "db", asyncio.get_running_loop())
-        (row,) = store.unfinished()
+        (row,) = store.table.unfinished()
         assert (row.job_id, row.seq, row.handle, row.run) == ("DAG-a", 3, "handle", "3.1.x")
         ended = store.job("DAG-b")
         assert ended is not None
@@ -114,6 +115,67 @@ async def test_a_file_of_the_first_format_goes_on_with_all_that_was_in_it(tmp_pa
         assert [entry.event for entry in await store.history("DAG-a")] == ["submitted"]
         assert (store.line(3), await store.get("k"), store.next_seq()) == ("line a", "v", 8)
         assert await store.finished_before(4.0) == []  # the newest number stays
+        await store.close()
+
+
+_OF_THE_VERSION_BEFORE = """
+CREATE TABLE jobs (
+    seq INTEGER PRIMARY KEY, job_id TEXT NOT NULL UNIQUE, status TEXT NOT NULL, parents TEXT NOT NULL,
+    attempts INTEGER NOT NULL DEFAULT 0, worker TEXT, run TEXT, handle TEXT, exit_code INTEGER, reason TEXT,
+    service INTEGER NOT NULL DEFAULT 0, submitted_at REAL NOT NULL, due REAL NOT NULL, started_at REAL, ended_at REAL,
+    history TEXT NOT NULL
+);
+CREATE INDEX jobs_services ON jobs(seq) WHERE service = 2;
+CREATE INDEX jobs_ended ON jobs(ended_at) WHERE ended_at IS NOT NULL;
+CREATE TABLE payloads (seq INTEGER PRIMARY KEY, line TEXT NOT NULL);
+CREATE TABLE kv (key TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE expiry (key TEXT PRIMARY KEY, at REAL NOT NULL) WITHOUT ROWID;
+CREATE TABLE members (key TEXT NOT NULL, member TEXT NOT NULL, UNIQUE (key, member));
+CREATE TABLE manifests (key TEXT PRIMARY KEY, at REAL NOT NULL) WITHOUT ROWID;
+CREATE INDEX manifests_due ON manifests(at);
+CREATE TABLE requests (
+    channel TEXT PRIMARY KEY, number INTEGER NOT NULL, mark TEXT NOT NULL, result TEXT NOT NULL, at REAL NOT NULL
+) WITHOUT ROWID;
+INSERT INTO jobs VALUES
+    (2, 'DAG-service', 'COMPLETED', '[]', 1, 'w', '2.1.x', 'h2', NULL, NULL, 2, 1.0, 1.0, 2.0, 3.0, '[1.0, "submitted", ""]
+'),
+    (3, 'DAG-a', 'RUNNING', '[]', 1, 'w', '3.1.x', 'h3', NULL, NULL, 0, 1.25, 1.25, 2.25, NULL, '[1.25, "submitted", ""]
+'),
+    (4, 'DAG-killed', 'CANCELLED', '[]', 1, 'w', '4.1.x', 'h4', NULL, 'why', 0, 1.0, 1.0, 2.0, 3.0, '[1.0, "submitted", ""]
+'),
+    (7, 'DAG-b', 'DEAD', '[["DAG-a", 3]]', 2, 'w', '7.2.x', NULL, 9, 'why', 0, 1.5, 1.5, 2.5, 3.5, '[1.5, "submitted", ""]
+[3.5, "DEAD", "why"]
+');
+INSERT INTO payloads VALUES (2, 'line s'), (3, 'line a'), (4, 'line k'), (7, 'line b'), (99, 'nobody''s');
+INSERT INTO kv VALUES ('k', 'v'), ('titan:dag:x', '{}');
+INSERT INTO members VALUES ('s', 'm');
+INSERT INTO manifests VALUES ('titan:dag:x', 1.0);
+INSERT INTO requests VALUES ('cccccccccccccccc', 5, '00000000', 'true', 9e9);
+PRAGMA user_version=2;
+"""
+
+
+async def test_a_file_of_the_version_before_goes_on_with_all_that_was_in_it(tmp_path: Path) -> None:
+    with contextlib.closing(sqlite3.connect(tmp_path / "db")) as old:
+        old.executescript(_OF_THE_VERSION_BEFORE)
+    for _ in range(2):
+        store = SqliteStore(tmp_path / "db", asyncio.get_running_loop())
+        assert [(row.job_id, row.handle, row.run) for row in store.table.unfinished()] == [
+            ("DAG-a", "h3", "3.1.x")
+        ]
+        assert [row.job_id for row in store.table.live_services()] == ["DAG-service"]
+        assert [row.job_id for row in store.table.ended_but_alive()] == ["DAG-killed"]
+        ended = store.job("DAG-b")
+        assert ended is not None
+        assert (ended.status, ended.exit_code, ended.parents) == ("DEAD", 9, (("DAG-a", 3),))
+        assert [entry.event for entry in await store.history("DAG-b")] == ["submitted", "DEAD"]
+        assert ([store.line(seq) for seq in (2, 3, 4)], store.next_seq()) == (
+            ["line s", "line a", "line k"],
+            8,
+        )
+        assert (await store.get("k"), await store.members("s")) == ("v", ["m"])
+        assert await store.journal.write(Once(RequestId("c" * 16, 5, "0" * 8), Put("k", "again"))) is True
+        assert store.db.execute("SELECT seq FROM payloads").fetchall() == [(2,), (3,), (4,), (7,)]
         await store.close()
 
 
@@ -137,7 +199,7 @@ async def test_a_number_that_is_taken_is_not_mistaken_for_an_id_that_is_used_aga
     with pytest.raises(StoreFailed, match=r"UNIQUE constraint failed: jobs\.seq"):
         await taken
     await beside
-    assert [(row.job_id, store.line(row.seq)) for row in store.unfinished()] == [
+    assert [(row.job_id, store.line(row.seq)) for row in store.table.unfinished()] == [
         ("DAG-a", "a"),
         ("DAG-c", "c"),
     ]
@@ -162,7 +224,7 @@ async def test_submissions_in_a_spool_are_taken_over_once(
         spool.write_text(f'{SPOOLED}{bad}\n{earlier}[["DAG-c",6,')
         store = SqliteStore(tmp_path / "db", asyncio.get_running_loop())
         assert not spool.exists()
-        assert [(row.job_id, row.seq) for row in store.unfinished()] == [
+        assert [(row.job_id, row.seq) for row in store.table.unfinished()] == [
             ("DAG-a", 2),
             ("DAG-again", 4),
             ("DAG-b", 5),

@@ -91,7 +91,7 @@ async def test_everything_acknowledged_is_there_after_reopening(open_store: Open
     await store.journal.write(Put("k", "v"))
     await store.close()
     store = await open_store()
-    running, waiting = store.unfinished()
+    running, waiting = store.table.unfinished()
     assert (running.status, running.worker, running.run, running.handle) == (
         JobStatus.RUNNING,
         "w",
@@ -109,11 +109,11 @@ async def test_ending_keeps_the_handle_until_the_process_is_gone(store: Store) -
     await store.journal.write(InsertJobs((new_job("DAG-a", 1),)))
     await store.journal.write(SetRunning(1, "w", "run1", "h", 1, 2.0))
     await store.journal.write(SetEnded(1, JobStatus.CANCELLED, None, "why", 3.0))
-    assert [row.handle for row in store.ended_but_alive()] == ["h"]
+    assert [row.handle for row in store.table.ended_but_alive()] == ["h"]
     await store.journal.write(SetGone(1, "another run"))
-    assert len(store.ended_but_alive()) == 1
+    assert len(store.table.ended_but_alive()) == 1
     await store.journal.write(SetGone(1, "run1"))
-    assert store.ended_but_alive() == []
+    assert store.table.ended_but_alive() == []
     row = store.job("DAG-a")
     assert row is not None
     assert (row.status, row.reason, row.ended_at) == (JobStatus.CANCELLED, "why", 3.0)
@@ -155,15 +155,15 @@ async def test_a_job_of_many_states_is_told_as_it_was(store: Store) -> None:
     await write(SetRunning(2, "w", "run2", "h2", 1, 4.0), SetService(2, Service.LIVE))
     await write(SetEnded(2, JobStatus.COMPLETED, None, None, 5.0))
     await write(SetRunning(2, "w", "run3", "h3", 2, 6.0))
-    assert [(row.job_id, row.status, row.handle) for row in store.live_services()] == [
+    assert [(row.job_id, row.status, row.handle) for row in store.table.live_services()] == [
         ("DAG-s", JobStatus.COMPLETED, "h3")
     ]
-    assert store.ended_but_alive() == []
+    assert store.table.ended_but_alive() == []
     assert store.line(2) == "s"
     await write(ForgetHandles())
-    assert [row.handle for row in store.live_services()] == [None]
+    assert [row.handle for row in store.table.live_services()] == [None]
     await write(SetEnded(99, JobStatus.DEAD, 1, "nobody", 9.0))
-    assert [row.job_id for row in store.unfinished()] == ["DAG-a"]
+    assert [row.job_id for row in store.table.unfinished()] == ["DAG-a"]
 
 
 async def test_a_large_submission_is_stored_whole(open_store: Open) -> None:
@@ -172,7 +172,7 @@ async def test_a_large_submission_is_stored_whole(open_store: Open) -> None:
     await store.journal.write(InsertJobs(jobs))
     await store.close()
     store = await open_store()
-    assert [row.job_id for row in store.unfinished()] == [job.job_id for job in jobs]
+    assert [row.job_id for row in store.table.unfinished()] == [job.job_id for job in jobs]
     assert store.line(5000) == "line 4999"
     await store.close()
 
@@ -180,9 +180,9 @@ async def test_a_large_submission_is_stored_whole(open_store: Open) -> None:
 async def test_jobs_are_forgotten_oldest_first(store: Store) -> None:
     write = store.journal.write
     await write(InsertJobs(tuple(new_job(f"DAG-{n}", n + 1, service=n == 3) for n in range(5))))
+    await write(SetService(4, Service.LIVE))
     for n in range(4):
         await write(SetEnded(n + 1, JobStatus.COMPLETED, 0, None, 10.0 - n, gone=True))
-    await write(SetService(4, Service.LIVE))
     assert await store.finished_before(9.5) == [("DAG-2", 3), ("DAG-1", 2)]
     assert await store.count_finished(11.0) == 3
     await write(ForgetJobs((("DAG-2", 3), ("DAG-1", 2), ("DAG-0", 77))))

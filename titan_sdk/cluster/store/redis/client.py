@@ -1,40 +1,177 @@
-"""The client library's client for a URL. What it would find out only when it connects, or never, is checked here."""
+"""The connection to the server: the only place that knows the client library, and what its errors mean."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import ssl
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Awaitable, Iterator
+from importlib import resources
+from typing import Any, TypeVar
 from urllib.parse import parse_qs, quote, urlsplit, urlunsplit
 
+from titan_sdk.cluster.store.base import InDoubt, Lost, StoreFailed, Unavailable, Unstorable
 from titan_sdk.cluster.store.redis.location import Location
 from titan_sdk.errors import InvalidArgument
 
-__all__ = ["make_client"]
+__all__ = ["Client", "text_bytes"]
+
+T = TypeVar("T")
 
 _CONNECT_SECONDS = 3.0
 _REPLY_SECONDS = 5.0
+_RETRIES = 2
+_SURE_SECONDS = 1.0
+"""How long after a reply a connection is trusted to be there."""
+_OTHER_NAME = (62, 64)
+"""OpenSSL's codes for a host name and an address that the certificate does not bear."""
 
 
-def make_client(location: Location) -> Any:
-    """A ``redis.asyncio.Redis`` that has not connected yet.
+class Client:
+    """A request that finds its connection broken is sent again by the library: each of ours may arrive twice.
+
+    Every method raises ``Unavailable``, and nothing was done, unless it says something else.
 
     Raises:
         InvalidArgument: the package ``redis`` is not installed, does not take the URL, or a file that it names cannot
             be used.
     """
+
+    def __init__(self, location: Location) -> None:
+        self.location = location
+        self._prefix = location.prefix.encode()
+        self._redis = _make(location)
+        text = resources.files(__package__).joinpath("script.lua").read_text("ascii")
+        self._script = self._redis.register_script(text)
+        self._sure_until = 0.0
+
+    def key(self, name: str) -> bytes:
+        """A key below the prefix."""
+        return self._prefix + b":" + text_bytes(name)
+
+    async def call(self, *command: Any) -> Any:
+        """One command and its reply."""
+        return await self._answered(self._redis.execute_command(*command))
+
+    async def run(self, action: str, *args: Any) -> Any:
+        """An action of the script.
+
+        Raises:
+            Lost: another master writes here, or what was here is gone.
+        """
+        return await self._answered(self._script([self._prefix], [action, *args]))
+
+    async def run_once(self, action: str, *args: Any) -> Any:
+        """As ``run``, for what must not be taken for undone.
+
+        Raises:
+            InDoubt: it may have been done.
+        """
+        if asyncio.get_running_loop().time() > self._sure_until:
+            await self.call("PING")
+        try:
+            return await self.run(action, *args)
+        except Unavailable as exc:
+            if isinstance(exc, _NotReached):
+                raise InDoubt(str(exc)) from exc
+            raise
+        except StoreFailed:
+            raise
+        except Exception as exc:
+            # Nobody knows how far it came.
+            raise InDoubt(f"{type(exc).__name__}: {exc}") from exc
+
+    async def info(self) -> dict[str, Any]:
+        """What the server says of itself; empty if it does not."""
+        try:
+            return dict(await self.call("INFO"))
+        except _Refused:
+            return {}
+
+    async def close(self) -> None:
+        await self._redis.aclose()
+
+    async def _answered(self, request: Awaitable[T]) -> T:
+        from redis import exceptions
+
+        try:
+            reply = await request
+        except exceptions.ResponseError as exc:
+            raise self._refusal(exc) from exc
+        except (exceptions.RedisError, OSError) as exc:
+            self._sure_until = 0.0
+            raise _NotReached(_unreachable(self.location, exc)) from exc
+        self._sure_until = asyncio.get_running_loop().time() + _SURE_SECONDS
+        return reply
+
+    def _refusal(self, exc: Exception) -> StoreFailed:
+        from redis import exceptions
+
+        where, text = self.location.shown, str(exc)
+        word, _, rest = text.partition(" ")
+        if word == "TITANLOST":
+            return Lost(rest)
+        if word == "TITANGAP":
+            return Lost(
+                f"the store {where} has lost commits {rest}, which it had acknowledged; run it with appendonly yes and "
+                "appendfsync always. What it has is what the next master goes on with, once it is started with "
+                "--accept-lost-commits"
+            )
+        if isinstance(exc, exceptions.OutOfMemoryError) or "OOM command" in text:
+            return _Refused(
+                f"the memory of the store {where} is full ({text}); raise its maxmemory, or let it keep less"
+            )
+        if isinstance(exc, exceptions.ReadOnlyError) or "READONLY" in text:
+            return _Refused(f"the store {where} is a replica, which cannot be written; name the primary")
+        if text.startswith(("NOAUTH", "WRONGPASS")):
+            return _Refused(_unreachable(self.location, exceptions.AuthenticationError(text)))
+        if isinstance(exc, exceptions.NoPermissionError) or text.startswith("NOPERM"):
+            return _Refused(
+                f"the store {where} has a user without the rights for that ({text}); docs/store.md has the rights "
+                f"that it needs below the prefix {self.location.prefix!r}"
+            )
+        if "MISCONF" in text:
+            return _Refused(
+                f"the store {where} cannot write its file and so takes no changes ({text}); free its disk"
+            )
+        return _Refused(f"the store {where} refuses: {text}")
+
+
+class _NotReached(Unavailable):
+    """No reply came."""
+
+
+class _Refused(Unavailable):
+    """The server has answered."""
+
+
+def text_bytes(text: str) -> bytes:
+    """
+    Raises:
+        Unstorable: it is no text.
+    """
+    try:
+        return text.encode()
+    except UnicodeError as exc:
+        raise Unstorable(str(exc)) from exc
+
+
+# ---------------------------------------------------------------------- from a URL to the library's client
+
+
+def _make(location: Location) -> Any:
     try:
         import redis.asyncio
         from redis.asyncio.retry import Retry
-        from redis.backoff import NoBackoff
+        from redis.backoff import ExponentialBackoff
     except ImportError as exc:
         raise InvalidArgument(
             "a store on Redis needs the package redis; `pip install 'redis>=5'` brings it, or leave the store out"
         ) from exc
     options: dict[str, Any] = {}
-    given = _options_of(location)
-    if urlsplit(str(location.url)).scheme == "rediss":
+    query = parse_qs(urlsplit(str(location.url)).query)
+    given = {name: values[0] for name, values in query.items()}
+    if _is_tls(location):
         _check_files(location, given)
         # Its versions differ in whether they look at the name.
         options["ssl_check_hostname"] = given.get("ssl_cert_reqs") != "none"
@@ -42,21 +179,28 @@ def make_client(location: Location) -> Any:
         raise InvalidArgument(
             f"the store {location.shown} has options of TLS, and its URL says that there is none; write rediss://"
         )
+    # Not after a timeout: another one would be as long.
+    retry = Retry(ExponentialBackoff(cap=0.4, base=0.05), _RETRIES, (redis.exceptions.ConnectionError,))
     try:
         client = redis.asyncio.Redis.from_url(
             _url_with_password(location),
             socket_connect_timeout=_CONNECT_SECONDS,
             socket_timeout=_REPLY_SECONDS,
-            # What may be repeated is decided in `link.py`.
-            retry=Retry(NoBackoff(), 0),
+            retry=retry,
             protocol=2,
             **options,
         )
         # An option that it does not know shows first when a connection is made.
         client.connection_pool.connection_class(**client.connection_pool.connection_kwargs)
     except (ValueError, TypeError, redis.exceptions.RedisError) as exc:
-        raise InvalidArgument(f"the store {location.shown} is no URL that redis takes: {_told(exc)}") from exc
+        words = str(exc).split("unexpected keyword argument ")
+        told = f"it has no option {words[1]}" if len(words) == 2 else str(exc)
+        raise InvalidArgument(f"the store {location.shown} is no URL that redis takes: {told}") from exc
     return client
+
+
+def _is_tls(location: Location) -> bool:
+    return urlsplit(str(location.url)).scheme == "rediss"
 
 
 def _url_with_password(location: Location) -> str:
@@ -68,15 +212,6 @@ def _url_with_password(location: Location) -> str:
     user = login.partition(":")[0]
     password = quote(str(location.password), safe="")
     return urlunsplit(parts._replace(netloc=f"{user}:{password}@{host}"))
-
-
-def _options_of(location: Location) -> dict[str, str]:
-    return {name: values[0] for name, values in parse_qs(urlsplit(str(location.url)).query).items()}
-
-
-def _told(exc: Exception) -> str:
-    words = str(exc).split("unexpected keyword argument ")
-    return f"it has no option {words[1]}" if len(words) == 2 else str(exc)
 
 
 def _check_files(location: Location, given: dict[str, str]) -> None:
@@ -101,3 +236,63 @@ def _named(location: Location, what: str, problem: str) -> Iterator[None]:
         raise InvalidArgument(f"the store {location.shown}: {what} {problem} ({exc})") from exc
     except OSError as exc:
         raise InvalidArgument(f"the store {location.shown}: {what} cannot be read: {exc.strerror}") from exc
+
+
+# ---------------------------------------------------------------------- sentences
+
+
+def _unreachable(location: Location, exc: Exception) -> str:
+    """What keeps a client from its server, and what to do."""
+    from redis import exceptions
+
+    where, text = location.shown, str(exc)
+    if isinstance(exc, exceptions.AuthenticationError):
+        return f"the store {where} does not take the password or user name ({text}); correct --store or its password"
+    if isinstance(exc, exceptions.TimeoutError):
+        tls = ", or does it not speak TLS?" if _is_tls(location) else "?"
+        return f"the store {where} does not answer ({text}); is it up, and reachable from here{tls}"
+    if isinstance(exc, exceptions.BusyLoadingError):
+        return f"the store {where} is still reading its data ({text})"
+    causes = list(_causes(exc))
+    for cause in causes:
+        if isinstance(cause, ssl.SSLError):
+            return f"the store {where} is reached, but {_of_tls(location, cause)}"
+    if any(isinstance(cause, ConnectionResetError | BrokenPipeError) for cause in causes):
+        return f"the store {where} cannot be reached ({text}); {_RESET[_is_tls(location)]}"
+    return f"the store {where} cannot be reached ({text}); start it, or correct --store"
+
+
+# An alert that would say so may be lost with the connection.
+_RESET = {
+    True: "one that wants a certificate of its clients does that to one without a right ssl_certfile=",
+    False: (
+        "one that speaks TLS does that to a URL without it: write rediss://; one in protected mode does it to other "
+        "machines: give it a password"
+    ),
+}
+
+
+def _causes(exc: BaseException | None) -> Iterator[BaseException]:
+    found: list[BaseException] = []
+    while exc is not None and exc not in found:
+        found.append(exc)
+        yield exc
+        exc = exc.__cause__ or exc.__context__
+
+
+def _of_tls(location: Location, exc: ssl.SSLError) -> str:
+    reason = (exc.reason or str(exc)).replace("_", " ").lower()
+    if isinstance(exc, ssl.SSLCertVerificationError):
+        if exc.verify_code in _OTHER_NAME:
+            host = urlsplit(str(location.url)).hostname
+            return f"its certificate is not for {host!r}; write a name that it bears"
+        return (
+            f"its certificate is not trusted ({exc.verify_message}); add ?ssl_ca_certs= with the PEM file of the CA "
+            "that signed it"
+        )
+    if "alert" in reason and any(word in reason for word in ("certificate", "unknown ca", "handshake")):
+        return (
+            f"wants a certificate of its clients ({reason}); give ssl_certfile= and ssl_keyfile=, of a CA that it "
+            "trusts"
+        )
+    return f"not over TLS ({reason}); check redis:// against rediss://"

@@ -12,14 +12,14 @@ import time
 from dataclasses import dataclass
 
 from titan_sdk.cluster.store.base import StoreFailed
-from titan_sdk.cluster.store.redis import script
-from titan_sdk.cluster.store.redis.link import Link
+from titan_sdk.cluster.store.redis.client import Client
 from titan_sdk.errors import TitanError
 
-__all__ = ["Lease", "acquire", "describe"]
+__all__ = ["Lease", "acquire", "describe", "release"]
 
 log = logging.getLogger(__name__)
 
+FORMAT, _OLDER = "2", "1"
 _PATIENCE = 0.25
 """Seconds beyond the end of a lease that nobody renews."""
 
@@ -32,33 +32,49 @@ class Lease:
     seconds: float
     last: int
     """The number of the last commit when it was taken."""
+    newest: int
+    """The highest number of a job then."""
+    upgrade: bool
+    """Whether the data is of the format before."""
+    lost: str | None
+    """Which acknowledged commits the server had lost, if any."""
 
     def words(self) -> tuple[str | int, ...]:
-        """How a script is told who asks."""
+        """How the script is told who asks."""
         return self.token, self.epoch, int(self.seconds * 1000), self.who
 
 
-async def acquire(link: Link) -> Lease:
+async def acquire(client: Client) -> Lease:
     """Become the writer; waits while the lease of a master that is gone runs out.
 
     Raises:
-        TitanError: another master holds it, or the data is of another format.
+        TitanError: another master holds it, the data is of another format, or the server has lost commits and the
+            location does not accept that.
         StoreFailed: the store cannot be asked.
     """
-    seconds = link.location.lease_seconds
+    location = client.location
     token = secrets.token_hex(16)
     who = json.dumps(
         {"host": socket.gethostname(), "pid": os.getpid(), "since": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
     )
-    waiting = _Waiting(link)
+    waiting = _Waiting(client)
+    ms, accept = int(location.lease_seconds * 1000), int(location.accept_lost_commits)
     while True:
-        found = await link.run(script.ACQUIRE, token, int(seconds * 1000), who, script.FORMAT, waiting.stale)
+        found = await client.run("acquire", token, ms, who, FORMAT, _OLDER, waiting.stale, accept)
         if found[0] == b"taken":
-            return Lease(token, int(found[1]), who, seconds, int(found[2]))
+            epoch, last, newest, upgrade, lost = found[1:]
+            numbers = int(epoch), who, location.lease_seconds, int(last), int(newest)
+            return Lease(token, *numbers, bool(upgrade), lost.decode() or None)
         if found[0] == b"format":
             raise TitanError(
                 f"the master's state in {waiting.where} has format {found[1].decode()}; this version reads format "
-                f"{script.FORMAT}. Use the version that wrote it, or give another prefix"
+                f"{FORMAT} or older. Use the version that wrote it, or give another prefix"
+            )
+        if found[0] == b"lost":
+            raise TitanError(
+                f"the store {waiting.where} has lost commits {found[1].decode()}, which it had acknowledged to the last "
+                "master: jobs that were taken or have ended may be missing in it. Restore it; or start with "
+                "--accept-lost-commits to go on with what it has"
             )
         await asyncio.sleep(waiting.look(*found[1:]))
 
@@ -68,11 +84,11 @@ class _Waiting:
     holders of an older version, which count nothing, are told by what is left of the key's time.
     """
 
-    def __init__(self, link: Link) -> None:
-        self.where = f"{link.location.shown} under the prefix {link.location.prefix!r}"
+    def __init__(self, client: Client) -> None:
+        self.where = f"{client.location.shown} under the prefix {client.location.prefix!r}"
         self.stale = b""
         """The holder and its count, once it has not been renewed for as long as it lasts."""
-        self._seconds = link.location.lease_seconds
+        self._seconds = client.location.lease_seconds
         self._seen: bytes | None = None
         self._left = 0.0
         self._since = time.monotonic()
@@ -111,9 +127,9 @@ def describe(who: bytes | str) -> str:
         return "unknown"
 
 
-async def release(link: Link, lease: Lease) -> None:
+async def release(client: Client, lease: Lease) -> None:
     """Let the next master begin at once; without an answer it waits until the lease has run out."""
     try:
-        await link.run(script.RELEASE, lease.token)
+        await client.run("release", lease.token)
     except StoreFailed as exc:
         log.warning("the lease on the store was not given back: %s", exc)

@@ -28,6 +28,8 @@ class Location:
     """Goes before one in the URL."""
     lease_seconds: float = 10.0
     """A master that was killed is succeeded after so long."""
+    accept_lost_commits: bool = False
+    """Begin although the server has lost commits that it had acknowledged to the last master."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "url", Secret(self.url))

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from titan_sdk.cluster.logs import MAX_LOG_REPLY, marker, note_line, tail_of
 from titan_sdk.cluster.store.base import Writes
 from titan_sdk.cluster.store.changes import AddNote, AppendLog
-from titan_sdk.cluster.store.redis.link import Link
+from titan_sdk.cluster.store.redis.client import Client
 
 __all__ = ["RedisLogs"]
 
@@ -19,8 +19,8 @@ class RedisLogs:
         cap: bytes that are kept of a log.
     """
 
-    def __init__(self, link: Link, journal: Writes, cap: int) -> None:
-        self._link, self._journal, self._cap = link, journal, cap
+    def __init__(self, client: Client, journal: Writes, cap: int) -> None:
+        self._client, self._journal, self._cap = client, journal, cap
 
     def drop(self, job_id: str) -> None:
         """Nothing: a log goes in the same step in which its job's row does, or gives way to a later submission's."""
@@ -35,8 +35,8 @@ class RedisLogs:
 
     async def read_range(self, job_id: str, offset: int, length: int) -> tuple[bytes, int]:
         """See ``LogStore``."""
-        key = self._link.key(f"log:{job_id}")
-        size = int(await self._link.call("STRLEN", key))
+        key = self._client.key(f"log:{job_id}")
+        size = int(await self._client.call("STRLEN", key))
         if not size:
             raise FileNotFoundError(job_id)
         if size <= self._cap:
@@ -46,7 +46,7 @@ class RedisLogs:
         return data + end[behind : behind + length - len(data)], self._cap + len(end)
 
     async def _piece(self, key: bytes, offset: int, length: int) -> bytes:
-        return bytes(await self._link.call("GETRANGE", key, offset, offset + length - 1)) if length else b""
+        return bytes(await self._client.call("GETRANGE", key, offset, offset + length - 1)) if length else b""
 
     async def read(self, job_id: str) -> str:
         """See ``LogStore``."""

@@ -1,7 +1,7 @@
 """State in Redis or Valkey: the master that uses it keeps nothing of its own, so the next one may be anywhere.
 
-Written through the journal by whoever holds the lease. Rows of jobs and payloads of unfinished ones are mirrored in
-memory; everything else is read when it is asked for.
+Every commit has a number, and the server remembers the last one with its results. So one whose reply was lost is sent
+again until it is known what became of it, and is done once.
 """
 
 from __future__ import annotations
@@ -12,28 +12,28 @@ import itertools
 import json
 import logging
 import secrets
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 from titan_sdk.cluster.clock import Clock
-from titan_sdk.cluster.store.base import StoreFailed, Unstorable
-from titan_sdk.cluster.store.redis import script
-from titan_sdk.cluster.store.redis.journal import RedisJournal
-from titan_sdk.cluster.store.redis.lease import Lease, acquire, release
-from titan_sdk.cluster.store.redis.link import Link, LostLease
-from titan_sdk.cluster.store.redis.loading import load, warn_about
+from titan_sdk.cluster.store.base import Lost, StoreFailed
+from titan_sdk.cluster.store.batch import Batch
+from titan_sdk.cluster.store.journal import Journal
+from titan_sdk.cluster.store.redis.client import Client, text_bytes
+from titan_sdk.cluster.store.redis.lease import FORMAT, Lease, acquire, describe, release
 from titan_sdk.cluster.store.redis.location import Location
-from titan_sdk.cluster.store.redis.mirror import Mirror
-from titan_sdk.cluster.store.rows import HistoryRow, JobRow, Service
+from titan_sdk.cluster.store.redis.rows import decode, encode, words_of
+from titan_sdk.cluster.store.rows import HistoryRow, JobRow
+from titan_sdk.cluster.store.table import JobTable
+from titan_sdk.cluster.store.transitions import is_settled
 from titan_sdk.errors import TitanError
 
 __all__ = ["RedisStore", "open_redis", "was_used"]
 
 log = logging.getLogger(__name__)
 
-_GOES = 200
-"""Jobs forgotten in one commit."""
-_LOOKS = 200
+_PAGE = 1000
+_FORGOTTEN_AT_ONCE = 200
 _CLOSE_SECONDS = 10.0
 
 
@@ -43,15 +43,15 @@ async def open_redis(location: Location) -> RedisStore:
     Raises:
         TitanError: it cannot be reached or used, or another master uses it.
     """
-    link = Link(location)
+    client = Client(location)
     try:
-        warn_about(await link.info(), location)
-        store = RedisStore(link, await acquire(link))
+        _warn_about(await client.info(), location)
+        store = RedisStore(client, await acquire(client))
     except StoreFailed as exc:
-        await link.close()
+        await client.close()
         raise TitanError(str(exc)) from exc
     except BaseException:
-        await link.close()
+        await client.close()
         raise
     try:
         await store.load()
@@ -67,111 +67,217 @@ async def was_used(location: Location) -> bool:
     Raises:
         TitanError: it cannot be reached or used.
     """
-    link = Link(location)
+    client = Client(location)
     try:
-        return bool(await link.call("EXISTS", link.key("format")))
+        return bool(await client.call("EXISTS", client.key("format")))
     except StoreFailed as exc:
         raise TitanError(str(exc)) from exc
     finally:
-        await link.close()
+        await client.close()
+
+
+def _warn_about(info: dict[str, Any], location: Location) -> None:
+    """Say what of the server's settings loses data.
+
+    Raises:
+        StoreFailed: it is a replica.
+    """
+    where = location.shown
+    if info.get("role") == "slave":
+        raise StoreFailed(f"the store {where} is a replica, which cannot be written; name the primary")
+    if str(info.get("aof_enabled")) == "0":
+        log.warning(
+            "the store %s keeps no append-only file: when it is restarted, jobs and values are lost; run it with "
+            "appendonly yes",
+            where,
+        )
+    policy = info.get("maxmemory_policy", "noeviction")
+    if policy != "noeviction":
+        log.warning(
+            "the store %s may throw keys away when its memory is full (maxmemory-policy %s); set noeviction",
+            where,
+            policy,
+        )
 
 
 class RedisStore:
-    """Implements ``Store``. Made by ``open_redis``."""
+    """Implements ``Store`` and ``Backend``. Made by ``open_redis``."""
 
-    def __init__(self, link: Link, lease: Lease) -> None:
-        self.link = link
+    waits = True
+
+    def __init__(self, client: Client, lease: Lease) -> None:
+        self.client = client
         self._lease = lease
-        self._mirror = Mirror()
+        self.lost_commits = lease.lost
+        """Which commits the server had lost when this master began, and was to accept that."""
+        self.table = JobTable()
+        self._lines: dict[int, str] = {}
+        self._settled: dict[str, bytes] = {}
         self.clock = Clock()
+        self._committed = lease.last
+        self._newest = lease.newest
         self._numbers = itertools.count(1)
         self.identity = ""
         """The same for every master of this prefix."""
         self._size = 0
         self._closing = asyncio.Event()
         self._listener: Callable[[str], None] | None = None
-        self.journal = RedisJournal(link, lease, self._mirror, self.clock, self._lost)
-        self._renewal = asyncio.get_running_loop().create_task(self._renew())
+        loop = asyncio.get_running_loop()
+        self.journal = Journal(self, self.table, loop, self._lost)
+        self._renewal = loop.create_task(self._renew())
 
     async def load(self) -> None:
         """Take over what is there; to be called once, first."""
-        name = self.link.key("identity")
-        await self.link.call("SETNX", name, secrets.token_hex(8))
-        self.identity = (await self.link.call("GET", name)).decode()
-        orphans = await load(self.link, self._mirror)
-        # The version before kept an index of manifests there.
-        await self.link.call("DEL", self.link.key("manifests"))
-        self._numbers = itertools.count(self._mirror.newest + 1)
-        for start in range(0, len(orphans), _LOOKS):
-            await self.link.call("HDEL", self.link.key("lines"), *orphans[start : start + _LOOKS])
+        call, key = self.client.call, self.client.key
+        await call("SETNX", key("identity"), secrets.token_hex(8))
+        self.identity = (await call("GET", key("identity"))).decode()
+        if self._lease.upgrade:
+            await self._take_over_format_1()
+        async for job_id, stored in self._scan("active"):
+            self.table.keep(decode(job_id.decode(), stored))
+        numbers = [row.seq for row in self.table.rows()]
+        for start in range(0, len(numbers), _PAGE):
+            some = numbers[start : start + _PAGE]
+            lines = zip(some, await call("HMGET", key("lines"), *some), strict=True)
+            self._lines |= {seq: line.decode() for seq, line in lines if line is not None}
+        async for job_id, stored in self._scan("jobs"):
+            self._settled[job_id.decode()] = stored
+        self._numbers = itertools.count(self._newest + 1)
+
+    async def _take_over_format_1(self) -> None:
+        """There all rows were in one hash, and manifests had an index. Repeated if it does not come to its end."""
+        call, key = self.client.call, self.client.key
+        moved: list[JobRow] = []
+        async for name, stored in self._scan("jobs"):
+            row = decode(name.decode(), stored)
+            self._newest = max(self._newest, row.seq)
+            if not is_settled(row):
+                moved.append(row)
+        for start in range(0, len(moved), _PAGE):
+            rows = {text_bytes(row.job_id): encode(row) for row in moved[start : start + _PAGE]}
+            await call("HSET", key("active"), *itertools.chain.from_iterable(rows.items()))
+            await call("HDEL", key("jobs"), *rows)
+        active = {decode(name.decode(), stored).seq async for name, stored in self._scan("active")}
+        self._newest = max(self._newest, *active, 0)
+        # Of a submission during which a master was killed.
+        orphans = [field for field in await call("HKEYS", key("lines")) if int(field) not in active]
+        for start in range(0, len(orphans), _PAGE):
+            await call("HDEL", key("lines"), *orphans[start : start + _PAGE])
+        await call("DEL", key("manifests"))
+        await call("HSET", key("last"), "newest", self._newest)
+        await call("SET", key("format"), FORMAT)
+
+    async def _scan(self, name: str) -> AsyncIterator[tuple[bytes, bytes]]:
+        cursor = 0
+        while True:
+            cursor, found = await self.client.call("HSCAN", self.client.key(name), cursor, "COUNT", _PAGE)
+            for item in found.items():
+                yield item
+            if int(cursor) == 0:
+                return
 
     def next_seq(self) -> int:
         """See ``Store``."""
         return next(self._numbers)
 
+    # ------------------------------------------------------------------ writing
+
+    def commit(self, batch: Batch) -> Awaitable[list[object]]:
+        """See ``Backend``."""
+        return self._commit(batch, words_of(batch))
+
+    async def _commit(self, batch: Batch, words: list[Any]) -> list[object]:
+        number, now = self._committed + 1, self._now()
+        try:
+            reply = await self.client.run_once("commit", *self._lease.words(), number, now, *words)
+        except Lost as exc:
+            raise self._why(exc) from exc
+        self._committed = number
+        for job_id, seq in batch.forgets:
+            row = self.job(job_id)
+            if row is not None and row.seq == seq:
+                self._settled.pop(job_id, None)
+        for job in batch.inserts:
+            self._newest = max(self._newest, job.seq)
+            self._lines[job.seq] = job.line
+            self._settled.pop(job.job_id, None)
+        # Lua's empty table is no list to its JSON.
+        return list(json.loads(reply) or [])
+
+    def settled(self, rows: list[JobRow]) -> None:
+        """See ``Backend``."""
+        for row in rows:
+            self._lines.pop(row.seq, None)
+            self._settled[row.job_id] = encode(row)
+
+    def _why(self, exc: Lost) -> Lost:
+        where = f"{self.client.location.shown} under the prefix {self.client.location.prefix!r}"
+        if str(exc) == "emptied":
+            return Lost(f"the store {where} was emptied or restored while this master used it")
+        if str(exc).startswith("the store"):
+            return exc
+        return Lost(f"another master ({describe(str(exc))}) has taken over {where}")
+
     # ------------------------------------------------------------------ jobs
 
     def job(self, job_id: str) -> JobRow | None:
-        return self._mirror.job(job_id)
+        """See ``Store``."""
+        row = self.table.get(job_id)
+        if row is not None or job_id not in self._settled:
+            return row
+        return decode(job_id, self._settled[job_id])
 
     def line(self, seq: int) -> str:
+        """See ``Store``."""
         try:
-            return self._mirror.lines[seq]
+            return self._lines[seq]
         except KeyError as exc:
             raise StoreFailed(f"the store has no payload of job number {seq}") from exc
 
-    def unfinished(self) -> list[JobRow]:
-        return [row for row in self._mirror.active() if not row.status.is_terminal]
-
-    def ended_but_alive(self) -> list[JobRow]:
-        return [
-            row
-            for row in self._mirror.active()
-            if row.status.is_terminal and row.handle is not None and row.service != Service.LIVE
-        ]
-
-    def live_services(self) -> list[JobRow]:
-        return [row for row in self._mirror.active() if row.service == Service.LIVE]
-
     async def history(self, job_id: str) -> list[HistoryRow]:
-        found = await self.link.call("LRANGE", self.link.key(f"history:{job_id}"), 0, -1)
+        found = await self.client.call("LRANGE", self.client.key(f"history:{job_id}"), 0, -1)
         return [HistoryRow(*json.loads(entry)) for entry in found]
 
     async def finished_before(self, before: float) -> list[tuple[str, int]]:
-        found = await self._due(before, "LIMIT", 0, _GOES + 1)
-        return found[:_GOES]
+        found = await self._due(before, "LIMIT", 0, _FORGOTTEN_AT_ONCE + 1)
+        return found[:_FORGOTTEN_AT_ONCE]
 
     async def count_finished(self, before: float) -> int:
         return len(await self._due(before))
 
     async def _due(self, before: float, *limit: Any) -> list[tuple[str, int]]:
-        ended = self.link.key("ended")
-        ids = await self.link.call("ZRANGEBYSCORE", ended, "-inf", f"({before!r}", *limit)
-        rows = [row for job_id in ids if (row := self._mirror.job(job_id.decode())) is not None]
-        # The newest number stays: the next master counts on from it.
-        return [(row.job_id, row.seq) for row in rows if row.seq < self._mirror.newest]
+        call, key = self.client.call, self.client.key
+        ids = await call("ZRANGEBYSCORE", key("ended"), "-inf", f"({before!r}", *limit)
+        found: list[tuple[str, int]] = []
+        for start in range(0, len(ids), _PAGE):
+            some = ids[start : start + _PAGE]
+            for job_id, stored in zip(some, await call("HMGET", key("jobs"), *some), strict=True):
+                if stored is not None:
+                    found.append((job_id.decode(), int(json.loads(stored)[0])))
+        # The newest number stays, as with every store.
+        return [(job_id, seq) for job_id, seq in found if seq < self._newest]
 
     # ------------------------------------------------------------------ values and sets
 
     value_at_hand = None
 
     async def get(self, key: str) -> str | None:
-        found = await self.link.run(script.VALUE, _bytes(key), self._now())
+        found = await self.client.run("value", self._now(), text_bytes(key))
         return None if found is None else found.decode()
 
     async def members(self, key: str) -> list[str]:
-        found = await self.link.run(script.MEMBERS, _bytes(key), self._now())
+        found = await self.client.run("members", self._now(), text_bytes(key))
         return [member.decode() for member in found]
 
     async def keys(self, prefix: str, after: str, limit: int) -> list[str]:
         start = "(" + after if after and after >= prefix else "[" + prefix
         end = "[" + prefix + chr(0x10FFFF)
-        found = await self.link.run(script.KEYS, _bytes(start), _bytes(end), limit, self._now())
+        found = await self.client.run("keys", self._now(), text_bytes(start), text_bytes(end), limit)
         return [key.decode() for key in found]
 
     async def count_expired(self) -> int:
         """See ``Store``."""
-        return int(await self.link.call("ZCOUNT", self.link.key("expiry"), "-inf", self._now()))
+        return int(await self.client.call("ZCOUNT", self.client.key("expiry"), "-inf", self._now()))
 
     def _now(self) -> str:
         return f"{self.clock.now() * 1000:.0f}"
@@ -197,10 +303,10 @@ class RedisStore:
     async def _renew(self) -> None:
         while not self._closing.is_set():
             try:
-                await self.link.run(script.RENEW, *self._lease.words())
-                self._size = int((await self.link.info()).get("used_memory", 0))
-            except LostLease as exc:
-                self.journal.lose(exc)
+                await self.client.run("renew", *self._lease.words())
+                self._size = int((await self.client.info()).get("used_memory", 0))
+            except Lost as exc:
+                self.journal.lose(self._why(exc))
                 return
             except StoreFailed as exc:
                 log.debug("the lease was not renewed: %s", exc)
@@ -213,21 +319,13 @@ class RedisStore:
 
     async def close(self) -> None:
         """See ``Store``; the lease is given back, so the next master begins at once."""
-        if not await self.journal.settle(_CLOSE_SECONDS):
+        if not await self.journal.close(_CLOSE_SECONDS):
             log.error(
                 "not everything could be stored within %g s; the next master does not know it", _CLOSE_SECONDS
             )
-        await self.journal.stop()
         # Not cancelled: the client library may swallow that.
         self._closing.set()
         await self._renewal
         if self.journal.lost is None:
-            await release(self.link, self._lease)
-        await self.link.close()
-
-
-def _bytes(text: str) -> bytes:
-    try:
-        return text.encode()
-    except UnicodeError as exc:
-        raise Unstorable(str(exc)) from exc
+            await release(self.client, self._lease)
+        await self.client.close()

@@ -1,7 +1,4 @@
-"""The embedded store: one SQLite file, written through the journal, read directly.
-
-Reads see what is durable (or about to be, within the same transaction), never the journal's queue.
-"""
+"""The embedded store: one SQLite file, written through the journal, read directly."""
 
 from __future__ import annotations
 
@@ -9,112 +6,194 @@ import asyncio
 import contextlib
 import itertools
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from titan_sdk.cluster.clock import Clock
+from titan_sdk.cluster.store import changes
 from titan_sdk.cluster.store.base import StoreFailed, Unstorable
-from titan_sdk.cluster.store.changes import Change
+from titan_sdk.cluster.store.batch import Batch
 from titan_sdk.cluster.store.journal import Journal
 from titan_sdk.cluster.store.rows import HistoryRow, JobRow
-from titan_sdk.cluster.store.sqlite import history, jobs, migration, retention, values
+from titan_sdk.cluster.store.sqlite import jobs, migration, requests, values
 from titan_sdk.cluster.store.sqlite.schema import open_database
-from titan_sdk.cluster.store.sqlite.transactions import Transactions
+from titan_sdk.cluster.store.table import JobTable
 
 __all__ = ["SqliteStore"]
 
+_SLICE = 200
+"""Jobs of a submission that are inserted in one turn."""
+_CLOSE_SECONDS = 30.0
+_VALUES: dict[type, Callable[[sqlite3.Connection, Any, float], object]] = {
+    changes.Put: values.put,
+    changes.Swap: values.swap,
+    changes.AddMember: values.add_member,
+    changes.RemoveMember: values.remove_member,
+    changes.Delete: values.delete,
+    changes.Expire: values.expire,
+    changes.Sweep: values.sweep,
+}
+
 
 class SqliteStore:
-    """Implements ``Store``. To be used in the thread of the loop it is given.
+    """Implements ``Store`` and ``Backend``. To be used in the thread of the loop it is given.
 
     Raises:
         TitanError: the file cannot be used; see ``open_database``.
     """
 
+    waits = False
+
     def __init__(self, path: Path, loop: asyncio.AbstractEventLoop) -> None:
         self._path = path
         self.clock = Clock()
+        self.table = JobTable()
         self.db = open_database(path)
         try:
             migration.take_spool(path.with_name(migration.SPOOL), self.db)
+            with _said():
+                for row in jobs.unsettled(self.db):
+                    self.table.keep(row)
+                self._numbers = itertools.count(jobs.last_seq(self.db) + 1)
         except BaseException:
             self.db.close()
             raise
-        self.journal: Journal[Change] = Journal(Transactions(self.db, self.clock), loop)
-        with _reading():
-            self._numbers = itertools.count(jobs.last_seq(self.db) + 1)
+        self.journal = Journal(self, self.table, loop)
 
     def next_seq(self) -> int:
         """See ``Store``."""
         return next(self._numbers)
 
+    # ------------------------------------------------------------------ writing
+
+    def commit(self, batch: Batch) -> list[object] | Awaitable[list[object]]:
+        """See ``Backend``."""
+        if len(batch.inserts) > _SLICE:
+            return self._commit_in_slices(batch)
+        with self._transaction():
+            return self._save(batch, insert=True)
+
+    async def _commit_in_slices(self, batch: Batch) -> list[object]:
+        """One transaction over several turns, so that questions are answered meanwhile."""
+        with self._transaction():
+            for start in range(0, len(batch.inserts), _SLICE):
+                jobs.insert(self.db, batch.inserts[start : start + _SLICE])
+                await asyncio.sleep(0)
+            return self._save(batch, insert=False)
+
+    def _save(self, batch: Batch, *, insert: bool) -> list[object]:
+        self._update(batch, batch.changed(new=False))
+        if insert:
+            jobs.insert(self.db, batch.inserts)
+        self._update(batch, batch.changed(new=True))
+        jobs.forget(self.db, batch.forgets)
+        return [self._operate(change) for change in batch.operations]
+
+    def _update(self, batch: Batch, numbers: Iterable[int]) -> None:
+        for seq in numbers:
+            jobs.update(self.db, seq, batch.rows.get(seq), batch.history.get(seq, ()))
+
+    def _operate(self, change: changes.Operation) -> object:
+        now = self.clock.now()
+        if isinstance(change, changes.Once | changes.Begin | changes.Remember):
+            return self._request(change, now)
+        result = _VALUES[type(change)](self.db, change, now)
+        if isinstance(change, changes.Sweep):
+            requests.forget(self.db, now)
+        return result
+
+    def _request(self, change: changes.Once | changes.Begin | changes.Remember, now: float) -> object:
+        if isinstance(change, changes.Remember):
+            requests.keep(self.db, change.request, change.reply)
+            return None
+        unknown = "" if isinstance(change, changes.Begin) else None
+        if not requests.begin(self.db, change.request, unknown, now):
+            return requests.find(self.db, change.request)
+        if isinstance(change, changes.Begin):
+            return None
+        result = self._operate(change.change)
+        if result is not None:
+            requests.keep(self.db, change.request, result)
+        return result
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """What is done inside is done as a whole or not at all."""
+        db = self.db
+        try:
+            db.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                db.execute("COMMIT")
+            except BaseException:
+                if db.in_transaction:
+                    db.execute("ROLLBACK")
+                raise
+        except (sqlite3.Error, UnicodeError) as exc:
+            raise _failure(exc) from exc
+
+    def settled(self, rows: list[JobRow]) -> None:
+        """See ``Backend``: they are read from the file."""
+
     # ------------------------------------------------------------------ jobs
 
     def job(self, job_id: str) -> JobRow | None:
+        """See ``Store``."""
+        row = self.table.get(job_id)
+        if row is not None:
+            return row
         try:
-            return jobs.get(self.db, job_id)
+            return jobs.settled(self.db, job_id)
         except UnicodeError:
             return None  # no job can have such an id
         except sqlite3.Error as exc:
             raise StoreFailed(str(exc)) from exc
 
     def line(self, seq: int) -> str:
-        with _reading():
+        with _said():
             return jobs.line(self.db, seq)
 
-    def unfinished(self) -> list[JobRow]:
-        with _reading():
-            return jobs.unfinished(self.db)
-
-    def ended_but_alive(self) -> list[JobRow]:
-        with _reading():
-            return jobs.ended_but_alive(self.db)
-
-    def live_services(self) -> list[JobRow]:
-        with _reading():
-            return jobs.live_services(self.db)
-
     async def history(self, job_id: str) -> list[HistoryRow]:
-        with _reading():
-            return history.read(self.db, job_id)
+        with _said():
+            return jobs.history(self.db, job_id)
 
     async def finished_before(self, before: float) -> list[tuple[str, int]]:
-        with _reading():
-            return retention.finished_before(self.db, before)
+        with _said():
+            return jobs.finished_before(self.db, before)
 
     async def count_finished(self, before: float) -> int:
-        with _reading():
-            return retention.count(self.db, before)
+        with _said():
+            return jobs.count_finished(self.db, before)
 
     # ------------------------------------------------------------------ values and sets
 
     def value_at_hand(self, key: str, limit: int) -> str | Literal[False] | None:
         """See ``Store``."""
-        with _reading():
+        with _said():
             return values.get_small(self.db, key, limit, self.clock.now())
 
     async def get(self, key: str) -> str | None:
-        with _reading():
+        with _said():
             return values.get(self.db, key, self.clock.now())
 
     async def members(self, key: str) -> list[str]:
-        with _reading():
+        with _said():
             return values.members(self.db, key, self.clock.now())
 
     async def keys(self, prefix: str, after: str, limit: int) -> list[str]:
-        with _reading():
+        with _said():
             return values.keys(self.db, prefix, after, limit, self.clock.now())
 
     async def count_expired(self) -> int:
-        with _reading():
+        with _said():
             return values.count_expired(self.db, self.clock.now())
 
     # ------------------------------------------------------------------ itself
 
     async def compact(self) -> None:
         """See ``Store``; blocks for as long as it takes to write the whole file."""
-        with _reading():
+        with _said():
             self.db.execute("VACUUM")
             self.db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
@@ -131,15 +210,17 @@ class SqliteStore:
 
     async def close(self) -> None:
         """Store what is pending and close the file."""
-        self.journal.flush()
+        await self.journal.close(_CLOSE_SECONDS)
         self.db.close()
 
 
 @contextlib.contextmanager
-def _reading() -> Iterator[None]:
+def _said() -> Iterator[None]:
     try:
         yield
-    except sqlite3.Error as exc:
-        raise StoreFailed(str(exc)) from exc
-    except UnicodeError as exc:
-        raise Unstorable(str(exc)) from exc
+    except (sqlite3.Error, UnicodeError) as exc:
+        raise _failure(exc) from exc
+
+
+def _failure(exc: Exception) -> StoreFailed:
+    return StoreFailed(str(exc)) if isinstance(exc, sqlite3.Error) else Unstorable(str(exc))

@@ -1,132 +1,153 @@
-"""Rows of jobs: what is written at each step of a job's life, and what is read back after a restart."""
+"""Rows of jobs in SQLite: written as they are to be, read when a master begins and when a finished one is asked for."""
 
 from __future__ import annotations
 
 import json
 import sqlite3
+from collections.abc import Iterable
 
-from titan_sdk.cluster.store import changes
-from titan_sdk.cluster.store.rows import JobRow, NewJob
-from titan_sdk.cluster.store.sqlite import history
+from titan_sdk.cluster.store.rows import KEPT_HISTORY, HistoryRow, JobRow, NewJob
 from titan_sdk.model.status import JobStatus
+
+__all__ = [
+    "count_finished",
+    "entry",
+    "finished_before",
+    "forget",
+    "history",
+    "insert",
+    "last_seq",
+    "line",
+    "prepare",
+    "settled",
+    "unsettled",
+    "update",
+]
 
 _COLUMNS = (
     "job_id, seq, status, parents, attempts, worker, run, handle, exit_code, reason, service, "
     "submitted_at, due, started_at, ended_at"
 )
+_FORGOTTEN_AT_ONCE = 200
+"""Jobs forgotten in one transaction: everybody else waits meanwhile."""
+_dump = json.JSONEncoder().encode
+_LONGEST = 64 * 1024
+"""Characters of a history after which its older half goes: a service may be restarted for ever."""
+_IS_SETTLED = "status NOT IN ('PENDING', 'RUNNING') AND handle IS NULL AND service != 2"
+# The newest number stays: the next master counts on from it.
+_OLD = f"FROM jobs WHERE {_IS_SETTLED} AND ended_at < ? AND seq < (SELECT max(seq) FROM jobs)"
 
 
-def insert(db: sqlite3.Connection, change: changes.InsertJobs) -> None:
-    for job in change.jobs:
-        insert_row(db, job)
+def prepare(db: sqlite3.Connection) -> None:
+    """What statements below rest on, for this connection only."""
+    db.create_function("shortened", 1, _shortened, deterministic=True)
+    db.create_function("halved", 1, _halved, deterministic=True)
+    # An id that is submitted again takes its row along, and its number is another one.
+    db.execute(
+        "CREATE TEMP TRIGGER id_used_again AFTER UPDATE OF seq ON main.jobs WHEN old.seq != new.seq "
+        "BEGIN DELETE FROM payloads WHERE seq = old.seq; END"
+    )
+
+
+# ---------------------------------------------------------------------- writing
+
+_INSERT = """
+INSERT INTO jobs (seq, job_id, status, parents, service, submitted_at, due, history) VALUES (?, ?, 'PENDING', ?, ?, ?, ?, ?)
+ON CONFLICT (job_id) DO UPDATE SET
+    seq = excluded.seq, status = excluded.status, parents = excluded.parents, service = excluded.service,
+    submitted_at = excluded.submitted_at, due = excluded.due, history = shortened(history) || excluded.history,
+    attempts = 0, worker = NULL, run = NULL, handle = NULL, exit_code = NULL, reason = NULL, started_at = NULL,
+    ended_at = NULL
+"""
+_APPENDED = f"history = CASE WHEN length(history) + length(?1) > {_LONGEST} THEN halved(history || ?1) ELSE history || ?1 END"
+_ADD = f"UPDATE jobs SET {_APPENDED} WHERE seq = ?2"
+_UPDATE = (
+    f"UPDATE jobs SET {_APPENDED}, status = ?3, attempts = ?4, worker = ?5, run = ?6, handle = ?7, exit_code = ?8, "
+    "reason = ?9, service = ?10, started_at = ?11, ended_at = ?12 WHERE seq = ?2"
+)
+
+
+def insert(db: sqlite3.Connection, jobs: Iterable[NewJob]) -> None:
+    """Submissions with their payloads; an earlier, finished job of an id gives way, and leaves its history."""
+    for job in jobs:
+        parents = json.dumps(job.parents) if job.parents else "[]"
+        submitted = entry(HistoryRow(job.submitted_at, "submitted", ""))
+        times = job.submitted_at, job.due
+        db.execute(_INSERT, (job.seq, job.job_id, parents, int(job.service), *times, submitted))
         db.execute("INSERT INTO payloads VALUES (?, ?)", (job.seq, job.line))
 
 
-def insert_row(db: sqlite3.Connection, job: NewJob) -> None:
-    """The row of a submission. An earlier one of the same id gives way, and leaves its history."""
-    try:
-        db.execute(_INSERT, _values(job, ""))
-    except sqlite3.IntegrityError:
-        found = db.execute("SELECT seq, history FROM jobs WHERE job_id = ?", (job.job_id,)).fetchone()
-        if found is None:
-            raise  # it was not about the id
-        seq, earlier = found
-        db.execute("DELETE FROM jobs WHERE seq = ?", (seq,))
-        db.execute("DELETE FROM payloads WHERE seq = ?", (seq,))
-        db.execute(_INSERT, _values(job, history.shortened(earlier)))
+def update(db: sqlite3.Connection, seq: int, row: JobRow | None, added: Iterable[HistoryRow]) -> None:
+    """Save a row, or nothing of it but what is added to its history."""
+    text = "".join(map(entry, added))
+    if row is None:
+        db.execute(_ADD, (text, seq))
+        return
+    process = row.worker, row.run, row.handle, row.exit_code, row.reason
+    times = row.started_at, row.ended_at
+    db.execute(_UPDATE, (text, seq, row.status, row.attempts, *process, row.service, *times))
 
 
-_INSERT = "INSERT INTO jobs (seq, job_id, status, parents, service, submitted_at, due, history) VALUES (?,?,?,?,?,?,?,?)"
+def forget(db: sqlite3.Connection, jobs: Iterable[tuple[str, int]]) -> None:
+    for job_id, seq in jobs:
+        # Unless the id was submitted again in the meantime.
+        if db.execute("DELETE FROM jobs WHERE job_id = ? AND seq = ?", (job_id, seq)).rowcount:
+            db.execute("DELETE FROM payloads WHERE seq = ?", (seq,))
 
 
-def _values(job: NewJob, earlier: str) -> tuple[object, ...]:
-    return (
-        job.seq,
-        job.job_id,
-        JobStatus.PENDING,
-        json.dumps(job.parents) if job.parents else "[]",
-        int(job.service),
-        job.submitted_at,
-        job.due,
-        earlier + history.entry(job.submitted_at, "submitted", ""),
-    )
+def entry(row: HistoryRow) -> str:
+    """One line of a history: a table of its own would be two more pages in every commit of a job's life."""
+    return _dump((row.at, row.event, row.detail)) + "\n"
 
 
-def set_running(db: sqlite3.Connection, change: changes.SetRunning) -> None:
-    db.execute(
-        "UPDATE jobs SET status = CASE WHEN service = 2 THEN status ELSE 'RUNNING' END, "
-        "worker = ?, run = ?, handle = ?, attempts = ?, started_at = ? WHERE seq = ?",
-        (change.worker, change.run, change.handle, change.attempt, change.at, change.seq),
-    )
+def _shortened(text: str) -> str:
+    return "".join(text.splitlines(keepends=True)[-KEPT_HISTORY:])
 
 
-def set_placed(db: sqlite3.Connection, change: changes.SetPlaced) -> None:
-    db.execute(
-        "UPDATE jobs SET worker = ?, started_at = ? WHERE seq = ?", (change.worker, change.at, change.seq)
-    )
-
-
-def set_pending(db: sqlite3.Connection, change: changes.SetPending) -> None:
-    db.execute(
-        "UPDATE jobs SET status = 'PENDING', handle = NULL, attempts = ?, exit_code = ? WHERE seq = ?",
-        (change.attempts, change.exit_code, change.seq),
-    )
-
-
-def set_ended(db: sqlite3.Connection, change: changes.SetEnded) -> None:
-    db.execute(
-        "UPDATE jobs SET status = ?, exit_code = ?, reason = ?, ended_at = ?, "
-        "handle = CASE WHEN ? THEN NULL ELSE handle END WHERE seq = ?",
-        (change.status, change.exit_code, change.reason, change.at, change.gone, change.seq),
-    )
-
-
-def set_gone(db: sqlite3.Connection, change: changes.SetGone) -> None:
-    db.execute("UPDATE jobs SET handle = NULL WHERE seq = ? AND run = ?", (change.seq, change.run))
-
-
-def forget_handles(db: sqlite3.Connection, _: changes.ForgetHandles) -> None:
-    db.execute("UPDATE jobs SET handle = NULL WHERE handle IS NOT NULL")
-
-
-def set_service(db: sqlite3.Connection, change: changes.SetService) -> None:
-    db.execute("UPDATE jobs SET service = ? WHERE seq = ?", (change.state, change.seq))
+def _halved(text: str) -> str:
+    return text[text.index("\n", len(text) - _LONGEST // 2) + 1 :]
 
 
 # ---------------------------------------------------------------------- reading
 
 
-def get(db: sqlite3.Connection, job_id: str) -> JobRow | None:
-    row = db.execute(f"SELECT {_COLUMNS} FROM jobs WHERE job_id = ?", (job_id,)).fetchone()
+def settled(db: sqlite3.Connection, job_id: str) -> JobRow | None:
+    """A job of which nothing is left to happen. Others are in memory: a large submission is inserted in several turns."""
+    row = db.execute(f"SELECT {_COLUMNS} FROM jobs WHERE job_id = ? AND {_IS_SETTLED}", (job_id,)).fetchone()
     return None if row is None else _row(row)
+
+
+def unsettled(db: sqlite3.Connection) -> list[JobRow]:
+    """All others."""
+    return [
+        _row(row) for row in db.execute(f"SELECT {_COLUMNS} FROM jobs WHERE NOT ({_IS_SETTLED})").fetchall()
+    ]
 
 
 def line(db: sqlite3.Connection, seq: int) -> str:
     return str(db.execute("SELECT line FROM payloads WHERE seq = ?", (seq,)).fetchone()[0])
 
 
-def unfinished(db: sqlite3.Connection) -> list[JobRow]:
-    query = f"SELECT {_COLUMNS} FROM jobs WHERE status IN ('PENDING', 'RUNNING') ORDER BY seq"
-    return [_row(row) for row in db.execute(query).fetchall()]
-
-
-def ended_but_alive(db: sqlite3.Connection) -> list[JobRow]:
-    query = (
-        f"SELECT {_COLUMNS} FROM jobs WHERE handle IS NOT NULL AND service != 2 "
-        "AND status NOT IN ('PENDING', 'RUNNING') ORDER BY seq"
-    )
-    return [_row(row) for row in db.execute(query).fetchall()]
-
-
-def live_services(db: sqlite3.Connection) -> list[JobRow]:
-    query = f"SELECT {_COLUMNS} FROM jobs WHERE service = 2 ORDER BY seq"
-    return [_row(row) for row in db.execute(query).fetchall()]
+def history(db: sqlite3.Connection, job_id: str) -> list[HistoryRow]:
+    found = db.execute("SELECT history FROM jobs WHERE job_id = ?", (job_id,)).fetchone()
+    return [] if found is None else [HistoryRow(*json.loads(text)) for text in found[0].splitlines()]
 
 
 def last_seq(db: sqlite3.Connection) -> int:
     """The highest number given so far: an id that is used again only ever replaces a lower one."""
     newest = db.execute("SELECT max(seq) FROM jobs").fetchone()
     return int(newest[0] or 0)
+
+
+def count_finished(db: sqlite3.Connection, before: float) -> int:
+    """How many jobs ended before that time and can go."""
+    return int(db.execute(f"SELECT count(*) {_OLD}", (before,)).fetchone()[0])
+
+
+def finished_before(db: sqlite3.Connection, before: float) -> list[tuple[str, int]]:
+    """Id and number of some of them, oldest first."""
+    found = db.execute(f"SELECT job_id, seq {_OLD} ORDER BY ended_at LIMIT ?", (before, _FORGOTTEN_AT_ONCE))
+    return [(str(job_id), int(seq)) for job_id, seq in found.fetchall()]
 
 
 def _row(row: tuple[object, ...]) -> JobRow:

@@ -9,9 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from titan_sdk.cluster.disk import advice
-from titan_sdk.cluster.store.changes import InsertJobs
-from titan_sdk.cluster.store.rows import NewJob
-from titan_sdk.cluster.store.sqlite import history, jobs
+from titan_sdk.cluster.store.rows import HistoryRow, NewJob
+from titan_sdk.cluster.store.sqlite import jobs
 from titan_sdk.errors import TitanError
 
 __all__ = ["SPOOL", "from_1", "take_spool"]
@@ -36,7 +35,7 @@ def from_1(db: sqlite3.Connection, table: str) -> None:
     Raises:
         sqlite3.Error: the file is as it was.
     """
-    db.create_function("entry", 3, history.entry, deterministic=True)
+    db.create_function("entry", 3, lambda *row: jobs.entry(HistoryRow(*row)), deterministic=True)
     db.executescript(
         f"""BEGIN;
         ALTER TABLE jobs RENAME TO jobs_1;
@@ -70,7 +69,7 @@ def take_spool(path: Path, db: sqlite3.Connection) -> None:
             # Its row is there, or that of a later submission of its id, which took its place.
             query = "SELECT 1 FROM jobs WHERE job_id = ? AND seq >= ?"
             if db.execute(query, (job.job_id, job.seq)).fetchone() is None:
-                jobs.insert(db, InsertJobs((job,)))
+                jobs.insert(db, (job,))
         db.execute("COMMIT")
         # Only now, and always: a job that is forgotten later must not come back from there.
         path.unlink()

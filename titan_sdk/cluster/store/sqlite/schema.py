@@ -11,7 +11,7 @@ import sqlite3
 from pathlib import Path
 
 from titan_sdk.cluster.disk import advice
-from titan_sdk.cluster.store.sqlite import migration, requests
+from titan_sdk.cluster.store.sqlite import jobs, migration, requests
 from titan_sdk.errors import TitanError
 
 __all__ = ["SCHEMA_VERSION", "open_database"]
@@ -27,7 +27,7 @@ are some hundred small jobs.
 # laid down one after the other, the history is a part of the row, and what only a starting master asks for has no
 # index. Payloads live apart: an UPDATE rewrites a row as a whole, and a payload may be megabytes.
 # `handle` is the engine's word for a process that may be alive; NULL once it is known to be gone.
-# `history`: see `sqlite.history`.
+# `history`: one line of JSON per entry, oldest first.
 _JOBS = """
 CREATE TABLE jobs (
     seq INTEGER PRIMARY KEY,
@@ -101,5 +101,6 @@ def _prepare(db: sqlite3.Connection, path: Path) -> None:
     # The version before kept an index of manifests there.
     db.execute("DROP TABLE IF EXISTS manifests")
     requests.prepare(db)
+    jobs.prepare(db)
     # Of a submission during which a master of an older version was killed.
     db.execute("DELETE FROM payloads WHERE seq NOT IN (SELECT seq FROM jobs)")

@@ -1,0 +1,115 @@
+"""The rows of all jobs of which something may still happen, in memory; those of the others are read when asked for.
+
+What the master's own bookkeeping changes counts at once, before it is durable: nobody who asks is told an older state.
+What a client asks for counts once it is durable.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+
+from titan_sdk.cluster.store.changes import Change, ForgetHandles, ForgetJobs, InsertJobs
+from titan_sdk.cluster.store.rows import JobRow, Service
+from titan_sdk.cluster.store.transitions import Step, fresh, is_settled, transition
+
+__all__ = ["JobTable"]
+
+
+class JobTable:
+    """Found by id and by number."""
+
+    def __init__(self) -> None:
+        self._rows: dict[int, JobRow] = {}
+        self._numbers: dict[str, int] = {}
+        self._unsaved: Counter[int] = Counter()
+        """How many entries that are not durable yet have changed a row."""
+
+    def get(self, job_id: str) -> JobRow | None:
+        seq = self._numbers.get(job_id)
+        return None if seq is None else self._rows[seq]
+
+    def row(self, seq: int) -> JobRow | None:
+        return self._rows.get(seq)
+
+    def rows(self) -> list[JobRow]:
+        """All of them, in the order of submission."""
+        return sorted(self._rows.values(), key=lambda row: row.seq)
+
+    def unfinished(self) -> list[JobRow]:
+        """PENDING and RUNNING jobs."""
+        return [row for row in self.rows() if not row.status.is_terminal]
+
+    def live_services(self) -> list[JobRow]:
+        return [row for row in self.rows() if row.service == Service.LIVE]
+
+    def ended_but_alive(self) -> list[JobRow]:
+        """Ended jobs whose process was not seen to be gone, live services left out."""
+        return [
+            row
+            for row in self.rows()
+            if row.status.is_terminal and row.handle is not None and row.service != Service.LIVE
+        ]
+
+    def keep(self, row: JobRow) -> None:
+        """Take a row in; an earlier submission of its id gives way."""
+        earlier = self._numbers.get(row.job_id)
+        if earlier is not None and earlier != row.seq:
+            del self._rows[earlier]
+        self._rows[row.seq] = row
+        self._numbers[row.job_id] = row.seq
+
+    # ------------------------------------------------------------------ changes
+
+    def begin(self, changes: Iterable[Change]) -> tuple[int, ...]:
+        """Bookkeeping that is to be saved; the numbers of the rows that it has changed."""
+        numbers: dict[int, None] = {}
+        for change in changes:
+            numbers |= dict.fromkeys(self._change(change))
+        self._unsaved.update(numbers.keys())
+        return tuple(numbers)
+
+    def saved(self, numbers: Iterable[int]) -> list[JobRow]:
+        """What ``begin`` has changed is durable; the rows that have left this table with it."""
+        left: list[JobRow] = []
+        for seq in numbers:
+            self._unsaved[seq] -= 1
+            if not self._unsaved[seq]:
+                del self._unsaved[seq]
+                left += self._let_go(seq)
+        return left
+
+    def apply(self, changes: Iterable[Change]) -> list[JobRow]:
+        """A client's changes that are durable; the rows that have left this table with them."""
+        numbers: dict[int, None] = {}
+        for change in changes:
+            if isinstance(change, InsertJobs):
+                for job in change.jobs:
+                    self.keep(fresh(job))
+            else:
+                numbers |= dict.fromkeys(self._change(change))
+        return [row for seq in numbers if seq not in self._unsaved for row in self._let_go(seq)]
+
+    def _change(self, change: Change) -> list[int]:
+        if isinstance(change, ForgetHandles):
+            alive = [row for row in self._rows.values() if row.handle is not None]
+            self._rows |= {row.seq: transition(row, change) for row in alive}
+            return [row.seq for row in alive]
+        if isinstance(change, Step):
+            row = self._rows.get(change.seq)
+            if row is not None:
+                self._rows[change.seq] = transition(row, change)
+                return [change.seq]
+        elif isinstance(change, ForgetJobs):
+            for job_id, seq in change.jobs:
+                if self._numbers.get(job_id) == seq:
+                    del self._rows[seq], self._numbers[job_id]
+        return []
+
+    def _let_go(self, seq: int) -> list[JobRow]:
+        row = self._rows.get(seq)
+        if row is None or not is_settled(row):
+            return []
+        del self._rows[seq]
+        del self._numbers[row.job_id]
+        return [row]
