@@ -7,17 +7,18 @@ there waits for none. Only on the master's own machine.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
+from titan_sdk.cluster import sdk_keys
+from titan_sdk.cluster.store.base import Store, StoreFailed
 from titan_sdk.cluster.store.changes import Swap
 from titan_sdk.errors import PeerProtocolError
 from titan_sdk.wire.extensions import StoreSwap
 
-__all__ = ["End", "Ends"]
+__all__ = ["End", "Ends", "is_failed_for_good"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +49,11 @@ class Ends:
         try:
             with open(self._folder / run, encoding="ascii") as file:
                 left = StoreSwap.decode(file.read())
-            record = json.loads(left.value or "null")
-            failed = record["state"] == "failed" and record["last"] is True
-        except (OSError, ValueError, KeyError, TypeError, RecursionError, PeerProtocolError):
-            # Nothing, or somebody's else than a launcher's.
+        except (OSError, UnicodeError, PeerProtocolError):
             return None
-        return End(Swap(left.key, left.expected, left.value), failed)
+        if left.value is None or not f"{left.key}{left.expected}{left.value}".isascii():
+            return None  # no launcher's: bookkeeping that cannot be stored would hold up everything after it
+        return End(Swap(left.key, left.expected, left.value), sdk_keys.is_failed_for_good(left.value))
 
     def forget(self, run: str) -> None:
         """It is stored."""
@@ -68,3 +68,14 @@ class Ends:
         for name in os.listdir(self._folder):
             if name not in runs:
                 self.forget(name)
+
+
+async def is_failed_for_good(store: Store, job_id: str) -> bool:
+    """Whether the stored record of the job's latest submission says that ``max_attempts`` rules out another run."""
+    try:
+        nonce = sdk_keys.nonce_of(await store.get(sdk_keys.record_key(job_id)))
+        return nonce is not None and sdk_keys.is_failed_for_good(
+            await store.get(sdk_keys.run_key(job_id, nonce))
+        )
+    except StoreFailed:
+        return False  # its launcher looks there, too, before it starts anything

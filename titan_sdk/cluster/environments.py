@@ -41,13 +41,17 @@ class Environments:
         made = job_environment(os.environ, worker, *self._address)
         made.setdefault("TITAN_RUNTIME_LOG_LIMIT", str(self._settings.log_limit_bytes))
         made["TITAN_KEEP_ALIVE"] = "1"
-        made["TITAN_RUNTIME_ENDS"] = str(self._ends)
+        made.update(self.ends_of())
         made.update(self._devices_of(worker))
         if self._socket_path is not None:
             name = "TITAN_SOCKET" if self._settings.is_protected else "TITAN_RUNTIME_SOCKET"
             made[name] = str(self._socket_path)
             made["TITAN_RUNTIME_AWAY_PATIENCE"] = str(_AWAY_SECONDS)
         return made
+
+    def ends_of(self) -> dict[str, str]:
+        """What tells launchers to leave their last record in a file."""
+        return {"TITAN_RUNTIME_ENDS": str(self._ends)}
 
     def _devices_of(self, worker: str) -> dict[str, str]:
         if self._devices is None:

@@ -17,7 +17,7 @@ import secrets
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field, replace
 
-from titan_sdk.cluster.ends import Ends
+from titan_sdk.cluster.ends import Ends, is_failed_for_good
 from titan_sdk.cluster.engines.base import (
     Engine,
     NoRoom,
@@ -218,18 +218,22 @@ class Runs:
             ended = self._engine.reattach(run.process, functools.partial(self._placed, run))
         if begun is not None:
             begun(run.process)
-        return self._with_record(run, await ended)
+        return await self._with_record(run, await ended)
 
-    def _with_record(self, run: Run, result: RunResult) -> RunResult:
-        """Store what the launcher left, in one transaction with what this result leads to."""
+    async def _with_record(self, run: Run, result: RunResult) -> RunResult:
+        """Store what the launcher left, in one transaction with what this result leads to; and start no run again that
+        the job's own ``max_attempts`` rules out.
+        """
         end = self.ends.read(run.request.run)
-        if end is None:
+        if end is not None:
+            run.has_record = True
+            self._state.store.journal.record(end.change)
+        if result.outcome is not Outcome.FAILURE:
             return result
-        run.has_record = True
-        self._state.store.journal.record(end.change)
-        if end.is_failed_for_good and result.outcome is Outcome.FAILURE:
-            return replace(result, outcome=Outcome.FATAL)
-        return result
+        for_good = (
+            end.is_failed_for_good if end else await is_failed_for_good(self._state.store, run.request.job_id)
+        )
+        return replace(result, outcome=Outcome.FATAL) if for_good else result
 
     async def _staged(self, run: Run) -> Process:
         """As ``Engine.stage``, which is tried until the machine has room for it."""

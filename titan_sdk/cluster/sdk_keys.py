@@ -12,6 +12,7 @@ from titan_sdk.wire.store_text import MARK, decode_value, encode_key
 __all__ = [
     "MANIFESTS",
     "Manifest",
+    "is_failed_for_good",
     "is_of_later_submission",
     "known_as",
     "latest_of",
@@ -48,6 +49,11 @@ def run_key(job_id: str, nonce: str) -> str:
 def logs_to_master(record: str | None) -> bool:
     """Whether a run's output is in the log that the master keeps, and in no chunks."""
     return _field(record, "log") == "master"
+
+
+def is_failed_for_good(record: str | None) -> bool:
+    """Whether a run has failed that was the last one that its job may have."""
+    return _field(record, "state") == "failed" and _field(record, "last") is True
 
 
 def latest_of(key: str) -> str | None:

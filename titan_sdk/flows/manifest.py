@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,7 +19,6 @@ from titan_sdk.flows.keeping import put_own
 from titan_sdk.flows.report import JobRecord
 from titan_sdk.model.job import TitanJob
 from titan_sdk.model.rules import full_id
-from titan_sdk.model.stats import ServerInfo
 from titan_sdk.runtime import keys
 from titan_sdk.wire import calls
 
@@ -55,23 +54,16 @@ class Submission:
     """The SHA-256 of their script files; in this process only."""
 
 
-def write_records(submission: Submission, info: ServerInfo, known: Collection[str] = ()) -> Flow[None]:
-    """What lets anybody who knows a job's id or a DAG's name follow it; written first, so it is never missing.
-
-    Args:
-        info: a real master loses what it acknowledges while its store is down, so there everything is read back. Its
-            jobs without the runtime have records too: only they tell a later cancel what it can do.
-        known: full ids that the master has known before. Their records are about those submissions, so a job without
-            the runtime, which needs none on the bundled master, replaces them.
+def write_records(submission: Submission) -> Flow[None]:
+    """What lets anybody who knows a job's id or a DAG's name follow it, before the jobs are sent, so that it is never
+    missing. Everything is read back: a real master loses what it acknowledges while its store is down. Jobs without the
+    runtime have records there too: only they tell a later cancel what it can do.
 
     Raises:
         StoreUnavailable: a record did not stay.
     """
-    plain = None if not info.is_bundled else known
-    for key, text in records_of(submission, plain)[1].items():
-        if info.is_bundled:
-            yield from put_own(key, text)
-        elif not (yield from is_kept(key, text)):
+    for key, text in records_of(submission, plain=True)[1].items():
+        if not (yield from is_kept(key, text)):
             raise StoreUnavailable(
                 f"DAG {submission.name!r}: nothing was submitted, because the master's store did not keep the record "
                 f"{key!r}, without which nobody could tell afterwards whether it runs; try again once `titan doctor` "
@@ -79,17 +71,17 @@ def write_records(submission: Submission, info: ServerInfo, known: Collection[st
             )
 
 
-def records_of(submission: Submission, plain: Collection[str] | None = ()) -> tuple[str, dict[str, str]]:
+def records_of(submission: Submission, *, plain: bool) -> tuple[str, dict[str, str]]:
     """The records as they are stored, by key; the first is the key of this submission's own manifest.
 
     Args:
-        plain: of which jobs without the runtime to write one, too; ``None``: of all.
+        plain: also of jobs without the runtime.
     """
     now = time.time()
     source = {job.full_id: job for job in submission.source}
     values: dict[str, dict[str, Any]] = {}
     for job in submission.jobs:
-        if job.nonce or plain is None or full_id(job.job_id) in plain:
+        if job.nonce or plain:
             record = _record_of(job, source.get(full_id(job.job_id)), now)
             values[keys.job_key(full_id(job.job_id))] = {
                 **record.to_json(),

@@ -157,7 +157,7 @@ def _whole(
     submission: Submission, lines: Sequence[JobLine], messages: Mapping[str, str]
 ) -> Call[tuple[str, JobStatus] | None] | None:
     """Everything in one request; ``None`` where it is larger than one may be."""
-    own, values = records_of(submission)
+    own, values = records_of(submission, plain=False)
     values |= gate_values(messages)
     for job in submission.source:
         if job.owner_lease:
@@ -199,8 +199,7 @@ def _send_in_steps(
         if job.owner_lease:
             yield from lease.renew(JobRef(job.job_id, submission.run_id))
     yield from reset_gates(messages)
-    known = {job_id for job_id, state in before.items() if state is not JobStatus.UNKNOWN}
-    yield from write_records(submission, info, known)
+    yield from write_records(submission)
     if about_to_send is not None:
         about_to_send(submission)
     yield from _send(submission, call, before)

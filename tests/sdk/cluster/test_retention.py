@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.sdk.cluster.master_process import MasterProcess
-from titan_sdk import NotFound, ServerInfo, TitanClient, TitanJob
+from titan_sdk import NotFound, TitanClient, TitanJob
 from titan_sdk.flows.manifest import Submission, SubmittedJob, write_records
 
 # Slow: Jobs grow old by the clock.
@@ -146,9 +146,7 @@ def test_a_job_that_runs_longer_than_jobs_are_kept(client: TitanClient, tmp_path
 
 
 def test_a_client_that_died_before_it_submitted_leaves_nothing(client: TitanClient) -> None:
-    client._run(
-        write_records(Submission("never", "0" * 16, (SubmittedJob("job", "0" * 16),)), ServerInfo("bundled"))
-    )
+    client._run(write_records(Submission("never", "0" * 16, (SubmittedJob("job", "0" * 16),))))
     assert sorted(client.store_keys("titan:")) == [
         "titan:dag:never",
         "titan:dag:never:0000000000000000",

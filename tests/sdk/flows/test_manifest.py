@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.support.flow_runner import FlowRunner, MasterModel
-from titan_sdk import CorruptData, NotFound, ServerInfo
+from titan_sdk import CorruptData, NotFound
 from titan_sdk.flows.manifest import Submission, SubmittedJob, find_dag, write_records
 
 
@@ -13,7 +13,7 @@ def test_each_run_is_found_and_the_latest_by_default():
     runner = FlowRunner(MasterModel())
     for run in ("r1", "r2"):
         jobs = (SubmittedJob("a", None), SubmittedJob("b", "0" * 16, ("DAG-a",), "b-first"))
-        runner.run(write_records(Submission("my:dag%", run, jobs), ServerInfo("titan")))
+        runner.run(write_records(Submission("my:dag%", run, jobs)))
     assert runner.run(find_dag("my:dag%")).run_id == "r2"
     first = runner.run(find_dag("my:dag%", "r1"))
     assert (first.run_id, first.jobs) == ("r1", jobs)

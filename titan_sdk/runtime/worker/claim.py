@@ -109,7 +109,7 @@ class Claimant:
         return True
 
     def _obey_cancel(self, record: Record) -> None:
-        if self.master.obeys_cancels or self._reach(lambda: self.master.get(self.cancel_key)) is None:
+        if self.master.trusted or self._reach(lambda: self.master.get(self.cancel_key)) is None:
             return
         sentence = "it was cancelled before it started"
         if self.prior is None:

@@ -169,7 +169,7 @@ class Shipper:
             pass
 
     def _is_marked(self) -> bool:
-        return not self._master.obeys_cancels and self._master.get(self._cancel_key) is not None
+        return self._master.get(self._cancel_key) is not None
 
     def _read_progress(self) -> bool:
         path = self._place.path("progress.json")

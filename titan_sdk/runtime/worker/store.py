@@ -59,8 +59,9 @@ class Master:
         self._kept: List[Any] = []
         self._takes_ids = False
         self.trusted = False
-        """Whether it stores what it acknowledges, gives a job to one launcher at a time, keeps children from starting
-        before their parents have completed, and takes this process's stdout for the job's log. Known after ``meet``.
+        """Whether it stores what it acknowledges, gives a job to one launcher at a time, starts no child before its
+        parents have completed and nothing that was cancelled, and takes this process's stdout for the job's log. Known
+        after ``meet``.
         """
         self._channels: Dict[int, _Channel] = {}
         """By thread: each has one request under way."""
@@ -155,13 +156,6 @@ class Master:
         except StoreError:
             # The record says it too.
             pass
-
-    @property
-    def obeys_cancels(self) -> bool:
-        """Whether what the master calls cancelled never starts: so with the bundled one, whose workers keep
-        connections. A real one starts a delayed job all the same.
-        """
-        return self._keeps
 
     def upload(self, name: str) -> bytes:
         """An uploaded file as it is now.
