@@ -190,6 +190,7 @@ def test_a_job_sees_none_of_the_masters_settings(peer: Peer) -> None:
         "TITAN_RUN",
         "TITAN_KEEP_ALIVE",
         "TITAN_RUNTIME_AWAY_PATIENCE",
+        "TITAN_RUNTIME_ENDS",
         "TITAN_RUNTIME_LOG_LIMIT",
         "TITAN_RUNTIME_SOCKET",
     }
@@ -200,7 +201,7 @@ def test_what_a_master_writes_is_for_its_user_only(cluster: LocalCluster, peer: 
     peer.submit(script("DAG-files", "print('x')"))
     assert peer.until("DAG-files") == "COMPLETED"
     assert cluster.data_dir.stat().st_mode & 0o077 == 0
-    for folder in ("logs", "uploads", "perm_files", "workers"):
+    for folder in ("logs", "uploads", "perm_files", "workers", "ends"):
         assert (cluster.data_dir / folder).stat().st_mode & 0o077 == 0
 
 
