@@ -165,8 +165,12 @@ class Master:
 
         False if there is nothing to end; nothing is changed then.
         """
-        if job_id in self.services and self.state.scheduler.get(job_id) is None:
-            seq, now = self.state.number(job_id), self.state.clock.now()
+        service = self.services.get(job_id)
+        if service is not None and self.state.scheduler.get(job_id) is None:
+            if service.process is None:
+                # No run of it may begin after its end is stored.
+                self.runs.stop_service(job_id)
+            seq, now = service.seq, self.state.clock.now()
             ended = SetEnded(seq, JobStatus.CANCELLED, None, "cancelled by a client", now)
             # No longer live, so a next master ends what is left of it.
             await self.state.store.journal.write(SetService(seq, Service.DEPLOYING), ended)

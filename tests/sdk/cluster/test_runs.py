@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from pytest_mock import MockerFixture
@@ -19,7 +20,7 @@ from titan_sdk.cluster.scheduler import Outcome
 from titan_sdk.cluster.state import State
 from titan_sdk.cluster.store.base import StoreFailed
 from titan_sdk.cluster.store.changes import InsertJobs
-from titan_sdk.cluster.store.rows import JobRow, Service
+from titan_sdk.cluster.store.rows import Service
 from titan_sdk.cluster.store.sqlite import SqliteStore
 from titan_sdk.model.status import JobStatus
 from titan_sdk.wire.jobs import JobLine
@@ -28,14 +29,23 @@ SUCCESS = RunResult(Outcome.SUCCESS, 0)
 INTERRUPTED = RunResult(Outcome.INTERRUPTED, None, "it never began")
 
 
+class Stored(NamedTuple):
+    """What is durable of a job; the store itself already counts what is decided."""
+
+    status: JobStatus
+    handle: str | None
+    attempts: int
+    service: int
+
+
 class Engine:
     """Does what a test tells it, and remembers what the store held at every step."""
 
     chooses_places = keeps_runs = False
     trouble: str | None = None
 
-    def __init__(self, state: State) -> None:
-        self._state = state
+    def __init__(self, stored: Callable[[str], Stored]) -> None:
+        self._stored = stored
         self.steps: list[tuple[str, JobStatus, bool]] = []
         """Step, and of the job's row the status and whether it has a handle."""
         self.staging: list[StagingFailed] = []
@@ -44,8 +54,7 @@ class Engine:
         self.killed: list[Process] = []
 
     def _step(self, name: str, request: RunRequest) -> None:
-        row = self._state.store.job(request.job_id)
-        assert row is not None
+        row = self._stored(request.job_id)
         self.steps.append((name, row.status, row.handle is not None))
 
     async def open(self) -> None: ...
@@ -87,7 +96,7 @@ class Master:
         self._data = DataDir(root)
         self.store = SqliteStore(self._data.database, asyncio.get_running_loop())
         self.state = State(self.store, FileLogs(self._data, 1000))
-        self.engine = Engine(self.state)
+        self.engine = Engine(self.row)
         self.runs = Runs(self.state, self.engine, 60.0, Ends(None))
         self.runs.perform(self.state.scheduler.add_worker("one", ["GENERAL"], 1))
 
@@ -98,10 +107,10 @@ class Master:
         now = self.state.clock.now()
         self.runs.perform(self.state.scheduler.submit(specs, self.state.settled, now))
 
-    def row(self, name: str = "job") -> JobRow:
-        row = self.store.job(name)
-        assert row is not None
-        return row
+    def row(self, name: str = "job") -> Stored:
+        wanted = "SELECT status, handle, attempts, service FROM jobs WHERE job_id = ?"
+        status, *rest = self.store.db.execute(wanted, (name,)).fetchone()
+        return Stored(JobStatus(status), *rest)
 
     async def until(self, status: JobStatus, name: str = "job", *, handle: bool = False) -> None:
         async with asyncio.timeout(60):
