@@ -201,3 +201,11 @@ def test_a_cluster_that_is_not_there_is_said_in_a_sentence(tmp_path: Path) -> No
     ray = RaySettings(f"127.0.0.1:{free_port()}", connect_seconds=10.0)
     with pytest.raises(TitanError, match="Ray"):
         LocalCluster(engine="ray", ray=ray).start()
+
+
+def test_an_address_where_the_cluster_does_not_find_this_front_is_refused_at_once(nodes: RayNodes) -> None:
+    port = free_port()
+    ray = RaySettings(nodes.address, advertise=("127.0.0.1", port), keep_jobs=False, connect_seconds=600.0)
+    words = rf"head of the Ray cluster .* cannot reach this front at 127\.0\.0\.1:{port}.*--advertise-address"
+    with pytest.raises(TitanError, match=words):
+        LocalCluster(engine="ray", ray=ray).start()

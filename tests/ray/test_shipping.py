@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import importlib.util
 import io
 import subprocess
@@ -19,10 +18,10 @@ from tests.sdk.cluster.peer import Peer, b64, script
 from tests.support.ray_nodes import RayNodes, need_ray
 from titan_sdk import TitanClient, TitanJob
 from titan_sdk.cluster import LocalCluster
-from titan_sdk.cluster.engines.ray.bridge_link import BridgeLink
-from titan_sdk.cluster.engines.ray.inside.lacking import WITHOUT_PACKAGE
+from titan_sdk.cluster.engines.ray.attaching import NotAttached, attach
+from titan_sdk.cluster.engines.ray.inside.missing_package import WITHOUT_PACKAGE
 from titan_sdk.cluster.engines.ray.settings import RaySettings
-from titan_sdk.cluster.engines.ray.values import Config, Setup
+from titan_sdk.cluster.engines.ray.values import Front, Setup
 
 # Ray's processes take long to start on a busy machine.
 # Slow: Ray's own processes take seconds to start.
@@ -65,16 +64,11 @@ def bare_nodes(bare: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 @pytest.mark.usefixtures("elsewhere")
 async def test_a_head_without_this_package_is_what_the_front_says(bare_nodes: RayNodes) -> None:
-    heard: asyncio.Queue[tuple[object, ...]] = asyncio.Queue()
-    setup = Setup(bare_nodes.address, "cluster", "front", Config("127.0.0.1", 1, {}, 0), None)
-    link = BridgeLink(lambda: setup, lambda *words: heard.put_nowait(words))
-    link.open()
-    said = await heard.get()
-    await link.close()
-    assert said == (
-        "lost",
-        f"the Ray cluster at {bare_nodes.address} cannot be used: its head {WITHOUT_PACKAGE}",
-    )
+    setup = Setup(bare_nodes.address, "cluster", Front("127.0.0.1", 1, "key"), None)
+    with pytest.raises(NotAttached) as caught:
+        await attach(setup)
+    sentence = f"the Ray cluster at {bare_nodes.address} cannot be used: its head {WITHOUT_PACKAGE}"
+    assert str(caught.value) == sentence
 
 
 @pytest.mark.usefixtures("elsewhere")

@@ -91,7 +91,7 @@ def test_runs_go_on_under_the_front_that_took_the_lease(
     fronts.old.pause()
     peer = fronts.new.start()  # waits until the lease has run out
     fronts.old_gives_up()
-    assert peer.status("runs") == "RUNNING"
+    assert peer.until("runs", "RUNNING") == "RUNNING"  # its node tells the new front, too
     meeting.let_go()
     check_all(peer, tmp_path)
 

@@ -88,6 +88,8 @@ class Master:
         ends = Ends(data.ends if settings.ray is None else None)
         self.runs = Runs(self.state, self.engine, settings.service_start_seconds, ends)
         self.services = self.runs.services
+        if self.pools is not None:
+            self.services.changed = self.pools.resize
 
     async def submit(
         self, lines: Sequence[JobLine], numbers: Mapping[str, int], values: Sequence[Change] = ()

@@ -92,6 +92,8 @@ class Node:
             loop.set_exception_handler(self._on_unexpected)
             self._requests = Requests(master, self._version)
             recover(master)
+            if settings.ray is not None:
+                await server.serve()  # the cluster dials in
             await master.engine.open()
             self._housekeeping = Housekeeping(master)
             if settings.metrics_port is not None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from titan_sdk.cluster.backing import Backing
 from titan_sdk.cluster.engines.ray.engine import RayEngine
 from titan_sdk.cluster.engines.ray.settings import RaySettings
-from titan_sdk.cluster.engines.ray.values import ClusterState, Config
+from titan_sdk.cluster.engines.ray.values import Front
 from titan_sdk.cluster.pools import Pools
 from titan_sdk.cluster.settings import ClusterSettings
 
@@ -35,25 +35,13 @@ def ray_engine(
 ) -> RayEngine:
     """The engine of a front; nothing of Ray is imported or asked yet."""
     assert door is not None
-    config = Config(
+    front = Front(
         door.host,
         door.port,
+        "",
         {"TITAN_RUNTIME_LOG_LIMIT": str(settings.log_limit_bytes), "TITAN_KEEP_ALIVE": "1"},
         settings.log_limit_bytes,
         door.token,
         door.certificate,
     )
-
-    def nodes_changed(state: ClusterState, *, reachable: bool) -> None:
-        pools.set_state(state, reachable=reachable)
-
-    return RayEngine(
-        ray,
-        backing.cluster_id,
-        backing.logs,
-        backing.uploads,
-        lambda: config,
-        nodes_changed,
-        pools.ended,
-        pools.ends_together,
-    )
+    return RayEngine(ray, backing.cluster_id, backing.logs, backing.uploads, front, pools.set_nodes)

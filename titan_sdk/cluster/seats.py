@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from titan_sdk.cluster.engines.ray.resources import served_tags
+from titan_sdk.cluster.engines.ray.resources import resources_of, served_tags
 from titan_sdk.cluster.master import Master
 
 __all__ = ["Seat", "seats"]
@@ -22,7 +23,7 @@ class Seat:
     slots: int
     running: tuple[str, ...]
     resources: dict[str, tuple[float, float]] = field(default_factory=dict)
-    """Free and all of each resource, where the engine knows."""
+    """All of each resource, and before that what the jobs and services of this master leave of it."""
 
     @property
     def load(self) -> str:
@@ -44,16 +45,27 @@ def seats(master: Master) -> Iterator[Seat]:
 def _nodes(master: Master) -> Iterator[Seat]:
     assert master.pools is not None
     assert master.settings.ray is not None
+    given = master.settings.ray.tag_resources
     running: dict[str | None, list[str]] = {}
+    taken: dict[str | None, Counter[str]] = {}
     for job_id in master.runs.running():
         job = master.state.scheduler.get(job_id)
         if job is not None:
             running.setdefault(job.place, []).append(job_id)
+            taken.setdefault(job.place, Counter()).update(resources_of(job.spec.tag, given).as_ray())
+    for service in master.services:
+        if service.process is not None:
+            tag = service.line.requirement
+            taken.setdefault(service.worker, Counter()).update(resources_of(tag, given).as_ray())
     for index, node in enumerate(master.pools.nodes):
-        counts = served_tags([node], master.settings.ray.tag_resources)
+        counts = served_tags([node], given)
         if not counts:
             continue  # a head node that is to run nothing
-        resources = {name: (node.free.get(name, 0.0), total) for name, total in sorted(node.total.items())}
+        used = taken.get(node.name, Counter())
+        resources = {
+            name: (max(round(total - used[name], 4), 0.0), total)
+            for name, total in sorted(node.total.items())
+        }
         here = tuple(sorted(running.get(node.name, ())))
         yield Seat(
             node.name, _FIRST_PORT + index, tuple(sorted(counts)), sum(counts.values()), here, resources

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from titan_sdk.cluster.engines.base import Process
@@ -46,6 +46,8 @@ class Services:
 
     def __init__(self) -> None:
         self._by_id: dict[str, Service] = {}
+        self.changed: Callable[[str], None] = _nothing
+        """Called with the tag when there is one more, or one fewer."""
 
     def __contains__(self, job_id: object) -> bool:
         return job_id in self._by_id
@@ -58,9 +60,11 @@ class Services:
 
     def add(self, service: Service) -> None:
         self._by_id[service.line.job_id] = service
+        self.changed(service.line.requirement)
 
     def remove(self, service: Service) -> None:
         del self._by_id[service.line.job_id]
+        self.changed(service.line.requirement)
 
     def live(self) -> list[str]:
         """Ids of the services that are up, or being restarted."""
@@ -91,3 +95,7 @@ class Services:
                     f"its port {port} belongs to the service {other_id}; stop that one or choose another port"
                 )
         return None
+
+
+def _nothing(_tag: str) -> None:
+    pass

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 
 from titan_sdk.cluster import stats
 from titan_sdk.cluster.admission import Refused
+from titan_sdk.cluster.engines.ray.engine import RayEngine
 from titan_sdk.cluster.master import Master
 from titan_sdk.cluster.requests.files import Files
 from titan_sdk.cluster.requests.jobs import Jobs
@@ -13,6 +14,7 @@ from titan_sdk.cluster.requests.once import OnceOnly
 from titan_sdk.cluster.requests.questions import JobQuestions
 from titan_sdk.cluster.requests.submissions import Submissions
 from titan_sdk.cluster.requests.values import Values
+from titan_sdk.cluster.server.takeover import TakeOver
 from titan_sdk.cluster.store.base import StoreFailed, Unstorable
 from titan_sdk.errors import PeerProtocolError
 from titan_sdk.runtime.bundle import runtime_bundle
@@ -46,8 +48,8 @@ _PAIRS = {Opcode.KV_SET, Opcode.KV_SADD}
 """Of Titan v1, so malformed ones are answered with its words alone."""
 
 Reply = str | bytes
-Answered = Reply | Awaitable[Reply]
-"""A reply, or the rest of the work that makes it."""
+Answered = Reply | TakeOver | Awaitable[Reply]
+"""A reply, or the rest of the work that makes it, or none, as the connection is somebody else's from now on."""
 Handler = Callable[[Frame], Answered]
 
 
@@ -95,6 +97,8 @@ class Requests:
             Opcode.STORE_EXPIRE: values.change,
             Opcode.ONCE: _payload(once.answer),
         }
+        if isinstance(master.engine, RayEngine):
+            self._by_opcode[Opcode.ENGINE] = _payload(master.engine.answer)
 
     def answer(self, frame: Frame) -> Answered:
         """The reply, or what to wait for. A failure inside a handler is an answer too, as on a real master."""
@@ -105,11 +109,14 @@ class Requests:
             answered = handler(frame)
         except (Refused, PeerProtocolError, StoreFailed) as exc:
             return _sentence(frame.opcode, exc)
-        return answered if isinstance(answered, str | bytes) else _in_time(frame.opcode, answered)
+        if isinstance(answered, str | bytes | TakeOver):
+            return answered
+        return _in_time(frame.opcode, answered)
 
     async def carry_out(self, frame: Frame) -> Reply:
         """The reply, in time."""
         answered = self.answer(frame)
+        assert not isinstance(answered, TakeOver)
         return answered if isinstance(answered, str | bytes) else await answered
 
     # ------------------------------------------------------------------ the cluster

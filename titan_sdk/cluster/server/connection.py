@@ -9,6 +9,7 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from titan_sdk.cluster.server.budget import Budget
+from titan_sdk.cluster.server.takeover import TakeOver
 from titan_sdk.errors import PeerProtocolError
 from titan_sdk.wire.frames import HEADER_SIZE, MAX_PAYLOAD, Frame, decode_header
 from titan_sdk.wire.opcodes import Opcode
@@ -160,17 +161,21 @@ class Connection:
             reply = self._begin(frame)
             if isinstance(reply, bytes):
                 await self._hold(len(reply), self._server.budget)
-            else:
+            elif not isinstance(reply, TakeOver):
                 async with self._server.large if opcode in _LARGE else nullcontext():
                     reply = await (self._while_there(reply) if opcode in _HELD else reply)
                     del frame
                     await self._hold(len(reply), self._server.budget)
                     if len(reply) > LIMIT:
                         await asyncio.sleep(0)  # before the next one in line is made, others have a turn
-            await self._send(reply)
+            if isinstance(reply, bytes):
+                await self._send(reply)
         finally:
             self._server.ended()
         self._let_go()
+        if isinstance(reply, TakeOver):
+            await reply.serve(self._reader, self._writer)
+            return False
         return self._keep
 
     async def _read_head(self) -> tuple[int, int] | None:
@@ -192,7 +197,7 @@ class Connection:
         self._expect(self._server.settings.frame_timeout_seconds + length / _SLOWEST)
         return await self._reader.readexactly(length)
 
-    def _begin(self, frame: Frame) -> bytes | Awaitable[bytes]:
+    def _begin(self, frame: Frame) -> bytes | TakeOver | Awaitable[bytes]:
         """The reply, or the rest of the work that makes it."""
         greets = frame.opcode == Opcode.HELLO
         if not self._may_ask:

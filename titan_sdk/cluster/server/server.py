@@ -17,6 +17,7 @@ from titan_sdk.cluster.server.access import Gate
 from titan_sdk.cluster.server.budget import Budget
 from titan_sdk.cluster.server.connection import Connection, Reader
 from titan_sdk.cluster.server.descriptors import capacity
+from titan_sdk.cluster.server.takeover import TakeOver
 from titan_sdk.cluster.settings import ClusterSettings
 from titan_sdk.wire import once
 from titan_sdk.wire.frames import Frame, encode_frame
@@ -29,7 +30,7 @@ log = logging.getLogger(__name__)
 Reply = str | bytes
 """Text, whose first word decides the opcode (section 1.1), or bytes, which are always an ACK."""
 
-Answer = Callable[[Frame], Reply | Awaitable[Reply]]
+Answer = Callable[[Frame], Reply | TakeOver | Awaitable[Reply]]
 """A reply, a future of one, or a coroutine."""
 
 _LARGE_AT_ONCE = 4
@@ -93,12 +94,15 @@ class Server:
 
     # ------------------------------------------------------------------ requests
 
-    def begin(self, frame: Frame) -> bytes | Awaitable[bytes]:
-        """Carry out a request: its encoded reply, or the rest of the work that makes it."""
+    def begin(self, frame: Frame) -> bytes | TakeOver | Awaitable[bytes]:
+        """Carry out a request: its encoded reply, the rest of the work that makes it, or who has the connection now."""
         try:
             answered = self._answer(frame)
         except Exception as exc:  # noqa: BLE001
             answered = self._failed(frame.opcode, exc)
+        if isinstance(answered, TakeOver):
+            self._count(frame)
+            return answered
         if isinstance(answered, str | bytes):
             self._count(frame)
             return self.encode(answered)

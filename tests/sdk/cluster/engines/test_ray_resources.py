@@ -17,7 +17,7 @@ from titan_sdk.errors import InvalidArgument
 
 
 def node(name: str, **total: float) -> NodeState:
-    return NodeState(f"id-{name}", name, "127.0.0.1", total, total)
+    return NodeState(f"id-{name}", name, "127.0.0.1", total)
 
 
 NODES = [node("head"), node("one", CPU=4, memory=1e9), node("two", CPU=2, GPU=2, HIGH_MEM=1)]

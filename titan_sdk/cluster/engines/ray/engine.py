@@ -1,36 +1,43 @@
-"""The front's half of the Ray engine: what the master asks becomes commands, what the bridge says, results."""
+"""The front's half of the Ray engine: what the master asks becomes words to the dispatcher, and its words, results."""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
+import hmac
 import logging
 import secrets
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
+from titan_sdk.cluster.admission import dump_line
 from titan_sdk.cluster.artifacts import Area
 from titan_sdk.cluster.engines.archives import ArchiveRefused, split_pointer
 from titan_sdk.cluster.engines.base import Placed, Process, RunRequest, RunResult, StagingFailed
-from titan_sdk.cluster.engines.ray.bridge_link import BridgeLink
-from titan_sdk.cluster.engines.ray.outbox import Outbox
+from titan_sdk.cluster.engines.endings import ending
+from titan_sdk.cluster.engines.ray.attaching import NotAttached, attach
 from titan_sdk.cluster.engines.ray.resources import resources_of
-from titan_sdk.cluster.engines.ray.runs import Run, result_of
+from titan_sdk.cluster.engines.ray.runs import Run
 from titan_sdk.cluster.engines.ray.settings import RaySettings
+from titan_sdk.cluster.engines.ray.stream import Stream, unpack
 from titan_sdk.cluster.engines.ray.values import (
-    ClusterState,
-    Config,
-    News,
+    KEPT_ARCHIVES,
+    NOT_KNOWN,
+    Ended,
+    Front,
     NodeState,
+    Order,
     Setup,
-    Spec,
-    unpack,
 )
 from titan_sdk.cluster.engines.staging import ARCHIVES, SERVICES
 from titan_sdk.cluster.log_store import LogStore
 from titan_sdk.cluster.scheduler import Outcome
-from titan_sdk.errors import TitanError
+from titan_sdk.cluster.server.takeover import TakeOver
+from titan_sdk.cluster.store.base import StoreFailed
+from titan_sdk.errors import PeerProtocolError, TitanError
 
 __all__ = ["RayEngine"]
 
@@ -38,10 +45,13 @@ log = logging.getLogger(__name__)
 
 NEVER_BEGAN = "the master ended before the job began"
 EPOCH_LOST = "the Ray cluster lost track of it: its dispatcher, or the whole cluster, was restarted"
+KILLED_EARLY = "it was killed before it began"
+_FIRST_PAUSE = 0.5
+_LONGEST_PAUSE = 10.0
 
 
 class NodesChanged(Protocol):
-    def __call__(self, state: ClusterState, *, reachable: bool) -> None: ...
+    def __call__(self, nodes: tuple[NodeState, ...], *, reachable: bool) -> None: ...
 
 
 class RayEngine:
@@ -49,10 +59,8 @@ class RayEngine:
 
     Args:
         cluster: names the dispatcher: every master of the same store says the same.
-        config: what jobs are told; asked for with every connection.
-        nodes_changed: called with the live nodes and what could come, and with nothing while the cluster is not ``reachable``.
-        ended: called with the pool of every run that is over.
-        ends: how many ends may wait to be told together.
+        front: how nodes reach this master.
+        nodes_changed: called with the live nodes, and with none while the cluster is not ``reachable``.
     """
 
     chooses_places = True
@@ -63,29 +71,30 @@ class RayEngine:
         cluster: str,
         logs: LogStore,
         uploads: Area,
-        config: Callable[[], Config],
+        front: Front,
         nodes_changed: NodesChanged,
-        ended: Callable[[str], None],
-        ends: Callable[[], int],
     ) -> None:
         self._settings, self._cluster = settings, cluster
         self._logs, self._uploads = logs, uploads
-        self._config, self._nodes_changed, self._ended = config, nodes_changed, ended
-        self._loop = asyncio.get_running_loop()
-        self._front = secrets.token_hex(8)
+        self._nodes_changed = nodes_changed
+        self._front = replace(front, key=secrets.token_hex(16))
         self.keeps_runs = settings.keep_jobs
-        self._link = BridgeLink(self._setup, self._on_word)
-        self._out = Outbox(self._link.send, self._loop, ends)
         self._staged: dict[str, Run] = {}
         """Runs that have not begun."""
         self._runs: dict[str, Run] = {}
-        self._strays: set[str] = set()
-        """Runs that the dispatcher knows and nobody waits for; they are ended."""
-        self._epoch: str | None = None
-        self._attached = asyncio.Event()
+        """Runs that have, until their ends are durable."""
+        self._strays: dict[str, asyncio.Event] = {}
+        """Runs that the dispatcher knows and nobody waits for, and what is set when they have ended."""
+        self._stream: Stream | None = None
+        self._epoch = ""
+        """Of the dispatcher that was attached last."""
+        self._sent: dict[str, None] = {}
+        """Archives that this dispatcher has for certain, by hash."""
+        self._opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._lost = asyncio.Event()
+        self._keeping: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._closing = False
-        self._idle = asyncio.Event()
         self.nodes: tuple[NodeState, ...] = ()
         self.trouble: str | None = (
             f"the Ray cluster at {settings.address} has not answered yet; give --ray-address where its head answers "
@@ -96,50 +105,72 @@ class RayEngine:
     # ------------------------------------------------------------------ life
 
     async def open(self) -> None:
-        """Connect; runs that were re-attached before are accounted for.
+        """Attach; runs that were re-attached before are accounted for.
 
         Raises:
-            TitanError: the cluster did not answer in time.
+            TitanError: the cluster did not answer in time, or cannot be used as this front is set up.
         """
-        self._link.open()
+        self._keeping = asyncio.create_task(self._stay_attached())
         try:
             async with asyncio.timeout(self._settings.connect_seconds):
-                await self._attached.wait()
+                await self._opened
         except TimeoutError:
             raise TitanError(self.trouble or "the Ray cluster did not answer") from None
+
+    async def _stay_attached(self) -> None:
+        pause = _FIRST_PAUSE
+        ship = str(Path(__file__).parents[3]) if self._settings.ship_code else None
+        while True:
+            self._lost.clear()
+            try:
+                await attach(Setup(self._settings.address, self._cluster, self._front, ship))
+            except NotAttached as exc:
+                self._let_go(str(exc))
+                log.warning("%s", exc)
+                if exc.is_final and not self._opened.done():
+                    self._opened.set_exception(TitanError(str(exc)))
+            else:
+                pause = _FIRST_PAUSE
+                await self._lost.wait()
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
 
     async def abandon(self) -> None:
         """See ``Engine``: the dispatcher and its runs are there for the next master."""
         self._closing = True
-        await self._link.close()
+        if self._keeping is not None:
+            self._keeping.cancel()
+            await asyncio.gather(self._keeping, return_exceptions=True)
         for task in self._tasks:
             task.cancel()
+        if self._stream is not None:
+            with suppress(OSError):
+                await self._stream.drain()
+            self._stream.close()
+            self._stream = None
 
     async def close(self) -> None:
         """Leave the runs to the next master, or end them, as the settings say."""
         self._closing = True
-        if not self._settings.keep_jobs and self._epoch is not None:
-            if self._runs:
-                for run in list(self._runs.values()):
-                    self.kill(run.process)
-                await self._idle.wait()
-            self._out.flush()
-            self._link.send("end")
-        self._out.flush()
-        await self._link.close()
-        for task in self._tasks:
-            task.cancel()
-
-    def _setup(self) -> Setup:
-        ship = str(Path(__file__).parents[3]) if self._settings.ship_code else None
-        return Setup(self._settings.address, self._cluster, self._front, self._config(), ship)
+        runs = list(self._runs.values())
+        if not self._settings.keep_jobs and self._stream is not None:
+            for run in runs:
+                self.kill(run.process)
+            over: list[asyncio.Future[Any]] = [asyncio.gather(*(run.over for run in runs))]
+            over.append(asyncio.create_task(self._lost.wait()))
+            await asyncio.wait(over, return_when=asyncio.FIRST_COMPLETED)
+            over[1].cancel()
+            self._say("end")
+        await self.abandon()
+        for run in runs:
+            run.finish(RunResult(Outcome.INTERRUPTED, None, "the Ray cluster cannot be reached"))
 
     # ------------------------------------------------------------------ the master's
 
     async def stage(self, request: RunRequest) -> Process:
         """Prepare it; nothing is sent before ``run``."""
-        epoch, archive, content = self._epoch, None, None
-        if epoch is None:
+        epoch, archive, content = self._epoch, None, b""
+        if self._stream is None:
             raise StagingFailed(self.trouble or "Ray cannot be reached", Outcome.INTERRUPTED)
         if request.line.header in ARCHIVES:
             pointer = request.line.filename.strip()
@@ -149,15 +180,8 @@ class RayEngine:
             except (ArchiveRefused, OSError) as exc:
                 raise StagingFailed(f"the archive {pointer!r} was refused: {exc}") from exc
             archive = name, hashlib.sha256(content).hexdigest()
-        run = Run(Process(request, epoch), self._loop.create_future(), archive=content)
-        run.spec = Spec(
-            request.run,
-            request.line,
-            resources_of(request.line.requirement, self._settings.tag_resources),
-            request.line.header in SERVICES,
-            self._node_id(request.near),
-            archive,
-        )
+        run = Run(Process(request, epoch), asyncio.get_running_loop().create_future(), archive=content)
+        run.order = Order(request.run, request.job_id, dump_line(request.line), archive)
         self._staged[request.run] = run
         return run.process
 
@@ -170,171 +194,49 @@ class RayEngine:
                 "it is not among the uploaded files; upload it before submitting the job"
             ) from None
 
-    def _node_id(self, name: str | None) -> str | None:
-        return next((node.node_id for node in self.nodes if node.name == name), None)
-
     async def run(self, process: Process, placed: Placed) -> RunResult:
-        """Start it."""
+        """Start it, once nothing is left of an earlier run of the job that the store has forgotten."""
         run = self._runs[process.run] = self._staged.pop(process.run)
         run.on_placed = placed
-        if run.epoch == self._epoch:
-            assert run.spec is not None
-            self._out.start(run.spec, run.archive)
-        elif self._epoch is not None:
-            # The dispatcher was made anew in between: nothing has begun.
-            self._finish(run, RunResult(Outcome.INTERRUPTED, None, EPOCH_LOST))
-        return await run.over
+        return await self._to_end(run, self._start_when_clear(run))
+
+    async def _start_when_clear(self, run: Run) -> None:
+        for name, gone in list(self._strays.items()):
+            if name.partition(".")[0] == run.process.run.partition(".")[0]:
+                await gone.wait()
+        run.cleared = True
+        if self._stream is not None:
+            self._account_for([run], frozenset())
+
+    async def reattach(self, process: Process, placed: Placed) -> RunResult:
+        """Watch it, if the dispatcher has it."""
+        run = Run(process, asyncio.get_running_loop().create_future(), on_placed=placed, cleared=True)
+        self._runs[process.run] = run
+        return await self._to_end(run)
+
+    async def _to_end(self, run: Run, begin: Coroutine[None, None, None] | None = None) -> RunResult:
+        try:
+            if begin is not None:
+                await begin
+            return await run.over
+        except asyncio.CancelledError:
+            self._runs.pop(run.process.run, None)
+            raise
 
     def kill(self, process: Process) -> None:
         """End it."""
         process.killed = True
-        if process.run in self._runs:
-            self._out.kill(process.run)
-
-    async def reattach(self, process: Process, placed: Placed) -> RunResult:
-        """Watch it, if the dispatcher has it."""
-        run = Run(process, self._loop.create_future(), placed, taken_over=True)
-        self._runs[process.run] = run
-        if self._epoch is not None:
-            self._account_for({process.run: run}, frozenset())
-        return await run.over
+        run = self._runs.get(process.run)
+        if run is not None and run.cleared:
+            self._say("kill", run=process.run)
+        elif run is not None:
+            run.finish(RunResult(Outcome.FAILURE, None, KILLED_EARLY))
 
     def forget(self, process: Process) -> None:
         """The dispatcher can forget it."""
         self._staged.pop(process.run, None)
-        self._out.done(process.run)
-
-    # ------------------------------------------------------------------ the bridge's
-
-    def _on_word(self, word: str, *args: object) -> None:
-        getattr(self, f"_on_{word}")(*args)
-
-    def _on_attached(self, epoch: str, runs: list[str], state: ClusterState) -> None:
-        self._epoch, self.trouble = epoch, None
-        self._out.reset()
-        for name in runs:
-            if name not in self._runs:
-                self._strays.add(name)
-        if self._strays:
-            for stray in sorted(self._strays):
-                self._out.kill(stray)
-        known = frozenset(runs)
-        self._account_for(dict(self._runs), known)
-        self._set_state(state)
-        self._attached.set()
-
-    def _account_for(self, runs: dict[str, Run], known: frozenset[str]) -> None:
-        """What became of runs whose dispatcher may not be this one."""
-        adopted = []
-        for name, run in runs.items():
-            if name in known:
-                if run.killed:
-                    self._out.kill(name)
-            elif run.epoch != self._epoch:
-                if run.request.line.header in SERVICES:
-                    adopted.append(name)
-                else:
-                    self._finish(run, RunResult(Outcome.INTERRUPTED, None, EPOCH_LOST))
-            elif run.taken_over:
-                self._finish(run, RunResult(Outcome.INTERRUPTED, None, NEVER_BEGAN))
-            elif run.spec is not None:
-                self._out.start(run.spec, run.archive)
-        if adopted:
-            self._link.send("adopt", adopted)
-
-    def _on_adopted(self, found: list[str], lost: list[str]) -> None:
-        for name in lost:
-            run = self._runs.get(name)
-            if run is not None:
-                self._finish(run, RunResult(Outcome.INTERRUPTED, None, EPOCH_LOST))
-        for name in found:
-            run = self._runs.get(name)
-            if run is not None and run.killed:
-                self._out.kill(name)
-
-    def _on_lost(self, sentence: str) -> None:
-        self._epoch, self.trouble = None, sentence
-        self._out.reset()
-        self._set_state(ClusterState())
-
-    def _on_superseded(self, sentence: str) -> None:
-        # The bridge that says this ends; the next one would take the cluster back, and so on for ever.
-        log.error("%s; this one starts nothing any more", sentence)
-        self._on_lost(sentence)
-        self._link.stop()
-
-    def _on_news(self, packed: bytes) -> None:
-        news: list[News]
-        state: ClusterState | None
-        news, state = unpack(packed)
-        if state is not None:
-            self._set_state(state)
-        for item in news:
-            run = self._runs.get(item.run)
-            if run is None:
-                if item.finished is not None:
-                    self._strays.discard(item.run)
-                    self._out.done(item.run)
-                continue
-            run.inbox.append(item)
-            if not run.busy:
-                self._hear(run)
-
-    def _set_state(self, state: ClusterState) -> None:
-        self.nodes = state.nodes
-        if not self._closing:
-            self._nodes_changed(state, reachable=self._epoch is not None)
-
-    def _hear(self, run: Run) -> None:
-        """What is new about a run, in order; output is stored before its end is reported."""
-        while run.inbox:
-            item = run.inbox.popleft()
-            output = [*item.chunks]
-            if item.finished is not None and item.finished.tail:
-                output.append((item.finished.offset, item.finished.tail))
-            if output:
-                run.busy = True
-                self._spawn(self._store_and_go_on(run, item, output))
-                return
-            self._tell(run, item)
-
-    async def _store_and_go_on(self, run: Run, item: News, output: list[tuple[int, bytes]]) -> None:
-        if item.began is not None:
-            self._begin(run, item.began.node)
-        for offset, data in output:
-            received = await run.store(self._logs, offset, data)
-            self._out.received(run.request.run, received)
-        run.busy = False
-        self._tell(run, item)
-        self._hear(run)
-
-    def _tell(self, run: Run, item: News) -> None:
-        finished = item.finished
-        began = item.began or (finished.began if finished is not None and finished.refused is None else None)
-        if began is not None:
-            self._begin(run, began.node)
-        if item.answers:
-            run.answers.set()
-        if finished is not None:
-            self._finish(run, result_of(finished, killed=run.killed))
-
-    def _begin(self, run: Run, node: str) -> None:
-        if not run.placed:
-            run.placed, run.archive = True, None
-            if run.on_placed is not None:
-                run.on_placed(node)
-
-    def _finish(self, run: Run, result: RunResult) -> None:
-        if self._runs.pop(run.request.run, None) is None:
-            return
-        if not run.over.done():
-            run.over.set_result(result)
-        if self._closing:
-            self._out.done(run.request.run)
-            if not self._runs:
-                self._idle.set()
-        else:
-            self._ended(run.request.worker)
+        self._runs.pop(process.run, None)
+        self._say("done", run=process.run)
 
     def port_problem(self, port: int) -> str | None:
         """See ``Engine``; the node looks again."""
@@ -347,7 +249,178 @@ class RayEngine:
         found = self._runs.get(process.run)
         await (found.answers if found is not None else asyncio.Event()).wait()
 
-    def _spawn(self, work: Coroutine[None, None, None]) -> None:
-        task = self._loop.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+    # ------------------------------------------------------------------ the cluster's requests
+
+    def answer(self, payload: bytes) -> TakeOver | Coroutine[None, None, str] | str:
+        """What a process of the cluster asks: the dispatcher for a stream, a node to take output.
+
+        Raises:
+            PeerProtocolError: it is none of these.
+        """
+        try:
+            head, data = unpack(payload)
+            if head.pop("word") == "output":
+                return self._take_output(data=data, **head)
+            if not hmac.compare_digest(str(head["key"]).encode(), self._front.key.encode()):
+                return "ERROR: this front has another key"
+        except (ValueError, KeyError, TypeError) as exc:
+            raise PeerProtocolError(f"no word of a Ray cluster's: {exc}") from exc
+        return TakeOver(lambda reader, writer: self._serve(Stream(reader, writer)))
+
+    async def _take_output(self, data: bytes, run: str, offset: int) -> str:
+        found = self._runs.get(run)
+        if found is None:
+            return NOT_KNOWN
+        received = await found.store(self._logs, offset, data)
+        return f'{{"received": {received}}}'
+
+    async def _serve(self, stream: Stream) -> None:
+        """The dispatcher's stream, to its end."""
+        stream.send("welcome")
+        sentence = ""
+        try:
+            while True:
+                word, head = await stream.receive()
+                if word == "attached":
+                    self._stream = stream
+                elif word == "superseded":
+                    # To attach again would take the cluster back, and so on for ever.
+                    sentence = (
+                        "another front has taken over this Ray cluster; this one starts nothing any more"
+                    )
+                    log.error("%s", sentence)
+                    if self._keeping is not None:
+                        self._keeping.cancel()
+                    return
+                if stream is self._stream:
+                    getattr(self, f"_on_{word}")(**head)
+        except (OSError, ValueError, PeerProtocolError) as exc:
+            sentence = f"the dispatcher in the Ray cluster is gone ({exc})"
+        finally:
+            if self._stream is stream:
+                self._let_go(sentence)
+
+    def _let_go(self, sentence: str) -> None:
+        self._stream, self.trouble = None, sentence
+        self._set_nodes(())
+        self._lost.set()
+
+    def _account_for(self, runs: list[Run], known: frozenset[str]) -> None:
+        """Start what the dispatcher has not heard of; find out what became of what another one had."""
+        adopted = []
+        for run in runs:
+            name = run.process.run
+            if run.over.done() or not run.cleared:
+                continue
+            if name in known:
+                if run.process.killed:
+                    self._say("kill", run=name)
+            elif run.process.handle != self._epoch:
+                if run.request.line.header in SERVICES:
+                    adopted.append(name)
+                else:
+                    run.finish(RunResult(Outcome.INTERRUPTED, None, EPOCH_LOST))
+            elif run.order is None:
+                run.finish(RunResult(Outcome.INTERRUPTED, None, NEVER_BEGAN))
+            elif run.process.killed:
+                run.finish(RunResult(Outcome.FAILURE, None, KILLED_EARLY))
+            else:
+                self._start(run, run.order)
+        if adopted:
+            self._say("adopt", runs=adopted)
+
+    def _start(self, run: Run, order: Order) -> None:
+        digest = "" if order.archive is None else order.archive[1]
+        if digest and digest not in self._sent:
+            self._say("archive", run.archive, digest=digest)
+            self._sent[digest] = None
+            if len(self._sent) > KEPT_ARCHIVES // 2:
+                del self._sent[next(iter(self._sent))]
+        request = run.request
+        self._say(
+            "start",
+            order.encode(),
+            run=order.run,
+            resources=resources_of(request.line.requirement, self._settings.tag_resources),
+            near=next((node.node_id for node in self.nodes if node.name == request.near), None),
+            service=request.line.header in SERVICES,
+            archive=digest,
+        )
+
+    def _say(self, word: str, data: bytes = b"", **head: Any) -> None:
+        """Lost while there is no dispatcher, which is told everything anew when there is."""
+        if self._stream is not None:
+            self._stream.send(word, data, **head)
+
+    # ------------------------------------------------------------------ the dispatcher's words
+
+    def _on_attached(self, epoch: str, runs: list[str], nodes: list[Any]) -> None:
+        self._sent.clear()
+        self._epoch, self.trouble = epoch, None
+        known = frozenset(runs)
+        for name in known - set(self._runs) - set(self._strays):
+            self._strays[name] = asyncio.Event()
+        for name in list(self._strays):
+            if name in known:
+                self._say("kill", run=name)
+            else:
+                self._strays.pop(name).set()
+        self._account_for(list(self._runs.values()), known)
+        self._set_nodes(nodes)
+        if not self._opened.done():
+            self._opened.set_result(None)
+
+    def _on_nodes(self, nodes: list[Any]) -> None:
+        self._set_nodes(nodes)
+
+    def _set_nodes(self, nodes: list[Any] | tuple[()]) -> None:
+        self.nodes = tuple(NodeState(*node) for node in nodes)
+        if not self._closing:
+            self._nodes_changed(self.nodes, reachable=self._stream is not None)
+
+    def _on_begun(self, run: str, node: str, answers: bool) -> None:
+        found = self._runs.get(run)
+        if found is not None:
+            found.begin(node)
+            if answers:
+                found.answers.set()
+
+    def _on_ended(self, data: bytes, run: str) -> None:
+        found = self._runs.get(run)
+        if found is None:
+            if (stray := self._strays.pop(run, None)) is not None:
+                stray.set()
+            self._say("done", run=run)
+        elif not found.ending:
+            found.ending = True
+            task = asyncio.create_task(self._end(found, *Ended.decode(data)))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _end(self, run: Run, ended: Ended, tail: bytes) -> None:
+        if ended.node is not None and ended.refused is None:
+            run.begin(ended.node)
+        offset = ended.offset
+        while tail:
+            try:
+                await run.store(self._logs, offset, tail)
+                break
+            except (OSError, StoreFailed) as exc:
+                log.warning("the output of %s cannot be stored yet: %s", run.request.job_id, exc)
+                await asyncio.sleep(1.0)
+        run.finish(self._result(run, ended))
+
+    def _result(self, run: Run, ended: Ended) -> RunResult:
+        if ended.refused is not None:
+            return RunResult(Outcome.FATAL, None, ended.refused)
+        if ended.lost is not None and not run.process.killed:
+            return RunResult(Outcome.FAILURE, None, ended.lost)
+        return ending(ended.code, killed=run.process.killed or ended.killed)
+
+    def _on_lost(self, run: str) -> None:
+        if run in self._runs:
+            self._runs[run].finish(RunResult(Outcome.INTERRUPTED, None, EPOCH_LOST))
+
+    def _on_adopted(self, run: str) -> None:
+        if run in self._runs and self._runs[run].process.killed:
+            self._say("kill", run=run)

@@ -3,68 +3,52 @@
 from __future__ import annotations
 
 import asyncio
-import collections
-import logging
 from dataclasses import dataclass, field
 
 from titan_sdk.cluster.engines.base import Placed, Process, RunRequest, RunResult
-from titan_sdk.cluster.engines.endings import ending
-from titan_sdk.cluster.engines.ray.values import Finished, News, Spec
+from titan_sdk.cluster.engines.ray.values import Order
 from titan_sdk.cluster.log_store import LogStore
-from titan_sdk.cluster.scheduler import Outcome
-from titan_sdk.cluster.store.base import StoreFailed
 
-__all__ = ["Run", "result_of"]
-
-log = logging.getLogger(__name__)
-
-_AGAIN_SECONDS = 1.0
+__all__ = ["Run"]
 
 
-@dataclass(slots=True)
+@dataclass(eq=False, slots=True)
 class Run:
     process: Process
     over: asyncio.Future[RunResult]
     """Set when nothing of it is left."""
-    on_placed: Placed | None = None
-    taken_over: bool = False
-    """An earlier master started it."""
-    spec: Spec | None = None
-    archive: bytes | None = None
+    order: Order | None = None
+    """``None``: an earlier master started it."""
+    archive: bytes = b""
     """Content of the archive that it needs, until it has begun."""
-    placed: bool = False
-    busy: bool = False
-    """Output is being stored; what comes meanwhile waits in the inbox."""
-    inbox: collections.deque[News] = field(default_factory=collections.deque)
+    on_placed: Placed | None = None
+    cleared: bool = False
+    """Whether it may be started."""
+    ending: bool = False
+    node: str | None = None
+    """Where it began."""
     answers: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
     def request(self) -> RunRequest:
         return self.process.request
 
-    @property
-    def epoch(self) -> str:
-        """The dispatcher it belongs to."""
-        return self.process.handle
+    def begin(self, node: str) -> None:
+        """It was heard of there."""
+        if self.node is None and not self.over.done():
+            self.node, self.archive = node, b""
+            if self.on_placed is not None:
+                self.on_placed(node)
 
-    @property
-    def killed(self) -> bool:
-        return self.process.killed
+    def finish(self, result: RunResult) -> None:
+        """Nothing of it is left."""
+        if not self.over.done():
+            self.over.set_result(result)
 
     async def store(self, logs: LogStore, offset: int, data: bytes) -> int:
-        """Append output to the job's log, however long that takes; how much has arrived in all."""
-        while True:
-            try:
-                return await logs.append(self.request.job_id, self.request.run, offset, data)
-            except (OSError, StoreFailed) as exc:
-                log.warning("the output of %s cannot be stored yet: %s", self.request.job_id, exc)
-                await asyncio.sleep(_AGAIN_SECONDS)
+        """Append output to the job's log; how much of this run's has arrived in all.
 
-
-def result_of(finished: Finished, *, killed: bool) -> RunResult:
-    """What a node said of a run's end, as the scheduler wants it."""
-    if finished.refused is not None:
-        return RunResult(Outcome.FATAL, None, finished.refused)
-    if finished.lost is not None and not killed:
-        return RunResult(Outcome.FAILURE, None, finished.lost)
-    return ending(finished.code, killed=killed or finished.killed)
+        Raises:
+            OSError, StoreFailed: nothing was appended.
+        """
+        return await logs.append(self.request.job_id, self.request.run, offset, data)

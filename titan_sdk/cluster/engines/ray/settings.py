@@ -24,12 +24,11 @@ class RaySettings:
     ahead: int = 0
     """Jobs per tag that are handed to Ray beyond what it can hold, for its autoscaler to see."""
     prefetch: int = 2
-    """Jobs per tag that Ray has ready at least for the next free place, so that none is empty until the master has
-    heard of an end and stored it: where short jobs end faster, as many as end in 0.15 s. They are not overtaken by jobs
-    of higher priority; 0 lets the master decide every time. A tag for which no node has a place gets none, and those
-    of ``ahead`` count."""
+    """Jobs per tag that Ray has ready for the next free place, so that none is empty until the master has heard of an
+    end and stored it. They are not overtaken by jobs of higher priority; 0 lets the master decide every time. A tag for
+    which no node has a place gets none, and those of ``ahead`` count."""
     advertise: tuple[str, int] | None = None
-    """Where jobs on the nodes reach this master; ``None``: where it listens."""
+    """Where the cluster reaches this master; ``None``: where it listens, if that is this machine alone, too."""
     ship_code: bool = False
     """Bring this package to the nodes, which then need nothing but Ray."""
     connect_seconds: float = 60.0

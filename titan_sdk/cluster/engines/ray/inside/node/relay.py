@@ -13,24 +13,13 @@ import socket
 import ssl
 import threading
 from pathlib import Path
-from typing import Protocol
 
-from titan_sdk.cluster.engines.ray.values import Config
-from titan_sdk.wire import hello
-from titan_sdk.wire.frames import encode_frame
-from titan_sdk.wire.opcodes import Opcode
+from titan_sdk.cluster.engines.ray.inside.node.front_line import FrontLine
 
-__all__ = ["Relay", "connect"]
+__all__ = ["Relay"]
 
-_CONNECT_SECONDS = 5.0
 _PIECE = 65536
 _BACKLOG = 64
-
-
-class Configs(Protocol):
-    """Tells where the front is."""
-
-    def __call__(self, *, renew: bool = False) -> Config: ...
 
 
 class Relay:
@@ -40,8 +29,8 @@ class Relay:
         OSError: the socket cannot be made.
     """
 
-    def __init__(self, folder: Path, configs: Configs) -> None:
-        self._configs = configs
+    def __init__(self, folder: Path, line: FrontLine) -> None:
+        self._line = line
         _remove_dead(folder)
         self.path = folder / f"{os.getpid()}-{secrets.token_hex(4)}.sock"
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -58,63 +47,11 @@ class Relay:
     def _serve(self, near: socket.socket) -> None:
         with near:
             try:
-                far = self._reach()
+                far = self._line.connect()
             except OSError:
                 return  # the job sees a closed connection, and tries again
             with far:
                 _exchange(near, far)
-
-    def _reach(self) -> socket.socket:
-        try:
-            return connect(self._configs())
-        except OSError:
-            return connect(self._configs(renew=True))
-
-
-def connect(config: Config) -> socket.socket:
-    """A connection to the front that is let in.
-
-    Raises:
-        OSError: it is not there, or does not let this in.
-    """
-    raw = socket.create_connection((config.host, config.port), timeout=_CONNECT_SECONDS)
-    try:
-        raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        far = raw if config.certificate is None else _encrypt(raw, config.certificate)
-        if config.token is not None:
-            _show_token(far, config.token)
-        far.settimeout(None)
-    except BaseException:
-        raw.close()
-        raise
-    return far
-
-
-def _encrypt(raw: socket.socket, certificate: str) -> socket.socket:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    # Exactly this front's certificate, whatever name or address it is reached by.
-    context.check_hostname = False
-    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-    context.load_verify_locations(cadata=certificate)
-    return context.wrap_socket(raw)
-
-
-def _show_token(far: socket.socket, token: str) -> None:
-    far.sendall(encode_frame(Opcode.HELLO, hello.request(token).encode()))
-    head = _exactly(far, 8)
-    reply = _exactly(far, int.from_bytes(head[4:], "big"))
-    if reply.decode("utf-8", "replace").startswith(hello.REFUSED):
-        raise PermissionError("the front does not know the token of its jobs any more")
-
-
-def _exactly(far: socket.socket, size: int) -> bytes:
-    data = b""
-    while len(data) < size:
-        piece = far.recv(size - len(data))
-        if not piece:
-            raise ConnectionError("the front closed the connection")
-        data += piece
-    return data
 
 
 def _exchange(near: socket.socket, far: socket.socket) -> None:
@@ -136,7 +73,7 @@ def _exchange(near: socket.socket, far: socket.socket) -> None:
 
 
 def _remove_dead(folder: Path) -> None:
-    """Sockets of worker processes that are gone."""
+    """Sockets of processes that are gone."""
     for path in folder.glob("*.sock"):
         pid = path.name.partition("-")[0]
         if pid.isdigit() and not Path("/proc", pid).exists():

@@ -1,143 +1,111 @@
-"""What a node tells the dispatcher while a job runs, and what it is told: output as it comes, a kill."""
+"""Brings a run's output to the front while the run goes on, and tells the dispatcher that it has begun."""
 
 from __future__ import annotations
 
+import json
 import os
+import threading
 import time
-from concurrent.futures import Future
-from typing import Any
 
-import ray
-
+from titan_sdk.cluster.engines.ray.inside.node.control import Control
+from titan_sdk.cluster.engines.ray.inside.node.front_line import Asking, FrontLine
 from titan_sdk.cluster.engines.ray.inside.node.ports import listens
-from titan_sdk.cluster.engines.ray.inside.node.worker_side import WorkerSide
-from titan_sdk.cluster.engines.ray.values import Began, Spec
-from titan_sdk.cluster.engines.staging import job_port
+from titan_sdk.cluster.engines.ray.values import NOT_KNOWN
+from titan_sdk.errors import PeerProtocolError
 
 __all__ = ["Reporter"]
 
 _TURN = 0.25
-"""Seconds; a job that ends in its first turn is told of by its result alone."""
+"""Seconds; a job that ends in its first turn is told of by its end alone."""
 _PROBE_TURN = 0.05
 _PIECE = 512 * 1024
 _INLINE = 64 * 1024
-"""Output that travels with the result."""
-_LOOKUP_SECONDS = 1.0
+"""Output that travels with the end."""
+_AGAIN_SECONDS = 1.0
 _FINISH_SECONDS = 60.0
-"""How long an ended job's output waits for a dispatcher that is gone."""
+"""How long the output of an ended run waits for a front that nobody knows of."""
 
 
 class Reporter:
-    """Belongs to the thread that runs the job. Its ``output`` is a file, so that a job never waits for the front.
+    """A thread of its own, as it waits for the front. The output is a file, so that a job never does.
 
-    Replies come by callback: while a task's thread is in ``ray.get`` or ``ray.wait``, if only for a glance, Ray gives
-    its CPU to the next task, and starts a worker process for that.
+    Args:
+        output: the file, which is cut once it is longer than ``limit``.
+        port: of a service; else 0.
     """
 
-    def __init__(self, spec: Spec, side: WorkerSide, began: Began, output: int, limit: int) -> None:
-        self._spec, self._side, self._began, self._limit = spec, side, began, limit
-        self._file = output
-        self._sent = 0
-        self._pushing: tuple[Future[Any], int] | None = None
-        self._orders: Future[Any] | None = None
-        self._told = self._told_answers = False
-        self._port = (job_port(spec.line) or 0) if spec.service else 0
-        self._started = time.monotonic()
-        self._retry_at = 0.0
-        self.kill_wanted = False
+    def __init__(
+        self, line: FrontLine, run: str, control: Control, output: int, limit: int, port: int
+    ) -> None:
+        self._line, self._run, self._control = line, run, control
+        self._file, self._limit, self._port = output, limit, port
+        self._front: Asking | None = None
+        self._sent, self._kept = 0, _INLINE
+        self._told = False
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._report, name="titan-reporter", daemon=True)
+        self._thread.start()
 
-    def turn(self, pidfd: int) -> bool:
-        """Wait for the process's end, a reply or a moment; whether it has ended."""
-        probing = self._port and not self._told_answers
-        wait = _PROBE_TURN if probing else _TURN
-        if pidfd in self._side.wait(wait, pidfd):
-            return True
-        self._side.hush()
-        self._hear()
-        if time.monotonic() >= self._retry_at:
-            self._say()
-        return False
+    def finish(self, *, whole: bool) -> tuple[int, bytes]:
+        """The process has ended: all but the last piece of its output is brought; offset and bytes of that piece.
 
-    def finish(self) -> tuple[int, bytes]:
-        """The process has ended: bring all but the last piece of its output; offset and bytes of that piece."""
-        deadline = time.monotonic() + _FINISH_SECONDS
-        while True:
-            self._hear()
-            if self._side.line.is_up:
-                deadline = time.monotonic() + _FINISH_SECONDS
-            left = self._size() - self._sent
-            if self._pushing is None and left <= _INLINE:
-                return self._sent, self._read(left)
-            if time.monotonic() >= self._retry_at:
-                self._say()
-            self._side.wait(_TURN)
-            self._side.hush()
-            if time.monotonic() > deadline:
-                # Nobody has been there to take it: what is known of the end counts more than its last output.
-                return self._sent, b""
+        Args:
+            whole: bring that, too, as what this run returns is lost.
+        """
+        self._kept = 0 if whole else _INLINE
+        self._over.set()
+        self._thread.join()
+        left = self._left
+        return self._sent, os.pread(self._file, left, self._sent) if 0 < left <= _INLINE else b""
 
-    # ------------------------------------------------------------------ hearing
+    def _report(self) -> None:
+        failing = 0.0
+        while not self._over.wait(_PROBE_TURN if self._probes else _TURN) or self._left > self._kept:
+            self._tell()
+            try:
+                if self._left and not self._bring():
+                    break
+                failing = 0.0
+            except (OSError, PeerProtocolError, ValueError):
+                self._hang_up()
+                failing = failing or time.monotonic()
+                if self._over.is_set() and time.monotonic() > failing + _FINISH_SECONDS:
+                    break  # the end itself counts more than the last output
+                time.sleep(_AGAIN_SECONDS)
+        self._hang_up()
 
-    def _hear(self) -> None:
-        if self._orders is not None and (reply := self._reply(self._orders)) is not None:
-            self._orders = None
-            self.kill_wanted = self.kill_wanted or reply[0] is True
-        if self._pushing is not None and (reply := self._reply(self._pushing[0])) is not None:
-            if reply[0] is not _FAILED:
-                self._sent = self._pushing[1]
-                self._told = True
-            self._pushing = None
+    @property
+    def _probes(self) -> bool:
+        return bool(self._port) and not self._control.answers
 
-    def _reply(self, reply: Future[Any]) -> tuple[Any] | None:
-        """The reply in a tuple once it is there; a lost one is ``_FAILED``."""
-        if not reply.done():
-            return None
-        try:
-            return (reply.result(),)
-        except ray.exceptions.RayError:
-            # The dispatcher is gone. A job dies with it; a service says everything again to the next one.
-            self._side.line.forget()
-            self._retry_at = time.monotonic() + _LOOKUP_SECONDS
-            return (_FAILED,)
-
-    # ------------------------------------------------------------------ saying
-
-    def _say(self) -> None:
-        try:
-            if self._orders is None:
-                self._orders = self._send("orders", self._spec.run)
-            if self._port and not self._told_answers and listens(self._port):
-                self._send("answers", self._spec.run, self._began)
-                self._told_answers = True
-            if self._pushing is None:
-                self._push()
-        except ValueError:
-            self._retry_at = time.monotonic() + _LOOKUP_SECONDS
-
-    def _push(self) -> None:
-        data = self._read(min(self._size() - self._sent, _PIECE))
-        if data or not self._told:
-            reply = self._send("push", self._spec.run, self._began, self._sent, data)
-            self._pushing = reply, self._sent + len(data)
-
-    def _send(self, method: str, *args: object) -> Future[Any]:
-        reply: Future[Any] = self._side.line.call(method, *args).future()
-        reply.add_done_callback(self._side.ring)
-        return reply
-
-    def _size(self) -> int:
-        """Bytes of output that count. A file over the limit is cut: the job appends, so the rest falls away."""
+    @property
+    def _left(self) -> int:
+        """Bytes of output that have not been brought. A file over the limit is cut: the job appends, so the rest falls
+        away.
+        """
         size = os.fstat(self._file).st_size
         if size > self._limit + 1:
             os.ftruncate(self._file, self._limit + 1)
-        return min(size, self._limit + 1)
+        return min(size, self._limit + 1) - self._sent
 
-    def _read(self, length: int) -> bytes:
-        return os.pread(self._file, length, self._sent) if length > 0 else b""
+    def _tell(self) -> None:
+        answers = self._probes and listens(self._port)
+        if answers or not self._told:
+            self._told, self._control.answers = True, self._control.answers or answers
+            self._line.tell(self._run, self._control.node, self._control.answers)
 
+    def _bring(self) -> bool:
+        """A piece of the output; whether the front waits for this run."""
+        if self._front is None:
+            self._front = Asking(self._line.connect())
+        data = os.pread(self._file, min(self._left, _PIECE), self._sent)
+        reply = self._front.ask(data, word="output", run=self._run, offset=self._sent)
+        if reply.text.startswith(NOT_KNOWN):
+            return False
+        self._sent = json.loads(reply.payload)["received"]
+        return True
 
-class _Failed:
-    pass
-
-
-_FAILED = _Failed()
+    def _hang_up(self) -> None:
+        if self._front is not None:
+            self._front.close()
+            self._front = None

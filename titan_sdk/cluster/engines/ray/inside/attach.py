@@ -1,0 +1,124 @@
+"""A driver of the Ray cluster, for as long as it takes to find or make the dispatcher. Run as a module by the front.
+
+Setup on stdin; on stdout ``null``, once the dispatcher has dialled the front, or why it will not.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from titan_sdk.cluster.engines.ray.inside.missing_package import WITHOUT_PACKAGE, lacks_package
+from titan_sdk.cluster.engines.ray.values import (
+    NAMESPACE,
+    PROTOCOL,
+    FrontUnreachable,
+    Setup,
+    WrongProtocol,
+)
+
+__all__ = ["main"]
+
+_CALL_SECONDS = 60.0
+_LOOPBACK = ("127.", "localhost:", "[::1]:")
+
+
+def _attach(setup: Setup) -> None:
+    _connect(setup)
+    import ray
+
+    from titan_sdk.cluster.engines.ray.inside.dispatcher import Dispatcher
+
+    name = f"dispatcher-{setup.cluster}"
+    actor = ray.remote(Dispatcher).options(
+        name=name,
+        namespace=NAMESPACE,
+        lifetime="detached",
+        get_if_exists=True,
+        num_cpus=0,
+        # On the head node: if that is lost, so is the cluster, and no other node's end can take this with it.
+        resources={"node:__internal_head__": 0.001},
+    )
+    dispatcher = actor.remote(setup.cluster, name)
+    try:
+        ray.get(
+            dispatcher.attach.remote(setup.front.key, PROTOCOL, setup.front.encode()), timeout=_CALL_SECONDS
+        )
+    except ray.exceptions.RayTaskError as exc:
+        raise exc.as_instanceof_cause() from None
+
+
+def _connect(setup: Setup) -> None:
+    address = setup.address
+    if address.startswith(_LOOPBACK) or (address == "auto" and _current_cluster().startswith(_LOOPBACK)):
+        # Ray replaces a loopback address by this machine's outer one, where a cluster that is bound to loopback does
+        # not answer. This is Ray's own switch against that. It overrides the shell's value: the address was given as
+        # it is meant, and a head that listens on every address answers on loopback too.
+        os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    import ray
+
+    environment = None if setup.ship is None else {"py_modules": [setup.ship]}
+    ray.init(
+        address,
+        namespace="titan",
+        log_to_driver=False,
+        logging_level="error",
+        runtime_env=environment,
+    )
+
+
+def _current_cluster() -> str:
+    given = os.environ.get("RAY_ADDRESS")
+    if given:
+        return given
+    try:
+        return (Path(os.environ.get("RAY_TMPDIR", "/tmp")) / "ray" / "ray_current_cluster").read_text("utf-8")
+    except OSError:
+        return ""
+
+
+def _failure(address: str, exc: Exception) -> dict[str, Any]:
+    is_final = isinstance(exc, WrongProtocol | FrontUnreachable)
+    if isinstance(exc, WrongProtocol):
+        sentence = f"the dispatcher in the Ray cluster cannot be used: {exc}; see docs/scale-out.md"
+    elif isinstance(exc, FrontUnreachable):
+        sentence = str(exc)
+    elif lacks_package(exc):
+        sentence = f"the Ray cluster at {address} cannot be used: its head {WITHOUT_PACKAGE}"
+    elif isinstance(exc, ImportError):
+        sentence = f"Ray cannot be used here ({exc}); `pip install 'ray[default]'` brings it"
+    else:
+        text = " ".join(str(exc).split())[:500] or type(exc).__name__
+        if "ersion" in text and "mismatch" in text.lower():
+            sentence = (
+                f"the Ray cluster at {address} has another version of Ray or Python than this front: {text}"
+            )
+        else:
+            sentence = (
+                f"the Ray cluster at {address} cannot be used: {text}; give --ray-address where its head answers "
+                "(HOST:6379 on one of its nodes, ray://HOST:10001 from elsewhere)"
+            )
+    return {"sentence": sentence, "is_final": is_final}
+
+
+def main() -> None:
+    """Attach, say how it went, and end."""
+    out = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # whatever else writes to stdout must not get between
+    setup = Setup.decode(sys.stdin.buffer.read())
+    failure = None
+    try:
+        _attach(setup)
+    except Exception as exc:  # noqa: BLE001 - the front says it to people, and tries again
+        failure = _failure(setup.address, exc)
+    out.write(json.dumps(failure))
+    out.flush()
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()
