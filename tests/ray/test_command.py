@@ -60,7 +60,6 @@ def test_the_command_line_starts_a_front_and_shows_its_nodes(up: dict[str, objec
         (["--ray-prefetch", "1"], "need --engine ray"),
         (["--engine", "ray", "--tag-resources", "GPU=much"], "needs an amount"),
         (["--engine", "slurm"], "give process or ray"),
-        (["--engine", "ray", "--warm-python"], "warm_python is for the process engine"),
     ],
 )
 def test_options_that_cannot_work_are_refused_in_a_sentence(

@@ -28,7 +28,7 @@ ALLOWED: dict[str, set[str]] = {
     "runtime": BASE | {"wire", "wire.frames", "runtime", "runtime.bundle"},
     "flows": BASE | {"wire", "wire.frames", "runtime", "runtime.bundle", "archive", "session", "flows"},
     "dashboard": BASE,
-    "cluster": BASE | {"wire", "wire.frames", "cluster", "runtime.worker", "runtime.bundle"},
+    "cluster": BASE | {"wire", "wire.frames", "cluster", "runtime", "runtime.worker", "runtime.bundle"},
     # Runs in Ray's processes only: Ray may be imported there, and nothing outside imports from there.
     INSIDE_RAY: BASE | {"wire", "wire.frames", "cluster", INSIDE_RAY},
     "cli": {"*"},

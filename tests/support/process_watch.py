@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-__all__ = ["has_ended", "wait_for"]
+__all__ = ["has_ended", "parent_of", "wait_for", "worker_processes"]
 
 
 def has_ended(pid: str) -> bool:
@@ -23,3 +23,21 @@ def wait_for(condition: Callable[[], object], seconds: float = 240.0) -> None:
     while not condition():
         assert time.monotonic() < deadline, f"it did not come to that in {seconds:g} s"
         time.sleep(0.02)
+
+
+def parent_of(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def worker_processes(data_dir: Path) -> list[int]:
+    """Those of a data directory, without their forks, which are called after runs."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (path / "cmdline").read_bytes().split(b"\0")
+            name = (path / "comm").read_text()
+        except OSError:
+            continue
+        if str(data_dir / "machine").encode() in words and not name.startswith("titan-"):
+            found.append(int(path.name))
+    return found

@@ -90,9 +90,7 @@ def up(
     slots: Annotated[int, typer.Option("--slots", help="Jobs a worker runs at once.")] = 1,
     warm_python: Annotated[
         bool,
-        typer.Option(
-            "--warm-python", help="Start Python jobs as forks of an interpreter that is kept ready."
-        ),
+        typer.Option("--warm-python", hidden=True),
     ] = False,
     ageing: Annotated[
         float,
@@ -284,10 +282,12 @@ def up(
 ) -> None:
     """Start the bundled master with its workers here, until Ctrl-C or SIGTERM."""
     from titan_sdk.cluster.serve import run_master
-    from titan_sdk.cluster.settings import ClusterSettings
+    from titan_sdk.cluster.settings import WARM_PYTHON, ClusterSettings
 
     configure_logging(log_format, log_level)
     host = parse_host(host, "--host")
+    if warm_python:
+        raise InvalidArgument(WARM_PYTHON.replace("warm_python", "--warm-python"))
     _check_store(store, store_prefix, store_password_file, store_lease)
     _check_numbers(slots, ageing, log_limit, keep_days, drain, metrics_port)
     secret = read_token(token_file) if token_file is not None else token
@@ -310,7 +310,6 @@ def up(
             slots=slots,
             engine=engine,
             ray=ray,
-            warm_python=warm_python,
             ageing_seconds=ageing or None,
             gpus=None if gpus is None else tuple(name.strip() for name in gpus.split(",") if name.strip()),
             insecure=insecure,

@@ -16,7 +16,7 @@ from urllib.parse import quote
 from titan_sdk.cluster.disk import advice
 from titan_sdk.errors import TitanError
 
-__all__ = ["LOG", "DataDir", "safe_name"]
+__all__ = ["LOG", "DataDir", "safe_name", "socket_folder"]
 
 LOG = ".log"
 """Ends the name of a log."""
@@ -37,6 +37,31 @@ def safe_name(text: str) -> str:
     return name
 
 
+def socket_folder(root: Path) -> Path:
+    """The folder of a data directory's sockets, which only this user can enter; elsewhere if its path is too long.
+
+    Raises:
+        TitanError: none can be had.
+    """
+    folder = root / "local"
+    try:
+        if len(os.fsencode(folder)) > _MAX_SOCKET_FOLDER:
+            # By its number, which it keeps when it is renamed.
+            found = root.stat()
+            name = f"titan-{os.getuid()}-{found.st_dev:x}-{found.st_ino:x}"
+            folder = Path(tempfile.gettempdir()) / name
+        folder.mkdir(mode=0o700, exist_ok=True)
+        found = folder.lstat()
+    except OSError as exc:
+        raise TitanError(f"cannot make {folder} for its sockets: {exc}") from exc
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
+        raise TitanError(
+            f"{folder}, for sockets, can be entered by others; remove it, or give a data_dir with "
+            "a shorter path"
+        )
+    return folder
+
+
 class DataDir:
     """A master's folder, held for this process.
 
@@ -51,7 +76,6 @@ class DataDir:
         self._logs = str(self.logs)
         self.uploads = root / "uploads"
         self.scripts = root / "perm_files"
-        self.exits = root / "exits.log"
         self.ends = root / "ends"
         self.workers = root / "workers"
         self._workspaces: dict[str, Path] = {}
@@ -101,21 +125,7 @@ class DataDir:
         Raises:
             TitanError: no folder can be had that only this user can enter.
         """
-        folder = self.root / "local"
-        if len(os.fsencode(folder)) > _MAX_SOCKET_FOLDER:
-            digest = hashlib.sha256(os.fsencode(self.root)).hexdigest()[:16]
-            folder = Path(tempfile.gettempdir()) / f"titan-{os.getuid()}-{digest}"
-        try:
-            folder.mkdir(mode=0o700, exist_ok=True)
-            found = folder.lstat()
-        except OSError as exc:
-            raise TitanError(f"cannot make {folder} for the socket of local jobs: {exc}") from exc
-        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
-            raise TitanError(
-                f"{folder}, for the socket of local jobs, can be entered by others; remove it, or give a data_dir with "
-                "a shorter path"
-            )
-        return folder / "jobs.sock"
+        return socket_folder(self.root) / "jobs.sock"
 
     def log_file(self, job_id: str) -> Path:
         return Path(self.log_path(job_id))

@@ -15,7 +15,7 @@ from types import TracebackType
 from titan_sdk.cluster.engines.ray.settings import RaySettings
 from titan_sdk.cluster.node import Node
 from titan_sdk.cluster.server.tls import ServerTLS
-from titan_sdk.cluster.settings import ClusterSettings
+from titan_sdk.cluster.settings import WARM_PYTHON, ClusterSettings
 from titan_sdk.cluster.strict import StrictControl, StrictNode, StrictSettings
 from titan_sdk.errors import InvalidArgument, TitanError
 
@@ -47,9 +47,9 @@ class LocalCluster:
             memory only. See ``strict``.
         tls: encrypt, and take only clients with a certificate where it names a client CA.
         token: clients must show it (``ClientConfig.auth_token``).
-        warm_python: Python jobs are forks of one interpreter per worker, which start faster.
+        warm_python: refused: there is no such thing any more.
         ageing_seconds: a job that has been ready for so long counts as one priority higher; ``None``: never.
-        gpus: devices that the GPU workers share; ``None``: those of this machine. With ``strict_titan`` these three
+        gpus: devices that the GPU workers share; ``None``: those of this machine. With ``strict_titan`` these two
             do nothing.
         engine: ``process``, or ``ray``: jobs run in a Ray cluster, whose nodes are the workers then.
         ray: how that cluster is used. Without a ``data_dir`` its jobs are ended with this, whatever it says.
@@ -91,7 +91,9 @@ class LocalCluster:
         self._given_port = port
         self._data_dir = None if data_dir is None else Path(data_dir)
         self._tls, self._token = tls, token
-        self._warm_python, self._ageing_seconds = warm_python, ageing_seconds
+        if warm_python:
+            raise InvalidArgument(WARM_PYTHON)
+        self._ageing_seconds = ageing_seconds
         if ray is not None and data_dir is None:
             ray = replace(ray, keep_jobs=False)
         elif engine == "ray" and ray is None:
@@ -117,7 +119,6 @@ class LocalCluster:
             slots=self._slots,
             tls=self._tls,
             token=self._token,
-            warm_python=self._warm_python,
             ageing_seconds=self._ageing_seconds,
             gpus=self._gpus,
             engine=self._engine,

@@ -74,7 +74,6 @@ class Master:
                 Environments(settings, address, socket_path, data.ends),
                 uploads=backing.uploads,
                 shared=settings.store is not None,
-                warm=settings.warm_python,
             )
         else:
             # The engine tells of its nodes only when it is open.

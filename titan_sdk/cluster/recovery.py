@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import shutil
 from collections.abc import Collection
 
 from titan_sdk.cluster.admission import load_line
 from titan_sdk.cluster.engines.base import Process, RunRequest
-from titan_sdk.cluster.engines.staging import SERVICES, remove_beside
+from titan_sdk.cluster.engines.earlier import refuse_live
+from titan_sdk.cluster.engines.staging import SERVICES, unstage
 from titan_sdk.cluster.master import Master
 from titan_sdk.cluster.scheduler import JobSpec, Outcome
 from titan_sdk.cluster.state import spec_of
@@ -25,6 +25,7 @@ def recover(master: Master) -> None:
     rows = store.table.unfinished()
     services = store.table.live_services()
     leftovers = store.table.ended_but_alive()
+    refuse_live([*rows, *services, *leftovers], master.data.root)
     _remove_files(master, {row.run for row in (*rows, *services, *leftovers) if row.run is not None})
     if master.pools is None:
         for worker in master.settings.worker_specs():
@@ -121,5 +122,4 @@ def _remove_files(master: Master, keep: Collection[str]) -> None:
     master.runs.ends.keep_only(keep)
     for staged in master.data.workers.glob("*/titan_workspace/.runs/*"):
         if staged.name not in keep:
-            remove_beside(staged)
-            shutil.rmtree(staged, ignore_errors=True)
+            unstage(staged)

@@ -16,7 +16,12 @@ from titan_sdk.errors import InvalidArgument
 from titan_sdk.model.rules import check_requirement
 from titan_sdk.wire.frames import MAX_PAYLOAD
 
-__all__ = ["MAX_SLOTS", "ClusterSettings", "WorkerSpec"]
+__all__ = ["MAX_SLOTS", "WARM_PYTHON", "ClusterSettings", "WorkerSpec"]
+
+WARM_PYTHON = (
+    "warm_python is gone: a job with the runtime is a fork of a launcher that is kept ready, and a script starts in a Python of "
+    "its own; leave it out"
+)
 
 # A worker is a folder and a few counters; the bound only catches typing errors.
 _MAX_WORKERS = 1000
@@ -53,8 +58,6 @@ class ClusterSettings:
     """How many workers of each tag. With Ray its nodes are the workers, and this counts for nothing."""
     slots: int = 1
     """Jobs a worker runs at once (a real worker: 4)."""
-    warm_python: bool = False
-    """Python jobs are forks of one interpreter per worker instead of new ones, which start faster."""
     ageing_seconds: float | None = 60.0
     """A job that has been ready for so long counts as one priority higher, and so on; ``None``: never."""
     gpus: tuple[str, ...] | None = None
@@ -148,8 +151,6 @@ class ClusterSettings:
             raise InvalidArgument(
                 "jobs on the nodes of a Ray cluster have no certificate to show; use a token instead of a client CA"
             )
-        if self.warm_python:
-            raise InvalidArgument("warm_python is for the process engine; Ray's nodes start every job anew")
 
     @property
     def is_protected(self) -> bool:

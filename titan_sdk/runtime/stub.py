@@ -9,14 +9,15 @@ private cache folder or fetches it from the master, and runs nothing whose SHA-2
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 
 from titan_sdk.runtime.bundle import Asset
 from titan_sdk.runtime.spec import RunSpec
-from titan_sdk.wire.launch import first_line
+from titan_sdk.wire.launch import first_line, takes_any_python
 
-__all__ = ["build_stub"]
+__all__ = ["build_stub", "spec_for"]
 
 _NOT_FOUND = (
     "titan-runtime: this worker has no Python for job {id}: {what} on its PATH. The job's code was not started. "
@@ -24,6 +25,13 @@ _NOT_FOUND = (
 )
 
 _NO_PYTHON = "titan-runtime: what this worker has as {python!r} is no Python, so job {id} was not started; name one with python="
+
+_TEXT = rb"'[^'\\\n]*'"
+_BUNDLE = re.compile(
+    rb"\{'v': 1, 'id': %s, 'nonce': %s, 'master': \[%s, \d+\], 'runtime': \{'asset': '([\w.-]+)', 'sha256': '(\w+)'\}, "
+    % (_TEXT, _TEXT, _TEXT)
+)
+"""The beginning of a spec, to the launcher that it is for. An id that needs quoting is not looked at."""
 
 # Comments, and three of four spaces of indentation, are for readers here; they do not travel.
 _PYTHON = r"""
@@ -131,6 +139,23 @@ def build_stub(spec: RunSpec, bundle: Asset) -> bytes:
     return f"{line}\n{python}".encode()
 
 
+def spec_for(script: bytes, bundle: Asset) -> str | None:
+    """What a script of ``build_stub`` tells its launcher, a Python literal; ``None`` unless it is for any Python, for this
+    very bundle, and written by this version.
+    """
+    before, _, after = _minified().partition("{spec}")
+    program = script.partition(b"\n")[2]
+    if not (
+        takes_any_python(script) and program.startswith(before.encode()) and program.endswith(after.encode())
+    ):
+        return None
+    spec = program[len(before) : -len(after)]
+    found = _BUNDLE.match(spec)
+    is_own = found is not None and found.groups() == (bundle.name.encode(), bundle.sha256.encode())
+    return spec.decode("ascii") if is_own and spec.isascii() else None
+
+
+@functools.cache
 def _minified() -> str:
     lines = [re.sub(r"  #.*$", "", line) for line in _PYTHON.strip().splitlines()]
     return "\n".join(re.sub(r"^(    )+", lambda m: " " * (len(m[0]) // 4), line) for line in lines) + "\n"

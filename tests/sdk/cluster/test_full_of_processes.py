@@ -15,6 +15,7 @@ import pytest
 
 from tests.sdk.cluster.master_process import MasterProcess
 from tests.sdk.cluster.peer import Peer, script
+from tests.support.process_watch import worker_processes
 from titan_sdk.runtime.worker import processes
 
 # Slow: Each test runs a master under strace.
@@ -55,10 +56,6 @@ def no_forks(pid: int, said: Path) -> Iterator[None]:
         tracer.wait(120)
 
 
-def first_child(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0])
-
-
 def wait_for(path: Path, words: str) -> None:
     deadline = time.monotonic() + 60
     while words not in path.read_text():
@@ -71,7 +68,7 @@ def test_a_job_waits_until_it_can_be_started(master: MasterProcess, errors: Path
     peer = start(master, errors)
     peer.submit(script("first", ""))
     assert peer.until("first") == "COMPLETED"
-    with no_forks(first_child(master.pid), tmp_path / "strace"):
+    with no_forks(worker_processes(tmp_path / "data")[0], tmp_path / "strace"):
         peer.submit(script("second", ""), script("child", "", parents=["second"]))
         wait_for(errors, "job DAG-second waits: it cannot be started at the moment")
         assert peer.cancel("second") == "CANCELLED"
@@ -84,7 +81,9 @@ def test_a_job_waits_until_it_can_be_started(master: MasterProcess, errors: Path
 
 
 @needs_strace
-def test_so_does_one_that_needs_a_keeper_first(master: MasterProcess, errors: Path, tmp_path: Path) -> None:
+def test_so_does_one_that_needs_a_worker_process_first(
+    master: MasterProcess, errors: Path, tmp_path: Path
+) -> None:
     peer = start(master, errors)
     with no_forks(master.pid, tmp_path / "strace"):
         peer.submit(script("first", ""))
@@ -99,7 +98,7 @@ def test_a_master_that_is_killed_meanwhile_is_followed_by_one_that_starts_it(
     peer = start(master, errors)
     peer.submit(script("first", ""))
     assert peer.until("first") == "COMPLETED"
-    with no_forks(first_child(master.pid), tmp_path / "strace"):
+    with no_forks(worker_processes(tmp_path / "data")[0], tmp_path / "strace"):
         peer.submit(script("second", "print('ran')"))
         wait_for(errors, "job DAG-second waits")
         master.kill()

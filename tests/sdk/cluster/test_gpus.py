@@ -34,12 +34,11 @@ def test_the_devices_are_those_that_the_master_may_see(tmp_path: Path) -> None:
     assert find_devices({}, tmp_path / "none") == ()
 
 
-@pytest.mark.parametrize("warm", [False, True])
-def test_a_gpu_job_sees_the_devices_of_its_worker(warm: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gpu_job_sees_the_devices_of_its_worker(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     code = "import os; print(os.environ['TITAN_WORKER'], os.environ.get('CUDA_VISIBLE_DEVICES'))"
     workers = {"GENERAL": 1, "GPU": 1}
-    with LocalCluster(workers, gpus=["4", "7"], warm_python=warm) as cluster:
+    with LocalCluster(workers, gpus=["4", "7"]) as cluster:
         peer = Peer((cluster.host, cluster.port))
         for tag, seen in (("GENERAL", "GENERAL-1 None\n"), ("GPU", "GPU-1 4,7\n")):
             peer.submit(script(f"on-{tag}", code, tag=tag))

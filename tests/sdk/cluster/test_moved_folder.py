@@ -107,20 +107,6 @@ def test_a_copy_of_a_live_folder_leaves_its_jobs_alone(
     assert not has_visitor(meeting)
 
 
-def test_a_copy_learns_how_a_run_ended_that_has_ended_in_the_original(
-    masters: dict[str, MasterProcess], meeting: Meeting, tmp_path: Path
-) -> None:
-    original = masters["data"].start()
-    original.submit(script("job", meeting.code("up")))
-    _, connection = meeting.arrival()
-    copy(tmp_path)
-    connection.close()
-    assert original.until("job") == "COMPLETED"
-    masters["data"].stop()
-    assert masters["other"].start().until("job") == "COMPLETED"
-    assert not has_visitor(meeting)
-
-
 def test_a_copy_does_not_end_what_the_original_is_ending(
     masters: dict[str, MasterProcess], meeting: Meeting, tmp_path: Path
 ) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -12,8 +12,7 @@ from pytest_mock import MockerFixture
 
 from tests.sdk.cluster.peer import Peer, script
 from titan_sdk.cluster import runs
-from titan_sdk.cluster.engines import process
-from titan_sdk.cluster.engines.staging import StagingFolders
+from titan_sdk.cluster.engines import staging
 from titan_sdk.cluster.node import Node
 from titan_sdk.cluster.settings import ClusterSettings
 from titan_sdk.cluster.store.base import StoreFailed
@@ -87,16 +86,15 @@ async def test_who_is_refused_leaves_the_log_of_the_ids_last_run(node: Node) -> 
 def no_room(mocker: MockerFixture, monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     """While something is in it, there is no room for a job's files."""
     full = [True]
-    for name in ("put", "put_beside"):
-        real = getattr(StagingFolders, name)
+    real = staging._write
 
-        def refuse(*args: object, real: Callable[..., str] = real) -> str:
-            if full:
-                raise OSError(errno.ENOSPC, "No space left on device")
-            return real(*args)
+    def refuse(path: str, data: bytes) -> None:
+        if full:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(path, data)
 
-        mocker.patch.object(StagingFolders, name, refuse)
-    monkeypatch.setattr(process, "_RETRY_SECONDS", 0.01)
+    mocker.patch.object(staging, "_write", refuse)
+    monkeypatch.setattr(runs, "RETRY_SECONDS", 0.01)
     return full
 
 

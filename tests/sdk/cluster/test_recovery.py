@@ -16,6 +16,7 @@ import pytest
 
 from tests.sdk.cluster.master_process import MasterProcess
 from tests.sdk.cluster.peer import Meeting, b64, script
+from tests.support.process_watch import has_ended, wait_for, worker_processes
 from tests.support.redis_server import RedisServer
 from titan_sdk.cluster.store.sqlite import jobs
 
@@ -96,10 +97,9 @@ def test_a_job_that_ends_while_there_is_no_master_keeps_its_result(
     )
     connections = [meeting.arrival()[1] for _ in range(2)]
     master.kill()
-    exits = data_dir / "exits.log"
     meeting.let_go()
-    while not exits.exists() or exits.read_text().count("\n") < 2:
-        pass
+    # The process that ran them ends, too, as nobody is left for whom it would be there.
+    wait_for(lambda: not worker_processes(data_dir))
     assert connections
     peer = master.start()
     assert peer.until("child") == "COMPLETED"
@@ -151,48 +151,38 @@ def test_retries_are_counted_over_restarts(master: MasterProcess, meeting: Meeti
     assert peer.log("bad") == "run\n" * 4
 
 
-def test_a_run_killed_together_with_master_and_keeper_is_run_again(
-    master: MasterProcess, meeting: Meeting, data_dir: Path, history: Callable[[str], list[str]]
+@pytest.mark.parametrize("whose", ["master and worker", "worker"])
+def test_runs_end_with_their_worker_process_and_count(
+    master: MasterProcess,
+    meeting: Meeting,
+    data_dir: Path,
+    history: Callable[[str], list[str]],
+    whose: str,
 ) -> None:
+    """With what they have started in sessions of their own, and before the next run begins."""
+    code = (
+        "import os, signal\nname = 'script'\nif os.fork() == 0:\n    os.setsid()\n    name = 'child'\n"
+        "    signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        "print('ran', flush=True)\n" + meeting.code("@").replace("b'@'", "f'{name} {os.getpid()}'.encode()")
+    )
     peer = master.start()
-    peer.submit(script("job", meeting.code("up") + "import time; time.sleep(1000)"))
-    meeting.arrival()
-    master.kill()
-    job, keeper = _job_and_keeper(data_dir)
-    os.kill(keeper, signal.SIGKILL)
-    os.killpg(job, signal.SIGKILL)
-    peer = master.start()
-    assert meeting.arrival()[0] == "up"
-    assert peer.cancel("job") == "CANCELLED"
-    master.stop()
-    assert "queued again" in history("DAG-job")
-
-
-def test_a_run_whose_keeper_was_killed_with_the_master_is_watched_to_its_end(
-    master: MasterProcess, meeting: Meeting, data_dir: Path
-) -> None:
-    peer = master.start()
-    peer.submit(script("job", "print('ran', flush=True)\n" + meeting.code("up")))
-    meeting.arrival()
-    master.kill()
-    os.kill(_job_and_keeper(data_dir)[1], signal.SIGKILL)
-    peer = master.start()
-    meeting.let_go()
-    # Nobody knows how it ended, so it counts as a failed run and another one follows, never beside it.
-    meeting.arrival()
-    assert peer.log("job") == "ran\n" * 2
+    peer.submit(script("job", code))
+    first = dict(meeting.arrival()[0].split() for _ in range(2))
+    if "master" in whose:
+        master.kill()
+    for process in worker_processes(data_dir):
+        os.kill(process, signal.SIGKILL)
+    if "master" in whose:
+        peer = master.start()
+    again = dict([meeting.arrival()[0].split()])
+    assert all(has_ended(pid) for pid in first.values())
+    again |= dict([meeting.arrival()[0].split()])
+    assert again.keys() == first.keys()
     meeting.let_go()
     assert peer.until("job") == "COMPLETED"
-
-
-def _job_and_keeper(data_dir: Path) -> tuple[int, int]:
-    """Process numbers of the only job that was started, and of its parent."""
-    (job,) = {
-        int(word[1:])
-        for line in (data_dir / "exits.log").read_text().splitlines()
-        if (word := line.split()[1]).startswith("@") and word != "@0"
-    }
-    return job, int(Path(f"/proc/{job}/stat").read_text().rpartition(")")[2].split()[1])
+    assert peer.log("job") == "ran\n" * 4
+    master.stop()
+    assert history("DAG-job").count("queued again") == 1
 
 
 def test_values_sets_files_and_logs_survive(master: MasterProcess) -> None:

@@ -188,6 +188,7 @@ def test_a_job_sees_none_of_the_masters_settings(peer: Peer) -> None:
         "TITAN_HOST",
         "TITAN_PORT",
         "TITAN_RUN",
+        "TITAN_WORKER_PROCESS",
         "TITAN_KEEP_ALIVE",
         "TITAN_RUNTIME_AWAY_PATIENCE",
         "TITAN_RUNTIME_ENDS",

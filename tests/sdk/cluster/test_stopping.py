@@ -13,7 +13,7 @@ import pytest
 
 from tests.sdk.cluster.master_process import MasterProcess
 from tests.sdk.cluster.peer import Peer, script
-from tests.support.process_watch import has_ended, wait_for
+from tests.support.process_watch import has_ended, wait_for, worker_processes
 from titan_sdk import TitanClient, TitanJob
 
 # Slow: Graces are seconds of the clock.
@@ -159,21 +159,21 @@ def test_a_clean_stop_lets_the_runtime_hand_in_what_became_of_the_job(
     assert "the job was sent SIGTERM" in report.reason
 
 
-def test_a_stopped_helper_process_keeps_no_master_from_ending(
+def test_a_worker_process_that_stands_still_keeps_no_master_from_ending(
     master: MasterProcess, job: Job, submit: Callable[..., None], tmp_path: Path
 ) -> None:
     errors = tmp_path / "errors"
     with errors.open("wb") as file:
         peer = master.start(file)
     submit(peer, job)
-    (keeper,) = Path(f"/proc/{master.pid}/task/{master.pid}/children").read_text().split()
-    os.kill(int(keeper), signal.SIGSTOP)
+    (worker,) = worker_processes(tmp_path / "data")
+    os.kill(worker, signal.SIGSTOP)
     begun = time.monotonic()
     assert master.stop() == 0
     assert time.monotonic() - begun < 30
     assert job.is_gone()
     assert "the process that started job DAG-old does not answer; the job is killed" in errors.read_text()
-    assert has_ended(keeper)
+    assert has_ended(str(worker))
 
 
 def test_a_cancelled_service_is_not_started_again_by_the_next_master(master: MasterProcess, job: Job) -> None:

@@ -1,11 +1,7 @@
-"""The embedded engine: a job is a process of this machine, child of a keeper that outlives the master.
+"""The embedded engine: a job is a process of this machine, started by a worker process that outlives the master.
 
-    master == commands ==> keeper (see keeper.py)
-                            `-- the job: leader of its own session and process group, output appended to its log
-
-Nothing is sent to a keeper before the master has stored which keeper the run belongs to. If the master dies
-before that, nothing was started; if it dies later, the keeper leaves the exit status in a file that the next
-master reads. Nothing is polled, no thread waits.
+Nothing is sent to that process before the master has stored which one the run belongs to. If the master dies before that,
+nothing was started; if it dies later, the next master asks the same process. Nothing is polled, no thread waits.
 """
 
 from __future__ import annotations
@@ -14,73 +10,57 @@ import asyncio
 import contextlib
 import logging
 import os
-import signal
+import shutil
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from titan_sdk.cluster.artifacts import Area, FileArea
-from titan_sdk.cluster.engines import orphans, processes
+from titan_sdk.cluster.engines import earlier
 from titan_sdk.cluster.engines.base import NoRoom, Placed, Process, RunRequest, RunResult, StagingFailed
 from titan_sdk.cluster.engines.endings import ending
-from titan_sdk.cluster.engines.keeper_link import Keeper, Kind, Launch
-from titan_sdk.cluster.engines.keepers import Keepers
 from titan_sdk.cluster.engines.ports import answers_here, port_problem_here
-from titan_sdk.cluster.engines.staging import (
-    ARCHIVES,
-    PASSING,
-    StagingFolders,
-    graces,
-    stage,
-)
+from titan_sdk.cluster.engines.staging import ARCHIVES, PASSING, graces, stage, unstage
 from titan_sdk.cluster.folders import DataDir
 from titan_sdk.cluster.scheduler import Outcome
+from titan_sdk.cluster.worker.client import End, How, Worker, python_as_found
+from titan_sdk.cluster.worker.machine import FOREIGN, Handle, Machine, end_run
+from titan_sdk.cluster.worker.protocol import Start
+from titan_sdk.runtime.bundle import runtime_bundle
 
 __all__ = ["ProcessEngine", "job_environment"]
 
 log = logging.getLogger(__name__)
 
-_KEEPER_SECONDS = 5.0
-"""After a run's grace, for its keeper to say that it is over."""
+_WORKER_SECONDS = 5.0
+"""After a run's grace, for its worker process to say that it is over."""
 _RETRY_SECONDS = 1.0
-_TOO_EARLY = "it was killed before it began"
-_LOST_EARLY = "the process that was to start it was ended from outside"
-_FOREIGN = (
+_TOO_EARLY = RunResult(Outcome.FAILURE, None, "it was killed before it began")
+_NEVER_BEGAN = RunResult(Outcome.INTERRUPTED, None, "the master ended before the job began")
+_LOST_EARLY = RunResult(Outcome.INTERRUPTED, None, "the process that was to start it was ended from outside")
+_FOREIGN = RunResult(
+    Outcome.FATAL,
+    None,
     "it ran when this data directory was copied from another one, whose master it belongs to; "
-    "submit it again if it is to run here, too"
+    "submit it again if it is to run here, too",
+    foreign=True,
 )
-_MAX_EXITS_BYTES = 1024 * 1024
+_SETTINGS = ("TITAN_RUNTIME_", "LC_", "LANG")
+"""What begins the variables that a launcher reads when it is loaded."""
 
 
 @dataclass(slots=True)
 class _Run:
     process: Process
-    over: asyncio.Future[RunResult]
-    """Set when nothing of it is left."""
-    keeper: Keeper | None = None
-    launch: Launch | None = None
-    """What the keeper is sent."""
-    pid: int | None = None
-    pidfd: int | None = None
-    """These two of a run that is followed, not heard of through a keeper; ``leader`` stays when it has ended."""
-    leader: int = 0
-    asked: bool = False
-    """Whether an earlier master has sent it SIGTERM."""
-    waits: bool = False
-    """Whether it was told that it waits for the machine."""
+    grace: float
+    start: Start | None = None
+    """``None`` of one that an earlier master has started."""
+    worker: Worker | None = None
     until: float = 0.0
-    """When what is left of a run that was killed may not go on any longer; the loop's time."""
-    task: asyncio.Task[None] | None = None
-    """Following it, or looking for what it has left."""
-
-    @property
-    def request(self) -> RunRequest:
-        return self.process.request
-
-    @property
-    def killed(self) -> bool:
-        return self.process.killed
+    """When a run that was killed has to be over; the loop's time."""
+    is_given_up: bool = False
+    """Whether its worker process was killed, as it stood still."""
 
 
 def job_environment(environ: Mapping[str, str], worker: str, host: str, port: int) -> dict[str, str]:
@@ -105,7 +85,9 @@ class ProcessEngine:
         environment: the environment of a worker's jobs, by the worker's name.
         uploads: where archives are; by default the data directory's own.
         shared: whether the store is not in the data directory.
-        warm: whether Python jobs are forks of a fork server.
+
+    Raises:
+        OSError: the data directory cannot be written.
     """
 
     def __init__(
@@ -115,19 +97,20 @@ class ProcessEngine:
         *,
         uploads: Area | None = None,
         shared: bool = False,
-        warm: bool = False,
     ) -> None:
         self._data = data
         self._uploads = FileArea(data.uploads) if uploads is None else uploads
-        self._shared, self._warm = shared, warm
+        self._environment = environment
         self._loop = asyncio.get_running_loop()
-        self._folders = StagingFolders()
-        self._keepers = Keepers(data.exits, environment, self._on_word, self._on_lost_keeper)
+        self._machine = Machine(data.root, runtime_bundle().sha256, self._own_environment, shared=shared)
+        self._first_environment: Mapping[str, str] = {}
+        """Of the worker process."""
+        self._forks: dict[str, bool] = {}
         self._runs: dict[str, _Run] = {}
-        self._staged: dict[str, _Run] = {}
-        """Runs that have not begun."""
-        self._closing = False
-        self._idle = asyncio.Event()
+        """From the staging of a run, or its re-attaching, until it is forgotten."""
+        self._active: set[str] = set()
+        """Those that may have a process."""
+        self._changed = asyncio.Event()
 
     # ------------------------------------------------------------------ starting
 
@@ -137,6 +120,9 @@ class ProcessEngine:
 
     async def open(self) -> None:
         """See ``Engine``."""
+        await asyncio.sleep(0)  # every run of an earlier master is asked for now
+        followed = {name: self._runs[name].process.handle for name in self._active}
+        await self._machine.tidy(followed.keys(), list(followed.values()))
 
     def port_problem(self, port: int) -> str | None:
         """See ``Engine``."""
@@ -148,215 +134,167 @@ class ProcessEngine:
         await answers_here(port)
 
     async def stage(self, request: RunRequest) -> Process:
-        """Put its files in place, and choose a keeper. Archives are unpacked in a thread."""
+        """Put its files in place, and see to a worker process. Archives are unpacked in a thread."""
+        worker = await self._worker(request.worker)
+        forks = self._may_fork(request.worker)
         if request.line.header in ARCHIVES:
-            command = await asyncio.to_thread(stage, request, self._data, self._uploads, self._folders)
+            command = await asyncio.to_thread(stage, request, self._data, self._uploads)
         else:
-            command = stage(request, self._data, self._uploads, self._folders)
-        argv, kind = command.argv, Kind.COLD
-        if self._warm and command.python and request.line.header not in ARCHIVES:
-            kind = Kind.SCRIPTS
-        elif self._warm and command.launcher is not None and self._keepers.is_first_python(request.worker):
-            argv, kind = (sys.executable, "-EsSx", command.launcher), Kind.LAUNCHERS
+            command = stage(request, self._data, self._uploads, forks=forks)
+        start = Start(
+            request.run,
+            request.job_id,
+            list(command.argv),
+            command.cwd,
+            self._data.log_path(request.job_id),
+            request.worker,
+            command.grace,
+            command.rest,
+            command.spec or "",
+        )
+        process = Process(request, self._machine.handle(worker))
+        self._runs[request.run] = _Run(process, command.grace, start, worker)
+        return process
+
+    async def _worker(self, worker: str) -> Worker:
+        if not self._first_environment:
+            self._first_environment = self._environment(worker)
         try:
-            keeper = self._keepers.reserve(request.worker, kind)
+            return await self._machine.worker()
         except OSError as exc:
-            self._folders.give_back(self._data.staging(request.worker, request.run))
-            if exc.errno in PASSING:
+            if exc.errno in PASSING or isinstance(exc, TimeoutError):
                 raise NoRoom(f"it cannot be started at the moment: {exc}") from exc
             raise StagingFailed(f"it could not be started: {exc}") from exc
-        output = self._data.log_path(request.job_id)
-        rest = graces(request.line)[1]
-        launch = Launch(request.run, request.worker, argv, command.cwd, output, {}, kind, rest)
-        process = Process(request, keeper.handle)
-        self._staged[request.run] = _Run(process, self._loop.create_future(), keeper, launch)
-        return process
+
+    def _own_environment(self) -> Mapping[str, str]:
+        return self._first_environment
+
+    def _may_fork(self, worker: str) -> bool:
+        """Whether a launcher that is loaded meets what a shell on this worker would start: this very Python, and the
+        same settings.
+        """
+        if worker not in self._forks:
+            environment = self._environment(worker)
+            found = shutil.which("python3", path=environment.get("PATH"))
+            self._forks[worker] = (
+                found is not None
+                and found == python_as_found()
+                and "BASH_ENV" not in environment
+                and _settings(environment) == _settings(self._first_environment)
+            )
+        return self._forks[worker]
 
     async def run(self, process: Process, placed: Placed) -> RunResult:
         """See ``Engine``."""
         del placed
-        run = self._runs[process.run] = self._staged.pop(process.run)
-        self._launch(run)
-        return await run.over
+        run = self._runs[process.run]
+        assert run.start is not None
+        assert run.worker is not None
+        with self._running(process):
+            is_told = False
+            while run.worker.is_alive:
+                if process.killed:
+                    return _TOO_EARLY
+                end = await run.worker.start(run.start, self._environment(process.request.worker))
+                if end.how is not How.FAILED:
+                    return await self._result(run, end)
+                if end.errno not in PASSING:
+                    return RunResult(Outcome.FATAL, None, f"it could not be started: {end.why}")
+                if not is_told:
+                    job_id = process.request.job_id
+                    log.error("job %s waits: it cannot be started at the moment: %s", job_id, end.why)
+                is_told = True
+                await asyncio.sleep(_RETRY_SECONDS)
+            return _LOST_EARLY
 
-    def _launch(self, run: _Run) -> None:
-        if run.process.run not in self._runs:
-            return
-        if run.killed:
-            self._finish(run, RunResult(Outcome.FAILURE, None, _TOO_EARLY))
-        elif run.keeper is None or run.launch is None:
-            self._finish(run, RunResult(Outcome.INTERRUPTED, None, _LOST_EARLY))
-        else:
-            self._keepers.launch(run.keeper, run.launch)
+    # ------------------------------------------------------------------ following, ending
 
-    @staticmethod
-    def _wait_for_room(run: _Run, why: str) -> None:
-        if not run.waits:
-            log.error("job %s waits: it cannot be started at the moment: %s", run.request.job_id, why)
-        run.waits = True
+    async def reattach(self, process: Process, placed: Placed) -> RunResult:
+        """Ask the process that has it, or read how it ended."""
+        del placed
+        run = self._runs[process.run] = _Run(process, graces(process.request.line)[0])
+        with self._running(process):
+            handle = Handle.of(process.handle)
+            if handle is None:
+                return await self._result(run, earlier.end_of(self._data.root, process))
+            run.worker, end = await self._machine.follow(handle, process.run)
+            if isinstance(end, End):
+                return await self._result(run, end)
+            if process.killed:
+                self._stop(run)
+            return await self._result(run, await end)
 
-    # ------------------------------------------------------------------ ending
+    @contextlib.contextmanager
+    def _running(self, process: Process) -> Iterator[None]:
+        self._active.add(process.run)
+        try:
+            yield
+        finally:
+            self._active.discard(process.run)
+            self._changed.set()
+
+    async def _result(self, run: _Run, end: End) -> RunResult:
+        process = run.process
+        if end == FOREIGN:
+            return _FOREIGN
+        if end.how is How.UNKNOWN and not process.killed:
+            return _NEVER_BEGAN
+        if end.how is How.LOST:
+            log.error("the process that started job %s was ended from outside", process.request.job_id)
+            # Nobody may be above what is left, so the slot is not free before that was looked for.
+            await end_run(process.run, 0.0 if run.is_given_up else run.grace)
+        return ending(end.code, killed=process.killed)
 
     def kill(self, process: Process) -> None:
-        """SIGTERM to the process group; after the grace SIGKILL to that, and to whatever has left it."""
+        """See ``Engine``."""
         if process.killed:
             return
         process.killed = True
-        found = self._runs.get(process.run)
-        if found is None:
-            return  # looked at when it is re-attached
-        grace = graces(process.request.line)[0]
-        found.until = self._loop.time() + grace
-        if found.keeper is not None:
-            found.keeper.stop_run(process.run, grace)
-        else:
-            self._stop_followed(found)
+        if process.run in self._active:
+            self._stop(self._runs[process.run])
 
-    def _stop_followed(self, run: _Run) -> None:
-        """Of a run whose keeper takes no orders."""
-        late = self._loop.time() >= run.until
-        if run.pid is not None and run.pidfd is not None:
-            if late or not run.asked:
-                number = signal.SIGKILL if late else signal.SIGTERM
-                processes.signal_leader_and_group(run.pid, run.pidfd, number)
-            if not late:
-                self._loop.call_at(run.until, self._stop_followed, run)
-
-    def _on_word(self, name: str, word: str) -> None:
-        """A keeper tells what became of a run."""
-        run = self._runs.get(name)
-        if run is None:
-            return
-        if word.startswith("!"):
-            number, _, why = word[1:].partition(" ")
-            if run.killed:
-                self._finish(run, RunResult(Outcome.FAILURE, None, _TOO_EARLY))
-            elif int(number) in PASSING:
-                self._wait_for_room(run, why)
-                self._loop.call_later(_RETRY_SECONDS, self._launch, run)
-            else:
-                self._finish(run, RunResult(Outcome.FATAL, None, f"it could not be started: {why}"))
-        else:
-            self._conclude(run, word)
-
-    def _conclude(self, run: _Run, word: str | None) -> None:
-        result = _result(run, word)
-        if run.killed:
-            # The slot is not free while something of the run may be alive.
-            run.task = self._loop.create_task(self._end_rest(run, result))
-        else:
-            self._finish(run, result)
-
-    async def _end_rest(self, run: _Run, result: RunResult) -> None:
-        grace, rest = graces(run.request.line)
-        # A keeper that takes orders has seen to it already.
-        patience = 0.0 if run.keeper is not None else min(max(run.until - self._loop.time(), 0.0), grace)
-        asked = 0 if rest else run.leader
-        await asyncio.to_thread(processes.end_marked, orphans.mark_of(run.request.run), patience, asked)
-        self._finish(run, result)
-
-    def _finish(self, run: _Run, result: RunResult) -> None:
-        if self._runs.pop(run.process.run, None) is None:
-            return
-        if run.keeper is not None:
-            self._keepers.done(run.keeper)
-        if not run.over.done():
-            run.over.set_result(result)
-        if self._closing and not self._runs:
-            self._idle.set()
-
-    # ------------------------------------------------------------------ restarts, lost keepers
-
-    async def reattach(self, process: Process, placed: Placed) -> RunResult:
-        """Watch the process if it lives; otherwise say what it left."""
-        del placed
-        run = self._runs[process.run] = _Run(process, self._loop.create_future())
-        run.until = self._loop.time() + graces(process.request.line)[0]
-        run.task = self._loop.create_task(self._follow(run))
-        return await run.over
-
-    def _on_lost_keeper(self, keeper: Keeper) -> None:
-        log.error("a keeper of jobs was ended from outside; the exit statuses of its running jobs are lost")
-        for staged in self._staged.values():
-            if staged.keeper is keeper:
-                staged.keeper = None
-        for run in list(self._runs.values()):
-            if run.keeper is keeper:
-                run.keeper, run.launch = None, None
-                run.task = self._loop.create_task(self._follow(run))
-
-    async def _follow(self, run: _Run) -> None:
-        def found(pid: int, pidfd: int, asked: bool) -> None:
-            run.pid, run.pidfd, run.leader, run.asked = pid, pidfd, pid, asked
-            if run.killed:
-                self._stop_followed(run)
-
-        name, exits = run.process.run, self._data.exits
-        try:
-            word = await orphans.follow(exits, name, run.process.handle, found, shared=self._shared)
-        finally:
-            run.pid = run.pidfd = None
-        if word == orphans.FOREIGN:
-            self._finish(run, RunResult(Outcome.FATAL, None, _FOREIGN, foreign=True))
-        else:
-            self._conclude(run, word)
-
-    def _discard(self, run: str, handle: str) -> None:
-        """End it without its keeper; blocks for a moment."""
-        mark = orphans.mark_of(run)
-        pid = orphans.settle(self._data.exits, run, handle)
-        pidfd = processes.open_live(pid, mark) if pid else None
-        if pid and pidfd is not None:
-            processes.signal_leader_and_group(pid, pidfd, signal.SIGKILL)
-            os.close(pidfd)
-        processes.end_marked(mark)
+    def _stop(self, run: _Run) -> None:
+        run.until = self._loop.time() + run.grace
+        if run.worker is not None:
+            run.worker.stop(run.process.run)
 
     def forget(self, process: Process) -> None:
         """See ``Engine``."""
-        unused = self._staged.pop(process.run, None)
-        if unused is not None and unused.keeper is not None:
-            self._keepers.done(unused.keeper)
-        self._folders.give_back(self._data.staging(process.request.worker, process.run))
-        if not self._runs:
-            self._shorten_exits()
-
-    def _shorten_exits(self) -> None:
-        """Nobody runs, so nobody appends: empty the file of exits if it has grown."""
-        with contextlib.suppress(OSError):
-            if self._data.exits.stat().st_size > _MAX_EXITS_BYTES:
-                os.truncate(self._data.exits, 0)
+        run = self._runs.pop(process.run, None)
+        unstage(self._data.staging(process.request.worker, process.run))
+        if run is not None and run.worker is not None:
+            run.worker.forget(process.run)
+        if run is None or run.start is None:
+            self._machine.forget(process.run)
 
     async def abandon(self) -> None:
-        """See ``Engine``: the keepers carry on, and write down what becomes of the runs."""
-        self._closing = True
-        tasks = [run.task for run in self._runs.values() if run.task is not None]
-        self._runs.clear()
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        self._keepers.abandon()
+        """See ``Engine``: the worker processes go on, and keep what becomes of the runs."""
+        await self._machine.abandon()
 
     async def close(self) -> None:
-        self._closing = True
-        for run in list(self._runs.values()):
-            self.kill(run.process)
-        if self._runs:
-            latest = max(run.until for run in self._runs.values())
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout_at(latest + _KEEPER_SECONDS):
-                    await self._idle.wait()
-        for run in list(self._runs.values()):
+        """See ``Engine``."""
+        for name in self._active:
+            self.kill(self._runs[name].process)
+        latest = max((self._runs[name].until for name in self._active), default=0.0)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout_at(latest + _WORKER_SECONDS):
+                await self._all_over()
+        for run in [self._runs[name] for name in self._active]:
             log.error(
-                "the process that started job %s does not answer; the job is killed", run.request.job_id
+                "the process that started job %s does not answer; the job is killed",
+                run.process.request.job_id,
             )
-            await asyncio.to_thread(self._discard, run.process.run, run.process.handle)
-            if run.task is not None:
-                run.task.cancel()
-            self._finish(run, RunResult(Outcome.FAILURE, None, "it was killed"))
-        self._keepers.stop()
+            run.is_given_up = True
+            if run.worker is not None:
+                run.worker.kill()
+        await self._all_over()
+        await self._machine.close()
+
+    async def _all_over(self) -> None:
+        while self._active:
+            self._changed.clear()
+            await self._changed.wait()
 
 
-def _result(run: _Run, word: str | None) -> RunResult:
-    if word == orphans.NEVER_BEGAN and not run.killed:
-        return RunResult(Outcome.INTERRUPTED, None, "the master ended before the job began")
-    return ending(int(word) if word is not None and word.isdigit() else None, killed=run.killed)
+def _settings(environment: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in environment.items() if name.startswith(_SETTINGS)}

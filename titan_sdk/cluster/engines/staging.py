@@ -9,7 +9,6 @@ import contextlib
 import errno
 import os
 import shutil
-import stat
 import sys
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -22,10 +21,12 @@ from titan_sdk.cluster.engines.base import NoRoom, RunRequest, StagingFailed
 from titan_sdk.cluster.folders import safe_name
 from titan_sdk.errors import PeerProtocolError
 from titan_sdk.model.rules import DAG_PREFIX
+from titan_sdk.runtime.bundle import runtime_bundle
+from titan_sdk.runtime.stub import spec_for
 from titan_sdk.runtime.worker import interpreter
 from titan_sdk.wire.fields import decode_base64
 from titan_sdk.wire.jobs import DEPLOY_PAYLOAD, RUN_ARCHIVE, RUN_PAYLOAD, START_ARCHIVE_SERVICE, JobLine
-from titan_sdk.wire.launch import grace_of, is_launcher, takes_any_python
+from titan_sdk.wire.launch import grace_of, is_launcher
 
 __all__ = [
     "ARCHIVES",
@@ -34,11 +35,10 @@ __all__ = [
     "Command",
     "NoRoom",
     "StagingFailed",
-    "StagingFolders",
     "graces",
-    "remove_beside",
     "split_args",
     "stage",
+    "unstage",
 ]
 
 ARCHIVES = frozenset({RUN_ARCHIVE, START_ARCHIVE_SERVICE})
@@ -53,110 +53,68 @@ PASSING = {errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.EAGAIN,
 @dataclass(frozen=True, slots=True)
 class Command:
     argv: tuple[str, ...]
+    """Empty where there is a ``spec``."""
     cwd: str
-    python: bool
-    """Whether it is this Python on a script, unbuffered."""
-    launcher: str | None = None
-    """The script, if it is one for whatever Python is first on the PATH: that of a job with the runtime."""
+    grace: float
+    """Seconds between SIGTERM and SIGKILL."""
+    rest: float
+    """Seconds in which what its killed first process leaves ends by itself."""
+    spec: str | None = None
+    """What the job's script tells the launcher that this SDK has: whoever has it loaded needs no file."""
 
 
-class StagingFolders:
-    """Private folders of runs. An old one is renamed for the next run, and so is the file in it: on some file
-    systems making and removing them costs more than all else that is done for a short job.
+def _put(folder: str, name: str, data: bytes) -> str:
+    """Make this folder, which does not exist, with this file in it; the file's path."""
+    path = f"{folder}/{name}"
+    try:
+        os.makedirs(folder, mode=0o700, exist_ok=True)
+        _write(path, data)
+    except OSError:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    return path
+
+
+def _put_beside(folder: str, workspace: Path, run: str, name: str, data: bytes) -> str:
+    """Put the script into the workspace itself, where a real worker has it, so that what a job leaves beside its
+    file is found by others. Its name there is the run's own: two scripts of one name are two files, and no script
+    is a module that another one imports.
     """
-
-    def __init__(self) -> None:
-        self._spare: dict[str, list[tuple[str, str]]] = {}
-        """Folder and name of the file in it, or of none, by the folder they are in."""
-
-    def put(self, place: str | Path, name: str, data: bytes) -> str:
-        """Make this folder, which does not exist, with this file in it; the file's path."""
-        folder = os.fspath(place)
-        try:
-            return self._put(folder, name, data)
-        except OSError:
-            shutil.rmtree(folder, ignore_errors=True)
-            raise
-
-    def _put(self, folder: str, name: str, data: bytes) -> str:
-        path = f"{folder}/{name}"
-        spare = self._spare.get(os.path.dirname(folder))
-        if spare:
-            found, left = spare.pop()
-            os.rename(found, folder)
-            if left and left != name:
-                os.rename(f"{folder}/{left}", path)
-        else:
-            os.makedirs(folder, mode=0o700, exist_ok=True)
-        # Cut after writing: ext4 sends what is written to an emptied file to the disk at once, and waits for it.
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, _OWN_FILE)
-        with open(descriptor, "wb", buffering=0) as file:
-            size, written = len(data), 0
-            while written < size:
-                written += file.write(data[written:])
-            if os.fstat(descriptor).st_size > size:
-                os.ftruncate(descriptor, size)
-        return path
-
-    def put_beside(self, place: str | Path, workspace: Path, run: str, name: str, data: bytes) -> str:
-        """Put the script into the workspace itself, where a real worker has it, so that what a job leaves beside its
-        file is found by others. Its name there is the run's own: two scripts of one name are two files, and no script
-        is a module that another one imports.
-        """
-        stem, suffix = os.path.splitext(name)
-        path = f"{workspace}/{stem[:150]}-{run}{suffix}"
-        folder = os.fspath(place)
-        try:
-            os.makedirs(folder, mode=0o700, exist_ok=True)
-            # First, so that whoever removes the folder finds the file.
-            os.symlink(path, f"{folder}/{_BESIDE}")
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _OWN_FILE)
-            with open(descriptor, "wb") as file:
-                file.write(data)
-        except OSError:
-            remove_beside(folder)
-            shutil.rmtree(folder, ignore_errors=True)
-            raise
-        return path
-
-    def give_back(self, place: str | Path) -> None:
-        """The run is over: remove what is in its folder, but a file that the next run's is written over."""
-        folder, left = os.fspath(place), ""
-        remove_beside(folder)
-        try:
-            for name in os.listdir(folder):
-                path = f"{folder}/{name}"
-                if not left and _reusable(path):
-                    left = name
-                else:
-                    os.unlink(path)
-        except FileNotFoundError:
-            return
-        except OSError:
-            # Something else than files: not the ordinary case, so no shortcut.
-            shutil.rmtree(folder, ignore_errors=True)
-            return
-        self._spare.setdefault(os.path.dirname(folder), []).append((folder, left))
+    stem, suffix = os.path.splitext(name)
+    path = f"{workspace}/{stem[:150]}-{run}{suffix}"
+    try:
+        os.makedirs(folder, mode=0o700, exist_ok=True)
+        # First, so that whoever removes the folder finds the file.
+        os.symlink(path, f"{folder}/{_BESIDE}")
+        _write(path, data)
+    except OSError:
+        unstage(folder)
+        raise
+    return path
 
 
-def remove_beside(folder: str | Path) -> None:
-    """Remove the script that a run has in the workspace."""
-    with contextlib.suppress(OSError):
-        os.unlink(os.readlink(f"{os.fspath(folder)}/{_BESIDE}"))
+def _write(path: str, data: bytes) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _OWN_FILE)
+    with open(descriptor, "wb") as file:
+        file.write(data)
 
 
-def _reusable(path: str) -> bool:
-    """Whether nobody can meet the file again who has it now. A shell reads its script bit by bit as it goes on, so
-    one that a job left behind would go on with the next job's.
-    """
-    found = os.lstat(path)
-    return (
-        path.endswith(".py")
-        and stat.S_ISREG(found.st_mode)
-        and stat.S_IMODE(found.st_mode) == _OWN_FILE
-        and found.st_nlink == 1
-        and found.st_uid == os.geteuid()
-    )
+def unstage(folder: str | Path) -> None:
+    """The run is over: remove its private folder, and the script that it has in the workspace."""
+    place = os.fspath(folder)
+    try:
+        for name in os.listdir(place):
+            path = f"{place}/{name}"
+            if name == _BESIDE:
+                with contextlib.suppress(OSError):
+                    os.unlink(os.readlink(path))
+            os.unlink(path)
+        os.rmdir(place)
+    except FileNotFoundError:
+        return
+    except OSError:
+        # Something else than files, which only a job can have put there.
+        shutil.rmtree(place, ignore_errors=True)
 
 
 def split_args(args: str) -> list[str]:
@@ -165,7 +123,7 @@ def split_args(args: str) -> list[str]:
 
 
 def graces(line: JobLine) -> tuple[float, float]:
-    """The grace of a run of this script, and that of what its killed first process leaves."""
+    """``Command.grace`` and ``Command.rest`` of a job."""
     try:
         script = decode_base64(line.content_b64.strip()) if line.header == RUN_PAYLOAD else b""
     except PeerProtocolError:
@@ -188,8 +146,11 @@ class Archives(Protocol):
     def local(self, name: str) -> AbstractContextManager[Path]: ...
 
 
-def stage(request: RunRequest, data: Places, uploads: Archives, folders: StagingFolders) -> Command:
+def stage(request: RunRequest, data: Places, uploads: Archives, *, forks: bool = False) -> Command:
     """Put the job's files in place. May take long for an archive; touches only this run's own files.
+
+    Args:
+        forks: whether a launcher that is loaded does as well as the one that the job's script finds.
 
     Raises:
         StagingFailed: the job can never run as it is.
@@ -200,36 +161,40 @@ def stage(request: RunRequest, data: Places, uploads: Archives, folders: Staging
         if line.header in ARCHIVES:
             return _stage_archive(request, data, uploads)
         if line.header in {RUN_PAYLOAD, DEPLOY_PAYLOAD}:
-            return _stage_script(request, data, folders)
+            return _stage_script(request, data, forks=forks)
     except OSError as exc:
         kind = NoRoom if exc.errno in PASSING else StagingFailed
         raise kind(f"its files could not be put in place: {exc}") from exc
     raise StagingFailed(f"{line.header!r} is no kind of job; use RUN_PAYLOAD, DEPLOY_PAYLOAD or an archive")
 
 
-def _stage_script(request: RunRequest, data: Places, folders: StagingFolders) -> Command:
+def _stage_script(request: RunRequest, data: Places, *, forks: bool) -> Command:
     line = request.line
     service = line.header in SERVICES
     try:
         content = decode_base64(line.content_b64.strip())
     except PeerProtocolError as exc:
         raise StagingFailed(f"its script is not valid base64: {exc}") from exc
-    name = os.path.basename(line.filename.strip())
-    staging, workspace = data.staging(request.worker, request.run), data.workspace(request.worker)
-    if service or is_launcher(content) or not line.job_id.startswith(DAG_PREFIX):
-        script = folders.put(staging, name, content)
-    else:
-        script = folders.put_beside(staging, workspace, request.run, name, content)
+    workspace = data.workspace(request.worker)
     cwd = os.fspath(workspace)
     if not service:
         cwd += "/shared" if line.job_id.startswith(DAG_PREFIX) else f"/{safe_name(line.job_id)}"
     if not os.path.isdir(cwd):
         Path(cwd).mkdir(mode=0o700, parents=True, exist_ok=True)
+    grace, rest = grace_of(b"" if service else content)
+    spec = spec_for(content, runtime_bundle()) if forks and not service else None
+    if spec is not None:
+        return Command((), cwd, grace, rest, spec)
+    name = os.path.basename(line.filename.strip())
+    staging = os.fspath(data.staging(request.worker, request.run))
+    if service or is_launcher(content) or not line.job_id.startswith(DAG_PREFIX):
+        script = _put(staging, name, content)
+    else:
+        script = _put_beside(staging, workspace, request.run, name, content)
     # A service gets no arguments: DEPLOY_PAYLOAD has no field for them.
     args = [] if service else split_args(line.args)
     argv = _service_command(script) if service else (*_interpreter(script), *args)
-    launcher = script if script.endswith(".sh") and takes_any_python(content) else None
-    return Command(argv, cwd, argv[:3] == (sys.executable, "-u", script), launcher)
+    return Command(argv, cwd, grace, rest)
 
 
 def _stage_archive(request: RunRequest, data: Places, uploads: Archives) -> Command:
@@ -253,7 +218,7 @@ def _stage_archive(request: RunRequest, data: Places, uploads: Archives) -> Comm
         raise StagingFailed(f"the archive {name!r} has no file {entry!r}")
     begin = _service_command if line.header in SERVICES else _interpreter
     argv = (*begin(str(script)), *split_args(line.args))
-    return Command(argv, str(script.parent), argv[:3] == (sys.executable, "-u", str(script)))
+    return Command(argv, str(script.parent), *grace_of(b""))
 
 
 def _service_command(script: str) -> tuple[str, ...]:

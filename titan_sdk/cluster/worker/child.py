@@ -9,11 +9,11 @@ import sys
 from typing import Any, NoReturn
 
 from titan_sdk.cluster.worker import guard
-from titan_sdk.cluster.worker.protocol import NOT_STARTED, RUN_MARK, Start
+from titan_sdk.cluster.worker.protocol import NOT_STARTED, RUN_MARK, Start, name_of
 from titan_sdk.runtime.worker import main as launcher
 from titan_sdk.runtime.worker import processes
 
-__all__ = ["HELD_BACK", "Inherited", "become", "name_of"]
+__all__ = ["HELD_BACK", "Inherited", "become"]
 
 HELD_BACK = (signal.SIGTERM, signal.SIGCHLD)
 """Signals that are blocked when the fork is made."""
@@ -35,18 +35,15 @@ class Inherited:
         self.worker = os.getpid()
 
 
-def become(start: Start, environment: dict[str, str], number: int, inherited: Inherited) -> NoReturn:
-    """The job, in a fork that has just been made.
-
-    Args:
-        number: of the run, in this worker process; it is in the fork's name.
-    """
+def become(start: Start, environment: dict[str, str], inherited: Inherited) -> NoReturn:
+    """The job, in a fork that has just been made."""
     try:
         signal.set_wakeup_fd(-1)
         for descriptor in inherited.closes:
             os.close(descriptor)
         os.setsid()
-        _rename(number)
+        with open("/proc/self/comm", "w", encoding="ascii") as comm:
+            comm.write(name_of(start.run))
         os.chdir(start.cwd)
         log = os.open(start.log, _LOG_FLAGS, 0o600)
         environment = {**environment, RUN_MARK: start.run}
@@ -58,17 +55,6 @@ def become(start: Start, environment: dict[str, str], number: int, inherited: In
         _tell(inherited.failures, start.run, exc)
     finally:
         os._exit(NOT_STARTED)
-
-
-def _rename(number: int) -> None:
-    """Call the process what ``name_of`` says, and so its forks, until they start another program."""
-    with open("/proc/self/comm", "w", encoding="ascii") as comm:
-        comm.write(name_of(number))
-
-
-def name_of(number: int) -> str:
-    """At most 15 characters, as the kernel keeps them."""
-    return f"titan-{number}"
 
 
 def _become_launcher(start: Start, environment: dict[str, str], log: int, inherited: Inherited) -> None:

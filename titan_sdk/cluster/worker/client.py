@@ -22,12 +22,14 @@ import titan_sdk.runtime.worker
 from titan_sdk.cluster.worker import protocol
 from titan_sdk.cluster.worker.protocol import ENDED, MARK, Start, decode, encode
 
-__all__ = ["PREFIX", "End", "How", "Worker", "connect", "python_as_found", "spawn", "state_folder"]
+__all__ = ["PREFIX", "End", "How", "Worker", "connect", "python_as_found", "spawn"]
 
 PREFIX = "w"
 """Begins the name of a worker process's socket; its own name follows."""
 _ANSWER_SECONDS = 30.0
 """For a process to say who it is; one that does not is stopped, or is none."""
+_RETRY_SECONDS = 1.0
+_REAP_SECONDS = 10.0
 _LIMIT = 64 * 1024 * 1024
 _PEER = struct.Struct("iII")
 _RUNTIME = Path(titan_sdk.runtime.worker.__file__).parent
@@ -59,12 +61,13 @@ class Worker:
     Attributes:
         name: the process's own, for as long as there are such processes.
         pid: its number.
+        mark: whose it is.
         runs: what it had when this began, as ``worker`` tells it.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.name, self.pid = path.name.removeprefix(PREFIX), 0
+        self.name, self.pid, self.mark = path.name.removeprefix(PREFIX), 0, ""
         self.runs: list[dict[str, Any]] = []
         self.is_alive = True
         self._process: subprocess.Popen[bytes] | None = None
@@ -72,12 +75,13 @@ class Worker:
         self._reading: asyncio.Task[None] | None = None
         self._known: dict[str, Mapping[str, str]] = {}
         self._waiting: dict[str, asyncio.Future[End]] = {}
+        self._stopped: dict[str, bool] = {}
 
     # ------------------------------------------------------------------ words
 
     def start(self, start: Start, environment: Mapping[str, str]) -> asyncio.Future[End]:
         """Start a run; the future is its end. ``start.environment`` names the environment given here."""
-        if not self.is_alive or self._writer is None:
+        if not self.is_alive:
             return _known(End(How.LOST))
         if self._known.get(start.environment) != environment:
             self._known[start.environment] = dict(environment)
@@ -88,7 +92,7 @@ class Worker:
 
     def follow(self, run: str) -> asyncio.Future[End]:
         """The end of a run that somebody else has started."""
-        if not self.is_alive or self._writer is None:
+        if not self.is_alive:
             return _known(End(How.LOST))
         waiting = self._wait(run)
         self._send(do="follow", run=run)
@@ -96,10 +100,12 @@ class Worker:
 
     def stop(self, run: str, *, now: bool = False) -> None:
         """SIGTERM, and SIGKILL after the run's grace, or at once."""
+        self._stopped[run] = now
         self._send(do="stop", run=run, now=now)
 
     def forget(self, run: str) -> None:
         """Its end is stored."""
+        self._stopped.pop(run, None)
         self._send(do="forget", run=run)
 
     def _wait(self, run: str) -> asyncio.Future[End]:
@@ -136,7 +142,7 @@ class Worker:
             if not line:
                 raise ConnectionResetError(f"the worker process at {self.path} has ended")
             told = decode(line)
-            self.pid, self.runs = int(told["pid"]), list(told["runs"])
+            self.pid, self.mark, self.runs = int(told["pid"]), told["mark"], list(told["runs"])
         except BaseException:
             writer.close()
             raise
@@ -166,16 +172,24 @@ class Worker:
         assert self._writer is not None
         self._writer.close()
         self._writer = None
-        try:
-            await self.open()
-        except (OSError, TimeoutError, ValueError):
-            self._die()
-        else:
-            for run in self._waiting:
-                self._send(do="follow", run=run)
+        while True:
+            try:
+                await self.open()
+            except (ConnectionError, FileNotFoundError, ValueError):
+                await self._die()
+                return
+            except OSError:
+                await asyncio.sleep(_RETRY_SECONDS)
+            else:
+                break
+        for run in self._waiting:
+            self._send(do="follow", run=run)
+            if run in self._stopped:
+                self._send(do="stop", run=run, now=self._stopped[run])
 
-    def _die(self) -> None:
+    async def _die(self) -> None:
         self.is_alive = False
+        await self.ended(_REAP_SECONDS)
         waiting, self._waiting = self._waiting, {}
         for future in waiting.values():
             if not future.done():
@@ -202,7 +216,7 @@ class Worker:
         self._process = process
 
     async def ended(self, seconds: float) -> None:
-        """Wait for the process to end, and kill it should it stand still. Only after ``close``, with no run left."""
+        """Wait for a process of ours that is ending, and kill it should it stand still."""
         if self._process is None:
             return
         try:
@@ -255,14 +269,14 @@ async def connect(path: Path) -> Worker | None:
     worker = Worker(path)
     try:
         await worker.open()
-    except (OSError, ValueError) as exc:
-        if isinstance(exc, TimeoutError):
-            raise
+    except TimeoutError:
+        raise
+    except (OSError, ValueError):
         return None
     return worker
 
 
-def state_folder(folder: Path, runtime: str) -> tuple[Path, Path]:
+def _state_folder(folder: Path, runtime: str) -> tuple[Path, Path]:
     """Make what a worker process needs on the disk; the folder, and the launcher's library in it.
 
     Args:
@@ -277,7 +291,7 @@ def state_folder(folder: Path, runtime: str) -> tuple[Path, Path]:
     if not library.is_dir():
         part = folder / f".part-{secrets.token_hex(4)}"
         try:
-            shutil.copytree(_RUNTIME / "lib", part / "titan_runtime" / "lib")
+            shutil.copytree(_RUNTIME, part / "titan_runtime")
             with contextlib.suppress(FileExistsError):
                 os.rename(part, library)
         finally:
@@ -299,14 +313,14 @@ async def spawn(
     Args:
         sockets: a folder that only this user can enter, with a path of at most 90 bytes.
         owner: whose process it is: what its jobs are known by when it was killed.
-        state: see ``state_folder``.
+        state: see ``_state_folder``.
         environment: its own, and that of the launchers that it has loaded: ``TITAN_RUNTIME_*``.
 
     Raises:
         OSError: no process can be started, or a file is missing room.
         TimeoutError: it does not answer.
     """
-    state, library = state_folder(state, runtime)
+    state, library = _state_folder(state, runtime)
     name = secrets.token_hex(4)
     worker = Worker(sockets / f"{PREFIX}{name}")
     with socket.socket(socket.AF_UNIX) as listener:

@@ -55,8 +55,8 @@ class Client:
 class Run:
     """One that was started, or was asked for."""
 
-    def __init__(self, start: Start, client: Client, number: int) -> None:
-        self.start, self.number = start, number
+    def __init__(self, start: Start, client: Client) -> None:
+        self.start = start
         self.client: Client | None = client
         """Who is told."""
         self.holder = client if start.held else None
@@ -92,7 +92,6 @@ class Worker:
         """Processes that SIGKILL does not end, as they wait for a device."""
         self._disowned: set[str] = set()
         """Runs of which somebody was told that they never began."""
-        self._count = 0
         self._next_try = 0.0
         self._terminated = False
         self._wake, self._alarm = _pipe()
@@ -223,7 +222,13 @@ class Worker:
             }
             for run in self._runs.values()
         ]
-        return {"is": "worker", "version": VERSION, "pid": os.getpid(), "name": self._name, "runs": runs}
+        return {
+            "is": "worker",
+            "version": VERSION,
+            "pid": os.getpid(),
+            "mark": os.environ[MARK],
+            "runs": runs,
+        }
 
     def _follow(self, client: Client, name: str) -> None:
         run = self._runs.get(name)
@@ -240,8 +245,7 @@ class Worker:
     def _start(self, client: Client, start: Start) -> None:
         if start.run in self._disowned:
             return
-        run = self._runs[start.run] = Run(start, client, self._count)
-        self._count += 1
+        run = self._runs[start.run] = Run(start, client)
         closes = [
             self._listener.fileno(),
             *self._clients,
@@ -261,7 +265,7 @@ class Worker:
             return
         else:
             if not pid:
-                child.become(start, environment, run.number, inherited)
+                child.become(start, environment, inherited)
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, child.HELD_BACK)
         run.pid = pid
@@ -363,20 +367,20 @@ class Worker:
     def _hunt(self, now: float) -> None:
         """End what has come up to this process: the guards of those are dead, and what serves no run may not go on."""
         names = {run.start.run: run for run in self._left}
-        names.update((child.name_of(run.number), run) for run in self._left)
+        names.update((protocol.name_of(run.start.run), run) for run in self._left)
         found: dict[Run, list[int]] = {}
         is_clear = True
         for pid in processes.children_by_scan():
             if pid in self._pids or pid in self._given_up:
                 continue
-            name = processes.name_of(pid, RUN_MARK)
-            if name is None:
-                is_clear = False  # it is ending, and what was below it comes up now
-            elif name in names:
-                found.setdefault(names[name], []).append(pid)
+            marks = processes.marks_of(pid, RUN_MARK)
+            run = None if marks is None else names.get(marks.get(RUN_MARK) or marks[""])
+            if run is not None:
+                found.setdefault(run, []).append(pid)
             else:
-                processes.send(pid, signal.SIGKILL)
+                # Perhaps it is ending, and what was below it comes up now.
                 is_clear = False
+                processes.send(pid, signal.SIGKILL)
         for run in list(self._left):
             rest = found.get(run, [])
             if (not rest and is_clear) or run.tried >= _TRIES:

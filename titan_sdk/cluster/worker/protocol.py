@@ -2,7 +2,7 @@
 
 | request | fields | answer |
 |---|---|---|
-| ``hello`` | ``version`` | ``worker``: ``version``, ``pid``, ``name``, ``runs`` (run, job, code, stopping) |
+| ``hello`` | ``version`` | ``worker``: ``version``, ``pid``, ``mark``, ``runs`` (run, job, ended, code, stopping) |
 | ``environment`` | ``name``, ``values`` | none; ``start`` refers to it |
 | ``start`` | those of ``Start`` | ``ended`` or ``failed``, once |
 | ``follow`` | ``run`` | ``ended``, once; ``unknown`` at once, and the run never begins any more |
@@ -21,6 +21,8 @@ import json
 import os
 from typing import Any, NamedTuple
 
+from titan_sdk.runtime.worker.natives import sha256
+
 __all__ = [
     "ENDED",
     "MARK",
@@ -31,6 +33,7 @@ __all__ = [
     "decode",
     "encode",
     "ended_code",
+    "name_of",
     "remove_ended",
     "write_ended",
 ]
@@ -68,6 +71,15 @@ class Start(NamedTuple):
     """For the launcher that the process has loaded: what the job's script tells it, a Python literal."""
     held: bool = False
     """Whether the run is stopped when the connection that started it closes."""
+
+
+def name_of(run: str) -> str:
+    """What the forks of a run are called: its launcher, its guards. At most 15 characters, as the kernel keeps them.
+
+    Their environment is the worker process's, so it does not name the run, as that of its programs does.
+    """
+    digest: str = sha256(run.encode()).hexdigest()
+    return "titan-" + digest[:9]
 
 
 def encode(**message: Any) -> bytes:

@@ -11,7 +11,7 @@ from .natives import signal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, List, Optional
+    from typing import Any, Callable, Dict, Iterable, List, Optional
 
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 LINUX = sys.platform.startswith("linux")
@@ -145,73 +145,67 @@ def send_to_group(leader: int, number: int) -> None:
         send(leader, number)
 
 
-def name_of(pid: int, variable: str) -> Optional[str]:
-    """The value of a variable in the environment of a program, or the name of a process whose program has no such one;
-    None of one that is ending.
+def marks_of(pid: int, *variables: str) -> Optional[Dict[str, str]]:
+    """These variables of the environment that its program was started with, and under "" the name of the process, which a
+    fork keeps. None of one that is ending; nothing of another user's.
     """
     try:
         with open("/proc/%d/environ" % pid, "rb") as environ:
-            entries = environ.read().split(b"\0")
-        if entries == [b""]:
-            return None
-        for entry in entries:
-            if entry.startswith(variable.encode() + b"="):
-                return os.fsdecode(entry[len(variable) + 1 :])
+            entries = environ.read()
         with open("/proc/%d/comm" % pid, "rb") as comm:
-            return os.fsdecode(comm.read().rstrip(b"\n"))
+            name = comm.read()
     except PermissionError:
-        return ""  # another user's
+        return {"": ""}
     except OSError:
         return None
+    if not entries:
+        return None
+    marks = {"": os.fsdecode(name.rstrip(b"\n"))}
+    for entry in entries.split(b"\0"):
+        variable, _, value = entry.partition(b"=")
+        if os.fsdecode(variable) in variables:
+            marks[os.fsdecode(variable)] = os.fsdecode(value)
+    return marks
 
 
-def end_marked(is_meant: Callable[[List[bytes]], bool], patience: float = 0.0) -> int:
-    """SIGKILL every process of this machine whose environment is meant; how many had to be killed.
+def find(is_meant: Callable[[Dict[str, str]], bool], *variables: str) -> List[int]:
+    """The processes of this machine whose marks are meant."""
+    found = ((pid, marks_of(pid, *variables)) for pid in _all_pids())
+    return [pid for pid, marks in found if marks is not None and is_meant(marks)]
+
+
+def end(is_meant: Callable[[Dict[str, str]], bool], *variables: str) -> int:
+    """SIGKILL to every process of this machine whose marks are meant; how many there were.
 
     For runs whose guards are dead, so that nobody is above them. Repeats until a round finds nothing: a child that was
     forked during the search is found in the next one.
-
-    Args:
-        patience: seconds in which they may end by themselves.
     """
-    until = time.monotonic() + patience
-    while time.monotonic() < until:
-        if not any(_is_meant(pid, is_meant) for pid in _all_pids()):
-            return 0
-        time.sleep(limits.LOOK_EVERY)
     total = 0
     for _ in range(_ROUNDS):
-        found = sum(_kill_if_meant(pid, is_meant) for pid in _all_pids())
+        found = sum(_kill_if_meant(pid, is_meant, variables) for pid in _all_pids())
         total += found
         if not found:
             break
     return total
 
 
-def _is_meant(pid: int, is_meant: Callable[[List[bytes]], bool]) -> bool:
-    try:
-        with open("/proc/%d/environ" % pid, "rb") as environ:
-            return is_meant(environ.read().split(b"\0"))
-    except OSError:
-        return False  # another user's process, or gone in the meantime
-
-
-def _kill_if_meant(pid: int, is_meant: Callable[[List[bytes]], bool]) -> bool:
+def _kill_if_meant(pid: int, is_meant: Callable[[Dict[str, str]], bool], variables: Iterable[str]) -> bool:
     """Read while a descriptor pins the number to one process, where this Python has such descriptors."""
-    if not hasattr(os, "pidfd_open"):
-        return _is_meant(pid, is_meant) and send(pid, signal.SIGKILL)
+    pinned = -1
     try:
-        pinned = os.pidfd_open(pid)
-    except OSError:
-        return False
-    try:
-        if not _is_meant(pid, is_meant):
+        if hasattr(os, "pidfd_open"):
+            pinned = os.pidfd_open(pid)
+        marks = marks_of(pid, *variables)
+        if marks is None or not is_meant(marks):
             return False
+        if pinned < 0:
+            return send(pid, signal.SIGKILL)
         signal.pidfd_send_signal(pinned, signal.SIGKILL)
     except OSError:
         return False
     finally:
-        os.close(pinned)
+        if pinned >= 0:
+            os.close(pinned)
     return True
 
 

@@ -17,14 +17,13 @@ from titan_sdk.wire.jobs import JobLine
 class Bench:
     """Its runs are named by their test."""
 
-    def __init__(self, root: Path, environ: Mapping[str, str], *, warm: bool = False) -> None:
+    def __init__(self, root: Path, environ: Mapping[str, str]) -> None:
         self.data = DataDir(root)
         # What is left of a killed run is found by its name, on the whole machine, where these tests run side by side.
         self.tag = secrets.token_hex(8)
         self.processes: dict[str, Process] = {}
         self._tasks: list[asyncio.Task[RunResult]] = []
         self._environ = environ
-        self._warm = warm
         self.engine = self.new_engine()
 
     def new_engine(self) -> ProcessEngine:
@@ -32,7 +31,6 @@ class Bench:
         return ProcessEngine(
             self.data,
             lambda worker: job_environment(self._environ, worker, "127.0.0.1", 9),
-            warm=self._warm,
         )
 
     def run_name(self, run: str = "1") -> str:

@@ -14,7 +14,6 @@ from tests.sdk.cluster.peer import Meeting
 from tests.support.runtime_bench import Watch
 from titan_sdk import JobFailed, TitanClient, TitanJob
 from titan_sdk.cluster import LocalCluster
-from titan_sdk.cluster.engines.keeper import _HUNT_SECONDS
 
 # Slow: What is left behind is looked for over seconds.
 pytestmark = pytest.mark.slow
@@ -35,11 +34,11 @@ if os.fork() == 0:
 WORDS = "f'{name} {os.getpid()} {os.getppid()}'.encode()"
 
 
-@pytest.fixture(scope="module", params=[False, True], ids=["cold", "warm"])
-def single(request: pytest.FixtureRequest) -> Iterator[TitanClient]:
+@pytest.fixture(scope="module")
+def single() -> Iterator[TitanClient]:
     """A master with one slot: whoever does not give it back is noticed."""
     with (
-        LocalCluster({"GENERAL": 1}, warm_python=request.param) as running,
+        LocalCluster({"GENERAL": 1}) as running,
         TitanClient(running.host, running.port) as client,
     ):
         yield client
@@ -86,7 +85,7 @@ def test_death_of_launcher_and_guard_at_once_leaves_nothing_and_frees_the_slot(
         handle.wait(300)
 
 
-def test_a_keeper_that_stood_still_has_not_tried_yet(
+def test_a_worker_process_that_stood_still_has_not_tried_yet(
     single: TitanClient, meeting: Meeting, tmp_path: Path, watched: list[Watch]
 ) -> None:
     """It gives a slot away over what it cannot kill, not over what it had no time to kill."""
@@ -96,19 +95,15 @@ def test_a_keeper_that_stood_still_has_not_tried_yet(
     watched += [Watch(pid) for pid, _ in words.values()]
     guard = words["script"][1]
     launcher = parent(guard)
-    keeper = parent(launcher)
-    for number in (signal.SIGSTOP, signal.SIGKILL):
-        for pid in (launcher, guard):
-            os.kill(pid, number)
-    while os.path.exists(
-        f"/proc/{launcher}"
-    ):  # until the keeper has reaped it, which is when it begins to count
-        time.sleep(0.001)
-    os.kill(keeper, signal.SIGSTOP)
+    worker = parent(launcher)
+    os.kill(worker, signal.SIGSTOP)
     try:
-        time.sleep(_HUNT_SECONDS + 0.5)  # what is tested is time that it does not see
+        for number in (signal.SIGSTOP, signal.SIGKILL):
+            for pid in (launcher, guard):
+                os.kill(pid, number)
+        time.sleep(6)  # what is tested is time that it does not see
     finally:
-        os.kill(keeper, signal.SIGCONT)
+        os.kill(worker, signal.SIGCONT)
     single.submit_job(job(tmp_path, "next-paused", "")).wait(300)
     assert all(watch.has_ended(0) for watch in watched)
     with pytest.raises(JobFailed, match="without a word"):
@@ -118,7 +113,7 @@ def test_a_keeper_that_stood_still_has_not_tried_yet(
 def test_a_guard_that_lives_ends_its_job_itself(
     single: TitanClient, meeting: Meeting, tmp_path: Path, watched: list[Watch]
 ) -> None:
-    """It is not killed by the keeper: it removes the job's private folder."""
+    """It is not killed by the worker process: it removes the job's private folder."""
     code = "import os\n" + meeting.code("@").replace(
         "b'@'", "f'{os.getppid()} {os.environ[\"TITAN_JOB_DIR\"]}'.encode()"
     )

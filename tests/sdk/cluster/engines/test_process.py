@@ -17,15 +17,15 @@ from titan_sdk.cluster.scheduler import Outcome
 from titan_sdk.wire.jobs import JobLine
 
 
-@pytest.fixture(params=["cold", "warm"])
-async def bench(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Bench]:
+@pytest.fixture
+async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
     environ = {
         "PATH": os.environ["PATH"],
         "HOME": "/",
         "TITAN_AUTH_TOKEN": "s3cret",
         "TITAN_RUNTIME_LEASE": "5",
     }
-    made = Bench(tmp_path / "data", environ, warm=request.param == "warm")
+    made = Bench(tmp_path / "data", environ)
     yield made
     await made.close()
 
@@ -160,12 +160,12 @@ async def test_what_a_job_leaves_in_its_group_ends_with_it(bench: Bench) -> None
 async def test_another_engine_takes_over_a_running_job(bench: Bench, meeting: Meeting) -> None:
     running = bench.start(bench.request(meeting.code("up") + "print('on'); raise SystemExit(5)"))
     await asyncio.to_thread(meeting.arrival)
-    first, bench.engine = bench.engine, bench.new_engine()
+    running.cancel()
+    await bench.engine.abandon()
+    bench.engine = bench.new_engine()
     followed = bench.follow(bench.request(""), bench.handle())
     meeting.let_go()
-    results = [await running, await followed]
-    await first.close()
-    assert [result.exit_code for result in results] == [5, 5]
+    assert (await followed).exit_code == 5
     assert bench.log() == "on\n"
 
 
@@ -192,12 +192,20 @@ async def test_a_run_that_was_stored_but_not_sent_never_began(bench: Bench) -> N
     assert not bench.data.log_file("DAG-j").exists()
 
 
-async def test_a_job_that_kills_its_keeper_costs_the_exit_status_and_nothing_else(bench: Bench) -> None:
-    result = await bench.run("import os; os.kill(os.getppid(), 9); print('goes on')")
+@pytest.mark.parametrize(
+    ("whose", "reason"),
+    [("os.getppid()", "it was ended by SIGKILL"), ("parent(os.getppid())", "left no exit status")],
+    ids=["guard", "worker process"],
+)
+async def test_a_job_that_kills_what_is_above_it_ends_and_costs_no_other_run(
+    bench: Bench, whose: str, reason: str
+) -> None:
+    up = "def parent(pid): return int(open(f'/proc/{pid}/stat').read().rpartition(')')[2].split()[1])\n"
+    end = f"import os, time\n{up}os.kill({whose}, 9)\ntime.sleep(1000)"
+    result = await bench.run(end)
     assert result.outcome is Outcome.FAILURE
     assert result.reason is not None
-    assert "left no exit status" in result.reason
-    assert bench.log() == "goes on\n"
+    assert reason in result.reason
     assert (await bench.run("", run="2")).outcome is Outcome.SUCCESS
 
 
@@ -208,13 +216,6 @@ async def test_a_script_that_is_no_base64_cannot_run(bench: Bench) -> None:
     assert (result.outcome, result.exit_code) == (Outcome.FATAL, None)
     assert result.reason is not None
     assert "not valid base64" in result.reason
-
-
-async def test_the_file_of_exits_is_emptied_when_it_has_grown_and_nobody_runs(bench: Bench) -> None:
-    bench.data.exits.write_text("old 0\n" * 300_000)
-    await bench.run("")
-    bench.forget()
-    assert bench.data.exits.stat().st_size == 0
 
 
 async def test_a_runs_folder_is_its_own_and_empty_even_if_an_old_one_is_used_again(bench: Bench) -> None:

@@ -13,14 +13,13 @@ from typing import Any
 from titan_sdk.cluster.admission import load_line
 from titan_sdk.cluster.engines import processes
 from titan_sdk.cluster.engines.base import RunRequest
-from titan_sdk.cluster.engines.orphans import mark_of
 from titan_sdk.cluster.engines.ray.inside.node.archives import NodeArchives
 from titan_sdk.cluster.engines.ray.inside.node.control import Control, by_interrupt
 from titan_sdk.cluster.engines.ray.inside.node.ports import listens
 from titan_sdk.cluster.engines.ray.inside.node.reporter import Reporter
 from titan_sdk.cluster.engines.ray.inside.node.worker_side import WorkerSide, worker_side
 from titan_sdk.cluster.engines.ray.values import Ended, Front, Order
-from titan_sdk.cluster.engines.staging import SERVICES, Command, StagingFailed, graces, job_port, stage
+from titan_sdk.cluster.engines.staging import SERVICES, Command, StagingFailed, graces, job_port, stage, unstage
 from titan_sdk.wire.jobs import JobLine
 
 __all__ = ["run_job"]
@@ -62,7 +61,7 @@ class _Run:
         self._order, self._front, self._side = order, front, side
         self._line: JobLine = load_line(order.job_id, order.line)
         self._port = job_port(self._line) or 0 if self._line.header in SERVICES else 0
-        self._mark = mark_of(order.run)
+        self._mark = processes.mark_of(order.run)
         self._grace, self._rest = graces(self._line)
         self._until = 0.0
         """When what is left of a run that is being stopped is killed."""
@@ -78,7 +77,7 @@ class _Run:
             # ValueError: a NUL in an argument.
             return Ended(node=self._side.name, refused=f"it could not be started: {exc}").encode()
         finally:
-            self._side.folders.give_back(self._side.places.staging("", self._order.run))
+            unstage(self._side.places.staging("", self._order.run))
 
     def _stage(self, archive: Sequence[Any]) -> Command:
         side = self._side
@@ -88,7 +87,7 @@ class _Run:
             )
         request = RunRequest(self._order.run, self._line, side.name, 0)
         return stage(
-            request, side.places, NodeArchives(side.places, self._order.archive, archive), side.folders
+            request, side.places, NodeArchives(side.places, self._order.archive, archive)
         )
 
     def _execute(self, command: Command, control: Control) -> bytes:

@@ -14,7 +14,6 @@ from titan_sdk.cluster.engines.ray.inside.node.guarding import Guard
 from titan_sdk.cluster.engines.ray.inside.node.places import NodePlaces
 from titan_sdk.cluster.engines.ray.inside.node.relay import Relay
 from titan_sdk.cluster.engines.ray.values import Front
-from titan_sdk.cluster.engines.staging import StagingFolders
 
 __all__ = ["WorkerSide", "worker_side"]
 
@@ -27,7 +26,6 @@ class WorkerSide:
         self.name = f"{ray.util.get_node_ip_address()}-{node_id[:6]}"
         """As the front calls the node."""
         self.places = NodePlaces(cluster, node_id)
-        self.folders = StagingFolders()
         self.guard = Guard()
         self.line = FrontLine(dispatcher)
         self._relay = Relay(self.places.sockets, self.line)

@@ -1,0 +1,258 @@
+"""The worker processes of one data directory: the one that this master starts runs in, and those of earlier masters.
+
+A master starts runs in a process of its own, so that they meet its environment and its version. Those of earlier masters keep
+what they have until it has ended.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+import os
+import secrets
+import shutil
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from titan_sdk.cluster.folders import socket_folder
+from titan_sdk.cluster.worker import protocol
+from titan_sdk.cluster.worker.client import PREFIX, End, How, Worker, connect, spawn
+from titan_sdk.cluster.worker.protocol import ENDED, MARK, RUN_MARK, name_of
+from titan_sdk.runtime.worker import processes
+
+__all__ = ["FOREIGN", "Handle", "Machine", "boot_id", "end_run"]
+
+log = logging.getLogger(__name__)
+
+_FOLDER = "machine"
+"""What outlives the worker processes of a data directory, in it."""
+_KIND = "worker"
+"""Begins a handle."""
+_LOOK_SECONDS = 0.1
+_END_SECONDS = 10.0
+FOREIGN = End(How.UNKNOWN, why="foreign")
+"""The run is another master's, which may go on with it."""
+
+
+@functools.cache
+def boot_id() -> str:
+    """Changes with every start of the machine, after which process numbers mean something else."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+
+
+def _owner_of(root: Path) -> str:
+    """A name for a data directory that a copy does not share: the file's own number is in it. Empty if it has none."""
+    path = root / _FOLDER / "owner"
+    try:
+        found = path.stat()
+        return f"{path.read_text('ascii')}-{found.st_dev:x}-{found.st_ino:x}"
+    except (OSError, ValueError):
+        return ""
+
+
+@dataclass(frozen=True, slots=True)
+class Handle:
+    """Finds a run's worker process after a restart of the master."""
+
+    worker: str
+    boot: str
+    owner: str
+    root: str
+    """The data directory at the time."""
+
+    def __str__(self) -> str:
+        return f"{_KIND}:{self.worker}:{self.boot}:{self.owner}:{self.root}"
+
+    @classmethod
+    def of(cls, text: str) -> Handle | None:
+        """``None`` for what a version without worker processes wrote."""
+        kind, *rest = text.split(":", 4)
+        return cls(*rest) if kind == _KIND and len(rest) == 4 else None
+
+
+class Machine:
+    """See the module. Belongs to the loop's thread.
+
+    Args:
+        root: the data directory.
+        runtime: the content hash of the launcher that the process loads.
+        environment: of the process itself.
+        shared: whether the store is not in the data directory, so that the last master may have had another one.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+
+    def __init__(
+        self, root: Path, runtime: str, environment: Callable[[], Mapping[str, str]], *, shared: bool
+    ) -> None:
+        self._root = root = root.absolute()
+        self._runtime, self._environment, self._shared = runtime, environment, shared
+        self._state = root / _FOLDER
+        self._ended = self._state / ENDED
+        self._ended.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._owner = _owner_of(root)
+        if not self._owner:
+            part = self._state / ".owner"
+            part.write_text(secrets.token_hex(8), "ascii")
+            os.replace(part, self._state / "owner")
+            self._owner = _owner_of(root)
+        self._own: Worker | None = None
+        self._spawning = asyncio.Lock()
+        self._earlier: dict[str, Worker] = {}
+        self._found: asyncio.Task[None] | None = None
+
+    # ------------------------------------------------------------------ the process for new runs
+
+    async def worker(self) -> Worker:
+        """The process that new runs are started in.
+
+        Raises:
+            OSError: there is none, and none can be started.
+            TimeoutError: it does not answer.
+            TitanError: its socket can be nowhere.
+        """
+        if self._own is None or not self._own.is_alive:
+            async with self._spawning:
+                if self._own is None or not self._own.is_alive:
+                    self._own = await spawn(
+                        socket_folder(self._root),
+                        self._owner,
+                        self._state,
+                        self._runtime,
+                        self._environment(),
+                    )
+        return self._own
+
+    def handle(self, worker: Worker) -> str:
+        """Where a run is found that is started in this process."""
+        return str(Handle(worker.name, boot_id(), self._owner, str(self._root)))
+
+    # ------------------------------------------------------------------ runs of earlier masters
+
+    async def follow(self, handle: Handle, run: str) -> tuple[Worker | None, End | asyncio.Future[End]]:
+        """The process that has the run, and its end; or how it ended, or that nobody knows, if none has it any more."""
+        await self._find()
+        if handle.boot == boot_id() and handle.owner != self._owner:
+            if not self._shared:
+                if await asyncio.to_thread(self._is_foreign, handle):
+                    return None, FOREIGN
+            elif handle.worker not in self._earlier:
+                await self._find_in(Path(handle.root), handle.owner)
+        worker = self._earlier.get(handle.worker)
+        if worker is not None and worker.is_alive:
+            return worker, worker.follow(run)
+        folder = str(Path(handle.root) / _FOLDER / ENDED if self._is_elsewhere(handle) else self._ended)
+        is_there, code = protocol.ended_code(folder, run)
+        if is_there:
+            return None, End(How.ENDED, code)
+        if handle.boot == boot_id() and protocol.ended_code(folder, handle.worker)[0]:
+            return None, End(How.UNKNOWN)
+        return None, End(How.LOST)
+
+    def _is_elsewhere(self, handle: Handle) -> bool:
+        return self._shared and handle.owner != self._owner
+
+    def _is_foreign(self, handle: Handle) -> bool:
+        """Whether this data directory is a copy of the one that the run belongs to. One that was moved here from another
+        file system has no original any more, but perhaps somebody who still writes there.
+        """
+        if _owner_of(Path(handle.root)) == handle.owner:
+            return True
+        mark = f"{handle.owner}.{handle.worker}"
+        return bool(processes.find(functools.partial(_has, MARK, mark), MARK))
+
+    async def _find(self) -> None:
+        """Connect to every process that lives, once."""
+        if self._found is None:
+            self._found = asyncio.create_task(self._find_in(self._root, self._owner))
+        await asyncio.shield(self._found)
+
+    async def _find_in(self, root: Path, owner: str) -> None:
+        for path in _sockets(root):
+            try:
+                worker = await connect(path)
+            except TimeoutError:
+                log.error("a worker process does not answer; it is killed, and so are its jobs: %s", path)
+                mark = f"{owner}.{path.name.removeprefix(PREFIX)}"
+                await asyncio.to_thread(processes.end, functools.partial(_has, MARK, mark), MARK)
+                worker = None
+            if worker is None:
+                path.unlink(missing_ok=True)
+            elif worker.mark == f"{owner}.{worker.name}":
+                self._earlier[worker.name] = worker
+            else:
+                await worker.close()  # of another folder, which had this one's number
+
+    async def tidy(self, runs: Collection[str], handles: Collection[str]) -> None:
+        """End what belongs to this data directory and to no process that lives, and remove what nobody will ask for.
+
+        Args:
+            runs: those that are being followed, which see to that themselves.
+            handles: theirs.
+        """
+        await self._find()
+        living = {worker.name for worker in self._all()}
+
+        def is_left(marks: Mapping[str, str]) -> bool:
+            owner, _, worker = marks.get(MARK, "").partition(".")
+            is_ours = owner == self._owner and worker not in living
+            return is_ours and RUN_MARK in marks and marks[RUN_MARK] not in runs
+
+        await asyncio.to_thread(processes.end, is_left, MARK, RUN_MARK)
+        told = {found.worker for text in handles if (found := Handle.of(text)) is not None}
+        for path in (*self._ended.iterdir(), *self._state.glob("*.error")):
+            if path.name.removesuffix(".error") not in {*runs, *told, *living}:
+                path.unlink(missing_ok=True)
+        if not self._earlier:
+            for path in self._state.glob("runtime-*"):
+                if path.name != f"runtime-{self._runtime[:16]}":
+                    shutil.rmtree(path, ignore_errors=True)
+
+    def forget(self, run: str) -> None:
+        """Its end is stored."""
+        protocol.remove_ended(str(self._ended), run)
+
+    # ------------------------------------------------------------------ the end
+
+    async def close(self) -> None:
+        """No run is left: end the process."""
+        workers = self._all()
+        for worker in workers:
+            await worker.close()
+        for worker in workers:
+            await worker.ended(_END_SECONDS)
+
+    async def abandon(self) -> None:
+        """Leave all of them to themselves; each ends after its last run."""
+        for worker in self._all():
+            await worker.close()
+            worker.abandon()
+
+    def _all(self) -> list[Worker]:
+        return [*self._earlier.values(), *([] if self._own is None else [self._own])]
+
+
+def _has(variable: str, value: str, marks: Mapping[str, str]) -> bool:
+    return marks.get(variable) == value
+
+
+def _sockets(root: Path) -> list[Path]:
+    return sorted(socket_folder(root).glob(f"{PREFIX}[0-9a-f]*")) if root.is_dir() else []
+
+
+async def end_run(run: str, patience: float) -> None:
+    """End what is left of a run that has no guard any more, after so many seconds in which its guard may end it."""
+    names = (run, name_of(run))
+
+    def is_meant(marks: Mapping[str, str]) -> bool:
+        return (marks.get(RUN_MARK) or marks[""]) in names
+
+    until = asyncio.get_running_loop().time() + patience
+    while asyncio.get_running_loop().time() < until:
+        if not await asyncio.to_thread(processes.find, is_meant, RUN_MARK):
+            return
+        await asyncio.sleep(_LOOK_SECONDS)
+    await asyncio.to_thread(processes.end, is_meant, RUN_MARK)
