@@ -59,6 +59,8 @@ class JobQuestions:
             states[given] = self._state.status(job_id) or "NULL"
         if not request.reports:
             return write_object(states=states)
+        # A state may be one commit ahead of the record that is stored with it.
+        await self._master.flushed()
         return write_object(states=states, reports=await self._reports(request, ids, states))
 
     async def _reports(
