@@ -19,7 +19,15 @@ from titan_sdk.cluster.engines.ray.inside.node.ports import listens
 from titan_sdk.cluster.engines.ray.inside.node.reporter import Reporter
 from titan_sdk.cluster.engines.ray.inside.node.worker_side import WorkerSide, worker_side
 from titan_sdk.cluster.engines.ray.values import Ended, Front, Order
-from titan_sdk.cluster.engines.staging import SERVICES, Command, StagingFailed, graces, job_port, stage, unstage
+from titan_sdk.cluster.engines.staging import (
+    SERVICES,
+    Command,
+    StagingFailed,
+    graces,
+    job_port,
+    stage,
+    unstage,
+)
 from titan_sdk.wire.jobs import JobLine
 
 __all__ = ["run_job"]
@@ -86,9 +94,7 @@ class _Run:
                 f"its port {self._port} is in use on node {side.name}; free it or choose another"
             )
         request = RunRequest(self._order.run, self._line, side.name, 0)
-        return stage(
-            request, side.places, NodeArchives(side.places, self._order.archive, archive)
-        )
+        return stage(request, side.places, NodeArchives(side.places, self._order.archive, archive))
 
     def _execute(self, command: Command, control: Control) -> bytes:
         path = self._side.places.output(self._order.run)
