@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from titan_sdk.cluster.admission import LARGE_JOBS, Refused, compute
@@ -26,6 +26,7 @@ from titan_sdk.cluster.settings import ClusterSettings
 from titan_sdk.cluster.state import State
 from titan_sdk.cluster.store.base import StoreFailed
 from titan_sdk.cluster.store.changes import Change, InsertJobs, SetEnded, SetService
+from titan_sdk.cluster.store.journal import RETRY_SECONDS
 from titan_sdk.cluster.store.rows import Service
 from titan_sdk.model.rules import full_id
 from titan_sdk.model.status import JobStatus
@@ -121,12 +122,23 @@ class Master:
             await stored
             # Only now: a refused submission must leave the earlier job's log alone.
             await compute(self.state.begin_logs, [line.job_id for line in lines], in_thread=large)
+            await self._bring(numbers)
             self._queue(specs)
         except StoreFailed as exc:
             raise Refused(f"the jobs could not be stored ({exc}); nothing was queued") from exc
         finally:
             for line in lines:
                 del self._arriving[line.job_id]
+
+    async def _bring(self, parents: Iterable[str]) -> None:
+        """Have parents outside a submission at hand: what is stored must be queued, however long that takes."""
+        while True:
+            try:
+                await self.state.store.bring(parents)
+            except StoreFailed:
+                await asyncio.sleep(RETRY_SECONDS)
+            else:
+                return
 
     def _queue(self, specs: list[JobSpec]) -> None:
         """Jobs that are stored go to the scheduler."""

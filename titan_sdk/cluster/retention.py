@@ -119,6 +119,7 @@ async def forget_jobs(before: float, store: Store, logs: LogStore, data: DataDir
         # Files first: what a crash leaves is tried again.
         workspaces = [path for path in data.workers.glob("*/titan_workspace") if path.is_dir()]
         for job_id, seq in old:
+            await store.bring((job_id,))
             row = store.job(job_id)
             if row is not None and row.seq == seq:
                 # In one turn with that look: afterwards the id may be another submission's, with files of its own.
@@ -137,6 +138,7 @@ async def _left_by(store: Store, job_id: str, seq: int) -> list[Change]:
     # Listed before the record is read: a submission writes its record first, so none of its keys is in the list then.
     keys = await store.keys(sdk_keys.run_prefix(job_id), "", -1)
     record = await store.get(sdk_keys.record_key(job_id))
+    await store.bring((job_id,))
     row = store.job(job_id)
     if row is None or row.seq != seq or sdk_keys.is_of_later_submission(record, row.ended_at):
         return []
@@ -220,6 +222,7 @@ async def _has_jobs(store: Store, manifest: sdk_keys.Manifest) -> bool:
         if number % _PAGE == 0:
             await asyncio.sleep(0)
         for job_id in sdk_keys.known_as(listed):
+            await store.bring((job_id,))
             row = store.job(job_id)
             if row is None:
                 continue

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import Any
 
 from titan_sdk.cluster.activity import Activity
@@ -26,7 +26,7 @@ __all__ = ["State", "spec_of"]
 
 log = logging.getLogger(__name__)
 
-_STEP = 200
+_STEP = 500
 """Jobs that are looked for in one turn."""
 
 
@@ -46,8 +46,35 @@ class State:
 
     # ------------------------------------------------------------------ questions
 
-    def resolve(self, job_id: str) -> str:
-        """The id as it is known here: itself, or with ``DAG-`` in front."""
+    async def at_hand(self, job_ids: Iterable[str]) -> AsyncIterator[str]:
+        """These ids, each while what is known of it is at hand; others have their turns meanwhile.
+
+        Raises:
+            StoreFailed: the store cannot be asked.
+        """
+        ids = list(job_ids)
+        for start in range(0, len(ids), _STEP):
+            some = ids[start : start + _STEP]
+            await self.store.bring(name for job_id in some for name in (job_id, full_id(job_id)))
+            for job_id in some:
+                yield job_id
+            if start + _STEP < len(ids):
+                await asyncio.sleep(0)
+
+    def is_at_hand(self, job_id: str) -> bool:
+        """Whether what is known of an id can be told at once."""
+        return self.scheduler.get(job_id) is not None or (
+            self.store.is_at_hand(job_id)
+            and (self.store.job(job_id) is not None or self.store.is_at_hand(full_id(job_id)))
+        )
+
+    async def resolve(self, job_id: str) -> str:
+        """The id as it is known here: itself, or with ``DAG-`` in front; it is at hand then."""
+        await self.store.bring((job_id, full_id(job_id)))
+        return self.resolved(job_id)
+
+    def resolved(self, job_id: str) -> str:
+        """As ``resolve``, of an id that is at hand."""
         if self.scheduler.get(job_id) is None and self.store.job(job_id) is None:
             return full_id(job_id)
         return job_id
@@ -83,11 +110,9 @@ class State:
     async def numbers(self, job_ids: Sequence[str]) -> dict[str, int]:
         """The numbers of those of them that were ever submitted; others have their turns meanwhile."""
         found: dict[str, int] = {}
-        for place, job_id in enumerate(job_ids, 1):
+        async for job_id in self.at_hand(job_ids):
             if (number := self.number(job_id)) >= 0:
                 found[job_id] = number
-            if place % _STEP == 0:
-                await asyncio.sleep(0)
         return found
 
     def line(self, job: Job) -> JobLine:

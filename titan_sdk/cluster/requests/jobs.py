@@ -30,12 +30,13 @@ class Jobs:
 
     def status(self, payload: str) -> str | Awaitable[str]:
         job_id = payload.strip()
-        if self._master.is_arriving(job_id):
+        if self._master.is_arriving(job_id) or not self._state.is_at_hand(job_id):
             return self._status_when_arrived(job_id)
         return self._state.lookup(job_id) or "NULL"
 
     async def _status_when_arrived(self, job_id: str) -> str:
         await self._master.arrived(job_id)
+        await self._state.resolve(job_id)
         return self._state.lookup(job_id) or "NULL"
 
     async def submit_job(self, payload: str) -> str:
@@ -81,17 +82,17 @@ class Jobs:
 
     async def cancel(self, payload: str) -> str:
         await self._master.arrived(payload.strip())
-        found = await self._master.cancel(self._state.resolve(payload.strip()))
+        found = await self._master.cancel(await self._state.resolve(payload.strip()))
         return "CANCELLED" if found else "NOT_FOUND"
 
     async def logs(self, payload: str) -> str:
-        return await self._state.logs.read(self._state.resolve(payload.strip()))
+        return await self._state.logs.read(await self._state.resolve(payload.strip()))
 
     async def stop(self, payload: str) -> str:
         given = payload.strip()
         if not given:
             return "ERROR: Missing Service ID"
-        job_id = self._state.resolve(given)
+        job_id = await self._state.resolve(given)
         if await self._master.stop_service(job_id):
             return f"STOPPED: {job_id}"
         live = ", ".join(self._master.services.live())

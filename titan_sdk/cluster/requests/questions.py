@@ -43,8 +43,8 @@ class JobQuestions:
         """Answer when one of the jobs (or every one) has ended, at the latest after the time asked for."""
         request = Wait.decode(payload.decode("utf-8", "replace"))
         ids: dict[str, str] = {}
-        async for given in _in_turns(request.ids):
-            ids[given] = self._state.resolve(given)
+        async for given in self._state.at_hand(request.ids):
+            ids[given] = self._state.resolved(given)
         try:
             async with asyncio.timeout(request.seconds):
                 while request.seconds and not self._state.waiters.closed:
@@ -55,8 +55,8 @@ class JobQuestions:
         except TimeoutError:
             pass
         states: dict[str, str] = {}
-        async for given, job_id in _in_turns(ids.items()):
-            states[given] = self._state.status(job_id) or "NULL"
+        async for given in self._state.at_hand(ids):
+            states[given] = self._state.status(ids[given]) or "NULL"
         if not request.reports:
             return write_object(states=states)
         # A state may be one commit ahead of the record that is stored with it.
@@ -101,7 +101,7 @@ class JobQuestions:
     async def _is_news(self, job_ids: Iterable[str], watch: Watch, every: bool) -> bool:
         """Whether there is an answer already; if not, the jobs that it depends on are watched."""
         none_known = True
-        async for job_id in _in_turns(job_ids):
+        async for job_id in self._state.at_hand(job_ids):
             state = self._state.status(job_id)
             # With ``every`` an unknown one is news for whoever waits.
             if (state is None) if every else (state is not None and state.is_terminal):
@@ -114,9 +114,10 @@ class JobQuestions:
 
     async def info(self, payload: bytes) -> str:
         """Everything known of one job."""
-        job_id = self._state.resolve(JobInfo.decode(payload.decode("utf-8", "replace")).job_id)
+        job_id = await self._state.resolve(JobInfo.decode(payload.decode("utf-8", "replace")).job_id)
         # What the current turn of the loop has decided is a moment away from its row.
         await self._master.flushed()
+        await self._state.store.bring((job_id,))
         row = self._state.store.job(job_id)
         if row is None:
             return f"ERROR_NOT_FOUND: no job {job_id!r}"
@@ -165,7 +166,7 @@ class JobQuestions:
     async def read_log(self, payload: bytes) -> str:
         """A piece of the master's own log of the job."""
         request = LogRead.decode(payload.decode("utf-8", "replace"))
-        job_id = self._state.resolve(request.job_id)
+        job_id = await self._state.resolve(request.job_id)
         if request.nonce is not None:
             record = await self._state.store.get(sdk_keys.record_key(job_id))
             if sdk_keys.nonce_of(record) != request.nonce:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Literal, Protocol
 
 from titan_sdk.cluster.clock import Clock
@@ -66,7 +66,7 @@ class Writes(Protocol):
 class Store(Protocol):
     """Jobs, values and sets. To be used in one thread, that of its loop; reads see what is durable.
 
-    Rows of jobs are answered at once, so that scheduling and the most frequent question need no waiting.
+    Rows of jobs of which something may still happen are answered at once, so that scheduling needs no waiting.
     Every read may raise ``StoreFailed``.
     """
 
@@ -87,7 +87,13 @@ class Store(Protocol):
         """Jobs of which something may still happen."""
 
     def job(self, job_id: str) -> JobRow | None:
-        """The row of an id, with what is decided and not stored yet."""
+        """The row of an id, with what is decided and not stored yet; of a job that is at hand."""
+
+    def is_at_hand(self, job_id: str) -> bool:
+        """Whether ``job`` tells what there is under an id: always of jobs of which something may still happen."""
+
+    async def bring(self, job_ids: Iterable[str]) -> None:
+        """Have these ids at hand, for questions of the same turn. No waiting where all are."""
 
     def line(self, seq: int) -> str:
         """The payload line of a job that has not ended, or of a live service."""

@@ -356,6 +356,49 @@ async def test_payloads_of_ended_jobs_are_not_kept(location: Location, redis_ser
             store.line(1)
 
 
+async def test_rows_of_jobs_that_are_over_are_read_when_they_are_asked_for(location: Location) -> None:
+    names = [f"DAG-{n}" for n in range(2500)]
+    async with opened(location) as store:
+        await store.journal.write(
+            InsertJobs(tuple(NewJob(name, seq, "", (), False, 1.0, 1.0) for seq, name in enumerate(names, 1)))
+        )
+        for seq in range(1, 2400):
+            store.journal.record(SetEnded(seq, JobStatus.COMPLETED, 0, None, 2.0, gone=True))
+        await store.journal.write()
+        assert len(store.table.rows()) == 101
+        assert store.job("DAG-0") is not None
+    async with opened(location) as store:
+        assert [store.is_at_hand(name) for name in ("DAG-0", "DAG-2399", "DAG-2400", "nobody")] == [
+            False,
+            True,
+            True,
+            False,
+        ]
+        await store.bring([*names, "nobody", "half \ud83d"])
+        rows = [store.job(name) for name in names]
+        assert [row and row.seq for row in rows] == list(range(1, 2501))
+        assert store.job("nobody") is store.job("half \ud83d") is None
+        assert store.is_at_hand("nobody")
+        await store.journal.write(ForgetJobs((("DAG-0", 1), ("DAG-1", 99))))
+        await store.journal.write(InsertJobs((NewJob("DAG-2", 9000, "", (), False, 3.0, 3.0),)))
+        assert not store.is_at_hand("DAG-0")
+        await store.bring(names)
+        found = [store.job(name) for name in names[:3]]
+        assert [row and row.seq for row in found] == [None, 2, 9000]
+
+
+async def test_a_row_that_is_forgotten_while_it_is_read_is_not_kept(location: Location) -> None:
+    async with opened(location) as store:
+        await submit_job(store)
+        await store.journal.write(SetEnded(1, JobStatus.COMPLETED, 0, None, 2.0, gone=True))
+    async with opened(location) as store:
+        for _ in range(20):
+            forgotten = store.journal.write(ForgetJobs((("DAG-a", 1),)))
+            await asyncio.gather(store.bring(["DAG-a"]), forgotten)
+            await store.bring(["DAG-a"])
+            assert store.job("DAG-a") is None
+
+
 async def test_the_payload_of_a_job_whose_process_is_not_gone_stays(location: Location) -> None:
     """The next master ends that process, and needs it for that."""
     async with opened(location) as store:

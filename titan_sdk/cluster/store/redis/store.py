@@ -12,7 +12,8 @@ import itertools
 import json
 import logging
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from typing import Any
 
 from titan_sdk.cluster.clock import Clock
@@ -33,6 +34,8 @@ __all__ = ["RedisStore", "open_redis", "was_used"]
 log = logging.getLogger(__name__)
 
 _PAGE = 1000
+_RECENT = 50_000
+"""Rows of settled jobs in memory, some 300 bytes each; more than a request may ask for, which is 20,000."""
 _FORGOTTEN_AT_ONCE = 200
 _CLOSE_SECONDS = 10.0
 
@@ -112,7 +115,10 @@ class RedisStore:
         """Which commits the server had lost when this master began, and was to accept that."""
         self.table = JobTable()
         self._lines: dict[int, str] = {}
-        self._settled: dict[str, bytes] = {}
+        self._recent: OrderedDict[str, bytes | None] = OrderedDict()
+        """Rows of settled jobs that were asked for or have ended lately, ``None`` of ids that no job has."""
+        self._forgotten = 0
+        """How many commits have forgotten jobs."""
         self.clock = Clock()
         self._committed = lease.last
         self._newest = lease.newest
@@ -140,8 +146,8 @@ class RedisStore:
             some = numbers[start : start + _PAGE]
             lines = zip(some, await call("HMGET", key("lines"), *some), strict=True)
             self._lines |= {seq: line.decode() for seq, line in lines if line is not None}
-        async for job_id, stored in self._scan("jobs"):
-            self._settled[job_id.decode()] = stored
+        # What the jobs that wait have to know.
+        await self.bring(parent for row in self.table.unfinished() for parent, _ in row.parents)
         self._numbers = itertools.count(self._newest + 1)
 
     async def _take_over_format_1(self) -> None:
@@ -193,14 +199,12 @@ class RedisStore:
         except Lost as exc:
             raise self._why(exc) from exc
         self._committed = number
-        for job_id, seq in batch.forgets:
-            row = self.job(job_id)
-            if row is not None and row.seq == seq:
-                self._settled.pop(job_id, None)
+        self._forgotten += bool(batch.forgets)
+        for job_id in (*(name for name, _ in batch.forgets), *(job.job_id for job in batch.inserts)):
+            self._recent.pop(job_id, None)
         for job in batch.inserts:
             self._newest = max(self._newest, job.seq)
             self._lines[job.seq] = job.line
-            self._settled.pop(job.job_id, None)
         # Lua's empty table is no list to its JSON.
         return list(json.loads(reply) or [])
 
@@ -208,7 +212,7 @@ class RedisStore:
         """See ``Backend``."""
         for row in rows:
             self._lines.pop(row.seq, None)
-            self._settled[row.job_id] = encode(row)
+            self._keep_recent(row.job_id, encode(row))
 
     def _why(self, exc: Lost) -> Lost:
         where = f"{self.client.location.shown} under the prefix {self.client.location.prefix!r}"
@@ -223,9 +227,37 @@ class RedisStore:
     def job(self, job_id: str) -> JobRow | None:
         """See ``Store``."""
         row = self.table.get(job_id)
-        if row is not None or job_id not in self._settled:
-            return row
-        return decode(job_id, self._settled[job_id])
+        stored = None if row is not None else self._recent.get(job_id)
+        return row if stored is None else decode(job_id, stored)
+
+    def is_at_hand(self, job_id: str) -> bool:
+        """See ``Store``."""
+        return self.table.get(job_id) is not None or job_id in self._recent
+
+    async def bring(self, job_ids: Iterable[str]) -> None:
+        """See ``Store``."""
+        missing = [job_id for job_id in dict.fromkeys(job_ids) if not self.is_at_hand(job_id)]
+        for start in range(0, len(missing), _PAGE):
+            await self._bring(missing[start : start + _PAGE])
+
+    async def _bring(self, job_ids: list[str]) -> None:
+        """Rows that were read before something was forgotten are read again."""
+        texts = {job_id: text_bytes(job_id) for job_id in job_ids if _is_text(job_id)}
+        found: dict[str, bytes | None] = dict.fromkeys(job_ids)
+        before = -1
+        while texts and before != self._forgotten:
+            before = self._forgotten
+            rows = await self.client.call("HMGET", self.client.key("jobs"), *texts.values())
+            found |= zip(texts, rows, strict=True)
+        for job_id, row in found.items():
+            if not self.is_at_hand(job_id):
+                self._keep_recent(job_id, row)
+
+    def _keep_recent(self, job_id: str, row: bytes | None) -> None:
+        self._recent[job_id] = row
+        self._recent.move_to_end(job_id)
+        if len(self._recent) > _RECENT:
+            self._recent.popitem(last=False)
 
     def line(self, seq: int) -> str:
         """See ``Store``."""
@@ -329,3 +361,12 @@ class RedisStore:
         if self.journal.lost is None:
             await release(self.client, self._lease)
         await self.client.close()
+
+
+def _is_text(job_id: str) -> bool:
+    """Whether a job can have such an id."""
+    try:
+        job_id.encode()
+    except UnicodeError:
+        return False
+    return True
