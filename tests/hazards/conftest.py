@@ -20,7 +20,7 @@ from tests.conftest import Master, serve_cluster
 from tests.sdk.cluster.peer import Meeting, Peer
 from titan_sdk import TitanClient, TitanJob
 from titan_sdk.cluster import LocalCluster
-from titan_sdk.cluster.strict import StrictSettings
+from titan_sdk.strict import StrictSettings
 
 PACE = StrictSettings(first_heartbeat=0.5, heartbeat=0.5, no_worker_pause=0.5, log_flush=0.5)
 

@@ -6,7 +6,7 @@ import pytest
 
 from tests.sdk.cluster.peer import Peer
 from titan_sdk import DagFailed, InvalidDag, InvalidJob, JobFailed, JobStatus, NotFound
-from titan_sdk.cluster.strict import StrictSettings
+from titan_sdk.strict import StrictSettings
 
 # Slow: The pauses of a real master are what is tested.
 pytestmark = pytest.mark.slow

@@ -23,8 +23,8 @@ from titan_provider.triggers import killing
 from titan_provider.triggers.titan import TitanJobTrigger
 from titan_sdk import ClientConfig, JobStatus, TitanClient, TitanJob
 from titan_sdk.cluster import LocalCluster
-from titan_sdk.cluster.strict import StrictSettings
 from titan_sdk.flows import submit
+from titan_sdk.strict import StrictSettings
 
 # Slow: A store is away for seconds, as it would be.
 pytestmark = [pytest.mark.airflow, pytest.mark.slow]

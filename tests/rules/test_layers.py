@@ -28,14 +28,20 @@ ALLOWED: dict[str, set[str]] = {
     "runtime": BASE | {"wire", "wire.frames", "runtime", "runtime.bundle"},
     "flows": BASE | {"wire", "wire.frames", "runtime", "runtime.bundle", "archive", "session", "flows"},
     "dashboard": BASE,
-    "cluster": BASE | {"wire", "wire.frames", "cluster", "runtime", "runtime.worker", "runtime.bundle"},
+    "cluster": BASE
+    | {"wire", "wire.frames", "cluster", "cluster.local", "runtime", "runtime.worker", "runtime.bundle"},
+    # What LocalCluster(strict_titan=True) starts instead of the bundled master, built on its server and staging.
+    "cluster.local": BASE | {"wire", "cluster", "strict"},
+    "strict": BASE | {"wire", "wire.frames", "cluster", "strict"},
     # Runs in Ray's processes only: Ray may be imported there, and nothing outside imports from there.
     INSIDE_RAY: BASE | {"wire", "wire.frames", "cluster", INSIDE_RAY},
     "cli": {"*"},
     "__main__": {"cli"},
 }
 # Everything else directly below titan_sdk belongs to the client layer.
-CLIENT = set(ALLOWED) - {"cluster", INSIDE_RAY, "cli", "__main__", "runtime.worker"} | {"client"}
+CLIENT = set(ALLOWED) - {
+    *("cluster", "cluster.local", "strict", INSIDE_RAY, "cli", "__main__", "runtime.worker")
+} | {"client"}
 
 NO_IO = {
     "socket",

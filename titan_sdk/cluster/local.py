@@ -11,13 +11,16 @@ from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from titan_sdk.cluster.engines.ray.settings import RaySettings
 from titan_sdk.cluster.node import Node
 from titan_sdk.cluster.server.tls import ServerTLS
 from titan_sdk.cluster.settings import WARM_PYTHON, ClusterSettings
-from titan_sdk.cluster.strict import StrictControl, StrictNode, StrictSettings
 from titan_sdk.errors import InvalidArgument, TitanError
+
+if TYPE_CHECKING:
+    from titan_sdk.strict import StrictControl, StrictNode, StrictSettings
 
 __all__ = ["LocalCluster", "sdk_version"]
 
@@ -43,7 +46,7 @@ class LocalCluster:
             ended. Without it a temporary folder is used and removed.
         port: 0 chooses a free one.
         strict_titan: behave as a real Titan master does, hazards included, to prove scripts and DAGs against it;
-            ``StrictSettings`` (``titan_sdk.cluster.strict``) sets its pace. Values and job states then live in
+            ``StrictSettings`` (``titan_sdk.strict``) sets its pace. Values and job states then live in
             memory only. See ``strict``.
         tls: encrypt, and take only clients with a certificate where it names a client CA.
         token: clients must show it (``ClientConfig.auth_token``).
@@ -81,9 +84,12 @@ class LocalCluster:
         store_prefix: str = "titan",
         artifacts: str | None = None,
     ) -> None:
-        self._strict = StrictSettings() if strict_titan is True else strict_titan or None
-        if self._strict is not None:
-            self._strict = replace(self._strict, slots=slots or self._strict.slots)
+        self._strict: StrictSettings | None = None
+        if strict_titan:
+            from titan_sdk.strict import StrictSettings  # it is built on this package
+
+            given = StrictSettings() if strict_titan is True else strict_titan
+            self._strict = replace(given, slots=slots or given.slots)
         self._strict_control: StrictControl | None = None
         self._temporary = data_dir is None
         self._workers = {"GENERAL": 2, "GPU": 1} if workers is None else dict(workers)
@@ -223,6 +229,8 @@ class LocalCluster:
         if self._strict is None:
             node = Node(settings, sdk_version())
         else:
+            from titan_sdk.strict import StrictControl, StrictNode
+
             node = StrictNode(settings, self._strict)
             self._strict_control = StrictControl(node, self._loop)
         self._stop_event = asyncio.Event()

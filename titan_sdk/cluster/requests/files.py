@@ -25,7 +25,7 @@ from titan_sdk.wire.extensions import (
 )
 from titan_sdk.wire.fields import decode_base64, split_pair
 
-__all__ = ["Files"]
+__all__ = ["Files", "store_file"]
 
 _STALE_SECONDS = 3600.0
 """An upload that got no chunk for that long is given up."""
@@ -62,10 +62,10 @@ class Files:
             left.unlink(missing_ok=True)
 
     async def upload(self, payload: str) -> str:
-        return await _store_file(self._area, payload, "UPLOAD", "Upload", "asset")
+        return await store_file(self._area, payload, "UPLOAD", "asset")
 
     async def deploy_script(self, payload: str) -> str:
-        return await _store_file(self._scripts, payload, "DEPLOY", "Deploy", "script")
+        return await store_file(self._scripts, payload, "DEPLOY", "script")
 
     async def fetch(self, payload: str) -> str:
         try:
@@ -161,10 +161,11 @@ class Files:
         return join_content(write_object(size=found.size, sha256=known[1]), content)
 
 
-async def _store_file(area: Area, payload: str, word: str, title: str, kind: str) -> str:
+async def store_file(area: Area, payload: str, word: str, kind: str) -> str:
+    """Put a file in place that came whole; the reply begins with ``word``."""
     pair = split_pair(payload)
     if pair is None:
-        return f"ERROR: Invalid {title} Payload"
+        return f"ERROR: Invalid {word.capitalize()} Payload"
     try:
         await asyncio.to_thread(area.write, pair[0], decode_base64(pair[1].strip()))
     except OutsideArea:

@@ -5,10 +5,10 @@ from dataclasses import replace
 import pytest
 
 from tests.sdk.cluster.peer import Meeting, Peer, script
-from tests.sdk.cluster.strict.conftest import QUICK
+from tests.sdk.strict.conftest import QUICK
 from titan_sdk.cluster import LocalCluster
-from titan_sdk.cluster.strict import StrictSettings
 from titan_sdk.errors import InvalidArgument, TitanError
+from titan_sdk.strict import StrictSettings
 
 # Slow: The pauses of a real master are what is tested.
 pytestmark = pytest.mark.slow

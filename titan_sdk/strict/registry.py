@@ -6,8 +6,8 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from titan_sdk.cluster.strict.jobs import StrictJob
-from titan_sdk.cluster.strict.worker import StrictWorker
+from titan_sdk.strict.jobs import StrictJob
+from titan_sdk.strict.worker import StrictWorker
 
 __all__ = ["HOST", "Execution", "History", "Registered", "Registry"]
 

@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tests.conftest import Master
-from tests.sdk.cluster.peer import Peer
+from tests.sdk.cluster.peer import Meeting, Peer
 from titan_sdk.cluster import LocalCluster
-from titan_sdk.cluster.strict import StrictSettings
+from titan_sdk.strict import StrictSettings
 
 QUICK = StrictSettings(
     no_worker_pause=0.2,
@@ -45,6 +45,13 @@ def cluster(request: pytest.FixtureRequest) -> Iterator[LocalCluster | Master]:
 @pytest.fixture
 def peer(cluster: LocalCluster) -> Peer:
     return Peer((cluster.host, cluster.port))
+
+
+@pytest.fixture
+def meeting() -> Iterator[Meeting]:
+    made = Meeting()
+    yield made
+    made.close()
 
 
 def eventually(condition: Callable[[], object], seconds: float = 70) -> None:

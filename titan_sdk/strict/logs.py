@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import random
-import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from titan_sdk.cluster.strict.settings import StrictSettings
+from titan_sdk.strict.settings import StrictSettings
 
 __all__ = ["Batcher", "LogBook"]
 
 _BATCH_LINES = 200
-Deliver = Callable[[str, str], None]
 
 
 class LogBook:
@@ -57,47 +55,31 @@ class Batcher:
     the report of the job's end may overtake them all.
     """
 
-    def __init__(
-        self, job_id: str, loop: asyncio.AbstractEventLoop, deliver: Deliver, settings: StrictSettings
-    ) -> None:
+    def __init__(self, job_id: str, deliver: Callable[[str, str], None], settings: StrictSettings) -> None:
         self._job_id = job_id
-        self._loop = loop
+        self._loop = asyncio.get_running_loop()
         self._deliver = deliver
         self._settings = settings
         self._lines: list[str] = []
-        self._lock = threading.Lock()
-        self._closed = False
-        self._call_soon(self._tick)
+        self._timer = self._loop.call_later(settings.log_flush, self._tick)
 
     def add(self, line: str) -> None:
-        """From the thread that reads the process's output."""
-        with self._lock:
-            self._lines.append(line)
-            full = len(self._lines) >= _BATCH_LINES
-        if full:
-            self.flush()
-
-    def flush(self) -> None:
-        with self._lock:
-            lines, self._lines = self._lines, []
-        if lines:
-            block = "\n".join(lines)
-            # No wire is this slow: the jitter stands for the threads that race for each batch on a real master.
-            delay = random.random() * self._settings.log_jitter
-            self._call_soon(self._loop.call_later, delay, self._deliver, self._job_id, block)
+        self._lines.append(line)
+        if len(self._lines) >= _BATCH_LINES:
+            self._flush()
 
     def close(self) -> None:
         """Send the rest."""
-        self._closed = True
-        self.flush()
+        self._timer.cancel()
+        self._flush()
+
+    def _flush(self) -> None:
+        if self._lines:
+            block, self._lines = "\n".join(self._lines), []
+            # No wire is this slow: the jitter stands for the threads that race for each batch on a real master.
+            delay = random.random() * self._settings.log_jitter
+            self._loop.call_later(delay, self._deliver, self._job_id, block)
 
     def _tick(self) -> None:
-        if not self._closed:
-            self.flush()
-            self._loop.call_later(self._settings.log_flush, self._tick)
-
-    def _call_soon(self, function: Callable[..., object], *args: object) -> None:
-        try:
-            self._loop.call_soon_threadsafe(function, *args)
-        except RuntimeError:
-            pass  # the cluster is gone
+        self._flush()
+        self._timer = self._loop.call_later(self._settings.log_flush, self._tick)

@@ -10,12 +10,12 @@ import logging
 from collections.abc import Iterable
 
 from titan_sdk.cluster.folders import DataDir
-from titan_sdk.cluster.strict.jobs import JavaQueue, StrictJob, has_cycle
-from titan_sdk.cluster.strict.logs import LogBook
-from titan_sdk.cluster.strict.registry import Execution, History, Registered, Registry
-from titan_sdk.cluster.strict.settings import StrictSettings
-from titan_sdk.cluster.strict.store import StoreConfused, StoreLink, StoreServer
-from titan_sdk.cluster.strict.worker import StrictWorker, WorkerRefused
+from titan_sdk.strict.jobs import JavaQueue, StrictJob, has_cycle
+from titan_sdk.strict.logs import LogBook
+from titan_sdk.strict.registry import Execution, History, Registered, Registry
+from titan_sdk.strict.settings import StrictSettings
+from titan_sdk.strict.store import StoreLink, StoreServer
+from titan_sdk.strict.worker import StrictWorker, WorkerRefused
 from titan_sdk.wire.jobs import LineError, parse_dag
 
 __all__ = ["StrictMaster"]
@@ -104,7 +104,7 @@ class StrictMaster:
         for job_id in self.store.members(_ACTIVE):
             try:
                 self._recover_job(job_id)
-            except (StoreConfused, ValueError) as exc:
+            except ValueError as exc:
                 log.warning("%s is not recovered: %s", job_id, exc)
 
     def _recover_job(self, job_id: str) -> None:

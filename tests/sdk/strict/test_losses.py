@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.sdk.cluster.peer import Meeting, Peer, script
-from tests.sdk.cluster.strict.conftest import eventually
+from tests.sdk.strict.conftest import eventually
 from titan_sdk.cluster import LocalCluster
-from titan_sdk.cluster.strict import StrictSettings
 
 # Slow: The pauses of a real master are what is tested.
 pytestmark = pytest.mark.slow
@@ -64,17 +63,3 @@ def test_a_store_that_is_down_loses_everything_with_ok(
     cluster.strict.start_store()
     assert (peer.ask(0x61, "kept").text, peer.ask(0x61, "lost").text) == ("before", "NULL")
     assert peer.ask(0x63, "set").text == ""  # sets do not outlive the store
-
-
-def test_a_confused_store_ends_the_dispatch_until_a_restart() -> None:
-    with LocalCluster({"GENERAL": 1}, strict_titan=StrictSettings(reregister=0.2)) as cluster:
-        peer = Peer((cluster.host, cluster.port))
-        peer.submit(script("first", "pass", delay=3000))
-        peer.ask(0x60, "key|日本語:1\r\n")
-        peer.ask(0x61, "key")
-        # Of this value a number stays unread, and the next to ask is the dispatcher.
-        eventually(lambda: "Delayed (Time):    0" in peer.ask(0x08).text)
-        assert peer.submit(script("second", "pass", name="s.py")).text == "DAG_ACCEPTED"
-        assert '"queue_size": 1' in peer.ask(0x09).text
-        cluster.strict.restart()
-        assert peer.until("DAG-second") == "COMPLETED"

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from tests.sdk.cluster.peer import Meeting, Peer, b64, script
-from tests.sdk.cluster.strict.conftest import QUICK, eventually, load
+from tests.sdk.strict.conftest import QUICK, eventually, load
 from titan_sdk.cluster import LocalCluster
-from titan_sdk.cluster.strict import StrictSettings
+from titan_sdk.strict import StrictSettings
 
 # Slow: The pauses of a real master are what is tested.
 pytestmark = pytest.mark.slow

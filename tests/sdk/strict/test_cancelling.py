@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.sdk.cluster.peer import Meeting, Peer, script
-from tests.sdk.cluster.strict.conftest import eventually, load
+from tests.sdk.strict.conftest import eventually, load
 
 # Slow: The pauses of a real master are what is tested.
 pytestmark = pytest.mark.slow

@@ -8,11 +8,10 @@ from contextlib import closing
 from socket import socket
 
 from titan_sdk.cluster.engines.archives import ArchiveRefused, split_pointer
-from titan_sdk.cluster.strict.jobs import StrictJob
-from titan_sdk.cluster.strict.master import StrictMaster
-from titan_sdk.cluster.strict.registry import HOST, Execution, Registered
-from titan_sdk.cluster.strict.store import StoreConfused
-from titan_sdk.cluster.strict.worker import ACCEPTED, StrictWorker, WorkerRefused
+from titan_sdk.strict.jobs import StrictJob
+from titan_sdk.strict.master import StrictMaster
+from titan_sdk.strict.registry import HOST, Execution, Registered
+from titan_sdk.strict.worker import ACCEPTED, StrictWorker, WorkerRefused
 from titan_sdk.wire.jobs import DEPLOY_PAYLOAD, RUN_ARCHIVE, RUN_PAYLOAD, START_ARCHIVE_SERVICE
 
 __all__ = ["Dispatcher"]
@@ -23,19 +22,15 @@ _DEFAULT_PORT = 8085
 
 
 class Dispatcher:
-    """Runs until cancelled, or until the store's confusion ends it, as it ends a real one."""
+    """Runs until cancelled."""
 
     def __init__(self, master: StrictMaster) -> None:
         self._master = master
 
     async def run(self) -> None:
         """Take job after job."""
-        try:
-            while True:
-                await self._next()
-        except StoreConfused as exc:
-            # From here on a real master accepts submissions and runs nothing, until it is restarted.
-            log.error("the dispatch of the strict master has ended, as a real one's would: %s", exc)
+        while True:
+            await self._next()
 
     async def _next(self) -> None:
         master = self._master
@@ -60,7 +55,7 @@ class Dispatcher:
             if answer != ACCEPTED:
                 master.complete(job, answer, execution)
                 chosen.release()
-        except (WorkerRefused, StoreConfused) as exc:
+        except WorkerRefused as exc:
             self._refused(job, execution, chosen, str(exc))
         await asyncio.sleep(0)
 
@@ -94,7 +89,7 @@ class Dispatcher:
             return worker.run(job.job_id, entry, "")
         if header == START_ARCHIVE_SERVICE:
             entry = await self._unpack(job, worker, fields)
-            answer = worker.start_service(job.job_id, entry)
+            answer = await worker.start_service(job.job_id, entry)
             if "DEPLOYED_SUCCESS" in answer:
                 self._master.services[job.job_id] = chosen
                 chosen.active_job = None
@@ -132,7 +127,7 @@ class Dispatcher:
         if port is not None and _answers(port):
             raise WorkerRefused(f"Deployment Rejected: Port {port} is ALREADY in use by another service.")
         worker.stage(fields[0], fields[1])
-        answer = worker.start_service(job.job_id, fields[0])
+        answer = await worker.start_service(job.job_id, fields[0])
         if "DEPLOYED_SUCCESS" not in answer:
             raise WorkerRefused(f"Start failed. Expected DEPLOYED_SUCCESS, got: {answer}")
         if port is not None:

@@ -4,31 +4,32 @@ from __future__ import annotations
 
 import base64
 import uuid
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from titan_sdk.cluster.artifacts import FileArea, OutsideArea
-from titan_sdk.cluster.strict.jobs import StrictJob, parse_plain
-from titan_sdk.cluster.strict.master import StrictMaster
-from titan_sdk.cluster.strict.registry import HOST
-from titan_sdk.cluster.strict.stats import stats_json, stats_text
-from titan_sdk.cluster.strict.store import StoreConfused
-from titan_sdk.errors import PeerProtocolError
-from titan_sdk.wire.fields import decode_base64, split_pair
+from titan_sdk.cluster.requests.files import store_file
+from titan_sdk.strict.jobs import StrictJob, parse_plain
+from titan_sdk.strict.master import StrictMaster
+from titan_sdk.strict.registry import HOST
+from titan_sdk.strict.stats import stats_json, stats_text
+from titan_sdk.wire.fields import split_pair
+from titan_sdk.wire.frames import Frame
 from titan_sdk.wire.opcodes import Opcode
 
-__all__ = ["StrictHandlers"]
+__all__ = ["StrictRequests"]
 
 
-class StrictHandlers:
+class StrictRequests:
     """Answers for one master."""
 
     def __init__(self, master: StrictMaster) -> None:
         self._master = master
         self._uploads = FileArea(master.data.uploads)
         self._scripts = FileArea(master.data.scripts)
-        self._by_opcode: dict[int, Callable[[str], str]] = {
+        self._by_opcode: dict[int, Callable[[str], str | Awaitable[str]]] = {
             Opcode.REGISTER: self._register,
             Opcode.SUBMIT_JOB: self._submit_job,
+            Opcode.SUBMIT_DAG: self._submit_dag,
             Opcode.DEPLOY: self._deploy,
             Opcode.RUN: self._run,
             Opcode.STOP: lambda text: master.stop_service(text) if text else "ERROR: Missing Service ID",
@@ -41,8 +42,8 @@ class StrictHandlers:
             Opcode.LOG_STREAM: self._log_stream,
             Opcode.LOG_BATCH: self._log_batch,
             Opcode.GET_LOGS: master.logs.read,
-            Opcode.UPLOAD_ASSET: lambda text: _write(self._uploads, text, "UPLOAD", "asset"),
-            Opcode.DEPLOY_SCRIPT: lambda text: _write(self._scripts, text, "DEPLOY", "script"),
+            Opcode.UPLOAD_ASSET: lambda text: store_file(self._uploads, text, "UPLOAD", "asset"),
+            Opcode.DEPLOY_SCRIPT: lambda text: store_file(self._scripts, text, "DEPLOY", "script"),
             Opcode.FETCH_ASSET: self._fetch,
             Opcode.GET_JOB_STATUS: lambda text: self._get(f"job:{text}:status"),
             Opcode.CANCEL_JOB: lambda text: master.cancel(text.strip()),
@@ -52,24 +53,22 @@ class StrictHandlers:
             Opcode.KV_SMEMBERS: lambda text: ",".join(master.store.members(f"user:{text}")),
         }
 
-    async def answer(self, opcode: int, payload: str) -> str:
+    def answer(self, frame: Frame) -> str | Awaitable[str]:
         """The reply's text."""
-        try:
-            if opcode == Opcode.SUBMIT_DAG:
-                await self._master.submit_dag(payload)
-                return "DAG_ACCEPTED"
-            handler: Callable[[str], str] | None = self._by_opcode.get(opcode)
-            if handler is None:
-                return f"UNKNOWN_OPCODE: {opcode - 256 if opcode > 127 else opcode}"
-            return handler(payload)
-        except StoreConfused as exc:
-            return f"SERVER_ERROR: {exc}"
+        handler: Callable[[str], str | Awaitable[str]] | None = self._by_opcode.get(frame.opcode)
+        if handler is None:
+            return f"UNKNOWN_OPCODE: {frame.opcode - 256 if frame.opcode > 127 else frame.opcode}"
+        return handler(frame.text)
 
     # ------------------------------------------------------------------ jobs
 
     def _submit_job(self, payload: str) -> str:
         self._master.submit(parse_plain(payload))
         return "JOB_ACCEPTED"
+
+    async def _submit_dag(self, payload: str) -> str:
+        await self._master.submit_dag(payload)
+        return "DAG_ACCEPTED"
 
     def _deploy(self, payload: str) -> str:
         name, port, tag, *_ = [*payload.split("|"), "", ""]
@@ -99,10 +98,7 @@ class StrictHandlers:
         return f"JOB_QUEUED{job_id} on {tag}"
 
     def _get(self, key: str) -> str:
-        try:
-            value = self._master.store.get(key)
-        except StoreConfused:
-            return "NULL"  # the one place where a real master catches it
+        value = self._master.store.get(key)
         return "NULL" if value is None else value
 
     # ------------------------------------------------------------------ workers and services
@@ -186,16 +182,3 @@ class StrictHandlers:
             return "ERROR: Invalid Format"
         self._master.store.add(f"user:{pair[0]}", pair[1])
         return "0"
-
-
-def _write(area: FileArea, payload: str, word: str, kind: str) -> str:
-    pair = split_pair(payload)
-    if pair is None:
-        return f"ERROR: Invalid {word.capitalize()} Payload"
-    try:
-        area.write(pair[0], decode_base64(pair[1]))
-    except OutsideArea:
-        return f"ERROR: Invalid {kind} name (path traversal rejected)"
-    except (OSError, PeerProtocolError) as exc:
-        return f"{word}_FAILED: {exc}"
-    return f"{word}_SUCCESS"

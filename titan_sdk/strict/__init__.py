@@ -5,7 +5,7 @@ It is a state machine of its own beside the bundled master's, because the real s
 
 from __future__ import annotations
 
-from titan_sdk.cluster.strict.node import StrictControl, StrictNode
-from titan_sdk.cluster.strict.settings import StrictSettings
+from titan_sdk.strict.node import StrictControl, StrictNode
+from titan_sdk.strict.settings import StrictSettings
 
 __all__ = ["StrictControl", "StrictNode", "StrictSettings"]

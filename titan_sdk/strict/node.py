@@ -3,28 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
 
 from titan_sdk.cluster.folders import DataDir
+from titan_sdk.cluster.server.server import Server
 from titan_sdk.cluster.settings import ClusterSettings
-from titan_sdk.cluster.strict.dispatch import Dispatcher
-from titan_sdk.cluster.strict.handlers import StrictHandlers
-from titan_sdk.cluster.strict.master import StrictMaster
-from titan_sdk.cluster.strict.processes import worker_environment
-from titan_sdk.cluster.strict.server import StrictServer
-from titan_sdk.cluster.strict.settings import StrictSettings
-from titan_sdk.cluster.strict.store import StoreConfused, StoreServer
-from titan_sdk.cluster.strict.worker import StrictWorker
 from titan_sdk.errors import InvalidArgument, TitanError
+from titan_sdk.strict.dispatch import Dispatcher
+from titan_sdk.strict.master import StrictMaster
+from titan_sdk.strict.processes import worker_environment
+from titan_sdk.strict.registry import HOST
+from titan_sdk.strict.requests import StrictRequests
+from titan_sdk.strict.settings import StrictSettings
+from titan_sdk.strict.store import StoreServer
+from titan_sdk.strict.worker import StrictWorker
+from titan_sdk.wire.frames import Frame
 
 __all__ = ["StrictControl", "StrictNode"]
-
-log = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 
 class StrictNode:
@@ -37,8 +33,8 @@ class StrictNode:
         self._settings = settings
         self._data: DataDir | None = None
         self._master: StrictMaster | None = None
-        self._handlers: StrictHandlers | None = None
-        self._server = StrictServer(self._answer)
+        self._requests: StrictRequests | None = None
+        self._server: Server | None = None
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> tuple[str, int]:
@@ -52,11 +48,17 @@ class StrictNode:
             environment = worker_environment(os.environ)
             for spec in self._cluster.worker_specs():
                 workspace = data.workspace(spec.name)
-                self.workers.append(StrictWorker(spec, workspace, self._settings, environment, self))
+                self.workers.append(
+                    StrictWorker(spec, workspace, self._settings, environment, lambda: self._master)
+                )
             self._begin(data)
             for worker in self.workers:
                 self._register(worker)
-            return await self._server.listen(self._cluster.host, self._cluster.port)
+            # A real master knows no HELLO, and serves one request per connection.
+            server = self._server = Server(self._cluster, self._answer, keeps=False)
+            address = await server.listen()
+            await server.serve()
+            return address
         except OSError as exc:
             await self.stop()
             raise TitanError(
@@ -66,9 +68,10 @@ class StrictNode:
 
     async def stop(self) -> None:
         """End every job and service, and serve nothing more."""
-        await self._server.close()
+        if self._server is not None:
+            await self._server.close()
         await self._end()
-        await asyncio.gather(*(asyncio.to_thread(worker.close) for worker in self.workers))
+        await asyncio.gather(*(worker.close() for worker in self.workers))
         if self._data is not None:
             self._data.release()
             self._data = None
@@ -81,40 +84,20 @@ class StrictNode:
         await self._end()
         self._begin(self._data)
 
-    async def lose_worker(self, port: int) -> None:
+    def lose_worker(self, port: int) -> None:
         """Kill a worker with everything on it."""
         for worker in self.workers:
             if worker.spec.port == port:
-                await asyncio.to_thread(worker.die)
+                worker.die()
                 return
         known = ", ".join(str(worker.spec.port) for worker in self.workers)
         raise InvalidArgument(f"no worker has the port {port}; there are {known}")
-
-    # ------------------------------------------------------------------ the workers' uplink
-
-    def job_ended(self, job_id: str, status: str, result: str) -> None:
-        """See ``Uplink``."""
-        if self._master is not None:
-            try:
-                self._master.job_ended(job_id, status, result)
-            except StoreConfused as exc:
-                log.error("the end of %s is lost, as a real master would lose it: %s", job_id, exc)
-
-    def log_batch(self, job_id: str, block: str) -> None:
-        """See ``Uplink``."""
-        if self._master is not None:
-            self._master.log_batch(job_id, block)
-
-    def service_gone(self, service_id: str) -> None:
-        """See ``Uplink``."""
-        if self._master is not None:
-            self._master.service_gone(service_id)
 
     # ------------------------------------------------------------------ parts
 
     def _begin(self, data: DataDir) -> None:
         master = self._master = StrictMaster(self._settings, data, self.store, self.workers)
-        self._handlers = StrictHandlers(master)
+        self._requests = StrictRequests(master)
         loop = asyncio.get_running_loop()
         self._tasks = [
             loop.create_task(Dispatcher(master).run()),
@@ -130,9 +113,9 @@ class StrictNode:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _answer(self, opcode: int, payload: str) -> str:
-        assert self._handlers is not None
-        return await self._handlers.answer(opcode, payload)
+    def _answer(self, frame: Frame) -> str | Awaitable[str]:
+        assert self._requests is not None
+        return self._requests.answer(frame)
 
     def _register(self, worker: StrictWorker) -> None:
         if self._master is not None and worker.alive:
@@ -152,12 +135,8 @@ class StrictNode:
                     master.registry.drop(entry.port)
                     continue
                 entry.load = entry.worker.active
-                try:
-                    master.store.add("system:live_workers", f"127.0.0.1:{entry.port}")
-                    master.store.put(f"worker:127.0.0.1:{entry.port}:load", str(entry.load))
-                except StoreConfused as exc:
-                    log.error("heartbeats have ended, as a real master's would: %s", exc)
-                    return
+                master.store.add("system:live_workers", f"{HOST}:{entry.port}")
+                master.store.put(f"worker:{HOST}:{entry.port}:load", str(entry.load))
             await asyncio.sleep(self._settings.heartbeat)
 
 
@@ -177,11 +156,11 @@ class StrictControl:
 
     def stop_store(self) -> None:
         """Take the store down: writes are answered OK and lost, reads answer nothing."""
-        self._run(_soon(self._node.store.stop))
+        self._run(self._node.store.stop)
 
     def start_store(self) -> None:
         """Bring the store back with its values; sets are lost."""
-        self._run(_soon(self._node.store.start))
+        self._run(self._node.store.start)
 
     def lose_worker(self, port: int) -> None:
         """Kill a worker: its jobs stay RUNNING for ever, and the master notices at its next heartbeat.
@@ -191,15 +170,10 @@ class StrictControl:
         """
         self._run(lambda: self._node.lose_worker(port))
 
-    def _run(self, step: Callable[[], Awaitable[T]]) -> T:
-        async def run() -> T:
-            return await step()
+    def _run(self, step: Callable[[], Awaitable[None] | None]) -> None:
+        async def run() -> None:
+            outcome = step()
+            if outcome is not None:
+                await outcome
 
-        return asyncio.run_coroutine_threadsafe(run(), self._loop).result()
-
-
-def _soon(function: Callable[[], None]) -> Callable[[], Awaitable[None]]:
-    async def call() -> None:
-        function()
-
-    return call
+        asyncio.run_coroutine_threadsafe(run(), self._loop).result()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 
-from titan_sdk.cluster.strict.master import StrictMaster
-from titan_sdk.cluster.strict.registry import Registered
+from titan_sdk.strict.master import StrictMaster
+from titan_sdk.strict.registry import Registered
 
 __all__ = ["stats_json", "stats_text"]
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from graphlib import CycleError, TopologicalSorter
 
 from titan_sdk.wire.jobs import HEADERS, JobLine
 
@@ -79,23 +81,14 @@ def parse_plain(payload: str) -> StrictJob:
 
 def has_cycle(jobs: Sequence[StrictJob]) -> bool:
     """Whether the jobs of one payload cannot be ordered; parents elsewhere do not count."""
-    inside = {job.job_id for job in jobs}
-    children: dict[str, list[str]] = {job_id: [] for job_id in inside}
-    open_parents = dict.fromkeys(inside, 0)
+    graph = TopologicalSorter[str]()
     for job in jobs:
-        for parent in job.parents:
-            if parent in inside:
-                children[parent].append(job.job_id)
-                open_parents[job.job_id] += 1
-    free = [job_id for job_id, count in open_parents.items() if not count]
-    seen = 0
-    while free:
-        seen += 1
-        for child in children[free.pop()]:
-            open_parents[child] -= 1
-            if not open_parents[child]:
-                free.append(child)
-    return seen != len(inside)
+        graph.add(job.job_id, *job.parents)
+    try:
+        graph.prepare()
+    except CycleError:
+        return True
+    return False
 
 
 class JavaQueue:
@@ -149,10 +142,10 @@ class JavaQueue:
 
 
 def _integer(text: str, bits: int) -> int | None:
-    if not text.removeprefix("-").removeprefix("+").isascii() or not text.lstrip("+-").isdigit():
+    if not re.fullmatch(r"[+-]?[0-9]+", text):
         return None
-    number = int(text) if text[1:].isdigit() or text.isdigit() else None
-    return number if number is not None and -(2**bits) <= number < 2**bits else None
+    number = int(text)
+    return number if -(2**bits) <= number < 2**bits else None
 
 
 def _now_ms() -> int:

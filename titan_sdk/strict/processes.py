@@ -1,0 +1,123 @@
+"""The processes of a strict worker. Nothing is added to their environment but a ``python``."""
+
+from __future__ import annotations
+
+import asyncio
+import codecs
+import contextlib
+import io
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Mapping, Sequence
+from pathlib import Path
+
+__all__ = ["Script", "kill_all", "worker_environment"]
+
+_PIECE = 64 * 1024
+
+
+def worker_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """What a worker inherits, and every job from it: no job id, no address of the master (section 5.1).
+
+    ``TITAN_*`` of this program are a client's settings, which no worker would have; ``TITAN_RUNTIME_*`` are
+    settings of the runtime on a worker. ``python`` is this interpreter.
+    """
+    inherited = {
+        name: value
+        for name, value in environ.items()
+        if not name.startswith("TITAN_") or name.startswith("TITAN_RUNTIME_")
+    }
+    here = str(Path(sys.executable).parent)
+    inherited["PATH"] = here + os.pathsep + inherited.get("PATH", os.defpath)
+    return inherited
+
+
+class Script:
+    """A process with both outputs in one pipe; its input is a pipe that stays open and empty."""
+
+    def __init__(self, process: asyncio.subprocess.Process, stdin: int) -> None:
+        self.pid = process.pid
+        self._process = process
+        self._stdin = stdin
+
+    @classmethod
+    async def start(
+        cls, command: Sequence[str], cwd: Path, environment: Mapping[str, str], *, read: bool = True
+    ) -> Script:
+        """Start it.
+
+        Args:
+            read: without this nobody reads its output: a write of it fails.
+
+        Raises:
+            OSError: it cannot be started.
+        """
+        stdin, kept = os.pipe()
+        unread, output = os.pipe()
+        os.close(unread)
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *command,
+                cwd=cwd,
+                env=environment,
+                stdin=stdin,
+                stdout=asyncio.subprocess.PIPE if read else output,
+                stderr=asyncio.subprocess.STDOUT,
+                start_new_session=True,  # a real worker does not; it lets this program's Ctrl-C and cleanup work
+            )
+        except BaseException as exc:
+            os.close(kept)
+            if isinstance(exc, ValueError):  # a NUL in an argument
+                raise OSError(str(exc)) from exc
+            raise
+        finally:
+            os.close(stdin)
+            os.close(output)
+        return cls(process, kept)
+
+    async def lines(self) -> AsyncIterator[str]:
+        """Its output, until nobody holds it open any more, in lines as a Java reader cuts them: a carriage return ends
+        one too; malformed UTF-8 becomes U+FFFD.
+        """
+        if self._process.stdout is None:
+            return
+        decoder = io.IncrementalNewlineDecoder(
+            codecs.getincrementaldecoder("utf-8")("replace"), translate=True
+        )
+        rest: list[str] = []
+        while data := await self._process.stdout.read(_PIECE):
+            first, *others = decoder.decode(data).split("\n")
+            rest.append(first)
+            if others:
+                yield "".join(rest)
+                for line in others[:-1]:
+                    yield line
+                rest = [others[-1]]
+        if last := "".join(rest) + decoder.decode(b"", final=True):
+            yield last.removesuffix("\n")
+
+    async def ended(self) -> int:
+        """Its exit code, of a signal 128 and more; after its lines."""
+        code = await self._process.wait()
+        if self._stdin >= 0:
+            os.close(self._stdin)
+            self._stdin = -1
+        return code if code >= 0 else 128 - code
+
+    def send(self, number: int) -> None:
+        """A signal to the process itself, and to nothing that it started."""
+        if self._process.returncode is None:
+            # Not by asyncio's own method, which may reap the process before asyncio does.
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, number)
+
+
+def kill_all(sessions: set[int], folder: Path | None = None) -> None:
+    """SIGKILL to everything in these sessions and to everything that works below the folder."""
+    for entry in os.listdir("/proc"):
+        with contextlib.suppress(OSError, ValueError):
+            pid, session = int(entry), os.getsid(int(entry))
+            below = folder is not None and Path(os.readlink(f"/proc/{pid}/cwd")).is_relative_to(folder)
+            if session in sessions or below:
+                os.kill(pid, signal.SIGKILL)
