@@ -25,10 +25,11 @@ from titan_sdk.wire.opcodes import Opcode
 pytestmark = pytest.mark.slow
 
 PHASES = None if int(os.environ.get("TITAN_CRASH_KILLS", "10")) >= 100 else 2
-# Not write: the pipe to a keeper, which starts jobs, is written with it too, and is never out of room.
 CALLS = {
     # A step is more than a commit or an upload makes of them: what is tried again meets no second failure.
     "pwrite64": ("ENOSPC", 40),
+    "write": ("ENOSPC", 10),
+    "sendto": ("ENOBUFS", 20),
     "pread64": ("EIO", 10),
     "openat": ("EMFILE", 10),
     "newfstatat": ("EIO", 10),

@@ -42,8 +42,9 @@ def become(start: Start, environment: dict[str, str], inherited: Inherited) -> N
         for descriptor in inherited.closes:
             os.close(descriptor)
         os.setsid()
-        with open("/proc/self/comm", "w", encoding="ascii") as comm:
-            comm.write(name_of(start.run))
+        comm = os.open("/proc/self/comm", os.O_WRONLY)
+        os.write(comm, name_of(start.run).encode())
+        os.close(comm)
         os.chdir(start.cwd)
         log = os.open(start.log, _LOG_FLAGS, 0o600)
         environment = {**environment, RUN_MARK: start.run}
