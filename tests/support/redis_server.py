@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
+import os
 import shutil
 import signal
 import socket
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -85,6 +88,21 @@ class RedisServer:
     def go_on(self) -> None:
         assert self._process is not None
         self._process.send_signal(signal.SIGCONT)
+
+    @contextlib.contextmanager
+    def losing(self) -> Iterator[None]:
+        """What is written inside is acknowledged and lost: ``appendfsync everysec``, and a crash of the machine."""
+        self.say("BGREWRITEAOF")
+        # At its end it removes files.
+        while b"aof_rewrite_in_progress:1" in self.say("INFO", "persistence"):
+            time.sleep(0.01)
+        sizes = {path: path.stat().st_size for path in self.folder.glob("appendonlydir/*.incr.aof")}
+        yield
+        self.kill()
+        for path, size in sizes.items():
+            if path.exists():
+                os.truncate(path, size)
+        self.start()
 
     def kill(self) -> None:
         """``kill -9``."""

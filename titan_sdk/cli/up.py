@@ -289,6 +289,8 @@ def up(
     if warm_python:
         raise InvalidArgument(WARM_PYTHON.replace("warm_python", "--warm-python"))
     _check_store(store, store_prefix, store_password_file, store_lease)
+    if accept_lost_commits and store is None:
+        raise InvalidArgument("--accept-lost-commits needs --store: a folder loses no commits")
     _check_numbers(slots, ageing, log_limit, keep_days, drain, metrics_port)
     secret = read_token(token_file) if token_file is not None else token
     tls = _server_tls(tls_cert, tls_key, client_ca)

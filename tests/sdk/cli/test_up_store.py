@@ -190,6 +190,7 @@ def test_a_lease_that_is_too_short_or_alone_is_refused(bare, tmp_path: Path) -> 
     for arguments, words in (
         (["--store", "redis://h", "--store-lease", "0"], "lease of 0.0 s is shorter than 0.2 s"),
         (["--store-lease", "5"], "--store-lease need --store"),
+        (["--accept-lost-commits"], "--accept-lost-commits needs --store"),
     ):
         ran = bare("up", "--port", "0", "--data-dir", tmp_path / "data", *arguments)
         assert ran.code == 2

@@ -189,6 +189,33 @@ def test_while_its_redis_is_away_nothing_that_is_read_is_an_error_in_disguise(
         master.close()
 
 
+def test_a_redis_that_lost_acknowledged_commits_stops_the_master_until_somebody_decides(
+    settings: dict[str, Any], server: RedisServer, tmp_path: Path
+) -> None:
+    master = MasterProcess(tmp_path / "data", **settings)
+    said = [tmp_path / "first", tmp_path / "second"]
+    with said[0].open("wb") as errors:
+        peer = master.start(errors)
+        peer.submit(script("kept", "pass"), script("waits", "pass", tag="NOBODY"))
+        peer.until("kept")
+        with server.losing():
+            for number in range(20):
+                assert peer.ask(0x60, f"k|{number}").ok
+        assert master.ended() == 1
+    assert "has lost commits" in said[0].read_text()
+    with said[1].open("wb") as errors, pytest.raises(ValueError):
+        master.start(errors)
+    assert master.ended() == 1
+    assert "start with --accept-lost-commits to go on with what it has" in said[1].read_text()
+    decided = MasterProcess(tmp_path / "data", accept_lost_commits=True, **settings)
+    try:
+        peer = decided.start()
+        assert (peer.status("kept"), peer.status("waits")) == ("COMPLETED", "PENDING")
+        assert peer.ask(0x60, "k|again").ok
+    finally:
+        decided.close()
+
+
 def _job(folder: Path) -> str:
     path = folder / "job.py"
     path.write_text("import titan_job; titan_job.result(7)")

@@ -9,14 +9,13 @@ from titan_sdk.cluster.store.base import StoreFailed
 from titan_sdk.cluster.store.changes import (
     AddHistory,
     Change,
-    ForgetHandles,
     ForgetJobs,
     InsertJobs,
     Operation,
 )
 from titan_sdk.cluster.store.rows import HistoryRow, JobRow, NewJob
 from titan_sdk.cluster.store.table import JobTable
-from titan_sdk.cluster.store.transitions import RowChange, fresh, transition
+from titan_sdk.cluster.store.transitions import Step, fresh, transition
 
 __all__ = ["Batch", "Entry"]
 
@@ -85,21 +84,13 @@ class Batch:
                 if self.row(change.seq) is not None:
                     added = HistoryRow(change.at, change.event, change.detail)
                     self.history.setdefault(change.seq, []).append(added)
-            elif not isinstance(change, RowChange):
+            elif not isinstance(change, Step):
                 result = len(self.operations)
                 self.operations.append(change)
-            elif entry.failed is not None:
-                self._change(change)
+            elif entry.failed is not None and (row := self.row(change.seq)) is not None:
+                self.rows[change.seq] = transition(row, change)
         for seq in entry.touched:
             row = self.row(seq)
             if row is not None:
                 self.rows[seq] = row
         self._results.append(result)
-
-    def _change(self, change: RowChange) -> None:
-        if isinstance(change, ForgetHandles):
-            self.rows |= {row.seq: transition(row, change) for row in self._table.rows()}
-            return
-        row = self.row(change.seq)
-        if row is not None:
-            self.rows[change.seq] = transition(row, change)

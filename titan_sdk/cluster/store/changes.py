@@ -23,7 +23,6 @@ __all__ = [
     "Change",
     "Delete",
     "Expire",
-    "ForgetHandles",
     "ForgetJobs",
     "InsertJobs",
     "Once",
@@ -104,11 +103,6 @@ class SetGone:
 
     seq: int
     run: str
-
-
-@dataclass(frozen=True, slots=True)
-class ForgetHandles:
-    """No process of any job is left."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,7 +249,6 @@ Change = (
     | SetPlaced
     | SetEnded
     | SetGone
-    | ForgetHandles
     | SetService
     | AddHistory
     | ForgetJobs

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
-from titan_sdk.cluster.store.changes import Change, ForgetHandles, ForgetJobs, InsertJobs
+from titan_sdk.cluster.store.changes import Change, ForgetJobs, InsertJobs
 from titan_sdk.cluster.store.rows import JobRow, Service
 from titan_sdk.cluster.store.transitions import Step, fresh, is_settled, transition
 
@@ -91,10 +91,6 @@ class JobTable:
         return [row for seq in numbers if seq not in self._unsaved for row in self._let_go(seq)]
 
     def _change(self, change: Change) -> list[int]:
-        if isinstance(change, ForgetHandles):
-            alive = [row for row in self._rows.values() if row.handle is not None]
-            self._rows |= {row.seq: transition(row, change) for row in alive}
-            return [row.seq for row in alive]
         if isinstance(change, Step):
             row = self._rows.get(change.seq)
             if row is not None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 from titan_sdk.cluster.store.changes import (
-    ForgetHandles,
     SetEnded,
     SetGone,
     SetPending,
@@ -16,11 +15,10 @@ from titan_sdk.cluster.store.changes import (
 from titan_sdk.cluster.store.rows import JobRow, NewJob, Service
 from titan_sdk.model.status import JobStatus
 
-__all__ = ["RowChange", "Step", "fresh", "is_settled", "transition"]
+__all__ = ["Step", "fresh", "is_settled", "transition"]
 
 Step = SetRunning | SetPlaced | SetPending | SetEnded | SetGone | SetService
 """A change of one job that is known by its number."""
-RowChange = Step | ForgetHandles
 
 
 def fresh(job: NewJob) -> JobRow:
@@ -44,7 +42,7 @@ def fresh(job: NewJob) -> JobRow:
     )
 
 
-def transition(row: JobRow, change: RowChange) -> JobRow:
+def transition(row: JobRow, change: Step) -> JobRow:
     """The row after the change."""
     match change:
         case SetRunning():
@@ -80,8 +78,6 @@ def transition(row: JobRow, change: RowChange) -> JobRow:
             return replace(row, handle=None) if row.run == change.run else row
         case SetService():
             return replace(row, service=change.state)
-        case ForgetHandles():
-            return replace(row, handle=None)
 
 
 def is_settled(row: JobRow) -> bool:

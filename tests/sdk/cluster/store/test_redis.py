@@ -28,7 +28,7 @@ from titan_sdk.cluster.store.changes import (
 )
 from titan_sdk.cluster.store.redis.location import Location
 from titan_sdk.cluster.store.redis.logs import RedisLogs
-from titan_sdk.cluster.store.redis.store import RedisStore, open_redis
+from titan_sdk.cluster.store.redis.store import open_redis
 from titan_sdk.cluster.store.rows import NewJob
 from titan_sdk.errors import InvalidArgument, TitanError
 from titan_sdk.model.status import JobStatus
@@ -190,24 +190,6 @@ async def test_every_acknowledged_write_survives_kills_and_is_done_once(server: 
         assert set(acknowledged) <= set(events)
 
 
-async def lose_commits(server: RedisServer, store: RedisStore) -> None:
-    """``appendfsync everysec``: the last moment before a crash is missing in its file."""
-    server.say("BGREWRITEAOF")
-    # At its end it removes files.
-    while b"aof_rewrite_in_progress:1" in server.say("INFO", "persistence"):  # noqa: ASYNC110 - another process's
-        await asyncio.sleep(0.01)
-    files = server.folder / "appendonlydir"
-    sizes = {path: path.stat().st_size for path in files.glob("*.incr.aof")}
-    for number in range(10):
-        await store.journal.write(AddHistory("DAG-a", 1, float(number), "event", ""))
-    server.kill()
-    for path, size in sizes.items():
-        if path.exists():
-            with path.open("r+b") as file:
-                file.truncate(size)
-    server.start()
-
-
 async def test_a_server_that_forgot_acknowledged_commits_stops_the_master_and_the_next_one_asks(
     server: RedisServer,
 ) -> None:
@@ -217,7 +199,9 @@ async def test_a_server_that_forgot_acknowledged_commits_stops_the_master_and_th
         store.on_lost(reasons.append)
         await store.journal.write(Put("first", "1"))
         await submit_job(store)
-        await lose_commits(server, store)
+        with server.losing():
+            for number in range(10):
+                await store.journal.write(AddHistory("DAG-a", 1, float(number), "event", ""))
         own: list[str] = []
         store.journal.record(AddHistory("DAG-a", 1, 99.0, "event", ""), then=lambda: own.append("stored"))
         while not reasons:  # noqa: ASYNC110 - the journal tries by itself

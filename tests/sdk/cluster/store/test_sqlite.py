@@ -10,9 +10,8 @@ import pytest
 from tests.sdk.cluster.store.test_store import TEXTS
 from titan_sdk.cluster.store.base import StoreFailed
 from titan_sdk.cluster.store.changes import AddHistory, AddMember, Expire, InsertJobs, Once, Put
-from titan_sdk.cluster.store.rows import HistoryRow, NewJob
+from titan_sdk.cluster.store.rows import NewJob
 from titan_sdk.cluster.store.sqlite import SqliteStore
-from titan_sdk.cluster.store.sqlite.migration import SPOOL, take_spool
 from titan_sdk.cluster.store.sqlite.schema import SCHEMA_VERSION, open_database
 from titan_sdk.errors import TitanError
 from titan_sdk.wire.once import RequestId
@@ -25,11 +24,12 @@ def test_a_damaged_file_is_refused_with_a_sentence(tmp_path: Path) -> None:
         open_database(path)
 
 
-def test_a_newer_format_is_refused_with_a_sentence(tmp_path: Path) -> None:
+@pytest.mark.parametrize("version", [SCHEMA_VERSION - 1, SCHEMA_VERSION + 1])
+def test_another_format_is_refused_with_a_sentence(tmp_path: Path, version: int) -> None:
     db = open_database(tmp_path / "db")
-    db.execute(f"PRAGMA user_version={SCHEMA_VERSION + 1}")
+    db.execute(f"PRAGMA user_version={version}")
     db.close()
-    with pytest.raises(TitanError, match=f"has format {SCHEMA_VERSION + 1}; this version reads format"):
+    with pytest.raises(TitanError, match=f"has format {version}; this version reads format {SCHEMA_VERSION}"):
         open_database(tmp_path / "db")
 
 
@@ -64,58 +64,6 @@ async def test_a_range_of_keys_is_found_without_reading_the_others(tmp_path: Pat
     store.db.set_progress_handler(None, 1)
     assert 10 < len(steps) < 500
     await store.close()
-
-
-_OF_VERSION_1 = """
-CREATE TABLE jobs (
-    job_id TEXT PRIMARY KEY, seq INTEGER NOT NULL UNIQUE, status TEXT NOT NULL, parents TEXT NOT NULL,
-    attempts INTEGER NOT NULL DEFAULT 0, worker TEXT, run TEXT, handle TEXT, exit_code INTEGER, reason TEXT,
-    service INTEGER NOT NULL DEFAULT 0, submitted_at REAL NOT NULL, due REAL NOT NULL, started_at REAL, ended_at REAL
-);
-CREATE INDEX jobs_unfinished ON jobs(seq) WHERE status IN ('PENDING', 'RUNNING');
-CREATE INDEX jobs_alive ON jobs(seq) WHERE handle IS NOT NULL;
-CREATE INDEX jobs_services ON jobs(seq) WHERE service = 2;
-CREATE INDEX jobs_ended ON jobs(ended_at) WHERE ended_at IS NOT NULL;
-CREATE TABLE payloads (seq INTEGER PRIMARY KEY, line TEXT NOT NULL);
-CREATE TABLE history (
-    job_id TEXT NOT NULL, seq INTEGER NOT NULL, at REAL NOT NULL, event TEXT NOT NULL, detail TEXT NOT NULL
-);
-CREATE INDEX history_of ON history(job_id, seq);
-CREATE TABLE kv (key TEXT PRIMARY KEY, value TEXT NOT NULL);
-CREATE TABLE expiry (key TEXT PRIMARY KEY, at REAL NOT NULL) WITHOUT ROWID;
-CREATE TABLE members (key TEXT NOT NULL, member TEXT NOT NULL, UNIQUE (key, member));
-INSERT INTO jobs VALUES
-    ('DAG-b', 7, 'DEAD', '[["DAG-a", 3]]', 2, 'w', '7.2.x', NULL, 9, 'why', 0, 1.5, 1.5, 2.5, 3.5),
-    ('DAG-a', 3, 'RUNNING', '[]', 1, 'w', '3.1.x', 'handle', NULL, NULL, 0, 1.25, 1.25, 2.25, NULL);
-INSERT INTO payloads VALUES (3, 'line a'), (7, 'line b');
-INSERT INTO history VALUES
-    ('DAG-b', 7, 1.5, 'submitted', ''), ('DAG-a', 3, 1.25, 'submitted', ''),
-    ('DAG-b', 7, 3.5, 'DEAD', 'why, in "quotes"
-and two lines');
-INSERT INTO kv VALUES ('k', 'v');
-PRAGMA user_version=1;
-"""
-
-
-async def test_a_file_of_the_first_format_goes_on_with_all_that_was_in_it(tmp_path: Path) -> None:
-    with contextlib.closing(sqlite3.connect(tmp_path / "db")) as old:
-        old.executescript(_OF_VERSION_1)
-    for _ in range(2):  # the second time it is of this format
-        store = SqliteStore(tmp_path / "db", asyncio.get_running_loop())
-        (row,) = store.table.unfinished()
-        assert (row.job_id, row.seq, row.handle, row.run) == ("DAG-a", 3, "handle", "3.1.x")
-        ended = store.job("DAG-b")
-        assert ended is not None
-        assert (ended.status, ended.exit_code, ended.parents) == ("DEAD", 9, (("DAG-a", 3),))
-        assert (ended.reason, ended.submitted_at, ended.ended_at) == ("why", 1.5, 3.5)
-        assert await store.history("DAG-b") == [
-            HistoryRow(1.5, "submitted", ""),
-            HistoryRow(3.5, "DEAD", 'why, in "quotes"\nand two lines'),
-        ]
-        assert [entry.event for entry in await store.history("DAG-a")] == ["submitted"]
-        assert (store.line(3), await store.get("k"), store.next_seq()) == ("line a", "v", 8)
-        assert await store.finished_before(4.0) == []  # the newest number stays
-        await store.close()
 
 
 _OF_THE_VERSION_BEFORE = """
@@ -206,56 +154,8 @@ async def test_a_number_that_is_taken_is_not_mistaken_for_an_id_that_is_used_aga
     await store.close()
 
 
-# ---------------------------------------------------------------------- a folder of a version that kept a spool
-
-SPOOLED = '[["DAG-a",2,"line \\u2028é",[["DAG-parent",7]],false,1.5,2.5]]\n'
-
-
-async def test_submissions_in_a_spool_are_taken_over_once(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    store = SqliteStore(tmp_path / "db", asyncio.get_running_loop())
-    later = NewJob("DAG-again", 4, "later", (), False, 1.5, 2.5)
-    await store.journal.write(InsertJobs((later,)))
-    await store.close()
-    spool = tmp_path / SPOOL
-    earlier = '[["DAG-again",3,"earlier",[],false,1.5,2.5],["DAG-b",5,"line",[],false,1.5,2.5]]\n'
-    for bad in ("5", "null", '[["DAG-x",9,"line"]]', "[" * 100_000):
-        spool.write_text(f'{SPOOLED}{bad}\n{earlier}[["DAG-c",6,')
-        store = SqliteStore(tmp_path / "db", asyncio.get_running_loop())
-        assert not spool.exists()
-        assert [(row.job_id, row.seq) for row in store.table.unfinished()] == [
-            ("DAG-a", 2),
-            ("DAG-again", 4),
-            ("DAG-b", 5),
-        ]
-        assert store.line(2) == "line \u2028é"
-        assert store.line(4) == "later"
-        assert f"line 2 of {spool} is not whole" in caplog.text
-        assert f"line 4 of {spool} is not whole" in caplog.text
-        caplog.clear()
-        assert store.next_seq() == 6
-        await store.close()
-
-
-def test_a_spool_that_cannot_be_taken_over_stops_the_start(tmp_path: Path) -> None:
-    spool = tmp_path / SPOOL
-    db = open_database(tmp_path / "db")
-    spool.write_text(SPOOLED)
-    db.execute("PRAGMA query_only=1")
-    with pytest.raises(
-        TitanError, match=r"cannot take over the submissions in .*readonly.*let this user write there"
-    ):
-        take_spool(spool, db)
-    db.execute("PRAGMA query_only=0")
-    take_spool(spool, db)
-    spool.write_text(SPOOLED.replace("DAG-a", "DAG-other"))
-    with pytest.raises(TitanError, match=r"do not fit the database beside it .*move the file away"):
-        take_spool(spool, db)
-    assert spool.exists()
-    spool.unlink()
-    spool.mkdir()
-    with pytest.raises(TitanError, match=r"cannot read .*submissions\.spool"):
-        take_spool(spool, db)
-    assert db.execute("SELECT job_id FROM jobs").fetchall() == [("DAG-a",)]
-    db.close()
+def test_submissions_that_an_older_version_spooled_are_not_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "submissions.spool").write_text('[["DAG-a",2,"line",[],false,1.5,2.5]]\n')
+    with pytest.raises(TitanError, match=r"submissions\.spool holds submissions .*start that version once"):
+        open_database(tmp_path / "db")
+    assert not (tmp_path / "db").exists()

@@ -14,7 +14,6 @@ from titan_sdk.cluster.store.changes import (
     AddMember,
     Delete,
     Expire,
-    ForgetHandles,
     ForgetJobs,
     InsertJobs,
     Put,
@@ -160,7 +159,7 @@ async def test_a_job_of_many_states_is_told_as_it_was(store: Store) -> None:
     ]
     assert store.table.ended_but_alive() == []
     assert store.line(2) == "s"
-    await write(ForgetHandles())
+    await write(SetGone(2, "run3"))
     assert [row.handle for row in store.table.live_services()] == [None]
     await write(SetEnded(99, JobStatus.DEAD, 1, "nobody", 9.0))
     assert [row.job_id for row in store.table.unfinished()] == ["DAG-a"]
@@ -186,6 +185,7 @@ async def test_jobs_are_forgotten_oldest_first(store: Store) -> None:
     assert await store.finished_before(9.5) == [("DAG-2", 3), ("DAG-1", 2)]
     assert await store.count_finished(11.0) == 3
     await write(ForgetJobs((("DAG-2", 3), ("DAG-1", 2), ("DAG-0", 77))))
+    await store.bring(["DAG-0", "DAG-1"])
     assert store.job("DAG-1") is None
     assert store.job("DAG-0") is not None
     assert await store.history("DAG-1") == []

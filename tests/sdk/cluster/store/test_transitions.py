@@ -8,7 +8,6 @@ import itertools
 import pytest
 
 from titan_sdk.cluster.store.changes import (
-    ForgetHandles,
     SetEnded,
     SetGone,
     SetPending,
@@ -28,7 +27,7 @@ ROWS = [
     JobRow("DAG-a", 7, status, (("DAG-p", 3),), 1, "w", run, handle, 5, "why", service, 1.0, 2.0, 3.0, 4.0)
     for status, handle, service, run in itertools.product(STATUSES, HANDLES, SERVICES, RUNS)
 ]
-CHANGES: dict[Step | ForgetHandles, set[str]] = {
+CHANGES: dict[Step, set[str]] = {
     SetRunning(7, "other", "run3", "h3", 2, 9.0): {
         "status",
         "worker",
@@ -50,13 +49,12 @@ CHANGES: dict[Step | ForgetHandles, set[str]] = {
     SetGone(7, "run1"): {"handle"},
     SetService(7, Service.LIVE): {"service"},
     SetService(7, Service.DEPLOYING): {"service"},
-    ForgetHandles(): {"handle"},
 }
 """Each change, and what it may change."""
 
 
 @pytest.mark.parametrize("change", CHANGES, ids=repr)
-def test_a_change_changes_what_it_is_about_and_is_done_once(change: Step | ForgetHandles) -> None:
+def test_a_change_changes_what_it_is_about_and_is_done_once(change: Step) -> None:
     for row in ROWS:
         before = dataclasses.asdict(row)
         after = transition(row, change)
@@ -83,7 +81,6 @@ def test_a_run_that_is_gone_takes_only_its_own_handle() -> None:
     for row in ROWS:
         handle = transition(row, SetGone(7, "run1")).handle
         assert handle == (None if row.run == "run1" else row.handle)
-    assert {transition(row, ForgetHandles()).handle for row in ROWS} == {None}
 
 
 def test_a_queued_job_has_nothing_alive_and_an_end_keeps_the_handle_unless_its_run_is_gone() -> None:

@@ -80,42 +80,37 @@ async def acquire(client: Client) -> Lease:
 
 
 class _Waiting:
-    """Whether the holder of a lease is gone, told by its count of renewals and this machine's monotonic clock. Only
-    holders of an older version, which count nothing, are told by what is left of the key's time.
-    """
+    """Whether the holder of a lease is gone, told by its count of renewals and this machine's monotonic clock."""
 
     def __init__(self, client: Client) -> None:
         self.where = f"{client.location.shown} under the prefix {client.location.prefix!r}"
         self.stale = b""
         """The holder and its count, once it has not been renewed for as long as it lasts."""
-        self._seconds = client.location.lease_seconds
+        self._pause = client.location.lease_seconds / 10
         self._seen: bytes | None = None
-        self._left = 0.0
         self._since = time.monotonic()
 
-    def look(self, holder: bytes, left: int, seen: bytes, lasts: bytes) -> float:
+    def look(self, holder: bytes, seen: bytes, lasts: bytes) -> float:
         """How long to wait before the next look.
 
         Raises:
             TitanError: it was renewed.
         """
-        now, remaining = time.monotonic(), max(left, 0) / 1000
-        if lasts:
-            remaining = max(self._since + int(lasts) / 1000 - now, 0.0)
+        remaining = max(self._since + int(lasts) / 1000 - time.monotonic(), 0.0)
         if self._seen is None:
             log.warning(
                 "the lease on %s is held by %s; if that master is gone, it ends in %.1f s",
                 *(self.where, describe(holder), remaining),
             )
-        elif seen != self._seen or (not seen and remaining > self._left):
+        elif seen != self._seen:
             raise TitanError(
                 f"another master ({describe(holder)}) uses {self.where} and has just renewed its lease, for "
-                f"{remaining:.1f} s; stop it, or give this one another prefix"
+                f"{int(lasts) / 1000:.1f} s; stop it, or give this one another prefix"
             )
-        elif seen and remaining == 0.0:
+        elif remaining == 0.0:
             self.stale = seen
-        self._seen, self._left = seen, remaining
-        return min(remaining, self._seconds / 10) + _PATIENCE * self._seconds / 10
+        self._seen = seen
+        return min(remaining, self._pause) + _PATIENCE * self._pause
 
 
 def describe(who: bytes | str) -> str:

@@ -66,10 +66,8 @@ if action == 'acquire' then
     local holder = call('HMGET', at('lease'), 'token', 'who', 'renewed', 'ms')
     if holder[1] and holder[1] ~= token then
         -- A holder is robbed of a lease that has the count and the token that the caller has seen for long enough.
-        local found = holder[4] and holder[1]..' '..(holder[3] or '0') or ''
-        if found == '' or found ~= seen then
-            return {'held', holder[2], call('PTTL', at('lease')), found, holder[4] or ''}
-        end
+        local found = holder[1]..' '..(holder[3] or '0')
+        if found ~= seen then return {'held', holder[2], found, holder[4]} end
         call('DEL', at('lease'))
     end
     local format = call('GET', at('format')) or wanted

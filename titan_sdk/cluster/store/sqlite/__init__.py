@@ -16,7 +16,7 @@ from titan_sdk.cluster.store.base import StoreFailed, Unstorable
 from titan_sdk.cluster.store.batch import Batch
 from titan_sdk.cluster.store.journal import Journal
 from titan_sdk.cluster.store.rows import HistoryRow, JobRow
-from titan_sdk.cluster.store.sqlite import jobs, migration, requests, values
+from titan_sdk.cluster.store.sqlite import jobs, requests, values
 from titan_sdk.cluster.store.sqlite.schema import open_database
 from titan_sdk.cluster.store.table import JobTable
 
@@ -51,7 +51,6 @@ class SqliteStore:
         self.table = JobTable()
         self.db = open_database(path)
         try:
-            migration.take_spool(path.with_name(migration.SPOOL), self.db)
             with _said():
                 for row in jobs.unsettled(self.db):
                     self.table.keep(row)

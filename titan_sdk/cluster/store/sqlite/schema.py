@@ -11,12 +11,14 @@ import sqlite3
 from pathlib import Path
 
 from titan_sdk.cluster.disk import advice
-from titan_sdk.cluster.store.sqlite import jobs, migration, requests
+from titan_sdk.cluster.store.sqlite import jobs, requests
 from titan_sdk.errors import TitanError
 
 __all__ = ["SCHEMA_VERSION", "open_database"]
 
 SCHEMA_VERSION = 2
+_SPOOL = "submissions.spool"
+"""The file beside the database in which an older version kept submissions."""
 _MAX_LOG = 64 * 1024 * 1024
 _CHECKPOINT_PAGES = 4000
 """Pages (of 4 KiB) in the log after which they go into the file. The master waits for the disk then; SQLite's own 1,000
@@ -28,7 +30,7 @@ are some hundred small jobs.
 # index. Payloads live apart: an UPDATE rewrites a row as a whole, and a payload may be megabytes.
 # `handle` is the engine's word for a process that may be alive; NULL once it is known to be gone.
 # `history`: one line of JSON per entry, oldest first.
-_JOBS = """
+_TABLES = """
 CREATE TABLE jobs (
     seq INTEGER PRIMARY KEY,
     job_id TEXT NOT NULL UNIQUE,
@@ -48,8 +50,6 @@ CREATE TABLE jobs (
     history TEXT NOT NULL
 );
 CREATE INDEX jobs_services ON jobs(seq) WHERE service = 2;
-"""
-_TABLES = f"""{_JOBS}
 CREATE TABLE payloads (seq INTEGER PRIMARY KEY, line TEXT NOT NULL);
 CREATE TABLE kv (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE expiry (key TEXT PRIMARY KEY, at REAL NOT NULL) WITHOUT ROWID;
@@ -63,6 +63,12 @@ def open_database(path: Path) -> sqlite3.Connection:
     Raises:
         TitanError: the file is damaged, is not ours, or was written by a newer version.
     """
+    spool = path.with_name(_SPOOL)
+    if spool.exists():
+        raise TitanError(
+            f"{spool} holds submissions that an older version has acknowledged and not stored; start that version once, "
+            "which takes them over, or move the file away to go on without them"
+        )
     try:
         db = sqlite3.connect(path, isolation_level=None)
         try:
@@ -86,14 +92,11 @@ def _prepare(db: sqlite3.Connection, path: Path) -> None:
     # The master is the only user of the file (it holds a lock on the folder), so no lock is given back.
     db.execute("PRAGMA locking_mode=EXCLUSIVE")
     version = db.execute("PRAGMA user_version").fetchone()[0]
-    if version == 1:
-        migration.from_1(db, _JOBS)
-        version = SCHEMA_VERSION
     if version == 0:
         db.executescript(f"BEGIN;{_TABLES}PRAGMA user_version={SCHEMA_VERSION};COMMIT;")
     elif version != SCHEMA_VERSION:
         raise TitanError(
-            f"the master's state in {path} has format {version}; this version reads format {SCHEMA_VERSION} or older. "
+            f"the master's state in {path} has format {version}; this version reads format {SCHEMA_VERSION}. "
             "Use the version that wrote it, or give another data_dir"
         )
     # For retention; not a part of the format: an older version may have written the file in between.
