@@ -281,7 +281,7 @@ def up(
     ] = "warning",
 ) -> None:
     """Start the bundled master with its workers here, until Ctrl-C or SIGTERM."""
-    from titan_sdk.cluster.serve import run_master
+    from titan_sdk.cluster.app import run_master
     from titan_sdk.cluster.settings import WARM_PYTHON, ClusterSettings
 
     configure_logging(log_format, log_level)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from titan_sdk.cluster.app import run_master
 from titan_sdk.cluster.local import LocalCluster
-from titan_sdk.cluster.serve import run_master
 from titan_sdk.cluster.server.tls import ServerTLS
 from titan_sdk.cluster.settings import ClusterSettings
 

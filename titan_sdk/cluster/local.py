@@ -8,13 +8,12 @@ import tempfile
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from importlib import metadata
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from titan_sdk.cluster.app import App, sdk_version
 from titan_sdk.cluster.engines.ray.settings import RaySettings
-from titan_sdk.cluster.node import Node
 from titan_sdk.cluster.server.tls import ServerTLS
 from titan_sdk.cluster.settings import WARM_PYTHON, ClusterSettings
 from titan_sdk.errors import InvalidArgument, TitanError
@@ -22,15 +21,7 @@ from titan_sdk.errors import InvalidArgument, TitanError
 if TYPE_CHECKING:
     from titan_sdk.strict import StrictControl, StrictNode, StrictSettings
 
-__all__ = ["LocalCluster", "sdk_version"]
-
-
-def sdk_version() -> str:
-    """Version of the installed distribution, or ``0`` in a tree that is not installed."""
-    try:
-        return metadata.version("airflow-provider-titan")
-    except metadata.PackageNotFoundError:
-        return "0"
+__all__ = ["LocalCluster"]
 
 
 class LocalCluster:
@@ -224,27 +215,27 @@ class LocalCluster:
 
     async def _serve(self, ready: threading.Event, failure: list[BaseException]) -> None:
         settings = self._settings(self.data_dir)
-        node: Node | StrictNode
+        app: App | StrictNode
         self._loop = asyncio.get_running_loop()
         if self._strict is None:
-            node = Node(settings, sdk_version())
+            app = App(settings, sdk_version())
         else:
             from titan_sdk.strict import StrictControl, StrictNode
 
-            node = StrictNode(settings, self._strict)
-            self._strict_control = StrictControl(node, self._loop)
+            app = StrictNode(settings, self._strict)
+            self._strict_control = StrictControl(app, self._loop)
         self._stop_event = asyncio.Event()
         try:
-            self._address = await node.start()
+            self._address = await app.start()
         except BaseException as exc:  # noqa: BLE001 - raised again in the thread that called start()
             failure.append(exc)
             return
         finally:
             ready.set()
         stopped = asyncio.ensure_future(self._stop_event.wait())
-        lost = node.lost if isinstance(node, Node) else self._loop.create_future()
+        lost = app.lost if isinstance(app, App) else self._loop.create_future()
         await asyncio.wait([stopped, lost], return_when=asyncio.FIRST_COMPLETED)
-        await node.stop()
+        await app.stop()
         # Where the store was lost the cluster is not reached any more, until stop() ends its thread.
         await stopped
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from titan_sdk.cluster.master import Master
+from titan_sdk.cluster.master.master import Master
 
 if TYPE_CHECKING:
     from prometheus_client import Metric

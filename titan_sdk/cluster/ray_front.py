@@ -8,7 +8,7 @@ from titan_sdk.cluster.backing import Backing
 from titan_sdk.cluster.engines.ray.engine import RayEngine
 from titan_sdk.cluster.engines.ray.settings import RaySettings
 from titan_sdk.cluster.engines.ray.values import Front
-from titan_sdk.cluster.pools import Pools
+from titan_sdk.cluster.master.pools import Pools
 from titan_sdk.cluster.settings import ClusterSettings
 
 __all__ = ["JobsDoor", "ray_engine"]

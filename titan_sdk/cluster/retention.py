@@ -19,7 +19,7 @@ from titan_sdk.cluster import sdk_keys
 from titan_sdk.cluster.backing import open_backing
 from titan_sdk.cluster.folders import DataDir, safe_name
 from titan_sdk.cluster.log_store import LogStore
-from titan_sdk.cluster.master import Master
+from titan_sdk.cluster.master.master import Master
 from titan_sdk.cluster.settings import ClusterSettings
 from titan_sdk.cluster.store.base import Store, StoreFailed
 from titan_sdk.cluster.store.changes import Change, Delete, ForgetJobs, RemoveMember, Swap, Sweep

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from titan_sdk.cluster.master import Master
-from titan_sdk.cluster.seats import Seat, seats
+from titan_sdk.cluster.master.master import Master
+from titan_sdk.cluster.master.worker_views import Seat, seats
 from titan_sdk.wire import statsjson
 from titan_sdk.wire.hello import BUNDLED_SERVER
 

@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 
 from tests.sdk.cluster.peer import b64, script
-from titan_sdk.cluster.admission import Refused, check_graph, check_job, dump_line, load_line, read_dag
+from titan_sdk.cluster.master.admission import Refused, check_graph, check_job, read_dag
+from titan_sdk.cluster.store.lines import dump_line, load_line
 from titan_sdk.wire.jobs import JobLine
 
 
@@ -71,7 +72,7 @@ def test_a_bad_dag_is_refused_with_the_line_the_field_and_the_fix(payload: str, 
 
 
 def test_a_dag_of_too_many_jobs_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("titan_sdk.cluster.admission.MAX_DAG_JOBS", 2)
+    monkeypatch.setattr("titan_sdk.cluster.master.admission.MAX_DAG_JOBS", 2)
     assert "has 3 jobs; the limit is 2" in refused(";".join(script(f"j{n}", "pass") for n in range(3)))
 
 

@@ -19,8 +19,8 @@ from tests.sdk.cluster.master_process import MasterProcess
 from tests.sdk.cluster.peer import Peer, frame, script
 from tests.sdk.cluster.test_server import Echo, everything, exchange, serve
 from titan_sdk import JobStatus, TitanClient, TitanJob
+from titan_sdk.cluster.app import App
 from titan_sdk.cluster.logs import limit_log, read_log, read_range
-from titan_sdk.cluster.node import Node
 from titan_sdk.cluster.retention import collect
 from titan_sdk.cluster.server import connection as connection_module
 from titan_sdk.cluster.server import server as server_module
@@ -273,17 +273,17 @@ async def test_a_thousand_idle_connections_and_one_that_works(tmp_path: Path) ->
 
 
 async def test_a_wait_ends_with_its_connection(tmp_path: Path) -> None:
-    node = Node(ClusterSettings(tmp_path, port=0), "0")
-    address = await node.start()
+    app = App(ClusterSettings(tmp_path, port=0), "0")
+    address = await app.start()
     peer = Peer(address)
     assert (await asyncio.to_thread(peer.submit, script("j", "pass", tag="NOPE"))).ok
     for _ in range(20):
         sock = await asyncio.to_thread(peer.connect)
         sock.sendall(frame(Opcode.WAIT, '{"ids":["j"],"seconds":20.0}'))
         sock.close()
-    assert node._server is not None
-    await _until(lambda: node._server is not None and node._server.requests == 0 == node._server.connections)
-    await node.stop()
+    assert app._server is not None
+    await _until(lambda: app._server is not None and app._server.requests == 0 == app._server.connections)
+    await app.stop()
 
 
 async def _until(true) -> None:  # type: ignore[no-untyped-def]
@@ -317,8 +317,8 @@ def test_a_log_keeps_its_beginning_and_says_so(tmp_path: Path, printed: int) -> 
 
 @pytest.mark.parametrize("runtime", [True, False])
 async def test_a_job_that_prints_without_end_goes_on(tmp_path: Path, runtime: bool) -> None:
-    node = Node(ClusterSettings(tmp_path / "data", port=0, log_limit_bytes=200_000), "0")
-    host, port = await node.start()
+    app = App(ClusterSettings(tmp_path / "data", port=0, log_limit_bytes=200_000), "0")
+    host, port = await app.start()
     job = tmp_path / "job.py"
     job.write_text("for i in range(60000): print('line', i)\nprint('done')\n")
 
@@ -329,7 +329,7 @@ async def test_a_job_that_prints_without_end_goes_on(tmp_path: Path, runtime: bo
             return state, handle.logs(), "".join(handle.follow_logs())
 
     state, logs, followed = await asyncio.to_thread(run)
-    await node.stop()
+    await app.stop()
     assert state is JobStatus.COMPLETED
     assert logs.startswith("line 0\nline 1\n")
     assert "the log has reached its limit of 200" in logs
@@ -338,33 +338,33 @@ async def test_a_job_that_prints_without_end_goes_on(tmp_path: Path, runtime: bo
 
 
 async def test_the_file_of_a_running_job_is_cut(tmp_path: Path) -> None:
-    node = Node(ClusterSettings(tmp_path / "data", port=0, log_limit_bytes=100_000), "0")
-    peer = Peer(await node.start())
+    app = App(ClusterSettings(tmp_path / "data", port=0, log_limit_bytes=100_000), "0")
+    peer = Peer(await app.start())
     code = "import sys, time\nsys.stdout.write('x' * 3_000_000); sys.stdout.flush(); time.sleep(60)"
     assert (await asyncio.to_thread(peer.submit, script("big", code))).ok
-    assert node._master is not None
-    log = node._master.data.log_file("DAG-big")
+    assert app._master is not None
+    log = app._master.data.log_file("DAG-big")
     await _until(lambda: log.exists() and log.stat().st_size == 100_001)
-    await node.stop()
+    await app.stop()
 
 
 async def test_the_limit_holds_for_what_a_job_prints_last(tmp_path: Path) -> None:
     """Nobody looks between its last second and its end."""
-    node = Node(ClusterSettings(tmp_path / "data", port=0, log_limit_bytes=100_000), "0")
-    peer = Peer(await node.start())
+    app = App(ClusterSettings(tmp_path / "data", port=0, log_limit_bytes=100_000), "0")
+    peer = Peer(await app.start())
     assert (await asyncio.to_thread(peer.submit, script("big", "print('x' * 3_000_000)"))).ok
     assert await asyncio.to_thread(peer.until, "big") == "COMPLETED"
-    assert node._master is not None
-    assert node._master.data.log_file("DAG-big").stat().st_size == 100_001
-    await node.stop()
+    assert app._master is not None
+    assert app._master.data.log_file("DAG-big").stat().st_size == 100_001
+    await app.stop()
 
 
 # ---------------------------------------------------------------------- the data directory
 
 
 @pytest.fixture
-async def node(tmp_path: Path) -> AsyncIterator[Node]:
-    made = Node(ClusterSettings(tmp_path / "data", port=0, keep_finished_seconds=3600.0), "0")
+async def app(tmp_path: Path) -> AsyncIterator[App]:
+    made = App(ClusterSettings(tmp_path / "data", port=0, keep_finished_seconds=3600.0), "0")
     yield made
     await made.stop()
 
@@ -386,9 +386,9 @@ def _run_some(host: str, port: int, folder: Path) -> None:
         client.submit_job(TitanJob("last", str(job))).wait(300)
 
 
-def _age(node: Node) -> None:
-    assert node._master is not None
-    db = node._master.state.store.db
+def _age(app: App) -> None:
+    assert app._master is not None
+    db = app._master.state.store.db
     db.execute("UPDATE jobs SET ended_at = ended_at - 7200 WHERE job_id != 'DAG-last'")
     manifests = db.execute("SELECT key, value FROM kv WHERE key LIKE 'titan:dag:%' AND key NOT LIKE '%last%'")
     for key, text in manifests.fetchall():
@@ -398,14 +398,14 @@ def _age(node: Node) -> None:
             db.execute("UPDATE kv SET value = ? WHERE key = ?", (aged, key))
 
 
-async def test_finished_jobs_are_forgotten_with_all_they_left(node: Node, tmp_path: Path) -> None:
-    host, port = await node.start()
+async def test_finished_jobs_are_forgotten_with_all_they_left(app: App, tmp_path: Path) -> None:
+    host, port = await app.start()
     await asyncio.to_thread(_run_some, host, port, tmp_path)
-    _age(node)
-    assert node._master is not None
-    assert node._housekeeping is not None
-    await node._housekeeping.sweep()
-    db = node._master.state.store.db
+    _age(app)
+    assert app._master is not None
+    assert app._housekeeping is not None
+    await app._housekeeping.sweep()
+    db = app._master.state.store.db
     assert [row[0] for row in db.execute("SELECT job_id FROM jobs")] == ["DAG-last"]
     assert db.execute("SELECT count(*) FROM payloads").fetchone() == (1,)
     keys = {row[0] for row in db.execute("SELECT key FROM kv")}
@@ -413,18 +413,18 @@ async def test_finished_jobs_are_forgotten_with_all_they_left(node: Node, tmp_pa
     assert "short" not in keys
     assert not [key for key in keys if "DAG-a" in key or "DAG-b" in key or "nightly" in key or "plain" in key]
     assert [key for key in keys if "DAG-last" in key]
-    assert [path.name for path in node._master.data.logs.iterdir()] == ["DAG-last.log"]
+    assert [path.name for path in app._master.data.logs.iterdir()] == ["DAG-last.log"]
 
 
-async def test_gc_does_the_same_in_the_folder_of_a_stopped_master(node: Node, tmp_path: Path) -> None:
-    host, port = await node.start()
+async def test_gc_does_the_same_in_the_folder_of_a_stopped_master(app: App, tmp_path: Path) -> None:
+    host, port = await app.start()
     await asyncio.to_thread(_run_some, host, port, tmp_path)
-    _age(node)
+    _age(app)
     root, before = tmp_path / "data", time.time() - 3600
     settings = ClusterSettings(root)
     with pytest.raises(TitanError, match="another master"):
         await collect(settings, before)
-    await node.stop()
+    await app.stop()
     assert (await collect(settings, before, dry_run=True)).jobs == 5
     found = await collect(settings, before)
     assert found.jobs == 5
@@ -432,7 +432,7 @@ async def test_gc_does_the_same_in_the_folder_of_a_stopped_master(node: Node, tm
     with contextlib.closing(sqlite3.connect(root / "master.sqlite3")) as db:
         keys = [key for (key,) in db.execute("SELECT key FROM kv WHERE key LIKE 'titan:dag:%' ORDER BY key")]
         assert [key.rpartition(":")[0] for key in keys] == ["titan:dag", "titan:dag:last"]
-    again = Node(ClusterSettings(root, port=0), "0")
+    again = App(ClusterSettings(root, port=0), "0")
     peer = Peer(await again.start())
     assert (await asyncio.to_thread(peer.ask, Opcode.GET_JOB_STATUS, "DAG-last")).text == "COMPLETED"
     assert (await asyncio.to_thread(peer.ask, Opcode.GET_JOB_STATUS, "DAG-a")).text == "NULL"
@@ -445,24 +445,24 @@ async def test_gc_does_the_same_in_the_folder_of_a_stopped_master(node: Node, tm
 async def test_a_damaged_database_is_a_sentence(tmp_path: Path) -> None:
     for content in (b"this is no database at all" * 100, b"SQLite format 3\0" + b"\xff" * 5000):
         (tmp_path / "master.sqlite3").write_bytes(content)
-        node = Node(ClusterSettings(tmp_path, port=0), "0")
+        app = App(ClusterSettings(tmp_path, port=0), "0")
         with pytest.raises(
             TitanError,
             match="the file is damaged or is no database: move its folder away, or give another data_dir",
         ):
-            await node.start()
+            await app.start()
 
 
-async def test_a_second_master_on_the_folder_is_a_sentence(node: Node, tmp_path: Path) -> None:
-    await node.start()
+async def test_a_second_master_on_the_folder_is_a_sentence(app: App, tmp_path: Path) -> None:
+    await app.start()
     with pytest.raises(
         TitanError, match=r"another master \(process \d+\) uses .*; stop it, or give this one another"
     ):
-        await Node(ClusterSettings(tmp_path / "data", port=0), "0").start()
+        await App(ClusterSettings(tmp_path / "data", port=0), "0").start()
 
 
-async def test_a_clock_that_jumps_moves_no_deadline(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
-    peer = Peer(await node.start())
+async def test_a_clock_that_jumps_moves_no_deadline(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    peer = Peer(await app.start())
     real = time.time
     for jump in (86_400.0, -86_400.0):
         monkeypatch.setattr(time, "time", lambda jump=jump: real() + jump)

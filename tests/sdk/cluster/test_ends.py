@@ -12,8 +12,8 @@ from tests.sdk.cluster.master_process import MasterProcess
 from tests.support.process_watch import wait_for
 from titan_sdk import TitanClient, TitanJob
 from titan_sdk.cluster import LocalCluster
-from titan_sdk.cluster.ends import End, Ends
-from titan_sdk.cluster.environments import Environments
+from titan_sdk.cluster.master.ends import End, Ends
+from titan_sdk.cluster.master.environments import Environments
 from titan_sdk.cluster.store.changes import Swap
 from titan_sdk.wire.extensions import StoreSwap
 

@@ -18,21 +18,21 @@ pytestmark = pytest.mark.slow
 _PROGRAM = """
 import asyncio, os, shutil, sys
 from pathlib import Path
-from titan_sdk.cluster.node import Node
+from titan_sdk.cluster.app import App
 from titan_sdk.cluster.settings import ClusterSettings
 from titan_sdk.errors import TitanError
 
 disk = Path(sys.argv[1])
 
 async def attempt(folder):
-    node = Node(ClusterSettings(folder, port=0), "0")
+    app = App(ClusterSettings(folder, port=0), "0")
     try:
-        await node.start()
+        await app.start()
     except TitanError as exc:
         print("refused:", exc)
     else:
         print("started")
-        await node.stop()
+        await app.stop()
 
 for room in range(0, 480, 16):
     with open(disk / "fill", "wb") as fill:

@@ -22,7 +22,7 @@ from typing import Any
 import pytest
 
 from tests.sdk.cluster.peer import frame, script
-from titan_sdk.cluster.node import Node
+from titan_sdk.cluster.app import App
 from titan_sdk.cluster.settings import ClusterSettings
 from titan_sdk.wire.opcodes import STORE_FAILED, Opcode
 
@@ -88,8 +88,8 @@ def seeds() -> list[int]:
 class Target:
     """A running master, and what it must not lose or gather."""
 
-    def __init__(self, node: Node, address: tuple[str, int]) -> None:
-        self.node, self.address = node, address
+    def __init__(self, app: App, address: tuple[str, int]) -> None:
+        self.app, self.address = app, address
 
     async def send(self, data: bytes) -> None:
         """Whatever comes back, if anything does."""
@@ -118,7 +118,7 @@ class Target:
         """It works, and holds nothing of what is gone."""
         assert await self.ask(Opcode.KV_SET, "alive|yes") == "OK"
         assert await self.ask(Opcode.KV_GET, "alive") == "yes"
-        server = self.node._server
+        server = self.app._server
         assert server is not None
         async with asyncio.timeout(20):
             while server.connections or server.requests:  # noqa: ASYNC110 - ends in other protocols' callbacks
@@ -128,11 +128,11 @@ class Target:
 
 @pytest.fixture
 async def target(tmp_path: Path):  # type: ignore[no-untyped-def]
-    node = Node(
+    app = App(
         ClusterSettings(tmp_path / "data", port=0, workers={"GENERAL": 1}, frame_timeout_seconds=2.0), "0"
     )
-    yield Target(node, await node.start())
-    await node.stop()
+    yield Target(app, await app.start())
+    await app.stop()
 
 
 def a_frame(rng: random.Random) -> bytes:
@@ -246,8 +246,8 @@ async def test_random_zips_stay_in_their_folder(target: Target, seed: int, tmp_p
 
     await hammer(target, seed, 20, one)
     async with asyncio.timeout(60):
-        assert target.node._master is not None
-        while len(target.node._master.state.scheduler):  # noqa: ASYNC110 - jobs end in processes
+        assert target.app._master is not None
+        while len(target.app._master.state.scheduler):  # noqa: ASYNC110 - jobs end in processes
             await asyncio.sleep(0.02)
     check_files(tmp_path)
 
@@ -330,8 +330,8 @@ async def test_no_value_of_a_field_is_a_surprise(
                 assert "Traceback" not in reply, shown
                 assert not reply.startswith(STORE_FAILED), shown
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
-    assert target.node._master is not None
-    assert target.node._master.state.troubles() == []
+    assert target.app._master is not None
+    assert target.app._master.state.troubles() == []
     await target.check()
 
 

@@ -11,16 +11,16 @@ import pytest
 from pytest_mock import MockerFixture
 
 from tests.sdk.cluster.peer import Meeting, Peer, script
-from titan_sdk.cluster.admission import check_job
-from titan_sdk.cluster.node import Node
+from titan_sdk.cluster.app import App
+from titan_sdk.cluster.master.admission import check_job
 from titan_sdk.cluster.retention import Housekeeping, forget_before
 from titan_sdk.cluster.settings import ClusterSettings
 from titan_sdk.wire.opcodes import Opcode
 
 
 @pytest.fixture
-async def node(tmp_path: Path) -> AsyncIterator[Node]:
-    made = Node(ClusterSettings(tmp_path / "data", port=0, slots=4), "0")
+async def app(tmp_path: Path) -> AsyncIterator[App]:
+    made = App(ClusterSettings(tmp_path / "data", port=0, slots=4), "0")
     yield made
     await made.stop()
 
@@ -31,10 +31,10 @@ def job(job_id: str, code: str) -> str:
 
 
 async def test_a_job_that_is_submitted_again_meanwhile_keeps_its_log_and_its_folder(
-    node: Node, meeting: Meeting
+    app: App, meeting: Meeting
 ) -> None:
-    peer = Peer(await node.start())
-    master = node._master
+    peer = Peer(await app.start())
+    master = app._master
     assert master is not None
     # A sweep looks at one job in a turn, and to take a submission takes some turns.
     names = ["first", *(f"between-{n}" for n in range(8)), "second", "newest"]
@@ -63,16 +63,16 @@ async def test_a_job_that_is_submitted_again_meanwhile_keeps_its_log_and_its_fol
 
 
 async def test_a_job_that_never_started_has_nothing_of_the_ids_last_run_in_its_log(
-    node: Node, tmp_path: Path
+    app: App, tmp_path: Path
 ) -> None:
     """Its master was killed after it had taken the job, and before it had removed that log."""
-    peer = Peer(await node.start())
+    peer = Peer(await app.start())
     await asyncio.to_thread(peer.submit, script("again", "pass", tag="NOBODY"))
-    assert node._master is not None
-    log = node._master.data.log_file("again")
-    await node.stop()
+    assert app._master is not None
+    log = app._master.data.log_file("again")
+    await app.stop()
     log.write_text("of the last run\n")
-    next_one = Node(ClusterSettings(tmp_path / "data", port=0), "0")
+    next_one = App(ClusterSettings(tmp_path / "data", port=0), "0")
     peer = Peer(await next_one.start())
     assert await asyncio.to_thread(peer.status, "again") == "PENDING"
     assert await asyncio.to_thread(peer.log, "again") == ""
@@ -90,7 +90,7 @@ async def test_a_cancellation_that_a_library_swallows_does_not_keep_the_master(
             await asyncio.Event().wait()
 
     mocker.patch.object(Housekeeping, "sweep", swallow)
-    node = Node(ClusterSettings(tmp_path / "data", port=0, sweep_seconds=0.01), "0")
-    await node.start()
+    app = App(ClusterSettings(tmp_path / "data", port=0, sweep_seconds=0.01), "0")
+    await app.start()
     await entered.wait()
-    await asyncio.wait_for(node.stop(), 30)
+    await asyncio.wait_for(app.stop(), 30)

@@ -16,23 +16,23 @@ import pytest
 
 from tests.sdk.cluster.peer import Meeting, Peer, script
 from titan_sdk.cli.logformat import JsonFormatter, LogFormat, configure_logging
-from titan_sdk.cluster.node import Node
+from titan_sdk.cluster.app import App
 from titan_sdk.cluster.settings import ClusterSettings
 from titan_sdk.errors import InvalidArgument, TitanError
 from titan_sdk.wire.opcodes import Opcode
 
 
 @pytest.fixture
-async def node(tmp_path: Path) -> AsyncIterator[Node]:
+async def app(tmp_path: Path) -> AsyncIterator[App]:
     settings = ClusterSettings(tmp_path, port=0, workers={"GENERAL": 1}, metrics_port=0, drain_seconds=30.0)
-    made = Node(settings, "0")
+    made = App(settings, "0")
     yield made
     await made.stop()
 
 
-async def get(node: Node, path: str) -> tuple[int, str]:
-    assert node.metrics_address is not None
-    url = "http://{}:{}{}".format(*node.metrics_address, path)
+async def get(app: App, path: str) -> tuple[int, str]:
+    assert app.metrics_address is not None
+    url = "http://{}:{}{}".format(*app.metrics_address, path)
 
     def ask() -> tuple[int, str]:
         try:
@@ -45,13 +45,13 @@ async def get(node: Node, path: str) -> tuple[int, str]:
     return await asyncio.to_thread(ask)
 
 
-async def test_metrics_count_jobs_slots_and_requests(node: Node) -> None:
+async def test_metrics_count_jobs_slots_and_requests(app: App) -> None:
     pytest.importorskip("prometheus_client")
-    peer = Peer(await node.start())
+    peer = Peer(await app.start())
     assert (await asyncio.to_thread(peer.submit, script("DAG-ok", "pass"))).ok
     assert (await asyncio.to_thread(peer.submit, script("DAG-wait", "pass", tag="NOPE"))).ok
     assert await asyncio.to_thread(peer.until, "DAG-ok") == "COMPLETED"
-    status, text = await get(node, "/metrics")
+    status, text = await get(app, "/metrics")
     assert status == 200
     for line in (
         'titan_jobs_ended_total{status="COMPLETED"} 1.0',
@@ -66,17 +66,17 @@ async def test_metrics_count_jobs_slots_and_requests(node: Node) -> None:
     assert "DAG-" not in text
 
 
-async def test_health_tells_serving_from_draining(node: Node, meeting: Meeting) -> None:
+async def test_health_tells_serving_from_draining(app: App, meeting: Meeting) -> None:
     pytest.importorskip("prometheus_client")
-    peer = Peer(await node.start())
-    assert await get(node, "/health") == (200, '{"status": "ok"}')
-    assert (await get(node, "/else"))[0] == 404
+    peer = Peer(await app.start())
+    assert await get(app, "/health") == (200, '{"status": "ok"}')
+    assert (await get(app, "/else"))[0] == 404
     assert (await asyncio.to_thread(peer.submit, script("DAG-runs", meeting.code("up")))).ok
     await asyncio.to_thread(meeting.arrival)
     assert (await asyncio.to_thread(peer.submit, script("DAG-next", "pass"))).ok
-    draining = asyncio.create_task(node.drain())
+    draining = asyncio.create_task(app.drain())
     await asyncio.sleep(0)
-    assert await get(node, "/health") == (503, '{"status": "draining"}')
+    assert await get(app, "/health") == (503, '{"status": "draining"}')
     refused = await asyncio.to_thread(peer.submit, script("DAG-late", "pass"))
     assert "is shutting down and takes no more jobs" in refused.text
     assert not draining.done()
@@ -87,14 +87,14 @@ async def test_health_tells_serving_from_draining(node: Node, meeting: Meeting) 
 
 
 async def test_draining_ends_after_its_time(tmp_path: Path, meeting: Meeting) -> None:
-    node = Node(ClusterSettings(tmp_path, port=0, drain_seconds=0.05), "0")
-    peer = Peer(await node.start())
+    app = App(ClusterSettings(tmp_path, port=0, drain_seconds=0.05), "0")
+    peer = Peer(await app.start())
     assert (await asyncio.to_thread(peer.submit, script("DAG-long", meeting.code("up")))).ok
     await asyncio.to_thread(meeting.arrival)
-    await node.drain()
+    await app.drain()
     assert await asyncio.to_thread(peer.ask, Opcode.GET_JOB_STATUS, "DAG-long")
-    await node.stop()
-    again = Node(ClusterSettings(tmp_path, port=0, workers={"OTHER": 1}), "0")
+    await app.stop()
+    again = App(ClusterSettings(tmp_path, port=0, workers={"OTHER": 1}), "0")
     peer = Peer(await again.start())
     assert await asyncio.to_thread(peer.status, "DAG-long") == "PENDING"
     await again.stop()
@@ -104,12 +104,12 @@ async def test_a_missing_package_and_a_taken_port_are_sentences(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("prometheus_client")
-    first = Node(ClusterSettings(tmp_path / "a", port=0, metrics_port=0), "0")
+    first = App(ClusterSettings(tmp_path / "a", port=0, metrics_port=0), "0")
     await first.start()
     assert first.metrics_address is not None
     taken = ClusterSettings(tmp_path / "b", port=0, metrics_port=first.metrics_address[1])
     with pytest.raises(TitanError, match=r"cannot serve metrics on .*; give another metrics port"):
-        await Node(taken, "0").start()
+        await App(taken, "0").start()
     await first.stop()
     real = builtins.__import__
 
@@ -122,7 +122,7 @@ async def test_a_missing_package_and_a_taken_port_are_sentences(
     for module in [name for name in sys.modules if name.startswith("prometheus_client")]:
         monkeypatch.delitem(sys.modules, module)
     with pytest.raises(InvalidArgument, match=r"pip install prometheus-client"):
-        await Node(ClusterSettings(tmp_path / "c", port=0, metrics_port=0), "0").start()
+        await App(ClusterSettings(tmp_path / "c", port=0, metrics_port=0), "0").start()
 
 
 def test_log_lines_for_programs_are_json(capsys: pytest.CaptureFixture[str]) -> None:
@@ -130,7 +130,7 @@ def test_log_lines_for_programs_are_json(capsys: pytest.CaptureFixture[str]) -> 
     before = (logger.handlers, logger.level)
     try:
         configure_logging(LogFormat.JSON, "info")
-        logging.getLogger("titan_sdk.cluster.state").info(
+        logging.getLogger("titan_sdk.cluster.master.state").info(
             "job %s ended", "x", extra={"job": "x", "exit_code": 3}
         )
         entry = json.loads(capsys.readouterr().err)
@@ -138,7 +138,7 @@ def test_log_lines_for_programs_are_json(capsys: pytest.CaptureFixture[str]) -> 
         logger.handlers, logger.level = before
     assert (entry["level"], entry["logger"], entry["message"]) == (
         "info",
-        "titan_sdk.cluster.state",
+        "titan_sdk.cluster.master.state",
         "job x ended",
     )
     assert (entry["job"], entry["exit_code"]) == ("x", 3)

@@ -10,14 +10,14 @@ from typing import NamedTuple
 import pytest
 from pytest_mock import MockerFixture
 
-from titan_sdk.cluster import runs as runs_module
-from titan_sdk.cluster.ends import Ends
 from titan_sdk.cluster.engines.base import NoRoom, Placed, Process, RunRequest, RunResult, StagingFailed
 from titan_sdk.cluster.folders import DataDir
 from titan_sdk.cluster.log_store import FileLogs
-from titan_sdk.cluster.runs import Runs
-from titan_sdk.cluster.scheduler import Outcome
-from titan_sdk.cluster.state import State
+from titan_sdk.cluster.master import runs as runs_module
+from titan_sdk.cluster.master.ends import Ends
+from titan_sdk.cluster.master.runs import Runs
+from titan_sdk.cluster.master.scheduler import Outcome
+from titan_sdk.cluster.master.state import State
 from titan_sdk.cluster.store.base import StoreFailed
 from titan_sdk.cluster.store.changes import InsertJobs
 from titan_sdk.cluster.store.rows import Service
@@ -154,7 +154,9 @@ async def test_a_cancelled_jobs_handle_and_slot_stay_until_its_process_is_gone(m
     assert master.engine.killed == [process]
     assert master.row("next").status is JobStatus.PENDING
     master.engine.endings.put_nowait(RunResult(Outcome.FAILURE, None, "it was killed"))
+    await master.until(JobStatus.CANCELLED)
     await master.until(JobStatus.RUNNING, "next", handle=True)
+    await master.engine.begun.get()
     assert ("forget", JobStatus.CANCELLED, False) in master.engine.steps
 
 

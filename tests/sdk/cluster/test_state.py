@@ -9,22 +9,22 @@ from pathlib import Path
 import pytest
 
 from tests.sdk.cluster.peer import Peer, script
-from titan_sdk.cluster.admission import LARGE_JOBS, read_dag
-from titan_sdk.cluster.master import Master
-from titan_sdk.cluster.node import Node
+from titan_sdk.cluster.app import App
+from titan_sdk.cluster.master.admission import LARGE_JOBS, read_dag
+from titan_sdk.cluster.master.master import Master
 from titan_sdk.cluster.settings import ClusterSettings
 
 
 @pytest.fixture
 async def master(tmp_path: Path) -> AsyncIterator[Master]:
-    node = Node(ClusterSettings(tmp_path, port=0), "0")
-    address = await node.start()
+    app = App(ClusterSettings(tmp_path, port=0), "0")
+    address = await app.start()
     peer = Peer(address)
     assert (await asyncio.to_thread(peer.submit, script("DAG-failed", "raise SystemExit(1)"))).ok
     await asyncio.to_thread(peer.until, "DAG-failed", "DEAD")
-    assert node._master is not None
-    yield node._master
-    await node.stop()
+    assert app._master is not None
+    yield app._master
+    await app.stop()
 
 
 @pytest.mark.parametrize("jobs", [3, LARGE_JOBS + 1])

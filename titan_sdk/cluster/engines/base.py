@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from titan_sdk.cluster.scheduler import Outcome
+from titan_sdk.cluster.master.scheduler import Outcome
 from titan_sdk.wire.jobs import JobLine
 
 __all__ = ["Engine", "NoRoom", "Placed", "Process", "RunRequest", "RunResult", "StagingFailed"]

@@ -6,7 +6,7 @@ import contextlib
 import signal
 
 from titan_sdk.cluster.engines.base import RunResult
-from titan_sdk.cluster.scheduler import Outcome
+from titan_sdk.cluster.master.scheduler import Outcome
 
 __all__ = ["NO_RETRY_CODES", "ending"]
 

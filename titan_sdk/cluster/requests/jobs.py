@@ -7,9 +7,9 @@ import base64
 import uuid
 from collections.abc import Awaitable
 
-from titan_sdk.cluster.admission import check_job
 from titan_sdk.cluster.artifacts import OutsideArea
-from titan_sdk.cluster.master import Master
+from titan_sdk.cluster.master.admission import check_job
+from titan_sdk.cluster.master.master import Master
 from titan_sdk.cluster.requests.submissions import checked_dag
 
 __all__ = ["Jobs"]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from titan_sdk.cluster import sdk_keys
-from titan_sdk.cluster.admission import check_graph, compute, foreign_parents, is_large, read_dag
-from titan_sdk.cluster.master import Master
-from titan_sdk.cluster.state import State
+from titan_sdk.cluster.master.admission import check_graph, compute, foreign_parents, is_large, read_dag
+from titan_sdk.cluster.master.master import Master
+from titan_sdk.cluster.master.state import State
 from titan_sdk.cluster.store.changes import Change, Delete, Put
 from titan_sdk.model.status import JobStatus
 from titan_sdk.wire.extensions import Submit, write_object

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 from titan_sdk.cluster import stats
-from titan_sdk.cluster.admission import Refused
 from titan_sdk.cluster.engines.ray.engine import RayEngine
-from titan_sdk.cluster.master import Master
+from titan_sdk.cluster.master.admission import Refused
+from titan_sdk.cluster.master.master import Master
 from titan_sdk.cluster.requests.files import Files
 from titan_sdk.cluster.requests.jobs import Jobs
 from titan_sdk.cluster.requests.once import OnceOnly

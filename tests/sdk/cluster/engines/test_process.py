@@ -13,7 +13,7 @@ import pytest
 from tests.sdk.cluster.engines.bench import Bench
 from tests.sdk.cluster.peer import Meeting
 from titan_sdk.cluster.engines.base import RunRequest
-from titan_sdk.cluster.scheduler import Outcome
+from titan_sdk.cluster.master.scheduler import Outcome
 from titan_sdk.wire.jobs import JobLine
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.sdk.cluster.peer import Peer, frame, script
-from titan_sdk.cluster.node import Node
+from titan_sdk.cluster.app import App
 from titan_sdk.cluster.settings import ClusterSettings
 from titan_sdk.wire.extensions import MAX_WAIT_IDS, Wait, read_object
 from titan_sdk.wire.opcodes import Opcode
@@ -18,8 +18,8 @@ NOBODY = tuple(f"DAG-{n}" for n in range(MAX_WAIT_IDS))
 
 
 @pytest.fixture
-async def node(tmp_path: Path) -> AsyncIterator[Node]:
-    made = Node(ClusterSettings(tmp_path, port=0), "0")
+async def app(tmp_path: Path) -> AsyncIterator[App]:
+    made = App(ClusterSettings(tmp_path, port=0), "0")
     yield made
     await made.stop()
 
@@ -44,11 +44,11 @@ class Client:
 
 @pytest.mark.parametrize("every", [False, True])
 async def test_another_client_is_answered_in_the_middle_of_it(
-    node: Node, monkeypatch: pytest.MonkeyPatch, every: bool
+    app: App, monkeypatch: pytest.MonkeyPatch, every: bool
 ) -> None:
-    address = await node.start()
-    assert node._master is not None
-    state = node._master.state
+    address = await app.start()
+    assert app._master is not None
+    state = app._master.state
     begun, resolve = asyncio.Event(), state.resolve
 
     def noticed(job_id: str) -> str:
@@ -65,20 +65,20 @@ async def test_another_client_is_answered_in_the_middle_of_it(
 
 
 @pytest.mark.parametrize("place", [0, len(NOBODY) - 1])
-async def test_the_end_of_one_among_them_is_noticed(node: Node, place: int) -> None:
-    address = await node.start()
+async def test_the_end_of_one_among_them_is_noticed(app: App, place: int) -> None:
+    address = await app.start()
     peer = Peer(address)
     known = f"DAG-{place}"
     await asyncio.to_thread(peer.submit, script(known, "pass", delay=300))
     client = await Client.connect(address)
     states = read_object(await client.ask(Opcode.WAIT, Wait(NOBODY, 20.0).encode()))["states"]
     assert states[known] == "COMPLETED"
-    assert node._master is not None
-    assert not node._master.state.waiters._watches
+    assert app._master is not None
+    assert not app._master.state.waiters._watches
 
 
-async def test_more_than_that_are_refused(node: Node) -> None:
-    client = await Client.connect(await node.start())
+async def test_more_than_that_are_refused(app: App) -> None:
+    client = await Client.connect(await app.start())
     answer = await client.ask(Opcode.WAIT, Wait((*NOBODY, "DAG-x"), 0.0).encode())
     assert (
         answer

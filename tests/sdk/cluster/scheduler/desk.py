@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from titan_sdk.cluster.scheduler import (
+from titan_sdk.cluster.master.scheduler import (
     Cancelled,
     Effect,
     Ended,

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from tests.sdk.cluster.scheduler.desk import Desk
-from titan_sdk.cluster.scheduler import Outcome
+from titan_sdk.cluster.master.scheduler import Outcome
 
 
 def filled(ageing: float | None) -> Desk:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from tests.sdk.cluster.scheduler.desk import Desk
-from titan_sdk.cluster.scheduler import Cancelled, Outcome
+from titan_sdk.cluster.master.scheduler import Cancelled, Outcome
 from titan_sdk.model.status import JobStatus
 
 CANCELLED, DEAD = JobStatus.CANCELLED, JobStatus.DEAD

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from tests.sdk.cluster.scheduler.desk import Desk
-from titan_sdk.cluster.scheduler import Outcome
+from titan_sdk.cluster.master.scheduler import Outcome
 from titan_sdk.model.status import JobStatus
 
 TAGS = ("GENERAL", "GPU", "NOBODY")

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from tests.sdk.cluster.scheduler.desk import Desk
-from titan_sdk.cluster.scheduler import Outcome, Settled
+from titan_sdk.cluster.master.scheduler import Outcome, Settled
 from titan_sdk.model.status import JobStatus
 
 COMPLETED, DEAD, CANCELLED = JobStatus.COMPLETED, JobStatus.DEAD, JobStatus.CANCELLED

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from titan_sdk.cluster.scheduler import Ended, JobSpec, Outcome, Scheduler, Settled, Start
+from titan_sdk.cluster.master.scheduler import Ended, JobSpec, Outcome, Scheduler, Settled, Start
 from titan_sdk.model.status import JobStatus
 
 

@@ -13,7 +13,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from titan_sdk.cluster.admission import dump_line
 from titan_sdk.cluster.artifacts import Area
 from titan_sdk.cluster.engines.archives import ArchiveRefused, split_pointer
 from titan_sdk.cluster.engines.base import Placed, Process, RunRequest, RunResult, StagingFailed
@@ -34,9 +33,10 @@ from titan_sdk.cluster.engines.ray.values import (
 )
 from titan_sdk.cluster.engines.staging import ARCHIVES, SERVICES
 from titan_sdk.cluster.log_store import LogStore
-from titan_sdk.cluster.scheduler import Outcome
+from titan_sdk.cluster.master.scheduler import Outcome
 from titan_sdk.cluster.server.takeover import TakeOver
 from titan_sdk.cluster.store.base import StoreFailed
+from titan_sdk.cluster.store.lines import dump_line
 from titan_sdk.errors import PeerProtocolError, TitanError
 
 __all__ = ["RayEngine"]

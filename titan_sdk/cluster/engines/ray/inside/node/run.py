@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
-from titan_sdk.cluster.admission import load_line
 from titan_sdk.cluster.engines import processes
 from titan_sdk.cluster.engines.base import RunRequest
 from titan_sdk.cluster.engines.ray.inside.node.archives import NodeArchives
@@ -28,6 +27,7 @@ from titan_sdk.cluster.engines.staging import (
     stage,
     unstage,
 )
+from titan_sdk.cluster.store.lines import load_line
 from titan_sdk.wire.jobs import JobLine
 
 __all__ = ["run_job"]

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from titan_sdk.cluster.engines.ray.resources import resources_of, served_tags
-from titan_sdk.cluster.master import Master
+from titan_sdk.cluster.master.master import Master
 
 __all__ = ["Seat", "seats"]
 

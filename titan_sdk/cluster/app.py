@@ -1,11 +1,13 @@
-"""One running master: data directory, state, port. What ``LocalCluster`` and ``titan up`` have in common."""
+"""One running master: its start, drain and stop, for ``LocalCluster`` and for ``titan up``."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import secrets
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Coroutine
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +16,9 @@ from titan_sdk.cluster.backing import Backing, open_backing
 from titan_sdk.cluster.disk import advice
 from titan_sdk.cluster.engines.ray.settings import RaySettings
 from titan_sdk.cluster.folders import DataDir
-from titan_sdk.cluster.master import Master
+from titan_sdk.cluster.master.master import Master
+from titan_sdk.cluster.master.recovery import recover
 from titan_sdk.cluster.ray_front import JobsDoor
-from titan_sdk.cluster.recovery import recover
 from titan_sdk.cluster.requests.table import Answered, Requests
 from titan_sdk.cluster.retention import Housekeeping
 from titan_sdk.cluster.server.metrics import MetricsServer
@@ -25,7 +27,7 @@ from titan_sdk.cluster.settings import ClusterSettings
 from titan_sdk.errors import TitanError
 from titan_sdk.wire.frames import Frame
 
-__all__ = ["Node"]
+__all__ = ["App", "run_master", "sdk_version"]
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +44,15 @@ def _jobs_socket(settings: ClusterSettings, data: DataDir) -> Path | None:
         return None
 
 
-class Node:
+def sdk_version() -> str:
+    """Version of the installed distribution, or ``0`` in a tree that is not installed."""
+    try:
+        return metadata.version("airflow-provider-titan")
+    except metadata.PackageNotFoundError:
+        return "0"
+
+
+class App:
     """Start it, and stop it, in the loop that runs it."""
 
     def __init__(self, settings: ClusterSettings, version: str) -> None:
@@ -174,3 +184,67 @@ class Node:
             self._data.release()
         log.info("stopped")
         self._server = self._master = self._data = self._housekeeping = self._metrics = self._backing = None
+
+
+def run_master(
+    settings: ClusterSettings,
+    on_ready: Callable[[str, int], None] | None = None,
+    on_stop: Callable[[], None] | None = None,
+) -> int:
+    """Serve until SIGTERM or SIGINT; then end jobs and services, store everything, and return 0.
+
+    With ``drain_seconds`` jobs that run may end first, until a second signal comes. Jobs that were running are queued
+    again when the next master uses the same folder.
+
+    Args:
+        on_ready: called with host and port once clients can connect.
+        on_stop: called when the first signal has come, before anything ends.
+
+    Raises:
+        TitanError: folder, port or store cannot be used, or the store was lost to another master.
+    """
+    return asyncio.run(_serve(settings, on_ready, on_stop))
+
+
+async def _serve(
+    settings: ClusterSettings,
+    on_ready: Callable[[str, int], None] | None,
+    on_stop: Callable[[], None] | None,
+) -> int:
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    app = App(settings, sdk_version())
+    host, port = await app.start()
+    try:
+        if on_ready is not None:
+            on_ready(host, port)
+        await _whichever(_set(stop), _done(app.lost))
+        if on_stop is not None and stop.is_set():
+            on_stop()
+        if settings.drain_seconds and not app.lost.done():
+            stop.clear()
+            await _whichever(app.drain(), _set(stop))
+    finally:
+        await app.stop()
+    if app.lost.done():
+        raise TitanError(f"{app.lost.result()}; this master has stopped, and left what ran to the other one")
+    return 0
+
+
+async def _set(event: asyncio.Event) -> None:
+    await event.wait()
+
+
+async def _done(future: asyncio.Future[str]) -> None:
+    await asyncio.wait([future])
+
+
+async def _whichever(*ways: Coroutine[None, None, object]) -> None:
+    """Wait for the first of these; give up the others."""
+    tasks = [asyncio.create_task(way) for way in ways]
+    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

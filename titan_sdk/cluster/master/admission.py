@@ -6,7 +6,6 @@ A real master drops bad lines and cycles in silence and answers ``DAG_ACCEPTED``
 from __future__ import annotations
 
 import asyncio
-import json
 import uuid
 from collections.abc import Callable, Sequence
 from typing import TypeVar, TypeVarTuple, Unpack
@@ -25,10 +24,8 @@ __all__ = [
     "check_graph",
     "check_job",
     "compute",
-    "dump_line",
     "foreign_parents",
     "is_large",
-    "load_line",
     "read_dag",
 ]
 
@@ -42,7 +39,6 @@ _LARGE_PAYLOAD = 128 * 1024
 _MAX_ID_BYTES = 1000
 _MAX_NAME_BYTES = 200
 _SCRIPT_SUFFIXES = (".py", ".sh")
-_dump = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 class Refused(Exception):
@@ -105,17 +101,6 @@ def check_job(payload: str) -> JobLine:
     line = JobLine(job_id, parts[0].strip(), tuple(parts[1:]), priority, delay)
     _check_line(f"job {job_id!r}", line)
     return line
-
-
-def dump_line(line: JobLine) -> str:
-    """A stored form that gives back exactly this line; the wire's own would prefix every id."""
-    return _dump([line.header, line.fields, line.priority, line.delay_ms, line.parents, line.affinity])
-
-
-def load_line(job_id: str, text: str) -> JobLine:
-    """The reverse of ``dump_line``."""
-    header, fields, priority, delay_ms, parents, affinity = json.loads(text)
-    return JobLine(job_id, header, tuple(fields), priority, delay_ms, tuple(parents), affinity)
 
 
 # ---------------------------------------------------------------------- one line

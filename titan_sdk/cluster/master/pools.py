@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from titan_sdk.cluster.engines.ray.resources import capacity, missing, resources_of, served_tags
 from titan_sdk.cluster.engines.ray.settings import RaySettings
 from titan_sdk.cluster.engines.ray.values import NodeState
-from titan_sdk.cluster.scheduler import Effect, Scheduler
+from titan_sdk.cluster.master.scheduler import Effect, Scheduler
 
 __all__ = ["Pools"]
 

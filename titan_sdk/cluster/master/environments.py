@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from titan_sdk.cluster.engines.process import job_environment
-from titan_sdk.cluster.gpus import find_devices, share_out
+from titan_sdk.cluster.master.gpus import find_devices, share_out
 from titan_sdk.cluster.settings import ClusterSettings
 
 __all__ = ["Environments"]

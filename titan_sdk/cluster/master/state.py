@@ -8,16 +8,17 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import Any
 
-from titan_sdk.cluster.activity import Activity
-from titan_sdk.cluster.admission import Refused, dump_line, load_line
 from titan_sdk.cluster.engines.staging import SERVICES
 from titan_sdk.cluster.log_store import LogStore
+from titan_sdk.cluster.master.activity import Activity
+from titan_sdk.cluster.master.admission import Refused
+from titan_sdk.cluster.master.scheduler import Ended, Job, JobSpec, Scheduler, Settled
+from titan_sdk.cluster.master.waiters import Waiters
 from titan_sdk.cluster.problems import Problems
-from titan_sdk.cluster.scheduler import Ended, Job, JobSpec, Scheduler, Settled
 from titan_sdk.cluster.store.base import Store
 from titan_sdk.cluster.store.changes import AddHistory, SetEnded
+from titan_sdk.cluster.store.lines import dump_line, load_line
 from titan_sdk.cluster.store.rows import NewJob
-from titan_sdk.cluster.waiters import Waiters
 from titan_sdk.model.rules import full_id
 from titan_sdk.model.status import JobStatus
 from titan_sdk.wire.jobs import JobLine

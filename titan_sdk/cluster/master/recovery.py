@@ -5,14 +5,14 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Collection
 
-from titan_sdk.cluster.admission import load_line
 from titan_sdk.cluster.engines.base import Process, RunRequest
 from titan_sdk.cluster.engines.earlier import refuse_live
 from titan_sdk.cluster.engines.staging import SERVICES, unstage
-from titan_sdk.cluster.master import Master
-from titan_sdk.cluster.scheduler import JobSpec, Outcome
-from titan_sdk.cluster.state import spec_of
+from titan_sdk.cluster.master.master import Master
+from titan_sdk.cluster.master.scheduler import JobSpec, Outcome
+from titan_sdk.cluster.master.state import spec_of
 from titan_sdk.cluster.store.base import Store
+from titan_sdk.cluster.store.lines import load_line
 from titan_sdk.cluster.store.rows import JobRow
 from titan_sdk.model.status import JobStatus
 

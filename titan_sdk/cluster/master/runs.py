@@ -17,7 +17,6 @@ import secrets
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field, replace
 
-from titan_sdk.cluster.ends import Ends, is_failed_for_good
 from titan_sdk.cluster.engines.base import (
     Engine,
     NoRoom,
@@ -26,10 +25,11 @@ from titan_sdk.cluster.engines.base import (
     RunResult,
     StagingFailed,
 )
-from titan_sdk.cluster.scheduler import Effect, Ended, Kill, Outcome, Requeued, Start
-from titan_sdk.cluster.scheduler.job import Phase
-from titan_sdk.cluster.services import Service, Services
-from titan_sdk.cluster.state import State
+from titan_sdk.cluster.master.ends import Ends, is_failed_for_good
+from titan_sdk.cluster.master.scheduler import Effect, Ended, Kill, Outcome, Requeued, Start
+from titan_sdk.cluster.master.scheduler.job import Phase
+from titan_sdk.cluster.master.services import Service, Services
+from titan_sdk.cluster.master.state import State
 from titan_sdk.cluster.store import rows
 from titan_sdk.cluster.store.base import StoreFailed
 from titan_sdk.cluster.store.changes import (

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from titan_sdk.cluster.scheduler.job import Job, Phase
-from titan_sdk.cluster.scheduler.machine import Scheduler
-from titan_sdk.cluster.scheduler.placement import Worker
-from titan_sdk.cluster.scheduler.types import (
+from titan_sdk.cluster.master.scheduler.job import Job, Phase
+from titan_sdk.cluster.master.scheduler.machine import Scheduler
+from titan_sdk.cluster.master.scheduler.placement import Worker
+from titan_sdk.cluster.master.scheduler.types import (
     Cancelled,
     Effect,
     Ended,

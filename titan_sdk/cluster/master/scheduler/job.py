@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import Enum
 
-from titan_sdk.cluster.scheduler.types import JobSpec
+from titan_sdk.cluster.master.scheduler.types import JobSpec
 from titan_sdk.model.status import JobStatus
 
 __all__ = ["Job", "Phase"]

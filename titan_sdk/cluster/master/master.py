@@ -11,19 +11,19 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from titan_sdk.cluster.admission import LARGE_JOBS, Refused, compute
 from titan_sdk.cluster.backing import Backing
-from titan_sdk.cluster.ends import Ends
 from titan_sdk.cluster.engines.base import Engine
 from titan_sdk.cluster.engines.process import ProcessEngine
-from titan_sdk.cluster.environments import Environments
 from titan_sdk.cluster.folders import DataDir
-from titan_sdk.cluster.pools import Pools
+from titan_sdk.cluster.master.admission import LARGE_JOBS, Refused, compute
+from titan_sdk.cluster.master.ends import Ends
+from titan_sdk.cluster.master.environments import Environments
+from titan_sdk.cluster.master.pools import Pools
+from titan_sdk.cluster.master.runs import Runs
+from titan_sdk.cluster.master.scheduler import JobSpec, Kill
+from titan_sdk.cluster.master.state import State
 from titan_sdk.cluster.ray_front import JobsDoor, ray_engine
-from titan_sdk.cluster.runs import Runs
-from titan_sdk.cluster.scheduler import JobSpec, Kill
 from titan_sdk.cluster.settings import ClusterSettings
-from titan_sdk.cluster.state import State
 from titan_sdk.cluster.store.base import StoreFailed
 from titan_sdk.cluster.store.changes import Change, InsertJobs, SetEnded, SetService
 from titan_sdk.cluster.store.journal import RETRY_SECONDS

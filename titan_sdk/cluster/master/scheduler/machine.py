@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from titan_sdk.cluster.scheduler.job import Job, Phase
-from titan_sdk.cluster.scheduler.placement import Worker, Workers
-from titan_sdk.cluster.scheduler.queues import DelayQueue, ReadyQueues
-from titan_sdk.cluster.scheduler.types import (
+from titan_sdk.cluster.master.scheduler.job import Job, Phase
+from titan_sdk.cluster.master.scheduler.placement import Worker, Workers
+from titan_sdk.cluster.master.scheduler.queues import DelayQueue, ReadyQueues
+from titan_sdk.cluster.master.scheduler.types import (
     Cancelled,
     Effect,
     Ended,

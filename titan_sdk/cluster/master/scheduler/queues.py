@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 
-from titan_sdk.cluster.scheduler.job import Job, Phase
+from titan_sdk.cluster.master.scheduler.job import Job, Phase
 
 __all__ = ["DelayQueue", "ReadyQueue", "ReadyQueues"]
 

@@ -1,0 +1,1 @@
+"""Between a request and a process: what is submitted, decided, run and known."""
