@@ -114,6 +114,29 @@ def test_the_server_knows_no_job() -> None:
     assert not wrong, "\n".join(wrong)
 
 
+ABOVE = {
+    "store": {"engines", "worker", "master", "requests", "server", "app"},
+    "worker": {"engines", "store", "master", "requests", "server", "app"},
+    "engines": {"master", "requests", "app"},
+    "master": {"requests", "app"},
+    "requests": {"app"},
+}
+"""Rooms of the master, and those that may use them, which they may not use."""
+
+
+def test_the_rooms_of_the_master_are_used_one_way() -> None:
+    wrong = [
+        f"{source.name}:{found.line} imports {target}"
+        for source in SDK
+        if source.module.startswith("titan_sdk.cluster.")
+        for found in imports(source)
+        for target in targets(found)
+        if target.startswith("titan_sdk.cluster.")
+        and target.split(".")[2] in ABOVE.get(source.module.split(".")[2], ())
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
 def roots_imported_by(files: Iterable[Source]) -> list[tuple[str, str]]:
     """Each file's name with the first part of each module that it imports."""
     return [(source.name, found.module.split(".")[0]) for source in files for found in imports(source)]

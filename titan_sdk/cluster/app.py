@@ -17,8 +17,8 @@ from titan_sdk.cluster.disk import advice
 from titan_sdk.cluster.engines.ray.settings import RaySettings
 from titan_sdk.cluster.folders import DataDir
 from titan_sdk.cluster.master.master import Master
+from titan_sdk.cluster.master.ray_front import JobsDoor
 from titan_sdk.cluster.master.recovery import recover
-from titan_sdk.cluster.ray_front import JobsDoor
 from titan_sdk.cluster.requests.table import Answered, Requests
 from titan_sdk.cluster.retention import Housekeeping
 from titan_sdk.cluster.server.metrics import MetricsServer

@@ -14,12 +14,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import Enum
 from typing import Protocol
 
-from titan_sdk.cluster.master.scheduler import Outcome
 from titan_sdk.wire.jobs import JobLine
 
-__all__ = ["Engine", "NoRoom", "Placed", "Process", "RunRequest", "RunResult", "StagingFailed"]
+__all__ = ["Engine", "NoRoom", "Outcome", "Placed", "Process", "RunRequest", "RunResult", "StagingFailed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +37,18 @@ class RunRequest:
     @property
     def job_id(self) -> str:
         return self.line.job_id
+
+
+class Outcome(Enum):
+    """How one run ended, as far as scheduling is concerned."""
+
+    SUCCESS = "success"
+    FAILURE = "failure"
+    """Run again while runs are left."""
+    FATAL = "fatal"
+    """No further run can help: staging failed, or the launcher refused."""
+    INTERRUPTED = "interrupted"
+    """The cluster's doing, not the job's: run again and do not count this one."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import contextlib
 import signal
 
-from titan_sdk.cluster.engines.base import RunResult
-from titan_sdk.cluster.master.scheduler import Outcome
+from titan_sdk.cluster.engines.base import Outcome, RunResult
 
 __all__ = ["NO_RETRY_CODES", "ending"]
 

@@ -18,12 +18,19 @@ from pathlib import Path
 
 from titan_sdk.cluster.artifacts import Area, FileArea
 from titan_sdk.cluster.engines import earlier
-from titan_sdk.cluster.engines.base import NoRoom, Placed, Process, RunRequest, RunResult, StagingFailed
+from titan_sdk.cluster.engines.base import (
+    NoRoom,
+    Outcome,
+    Placed,
+    Process,
+    RunRequest,
+    RunResult,
+    StagingFailed,
+)
 from titan_sdk.cluster.engines.endings import ending
 from titan_sdk.cluster.engines.ports import answers_here, port_problem_here
 from titan_sdk.cluster.engines.staging import ARCHIVES, PASSING, graces, stage, unstage
 from titan_sdk.cluster.folders import DataDir
-from titan_sdk.cluster.master.scheduler import Outcome
 from titan_sdk.cluster.worker.client import End, How, Worker, python_as_found
 from titan_sdk.cluster.worker.machine import FOREIGN, Handle, Machine, end_run
 from titan_sdk.cluster.worker.protocol import Start

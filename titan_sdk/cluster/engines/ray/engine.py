@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from titan_sdk.cluster.artifacts import Area
 from titan_sdk.cluster.engines.archives import ArchiveRefused, split_pointer
-from titan_sdk.cluster.engines.base import Placed, Process, RunRequest, RunResult, StagingFailed
+from titan_sdk.cluster.engines.base import Outcome, Placed, Process, RunRequest, RunResult, StagingFailed
 from titan_sdk.cluster.engines.endings import ending
 from titan_sdk.cluster.engines.ray.attaching import NotAttached, attach
 from titan_sdk.cluster.engines.ray.resources import resources_of
@@ -33,7 +33,6 @@ from titan_sdk.cluster.engines.ray.values import (
 )
 from titan_sdk.cluster.engines.staging import ARCHIVES, SERVICES
 from titan_sdk.cluster.log_store import LogStore
-from titan_sdk.cluster.master.scheduler import Outcome
 from titan_sdk.cluster.server.takeover import TakeOver
 from titan_sdk.cluster.store.base import StoreFailed
 from titan_sdk.cluster.store.lines import dump_line

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import Enum
 
+from titan_sdk.cluster.engines.base import Outcome
 from titan_sdk.model.status import JobStatus
 
 __all__ = [
@@ -52,18 +52,6 @@ class Settled:
 
 
 SettledLookup = Callable[[str], Settled | None]
-
-
-class Outcome(Enum):
-    """How one run ended, as far as scheduling is concerned."""
-
-    SUCCESS = "success"
-    FAILURE = "failure"
-    """Run again while runs are left."""
-    FATAL = "fatal"
-    """No further run can help: staging failed, or the launcher refused."""
-    INTERRUPTED = "interrupted"
-    """The cluster's doing, not the job's: run again and do not count this one."""
 
 
 @dataclass(frozen=True, slots=True)
