@@ -210,6 +210,24 @@ async def test_a_large_submission_lets_others_ask_meanwhile_and_is_stored_as_a_w
     assert turns > 20
 
 
+async def test_while_a_large_submission_is_stored_its_ids_are_what_they_were(disk: Disk) -> None:
+    def jobs(first: int) -> InsertJobs:
+        return InsertJobs(
+            tuple(NewJob(f"DAG-{n}", first + n, "line", (), False, 0.0, 0.0) for n in range(1000))
+        )
+
+    await disk.journal.write(jobs(1))
+    ended = [SetEnded(seq, JobStatus.DEAD, 3, "why", 2.0, gone=True) for seq in range(1, 1001)]
+    await disk.journal.write(*ended)
+    submission = disk.journal.write(jobs(5000))
+    while not submission.done():
+        rows = [disk.job(f"DAG-{n}") for n in range(1000)]
+        assert [row and row.seq for row in rows] == list(range(1, 1001))
+        await asyncio.sleep(0)
+    assert {row and row.seq for row in map(disk.job, ("DAG-0", "DAG-999"))} == {5000, 5999}
+    assert disk.db.execute("SELECT count(*) FROM payloads").fetchone() == (1000,)
+
+
 async def test_a_large_submission_that_fails_leaves_nothing(disk: Disk) -> None:
     jobs = tuple(NewJob(f"DAG-{n}", n, "line", (), False, 0.0, 0.0) for n in range(1, 1000))
     taken = NewJob("DAG-other", 5, "line", (), False, 0.0, 0.0)

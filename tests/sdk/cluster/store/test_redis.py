@@ -26,6 +26,7 @@ from titan_sdk.cluster.store.changes import (
     SetEnded,
     SetRunning,
 )
+from titan_sdk.cluster.store.redis.client import Client
 from titan_sdk.cluster.store.redis.location import Location
 from titan_sdk.cluster.store.redis.logs import RedisLogs
 from titan_sdk.cluster.store.redis.store import open_redis
@@ -75,6 +76,19 @@ async def test_a_lease_that_is_given_back_is_free_at_once(redis_server: RedisSer
         await store.journal.write(Put("k", "v"))
     async with opened(patient) as store:
         assert await store.get("k") == "v"
+
+
+async def test_a_master_that_asks_for_its_lease_twice_has_it_once(location: Location) -> None:
+    """As when the reply was lost, and the library sends the request again."""
+    client = Client(location)
+    words = ("acquire", "token", 3_600_000, "{}", "2", "1", b"", 0)
+    try:
+        first, second = await client.run(*words), await client.run(*words)
+        assert int(first[1]) == int(second[1]) == 1
+        assert (await client.run("acquire", "another", *words[2:]))[0] == b"held"
+        await client.run("release", "token")
+    finally:
+        await client.close()
 
 
 async def test_who_lost_the_lease_writes_nothing_and_is_told(

@@ -37,6 +37,8 @@ _PAGE = 1000
 _RECENT = 50_000
 """Rows of settled jobs in memory, some 300 bytes each; more than a request may ask for, which is 20,000."""
 _FORGOTTEN_AT_ONCE = 200
+_MANY = 200
+"""Jobs of a submission whose rows are written in a thread."""
 _CLOSE_SECONDS = 10.0
 
 
@@ -190,9 +192,11 @@ class RedisStore:
 
     def commit(self, batch: Batch) -> Awaitable[list[object]]:
         """See ``Backend``."""
-        return self._commit(batch, words_of(batch))
+        return self._commit(batch, words_of(batch) if len(batch.inserts) <= _MANY else None)
 
-    async def _commit(self, batch: Batch, words: list[Any]) -> list[object]:
+    async def _commit(self, batch: Batch, words: list[Any] | None) -> list[object]:
+        if words is None:
+            words = await asyncio.to_thread(words_of, batch)
         number, now = self._committed + 1, self._now()
         try:
             reply = await self.client.run_once("commit", *self._lease.words(), number, now, *words)

@@ -49,6 +49,8 @@ class SqliteStore:
         self._path = path
         self.clock = Clock()
         self.table = JobTable()
+        self._giving_way: dict[str, JobRow] = {}
+        """Settled jobs whose ids are being submitted again."""
         self.db = open_database(path)
         try:
             with _said():
@@ -74,12 +76,18 @@ class SqliteStore:
             return self._save(batch, insert=True)
 
     async def _commit_in_slices(self, batch: Batch) -> list[object]:
-        """One transaction over several turns, so that questions are answered meanwhile."""
-        with self._transaction():
-            for start in range(0, len(batch.inserts), _SLICE):
-                jobs.insert(self.db, batch.inserts[start : start + _SLICE])
-                await asyncio.sleep(0)
-            return self._save(batch, insert=False)
+        """One transaction over several turns, so that questions are answered meanwhile, from what was there before."""
+        try:
+            with self._transaction():
+                for start in range(0, len(batch.inserts), _SLICE):
+                    new = batch.inserts[start : start + _SLICE]
+                    earlier = (jobs.settled(self.db, job.job_id) for job in new)
+                    self._giving_way |= {row.job_id: row for row in earlier if row is not None}
+                    jobs.insert(self.db, new)
+                    await asyncio.sleep(0)
+                return self._save(batch, insert=False)
+        finally:
+            self._giving_way.clear()
 
     def _save(self, batch: Batch, *, insert: bool) -> list[object]:
         self._update(batch, batch.changed(new=False))
@@ -139,7 +147,7 @@ class SqliteStore:
 
     def job(self, job_id: str) -> JobRow | None:
         """See ``Store``."""
-        row = self.table.get(job_id)
+        row = self.table.get(job_id) or self._giving_way.get(job_id)
         if row is not None:
             return row
         try:
