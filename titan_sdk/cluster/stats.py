@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from titan_sdk.cluster.master.master import Master
-from titan_sdk.cluster.master.worker_views import Seat, seats
+from titan_sdk.cluster.master.worker_views import WorkerView, worker_views
 from titan_sdk.wire import statsjson
 from titan_sdk.wire.hello import BUNDLED_SERVER
 
@@ -16,7 +16,7 @@ def stats_json(master: Master, version: str) -> str:
     """The real master's keys, and more of our own."""
     queues = master.state.scheduler.queue_lengths()
     return statsjson.encode(
-        [_worker(master, seat) for seat in seats(master)],
+        [_worker(master, view) for view in worker_views(master)],
         sum(queues.values()),
         server=BUNDLED_SERVER,
         version=version,
@@ -30,7 +30,7 @@ def stats_json(master: Master, version: str) -> str:
 def stats_text(master: Master) -> str:
     """The overview for people."""
     queues = master.state.scheduler.queue_lengths()
-    live = list(seats(master))
+    live = list(worker_views(master))
     lines = [
         "--- TITAN SYSTEM MONITOR ---",
         f"Active Workers:    {len(live)}",
@@ -40,16 +40,16 @@ def stats_text(master: Master) -> str:
         "-------------------------------",
         "Worker Status:",
     ]
-    for seat in live:
-        lines.append(f" - [{seat.port}] {seat.name} Load: {seat.load} | Skills: [{', '.join(seat.tags)}]")
-        lines.extend(f"    - [SVC] Service ID: {service}" for service in master.services.on_worker(seat.name))
+    for view in live:
+        lines.append(f" - [{view.port}] {view.name} Load: {view.load} | Skills: [{', '.join(view.tags)}]")
+        lines.extend(f"    - [SVC] Service ID: {service}" for service in master.services.on_worker(view.name))
     return "\n".join(lines) + "\n"
 
 
-def _worker(master: Master, seat: Seat) -> dict[str, Any]:
+def _worker(master: Master, view: WorkerView) -> dict[str, Any]:
     now = master.state.clock.now()
     history: list[dict[str, Any]] = []
-    for entry in master.state.activity.of(seat.name):
+    for entry in master.state.activity.of(view.name):
         item: dict[str, Any] = {
             "id": entry.job_id,
             "status": entry.status,
@@ -60,15 +60,15 @@ def _worker(master: Master, seat: Seat) -> dict[str, Any]:
         history.append(item)
     live = set(master.services.live())
     found = {
-        "port": seat.port,
-        "capabilities": f"[{', '.join(seat.tags)}]",
-        "load": seat.load,
-        "active_job": seat.running[-1] if seat.running else None,
+        "port": view.port,
+        "capabilities": f"[{', '.join(view.tags)}]",
+        "load": view.load,
+        "active_job": view.running[-1] if view.running else None,
         "history": history,
-        "services": [job_id for job_id in master.services.on_worker(seat.name) if job_id in live],
-        "name": seat.name,
-        "tags": seat.tags,
-        "slots": seat.slots,
-        "running": seat.running,
+        "services": [job_id for job_id in master.services.on_worker(view.name) if job_id in live],
+        "name": view.name,
+        "tags": view.tags,
+        "slots": view.slots,
+        "running": view.running,
     }
-    return {**found, "resources": seat.resources} if seat.resources else found
+    return {**found, "resources": view.resources} if view.resources else found

@@ -9,14 +9,14 @@ from dataclasses import dataclass, field
 from titan_sdk.cluster.engines.ray.resources import resources_of, served_tags
 from titan_sdk.cluster.master.master import Master
 
-__all__ = ["Seat", "seats"]
+__all__ = ["WorkerView", "worker_views"]
 
 _FIRST_PORT = 8080
 """Real workers are told apart by their ports; here these are names only."""
 
 
 @dataclass(frozen=True, slots=True)
-class Seat:
+class WorkerView:
     name: str
     port: int
     tags: tuple[str, ...]
@@ -30,7 +30,7 @@ class Seat:
         return f"{len(self.running)}/{self.slots}"
 
 
-def seats(master: Master) -> Iterator[Seat]:
+def worker_views(master: Master) -> Iterator[WorkerView]:
     """Every place that is alive."""
     if master.pools is not None:
         yield from _nodes(master)
@@ -39,10 +39,10 @@ def seats(master: Master) -> Iterator[Seat]:
         worker = master.state.scheduler.workers.get(spec.name)
         if worker is not None:
             tags = tuple(sorted(worker.tags))
-            yield Seat(spec.name, spec.port, tags, worker.slots, tuple(sorted(worker.busy)))
+            yield WorkerView(spec.name, spec.port, tags, worker.slots, tuple(sorted(worker.busy)))
 
 
-def _nodes(master: Master) -> Iterator[Seat]:
+def _nodes(master: Master) -> Iterator[WorkerView]:
     assert master.pools is not None
     assert master.settings.ray is not None
     given = master.settings.ray.tag_resources
@@ -67,6 +67,6 @@ def _nodes(master: Master) -> Iterator[Seat]:
             for name, total in sorted(node.total.items())
         }
         here = tuple(sorted(running.get(node.name, ())))
-        yield Seat(
+        yield WorkerView(
             node.name, _FIRST_PORT + index, tuple(sorted(counts)), sum(counts.values()), here, resources
         )
