@@ -77,6 +77,12 @@ class Store(Protocol):
     def clock(self) -> Clock:
         """What times of jobs and manifests are told by."""
 
+    @property
+    def lost_commits(self) -> str | None:
+        """Which acknowledged commits were lost before this master began, and was told to accept that: there may be runs
+        that the store does not know.
+        """
+
     def next_seq(self) -> int:
         """A number that no job has or had. Any thread may ask."""
 

@@ -44,6 +44,7 @@ class SqliteStore:
     """
 
     waits = False
+    lost_commits = None
 
     def __init__(self, path: Path, loop: asyncio.AbstractEventLoop) -> None:
         self._path = path
