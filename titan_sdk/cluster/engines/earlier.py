@@ -24,8 +24,8 @@ def refuse_live(rows: Iterable[JobRow], root: Path) -> None:
     if jobs:
         raise TitanError(
             f"{', '.join(jobs)} still run in {root} under an earlier version of this program, and this one cannot take "
-            "them over: start that version once more on the folder and stop it, which ends them and queues them again, "
-            "or wait until they have ended; then start this one"
+            "them over: start that version once more on the folder, let them end there or stop it, which queues them again, "
+            "and then start this one"
         )
 
 

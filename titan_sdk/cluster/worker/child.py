@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import sys
 from typing import Any, NoReturn
 
@@ -12,6 +11,7 @@ from titan_sdk.cluster.worker import guard
 from titan_sdk.cluster.worker.protocol import NOT_STARTED, RUN_MARK, Start, name_of
 from titan_sdk.runtime.worker import main as launcher
 from titan_sdk.runtime.worker import processes
+from titan_sdk.runtime.worker.natives import signal
 
 __all__ = ["HELD_BACK", "Inherited", "become"]
 
@@ -71,8 +71,11 @@ def _become_launcher(start: Start, environment: dict[str, str], log: int, inheri
     if "LC_CTYPE" in os.environ:
         # In the C locale a Python sets this for itself, and so for what it starts.
         environment = {"LC_CTYPE": os.environ["LC_CTYPE"], **environment}
-    os.environ.clear()
-    os.environ.update(environment)
+    for name in [name for name in os.environ if name not in environment]:
+        del os.environ[name]
+    for name, value in environment.items():
+        if os.environ.get(name) != value:
+            os.environ[name] = value
     sys.argv[:] = [start.job]
     # When the worker process is gone the launcher stops its job as it does when it is asked to.
     processes.die_with_parent(inherited.worker, signal.SIGTERM)

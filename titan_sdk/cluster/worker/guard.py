@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import os
 import select
-import signal
 import time
 from typing import NoReturn
 
 from titan_sdk.cluster.worker.protocol import Start
 from titan_sdk.runtime.worker import limits, processes
+from titan_sdk.runtime.worker.natives import signal
 
 __all__ = ["KILL_PATIENCE", "watch"]
 

@@ -419,6 +419,7 @@ def main(listener: int, name: str, state: str, library: str) -> None:
     """
     try:
         processes.become_subreaper()
+        processes.identity()  # what a launcher asks for, and needs to find out once
         _load_launcher()
         worker = Worker(socket.socket(fileno=listener), name, state, library)
         gc.collect()

@@ -19,14 +19,19 @@ _ROUNDS = 20
 _subreaper = False
 
 
+_found: List[Any] = []
+"""The C half of ctypes and its prctl, once they were looked for: a fork need not do so again."""
+
+
 def _prctl(option: int, value: int) -> bool:
     if not LINUX:
         return False
     try:
-        # The C half of ctypes: importing the other half costs each job 2 ms.
-        library: Any = __import__("_ctypes")
-        function = library.dlsym(library.dlopen(None, 0), "prctl")
-        return bool(library.call_function(function, (option, value, 0, 0, 0)) == 0)
+        if not _found:
+            # Importing the other half costs each job 2 ms.
+            library: Any = __import__("_ctypes")
+            _found.extend((library, library.dlsym(library.dlopen(None, 0), "prctl")))
+        return bool(_found[0].call_function(_found[1], (option, value, 0, 0, 0)) == 0)
     except (ImportError, AttributeError, OSError):
         return _prctl_by_ctypes(option, value)
 
@@ -209,12 +214,17 @@ def _kill_if_meant(pid: int, is_meant: Callable[[Dict[str, str]], bool], variabl
     return True
 
 
+_scope: List[str] = []
+"""This machine's start and its process numbers: the same for a fork."""
+
+
 def identity(*pids: int) -> Optional[str]:
     """Words that name these processes for as long as this machine is up; None where /proc does not tell."""
     try:
-        with open("/proc/sys/kernel/random/boot_id") as boot:
-            scope = boot.read().strip() + "/" + os.readlink("/proc/self/ns/pid")
-        return " ".join([scope] + ["%d.%s" % (pid, _stat(str(pid), "")[19]) for pid in pids])
+        if not _scope:
+            with open("/proc/sys/kernel/random/boot_id") as boot:
+                _scope.append(boot.read().strip() + "/" + os.readlink("/proc/self/ns/pid"))
+        return " ".join(_scope + ["%d.%s" % (pid, _stat(str(pid), "")[19]) for pid in pids])
     except (OSError, IndexError):
         return None
 
