@@ -18,6 +18,7 @@ __all__ = [
     "FrameDecoder",
     "decode_header",
     "encode_frame",
+    "encode_header",
 ]
 
 PROTOCOL_VERSION = 1
@@ -58,7 +59,12 @@ def encode_frame(opcode: int, payload: bytes, *, limit: int | None = MAX_PAYLOAD
     """
     if limit is not None and len(payload) > limit:
         raise PayloadTooLarge(f"opcode 0x{opcode:02X}", len(payload), limit)
-    return _HEADER.pack(PROTOCOL_VERSION, opcode, 0, 0, len(payload)) + payload
+    return encode_header(opcode, len(payload)) + payload
+
+
+def encode_header(opcode: int, length: int) -> bytes:
+    """What goes before a payload of so many bytes, for a sender that does not join the two."""
+    return _HEADER.pack(PROTOCOL_VERSION, opcode, 0, 0, length)
 
 
 def decode_header(head: bytes, limit: int | None = MAX_PAYLOAD) -> tuple[int, int]:

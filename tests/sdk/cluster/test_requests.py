@@ -1,4 +1,4 @@
-"""Requests that are answered without a task, through a real connection to a real node."""
+"""Requests of one connection, in their order, through a real connection to a real node."""
 
 from __future__ import annotations
 

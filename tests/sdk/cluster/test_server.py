@@ -186,7 +186,15 @@ async def test_a_request_is_carried_out_even_if_its_client_leaves(echo: Echo) ->
     other_writer.close()
 
 
-async def test_what_was_begun_without_a_task_is_answered_before_the_server_has_finished(
+async def test_a_client_that_sends_nothing_more_gets_its_reply(echo: Echo) -> None:
+    reader, writer = await echo.open()
+    writer.write(frame(8, "half"))
+    writer.write_eof()
+    assert await everything(reader) == frame(0x50, "8:half")
+    writer.close()
+
+
+async def test_what_was_begun_is_answered_before_the_server_has_closed(
     tmp_path: Path,
 ) -> None:
     made, begun = beginner(tmp_path)

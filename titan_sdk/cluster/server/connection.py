@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from titan_sdk.cluster.server.budget import Budget
 from titan_sdk.cluster.server.takeover import TakeOver
 from titan_sdk.errors import PeerProtocolError
-from titan_sdk.wire.frames import HEADER_SIZE, MAX_PAYLOAD, Frame, decode_header
+from titan_sdk.wire.frames import HEADER_SIZE, MAX_PAYLOAD, Frame, decode_header, encode_frame, encode_header
 from titan_sdk.wire.opcodes import Opcode
 
 if TYPE_CHECKING:
@@ -22,11 +22,10 @@ __all__ = ["LIMIT", "Connection", "Reader"]
 log = logging.getLogger(__name__)
 
 LIMIT = 64 * 1024
-"""Bytes that are read ahead. A frame, or a reply, up to this size costs the budget nothing."""
+"""Bytes that are read ahead. A frame, or a reply, up to this size costs the budget nothing;
+more of a reply is handed over in pieces of it."""
 _STRANGER_PAYLOAD = LIMIT
 """The largest frame of a peer that has not shown the token yet."""
-_SLICE = 256 * 1024
-"""Bytes of a reply that are handed over at a time."""
 _SLOWEST = 64 * 1024
 """Bytes per second that a peer must send or take on average, beyond the patience for every frame."""
 _SHUTDOWN_SECONDS = 2.0
@@ -159,16 +158,16 @@ class Connection:
         self._server.began()
         try:
             reply = self._begin(frame)
-            if isinstance(reply, bytes):
-                await self._hold(len(reply), self._server.budget)
+            if isinstance(reply, Frame):
+                await self._hold(len(reply.payload), self._server.budget)
             elif not isinstance(reply, TakeOver):
                 async with self._server.large if opcode in _LARGE else nullcontext():
                     reply = await (self._while_there(reply) if opcode in _HELD else reply)
                     del frame
-                    await self._hold(len(reply), self._server.budget)
-                    if len(reply) > LIMIT:
+                    await self._hold(len(reply.payload), self._server.budget)
+                    if len(reply.payload) > LIMIT:
                         await asyncio.sleep(0)  # before the next one in line is made, others have a turn
-            if isinstance(reply, bytes):
+            if isinstance(reply, Frame):
                 await self._send(reply)
         finally:
             self._server.ended()
@@ -197,7 +196,7 @@ class Connection:
         self._expect(self._server.settings.frame_timeout_seconds + length / _SLOWEST)
         return await self._reader.readexactly(length)
 
-    def _begin(self, frame: Frame) -> bytes | TakeOver | Awaitable[bytes]:
+    def _begin(self, frame: Frame) -> Frame | TakeOver | Awaitable[Frame]:
         """The reply, or the rest of the work that makes it."""
         greets = frame.opcode == Opcode.HELLO
         if not self._may_ask:
@@ -205,14 +204,14 @@ class Connection:
             if refusal is not None:
                 # A client sends HELLO and its first request together and reads two replies; it gets no third.
                 self._keep = greets and not self._keep
-                return self._server.encode(refusal)
+                return self._server.frame_of(refusal)
             self._may_ask = True
         self._server.let_in(self)
         if greets:
             self._keep = self._server.keeps
         return self._server.begin(frame)
 
-    async def _while_there(self, reply: Awaitable[bytes]) -> bytes:
+    async def _while_there(self, reply: Awaitable[Frame]) -> Frame:
         made = asyncio.ensure_future(reply)
         either: list[asyncio.Future[Any]] = [made, self._reader.ended]
         await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
@@ -222,17 +221,19 @@ class Connection:
         await asyncio.wait([made])
         raise EOFError
 
-    async def _send(self, reply: bytes) -> None:
+    async def _send(self, reply: Frame) -> None:
         """Hand the reply over at the peer's pace, within reason."""
-        if len(reply) <= _SLICE:
-            self._writer.write(reply)
+        size = len(reply.payload)
+        if size <= LIMIT:
+            self._writer.write(encode_frame(reply.opcode, reply.payload))
             if not self._writer.transport.get_write_buffer_size():
                 return
-        self._expect(self._server.settings.frame_timeout_seconds + len(reply) / _SLOWEST)
-        if len(reply) > _SLICE:
-            view = memoryview(reply)
-            for start in range(0, len(reply), _SLICE):
-                self._writer.write(view[start : start + _SLICE])
+        self._expect(self._server.settings.frame_timeout_seconds + size / _SLOWEST)
+        if size > LIMIT:
+            self._writer.write(encode_header(reply.opcode, size))
+            view = memoryview(reply.payload)
+            for start in range(0, size, LIMIT):
+                self._writer.write(view[start : start + LIMIT])
                 await self._writer.drain()
         await self._writer.drain()
 

@@ -20,7 +20,7 @@ from titan_sdk.cluster.server.descriptors import capacity
 from titan_sdk.cluster.server.takeover import TakeOver
 from titan_sdk.cluster.settings import ClusterSettings
 from titan_sdk.wire import once
-from titan_sdk.wire.frames import Frame, encode_frame
+from titan_sdk.wire.frames import Frame
 from titan_sdk.wire.opcodes import Opcode, reply_opcode
 
 __all__ = ["Answer", "Reply", "Server"]
@@ -94,8 +94,8 @@ class Server:
 
     # ------------------------------------------------------------------ requests
 
-    def begin(self, frame: Frame) -> bytes | TakeOver | Awaitable[bytes]:
-        """Carry out a request: its encoded reply, the rest of the work that makes it, or who has the connection now."""
+    def begin(self, frame: Frame) -> Frame | TakeOver | Awaitable[Frame]:
+        """Carry out a request: its reply, the rest of the work that makes it, or who has the connection now."""
         try:
             answered = self._answer(frame)
         except Exception as exc:  # noqa: BLE001
@@ -105,16 +105,16 @@ class Server:
             return answered
         if isinstance(answered, str | bytes):
             self._count(frame)
-            return self.encode(answered)
+            return self.frame_of(answered)
         return self._in_time(frame, answered)
 
-    async def _in_time(self, frame: Frame, answered: Awaitable[Reply]) -> bytes:
+    async def _in_time(self, frame: Frame, answered: Awaitable[Reply]) -> Frame:
         self._count(frame)
         try:
             reply = await answered
         except Exception as exc:  # noqa: BLE001
             reply = self._failed(frame.opcode, exc)
-        return self.encode(reply)
+        return self.frame_of(reply)
 
     def _count(self, frame: Frame) -> None:
         opcode = once.inner_opcode(frame.payload) if frame.opcode == Opcode.ONCE else frame.opcode
@@ -125,11 +125,11 @@ class Server:
         return f"SERVER_ERROR: {exc}"
 
     @staticmethod
-    def encode(reply: Reply) -> bytes:
-        """The frame of a reply."""
+    def frame_of(reply: Reply) -> Frame:
+        """A reply as it is sent."""
         if isinstance(reply, bytes):
-            return encode_frame(Opcode.ACK, reply, limit=None)
-        return encode_frame(reply_opcode(reply), reply.encode("utf-8", "replace"), limit=None)
+            return Frame(Opcode.ACK, reply)
+        return Frame(reply_opcode(reply), reply.encode("utf-8", "replace"))
 
     def began(self) -> None:
         """A request is being answered, until ``ended``: its reply is written."""
