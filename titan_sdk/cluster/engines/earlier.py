@@ -1,4 +1,4 @@
-"""Runs of a version before 0.2 that had no worker process: its keepers noted how runs ended in a file, and may live still."""
+"""Runs of the version that had no worker process: its keepers noted how runs ended in a file, and may live still."""
 
 from __future__ import annotations
 

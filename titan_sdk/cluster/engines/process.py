@@ -34,6 +34,7 @@ from titan_sdk.cluster.folders import DataDir
 from titan_sdk.cluster.worker.client import End, How, Worker, python_as_found
 from titan_sdk.cluster.worker.machine import FOREIGN, Handle, Machine, end_run
 from titan_sdk.cluster.worker.protocol import Start
+from titan_sdk.errors import TitanError
 from titan_sdk.runtime.bundle import runtime_bundle
 
 __all__ = ["ProcessEngine", "job_environment"]
@@ -168,8 +169,11 @@ class ProcessEngine:
             self._first_environment = self._environment(worker)
         try:
             return await self._machine.worker()
+        except TitanError as exc:
+            raise NoRoom(f"it cannot be started at the moment: {exc}") from exc
         except OSError as exc:
-            if exc.errno in PASSING or isinstance(exc, TimeoutError):
+            # The last two: a worker process that ended or stood still at its start, as for lack of memory.
+            if exc.errno in PASSING or isinstance(exc, ConnectionError | TimeoutError):
                 raise NoRoom(f"it cannot be started at the moment: {exc}") from exc
             raise StagingFailed(f"it could not be started: {exc}") from exc
 

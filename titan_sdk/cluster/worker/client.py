@@ -31,6 +31,7 @@ _ANSWER_SECONDS = 30.0
 """For a process to say who it is; one that does not is stopped, or is none."""
 _RETRY_SECONDS = 1.0
 _REAP_SECONDS = 10.0
+_LAST_SECONDS = 5.0
 _LIMIT = 64 * 1024 * 1024
 _PEER = struct.Struct("iII")
 _RUNTIME = Path(titan_sdk.runtime.worker.__file__).parent
@@ -205,10 +206,15 @@ class Worker:
             await asyncio.gather(self._reading, return_exceptions=True)
         if self._writer is not None:
             writer, self._writer = self._writer, None
-            # What was written is sent before.
+            # What was written is sent before, unless the process stands still.
             writer.close()
-            with contextlib.suppress(OSError):
-                await writer.wait_closed()
+            try:
+                async with asyncio.timeout(_LAST_SECONDS):
+                    await writer.wait_closed()
+            except TimeoutError:
+                writer.transport.abort()
+            except OSError:
+                pass
 
     # ------------------------------------------------------------------ a process of ours
 

@@ -12,8 +12,9 @@ import pytest
 
 from tests.sdk.cluster.engines.bench import Bench
 from tests.sdk.cluster.peer import Meeting
-from titan_sdk.cluster.engines.base import RunRequest
+from titan_sdk.cluster.engines.base import NoRoom, RunRequest
 from titan_sdk.cluster.master.scheduler import Outcome
+from titan_sdk.cluster.worker import client
 from titan_sdk.wire.jobs import JobLine
 
 
@@ -229,3 +230,14 @@ async def test_a_runs_folder_is_its_own_and_empty_even_if_an_old_one_is_used_aga
     folders = [line.split(" ", 1)[0] for line in bench.log("j").splitlines()]
     assert folders == [bench.data.staging("GENERAL-1", bench.run_name(run)) for run in ("1", "2", "3")]
     assert bench.log("j").splitlines()[2].endswith(" ['job.py']")
+
+
+async def test_a_run_waits_while_no_worker_process_can_be_had(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that dies at its start, as for lack of memory, costs no job."""
+    monkeypatch.setattr(client, "python_as_found", lambda: "/bin/false")
+    with pytest.raises(NoRoom, match="at the moment"):
+        await bench.engine.stage(bench.request(""))
+    monkeypatch.undo()
+    assert (await bench.run("", run="2")).outcome is Outcome.SUCCESS
