@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib.util
 import json
 import os
 import signal
@@ -159,3 +160,41 @@ def test_a_start_imports_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-EsS", "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.split() == []
+
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(st.characters()),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(st.characters()), inner, max_size=3),
+)
+
+
+@given(JSON)
+def test_a_small_result_is_written_as_json_would_write_it(value: object) -> None:
+    path = Path(limits.__file__).with_name("lib") / "titan_job.py"
+    spec = importlib.util.spec_from_file_location("titan_job_here", path)
+    assert spec is not None
+    assert spec.loader is not None
+    titan_job = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(titan_job)
+    titan_job._check(value)
+    assert titan_job._written(value, json.encoder.encode_basestring_ascii) == json.dumps(value)
+
+
+def test_a_small_result_brings_no_module_that_its_script_does_not_use(tmp_path: Path) -> None:
+    library = Path(limits.__file__).with_name("lib")
+    code = (
+        "import sys, titan_job; titan_job.progress(0.5, 'é'); titan_job.result({'a': [1, 2.5, None, True]})"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", f"{code}; print('json' in sys.modules, 're' in sys.modules)"],
+        env={"PYTHONPATH": str(library), "TITAN_JOB_DIR": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        check=True,
+    )
+    assert done.stdout == b"False False\n"
+    assert json.loads((tmp_path / "result.json").read_text()) == {"a": [1, 2.5, None, True]}
+    assert json.loads((tmp_path / "progress.json").read_text()) == {"fraction": 0.5, "text": "é"}

@@ -29,6 +29,8 @@ __all__ = ["attempt", "job_id", "params", "progress", "result"]
 
 RESULT_LIMIT = 64 * 1024 * 1024
 UNSENT_LIMIT = 64 * 1024 * 1024
+_SMALL = 1000
+"""Values up to which a result is written without the module json."""
 UNSENT_PART = 7 * 1024 * 1024
 """A real master takes no larger file."""
 
@@ -64,8 +66,7 @@ def result(value: Any) -> None:
             that holds the value once the job has ended: the work was done.
     """
     try:
-        _check(value)
-        text = _standard("json").dumps(value, allow_nan=False)
+        text = _dumps(value, _check(value))
         if len(text) > RESULT_LIMIT:
             raise ValueError(
                 "the result has %d bytes as JSON; the limit is %d. Write it to a file and upload that"
@@ -84,7 +85,7 @@ def progress(fraction: Optional[float], text: str = "") -> None:
         fraction = float(fraction)
         if not 0 <= fraction <= 1:
             raise ValueError("progress takes a fraction from 0 to 1, or None, not %r" % fraction)
-    _store("progress", _standard("json").dumps({"fraction": fraction, "text": str(text)}))
+    _store("progress", _dumps({"fraction": fraction, "text": str(text)}, 2))
 
 
 def _store(name: str, text: str) -> None:
@@ -104,11 +105,39 @@ def _store(name: str, text: str) -> None:
     os.replace(temporary, path)
 
 
-def _check(root: Any) -> None:
-    """Refuse what JSON would change or cannot hold, by its place; without recursion, as depth is the caller's."""
+def _dumps(value: Any, size: int) -> str:
+    """JSON text of a value that was checked. A small one is written here: importing json costs as much as Python's start."""
+    if size > _SMALL or "json" in sys.modules:
+        return str(_standard("json").dumps(value, allow_nan=False))
+    try:
+        return _written(value, _standard("_json").encode_basestring_ascii)
+    except (ImportError, AttributeError):  # another Python than CPython
+        return str(_standard("json").dumps(value, allow_nan=False))
+
+
+def _written(value: Any, quoted: Any) -> str:
+    if value is None or value is True or value is False:
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, str):
+        return str(quoted(value))
+    if isinstance(value, int):
+        return int.__repr__(value)
+    if isinstance(value, float):
+        return float.__repr__(value)
+    if isinstance(value, dict):
+        return "{%s}" % ", ".join("%s: %s" % (quoted(k), _written(v, quoted)) for k, v in value.items())
+    return "[%s]" % ", ".join(_written(item, quoted) for item in value)
+
+
+def _check(root: Any) -> int:
+    """Refuse what JSON would change or cannot hold, by its place; without recursion, as depth is the caller's. How many
+    values there are.
+    """
     waiting: List[Tuple[str, Any, Tuple[int, ...]]] = [("result", root, ())]
+    count = 0
     while waiting:
         where, value, above = waiting.pop()
+        count += 1
         if value is None or isinstance(value, (bool, int, str)):
             continue
         if isinstance(value, float):
@@ -132,6 +161,7 @@ def _check(root: Any) -> None:
         else:
             kind = "%s.%s" % (type(value).__module__, type(value).__qualname__)
             raise TypeError("%s is of type %s, which is not JSON; convert it first" % (where, kind))
+    return count
 
 
 def _keep(value: Any) -> str:
