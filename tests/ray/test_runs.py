@@ -69,17 +69,40 @@ def test_nothing_is_left_of_a_job_that_somebody_else_kills(peer: Peer, meeting: 
     wait_until_stopped(peer, "shot")
 
 
+def parent_of(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def task_of(job: int) -> int:
+    """Ray's worker process that holds the run: the peer of its relay, which the job's environment names."""
+    environment = Path(f"/proc/{job}/environ").read_bytes().split(b"\0")
+    (socket_path,) = [word for word in environment if word.startswith(b"TITAN_SOCKET=")]
+    return int(Path(socket_path.decode()).name.partition("-")[0])
+
+
 def test_nothing_is_left_when_rays_worker_process_is_killed(peer: Peer, meeting: Meeting) -> None:
     pids = tree(peer, meeting, "orphans")
-    parent = int(Path(f"/proc/{pids[0]}/stat").read_text().rpartition(")")[2].split()[1])
-    os.kill(parent, 9)
-    again = [int(word) for word in meeting.arrival()[0].split()]  # the second run
+    task = task_of(pids[0])
+    assert Path(f"/proc/{task}/cmdline").read_bytes().startswith(b"ray::run_job")
+    os.kill(task, 9)
+    meeting.arrival()  # the second run
     assert all(gone(pid) for pid in pids)
     told = info(peer, "orphans")
     assert any("was ended from outside" in text for _, text in told["history"])
     assert peer.cancel("orphans") == "CANCELLED"
     wait_until_stopped(peer, "orphans")
-    assert all(gone(pid) for pid in again)
+
+
+def test_nothing_is_left_when_the_worker_process_of_the_node_is_killed(peer: Peer, meeting: Meeting) -> None:
+    pids = tree(peer, meeting, "guarded")
+    worker = parent_of(parent_of(pids[0]))  # the job's guard is between
+    assert b"start.py" in Path(f"/proc/{worker}/cmdline").read_bytes()
+    os.kill(worker, 9)
+    meeting.arrival()  # the second run, by another one
+    assert all(gone(pid) for pid in pids)
+    assert info(peer, "guarded")["attempts"] == 2
+    assert peer.cancel("guarded") == "CANCELLED"
+    wait_until_stopped(peer, "guarded")
 
 
 def test_a_job_that_was_not_started_yet_can_be_cancelled(peer: Peer, meeting: Meeting) -> None:

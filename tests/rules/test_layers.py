@@ -34,7 +34,7 @@ ALLOWED: dict[str, set[str]] = {
     "cluster.local": BASE | {"wire", "cluster", "strict"},
     "strict": BASE | {"wire", "wire.frames", "cluster", "strict"},
     # Runs in Ray's processes only: Ray may be imported there, and nothing outside imports from there.
-    INSIDE_RAY: BASE | {"wire", "wire.frames", "cluster", INSIDE_RAY},
+    INSIDE_RAY: BASE | {"wire", "wire.frames", "cluster", "runtime.bundle", INSIDE_RAY},
     "cli": {"*"},
     "__main__": {"cli"},
 }
@@ -62,7 +62,7 @@ THIRD_PARTY_OF = {
     "model": {"yaml"},
     "archive": {"pathspec"},
     "cluster": {"prometheus_client", "redis", "fsspec"},
-    INSIDE_RAY: {"ray", "yaml"},
+    INSIDE_RAY: {"ray"},
 }
 
 SDK = tuple(sorted(sources("titan_sdk"), key=lambda source: source.module))

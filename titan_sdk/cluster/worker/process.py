@@ -193,7 +193,8 @@ class Worker:
                 if run.is_over:
                     self._keep(run)
             if run.holder is client:
-                self._stop(run)
+                # At once: somebody else may be starting it again, with the same devices.
+                self._stop(run, now=True)
 
     def _obey(self, client: Client, line: bytes) -> None:
         message = protocol.decode(line)

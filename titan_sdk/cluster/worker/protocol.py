@@ -70,7 +70,7 @@ class Start(NamedTuple):
     spec: str = ""
     """For the launcher that the process has loaded: what the job's script tells it, a Python literal."""
     held: bool = False
-    """Whether the run is stopped when the connection that started it closes."""
+    """Whether the run is killed when the connection that started it closes."""
 
 
 def name_of(run: str) -> str:

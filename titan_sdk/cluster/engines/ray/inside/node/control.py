@@ -27,6 +27,11 @@ class Control:
         with contextlib.suppress(BlockingIOError):
             os.write(self.alarm, b".")
 
+    def hush(self) -> None:
+        """Forget the rings so far."""
+        with contextlib.suppress(BlockingIOError):
+            os.read(self.wake, 4096)
+
     def close(self) -> None:
         os.close(self.wake)
         os.close(self.alarm)

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
-import signal
-import subprocess
-import time
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import Any
 
-from titan_sdk.cluster.engines import processes
 from titan_sdk.cluster.engines.base import RunRequest
 from titan_sdk.cluster.engines.ray.inside.node.archives import NodeArchives
 from titan_sdk.cluster.engines.ray.inside.node.control import Control, by_interrupt
@@ -18,19 +14,15 @@ from titan_sdk.cluster.engines.ray.inside.node.ports import listens
 from titan_sdk.cluster.engines.ray.inside.node.reporter import Reporter
 from titan_sdk.cluster.engines.ray.inside.node.worker_side import WorkerSide, worker_side
 from titan_sdk.cluster.engines.ray.values import Ended, Front, Order
-from titan_sdk.cluster.engines.staging import (
-    SERVICES,
-    Command,
-    StagingFailed,
-    graces,
-    job_port,
-    stage,
-    unstage,
-)
+from titan_sdk.cluster.engines.staging import SERVICES, StagingFailed, job_port, stage, unstage
 from titan_sdk.cluster.store.lines import load_line
-from titan_sdk.wire.jobs import JobLine
+from titan_sdk.cluster.worker.machine import end_run
+from titan_sdk.cluster.worker.protocol import Start
 
 __all__ = ["run_job"]
+
+_GUARD_SECONDS = 10.0
+"""For a job's guard to end it when the worker process is gone."""
 
 
 def run_job(
@@ -41,7 +33,9 @@ def run_job(
     *,
     control: Control | None = None,
 ) -> bytes:
-    """Put the job's files in place, run it to its end, report what happens meanwhile.
+    """Put the job's files in place, have the node's worker process run it, report what happens meanwhile.
+
+    This process holds the run: if it is killed, the worker process ends the job.
 
     Args:
         order: an ``Order``.
@@ -63,109 +57,74 @@ def run_job(
 
 
 class _Run:
-    """Its files, its process, its output."""
-
     def __init__(self, order: Order, front: Front, side: WorkerSide) -> None:
         self._order, self._front, self._side = order, front, side
-        self._line: JobLine = load_line(order.job_id, order.line)
+        self._line = load_line(order.job_id, order.line)
         self._port = job_port(self._line) or 0 if self._line.header in SERVICES else 0
-        self._mark = processes.mark_of(order.run)
-        self._grace, self._rest = graces(self._line)
-        self._until = 0.0
-        """When what is left of a run that is being stopped is killed."""
+        self._environment = side.environment(front)
 
     def to_end(self, archive: Sequence[Any], control: Control) -> bytes:
+        places, run = self._side.places, self._order.run
+        path = places.output(run)
+        output = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            command = self._stage(archive)
-        except StagingFailed as exc:
-            return Ended(node=self._side.name, refused=str(exc)).encode()
-        try:
-            return self._execute(command, control)
-        except (OSError, ValueError) as exc:
-            # ValueError: a NUL in an argument.
-            return Ended(node=self._side.name, refused=f"it could not be started: {exc}").encode()
+            self._side.worker.start(self._stage(archive, path), self._environment)
+            return self._follow(output, control)
+        except (StagingFailed, OSError) as exc:
+            reason = str(exc) if isinstance(exc, StagingFailed) else f"it could not be started: {exc}"
+            return Ended(node=self._side.name, refused=reason).encode()
         finally:
-            unstage(self._side.places.staging("", self._order.run))
+            os.close(output)
+            os.unlink(path)
+            unstage(places.staging("", run))
 
-    def _stage(self, archive: Sequence[Any]) -> Command:
-        side = self._side
+    def _stage(self, archive: Sequence[Any], log: str) -> Start:
+        side, order = self._side, self._order
         if self._port and listens(self._port):
             raise StagingFailed(
                 f"its port {self._port} is in use on node {side.name}; free it or choose another"
             )
-        request = RunRequest(self._order.run, self._line, side.name, 0)
-        return stage(request, side.places, NodeArchives(side.places, self._order.archive, archive))
-
-    def _execute(self, command: Command, control: Control) -> bytes:
-        path = self._side.places.output(self._order.run)
-        self._side.guard.open(self._mark)
-        try:
-            output = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            try:
-                return self._watch(self._start(command, output), output, control)
-            finally:
-                os.close(output)
-                os.unlink(path)
-        finally:
-            self._side.guard.close()
-
-    def _start(self, command: Command, output: int) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(
-            command.argv,
-            cwd=command.cwd,
-            env=self._side.environment(self._front) | {"TITAN_RUN": self._order.run},
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
+        command = stage(
+            RunRequest(order.run, self._line, side.name, 0),
+            side.places,
+            NodeArchives(side.places, order.archive, archive),
+            forks=side.worker.may_fork(self._environment),
+        )
+        return Start(
+            order.run,
+            order.job_id,
+            list(command.argv),
+            command.cwd,
+            log,
+            "ray",
+            command.grace,
+            command.rest,
+            command.spec or "",
+            held=True,
         )
 
-    def _watch(self, process: subprocess.Popen[bytes], output: int, control: Control) -> bytes:
-        side = self._side
-        control.node, limit = side.name, self._front.log_limit
-        reporter = Reporter(side.line, self._order.run, control, output, limit, self._port)
+    def _follow(self, output: int, control: Control) -> bytes:
+        """Until the run has ended."""
+        side, run = self._side, self._order.run
+        control.node = side.name
+        reporter = Reporter(side.line, run, control, output, self._front.log_limit, self._port)
+        is_stopped, end = False, None
         try:
-            stopped = self._wait(process, control)
-        finally:
-            self._end_rest(process)
-        code = process.returncode if process.returncode >= 0 else 128 - process.returncode
-        offset, tail = reporter.finish(whole=stopped)
-        return Ended(code, side.name, stopped, offset=offset).encode(tail)
-
-    def _wait(self, process: subprocess.Popen[bytes], control: Control) -> bool:
-        """Until the process has ended; whether that was asked for."""
-        pidfd = os.pidfd_open(process.pid)
-        try:
-            while True:
-                left = max(self._until - time.monotonic(), 0.0) if self._until else None
-                ready = self._side.wait(left, pidfd, control.wake)
-                if pidfd in ready:
-                    process.wait()
-                    return bool(self._until)
+            while end is None:
+                ready = side.wait(side.worker.fileno(), control.wake)
                 if control.wake in ready:
-                    os.read(control.wake, 4096)
-                if control.is_stopped and not self._until:
-                    # SIGTERM; SIGKILL follows after the grace.
-                    self._until = time.monotonic() + self._grace
-                    _signal(process, signal.SIGTERM)
-                elif self._until and time.monotonic() >= self._until:
-                    _signal(process, signal.SIGKILL)
+                    control.hush()
+                if control.is_stopped and not is_stopped:
+                    is_stopped = True
+                    side.worker.stop(run)
+                if side.worker.fileno() in ready:
+                    end = side.worker.end(run)
+        except ConnectionError:
+            # Its guard ends it; the place is not free before that.
+            asyncio.run(end_run(run, _GUARD_SECONDS))
+            end = {"is": "ended", "code": None}
         finally:
-            os.close(pidfd)
-
-    def _end_rest(self, process: subprocess.Popen[bytes]) -> None:
-        left = max(self._until - time.monotonic(), 0.0)
-        if not left:
-            _signal(process, signal.SIGKILL)
-        # Also where an exception ends the watching: the process must not go on unseen.
-        if process.poll() is None:
-            _signal(process, signal.SIGKILL)
-            process.wait()
-        # After a signal of somebody else, too: it may have ended a launcher, and its guard with it.
-        if self._until or process.returncode < 0:
-            processes.end_marked(self._mark, left or self._rest, 0 if self._rest else process.pid)
-
-
-def _signal(process: subprocess.Popen[bytes], number: int) -> None:
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, number)
+            offset, tail = reporter.finish(whole=is_stopped)
+        if end["is"] == "failed":
+            return Ended(node=side.name, refused=f"it could not be started: {end['why']}").encode()
+        return Ended(end["code"], side.name, is_stopped, offset=offset).encode(tail)

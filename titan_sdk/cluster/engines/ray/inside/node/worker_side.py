@@ -10,7 +10,7 @@ import ray
 
 from titan_sdk.cluster.engines.process import job_environment
 from titan_sdk.cluster.engines.ray.inside.node.front_line import FrontLine
-from titan_sdk.cluster.engines.ray.inside.node.guarding import Guard
+from titan_sdk.cluster.engines.ray.inside.node.node_worker import NodeWorker
 from titan_sdk.cluster.engines.ray.inside.node.places import NodePlaces
 from titan_sdk.cluster.engines.ray.inside.node.relay import Relay
 from titan_sdk.cluster.engines.ray.values import Front
@@ -26,13 +26,13 @@ class WorkerSide:
         self.name = f"{ray.util.get_node_ip_address()}-{node_id[:6]}"
         """As the front calls the node."""
         self.places = NodePlaces(cluster, node_id)
-        self.guard = Guard()
+        self.worker = NodeWorker(self.places)
         self.line = FrontLine(dispatcher)
         self._relay = Relay(self.places.sockets, self.line)
         self._raylet = os.pidfd_open(os.getppid())
 
-    def wait(self, seconds: float | None, *descriptors: int) -> set[int]:
-        """Which of these become readable; an empty set after so many seconds.
+    def wait(self, *descriptors: int) -> set[int]:
+        """Which of these become readable.
 
         Ends the process when the raylet is gone, and so the job: the node is dead to the cluster, which runs its jobs
         elsewhere, and a worker of Ray's that is in nobody's call would not notice.
@@ -40,7 +40,7 @@ class WorkerSide:
         poll = select.poll()
         for descriptor in (self._raylet, *descriptors):
             poll.register(descriptor, select.POLLIN)
-        ready = {descriptor for descriptor, _ in poll.poll(None if seconds is None else seconds * 1000)}
+        ready = {descriptor for descriptor, _ in poll.poll()}
         if self._raylet in ready:
             os._exit(1)
         return ready
