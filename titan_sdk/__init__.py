@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from titan_sdk.model.artifact import ArtifactRef
     from titan_sdk.model.gates import PendingApproval
     from titan_sdk.model.job import TitanJob
+    from titan_sdk.model.listing import JobChanges, ListedArtifact, ListedDag, ListedJob, ListPage
     from titan_sdk.model.loglines import LogLine, LogLines
     from titan_sdk.model.report import DagReport, JobDetails, JobReport, LogPage, RemoteException
     from titan_sdk.model.stats import ClusterStats, JobHistoryEntry, ServerInfo, WorkerStats
@@ -72,12 +73,17 @@ __all__ = [
     "InvalidDag",
     "InvalidJob",
     "InvalidPipeline",
+    "JobChanges",
     "JobDetails",
     "JobFailed",
     "JobHandle",
     "JobHistoryEntry",
     "JobReport",
     "JobStatus",
+    "ListPage",
+    "ListedArtifact",
+    "ListedDag",
+    "ListedJob",
     "LocalProtocolError",
     "LogLine",
     "LogLines",
@@ -121,6 +127,7 @@ _MODULES = {
     "titan_sdk.model.artifact": "ArtifactRef",
     "titan_sdk.model.gates": "PendingApproval",
     "titan_sdk.model.job": "TitanJob",
+    "titan_sdk.model.listing": "JobChanges ListPage ListedArtifact ListedDag ListedJob",
     "titan_sdk.model.loglines": "LogLine LogLines",
     "titan_sdk.model.report": "DagReport JobDetails JobReport LogPage RemoteException",
     "titan_sdk.model.stats": "ClusterStats JobHistoryEntry ServerInfo WorkerStats",

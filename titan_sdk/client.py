@@ -13,6 +13,7 @@ from titan_sdk.flows import (
     approvals,
     cancel,
     lease,
+    listing,
     logs,
     manifest,
     pipeline,
@@ -24,11 +25,13 @@ from titan_sdk.flows.report import JobRef, job_report, status_of
 from titan_sdk.handles import DagHandle, JobHandle
 from titan_sdk.model.gates import Decision, PendingApproval
 from titan_sdk.model.job import TitanJob
+from titan_sdk.model.listing import JobChanges, ListedArtifact, ListedDag, ListedJob, ListPage
 from titan_sdk.model.loglines import LogLine
 from titan_sdk.model.report import JobDetails, JobReport, LogPage
 from titan_sdk.model.stats import ClusterStats, ServerInfo
 from titan_sdk.model.status import JobStatus
 from titan_sdk.wire import calls
+from titan_sdk.wire.listing import List, read_artifact, read_dag, read_job
 
 __all__ = ["TitanClient"]
 
@@ -306,6 +309,150 @@ class TitanClient(StoreMethods, ArtifactMethods):
             NotFound: the master does not know the job.
         """
         return self._run(server.job_details(self._session, job_id))
+
+    # -- what the master has ----------------------------------------------------------------------------------
+
+    def list_jobs(
+        self,
+        *,
+        states: Sequence[str] = (),
+        tag: str | None = None,
+        dag: str | None = None,
+        run: str | None = None,
+        prefix: str | None = None,
+        contains: str | None = None,
+        since: float | None = None,
+        until: float | None = None,
+        order: str = "newest",
+        limit: int = 100,
+        cursor: str | None = None,
+        count: bool = False,
+    ) -> ListPage[ListedJob]:
+        """A page of the master's jobs and services that fit every filter given.
+
+        Args:
+            dag: the DAG's name; ``run``: one submission of it.
+            prefix: how the id begins, with or without ``DAG-``.
+            contains: a part of the id; upper and lower case ASCII letters are the same.
+            since: submitted at this time or later, in unix seconds; ``until``: before that one.
+            order: ``newest`` or ``oldest`` submission first; ``started`` or ``ended``, the latest first, leave out those
+                that have not.
+            limit: of the page, at most 1,000.
+            cursor: that of the page before.
+            count: tell the ``total``, too. That takes as long as to look through all jobs.
+
+        Raises:
+            InvalidArgument: an argument is of no use. Nothing was sent.
+            NotSupported: on a real master, which cannot list.
+        """
+        request = List(
+            "jobs", order, limit, cursor, count, tuple(states), tag, dag, run, prefix, contains, since, until
+        )
+        return self._run(listing.list_page(self._session, "list_jobs", request, read_job))
+
+    def list_services(
+        self,
+        *,
+        states: Sequence[str] = (),
+        tag: str | None = None,
+        prefix: str | None = None,
+        contains: str | None = None,
+        order: str = "newest",
+        limit: int = 100,
+        cursor: str | None = None,
+        count: bool = False,
+    ) -> ListPage[ListedJob]:
+        """Services only, also ended ones; otherwise as ``list_jobs``."""
+        request = List(
+            "services",
+            order,
+            limit,
+            cursor,
+            count,
+            states=tuple(states),
+            tag=tag,
+            prefix=prefix,
+            contains=contains,
+        )
+        return self._run(listing.list_page(self._session, "list_services", request, read_job))
+
+    def list_dags(
+        self,
+        *,
+        states: Sequence[str] = (),
+        prefix: str | None = None,
+        contains: str | None = None,
+        since: float | None = None,
+        until: float | None = None,
+        order: str = "newest",
+        limit: int = 100,
+        cursor: str | None = None,
+        count: bool = False,
+    ) -> ListPage[ListedDag]:
+        """Submissions of DAGs through this SDK; otherwise as ``list_jobs``. A job by itself is none.
+
+        Args:
+            states: with a job in one of them.
+            prefix: how the DAG's name begins; ``contains``: a part of it.
+            order: ``newest`` or ``oldest``.
+        """
+        request = List(
+            "dags",
+            order,
+            limit,
+            cursor,
+            count,
+            states=tuple(states),
+            prefix=prefix,
+            contains=contains,
+            since=since,
+            until=until,
+        )
+        return self._run(listing.list_page(self._session, "list_dags", request, read_dag))
+
+    def list_artifacts(
+        self,
+        *,
+        prefix: str | None = None,
+        contains: str | None = None,
+        since: float | None = None,
+        until: float | None = None,
+        order: str = "newest",
+        limit: int = 100,
+        cursor: str | None = None,
+        count: bool = False,
+    ) -> ListPage[ListedArtifact]:
+        """Files of the master's registry, those that travel with jobs included; otherwise as ``list_jobs``.
+
+        Args:
+            since: written at this time or later; ``until``: before that one.
+            order: ``newest`` or ``oldest``.
+        """
+        request = List(
+            "artifacts",
+            order,
+            limit,
+            cursor,
+            count,
+            prefix=prefix,
+            contains=contains,
+            since=since,
+            until=until,
+        )
+        return self._run(listing.list_page(self._session, "list_artifacts", request, read_artifact))
+
+    def changes(self, cursor: str | None = None, *, wait: float = 0.0) -> JobChanges:
+        """Jobs that have changed since a cursor: that of a page (``ListPage.changes``) or of the changes before.
+
+        Where ``list_again`` is set, or without a cursor, nothing but the present cursor is told.
+
+        Args:
+            wait: seconds, 25 at most, for which the master may hold its answer until there is a change.
+
+        Raises:
+            NotSupported: on a real master.
+        """
+        return self._run(listing.changes(self._session, cursor, wait))
 
     # -- the master -------------------------------------------------------------------------------------------
 

@@ -11,7 +11,8 @@ import titan_sdk
 FACADE = """
 ArtifactRef AsyncDagHandle AsyncJobHandle AsyncTitanClient AuthenticationFailed ClientConfig ClusterStats
 ConnectFailed ConnectionLost CorruptData DagFailed DagHandle DagReport InvalidArgument InvalidDag InvalidJob
-InvalidPipeline JobDetails JobFailed JobHandle JobHistoryEntry JobReport JobStatus LocalProtocolError LogLine LogLines LogPage
+InvalidPipeline JobChanges JobDetails JobFailed JobHandle JobHistoryEntry JobReport JobStatus ListPage
+ListedArtifact ListedDag ListedJob LocalProtocolError LogLine LogLines LogPage
 MissingFile NotFound NotSupported PayloadTooLarge PeerProtocolError PendingApproval ProtocolError
 RemoteException RequestRefused ResultUnavailable RetryPolicy ServerInfo StoreUnavailable SubmissionUnconfirmed TLS TLSFailed
 TimedOut TitanClient TitanError TitanJob TransportError WaitTimedOut WorkerStats

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
+from titan_sdk.model.listing import ListedArtifact
+
 __all__ = ["Area", "FileArea", "Opened", "OutsideArea"]
 
 
@@ -52,6 +54,9 @@ class Area(Protocol):
 
     def local(self, name: str) -> AbstractContextManager[Path]:
         """The file on this machine's disk, as long as the block lasts."""
+
+    def listed(self) -> list[ListedArtifact]:
+        """All files, in no order."""
 
     def find(self, name: str) -> str | None:
         """The name here of a file with that base name, as RUN looks for it."""
@@ -121,6 +126,20 @@ class FileArea:
         if not path.is_file():
             raise FileNotFoundError(name)
         yield path
+
+    def listed(self) -> list[ListedArtifact]:
+        """See ``Area``."""
+        found = []
+        for folder, _, names in os.walk(self._root):
+            for name in names:
+                path = os.path.join(folder, name)
+                with contextlib.suppress(FileNotFoundError, UnicodeError):
+                    stat = os.stat(path, follow_symlinks=False)
+                    shown = os.path.relpath(path, self._root)
+                    shown.encode()  # else it has no name that a reply can hold
+                    if not (name.startswith(".") and name.endswith(".part")):
+                        found.append(ListedArtifact(shown, stat.st_size, stat.st_mtime))
+        return found
 
     def find(self, name: str) -> str | None:
         """See ``Area``."""

@@ -8,12 +8,14 @@ import secrets
 import shutil
 import tempfile
 from collections.abc import Hashable, Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from titan_sdk.cluster.artifacts import Opened, OutsideArea
 from titan_sdk.errors import InvalidArgument, TitanError
+from titan_sdk.model.listing import ListedArtifact
 
 __all__ = ["FsspecArea", "open_area", "shown_url"]
 
@@ -161,6 +163,18 @@ class FsspecArea:
                 shutil.copyfileobj(found.file, written, _CHUNK)
             yield copy
 
+    def listed(self) -> list[ListedArtifact]:
+        """See ``Area``."""
+        with _as_os_errors():
+            self._system.invalidate_cache()
+            found = self._system.find(self._root, detail=True)
+        files = ((str(path)[len(self._root) :].lstrip("/"), info) for path, info in found.items())
+        return [
+            ListedArtifact(name, int(info["size"] or 0), _modified(info))
+            for name, info in files
+            if not name.startswith(_PARTS)
+        ]
+
     def find(self, name: str) -> str | None:
         """See ``Area``."""
         wanted = posixpath.basename(name)
@@ -179,6 +193,19 @@ def _version(info: dict[str, Any]) -> Hashable:
         info.get(name) for name in ("ETag", "etag", "generation", "ino", "mtime", "created", "LastModified")
     )
     return (info["size"], *(str(mark) for mark in marks if mark is not None))
+
+
+def _modified(info: dict[str, Any]) -> float:
+    for mark in ("mtime", "LastModified", "last_modified", "updated", "created"):
+        at = info.get(mark)
+        if isinstance(at, str):
+            with contextlib.suppress(ValueError):
+                at = datetime.fromisoformat(at)
+        if isinstance(at, datetime):
+            return at.timestamp()
+        if isinstance(at, int | float):
+            return float(at)
+    return 0.0
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from titan_sdk.errors import CorruptData
@@ -12,7 +13,9 @@ from titan_sdk.wire.store_text import MARK, decode_value, encode_key
 __all__ = [
     "MANIFESTS",
     "Manifest",
+    "dag_of",
     "is_failed_for_good",
+    "is_job",
     "is_of_later_submission",
     "known_as",
     "latest_of",
@@ -62,6 +65,22 @@ def latest_of(key: str) -> str | None:
     return encode_key(_DAG + name) if colon else None
 
 
+def dag_of(key: str) -> tuple[str, str] | None:
+    """A manifest's DAG and run; ``None`` if the key is not a manifest's."""
+    plain = _plain(key)
+    name, colon, run = plain.removeprefix(_DAG).partition(":")
+    if not (plain.startswith(_DAG) and colon):
+        return None
+    # Halves of surrogate pairs are no text that a row can hold.
+    name, run = (text.encode("utf-8", "replace").decode() for text in (name, run))
+    return name.replace("%3A", ":").replace("%25", "%"), run
+
+
+def is_job(dag: str, job_ids: Sequence[str]) -> bool:
+    """Whether a DAG is a job that was submitted by itself."""
+    return len(job_ids) == 1 and full_id(job_ids[0]) == full_id(dag)
+
+
 def manifest_named(latest: str, value: str) -> str | None:
     """The manifest that a DAG's latest one is named as; ``None`` if the value is not as we write it."""
     run = _field(value, "run")
@@ -74,6 +93,10 @@ class Manifest:
     """By the client's clock."""
     jobs: tuple[tuple[str, str | None], ...]
     """Id and nonce of each."""
+
+    @property
+    def ids(self) -> list[str]:
+        return [job_id for job_id, _ in self.jobs]
 
 
 def read_manifest(text: str) -> Manifest | None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from titan_sdk.errors import CorruptData, NotFound, PeerProtocolError, RequestRefused
+from titan_sdk.model.listing import JobChanges, ListPage
 from titan_sdk.model.report import JobDetails
 from titan_sdk.model.rules import full_id
 from titan_sdk.model.status import JobStatus
@@ -28,6 +29,7 @@ from titan_sdk.wire.extensions import (
 )
 from titan_sdk.wire.frames import Frame
 from titan_sdk.wire.jobs import JobLine, encode_dag
+from titan_sdk.wire.listing import Changes, List, read_job
 from titan_sdk.wire.opcodes import Opcode
 
 __all__ = [
@@ -37,7 +39,9 @@ __all__ = [
     "WaitAnswer",
     "asset_read",
     "asset_write",
+    "changes",
     "job_info",
+    "list_page",
     "log_read",
     "store_delete",
     "store_expire",
@@ -175,6 +179,39 @@ def log_read(job_id: str, offset: int, nonce: str | None = None) -> Call[LogPiec
 
     request = LogRead(full_id(job_id), offset, nonce)
     return Call("fetch_logs", Opcode.LOG_READ, request.encode(), _reader("fetch_logs", piece), changes=False)
+
+
+def list_page(operation: str, request: List, read: Callable[[Fields], T]) -> Call[ListPage[T]]:
+    """A page of a list; ``read`` makes an item of an object."""
+
+    def page(fields: Fields) -> ListPage[T]:
+        return ListPage(
+            _each(fields, "items", read),
+            fields.may("cursor", str),
+            fields.may("total", int),
+            fields.may("changes", str),
+        )
+
+    return Call(operation, Opcode.LIST, request.encode(), _reader(operation, page), changes=False)
+
+
+def changes(cursor: str | None, seconds: float) -> Call[JobChanges]:
+    """Jobs that have changed since, held until there is one or ``seconds`` have passed."""
+
+    def read(fields: Fields) -> JobChanges:
+        return JobChanges(
+            _each(fields, "jobs", read_job),
+            fields.texts("removed"),
+            fields.want("cursor", str),
+            fields.want("again", bool),
+        )
+
+    request = Changes(cursor, min(seconds, MAX_WAIT_SECONDS))
+    return Call("changes", Opcode.CHANGES, request.encode(), _reader("changes", read), changes=False)
+
+
+def _each(fields: Fields, name: str, read: Callable[[Fields], T]) -> tuple[T, ...]:
+    return tuple(read(Fields(item)) for item in fields.want(name, list))
 
 
 def asset_write(chunk: AssetWrite) -> Call[int]:

@@ -38,6 +38,8 @@ class Opcode(IntEnum):
     STORE_EXPIRE = 0x49  # [C]
     ONCE = 0x4A  # [C]
     SUBMIT = 0x4B  # [C]
+    LIST = 0x4C  # [C]
+    CHANGES = 0x4D  # [C]
     ENGINE = 0x4F  # between the front of a Ray cluster and its nodes alone
     ACK = 0x50  # [M]
     ERROR = 0x51  # [M]

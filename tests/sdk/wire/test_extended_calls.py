@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from titan_sdk.errors import CorruptData, NotFound, PeerProtocolError, RequestRefused, TitanError
+from titan_sdk.model.listing import JobChanges, ListedArtifact, ListedDag, ListedJob, ListPage
 from titan_sdk.model.report import JobDetails
 from titan_sdk.model.status import JobStatus
 from titan_sdk.wire import extended_calls as calls
@@ -18,9 +19,13 @@ from titan_sdk.wire.extended_calls import ContentChunk, LogPiece, RunReport, Wai
 from titan_sdk.wire.extensions import MAX_WAIT_SECONDS, AssetWrite, Submit, join_content
 from titan_sdk.wire.frames import Frame
 from titan_sdk.wire.jobs import JobLine, encode_dag
+from titan_sdk.wire.listing import List, read_artifact, read_dag, read_job, write_item
 from titan_sdk.wire.opcodes import Opcode, reply_opcode
 
 LINE = JobLine("a", "RUN_PAYLOAD", ("a.py", "", "cGFzcw==", "GENERAL"), 1, 0)
+JOB = ListedJob("DAG-a", JobStatus.DEAD, 1.0, "GPU", "d", "r", "live", 2, "w", 3, "why", 4.0, 5.0)
+DAG = ListedDag("d", "r", {JobStatus.DEAD: 2}, 1.0, 2.0, 3.0)
+FILE = ListedArtifact("a.bin", 5, 1.5)
 REPORT = {"nonce": "ab", "record": '~t1~"\\u00e9"', "tail": "x"}
 CHUNK = AssetWrite("n.bin", "0" * 16, 4, None, b"\x00\xff\n")
 
@@ -54,6 +59,13 @@ def reply(text: str) -> Frame:
             {"name": "n", "offset": 3, "sha256": "ab"},
             False,
         ),
+        (
+            calls.list_page("list_jobs", List("jobs", tag="GPU"), read_job),
+            Opcode.LIST,
+            {"what": "jobs", "tag": "GPU"},
+            False,
+        ),
+        (calls.changes(None, 1e9), Opcode.CHANGES, {"cursor": None, "seconds": MAX_WAIT_SECONDS}, False),
         (calls.store_delete("é"), Opcode.STORE_DELETE, {"key": '~t1~"\\u00e9"'}, True),
         (calls.store_keys("p", "q"), Opcode.STORE_KEYS, {"prefix": "p", "after": "q"}, False),
         (calls.store_expire("k", 1.5), Opcode.STORE_EXPIRE, {"key": "k", "seconds": 1.5}, True),
@@ -118,6 +130,26 @@ def test_a_chunk_is_sent_as_raw_bytes() -> None:
             JobDetails("a", JobStatus.PENDING, None, 0, None, None, 5.0, None, None, 2, ((5.0, "queued"),)),
         ),
         (calls.log_read("a", 0), '{"text": "x", "next": 1, "ended": true}', LogPiece("x", 1, True)),
+        (
+            calls.list_page("list_jobs", List("jobs"), read_job),
+            json.dumps({"items": [write_item(JOB)], "cursor": "1:1", "total": 2, "changes": "x-1"}),
+            ListPage((JOB,), "1:1", 2, "x-1"),
+        ),
+        (
+            calls.list_page("list_dags", List("dags"), read_dag),
+            json.dumps({"items": [write_item(DAG)], "cursor": None}),
+            ListPage((DAG,)),
+        ),
+        (
+            calls.list_page("list_artifacts", List("artifacts"), read_artifact),
+            json.dumps({"items": [write_item(FILE)]}),
+            ListPage((FILE,)),
+        ),
+        (
+            calls.changes("x-1", 5),
+            json.dumps({"jobs": [write_item(JOB)], "removed": ["b"], "cursor": "x-2", "again": False}),
+            JobChanges((JOB,), ("b",), "x-2"),
+        ),
         (calls.store_delete("k"), '{"deleted": false}', False),
         (calls.store_keys("k"), '{"keys": ["k1"], "more": true}', (["k1"], True)),
         (calls.store_swap("k", None, "v"), '{"swapped": true}', True),
@@ -134,6 +166,22 @@ def test_a_number_that_nothing_can_be_counted_in_is_a_peer_error() -> None:
     info = {"state": "PENDING", "attempts": 1, "submitted_at": 1, "history": [[10**400, "submitted"]]}
     with pytest.raises(PeerProtocolError, match="job_info: the master's reply cannot be read"):
         calls.job_info("a").read(reply(json.dumps(info)))
+
+
+@pytest.mark.parametrize(
+    ("states", "state"),
+    [
+        ({"PENDING": 2}, "PENDING"),
+        ({"PENDING": 1, "COMPLETED": 1}, "RUNNING"),
+        ({"RUNNING": 1, "DEAD": 1}, "RUNNING"),
+        ({"COMPLETED": 3, "PENDING": 0}, "COMPLETED"),
+        ({"COMPLETED": 1, "CANCELLED": 1, "DEAD": 1}, "DEAD"),
+        ({"COMPLETED": 1, "CANCELLED": 1}, "CANCELLED"),
+    ],
+)
+def test_a_dag_s_state_is_that_of_its_jobs(states: dict[str, int], state: str) -> None:
+    found = {JobStatus(word): count for word, count in states.items()}
+    assert ListedDag("d", "r", found, 1.0).state == state
 
 
 def test_content_is_read_with_the_size_and_digest_of_the_whole() -> None:

@@ -26,6 +26,7 @@ from titan_sdk.wire.extensions import (
     split_content,
     write_object,
 )
+from titan_sdk.wire.listing import MAX_LISTED, ORDERS, Changes, List
 
 texts = st.text(st.characters())
 numbers = st.integers(0, 2**63)
@@ -35,6 +36,8 @@ SEPARATE: list[Callable[[str], Any]] = [
     LogRead.decode,
     AssetRead.decode,
     StoreSwap.decode,
+    List.decode,
+    Changes.decode,
 ]
 
 
@@ -50,6 +53,18 @@ SEPARATE: list[Callable[[str], Any]] = [
     | st.builds(LogRead, texts, numbers, st.none() | texts)
     | st.builds(AssetRead, texts, numbers, texts)
     | st.builds(StoreSwap, texts, st.none() | texts, st.none() | texts)
+    | st.builds(Changes, st.none() | texts, st.floats(0, MAX_WAIT_SECONDS))
+    | st.builds(
+        List,
+        st.sampled_from(sorted(ORDERS)),
+        st.sampled_from(["newest", "oldest"]),
+        st.integers(1, MAX_LISTED),
+        st.none() | st.builds("{!r}:{}".format, st.floats(allow_nan=False), st.integers(0, 10**17)),
+        st.booleans(),
+        st.lists(texts, max_size=2).map(tuple),
+        *[st.none() | texts] * 5,
+        *[st.none() | st.floats(0, 1e12)] * 2,
+    )
 )
 def test_a_request_comes_back_from_one_line_of_ascii(request_value: Any) -> None:
     text = request_value.encode()
@@ -127,6 +142,36 @@ def test_what_is_no_request_is_named(text: str, sentence: str) -> None:
     with pytest.raises(PeerProtocolError) as caught:
         Wait.decode(text)
     assert str(caught.value).startswith(sentence)
+
+
+@pytest.mark.parametrize(
+    ("fields", "sentence"),
+    [
+        ({"what": "workers"}, "there is no list of 'workers' ordered by 'newest'"),
+        ({"what": "dags", "order": "ended"}, "there is no list of 'dags' ordered by 'ended'"),
+        ({"what": "jobs", "cursor": "5"}, "cursor '5' is none that a list has given"),
+        ({"what": "jobs", "cursor": "5:name"}, "cursor '5:name' is none"),
+        ({"what": "artifacts", "cursor": "x:name"}, "cursor 'x:name' is none"),
+        ({"what": "jobs", "states": [1]}, "field 'states' is [1], not a list of texts"),
+        ({"what": "jobs", "since": "now"}, "field 'since' is 'now', not a float"),
+    ],
+)
+def test_a_list_that_cannot_be_made_is_named(fields: dict[str, object], sentence: str) -> None:
+    with pytest.raises(PeerProtocolError) as caught:
+        List.decode(write_object(**fields))
+    assert str(caught.value).startswith(sentence)
+
+
+def test_a_list_s_limit_is_bounded_and_its_cursor_read() -> None:
+    assert [List.decode(write_object(what="jobs", limit=n)).limit for n in (-1, 5, 10**6)] == [
+        1,
+        5,
+        MAX_LISTED,
+    ]
+    assert List.decode('{"what": "artifacts", "cursor": "1.5:a:b"}').after == (1.5, "a:b")
+    assert List.decode('{"what": "jobs", "cursor": "-7:7"}').after == (-7.0, "7")
+    assert List("dags").encode() == '{"what":"dags"}'
+    assert Changes.decode('{"seconds": 1e9}') == Changes(None, MAX_WAIT_SECONDS)
 
 
 def test_content_follows_the_first_line_feed() -> None:

@@ -92,13 +92,18 @@ class Master:
             self.services.changed = self.pools.resize
 
     async def submit(
-        self, lines: Sequence[JobLine], numbers: Mapping[str, int], values: Sequence[Change] = ()
+        self,
+        lines: Sequence[JobLine],
+        numbers: Mapping[str, int],
+        values: Sequence[Change] = (),
+        dag: tuple[str, str] | None = None,
     ) -> None:
         """Queue jobs that were checked; they are durable and queued when it returns, whoever waits for that.
 
         Args:
             numbers: of the parents that are not among them.
             values: what is stored together with them.
+            dag: name and run of the DAG that they are.
 
         Raises:
             Refused: an id is in use, or nothing could be stored. No job was taken.
@@ -107,16 +112,20 @@ class Master:
             raise Refused("the master is shutting down and takes no more jobs; submit again when it is back")
         for line in lines:
             self._check_free(line.job_id)
-        taking = self._loop.create_task(self._take(lines, numbers, values))
+        taking = self._loop.create_task(self._take(lines, numbers, values, dag))
         self._arriving |= dict.fromkeys((line.job_id for line in lines), taking)
         await asyncio.shield(taking)
 
     async def _take(
-        self, lines: Sequence[JobLine], numbers: Mapping[str, int], values: Sequence[Change]
+        self,
+        lines: Sequence[JobLine],
+        numbers: Mapping[str, int],
+        values: Sequence[Change],
+        dag: tuple[str, str] | None,
     ) -> None:
         try:
             large = len(lines) > LARGE_JOBS
-            specs, rows = await compute(self.state.new_jobs, lines, numbers, in_thread=large)
+            specs, rows = await compute(self.state.new_jobs, lines, numbers, dag, in_thread=large)
             stored = self.state.store.journal.write(*values, InsertJobs(tuple(rows)))
             self.state.store.journal.commit()
             await stored

@@ -143,20 +143,23 @@ class State:
     # ------------------------------------------------------------------ changes
 
     def new_jobs(
-        self, lines: Sequence[JobLine], numbers: Mapping[str, int]
+        self, lines: Sequence[JobLine], numbers: Mapping[str, int], dag: tuple[str, str] | None
     ) -> tuple[list[JobSpec], list[NewJob]]:
         """Specifications and rows of a submission. A thread may call this.
 
         Args:
             numbers: of the parents outside it.
+            dag: its name and run, where it is one.
         """
         now = self.clock.now()
         specs = [spec_of(line, self.store.next_seq(), now) for line in lines]
         own = {spec.job_id: spec.seq for spec in specs}
         rows = []
+        name, run = dag or (None, None)
         for line, spec in zip(lines, specs, strict=True):
             parents = tuple((p, own.get(p) or numbers[p]) for p in line.parents)
-            rows.append(NewJob(line.job_id, spec.seq, dump_line(line), parents, spec.service, now, spec.due))
+            times, names = (now, spec.due), (spec.tag, name, run)
+            rows.append(NewJob(line.job_id, spec.seq, dump_line(line), parents, spec.service, *times, *names))
         return specs, rows
 
     def record_end(self, effect: Ended, gone: bool) -> None:

@@ -43,7 +43,10 @@ class Submissions:
             state = self._state.status(job_id)
             if state in _IN_USE:
                 return write_object(taken=False, id=job_id, state=state)
-        await self._master.submit(lines, numbers, _values(request, list(known)))
+        dag = sdk_keys.dag_of(request.mark)
+        if dag is not None and sdk_keys.is_job(dag[0], ids):
+            dag = None
+        await self._master.submit(lines, numbers, _values(request, list(known)), dag)
         return write_object(taken=True)
 
 

@@ -10,6 +10,7 @@ from titan_sdk.cluster.master.admission import Refused
 from titan_sdk.cluster.master.master import Master
 from titan_sdk.cluster.requests.files import Files
 from titan_sdk.cluster.requests.jobs import Jobs
+from titan_sdk.cluster.requests.lists import Lists
 from titan_sdk.cluster.requests.once import OnceOnly
 from titan_sdk.cluster.requests.questions import JobQuestions
 from titan_sdk.cluster.requests.submissions import Submissions
@@ -26,11 +27,13 @@ __all__ = ["FEATURES", "Answered", "Requests"]
 
 FEATURES = (
     "archive_args",
+    "changes",
     "chunked_artifacts",
     "completed_parents",
     "exact_text",
     "job_info",
     "keep_alive",
+    "list",
     "log_read",
     "once",
     "ordered_logs",
@@ -62,6 +65,7 @@ class Requests:
         store = master.state.store
         jobs, questions = Jobs(master), JobQuestions(master)
         values, once = Values(store), OnceOnly(store.journal, self.carry_out)
+        lists = Lists(master)
         files = Files(master.uploads, master.scripts, master.data.root / "incoming")
         self._by_opcode: dict[int, Handler] = {
             Opcode.SUBMIT_JOB: _text(jobs.submit_job),
@@ -76,6 +80,8 @@ class Requests:
             Opcode.WAIT: _payload(questions.wait),
             Opcode.JOB_INFO: _payload(questions.info),
             Opcode.LOG_READ: _payload(questions.read_log),
+            Opcode.LIST: _payload(lists.page),
+            Opcode.CHANGES: _payload(lists.changes),
             Opcode.HELLO: _text(self._hello),
             Opcode.STATS: _text(self._stats),
             Opcode.STATS_JSON: _text(self._stats_json),

@@ -32,7 +32,7 @@ _SHUTDOWN_SECONDS = 2.0
 _AT_ONCE = 32
 """Requests sent ahead that are answered before others have a turn."""
 
-_HELD = frozenset({Opcode.WAIT})
+_HELD = frozenset({Opcode.WAIT, Opcode.CHANGES})
 """Requests that are answered when something happens, and end with their connection; others are carried out."""
 _LARGE = frozenset(
     {

@@ -8,8 +8,10 @@ from typing import Literal, Protocol
 
 from titan_sdk.cluster.clock import Clock
 from titan_sdk.cluster.store.changes import Change
-from titan_sdk.cluster.store.rows import HistoryRow, JobRow
+from titan_sdk.cluster.store.feed import Feed
+from titan_sdk.cluster.store.rows import DagRow, HistoryRow, JobRow
 from titan_sdk.cluster.store.table import JobTable
+from titan_sdk.wire.listing import List
 
 __all__ = ["InDoubt", "Lost", "Store", "StoreFailed", "Unavailable", "Unstorable", "Writes"]
 
@@ -45,6 +47,10 @@ class Writes(Protocol):
 
     @property
     def failing(self) -> StoreFailed | None: ...
+
+    @property
+    def feed(self) -> Feed:
+        """Which jobs have changed."""
 
     def write(self, *changes: Change) -> asyncio.Future[object]:
         """A client's write: the future has the result once it is durable, or ``StoreFailed``."""
@@ -106,6 +112,17 @@ class Store(Protocol):
 
     async def history(self, job_id: str) -> list[HistoryRow]:
         """Everything that happened to an id, over all its submissions."""
+
+    async def listed(self, request: List) -> list[JobRow]:
+        """The jobs of a page, as far as they are stored, and one more where there are more. Of DAGs, the newest job of
+        each.
+        """
+
+    async def count_listed(self, request: List) -> int:
+        """How many there are on all pages."""
+
+    async def dag(self, name: str, run: str) -> list[DagRow]:
+        """How the jobs of a DAG's submission stand."""
 
     async def finished_before(self, before: float) -> list[tuple[str, int]]:
         """Id and number of jobs that ended before that time and can go, oldest first; not more than one transaction

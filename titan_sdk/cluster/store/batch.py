@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from titan_sdk.cluster.store.base import StoreFailed
@@ -59,6 +59,12 @@ class Batch:
         if seq in self.rows:
             return self.rows[seq]
         return fresh(self._new[seq]) if seq in self._new else self._table.row(seq)
+
+    def job_ids(self) -> Iterator[str]:
+        """Of the jobs that it changes."""
+        yield from (job.job_id for job in self.inserts)
+        yield from (row.job_id for row in self.rows.values())
+        yield from (job_id for job_id, _ in self.forgets)
 
     def changed(self, *, new: bool) -> Iterable[int]:
         """The numbers of rows and histories to save, of jobs that are inserted or of the others."""

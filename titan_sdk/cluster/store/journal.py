@@ -14,6 +14,7 @@ from titan_sdk.cluster.problems import Sparingly
 from titan_sdk.cluster.store.base import InDoubt, Lost, StoreFailed, Unavailable, Unstorable
 from titan_sdk.cluster.store.batch import Batch, Entry
 from titan_sdk.cluster.store.changes import Change
+from titan_sdk.cluster.store.feed import Feed
 from titan_sdk.cluster.store.rows import JobRow
 from titan_sdk.cluster.store.table import JobTable
 
@@ -63,6 +64,7 @@ class Journal:
         lost: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._backend, self._table, self._loop, self._on_lost = backend, table, loop, lost
+        self.feed = Feed()
         self._pending: list[Entry] = []
         self._alone = 0
         """How many of the first ones are committed one by one, as a commit of all of them has failed."""
@@ -228,6 +230,7 @@ class Journal:
             left = self._table.apply(entry.changes) if client else self._table.saved(entry.touched)
             if left:
                 self._backend.settled(left)
+        self.feed.note(batch.job_ids())
         for entry, result in batch.results(results):
             self._tell(entry.done, result)
 

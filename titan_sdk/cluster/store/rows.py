@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from titan_sdk.model.status import JobStatus
 
-__all__ = ["KEPT_HISTORY", "HistoryRow", "JobRow", "NewJob", "Service"]
+__all__ = ["KEPT_HISTORY", "DagRow", "HistoryRow", "JobRow", "NewJob", "Service"]
 
 KEPT_HISTORY = 200
 """Entries of an id's history that stay when it is submitted once more: some ids are used for years."""
@@ -34,6 +34,10 @@ class NewJob:
     service: bool
     submitted_at: float
     due: float
+    tag: str | None = None
+    dag: str | None = None
+    """The DAG that it was submitted with, as far as the master was told; a job by itself is of none."""
+    dag_run: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +59,13 @@ class JobRow:
     due: float
     started_at: float | None
     ended_at: float | None
+    tag: str | None = None
+    dag: str | None = None
+    dag_run: str | None = None
+
+
+DagRow = tuple[str, int, float, float | None, float | None]
+"""Of the jobs of a DAG in one status: it, how many, when the first was submitted and started, and the last ended."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,6 +39,9 @@ def fresh(job: NewJob) -> JobRow:
         due=job.due,
         started_at=None,
         ended_at=None,
+        tag=job.tag,
+        dag=job.dag,
+        dag_run=job.dag_run,
     )
 
 

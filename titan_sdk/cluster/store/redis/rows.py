@@ -39,6 +39,9 @@ def encode(row: JobRow) -> bytes:
         row.due,
         row.started_at,
         row.ended_at,
+        row.tag,
+        row.dag,
+        row.dag_run,
     ]
     return json.dumps(columns, separators=(",", ":")).encode("ascii")
 

@@ -22,12 +22,15 @@ from titan_sdk.cluster.store.batch import Batch
 from titan_sdk.cluster.store.journal import Journal
 from titan_sdk.cluster.store.redis.client import Client, text_bytes
 from titan_sdk.cluster.store.redis.lease import FORMAT, Lease, acquire, describe, release
+from titan_sdk.cluster.store.redis.listing import Rows
 from titan_sdk.cluster.store.redis.location import Location
 from titan_sdk.cluster.store.redis.rows import decode, encode, words_of
-from titan_sdk.cluster.store.rows import HistoryRow, JobRow
+from titan_sdk.cluster.store.rows import DagRow, HistoryRow, JobRow
+from titan_sdk.cluster.store.sqlite import listing
 from titan_sdk.cluster.store.table import JobTable
 from titan_sdk.cluster.store.transitions import is_settled
 from titan_sdk.errors import TitanError
+from titan_sdk.wire.listing import List
 
 __all__ = ["RedisStore", "open_redis", "was_used"]
 
@@ -121,6 +124,7 @@ class RedisStore:
         """Rows of settled jobs that were asked for or have ended lately, ``None`` of ids that no job has."""
         self._forgotten = 0
         """How many commits have forgotten jobs."""
+        self._listed = Rows(self._scan)
         self.clock = Clock()
         self._committed = lease.last
         self._newest = lease.newest
@@ -204,6 +208,7 @@ class RedisStore:
             raise self._why(exc) from exc
         self._committed = number
         self._forgotten += bool(batch.forgets)
+        self._listed.note(batch)
         for job_id in (*(name for name, _ in batch.forgets), *(job.job_id for job in batch.inserts)):
             self._recent.pop(job_id, None)
         for job in batch.inserts:
@@ -273,6 +278,18 @@ class RedisStore:
     async def history(self, job_id: str) -> list[HistoryRow]:
         found = await self.client.call("LRANGE", self.client.key(f"history:{job_id}"), 0, -1)
         return [HistoryRow(*json.loads(entry)) for entry in found]
+
+    async def listed(self, request: List) -> list[JobRow]:
+        """See ``Store``."""
+        return await listing.page(await self._listed.ready(), request)
+
+    async def count_listed(self, request: List) -> int:
+        """See ``Store``."""
+        return await listing.count(await self._listed.ready(), request)
+
+    async def dag(self, name: str, run: str) -> list[DagRow]:
+        """See ``Store``."""
+        return listing.dag(await self._listed.ready(), name, run)
 
     async def finished_before(self, before: float) -> list[tuple[str, int]]:
         found = await self._due(before, "LIMIT", 0, _FORGOTTEN_AT_ONCE + 1)
@@ -365,6 +382,7 @@ class RedisStore:
         if self.journal.lost is None:
             await release(self.client, self._lease)
         await self.client.close()
+        self._listed.close()
 
 
 def _is_text(job_id: str) -> bool:

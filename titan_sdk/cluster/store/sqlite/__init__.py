@@ -15,10 +15,11 @@ from titan_sdk.cluster.store import changes
 from titan_sdk.cluster.store.base import StoreFailed, Unstorable
 from titan_sdk.cluster.store.batch import Batch
 from titan_sdk.cluster.store.journal import Journal
-from titan_sdk.cluster.store.rows import HistoryRow, JobRow
-from titan_sdk.cluster.store.sqlite import jobs, requests, values
+from titan_sdk.cluster.store.rows import DagRow, HistoryRow, JobRow
+from titan_sdk.cluster.store.sqlite import jobs, listing, requests, values
 from titan_sdk.cluster.store.sqlite.schema import open_database
 from titan_sdk.cluster.store.table import JobTable
+from titan_sdk.wire.listing import List
 
 __all__ = ["SqliteStore"]
 
@@ -52,6 +53,8 @@ class SqliteStore:
         self.table = JobTable()
         self._giving_way: dict[str, JobRow] = {}
         """Settled jobs whose ids are being submitted again."""
+        self._arriving: int | None = None
+        """From this number on there are rows that are not committed."""
         self.db = open_database(path)
         try:
             with _said():
@@ -78,6 +81,7 @@ class SqliteStore:
 
     async def _commit_in_slices(self, batch: Batch) -> list[object]:
         """One transaction over several turns, so that questions are answered meanwhile, from what was there before."""
+        self._arriving = min(job.seq for job in batch.inserts)
         try:
             with self._transaction():
                 for start in range(0, len(batch.inserts), _SLICE):
@@ -89,6 +93,7 @@ class SqliteStore:
                 return self._save(batch, insert=False)
         finally:
             self._giving_way.clear()
+            self._arriving = None
 
     def _save(self, batch: Batch, *, insert: bool) -> list[object]:
         self._update(batch, batch.changed(new=False))
@@ -172,6 +177,21 @@ class SqliteStore:
     async def history(self, job_id: str) -> list[HistoryRow]:
         with _said():
             return jobs.history(self.db, job_id)
+
+    async def listed(self, request: List) -> list[JobRow]:
+        """See ``Store``."""
+        with _said():
+            return await listing.page(self.db, request, self._arriving)
+
+    async def count_listed(self, request: List) -> int:
+        """See ``Store``."""
+        with _said():
+            return await listing.count(self.db, request, self._arriving)
+
+    async def dag(self, name: str, run: str) -> list[DagRow]:
+        """See ``Store``."""
+        with _said():
+            return listing.dag(self.db, name, run)
 
     async def finished_before(self, before: float) -> list[tuple[str, int]]:
         with _said():

@@ -5,28 +5,33 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable
+from operator import attrgetter
 
 from titan_sdk.cluster.store.rows import KEPT_HISTORY, HistoryRow, JobRow, NewJob
 from titan_sdk.model.status import JobStatus
 
 __all__ = [
+    "COLUMNS",
     "count_finished",
     "entry",
     "finished_before",
     "forget",
     "history",
     "insert",
+    "keep",
     "last_seq",
     "line",
     "prepare",
+    "read_row",
+    "remove",
     "settled",
     "unsettled",
     "update",
 ]
 
-_COLUMNS = (
+COLUMNS = (
     "job_id, seq, status, parents, attempts, worker, run, handle, exit_code, reason, service, "
-    "submitted_at, due, started_at, ended_at"
+    "submitted_at, due, started_at, ended_at, tag, dag, dag_run"
 )
 _FORGOTTEN_AT_ONCE = 200
 """Jobs forgotten in one transaction: everybody else waits meanwhile."""
@@ -52,10 +57,12 @@ def prepare(db: sqlite3.Connection) -> None:
 # ---------------------------------------------------------------------- writing
 
 _INSERT = """
-INSERT INTO jobs (seq, job_id, status, parents, service, submitted_at, due, history) VALUES (?, ?, 'PENDING', ?, ?, ?, ?, ?)
+INSERT INTO jobs (seq, job_id, status, parents, service, submitted_at, due, history, tag, dag, dag_run)
+VALUES (?, ?, 'PENDING', ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (job_id) DO UPDATE SET
     seq = excluded.seq, status = excluded.status, parents = excluded.parents, service = excluded.service,
     submitted_at = excluded.submitted_at, due = excluded.due, history = shortened(history) || excluded.history,
+    tag = excluded.tag, dag = excluded.dag, dag_run = excluded.dag_run,
     attempts = 0, worker = NULL, run = NULL, handle = NULL, exit_code = NULL, reason = NULL, started_at = NULL,
     ended_at = NULL
 """
@@ -66,14 +73,17 @@ _UPDATE = (
     "reason = ?9, service = ?10, started_at = ?11, ended_at = ?12 WHERE seq = ?2"
 )
 
+_KEEP = f"INSERT OR {{}} INTO jobs ({COLUMNS}, history) VALUES ({'?, ' * len(COLUMNS.split())} '')"
+_fields = attrgetter(*COLUMNS.split(", "))
+
 
 def insert(db: sqlite3.Connection, jobs: Iterable[NewJob]) -> None:
     """Submissions with their payloads; an earlier, finished job of an id gives way, and leaves its history."""
     for job in jobs:
         parents = json.dumps(job.parents) if job.parents else "[]"
         submitted = entry(HistoryRow(job.submitted_at, "submitted", ""))
-        times = job.submitted_at, job.due
-        db.execute(_INSERT, (job.seq, job.job_id, parents, int(job.service), *times, submitted))
+        times, names = (job.submitted_at, job.due), (job.tag, job.dag, job.dag_run)
+        db.execute(_INSERT, (job.seq, job.job_id, parents, int(job.service), *times, submitted, *names))
         db.execute("INSERT INTO payloads VALUES (?, ?)", (job.seq, job.line))
 
 
@@ -95,6 +105,20 @@ def forget(db: sqlite3.Connection, jobs: Iterable[tuple[str, int]]) -> None:
             db.execute("DELETE FROM payloads WHERE seq = ?", (seq,))
 
 
+def remove(db: sqlite3.Connection, jobs: Iterable[tuple[str, int]]) -> None:
+    """Of a table without payloads."""
+    # Unless the id was submitted again in the meantime.
+    db.executemany("DELETE FROM jobs WHERE job_id = ? AND seq = ?", jobs)
+
+
+def keep(db: sqlite3.Connection, rows: Iterable[JobRow], *, new: bool = True) -> None:
+    """Rows without payloads and histories. Where there is one of an id or a number, the new one counts, or the old one."""
+    values = [(*_fields(row)[:3], json.dumps(row.parents), *_fields(row)[4:]) for row in rows]
+    db.execute("BEGIN")
+    db.executemany(_KEEP.format("REPLACE" if new else "IGNORE"), values)
+    db.execute("COMMIT")
+
+
 def entry(row: HistoryRow) -> str:
     """One line of a history: a table of its own would be two more pages in every commit of a job's life."""
     return _dump((row.at, row.event, row.detail)) + "\n"
@@ -113,14 +137,15 @@ def _halved(text: str) -> str:
 
 def settled(db: sqlite3.Connection, job_id: str) -> JobRow | None:
     """A job of which nothing is left to happen. Others are in memory: a large submission is inserted in several turns."""
-    row = db.execute(f"SELECT {_COLUMNS} FROM jobs WHERE job_id = ? AND {_IS_SETTLED}", (job_id,)).fetchone()
-    return None if row is None else _row(row)
+    row = db.execute(f"SELECT {COLUMNS} FROM jobs WHERE job_id = ? AND {_IS_SETTLED}", (job_id,)).fetchone()
+    return None if row is None else read_row(row)
 
 
 def unsettled(db: sqlite3.Connection) -> list[JobRow]:
     """All others."""
     return [
-        _row(row) for row in db.execute(f"SELECT {_COLUMNS} FROM jobs WHERE NOT ({_IS_SETTLED})").fetchall()
+        read_row(row)
+        for row in db.execute(f"SELECT {COLUMNS} FROM jobs WHERE NOT ({_IS_SETTLED})").fetchall()
     ]
 
 
@@ -150,7 +175,8 @@ def finished_before(db: sqlite3.Connection, before: float) -> list[tuple[str, in
     return [(str(job_id), int(seq)) for job_id, seq in found.fetchall()]
 
 
-def _row(row: tuple[object, ...]) -> JobRow:
+def read_row(row: tuple[object, ...]) -> JobRow:
+    """A row of ``COLUMNS``."""
     job_id, seq, status, parents, *rest = row
     pairs = () if parents == "[]" else tuple((str(p), int(n)) for p, n in json.loads(str(parents)))
     return JobRow(job_id, seq, JobStatus(str(status)), pairs, *rest)  # type: ignore[arg-type]

@@ -11,10 +11,10 @@ import sqlite3
 from pathlib import Path
 
 from titan_sdk.cluster.disk import advice
-from titan_sdk.cluster.store.sqlite import jobs, requests
+from titan_sdk.cluster.store.sqlite import jobs, names, requests
 from titan_sdk.errors import TitanError
 
-__all__ = ["SCHEMA_VERSION", "open_database"]
+__all__ = ["SCHEMA_VERSION", "open_database", "rows_in_memory"]
 
 SCHEMA_VERSION = 2
 _SPOOL = "submissions.spool"
@@ -101,9 +101,17 @@ def _prepare(db: sqlite3.Connection, path: Path) -> None:
         )
     # For retention; not a part of the format: an older version may have written the file in between.
     db.execute("CREATE INDEX IF NOT EXISTS jobs_ended ON jobs(ended_at) WHERE ended_at IS NOT NULL")
+    names.add(db)
     # The version before kept an index of manifests there.
     db.execute("DROP TABLE IF EXISTS manifests")
     requests.prepare(db)
     jobs.prepare(db)
     # Of a submission during which a master of an older version was killed.
     db.execute("DELETE FROM payloads WHERE seq NOT IN (SELECT seq FROM jobs)")
+
+
+def rows_in_memory() -> sqlite3.Connection:
+    """The table of jobs alone, for a store whose rows are elsewhere."""
+    db = sqlite3.connect(":memory:", isolation_level=None)
+    db.executescript(_TABLES + names.COLUMNS)
+    return db
