@@ -209,6 +209,14 @@ def up(
             "--token-file", rich_help_panel="Security", help="File that holds the token and nothing else."
         ),
     ] = None,
+    durability: Annotated[
+        str,
+        typer.Option(
+            "--durability",
+            rich_help_panel="Storage",
+            help="What outlives: normal (kill -9 of the master), or full (a power cut; each commit waits for the disk).",
+        ),
+    ] = "normal",
     store: Store = None,
     store_prefix: StorePrefix = _PREFIX,
     store_password_file: StorePasswordFile = None,
@@ -317,6 +325,7 @@ def up(
             insecure=insecure,
             tls=tls,
             token=secret,
+            durability=durability,
             store=store,
             store_prefix=store_prefix,
             store_password=_store_password(store_password_file),

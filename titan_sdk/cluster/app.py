@@ -77,7 +77,7 @@ class App:
             TitanError: the folder or the port cannot be used.
         """
         settings = self._settings
-        data = self._data = DataDir(settings.data_dir)
+        data = self._data = DataDir(settings.data_dir, synced=settings.is_synced)
         try:
             server = self._server = Server(settings, self._answer)
             socket_path = _jobs_socket(settings, data)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
+from titan_sdk.cluster.disk import sync
 from titan_sdk.model.listing import ListedArtifact
 
 __all__ = ["Area", "FileArea", "Opened", "OutsideArea"]
@@ -63,10 +64,15 @@ class Area(Protocol):
 
 
 class FileArea:
-    """A folder of this machine."""
+    """A folder of this machine.
 
-    def __init__(self, root: Path) -> None:
+    Args:
+        synced: a file that was written outlives a power cut, too.
+    """
+
+    def __init__(self, root: Path, *, synced: bool = False) -> None:
         self._root = root.resolve()
+        self._synced = synced
 
     def path(self, name: str) -> Path:
         """Where a file of that name is or would be; an absolute name is taken as relative, as Titan does.
@@ -96,7 +102,7 @@ class FileArea:
         try:
             with open(part, "xb") as file:
                 file.write(data)
-            os.replace(part, path)
+            self._replace(part, path)
         except BaseException:
             with contextlib.suppress(OSError):
                 part.unlink()
@@ -104,7 +110,14 @@ class FileArea:
 
     def take(self, name: str, source: Path) -> None:
         """See ``Area``."""
-        os.replace(source, self.path(name))
+        self._replace(source, self.path(name))
+
+    def _replace(self, source: Path, path: Path) -> None:
+        if self._synced:
+            sync(source)
+        os.replace(source, path)
+        if self._synced:
+            sync(path.parent)
 
     def read(self, name: str) -> bytes:
         """See ``Area``."""

@@ -41,13 +41,14 @@ async def open_backing(settings: ClusterSettings, data: DataDir, *, jobs_write_h
         TitanError: something of it cannot be used.
     """
     uploads, scripts = await asyncio.to_thread(_areas, settings, data)
-    location, cap = settings.store_location(), settings.log_limit_bytes
+    location, cap, synced = settings.store_location(), settings.log_limit_bytes, settings.is_synced
     store: Store
-    logs: LogStore = FileLogs(data, cap)
+    logs: LogStore = FileLogs(data, cap, synced=synced)
     if location is None:
-        store, identity = SqliteStore(data.database, asyncio.get_running_loop()), data.cluster_id()
+        store = SqliteStore(data.database, asyncio.get_running_loop(), synced=synced)
+        identity = data.cluster_id()
     else:
-        store = redis = await open_redis(location)
+        store = redis = await open_redis(location, synced=synced)
         identity = redis.identity
         if not jobs_write_here:
             logs = RedisLogs(redis.client, redis.journal, cap)
@@ -55,8 +56,10 @@ async def open_backing(settings: ClusterSettings, data: DataDir, *, jobs_write_h
 
 
 def _areas(settings: ClusterSettings, data: DataDir) -> tuple[Area, Area]:
+    synced = settings.is_synced
     if settings.artifacts is None:
-        return FileArea(data.uploads), FileArea(data.scripts)
+        return FileArea(data.uploads, synced=synced), FileArea(data.scripts, synced=synced)
     url, scratch = str(settings.artifacts), data.root / "fetched"
     shutil.rmtree(scratch, ignore_errors=True)  # copies of a master that was killed
-    return open_area(url, "uploads", scratch), open_area(url, "perm_files", scratch)
+    uploads = open_area(url, "uploads", scratch, synced=synced)
+    return uploads, open_area(url, "perm_files", scratch, synced=synced)

@@ -1,13 +1,14 @@
-"""What to do about a folder that cannot be used, told by what went wrong."""
+"""The disk under a folder: what to do where it cannot be used, and waiting until it has what was written."""
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import sqlite3
 from pathlib import Path
 
-__all__ = ["advice"]
+__all__ = ["advice", "sync", "sync_way", "write_synced"]
 
 _LITTLE = 1024 * 1024
 """Bytes that a master needs to begin with."""
@@ -42,6 +43,45 @@ def advice(exc: BaseException, folder: Path) -> str:
     if number in {errno.EMFILE, errno.ENFILE}:
         return "raise the limit of open files (ulimit -n)"
     return _FORBIDDEN if number in _NO_RIGHT else "give another data_dir"
+
+
+def sync(path: str | Path) -> None:
+    """Wait until a file's bytes, or the names in a folder, are on the disk: they outlive a power cut from then on.
+
+    Raises:
+        OSError: they may be there or not.
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def write_synced(path: Path, data: bytes) -> None:
+    """A new file, whole or not at all, after a power cut too. Its name plus ``.part`` is used meanwhile.
+
+    Raises:
+        OSError: it may be there or not.
+    """
+    part = path.with_name(path.name + ".part")
+    part.write_bytes(data)
+    sync(part)
+    os.replace(part, path)
+    sync(path.parent)
+
+
+def sync_way(folder: Path) -> None:
+    """Wait until the disk has the names in a folder and those of the folders on the way there, whoever has made them.
+
+    Raises:
+        OSError: they may be there or not.
+    """
+    sync(folder)
+    for above in folder.resolve().parents:
+        # One that this user may only pass has been there before.
+        with contextlib.suppress(PermissionError):
+            sync(above)
 
 
 def _is_full(folder: Path) -> bool:

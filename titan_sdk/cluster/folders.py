@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 from urllib.parse import quote
 
-from titan_sdk.cluster.disk import advice
+from titan_sdk.cluster.disk import advice, sync_way, write_synced
 from titan_sdk.errors import TitanError
 
 __all__ = ["LOG", "DataDir", "safe_name", "socket_folder"]
@@ -65,11 +65,14 @@ def socket_folder(root: Path) -> Path:
 class DataDir:
     """A master's folder, held for this process.
 
+    Args:
+        synced: the folders made here outlive a power cut.
+
     Raises:
         TitanError: the folder cannot be written, or another master uses it.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, synced: bool = False) -> None:
         self.root = root
         self.database = root / "master.sqlite3"
         self.logs = root / "logs"
@@ -82,6 +85,8 @@ class DataDir:
         try:
             for folder in (root, self.logs, self.uploads, self.scripts, self.workers):
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if synced:
+                sync_way(root)
             self._lock = os.open(root / "master.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as exc:
             raise TitanError(
@@ -109,10 +114,8 @@ class DataDir:
         try:
             return path.read_text("ascii").strip()
         except FileNotFoundError:
-            # Whole or not at all: half a name would be another one after the next start.
-            part = path.with_suffix(".part")
-            part.write_text(secrets.token_hex(8) + "\n", "ascii")
-            os.replace(part, path)
+            # Half a name would be another one after the next start.
+            write_synced(path, f"{secrets.token_hex(8)}\n".encode("ascii"))
             return path.read_text("ascii").strip()
 
     def release(self) -> None:

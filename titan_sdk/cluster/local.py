@@ -48,6 +48,8 @@ class LocalCluster:
         engine: ``process``, or ``ray``: jobs run in a Ray cluster, whose nodes are the workers then.
         ray: how that cluster is used. Without a ``data_dir`` its jobs are ended with this, whatever it says.
 
+        durability: ``full``: what was acknowledged outlives a power cut; not with ``strict_titan``, which keeps it in
+            memory.
         store: URL of a Redis or Valkey for state, which then outlives the folder; ``store_prefix``: what its keys
             begin with, one cluster at a time per prefix.
         artifacts: URL of a shared folder or an object store for artifacts, as fsspec takes it.
@@ -71,6 +73,7 @@ class LocalCluster:
         gpus: Sequence[str] | None = None,
         engine: str = "process",
         ray: RaySettings | None = None,
+        durability: str = "normal",
         store: str | None = None,
         store_prefix: str = "titan",
         artifacts: str | None = None,
@@ -98,6 +101,11 @@ class LocalCluster:
         self._engine, self._ray = engine, ray
         self._gpus = None if gpus is None else tuple(gpus)
         self._store, self._store_prefix, self._artifacts = store, store_prefix, artifacts
+        self._durability = durability
+        if self._strict is not None and durability == "full":
+            raise InvalidArgument(
+                "strict_titan keeps values and jobs in memory; leave durability out, or strict_titan"
+            )
         if self._strict is not None and (tls is not None or token is not None):
             raise InvalidArgument(
                 "a real Titan has neither TLS nor a token; leave them out with strict_titan"
@@ -120,6 +128,7 @@ class LocalCluster:
             gpus=self._gpus,
             engine=self._engine,
             ray=self._ray,
+            durability=self._durability,
             store=self._store,
             store_prefix=self._store_prefix,
             artifacts=self._artifacts,

@@ -11,6 +11,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Protocol
 
+from titan_sdk.cluster.disk import sync
 from titan_sdk.cluster.folders import LOG, DataDir, safe_name
 from titan_sdk.cluster.logs import append_note, limit_log, read_log, read_range
 
@@ -69,9 +70,11 @@ class FileLogs:
 
     Args:
         cap: bytes that are kept of a log.
+        synced: output that an engine brought outlives a power cut.
     """
 
-    def __init__(self, data: DataDir, cap: int) -> None:
+    def __init__(self, data: DataDir, cap: int, *, synced: bool = False) -> None:
+        self._synced = synced
         self._data = data
         self._cap = cap
         self._lock = threading.Lock()
@@ -107,10 +110,12 @@ class FileLogs:
                 size = os.fstat(fd).st_size
                 kept = new[: max(self._cap + 1 - size, 0)]
                 # First the intention, then the bytes: a master that dies in between finds out which of the two it did.
-                _write_mark(path, received, run, len(new), size, size + len(kept))
+                _write_mark(path, received, run, len(new), size, size + len(kept), synced=self._synced)
                 written = 0
                 while written < len(kept):
                     written += os.pwrite(fd, kept[written:], size + written)
+                if self._synced:
+                    os.fsync(fd)
                 return done + len(new)
             finally:
                 os.close(fd)
@@ -142,13 +147,19 @@ def _mark_of(path: Path) -> Path:
     return path.with_suffix(_MARK)
 
 
-def _write_mark(path: Path, received: dict[str, int], run: str, more: int, at: int, end: int) -> None:
+def _write_mark(
+    path: Path, received: dict[str, int], run: str, more: int, at: int, end: int, *, synced: bool
+) -> None:
     runs = {**received, run: received.get(run, 0) + more}
     part = path.with_suffix(".received-part")
     part.write_text(
         json.dumps({"runs": runs, "run": run, "more": more, "at": at, "end": end}), encoding="utf-8"
     )
+    if synced:
+        sync(part)
     os.replace(part, _mark_of(path))
+    if synced:
+        sync(path.parent)
 
 
 def _settle(path: Path, fd: int) -> dict[str, int]:

@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from titan_sdk.cluster.artifacts import Opened, OutsideArea
+from titan_sdk.cluster.disk import sync, sync_way
 from titan_sdk.errors import InvalidArgument, TitanError
 from titan_sdk.model.listing import ListedArtifact
 
@@ -24,11 +25,13 @@ _PARTS = ".parts"
 """Where what is not complete is put; no name of a file here begins so."""
 
 
-def open_area(url: str, folder: str, scratch: Path) -> FsspecArea:
+def open_area(url: str, folder: str, scratch: Path, *, synced: bool = False) -> FsspecArea:
     """A folder below the URL.
 
     Args:
         scratch: folder of this machine for copies that are needed for a moment.
+        synced: a file that was written outlives a power cut, too. Below ``file:`` this machine's disk is waited for;
+            an object store answers for itself.
 
     Raises:
         InvalidArgument: fsspec, or what it needs for this kind of URL, is not installed, or does not take the URL.
@@ -46,7 +49,7 @@ def open_area(url: str, folder: str, scratch: Path) -> FsspecArea:
         raise InvalidArgument(
             f"artifacts at {shown_url(url)}: {exc}; install what fsspec needs for it"
         ) from exc
-    area = FsspecArea(system, posixpath.join(root, folder), scratch)
+    area = FsspecArea(system, posixpath.join(root, folder), scratch, synced=synced)
     try:
         area.prepare()
     except OSError as exc:
@@ -63,8 +66,10 @@ def shown_url(url: str) -> str:
 class FsspecArea:
     """Implements ``Area`` on an fsspec file system. What is written is put aside first and moved when it is complete."""
 
-    def __init__(self, system: Any, root: str, scratch: Path) -> None:
+    def __init__(self, system: Any, root: str, scratch: Path, *, synced: bool = False) -> None:
         self._system = system
+        self._is_local = getattr(system, "protocol", None) in {"file", ("file", "local")}
+        self._synced = synced and self._is_local
         self._root = root.rstrip("/")
         self._scratch = scratch
 
@@ -76,6 +81,8 @@ class FsspecArea:
         """
         with _as_os_errors():
             self._system.makedirs(f"{self._root}/{_PARTS}", exist_ok=True)
+            if self._synced:
+                sync_way(Path(self._root))
         self._scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def _path(self, name: str) -> str:
@@ -90,7 +97,7 @@ class FsspecArea:
         return path
 
     def _check_links(self, path: str) -> None:
-        if getattr(self._system, "protocol", None) in {"file", ("file", "local")}:
+        if self._is_local:
             root = Path(self._root).resolve()
             if not Path(path).resolve().is_relative_to(root):
                 raise OutsideArea(path)
@@ -132,7 +139,11 @@ class FsspecArea:
         parent = posixpath.dirname(path)
         if parent != self._root and not self._system.isdir(parent):
             raise FileNotFoundError(f"there is no folder {posixpath.basename(parent)!r}")
+        if self._synced:
+            sync(part)
         self._system.mv(part, path)
+        if self._synced:
+            sync(parent)
 
     def read(self, name: str) -> bytes:
         """See ``Area``."""

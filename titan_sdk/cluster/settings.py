@@ -87,6 +87,9 @@ class ClusterSettings:
     """How often what is too old, and keys that have expired, are looked for."""
     drain_seconds: float = 0.0
     """On SIGTERM, how long running jobs may take to end before they are stopped (and queued again)."""
+    durability: str = "normal"
+    """``normal``: what was acknowledged outlives ``kill -9`` of the master. ``full``: and a power cut; each commit and
+    each artifact waits for the disk, and a Redis must have ``appendfsync always``."""
     store: str | None = None
     """URL of a Redis or Valkey for state; ``None``: a SQLite file in ``data_dir``. Shown by no ``repr``."""
     store_prefix: str = "titan"
@@ -129,6 +132,8 @@ class ClusterSettings:
                 raise InvalidArgument(
                     f"workers={{{tag!r}: {count}}}: the number of workers cannot be negative"
                 )
+        if self.durability not in {"normal", "full"}:
+            raise InvalidArgument(f"durability {self.durability!r} is none; give normal or full")
         self._check_access()
         self._check_engine()
         for name in ("store", "store_password", "artifacts"):
@@ -156,6 +161,11 @@ class ClusterSettings:
     def is_protected(self) -> bool:
         """Whether clients need more than the address."""
         return self.tls is not None or self.token is not None
+
+    @property
+    def is_synced(self) -> bool:
+        """Whether what is acknowledged must be on the disk."""
+        return self.durability == "full"
 
     def store_location(self) -> Location | None:
         """Where the store is, unless it is the SQLite file."""

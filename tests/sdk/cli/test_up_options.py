@@ -94,6 +94,7 @@ def test_the_environment_says_the_same(
         (["--tls-cert", "/no/such.pem"], "TLS cert '/no/such.pem' is not there"),
         (["--token-file", "/no/such"], "--token-file /no/such is not there"),
         (["--token", "short"], "the master's token has fewer than 16 characters"),
+        (["--durability", "ful"], "durability 'ful' is none; give normal or full"),
         (["--log-level", "loud"], "--log-level 'loud' is none of"),
     ],
 )

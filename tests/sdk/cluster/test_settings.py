@@ -28,6 +28,7 @@ def test_workers_are_named_by_tag_and_number(tmp_path: Path) -> None:
         ({"workers": {"GPU": -1}}, "cannot be negative"),
         ({"workers": {"a|b": 1}}, r"worker tag 'a\|b' contains '\|'"),
         ({"workers": {"GENERAL": 10**6}}, "1000000 workers"),
+        ({"durability": "ful"}, "durability 'ful' is none; give normal or full"),
     ],
 )
 def test_what_cannot_work_is_refused_with_a_sentence(

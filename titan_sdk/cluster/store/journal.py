@@ -35,6 +35,9 @@ class Backend(Protocol):
     waits: bool
     """Whether a commit takes a round trip: then an attempt that fails may take seconds."""
 
+    gathers: bool
+    """Whether a commit takes longer than a turn of the loop, so that it pays to put what comes in one turn into one."""
+
     def commit(self, batch: Batch) -> list[object] | Awaitable[list[object]]:
         """The results of its operations, at once where that takes no waiting; another commit begins after this one.
 
@@ -115,8 +118,10 @@ class Journal:
         self._add(Entry(changes, done, None, self._table.begin(changes)))
 
     def commit(self) -> None:
-        """See ``Writes``. Without a round trip, a turn of the loop costs more than the transaction that it would save."""
-        if not self._backend.waits:
+        """See ``Writes``. Where nothing is waited for, a turn of the loop costs more than the transaction that it would
+        save.
+        """
+        if not self._backend.gathers:
             self._go_on()
 
     def lose(self, exc: StoreFailed) -> None:

@@ -26,8 +26,8 @@ BAD = Put("k", "half \ud83d")
 class Disk(SqliteStore):
     """Members of one set, so that their order is known."""
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(path, asyncio.get_running_loop())
+    def __init__(self, path: Path, *, synced: bool = False) -> None:
+        super().__init__(path, asyncio.get_running_loop(), synced=synced)
         self.commits = 0
         self.db.set_trace_callback(self._trace)
 
@@ -61,6 +61,19 @@ async def test_one_turn_is_one_transaction(disk: Disk) -> None:
     names = [str(n) for n in range(50)]
     assert await asyncio.gather(*(disk.journal.write(insert(name)) for name in names)) == [True] * 50
     assert (disk.kept(), disk.commits) == (names, 1)
+
+
+async def test_writes_of_one_turn_wait_for_the_disk_together(tmp_path: Path) -> None:
+    disk, names = Disk(tmp_path / "db", synced=True), [str(n) for n in range(50)]
+
+    def write(name: str) -> asyncio.Future[object]:
+        written = disk.journal.write(insert(name))
+        disk.journal.commit()
+        return written
+
+    assert await asyncio.gather(*map(write, names)) == [True] * 50
+    assert (disk.kept(), disk.commits) == (names, 1)
+    disk.db.close()
 
 
 async def test_nothing_is_reported_before_it_is_committed(disk: Disk) -> None:
@@ -257,7 +270,7 @@ async def test_bookkeeping_counts_at_once_and_a_clients_change_once_it_is_durabl
 class Far:
     """One whose commits take a while, and fail as they are told to."""
 
-    waits = True
+    waits = gathers = True
 
     def __init__(self) -> None:
         self.batches: list[Batch] = []

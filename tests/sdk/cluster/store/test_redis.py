@@ -311,6 +311,53 @@ async def test_settings_that_lose_data_are_warned_about(
     assert "may throw keys away when its memory is full (maxmemory-policy allkeys-lru)" in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("appendfsync", "everysec"), ("appendonly", "no"), ("no-appendfsync-on-rewrite", "yes")],
+)
+async def test_full_durability_wants_a_server_that_writes_before_it_answers(
+    server: RedisServer, name: str, value: str
+) -> None:
+    location = Location(server.url)
+    server.say("CONFIG", "SET", name, value)
+    with pytest.raises(
+        TitanError, match=f"has {name} {value}, .* run it with {name} (yes|always|no), or leave"
+    ):
+        await open_redis(location, synced=True)
+    async with opened(location):  # the refused one has left no lease
+        pass
+
+
+async def test_full_durability_says_that_a_server_does_not_tell(
+    server: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    server.say(
+        "ACL",
+        "SETUSER",
+        "front",
+        "on",
+        ">pw",
+        "~titan",
+        "~titan:*",
+        "+@all",
+        "-@admin",
+        "-@dangerous",
+        "+info",
+    )
+    with caplog.at_level(logging.WARNING):
+        await (await open_redis(Location(server.url.replace("//", "//front:pw@")), synced=True)).close()
+    assert "does not tell its settings (CONFIG GET is forbidden)" in caplog.text
+    assert (
+        "appendonly yes, appendfsync always, no-appendfsync-on-rewrite no, or allow its user +config|get"
+        in caplog.text
+    )
+    caplog.clear()
+    server.say("ACL", "SETUSER", "front", "+config|get")
+    with caplog.at_level(logging.WARNING):
+        await (await open_redis(Location(server.url.replace("//", "//front:pw@")), synced=True)).close()
+    assert caplog.text == ""
+
+
 async def test_another_format_is_refused(redis_server: RedisServer) -> None:
     location = Location(redis_server.url, uuid.uuid4().hex)
     redis_server.say("SET", f"{location.prefix}:format", "99")

@@ -88,6 +88,14 @@ class Client:
         except _Refused:
             return {}
 
+    async def setting(self, name: str) -> str | None:
+        """One of the server's settings; ``None`` if it does not tell."""
+        try:
+            found = await self.call("CONFIG GET", name)
+        except _Refused:
+            return None
+        return {_text_of(key): _text_of(value) for key, value in dict(found).items()}.get(name)
+
     async def close(self) -> None:
         await self._redis.aclose()
 
@@ -143,6 +151,10 @@ class _NotReached(Unavailable):
 
 class _Refused(Unavailable):
     """The server has answered."""
+
+
+def _text_of(found: str | bytes) -> str:
+    return found.decode("utf-8", "replace") if isinstance(found, bytes) else found
 
 
 def text_bytes(text: str) -> bytes:

@@ -45,8 +45,11 @@ _MANY = 200
 _CLOSE_SECONDS = 10.0
 
 
-async def open_redis(location: Location) -> RedisStore:
+async def open_redis(location: Location, *, synced: bool = False) -> RedisStore:
     """Take the lease and load what is there.
+
+    Args:
+        synced: refuse a server that is known to acknowledge what is not on its disk yet.
 
     Raises:
         TitanError: it cannot be reached or used, or another master uses it.
@@ -54,6 +57,8 @@ async def open_redis(location: Location) -> RedisStore:
     client = Client(location)
     try:
         _warn_about(await client.info(), location)
+        if synced:
+            await _check_synced(client)
         store = RedisStore(client, await acquire(client))
     except StoreFailed as exc:
         await client.close()
@@ -108,10 +113,37 @@ def _warn_about(info: dict[str, Any], location: Location) -> None:
         )
 
 
+_SYNCED = {"appendonly": "yes", "appendfsync": "always", "no-appendfsync-on-rewrite": "no"}
+
+
+async def _check_synced(client: Client) -> None:
+    """
+    Raises:
+        StoreFailed: a setting of the server lets it answer before the disk has a commit.
+    """
+    where = client.location.shown
+    for name, wanted in _SYNCED.items():
+        found = await client.setting(name)
+        if found is None:
+            log.warning(
+                "the store %s does not tell its settings (CONFIG GET is forbidden), so nobody has checked that a "
+                "commit is on its disk before it answers, as durability full promises: see to it that it has %s, or "
+                "allow its user +config|get",
+                where,
+                ", ".join(f"{key} {value}" for key, value in _SYNCED.items()),
+            )
+            return
+        if found != wanted:
+            raise StoreFailed(
+                f"the store {where} has {name} {found}, so it answers before its disk has a commit, and durability "
+                f"full is not to be had: run it with {name} {wanted}, or leave durability full out"
+            )
+
+
 class RedisStore:
     """Implements ``Store`` and ``Backend``. Made by ``open_redis``."""
 
-    waits = True
+    waits = gathers = True
 
     def __init__(self, client: Client, lease: Lease) -> None:
         self.client = client

@@ -40,6 +40,9 @@ _VALUES: dict[type, Callable[[sqlite3.Connection, Any, float], object]] = {
 class SqliteStore:
     """Implements ``Store`` and ``Backend``. To be used in the thread of the loop it is given.
 
+    Args:
+        synced: a commit is on the disk, not only in the operating system's hands.
+
     Raises:
         TitanError: the file cannot be used; see ``open_database``.
     """
@@ -47,7 +50,8 @@ class SqliteStore:
     waits = False
     lost_commits = None
 
-    def __init__(self, path: Path, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, path: Path, loop: asyncio.AbstractEventLoop, *, synced: bool = False) -> None:
+        self.gathers = synced
         self._path = path
         self.clock = Clock()
         self.table = JobTable()
@@ -55,7 +59,7 @@ class SqliteStore:
         """Settled jobs whose ids are being submitted again."""
         self._arriving: int | None = None
         """From this number on there are rows that are not committed."""
-        self.db = open_database(path)
+        self.db = open_database(path, synced=synced)
         try:
             with _said():
                 for row in jobs.unsettled(self.db):

@@ -2,7 +2,8 @@
 
 Durability: WAL with ``synchronous=NORMAL``. A commit is in the operating system's hands before anything is
 acknowledged, so it survives ``kill -9`` of the master at any instant; after a power cut what it had
-not written yet may be missing (usually half a minute), never half of a transaction.
+not written yet may be missing (usually half a minute), never half of a transaction. With ``synchronous=FULL`` each
+commit waits until the disk has the log (SQLite syncs the folder, too, when it has made the log).
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
-from titan_sdk.cluster.disk import advice
+from titan_sdk.cluster.disk import advice, sync
 from titan_sdk.cluster.store.sqlite import jobs, names, requests
 from titan_sdk.errors import TitanError
 
@@ -57,8 +58,11 @@ CREATE TABLE members (key TEXT NOT NULL, member TEXT NOT NULL, UNIQUE (key, memb
 """
 
 
-def open_database(path: Path) -> sqlite3.Connection:
+def open_database(path: Path, *, synced: bool = False) -> sqlite3.Connection:
     """The database at that path, created if it is missing.
+
+    Args:
+        synced: a commit is on the disk, not only in the operating system's hands.
 
     Raises:
         TitanError: the file is damaged, is not ours, or was written by a newer version.
@@ -72,7 +76,10 @@ def open_database(path: Path) -> sqlite3.Connection:
     try:
         db = sqlite3.connect(path, isolation_level=None)
         try:
-            _prepare(db, path)
+            _prepare(db, path, synced)
+            if synced:
+                # SQLite does that for a log which it makes itself, not for one that another master was killed with.
+                sync(path.parent)
         except BaseException:
             db.close()
             raise
@@ -83,9 +90,9 @@ def open_database(path: Path) -> sqlite3.Connection:
     return db
 
 
-def _prepare(db: sqlite3.Connection, path: Path) -> None:
+def _prepare(db: sqlite3.Connection, path: Path, synced: bool) -> None:
     db.execute("PRAGMA journal_mode=WAL")
-    db.execute("PRAGMA synchronous=NORMAL")
+    db.execute(f"PRAGMA synchronous={'FULL' if synced else 'NORMAL'}")
     db.execute(f"PRAGMA wal_autocheckpoint={_CHECKPOINT_PAGES}")
     # After a large transaction the log gives its room back.
     db.execute(f"PRAGMA journal_size_limit={_MAX_LOG}")
