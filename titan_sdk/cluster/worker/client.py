@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import os
 import py_compile
 import secrets
@@ -23,7 +24,7 @@ import titan_sdk.runtime.worker
 from titan_sdk.cluster.worker import protocol
 from titan_sdk.cluster.worker.protocol import ENDED, MARK, Start, decode, encode
 
-__all__ = ["PREFIX", "End", "How", "Worker", "connect", "python_as_found", "spawn"]
+__all__ = ["PREFIX", "End", "How", "Worker", "boot_id", "connect", "library_name", "python_as_found", "spawn"]
 
 PREFIX = "w"
 """Begins the name of a worker process's socket; its own name follows."""
@@ -283,6 +284,19 @@ async def connect(path: Path) -> Worker | None:
     return worker
 
 
+@functools.cache
+def boot_id() -> str:
+    """Changes with every start of the machine, after which process numbers mean something else."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+
+
+def library_name(runtime: str) -> str:
+    """The folder's name of a launcher's library. Another one after each start of the machine: nothing waits for the disk,
+    so a power cut may leave its files empty.
+    """
+    return f"runtime-{runtime[:16]}-{boot_id()[:8]}"
+
+
 def _state_folder(folder: Path, runtime: str) -> tuple[Path, Path]:
     """Make what a worker process needs on the disk; the folder, and the launcher's library in it.
 
@@ -294,7 +308,7 @@ def _state_folder(folder: Path, runtime: str) -> tuple[Path, Path]:
         OSError: it cannot be made.
     """
     (folder / ENDED).mkdir(mode=0o700, parents=True, exist_ok=True)
-    library = folder / f"runtime-{runtime[:16]}"
+    library = folder / library_name(runtime)
     if not library.is_dir():
         part = folder / f".part-{secrets.token_hex(4)}"
         try:

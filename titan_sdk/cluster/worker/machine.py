@@ -18,7 +18,7 @@ from pathlib import Path
 
 from titan_sdk.cluster.folders import socket_folder
 from titan_sdk.cluster.worker import protocol
-from titan_sdk.cluster.worker.client import PREFIX, End, How, Worker, connect, spawn
+from titan_sdk.cluster.worker.client import PREFIX, End, How, Worker, boot_id, connect, library_name, spawn
 from titan_sdk.cluster.worker.protocol import ENDED, MARK, RUN_MARK, name_of
 from titan_sdk.runtime.worker import processes
 
@@ -34,12 +34,6 @@ _LOOK_SECONDS = 0.1
 _END_SECONDS = 10.0
 FOREIGN = End(How.UNKNOWN, why="foreign")
 """The run is another master's, which may go on with it."""
-
-
-@functools.cache
-def boot_id() -> str:
-    """Changes with every start of the machine, after which process numbers mean something else."""
-    return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
 
 
 def _owner_of(root: Path) -> str:
@@ -208,7 +202,7 @@ class Machine:
                 path.unlink(missing_ok=True)
         if not self._earlier:
             for path in self._state.glob("runtime-*"):
-                if path.name != f"runtime-{self._runtime[:16]}":
+                if path.name != library_name(self._runtime):
                     shutil.rmtree(path, ignore_errors=True)
 
     def forget(self, run: str) -> None:

@@ -12,10 +12,11 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from pytest_mock import MockerFixture
 
 from tests.sdk.cluster.peer import Meeting
 from tests.support.process_watch import has_ended, wait_for
-from titan_sdk.cluster.worker import protocol
+from titan_sdk.cluster.worker import client, protocol
 from titan_sdk.cluster.worker.client import End, How, Worker, connect, spawn
 from titan_sdk.cluster.worker.protocol import ENDED, MARK, RUN_MARK, Start
 
@@ -112,6 +113,20 @@ async def arrivals(meeting: Meeting, goes_on: str = "") -> dict[str, list[str]]:
     if goes_on:
         connections[goes_on].close()
     return found
+
+
+async def test_a_power_cut_that_emptied_the_launchers_files_is_over_with_the_next_start(
+    machine: Machine, mocker: MockerFixture
+) -> None:
+    await machine.spawn()
+    name = "titan_runtime/lib/titan_job.py"
+    (made,) = machine.state.glob(f"runtime-*/{name}")
+    content = made.read_bytes()
+    made.write_bytes(b"")
+    mocker.patch.object(client, "boot_id", return_value="another")
+    await machine.spawn()
+    (again,) = set(machine.state.glob(f"runtime-*/{name}")) - {made}
+    assert again.read_bytes() == content != b""
 
 
 async def test_a_program_meets_what_it_was_given(machine: Machine, worker: Worker) -> None:
