@@ -41,9 +41,6 @@ from titan_sdk.cluster import LocalCluster
 from titan_sdk.wire.extensions import AssetWrite
 from titan_sdk.wire.opcodes import Opcode
 
-# A master that is stopped while it starts its worker process leaves the closing of that connection to Python.
-pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
-
 ALL = int(os.environ.get("TITAN_CRASH_KILLS", "10")) >= 100
 SOME = 10
 """Points of a recording that the suite looks at."""

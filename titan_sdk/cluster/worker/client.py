@@ -148,6 +148,8 @@ class Worker:
             self.pid, self.mark, self.runs = int(told["pid"]), told["mark"], list(told["runs"])
         except BaseException:
             writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
             raise
         self._writer, self.is_alive = writer, True
         self._known.clear()

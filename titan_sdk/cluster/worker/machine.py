@@ -94,7 +94,7 @@ class Machine:
             os.replace(part, self._state / "owner")
             self._owner = _owner_of(root)
         self._own: Worker | None = None
-        self._spawning = asyncio.Lock()
+        self._spawning: asyncio.Task[Worker] | None = None
         self._earlier: dict[str, Worker] = {}
         self._found: asyncio.Task[None] | None = None
 
@@ -109,15 +109,13 @@ class Machine:
             TitanError: its socket can be nowhere.
         """
         if self._own is None or not self._own.is_alive:
-            async with self._spawning:
-                if self._own is None or not self._own.is_alive:
-                    self._own = await spawn(
-                        socket_folder(self._root),
-                        self._owner,
-                        self._state,
-                        self._runtime,
-                        self._environment(),
-                    )
+            if self._spawning is None or self._spawning.done():
+                sockets = socket_folder(self._root)
+                self._spawning = asyncio.create_task(
+                    spawn(sockets, self._owner, self._state, self._runtime, self._environment())
+                )
+            # A run that is let go of leaves the process to the next one, or to ``close``.
+            self._own = await asyncio.shield(self._spawning)
         return self._own
 
     def handle(self, worker: Worker) -> str:
@@ -213,7 +211,7 @@ class Machine:
 
     async def close(self) -> None:
         """No run is left: end the process."""
-        workers = self._all()
+        workers = await self._everyone()
         for worker in workers:
             await worker.close()
         for worker in workers:
@@ -221,9 +219,17 @@ class Machine:
 
     async def abandon(self) -> None:
         """Leave all of them to themselves; each ends after its last run."""
-        for worker in self._all():
+        for worker in await self._everyone():
             await worker.close()
             worker.abandon()
+
+    async def _everyone(self) -> list[Worker]:
+        """Also the one that is being started."""
+        if self._spawning is not None:
+            (made,) = await asyncio.gather(self._spawning, return_exceptions=True)
+            if isinstance(made, Worker):
+                self._own = made
+        return self._all()
 
     def _all(self) -> list[Worker]:
         return [*self._earlier.values(), *([] if self._own is None else [self._own])]
