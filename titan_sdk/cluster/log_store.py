@@ -168,6 +168,9 @@ def _settle(path: Path, fd: int) -> dict[str, int]:
         mark = json.loads(_mark_of(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
+    except ValueError:
+        # A power cut has emptied it. Output that is sent again stands in the log twice, which is better than not at all.
+        return {}
     received: dict[str, int] = mark["runs"]
     if os.fstat(fd).st_size < mark["end"]:
         os.ftruncate(fd, mark["at"])

@@ -72,3 +72,12 @@ async def test_an_append_that_a_master_did_not_finish_is_made_good_by_the_next(
     assert await again.append("j", "run1", 14, b"too early") == 6
     assert await again.append("j", "run1", 6, b"cut off\n") == 14
     assert await again.read("j") == "whole\ncut off\n"
+
+
+async def test_a_mark_that_a_power_cut_has_emptied_loses_no_output(logs: FileLogs, data: DataDir) -> None:
+    assert await logs.append("a", "1", 0, b"one\n") == 4
+    (mark,) = data.logs.glob("*.received")
+    mark.write_bytes(b"")
+    assert await logs.append("a", "1", 4, b"two\n") == 0  # the sender begins again
+    assert await logs.append("a", "1", 0, b"one\ntwo\n") == 8
+    assert (await logs.read("a")).endswith("one\ntwo\n")
