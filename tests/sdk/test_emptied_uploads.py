@@ -52,4 +52,4 @@ def test_the_next_jobs_find_what_they_need(
             assert {path.name.split("-")[1] for path in uploads} >= needed
             for path in uploads:
                 path.unlink()
-            shutil.rmtree(cache)
+            shutil.rmtree(cache, ignore_errors=True)  # a forked launcher needs no copy

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-__all__ = ["has_ended", "parent_of", "wait_for", "worker_processes"]
+__all__ = ["forks_of", "has_ended", "parent_of", "wait_for", "worker_processes"]
 
 
 def has_ended(pid: str) -> bool:
@@ -41,3 +41,16 @@ def worker_processes(data_dir: Path) -> list[int]:
         if str(data_dir / "machine").encode() in words and not name.startswith("titan-"):
             found.append(int(path.name))
     return found
+
+
+def forks_of(data_dir: Path) -> set[str]:
+    """Names of the forks of its worker processes: one for each run that has begun and not ended."""
+    parents, names = {str(pid) for pid in worker_processes(data_dir)}, set()
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (path / "stat").read_text().rpartition(")")[2].split()
+            if words[1] in parents:
+                names.add((path / "comm").read_text().strip())
+        except OSError:
+            continue
+    return {name for name in names if name.startswith("titan-")}

@@ -12,7 +12,7 @@ import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 
-__all__ = ["Script", "kill_all", "worker_environment"]
+__all__ = ["Script", "kill_all", "kill_tree", "worker_environment"]
 
 _PIECE = 64 * 1024
 
@@ -111,6 +111,21 @@ class Script:
             # Not by asyncio's own method, which may reap the process before asyncio does.
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, number)
+
+
+def kill_tree(pid: int) -> None:
+    """SIGKILL to a process and to everything below it, by the parents that they have now."""
+    children: dict[int, list[int]] = {}
+    for entry in os.listdir("/proc"):
+        with contextlib.suppress(OSError, ValueError):
+            stat = Path(f"/proc/{int(entry)}/stat").read_text("utf-8", "replace")
+            children.setdefault(int(stat.rpartition(")")[2].split()[1]), []).append(int(entry))
+    found = [pid]
+    for one in found:
+        found += children.get(one, [])
+    for one in found:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(one, signal.SIGKILL)
 
 
 def kill_all(sessions: set[int], folder: Path | None = None) -> None:

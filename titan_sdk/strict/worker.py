@@ -17,7 +17,7 @@ from titan_sdk.cluster.settings import WorkerSpec
 from titan_sdk.errors import PeerProtocolError
 from titan_sdk.model.rules import DAG_PREFIX
 from titan_sdk.strict.logs import Batcher
-from titan_sdk.strict.processes import Script, kill_all
+from titan_sdk.strict.processes import Script, kill_all, kill_tree
 from titan_sdk.strict.settings import StrictSettings
 from titan_sdk.wire.fields import decode_base64
 from titan_sdk.wire.frames import MAX_PAYLOAD
@@ -146,7 +146,7 @@ class StrictWorker:
         if process is None:
             return f"UNKNOWN_SERVICE: {service_id}"
         self._stopped.add(service_id)
-        kill_all({process.pid})
+        kill_tree(process.pid)
         return f"STOPPED: {service_id}"
 
     def die(self) -> None:

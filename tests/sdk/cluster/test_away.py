@@ -10,6 +10,7 @@ import pytest
 
 from tests.sdk.cluster.master_process import MasterProcess
 from tests.sdk.cluster.peer import Meeting
+from tests.support.process_watch import forks_of, wait_for, worker_processes
 from titan_sdk import TitanClient, TitanJob
 
 # Slow: Masters are away for seconds while jobs end.
@@ -71,15 +72,15 @@ def test_a_job_that_starts_as_the_master_goes_away_runs_when_there_is_one(
         client.submit_job(job(tmp_path, "first", meeting.code("up")))
         meeting.arrival()
         client.submit_job(job(tmp_path, "second", "import titan_job\ntitan_job.result(1)\n"))
-    # The first ends and the second is started; then nobody answers it.
-    master.pause()
-    meeting.let_go()
-    time.sleep(0.5)
-    master.go_on()
-    staged = tmp_path / "data" / "exits.log"
-    deadline = time.monotonic() + 60
-    while sum(" @" in line and not line.endswith(" @0") for line in staged.read_text().splitlines()) < 2:
-        assert time.monotonic() < deadline
+        first = forks_of(tmp_path / "data")
+        # The first ends and the second is started; then nobody answers it.
+        master.pause()
+        meeting.let_go()
+        wait_for(lambda: not forks_of(tmp_path / "data") & first)
+        master.go_on()
+        wait_for(
+            lambda: forks_of(tmp_path / "data") - first or client.get_job_status("second") == "COMPLETED"
+        )
     master.kill()
     time.sleep(1.0)
     with TitanClient(*master.start().address) as client:
@@ -105,4 +106,5 @@ def test_a_job_whose_folder_was_removed_waits_for_nobody(
     connection.close()
     assert watch.has_ended(60)
     watch.close()
+    wait_for(lambda: not worker_processes(tmp_path / "data"))
     os.mkdir(tmp_path / "data")

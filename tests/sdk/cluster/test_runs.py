@@ -102,7 +102,7 @@ class Master:
 
     async def submit(self, name: str = "job", header: str = "RUN_PAYLOAD") -> None:
         fields = ("a.py", "", "", "GENERAL") if header == "RUN_PAYLOAD" else ("a.py", "", "7", "GENERAL")
-        specs, rows = self.state.new_jobs([JobLine(name, header, fields)], {})
+        specs, rows = self.state.new_jobs([JobLine(name, header, fields)], {}, None)
         await self.store.journal.write(InsertJobs(tuple(rows)))
         now = self.state.clock.now()
         self.runs.perform(self.state.scheduler.submit(specs, self.state.settled, now))

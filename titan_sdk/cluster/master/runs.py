@@ -236,12 +236,12 @@ class Runs:
         return replace(result, outcome=Outcome.FATAL) if for_good else result
 
     async def _staged(self, run: Run) -> Process:
-        """As ``Engine.stage``, which is tried until the machine has room for it."""
+        """As ``Engine.stage``, which is tried until the machine has room for it and no trouble of its own."""
         is_told = False
         while not run.halt.is_set():
             try:
                 return await self._engine.stage(run.request)
-            except NoRoom as exc:
+            except (NoRoom, OSError) as exc:
                 if not is_told:
                     log.error("job %s waits: %s", run.request.job_id, exc)
                 is_told = True

@@ -345,6 +345,8 @@ class Worker:
         """For the next one who asks, should this process have ended by then."""
         try:
             protocol.write_ended(self._ended, run.start.run, run.code)
+        except FileNotFoundError:
+            pass  # the data directory was removed: nobody will ask
         except OSError:
             return  # no room: it is tried again, and meanwhile this process stays
         run.is_kept = True

@@ -49,13 +49,13 @@ async def test_another_client_is_answered_in_the_middle_of_it(
     address = await app.start()
     assert app._master is not None
     state = app._master.state
-    begun, resolve = asyncio.Event(), state.resolve
+    begun, resolved = asyncio.Event(), state.resolved
 
     def noticed(job_id: str) -> str:
         begun.set()
-        return resolve(job_id)
+        return resolved(job_id)
 
-    monkeypatch.setattr(state, "resolve", noticed)
+    monkeypatch.setattr(state, "resolved", noticed)
     one, other = await Client.connect(address), await Client.connect(address)
     waiting = asyncio.create_task(one.ask(Opcode.WAIT, Wait(NOBODY, 20.0, every).encode()))
     await begun.wait()
