@@ -13,11 +13,10 @@ from titan_sdk.runtime.worker import main as launcher
 from titan_sdk.runtime.worker import processes
 from titan_sdk.runtime.worker.natives import signal
 
-__all__ = ["HELD_BACK", "Inherited", "become"]
+__all__ = ["HELD_BACK", "Inherited", "become_guard", "become_launcher"]
 
 HELD_BACK = (signal.SIGTERM, signal.SIGCHLD)
 """Signals that are blocked when the fork is made."""
-_LOG_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_APPEND
 
 
 class Inherited:
@@ -25,37 +24,48 @@ class Inherited:
 
     Args:
         closes: descriptors that are the process's alone.
-        death: reads as ended when the process is gone.
         failures: where a child says why it became no job.
         library: what the launcher calls its bundle: the folder in which its jobs find their modules.
     """
 
-    def __init__(self, closes: list[int], death: int, failures: int, library: str) -> None:
-        self.closes, self.death, self.failures, self.library = closes, death, failures, library
+    def __init__(self, closes: list[int], failures: int, library: str) -> None:
+        self.closes, self.failures, self.library = closes, failures, library
         self.worker = os.getpid()
 
 
-def become(start: Start, environment: dict[str, str], inherited: Inherited) -> NoReturn:
+def become_guard(start: Start, environment: dict[str, str], inherited: Inherited, worker: int) -> NoReturn:
+    """The guard of this program and of later ones, in a fork that has just been made."""
+    try:
+        _leave_worker(inherited)
+        os.close(inherited.failures)
+        guard.serve(worker, start, environment)
+    except BaseException as exc:  # noqa: BLE001 - two processes must not both go on from here
+        os.write(worker, guard.failure(exc))
+    finally:
+        os._exit(NOT_STARTED)
+
+
+def become_launcher(start: Start, environment: dict[str, str], inherited: Inherited) -> NoReturn:
     """The job, in a fork that has just been made."""
     try:
-        signal.set_wakeup_fd(-1)
-        for descriptor in inherited.closes:
-            os.close(descriptor)
-        os.setsid()
+        _leave_worker(inherited)
         comm = os.open("/proc/self/comm", os.O_WRONLY)
         os.write(comm, name_of(start.run).encode())
         os.close(comm)
         os.chdir(start.cwd)
-        log = os.open(start.log, _LOG_FLAGS, 0o600)
-        environment = {**environment, RUN_MARK: start.run}
-        if start.spec:
-            _become_launcher(start, environment, log, inherited)
-        else:
-            guard.watch(start, environment, log, inherited.death)
+        log = os.open(start.log, guard.LOG_FLAGS, 0o600)
+        _become_launcher(start, {**environment, RUN_MARK: start.run}, log, inherited)
     except BaseException as exc:  # noqa: BLE001 - two processes must not both go on from here
         _tell(inherited.failures, start.run, exc)
     finally:
         os._exit(NOT_STARTED)
+
+
+def _leave_worker(inherited: Inherited) -> None:
+    signal.set_wakeup_fd(-1)
+    for descriptor in inherited.closes:
+        os.close(descriptor)
+    os.setsid()
 
 
 def _become_launcher(start: Start, environment: dict[str, str], log: int, inherited: Inherited) -> None:
@@ -79,7 +89,6 @@ def _become_launcher(start: Start, environment: dict[str, str], log: int, inheri
     sys.argv[:] = [start.job]
     # When the worker process is gone the launcher stops its job as it does when it is asked to.
     processes.die_with_parent(inherited.worker, signal.SIGTERM)
-    os.close(inherited.death)
     os.close(inherited.failures)
     launcher.main(spec, inherited.library, "", None)
 

@@ -1,44 +1,81 @@
-"""The guard of one program: it leaves nothing of it alive, however it ends, and also when the worker process is killed.
+"""The guard of a program: it leaves nothing of it alive, however it ends, and also when the worker process is killed.
 
-A fork of the worker process, and subreaper of its program. A job with the runtime has such a guard in its launcher.
+A fork of the worker process, and subreaper of its program. It guards one program at a time and waits for the next one: a
+fork costs more than all else that is done for a short program. A job with the runtime has such a guard in its launcher.
 """
 
 from __future__ import annotations
 
+import marshal
 import os
 import select
 import time
 from typing import NoReturn
 
-from titan_sdk.cluster.worker.protocol import Start
+from titan_sdk.cluster.worker.protocol import RUN_MARK, Start, name_of
 from titan_sdk.runtime.worker import limits, processes
 from titan_sdk.runtime.worker.natives import signal
 
-__all__ = ["KILL_PATIENCE", "watch"]
+__all__ = ["KILL_PATIENCE", "LOG_FLAGS", "STOP", "failure", "loads_report", "serve", "start_request"]
 
 KILL_PATIENCE = limits.KILL_PATIENCE
+STOP = b"stop"
 _HEARD = (signal.SIGCHLD, signal.SIGTERM)
 _DEFAULT = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGHUP, *_HEARD)
+LOG_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+_LONGEST = 1 << 20
+"""Bytes of a request: more than a socket takes at once."""
 
 
-def watch(start: Start, environment: dict[str, str], log: int, death: int) -> NoReturn:
-    """Run the program to its end, and leave with its exit code, 128 + n for signal n.
+def start_request(start: Start, environment: dict[str, str]) -> bytes:
+    """What asks a guard that has nothing to do for the next program."""
+    return marshal.dumps((tuple(start), environment))
 
-    SIGTERM stops it. So does the end of ``death``, which only the worker process can write to.
 
-    Raises:
-        OSError, ValueError: it could not be started.
+def loads_report(report: bytes) -> tuple[int | None, int, str]:
+    """The exit code, 128 + n for signal n; or none, and the error number and the words of why nothing was started."""
+    code, number, why = marshal.loads(report)
+    return code, number, why
+
+
+def failure(exc: BaseException) -> bytes:
+    """The report of a guard that could start nothing. It leaves, or is told to."""
+    return marshal.dumps((None, getattr(exc, "errno", None) or 0, str(exc)[:500] or type(exc).__name__))
+
+
+def serve(worker: int, start: Start, environment: dict[str, str]) -> NoReturn:
+    """Guard this program, and then those that are asked for.
+
+    SIGTERM stops a program, and so does ``STOP``. So does the end of ``worker``, a socket that keeps messages apart, whose
+    other end only the worker process has. A guard that cannot end all of a program leaves with its exit code.
     """
     wake = _hear_signals()
     processes.become_subreaper()
-    program = _spawn(start, environment, log)
-    os.close(log)
-    guard = _Guard(program, start.grace, start.rest)
+    comm = os.open("/proc/self/comm", os.O_WRONLY)
+    while True:
+        os.write(comm, name_of(start.run).encode())
+        os.write(worker, _run(start, environment, wake, worker))
+        request = os.read(worker, _LONGEST)
+        if request in (b"", STOP):
+            os._exit(0)  # one that was to stop its program is given no other
+        _forget_signals(wake)
+        fields, environment = marshal.loads(request)
+        start = Start(*fields)
+
+
+def _run(start: Start, environment: dict[str, str], wake: int, worker: int) -> bytes:
     try:
-        guard.wait(wake, death)
+        program = _spawn(start, environment)
+    except (OSError, ValueError) as exc:
+        return failure(exc)
+    guard, is_clean = _Guard(program, start.grace, start.rest), False
+    try:
+        guard.wait(wake, worker)
+        is_clean = True
     finally:
-        processes.kill_children(KILL_PATIENCE, guard.reaped, program)
-        os._exit(guard.code)
+        if not processes.kill_children(KILL_PATIENCE, guard.reaped, program) or not is_clean:
+            os._exit(guard.code)
+    return marshal.dumps((guard.code, 0, ""))
 
 
 def _hear_signals() -> int:
@@ -55,16 +92,32 @@ def _hear_signals() -> int:
     return wake
 
 
-def _spawn(start: Start, environment: dict[str, str], log: int) -> int:
-    return os.posix_spawn(
-        start.argv[0],
-        start.argv,
-        environment,
-        file_actions=[(os.POSIX_SPAWN_DUP2, log, 1), (os.POSIX_SPAWN_DUP2, log, 2)],
-        setsid=True,
-        setsigmask=[],
-        setsigdef=_DEFAULT,
-    )
+def _forget_signals(wake: int) -> None:
+    """What was meant for the last program."""
+    try:
+        os.read(wake, 4096)
+    except BlockingIOError:
+        pass
+
+
+def _spawn(start: Start, environment: dict[str, str]) -> int:
+    log = -1
+    try:
+        os.chdir(start.cwd)
+        log = os.open(start.log, LOG_FLAGS, 0o600)
+        return os.posix_spawn(
+            start.argv[0],
+            start.argv,
+            {**environment, RUN_MARK: start.run},
+            file_actions=[(os.POSIX_SPAWN_DUP2, log, 1), (os.POSIX_SPAWN_DUP2, log, 2)],
+            setsid=True,
+            setsigmask=[],
+            setsigdef=_DEFAULT,
+        )
+    finally:
+        os.chdir("/")
+        if log >= 0:
+            os.close(log)
 
 
 class _Guard:
@@ -78,18 +131,19 @@ class _Guard:
         self._told: set[int] = set()
         self.code = 0
 
-    def wait(self, wake: int, death: int) -> None:
+    def wait(self, wake: int, worker: int) -> None:
         """Until the program has ended, and, where it was stopped or killed, the rest of it or its time."""
         poll = select.poll()
         poll.register(wake, select.POLLIN)
-        poll.register(death, select.POLLIN)
+        poll.register(worker, select.POLLIN)
         while not self._is_over():
             for descriptor, _ in poll.poll(None if self._until is None else limits.LOOK_EVERY * 1000):
                 if descriptor == wake:
                     if signal.SIGTERM in os.read(wake, 4096):
                         self._stop()
                 else:
-                    poll.unregister(death)
+                    if not os.read(worker, _LONGEST):
+                        poll.unregister(worker)
                     self._stop()
 
     def _stop(self) -> None:

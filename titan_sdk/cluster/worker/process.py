@@ -12,7 +12,7 @@ import time
 import traceback
 from typing import Any
 
-from titan_sdk.cluster.worker import child, protocol
+from titan_sdk.cluster.worker import child, guard, protocol
 from titan_sdk.cluster.worker.protocol import ENDED, MARK, NOT_STARTED, RUN_MARK, VERSION, Start, encode
 from titan_sdk.runtime.worker import limits, processes
 
@@ -24,6 +24,8 @@ _GUARD_SECONDS = limits.KILL_PATIENCE + 5.0
 """After a run's grace, for its guard to end it."""
 _TRIES = 100
 """How often a process is killed, every 50 ms, before it no longer holds its slot: SIGKILL does not end it."""
+_IDLE = 8
+"""How many guards wait for the next program, at most."""
 _PEER = struct.Struct("iII")
 
 
@@ -75,6 +77,13 @@ class Run:
         """How often that was tried: this process may have stood still in between."""
 
 
+class Guard:
+    """A process that guards one program at a time."""
+
+    def __init__(self, pid: int, sock: socket.socket) -> None:
+        self.pid, self.sock = pid, sock
+
+
 class Worker:
     """See the module."""
 
@@ -84,6 +93,9 @@ class Worker:
         self._clients: dict[int, Client] = {}
         self._runs: dict[str, Run] = {}
         self._pids: dict[int, Run] = {}
+        self._guards: dict[int, Guard] = {}
+        """All that are not reaped, by process number."""
+        self._idle: list[Guard] = []
         self._left: list[Run] = []
         """Runs whose first process has ended, and that may have left something."""
         self._failed: dict[str, dict[str, Any]] = {}
@@ -96,7 +108,6 @@ class Worker:
         self._terminated = False
         self._wake, self._alarm = _pipe()
         self._failures, self._failing = _pipe()
-        self._death, self._life = os.pipe()
         self._library = library
         for number in (signal.SIGCHLD, signal.SIGTERM):
             signal.signal(number, lambda *_: None)
@@ -114,6 +125,8 @@ class Worker:
             ready = {fd for fd, _ in self._poll.poll(self._patience(deadline))}
             if self._wake in ready:
                 self._hear()
+            for found in [found for found in self._guards.values() if found.sock.fileno() in ready]:
+                self._hear_guard(found)
             # In the order in which they came, each to its last word: a client that has died may have asked for a run that
             # the next one asks about.
             for fd in list(self._clients):
@@ -139,6 +152,9 @@ class Worker:
     def _leave(self) -> None:
         """What was never started is known by this name."""
         self._listener.close()
+        for pid in self._guards:
+            processes.send(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
         try:
             protocol.write_ended(self._ended, self._name, None)
         except OSError:
@@ -247,30 +263,103 @@ class Worker:
         if start.run in self._disowned:
             return
         run = self._runs[start.run] = Run(start, client)
+        environment = client.environments.get(start.environment)
+        if environment is None:
+            self._fail(run, 0, f"nobody has sent the environment {start.environment!r}")
+        elif start.spec or not self._hand_over(run, environment):
+            self._fork(run, environment)
+
+    def _hand_over(self, run: Run, environment: dict[str, str]) -> bool:
+        """To a guard that has nothing to do, if there is one."""
+        if not self._idle:
+            return False
+        found = self._idle.pop()
+        try:
+            found.sock.send(guard.start_request(run.start, environment))
+        except OSError:
+            # Somebody has killed it, or the request is longer than a message.
+            self._dismiss(found)
+            return False
+        self._begun(run, found.pid)
+        return True
+
+    def _fork(self, run: Run, environment: dict[str, str]) -> None:
         closes = [
             self._listener.fileno(),
             *self._clients,
             self._wake,
             self._alarm,
             self._failures,
-            self._life,
+            *(found.sock.fileno() for found in self._guards.values() if found.sock.fileno() >= 0),
         ]
-        inherited = child.Inherited(closes, self._death, self._failing, self._library)
+        inherited = child.Inherited(closes, self._failing, self._library)
         # The child's handlers write to this process's pipe until it has its own.
         signal.pthread_sigmask(signal.SIG_BLOCK, child.HELD_BACK)
         try:
-            environment = client.environments[start.environment]
-            pid = os.fork()
-        except (OSError, KeyError) as exc:
-            self._fail(run, getattr(exc, "errno", 0), f"{type(exc).__name__}: {exc}")
-            return
+            if run.start.spec:
+                pid = os.fork()
+                if not pid:
+                    child.become_launcher(run.start, environment, inherited)
+            else:
+                pid = self._fork_guard(run, environment, inherited)
+        except OSError as exc:
+            self._fail(run, exc.errno or 0, f"{type(exc).__name__}: {exc}")
         else:
-            if not pid:
-                child.become(start, environment, inherited)
+            self._begun(run, pid)
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, child.HELD_BACK)
+
+    def _fork_guard(self, run: Run, environment: dict[str, str], inherited: child.Inherited) -> int:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            try:
+                pid = os.fork()
+            except OSError:
+                ours.close()
+                raise
+            if not pid:
+                ours.close()
+                child.become_guard(run.start, environment, inherited, theirs.fileno())
+        ours.setblocking(False)
+        self._guards[pid] = Guard(pid, ours)
+        self._poll.register(ours, select.POLLIN)
+        return pid
+
+    def _begun(self, run: Run, pid: int) -> None:
         run.pid = pid
         self._pids[pid] = run
+
+    def _hear_guard(self, found: Guard) -> None:
+        """Nothing is left of its program, or it has ended itself."""
+        try:
+            report = found.sock.recv(4096)
+        except BlockingIOError:
+            return
+        except OSError:
+            report = b""
+        if not report:
+            self._dismiss(found)  # what it had is seen to when it is reaped
+            return
+        run = self._pids.pop(found.pid)
+        run.pid = 0
+        code, number, why = guard.loads_report(report)
+        if code is not None and run.dies_at is None and len(self._idle) < _IDLE:
+            self._idle.append(found)
+        else:
+            self._dismiss(found)  # it may be leaving, or was killed just now
+        if code is None:
+            self._fail(run, number, why)
+        else:
+            run.code = code
+            self._conclude(run)
+
+    def _dismiss(self, found: Guard) -> None:
+        """It leaves, as nobody has the other end of its socket."""
+        if found.sock.fileno() >= 0:
+            self._poll.unregister(found.sock)
+            found.sock.close()
+        if found in self._idle:
+            self._idle.remove(found)
 
     def _fail(self, run: Run, number: int, why: str) -> None:
         del self._runs[run.start.run]
@@ -284,8 +373,15 @@ class Worker:
         run.stopped_at = time.monotonic()
         # A guard sees to the end itself, and is killed when it does not.
         run.dies_at = run.stopped_at + grace + (0.0 if now or run.start.spec else _GUARD_SECONDS)
-        if run.pid and grace:
+        if not run.pid or not grace:
+            return
+        if run.start.spec:
             processes.send(run.pid, signal.SIGTERM)
+            return
+        try:
+            self._guards[run.pid].sock.send(guard.STOP)
+        except OSError:
+            pass  # it has ended, or is killed when it does not see to the end
 
     def _hear(self) -> None:
         """Children have ended, or this process is to end its runs."""
@@ -301,6 +397,9 @@ class Worker:
                 if not pid:
                     return
                 self._given_up.discard(pid)
+                if pid in self._guards:
+                    self._hear_guard(self._guards[pid])
+                    self._dismiss(self._guards.pop(pid))
                 run = self._pids.pop(pid, None)
                 if run is not None:
                     self._reaped(run, status)
@@ -317,7 +416,7 @@ class Worker:
                 failure = self._failed.pop(run.start.run)
                 self._fail(run, failure["errno"], failure["why"])
                 return
-        if killed or any(pid not in self._pids for pid in processes.children()):
+        if killed or any(not self._is_known(pid) for pid in processes.children()):
             now = time.monotonic()
             is_late = run.dies_at is not None and now >= run.dies_at
             run.killed_at = now + (0.0 if is_late else run.start.rest)
@@ -367,6 +466,9 @@ class Worker:
                 if run.is_over and run.client is None and not run.is_kept:
                     self._keep(run)
 
+    def _is_known(self, pid: int) -> bool:
+        return pid in self._pids or pid in self._guards
+
     def _hunt(self, now: float) -> None:
         """End what has come up to this process: the guards of those are dead, and what serves no run may not go on."""
         names = {run.start.run: run for run in self._left}
@@ -374,7 +476,7 @@ class Worker:
         found: dict[Run, list[int]] = {}
         is_clear = True
         for pid in processes.children_by_scan():
-            if pid in self._pids or pid in self._given_up:
+            if self._is_known(pid) or pid in self._given_up:
                 continue
             marks = processes.marks_of(pid, RUN_MARK)
             run = None if marks is None else names.get(marks.get(RUN_MARK) or marks[""])

@@ -310,3 +310,79 @@ async def test_sigterm_to_it_stops_its_runs(machine: Machine, worker: Worker, me
 async def test_many_at_once(machine: Machine, worker: Worker) -> None:
     ends = [machine.start(worker, f"import os; os._exit({number % 5})", str(number)) for number in range(60)]
     assert [(await ended(end)).code for end in ends] == [number % 5 for number in range(60)]
+
+
+# Which guard it has, what that is called, and where it is.
+GUARD = "import os; p = os.getppid(); print(p, open(f'/proc/{p}/comm').read().strip(), os.getcwd())"
+
+
+async def guarded(machine: Machine, worker: Worker, run: str) -> int:
+    """The guard of a program that has run."""
+    folder = machine.folder / f"folder-{run}"
+    folder.mkdir()
+    end = await ended(worker.start(machine.plain(GUARD, run)._replace(cwd=str(folder)), machine.environment))
+    assert end == End(How.ENDED, 0)
+    folder.rmdir()
+    pid, name, where = machine.log(run).split()
+    assert (name, where) == (protocol.name_of(f"{machine.tag}.{run}"), str(folder))
+    return int(pid)
+
+
+async def test_a_guard_serves_one_program_after_another(machine: Machine, worker: Worker) -> None:
+    first = await guarded(machine, worker, "1")
+    os.kill(first, signal.SIGTERM)  # as a program's last words may: that is no word to the next one
+    assert await guarded(machine, worker, "2") == first
+    os.kill(first, signal.SIGKILL)
+    assert await guarded(machine, worker, "3") != first
+
+
+async def test_a_program_at_once_has_a_guard_of_its_own(
+    machine: Machine, worker: Worker, meeting: Meeting
+) -> None:
+    first = await guarded(machine, worker, "1")
+    words = "str(os.getppid()).encode()"
+    end = machine.start(worker, "import os\n" + meeting.code("@").replace("b'@'", words), "2")
+    word, connection = await asyncio.to_thread(meeting.arrival)
+    assert int(word) == first
+    assert await guarded(machine, worker, "3") != first
+    connection.close()
+    await ended(end)
+
+
+async def test_a_stopped_program_does_not_stop_the_next_one(
+    machine: Machine, worker: Worker, meeting: Meeting
+) -> None:
+    await guarded(machine, worker, "1")
+    end = machine.start(worker, family(meeting), "2")
+    await arrivals(meeting)
+    worker.stop(f"{machine.tag}.2")
+    later = machine.start(worker, "", "3")
+    assert (await ended(end)).code == 143
+    assert (await ended(later)).code == 0
+    await guarded(machine, worker, "4")
+
+
+async def test_a_program_that_no_message_can_hold_is_started(machine: Machine, worker: Worker) -> None:
+    await guarded(machine, worker, "1")
+    start = machine.plain("import sys; print(sum(map(len, sys.argv[1:])))", "2")
+    start = start._replace(argv=[*start.argv[:3], *["x" * 100_000] * 5])
+    assert (await ended(worker.start(start, machine.environment))).code == 0
+    assert machine.log("2") == "500000\n"
+    await guarded(machine, worker, "3")
+
+
+async def test_idle_guards_are_few_and_leave_with_the_worker_process(
+    machine: Machine, worker: Worker
+) -> None:
+    ends = [machine.start(worker, "", str(number)) for number in range(20)]
+    assert {(await ended(end)).code for end in ends} == {0}
+    children = Path(f"/proc/{worker.pid}/task/{worker.pid}/children")
+
+    def found() -> list[str]:
+        return children.read_text().split()
+
+    await asyncio.to_thread(wait_for, lambda: 0 < len(found()) <= 8)
+    left = found()
+    await worker.close()
+    await worker.ended(60)
+    assert all(has_ended(pid) for pid in left)
