@@ -16,15 +16,24 @@ from titan_sdk.cluster.worker.protocol import RUN_MARK, Start, name_of
 from titan_sdk.runtime.worker import limits, processes
 from titan_sdk.runtime.worker.natives import signal
 
-__all__ = ["KILL_PATIENCE", "LOG_FLAGS", "STOP", "failure", "loads_report", "serve", "start_request"]
+__all__ = [
+    "KILL_PATIENCE",
+    "LOG_FLAGS",
+    "LONGEST",
+    "STOP",
+    "failure",
+    "loads_report",
+    "serve",
+    "start_request",
+]
 
 KILL_PATIENCE = limits.KILL_PATIENCE
 STOP = b"stop"
 _HEARD = (signal.SIGCHLD, signal.SIGTERM)
 _DEFAULT = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGHUP, *_HEARD)
 LOG_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_APPEND
-_LONGEST = 1 << 20
-"""Bytes of a request: more than a socket takes at once."""
+LONGEST = 1 << 17
+"""Bytes of a request; a socket takes more than that at once."""
 
 
 def start_request(start: Start, environment: dict[str, str]) -> bytes:
@@ -55,7 +64,7 @@ def serve(worker: int, start: Start, environment: dict[str, str]) -> NoReturn:
     while True:
         os.write(comm, name_of(start.run).encode())
         os.write(worker, _run(start, environment, wake, worker))
-        request = os.read(worker, _LONGEST)
+        request = os.read(worker, LONGEST)
         if request in (b"", STOP):
             os._exit(0)  # one that was to stop its program is given no other
         _forget_signals(wake)
@@ -142,7 +151,7 @@ class _Guard:
                     if signal.SIGTERM in os.read(wake, 4096):
                         self._stop()
                 else:
-                    if not os.read(worker, _LONGEST):
+                    if not os.read(worker, LONGEST):
                         poll.unregister(worker)
                     self._stop()
 

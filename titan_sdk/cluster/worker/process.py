@@ -271,14 +271,14 @@ class Worker:
 
     def _hand_over(self, run: Run, environment: dict[str, str]) -> bool:
         """To a guard that has nothing to do, if there is one."""
-        if not self._idle:
+        request = guard.start_request(run.start, environment)
+        if not self._idle or len(request) > guard.LONGEST:
             return False
         found = self._idle.pop()
         try:
-            found.sock.send(guard.start_request(run.start, environment))
+            found.sock.send(request)
         except OSError:
-            # Somebody has killed it, or the request is longer than a message.
-            self._dismiss(found)
+            self._dismiss(found)  # somebody has killed it
             return False
         self._begun(run, found.pid)
         return True
