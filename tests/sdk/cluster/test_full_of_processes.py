@@ -43,13 +43,18 @@ def start(master: MasterProcess, errors: Path) -> Peer:
 
 @contextmanager
 def no_forks(pid: int, said: Path) -> Iterator[None]:
-    """The process's forks fail as where there are too many."""
+    """The forks of the process and of its guards fail as where there are too many."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    traced = [str(pid), *children]
     calls = "clone,clone3,fork,vfork"
     command = ["strace", "-o", "/dev/null", "-e", f"trace={calls}", "-e", f"inject={calls}:error=EAGAIN"]
     with said.open("wb") as file:
-        tracer = subprocess.Popen([*command, "-p", str(pid)], stderr=file)
+        tracer = subprocess.Popen(
+            [*command, *(word for found in traced for word in ("-p", found))], stderr=file
+        )
     try:
-        wait_for(said, "attached")
+        for found in traced:
+            wait_for(said, f"Process {found} attached")
         yield
     finally:
         tracer.send_signal(signal.SIGINT)
