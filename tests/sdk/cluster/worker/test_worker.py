@@ -333,6 +333,7 @@ async def test_a_guard_serves_one_program_after_another(machine: Machine, worker
     os.kill(first, signal.SIGTERM)  # as a program's last words may: that is no word to the next one
     assert await guarded(machine, worker, "2") == first
     os.kill(first, signal.SIGKILL)
+    await asyncio.to_thread(wait_for, lambda: has_ended(str(first)))
     assert await guarded(machine, worker, "3") != first
 
 
