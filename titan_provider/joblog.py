@@ -92,9 +92,9 @@ class JobLog:
         return self.cursor.lines > MAX_LINES
 
     @property
-    def interrupted(self) -> int:
-        """Size of the page in the middle of which another copier ended; 0 if none did. It must be taken first."""
-        return max(self.cursor.ahead - self.cursor.position, 0)
+    def interrupted(self) -> int | None:
+        """Where the page ends in the middle of which another copier ended, if one did. It must be taken first."""
+        return self.cursor.ahead if self.cursor.ahead > self.cursor.position else None
 
     def begin(self, page: LogPage, now: float) -> bool:
         """Announce a page; False when it holds nothing new. Store the cursor then, and :meth:`take` the page.

@@ -287,7 +287,13 @@ class AsyncTitanClient(AsyncStoreMethods, AsyncArtifactMethods):
                 yield line
 
     async def read_logs(
-        self, job_id: str, *, nonce: str | None = None, position: int = 0, chunks: int = 64
+        self,
+        job_id: str,
+        *,
+        nonce: str | None = None,
+        position: int = 0,
+        chunks: int = 64,
+        until: int | None = None,
     ) -> LogPage:
         """What was printed from ``position`` on, at most some MiB at once, without waiting.
 
@@ -295,9 +301,12 @@ class AsyncTitanClient(AsyncStoreMethods, AsyncArtifactMethods):
         jobs with the runtime; otherwise as good as the master's own log.
 
         Args:
-            chunks: bound of the page, in pieces of at most 256 KiB; only for jobs with the runtime.
+            chunks: bound of the page, in pieces of at most 256 KiB; only for jobs with the runtime, on a master that
+                does not keep their logs itself.
+            until: the position of an earlier page, beyond which nothing is read: the same page once more.
         """
-        return await self._run(logs.read_logs(self._session, JobRef(job_id, nonce), position, chunks=chunks))
+        ref = JobRef(job_id, nonce)
+        return await self._run(logs.read_logs(self._session, ref, position, chunks=chunks, until=until))
 
     async def job_details(self, job_id: str) -> JobDetails:
         """What the master itself knows of a job: why it waits, how many go first, its history.

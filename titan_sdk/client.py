@@ -289,7 +289,13 @@ class TitanClient(StoreMethods, ArtifactMethods):
             yield from self._run(follower.read())
 
     def read_logs(
-        self, job_id: str, *, nonce: str | None = None, position: int = 0, chunks: int = 64
+        self,
+        job_id: str,
+        *,
+        nonce: str | None = None,
+        position: int = 0,
+        chunks: int = 64,
+        until: int | None = None,
     ) -> LogPage:
         """What was printed from ``position`` on, at most some MiB at once, without waiting.
 
@@ -297,9 +303,12 @@ class TitanClient(StoreMethods, ArtifactMethods):
         jobs with the runtime; otherwise as good as the master's own log.
 
         Args:
-            chunks: bound of the page, in pieces of at most 256 KiB; only for jobs with the runtime.
+            chunks: bound of the page, in pieces of at most 256 KiB; only for jobs with the runtime, on a master that
+                does not keep their logs itself.
+            until: the position of an earlier page, beyond which nothing is read: the same page once more.
         """
-        return self._run(logs.read_logs(self._session, JobRef(job_id, nonce), position, chunks=chunks))
+        ref = JobRef(job_id, nonce)
+        return self._run(logs.read_logs(self._session, ref, position, chunks=chunks, until=until))
 
     def job_details(self, job_id: str) -> JobDetails:
         """What the master itself knows of a job: why it waits, how many go first, its history.

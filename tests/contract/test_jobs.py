@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from tests.support.process_watch import wait_for
 from titan_sdk import (
     InvalidDag,
     JobFailed,
@@ -102,6 +103,21 @@ def test_logs_are_whole_and_followed_once(api, unique, script):
     first = api.read_logs(handle.job_id, nonce=handle.nonce)
     second = api.read_logs(handle.job_id, nonce=handle.nonce, position=first.position)
     assert (first.text + second.text).splitlines() == expected
+
+
+def test_a_page_of_a_log_is_read_again_as_it_was(api, unique, script, tmp_path):
+    """So does a trigger that takes the place of one that was killed while it copied the page."""
+    gate = tmp_path / "gate"
+    source = script(
+        f"import os, time\nprint('é')\nwhile not os.path.exists({str(gate)!r}): time.sleep(0.05)\nprint('two')"
+    )
+    handle = api.submit_job(TitanJob(unique("again"), source))
+    wait_for(lambda: api.read_logs(handle.job_id, nonce=handle.nonce).text)
+    first = api.read_logs(handle.job_id, nonce=handle.nonce)
+    gate.touch()
+    handle.wait(timeout=300)
+    assert handle.logs() == "é\ntwo\n"
+    assert api.read_logs(handle.job_id, nonce=handle.nonce, until=first.position) == first
 
 
 def test_a_job_goes_to_the_worker_with_its_tag(api, unique, script):

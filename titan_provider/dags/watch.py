@@ -201,11 +201,11 @@ class DagWatch:
         self._copied_at[name] = time.monotonic()
         joblog, first = self._logs[name], True
         while not joblog.is_full:
-            size = joblog.interrupted
-            page = await self._read(master, name, size or LOG_CHUNKS)
+            until = joblog.interrupted
+            page = await self._read(master, name, until)
             if page.position == joblog.cursor.position:
                 break
-            if not size:
+            if until is None:
                 # Groups follow each other: Airflow orders lines by their times.
                 joblog.cursor = replace(joblog.cursor, dated=max(self._last_time, joblog.cursor.dated))
                 await lines_passed_on()  # the positions count the lines of the pages before
@@ -227,11 +227,13 @@ class DagWatch:
                 await lines_passed_on()
                 await self._save(master)
 
-    async def _read(self, master: SharedMaster, name: str, chunks: int) -> LogPage:
+    async def _read(self, master: SharedMaster, name: str, until: int | None) -> LogPage:
         job, position = self._jobs[name], self._logs[name].cursor.position
         return await self._ask(
             master,
-            lambda client: client.read_logs(job.job_id, nonce=job.nonce, position=position, chunks=chunks),
+            lambda client: client.read_logs(
+                job.job_id, nonce=job.nonce, position=position, chunks=LOG_CHUNKS, until=until
+            ),
         )
 
     async def _restore(self, master: SharedMaster) -> None:

@@ -231,10 +231,9 @@ class TitanJobTrigger(BaseTrigger):
         """One page, so that a job that prints without end does not keep the others waiting; at the end all."""
         copied = False
         while not self._joblog.is_full:
-            if size := self._joblog.interrupted:
-                page = await self._read_page(master, size)
-            else:
-                page = await self._read_page(master, LOG_CHUNKS)
+            until = self._joblog.interrupted
+            page = await self._read_page(master, until)
+            if until is None:
                 await lines_passed_on()  # the cursor counts the lines of the page before
                 if not self._joblog.begin(page, time.time()):
                     break
@@ -244,11 +243,13 @@ class TitanJobTrigger(BaseTrigger):
                 break
         return copied
 
-    async def _read_page(self, master: SharedMaster, chunks: int) -> LogPage:
+    async def _read_page(self, master: SharedMaster, until: int | None) -> LogPage:
         position = self._joblog.cursor.position
         return await self._ask(
             master,
-            lambda client: client.read_logs(self.job_id, nonce=self.nonce, position=position, chunks=chunks),
+            lambda client: client.read_logs(
+                self.job_id, nonce=self.nonce, position=position, chunks=LOG_CHUNKS, until=until
+            ),
         )
 
     async def _save_cursor(self, master: SharedMaster) -> None:

@@ -61,13 +61,16 @@ def _chunk(ref: JobRef, index: int) -> Flow[str | None]:
     return None if text is None else reader.parse_log_chunk(text).text
 
 
-def read_logs(session: Session, ref: JobRef, position: int = 0, *, chunks: int = 64) -> Flow[LogPage]:
+def read_logs(
+    session: Session, ref: JobRef, position: int = 0, *, chunks: int = 64, until: int | None = None
+) -> Flow[LogPage]:
     """What was printed from ``position`` on, without waiting."""
     ref = yield from resolve_nonce(ref)
     if not ref.nonce or (yield from _is_at_master(session, ref)):
         log = MasterLog(session, ref.job_id, position, ref.nonce)
-        text = yield from log.more()
+        text = yield from log.more(until)
         return LogPage(text, log.position)
+    chunks = chunks if until is None else until - position
     parts: list[str] = []
     while len(parts) < chunks and (part := (yield from _chunk(ref, position + len(parts)))) is not None:
         parts.append(part)

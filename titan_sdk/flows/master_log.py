@@ -26,11 +26,11 @@ class MasterLog:
         self.position = position
         self._seen = ""
 
-    def more(self) -> Flow[str]:
-        """New text; empty when there is none."""
+    def more(self, until: int | None = None) -> Flow[str]:
+        """New text, with LOG_READ not beyond that position; empty when there is none."""
         info = yield from server_info(self._session)
         if info.has("log_read"):
-            piece = yield from ask(extended_calls.log_read(self._job_id, self.position, self._nonce))
+            piece = yield from ask(extended_calls.log_read(self._job_id, self.position, self._nonce, until))
             self.position = piece.next_offset
             return piece.text
         return self._unseen((yield from ask(calls.get_logs(self._job_id))))

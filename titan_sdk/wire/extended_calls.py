@@ -171,13 +171,13 @@ def job_info(job_id: str) -> Call[JobDetails]:
     return Call("job_info", Opcode.JOB_INFO, payload, _reader("job_info", details), changes=False)
 
 
-def log_read(job_id: str, offset: int, nonce: str | None = None) -> Call[LogPiece]:
-    """The master's log from a byte offset on."""
+def log_read(job_id: str, offset: int, nonce: str | None = None, until: int | None = None) -> Call[LogPiece]:
+    """The master's log from a byte offset on, and not beyond another."""
 
     def piece(fields: Fields) -> LogPiece:
         return LogPiece(fields.want("text", str), fields.want("next", int), fields.want("ended", bool))
 
-    request = LogRead(full_id(job_id), offset, nonce)
+    request = LogRead(full_id(job_id), offset, nonce, until)
     return Call("fetch_logs", Opcode.LOG_READ, request.encode(), _reader("fetch_logs", piece), changes=False)
 
 

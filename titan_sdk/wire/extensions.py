@@ -202,22 +202,30 @@ class JobInfo:
 class LogRead:
     """LOG_READ 0x43: the master's own log of a job from a byte offset on.
 
-    With a nonce, of that submission of the id only: where the log is another one's, nothing is there. Reply:
-    ``{"text", "next", "ended"}``; never cuts a character; ``ended`` says that nothing will follow.
+    With a nonce, of that submission of the id only: where the log is another one's, nothing is there. With ``until``,
+    nothing beyond that offset. Reply: ``{"text", "next", "ended"}``; never cuts a character; ``ended`` says that
+    nothing will follow.
     """
 
     job_id: str
     offset: int
     nonce: str | None = None
+    until: int | None = None
 
     def encode(self) -> str:
-        more = {} if self.nonce is None else {"nonce": self.nonce}
-        return write_object(id=self.job_id, offset=self.offset, **more)
+        more = {"nonce": self.nonce, "until": self.until}
+        given = {name: value for name, value in more.items() if value is not None}
+        return write_object(id=self.job_id, offset=self.offset, **given)
 
     @classmethod
     def decode(cls, text: str) -> LogRead:
         fields = read_object(text)
-        return cls(fields.want("id", str), fields.want("offset", int), fields.may("nonce", str))
+        return cls(
+            fields.want("id", str),
+            fields.want("offset", int),
+            fields.may("nonce", str),
+            fields.may("until", int),
+        )
 
 
 @dataclass(frozen=True, slots=True)

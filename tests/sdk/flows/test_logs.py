@@ -129,6 +129,7 @@ def test_chunks_are_read_in_pages(session, master):
     page = runner.run(read_logs(session, JobRef("a", NONCE), chunks=2))
     assert (page.text, page.position) == ("0\n1\n", 2)
     assert runner.run(read_logs(session, JobRef("a", NONCE), 2)).text == "2\n"
+    assert runner.run(read_logs(session, JobRef("a", NONCE), 1, until=2)).text == "1\n"
     assert runner.run(fetch_logs(session, JobRef("a", NONCE))) == "0\n1\n2\n"
     master.status["DAG-a"] = "COMPLETED"
     follower = LogFollower(session, JobRef("a", NONCE), position=1)

@@ -48,9 +48,9 @@ def reply(text: str) -> Frame:
         (calls.job_info("a"), Opcode.JOB_INFO, {"id": "DAG-a"}, False),
         (calls.log_read("a", 7), Opcode.LOG_READ, {"id": "DAG-a", "offset": 7}, False),
         (
-            calls.log_read("a", 7, "ab"),
+            calls.log_read("a", 7, "ab", 9),
             Opcode.LOG_READ,
-            {"id": "DAG-a", "offset": 7, "nonce": "ab"},
+            {"id": "DAG-a", "offset": 7, "nonce": "ab", "until": 9},
             False,
         ),
         (

@@ -50,7 +50,7 @@ SEPARATE: list[Callable[[str], Any]] = [
         st.dictionaries(texts, st.none() | texts, max_size=3),
     )
     | st.builds(JobInfo, texts)
-    | st.builds(LogRead, texts, numbers, st.none() | texts)
+    | st.builds(LogRead, texts, numbers, st.none() | texts, st.none() | numbers)
     | st.builds(AssetRead, texts, numbers, texts)
     | st.builds(StoreSwap, texts, st.none() | texts, st.none() | texts)
     | st.builds(Changes, st.none() | texts, st.floats(0, MAX_WAIT_SECONDS))

@@ -174,7 +174,7 @@ class JobQuestions:
         status = self._state.status(job_id)
         # Asked before the file is read: what is appended later must not be taken for "nothing follows".
         over = status is None or status.is_terminal
-        text, offset, at_end = await _read_piece(self._state.logs, job_id, max(request.offset, 0), over)
+        text, offset, at_end = await _read_piece(self._state.logs, job_id, request, over)
         return write_object(text=text, next=offset, ended=over and at_end)
 
 
@@ -186,10 +186,13 @@ async def _in_turns(items: Iterable[T]) -> AsyncIterator[T]:
             await asyncio.sleep(0)
 
 
-async def _read_piece(logs: LogStore, job_id: str, offset: int, over: bool) -> tuple[str, int, bool]:
-    """Text from a byte offset on, the offset behind it, and whether that is the end of the log."""
+async def _read_piece(logs: LogStore, job_id: str, request: LogRead, over: bool) -> tuple[str, int, bool]:
+    """The text that was asked for, the offset behind it, and whether that is the end of the log."""
+    offset, length = max(request.offset, 0), _LOG_PIECE
+    if request.until is not None:
+        length = max(min(length, request.until - offset), 0)
     try:
-        data, size = await logs.read_range(job_id, min(offset, _LAST_OFFSET), _LOG_PIECE)
+        data, size = await logs.read_range(job_id, min(offset, _LAST_OFFSET), length)
     except FileNotFoundError:
         return "", offset, True
     offset = min(offset, size)
