@@ -105,7 +105,6 @@ class Worker:
         self._disowned: set[str] = set()
         """Runs of which somebody was told that they never began."""
         self._next_try = 0.0
-        self._terminated = False
         self._wake, self._alarm = _pipe()
         self._failures, self._failing = _pipe()
         self._library = library
