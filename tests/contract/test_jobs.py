@@ -271,3 +271,24 @@ def test_plain_jobs_find_what_others_left_beside_their_files(api, unique, script
     dag = api.submit_dag(unique("dag"), jobs)
     dag.wait(timeout=300)
     assert list(dag[ids[3]].follow_logs()) == ["['11', '22']"]
+
+
+@pytest.mark.parametrize("runtime", [True, False])
+def test_a_script_that_is_no_file_runs_and_is_called_what_it_was_called(api, unique, runtime):
+    job = TitanJob(
+        unique("inline"),
+        "étape 1.py",
+        source="print('é')\nassert 0, 'over'",
+        runtime=runtime,
+        max_attempts=1 if runtime else None,
+    )
+    report = api.submit_job(job).wait(timeout=300, raise_on_failure=False)
+    assert report.state is JobStatus.DEAD
+    if runtime:
+        assert 'étape 1.py", line 2, in <module>' in report.log_tail
+        assert report.log_tail.splitlines()[0] == "é"
+
+
+def test_a_shell_script_that_is_no_file(api, unique):
+    handle = api.submit_job(TitanJob(unique("inline"), source="\n#!/bin/bash\nexit $((6 * 7))\n"))
+    assert handle.wait(timeout=300, raise_on_failure=False).exit_code == 42

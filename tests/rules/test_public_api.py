@@ -21,7 +21,7 @@ TimedOut TitanClient TitanError TitanJob TransportError WaitTimedOut WorkerStats
 # The constructor that existing scripts call by position; new parameters come after it, by keyword only.
 SEED_JOB = {
     "job_id": inspect.Parameter.empty,
-    "filename": inspect.Parameter.empty,
+    "filename": "",  # the seed requires it; a job with a source may leave it out
     "job_type": "RUN_PAYLOAD",
     "args": None,
     "parents": None,

@@ -6,10 +6,9 @@ import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
-from titan_sdk.errors import InvalidJob, MissingFile, PayloadTooLarge
+from titan_sdk.errors import InvalidJob, PayloadTooLarge
 from titan_sdk.flows.archives import Archive
 from titan_sdk.flows.core import Flow, blocking
 from titan_sdk.model.job import JobKind, TitanJob
@@ -78,9 +77,10 @@ def stage(
     assets: dict[str, Asset] = {}
     scripts: dict[str, bytes] = {}
     for index, job in enumerate(jobs):
-        if not job.kind.is_archive and job.filename not in scripts:
-            scripts[job.filename] = yield from blocking(partial(_read, job))
-        content = b"" if job.kind.is_archive else scripts[job.filename]
+        in_file = job.source is None and not job.kind.is_archive
+        if in_file and job.filename not in scripts:
+            scripts[job.filename] = yield from blocking(job.read_script)
+        content = scripts[job.filename] if in_file else job.read_script()
         archive = archives.get(job.archive_name) if job.kind.is_archive else None
         if not job.uses_runtime:
             lines[job.full_id] = plain_line(job, content, parents[job.full_id], run, archive)
@@ -154,13 +154,3 @@ def _check_size(job: TitanJob, blob: Asset | None) -> None:
             MAX_PAYLOAD,
             "put the data in it into files of their own (upload_file), which the job fetches",
         )
-
-
-def _read(job: TitanJob) -> bytes:
-    path = Path(job.filename)
-    try:
-        return path.read_bytes()
-    except FileNotFoundError as exc:
-        raise MissingFile(
-            f"job {job.job_id!r}: the file {job.filename!r} is gone since the job was made"
-        ) from exc

@@ -16,7 +16,7 @@ from titan_sdk.model import rules
 from titan_sdk.model.durations import parse_duration
 from titan_sdk.model.texts import as_text, plain_text
 
-__all__ = ["JobKind", "TitanJob"]
+__all__ = ["JobKind", "TitanJob", "inline_name"]
 
 
 _SERVICE_TYPES = frozenset({"SERVICE", "DEPLOY_PAYLOAD", "START_ARCHIVE_SERVICE"})
@@ -54,7 +54,8 @@ class TitanJob:
     Args:
         job_id: letters, digits, ``.``, ``_``, ``-``; at most 200. With or without Titan's ``DAG-`` prefix. Ids are
             global on a master and permanent: use a new one for each run unless you mean "run that again".
-        filename: path of the script, checked now and read at submission; for archives ``name.zip/entry.py``.
+        filename: path of the script, checked now and read at submission; for archives ``name.zip/entry.py``. With
+            ``source``, the name that it has on the worker and in tracebacks.
         job_type: ``RUN_PAYLOAD``, or ``SERVICE`` for a long-running process that listens on ``port``.
         args: command-line arguments. A list arrives exactly. A string is split at spaces, as Titan does, and
             nothing else in it is interpreted: quotes are kept. Numbers, booleans and paths are the texts that
@@ -67,6 +68,10 @@ class TitanJob:
             every duration here (``1h30m``, ``500ms``, ``2d``).
         affinity: prefer the worker on which the first parent to complete ran.
         requirement: tag a worker must have; case-sensitive, at most 19 characters.
+        source: the script itself instead of a file; it travels byte for byte, a text as UTF-8. Without a
+            ``filename`` it is named after the job: ``.sh`` where its first line is a ``#!`` line that names a shell,
+            else ``.py``.
+        script_content: the name that upstream's tools have for ``source``; read into it and ``None`` afterwards.
         params: any JSON value, read in the script as ``titan_job.params``.
         env: environment variables added to the worker's; numbers and booleans as in ``args``. They travel in the
             job's payload, which everybody who reaches an unauthenticated master can read: no secrets.
@@ -90,7 +95,7 @@ class TitanJob:
     """
 
     job_id: str
-    filename: str
+    filename: str = ""
     job_type: str = "RUN_PAYLOAD"
     args: str | float | Sequence[str | float] | None = None
     parents: Sequence[str] | None = None
@@ -100,6 +105,8 @@ class TitanJob:
     delay: int | str | timedelta = 0
     affinity: bool = False
     requirement: str = "GENERAL"
+    source: str | bytes | None = field(default=None, kw_only=True, repr=False)
+    script_content: str | bytes | None = field(default=None, kw_only=True, repr=False)
     params: Any = field(default=None, kw_only=True)
     env: Mapping[str, str | float] | None = field(default=None, kw_only=True)
     runtime: bool = field(default=True, kw_only=True)
@@ -116,18 +123,8 @@ class TitanJob:
         self._check_names()
         self._check_numbers()
         self._check_carriers()
-        if not self.kind.is_archive and Path(self.filename).is_dir():
-            raise self._invalid(
-                "filename",
-                self.filename,
-                "is a folder; give the script to run. A whole folder goes by upload_project_folder(), and "
-                "filename='NAME.zip/script.py' with is_archive=True runs a script of it",
-            )
-        if not self.kind.is_archive and not Path(self.filename).is_file():
-            raise MissingFile(
-                f"job {self.job_id!r}: there is no file {self.filename!r} (current folder {os.getcwd()!r}); "
-                "give a path that exists on this machine"
-            )
+        if not self.kind.is_archive and self.source is None:
+            self._check_file()
 
     # -- identity ---------------------------------------------------------------------------------------------
 
@@ -202,6 +199,7 @@ class TitanJob:
 
     def _normalise(self) -> None:
         """Bring each field into its one frozen form."""
+        self._read_source()
         for name in ("job_id", "filename", "job_type", "requirement", "python", "hitl_message"):
             self._freeze(name, plain_text(getattr(self, name)))
         if not _is_path(self.filename):
@@ -224,6 +222,38 @@ class TitanJob:
             "env", {plain_text(name): as_text(value) for name, value in self.env.items()} if self.env else {}
         )
         self._read_durations()
+
+    def _read_source(self) -> None:
+        """Bring the text of an inline script, under either name, into ``source``; and name it."""
+        if self.script_content is not None:
+            if self.source is not None:
+                raise InvalidJob(
+                    f"job {self.job_id!r}: source and script_content are the same; give one of them"
+                )
+            self._freeze("source", self.script_content)
+            self._freeze("script_content", None)
+        self._freeze("source", plain_text(self.source))
+        if self.source is None:
+            if self.filename == "":
+                raise InvalidJob(
+                    f"job {self.job_id!r}: there is no script; give the path of one (filename), or its text (source)"
+                )
+            return
+        if not isinstance(self.source, str | bytes):
+            raise self._invalid("source", self.source, "is neither a text nor bytes")
+        if self.is_archive:
+            raise InvalidJob(
+                f"job {self.job_id!r}: source and is_archive exclude each other; an archive holds its scripts"
+            )
+        try:
+            content = self.source.encode() if isinstance(self.source, str) else self.source
+        except UnicodeEncodeError as exc:
+            raise InvalidJob(
+                f"job {self.job_id!r}: source has the lone surrogate {self.source[exc.start]!r} at character "
+                f"{exc.start}, which UTF-8 cannot carry; give the script's bytes"
+            ) from exc
+        if self.filename == "" and isinstance(self.job_id, str):
+            self._freeze("filename", inline_name(self.job_id, content))
 
     def _read_durations(self) -> None:
         """Numbers stay as they are; texts and timedeltas become numbers of the field's unit."""
@@ -249,6 +279,20 @@ class TitanJob:
             return parse_duration(value, f"job {self.job_id!r}: {name}", **how)
         except InvalidArgument as exc:
             raise InvalidJob(str(exc)) from exc
+
+    def _check_file(self) -> None:
+        if Path(self.filename).is_dir():
+            raise self._invalid(
+                "filename",
+                self.filename,
+                "is a folder; give the script to run. A whole folder goes by upload_project_folder(), and "
+                "filename='NAME.zip/script.py' with is_archive=True runs a script of it",
+            )
+        if not Path(self.filename).is_file():
+            raise MissingFile(
+                f"job {self.job_id!r}: there is no file {self.filename!r} (current folder {os.getcwd()!r}); "
+                "give a path that exists on this machine, or the script itself as source="
+            )
 
     def _check_names(self) -> None:
         if not isinstance(self.job_id, str):
@@ -362,6 +406,23 @@ class TitanJob:
                 "filename", self.filename, "does not end in .py or .sh, the only kinds Titan runs by itself"
             )
 
+    def read_script(self) -> bytes:
+        """The script as it travels: the source, or what the file holds now; nothing for an archive.
+
+        Raises:
+            MissingFile: the file is gone since the job was made.
+        """
+        if self.kind.is_archive:
+            return b""
+        if self.source is not None:
+            return self.source.encode() if isinstance(self.source, str) else self.source
+        try:
+            return Path(self.filename).read_bytes()
+        except FileNotFoundError as exc:
+            raise MissingFile(
+                f"job {self.job_id!r}: the file {self.filename!r} is gone since the job was made"
+            ) from exc
+
     @property
     def plain_args(self) -> str:
         """The arguments as the job line carries them without the runtime: joined by spaces."""
@@ -389,8 +450,7 @@ class TitanJob:
             InvalidJob: a field cannot stand in a line.
         """
         self._check_plain_fields()
-        content = b"" if self.kind.is_archive else Path(self.filename).read_bytes()
-        fields = self.plain_fields(content, Path(self.filename).name)
+        fields = self.plain_fields(self.read_script(), Path(self.filename).name)
         tail = (str(self.priority), str(self.delay), f"[{','.join(self.parents or ())}]")
         line = "|".join((self.job_id, self.kind.value, *fields, *tail))
         return f"{line}|AFFINITY" if self.affinity else line
@@ -403,6 +463,22 @@ class TitanJob:
         if len(shown) > _SHOWN:
             shown = f"{shown[:_SHOWN]}..."
         return InvalidJob(f"job {self.job_id!r}: {name} {shown} {problem}")
+
+
+def inline_name(name: str, content: bytes) -> str:
+    """The file name of an inline script: of a shell script where a ``#!`` line says so, else of a Python script.
+
+    Args:
+        name: what it belongs to, such as the job's id.
+    """
+    first = content.lstrip().partition(b"\n")[0]
+    interpreter = first[2:].split() if first.startswith(b"#!") else []
+    suffix = ".sh" if any(word.endswith(b"sh") for word in interpreter if word[:1] != b"-") else ".py"
+    stem = "".join(c if c.isalnum() or c in "._-@" else "_" for c in name)[:100].removesuffix(suffix)
+    if suffix == ".py" and stem.isidentifier():
+        # The script's folder comes first on its path, and a job called "email" must not hide the module.
+        stem += "-script"
+    return stem + suffix
 
 
 def _is_int(value: object) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from pathlib import Path
 
 from titan_sdk import ClientConfig, TitanJob
@@ -29,3 +30,21 @@ def test_a_file_that_many_jobs_share_is_read_once(tmp_path: Path) -> None:
     lines = run.result.lines
     assert (reads, len(lines)) == (2, 4)
     assert lines["DAG-plain"].content_b64 != lines["DAG-other"].content_b64
+
+
+def test_inline_scripts_of_one_name_are_each_its_own_and_no_file_is_read(tmp_path: Path) -> None:
+    beside = tmp_path / "same.py"
+    beside.write_text("print('the file')")
+    jobs = [
+        TitanJob("one", str(beside), source="print(1)", runtime=False),
+        TitanJob("two", str(beside), source="print(2)", runtime=False),
+        TitanJob("file", str(beside), runtime=False),
+    ]
+    run = Run(stage(Session(ClientConfig()), jobs, "0" * 16, {job.full_id: () for job in jobs}, {}))
+    while run.step is not None:
+        assert isinstance(run.step, Blocking)
+        run.answer(run.step.function())
+    lines = run.result.lines
+    contents = [base64.b64decode(lines[f"DAG-{name}"].content_b64) for name in ("one", "two", "file")]
+    assert contents == [b"print(1)", b"print(2)", b"print('the file')"]
+    assert list(run.result.scripts) == [str(beside)]

@@ -18,6 +18,8 @@ from titan_sdk.model.durations import parse_duration
 from titan_sdk.model.job import JobKind, TitanJob
 
 KEYWORD_ONLY = [
+    ("source", None),
+    ("script_content", None),
     ("params", None),
     ("env", None),
     ("runtime", True),
@@ -53,7 +55,7 @@ def test_positional_parameters_and_defaults_are_the_seed_s() -> None:
     positional = [(p.name, p.default) for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
     assert positional == [
         ("job_id", inspect.Parameter.empty),
-        ("filename", inspect.Parameter.empty),
+        ("filename", ""),
         ("job_type", "RUN_PAYLOAD"),
         ("args", None),
         ("parents", None),
@@ -482,3 +484,51 @@ def test_a_python_that_is_none_is_refused(script: str, python: str) -> None:
 
 def test_a_folder_is_refused_as_one(tmp_path: Path) -> None:
     assert "is a folder; give the script to run" in refusal("a", str(tmp_path))
+
+
+# -- a script that is no file ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("job_id", "source", "name"),
+    [
+        ("train", "print(1)", "train-script.py"),
+        ("train-1", "print(1)", "train-1.py"),
+        ("email.py", "", "email-script.py"),
+        ("DAG-x", "#!/bin/bash -e\nls", "DAG-x.sh"),
+        ("x", "\n\n#!/usr/bin/env sh\nls", "x.sh"),
+        ("x", b"#! /usr/bin/python3\n\xff", "x-script.py"),
+        ("j" * 200, "", "j" * 100 + "-script.py"),
+    ],
+)
+def test_an_inline_script_is_named_after_its_job(job_id: str, source: str | bytes, name: str) -> None:
+    assert TitanJob(job_id, source=source).filename == name
+
+
+def test_an_inline_script_travels_byte_for_byte_under_the_name_it_is_given() -> None:
+    text = "\ufeff\r\nprint('é')\n\n"
+    job = TitanJob("a", "no/such folder/étape.py", source=text, runtime=False)
+    assert job.read_script() == text.encode()
+    assert job.to_string().split("|")[2:5] == ["étape.py", "", base64.b64encode(text.encode()).decode()]
+    assert TitanJob("a", source=b"\xff\0").read_script() == b"\xff\0"
+
+
+def test_upstream_s_name_for_the_source_is_another_word_for_it() -> None:
+    job = TitanJob("a", script_content="pass")
+    assert job == TitanJob("a", source="pass")
+    assert dataclasses.replace(job, source="1").read_script() == b"1"
+    assert "give one of them" in refusal("a", source="pass", script_content="pass")
+
+
+@pytest.mark.parametrize(
+    ("given", "problem"),
+    [
+        ({}, "there is no script; give the path of one (filename), or its text (source)"),
+        ({"source": 1}, "source 1 is neither a text nor bytes"),
+        ({"source": Path("x.py")}, "is neither a text nor bytes"),
+        ({"source": "a\ud800"}, "lone surrogate '\\ud800' at character 1"),
+        ({"source": "", "is_archive": True, "filename": "a.zip/b.py"}, "exclude each other"),
+    ],
+)
+def test_a_source_that_cannot_travel_is_refused(given: dict[str, Any], problem: str) -> None:
+    assert problem in refusal("a", **given)
