@@ -90,6 +90,12 @@ class MasterProcess:
         """SIGTERM; the exit code."""
         return self._end(signal.SIGTERM)
 
+    def __enter__(self) -> MasterProcess:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def close(self) -> None:
         if self.is_up:
             self.stop()

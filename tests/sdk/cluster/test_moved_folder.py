@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from tests.sdk.cluster.master_process import MasterProcess
-from tests.sdk.cluster.peer import Meeting, script
+from tests.sdk.cluster.peer import Meeting, Peer, script
+from titan_sdk import ClientConfig, TitanClient, TitanJob
 
 # Slow: Each test kills a master and starts the next one.
 pytestmark = pytest.mark.slow
@@ -29,7 +30,11 @@ def masters(tmp_path: Path) -> Iterator[dict[str, MasterProcess]]:
 
 def copy(folder: Path) -> None:
     # Sockets and what else is no file stay where they are.
-    shutil.copytree(folder / "data", folder / "other", ignore=lambda *_: ["local"])
+    shutil.copytree(folder / "data", folder / "other", symlinks=True, ignore=lambda *_: ["local"])
+
+
+def client_of(peer: Peer, token: str | None) -> TitanClient:
+    return TitanClient(config=ClientConfig(*peer.address, auth_token=token))
 
 
 def with_number(meeting: Meeting) -> str:
@@ -88,11 +93,34 @@ def test_so_does_one_whose_job_ended_before(
     assert not has_visitor(meeting)
 
 
+@pytest.mark.parametrize("size", [5, 300_000], ids=["in its last record", "in slices"])
+@pytest.mark.parametrize("token", [None, "a-token-of-this-folder"], ids=["open", "token"])
+def test_what_a_job_hands_in_finds_the_next_master(
+    meeting: Meeting, tmp_path: Path, token: str | None, size: int
+) -> None:
+    script = tmp_path / "job.py"
+    script.write_text(
+        f"import titan_job\ntitan_job.result({size} * 'x')\n" + meeting.code("up") + "print('done')"
+    )
+    with MasterProcess(tmp_path / "data", token=token) as master:
+        with client_of(master.start(), token) as client:
+            nonce = client.submit_job(TitanJob("job", str(script))).nonce
+            _, connection = meeting.arrival()
+        master.kill()
+    (tmp_path / "data").rename(tmp_path / "other")
+    connection.close()
+    with MasterProcess(tmp_path / "other", token=token) as master, client_of(master.start(), token) as client:
+        job = client.job_handle("job", nonce)
+        assert job.wait(timeout=240).attempts == 1
+        assert job.result() == size * "x"
+        assert job.logs() == "done\n"
+
+
 def test_a_copy_of_a_live_folder_leaves_its_jobs_alone(
     masters: dict[str, MasterProcess], meeting: Meeting, tmp_path: Path
 ) -> None:
     original = masters["data"].start()
-    original.submit(script("job", meeting.code("up") + "\nprint('done')"))
+    original.submit(script("job", meeting.code("up") + "\nopen(__file__)\nprint('done')"))
     _, connection = meeting.arrival()
     copy(tmp_path)
     peer = masters["other"].start()

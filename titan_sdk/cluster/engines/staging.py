@@ -45,7 +45,9 @@ ARCHIVES = frozenset({RUN_ARCHIVE, START_ARCHIVE_SERVICE})
 SERVICES = frozenset({DEPLOY_PAYLOAD, START_ARCHIVE_SERVICE})
 _OWN_FILE = 0o600
 _BESIDE = ".beside"
-"""The link in a run's folder to its script in the workspace."""
+"""The link in a run's folder to its script in the workspace. Relative: a folder that was copied, or has another name by
+now, means its own script.
+"""
 PASSING = {errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM}
 """Errors of a machine that is full, of files or of processes: what failed with them may succeed in a moment."""
 
@@ -85,7 +87,7 @@ def _put_beside(folder: str, workspace: Path, run: str, name: str, data: bytes) 
     try:
         os.makedirs(folder, mode=0o700, exist_ok=True)
         # First, so that whoever removes the folder finds the file.
-        os.symlink(path, f"{folder}/{_BESIDE}")
+        os.symlink(os.path.relpath(path, folder), f"{folder}/{_BESIDE}")
         _write(path, data)
     except OSError:
         unstage(folder)
@@ -107,7 +109,7 @@ def unstage(folder: str | Path) -> None:
             path = f"{place}/{name}"
             if name == _BESIDE:
                 with contextlib.suppress(OSError):
-                    os.unlink(os.readlink(path))
+                    os.unlink(os.path.join(place, os.readlink(path)))
             os.unlink(path)
         os.rmdir(place)
     except FileNotFoundError:

@@ -89,7 +89,7 @@ class Worker:
 
     def __init__(self, listener: socket.socket, name: str, state: str, library: str) -> None:
         self._listener, self._name = listener, name
-        self._ended = f"{state}/{ENDED}"
+        self._ended = os.open(f"{state}/{ENDED}", os.O_RDONLY | os.O_DIRECTORY)
         self._clients: dict[int, Client] = {}
         self._runs: dict[str, Run] = {}
         self._pids: dict[int, Run] = {}
@@ -149,15 +149,15 @@ class Worker:
         return None
 
     def _leave(self) -> None:
-        """What was never started is known by this name."""
-        self._listener.close()
-        for pid in self._guards:
-            processes.send(pid, signal.SIGKILL)
-            os.waitpid(pid, 0)
+        """What was never started is known by this name, before anybody can see that nobody listens here."""
         try:
             protocol.write_ended(self._ended, self._name, None)
         except OSError:
             pass  # then what it was never told to start counts as started
+        self._listener.close()
+        for pid in self._guards:
+            processes.send(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
 
     # ------------------------------------------------------------------ clients
 
@@ -285,6 +285,7 @@ class Worker:
     def _fork(self, run: Run, environment: dict[str, str]) -> None:
         closes = [
             self._listener.fileno(),
+            self._ended,
             *self._clients,
             self._wake,
             self._alarm,

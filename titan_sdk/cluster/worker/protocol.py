@@ -17,6 +17,7 @@ before the process ends. A process that ends in order leaves ``ENDED``/its own n
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 from typing import Any, NamedTuple
@@ -102,12 +103,16 @@ def decode(line: bytes) -> dict[str, Any]:
     return message
 
 
-def write_ended(folder: str, name: str, code: int | None) -> None:
-    """Keep an end, whole or not at all."""
-    part = f"{folder}/.{name}"
-    with open(part, "w", encoding="ascii") as file:
+def write_ended(folder: int, name: str, code: int | None) -> None:
+    """Keep an end, whole or not at all.
+
+    Args:
+        folder: a descriptor: it is the same folder when the data directory has another name by now.
+    """
+    part = f".{name}"
+    with open(part, "w", encoding="ascii", opener=functools.partial(os.open, dir_fd=folder)) as file:
         json.dump(code, file)
-    os.replace(part, f"{folder}/{name}")
+    os.replace(part, name, src_dir_fd=folder, dst_dir_fd=folder)
 
 
 def ended_code(folder: str, name: str) -> tuple[bool, int | None]:

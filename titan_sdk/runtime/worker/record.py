@@ -52,6 +52,9 @@ class Record:
             "processes": processes.identity(os.getpid()),
         }
 
+        folder, run = os.environ.get("TITAN_RUNTIME_ENDS"), os.environ.get("TITAN_RUN")
+        self.file = store.held(folder) + "/" + run if folder and run else None
+        """Where it can be left for the worker's master."""
         self.stored: Optional[str] = None
         """Its last version that a trusted master has, or another record that this one is to follow."""
         self.in_doubt = False
@@ -80,14 +83,12 @@ class Record:
 
     def leave(self) -> bool:
         """Hand it in by a file, where the worker's master takes it from there once this process has ended."""
-        folder, run = os.environ.get("TITAN_RUNTIME_ENDS"), os.environ.get("TITAN_RUN")
-        if not folder or not run or self.in_doubt:
+        if not self.file or self.in_doubt:
             return False
-        path = folder + "/" + run
         try:
-            with open(path + ".part", "w") as file:
+            with open(self.file + ".part", "w") as file:
                 file.write(store.swap_request(self.key, self.stored, self.text()))
-            os.replace(path + ".part", path)
+            os.replace(self.file + ".part", self.file)
         except OSError:
             return False  # the disk is full, say: the master may have room elsewhere
         return True

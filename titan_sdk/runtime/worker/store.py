@@ -278,11 +278,13 @@ class Master:
         private = os.environ.get("TITAN_SOCKET")
         if private:
             # A master that wants TLS or a token gives its own workers a private way in.
-            return [_local(private)]
+            return [_local(held(private))]
         # As bytes: for a str, CPython imports its IDNA codec, which takes longer than everything else here.
         name = self.host.encode("ascii") if self.host.isascii() else self.host
         # The next master may listen on another port, but opens this.
         own = os.environ.get("TITAN_RUNTIME_SOCKET")
+        if own:
+            own = held(own)
         try:
             found: List[Any] = socket.getaddrinfo(name, self.port, 0, socket.SOCK_STREAM)
             return [_local(own)] + found if own else found
@@ -290,6 +292,24 @@ class Master:
             if not own:
                 raise
             return [_local(own)]
+
+
+_held: Dict[str, int] = {}
+"""Descriptors of folders of the worker's master."""
+
+
+def held(path: str) -> str:
+    """Another name of `path`, by which it is found when a folder above it has been renamed meanwhile; `path` itself where
+    there is no such name.
+    """
+    folder, name = os.path.split(path)
+    try:
+        if folder not in _held:
+            _held[folder] = os.open(folder or ".", os.O_RDONLY | os.O_DIRECTORY)
+        found = "/proc/self/fd/%d" % _held[folder]
+        return found + "/" + name if os.path.isdir(found) else path
+    except OSError:
+        return path
 
 
 def swap_request(key: str, expected: Optional[str], text: str) -> str:

@@ -241,12 +241,15 @@ async def test_the_next_one_follows_what_runs_and_learns_what_ended(
     assert (await ended(following.follow(f"{machine.tag}.1"))).how is How.UNKNOWN
 
 
+@pytest.mark.parametrize("is_renamed", [False, True])
 async def test_what_nobody_was_told_of_is_kept_in_a_file(
-    machine: Machine, worker: Worker, meeting: Meeting
+    machine: Machine, worker: Worker, meeting: Meeting, is_renamed: bool
 ) -> None:
     machine.start(worker, meeting.code("up") + "raise SystemExit(4)")
     await asyncio.to_thread(meeting.arrival)
     await worker.close()
+    if is_renamed:
+        machine.state = machine.state.rename(machine.folder / "renamed")
     meeting.let_go()
     await worker.ended(60)
     folder = str(machine.state / ENDED)
