@@ -30,7 +30,6 @@ from tests.crash.power import (
     Step,
     at_random,
     everything,
-    need_strace,
     nothing,
     read_log,
     traced,
@@ -200,14 +199,6 @@ def record(tmp_path: Path, strace: str, lives: list[Life], *, large: int = 0) ->
         recording.steps += read_log(log, above, before)
     assert len({(fact.life, fact.port) for fact in client.facts}) == len(client.facts)
     return recording
-
-
-@pytest.fixture(scope="module")
-def strace() -> str:
-    try:
-        return need_strace()
-    except LookupError as exc:
-        pytest.skip(str(exc))
 
 
 # ---------------------------------------------------------------------- what a master says that opens the folder

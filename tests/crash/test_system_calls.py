@@ -9,9 +9,6 @@ from __future__ import annotations
 import base64
 import json
 import os
-import shutil
-import signal
-import subprocess
 from collections import Counter
 from pathlib import Path
 
@@ -19,6 +16,7 @@ import pytest
 
 from tests.sdk.cluster.master_process import MasterProcess
 from tests.sdk.cluster.peer import Peer, script
+from tests.support.tracer import Tracer
 from titan_sdk.wire.opcodes import Opcode
 
 # Slow: Masters are killed and started again, many times.
@@ -52,36 +50,21 @@ LARGE = {
 """As above, with values so large that the log is moved into the database, which is when anybody waits for the disk."""
 
 
-@pytest.fixture(scope="module")
-def strace() -> str:
-    found = shutil.which("strace")
-    if found is None:
-        pytest.skip("strace is not installed")
-    tried = subprocess.run([found, "-qq", "-o", os.devnull, "true"], capture_output=True, text=True)
-    if tried.returncode:
-        pytest.skip(f"strace cannot trace here: {tried.stderr.strip()}")
-    return found
+class Failing(Tracer):
+    """A system call of the master fails now and then."""
 
-
-class Failing:
-    """Attached to the master while it is entered."""
-
-    def __init__(self, strace: str, pid: int, call: str, error: str, when: str, log: Path) -> None:
-        self._command = [strace, "-f", "-p", str(pid), "-o", str(log), "-e", f"trace={call}"]
-        self._command += ["-e", f"inject={call}:error={error}:when={when}"]
+    def __init__(self, pid: int, call: str, error: str, when: str, log: Path) -> None:
+        options = [
+            "-f",
+            "-o",
+            str(log),
+            "-e",
+            f"trace={call}",
+            "-e",
+            f"inject={call}:error={error}:when={when}",
+        ]
+        super().__init__(options, [pid], log.with_suffix(".said"))
         self._log = log
-
-    def __enter__(self) -> Failing:
-        self._process = subprocess.Popen(self._command, stderr=subprocess.PIPE, text=True)
-        assert self._process.stderr is not None
-        said = self._process.stderr.readline()
-        assert "attached" in said, said
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        # It lets go of the master and ends.
-        self._process.send_signal(signal.SIGINT)
-        self._process.communicate(timeout=300)
 
     @property
     def count(self) -> int:
@@ -166,13 +149,14 @@ SWEEPS = [
 
 
 @pytest.mark.timeout(600)
+@pytest.mark.usefixtures("strace")
 @pytest.mark.parametrize(
     ("call", "error", "phases", "step", "work"),
     SWEEPS,
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_nothing_acknowledged_is_lost_when_a_system_call_fails(
-    strace: str, tmp_path: Path, call: str, error: str, phases: range, step: int, work: str
+    tmp_path: Path, call: str, error: str, phases: range, step: int, work: str
 ) -> None:
     master, client, failed = MasterProcess(tmp_path / "data"), Client(), 0
     with (tmp_path / "errors").open("wb") as errors:
@@ -182,7 +166,7 @@ def test_nothing_acknowledged_is_lost_when_a_system_call_fails(
             assert not client.refused.total()
             for phase in phases[:PHASES]:
                 log = tmp_path / f"{call}-{phase}"
-                with Failing(strace, master.pid, call, error, f"{phase}+{step}", log) as failing:
+                with Failing(master.pid, call, error, f"{phase}+{step}", log) as failing:
                     getattr(client, work)(peer)
                 failed += failing.count
             assert client.check(peer) == []

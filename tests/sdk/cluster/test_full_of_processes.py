@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
-import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -16,6 +13,7 @@ import pytest
 from tests.sdk.cluster.master_process import MasterProcess
 from tests.sdk.cluster.peer import Peer, script
 from tests.support.process_watch import worker_processes
+from tests.support.tracer import Tracer
 from titan_sdk.runtime.worker import processes
 
 # Slow: Each test runs a master under strace.
@@ -41,24 +39,12 @@ def start(master: MasterProcess, errors: Path) -> Peer:
         return master.start(file)
 
 
-@contextmanager
-def no_forks(pid: int, said: Path) -> Iterator[None]:
-    """The forks of the process and of its guards fail as where there are too many."""
+def no_forks(pid: int, said: Path) -> Tracer:
+    """The forks of the process and of its guards fail as where there are too many, while this is entered."""
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    traced = [str(pid), *children]
     calls = "clone,clone3,fork,vfork"
-    command = ["strace", "-o", "/dev/null", "-e", f"trace={calls}", "-e", f"inject={calls}:error=EAGAIN"]
-    with said.open("wb") as file:
-        tracer = subprocess.Popen(
-            [*command, *(word for found in traced for word in ("-p", found))], stderr=file
-        )
-    try:
-        for found in traced:
-            wait_for(said, f"Process {found} attached")
-        yield
-    finally:
-        tracer.send_signal(signal.SIGINT)
-        tracer.wait(120)
+    options = ["-o", "/dev/null", "-e", f"trace={calls}", "-e", f"inject={calls}:error=EAGAIN"]
+    return Tracer(options, [pid, *map(int, children)], said)
 
 
 def wait_for(path: Path, words: str) -> None:
