@@ -198,8 +198,8 @@ class Master:
             await self.state.store.journal.write(SetService(seq, Service.DEPLOYING), ended)
             self.runs.perform([Kill(job_id)])
             return True
-        answer, effects = self.state.scheduler.cancel(job_id)
-        if not answer.found:
+        effects = self.state.scheduler.cancel(job_id)
+        if not effects:
             return False
         self.runs.perform(effects)
         await self.flushed()

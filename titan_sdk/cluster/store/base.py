@@ -55,11 +55,6 @@ class Writes(Protocol):
     def write(self, *changes: Change) -> asyncio.Future[object]:
         """A client's write: the future has the result once it is durable, or ``StoreFailed``."""
 
-    def write_with(
-        self, change: Change, done: Callable[[object], None], failed: Callable[[StoreFailed], None]
-    ) -> None:
-        """A client's write whose outcome must be dealt with before any later entry is."""
-
     def commit(self) -> None:
         """Make what was written durable at once where that takes no waiting; it is begun soon anyway. Outcomes are
         dealt with before this returns, then.
@@ -82,12 +77,6 @@ class Store(Protocol):
     @property
     def clock(self) -> Clock:
         """What times of jobs and manifests are told by."""
-
-    @property
-    def lost_commits(self) -> str | None:
-        """Which acknowledged commits were lost before this master began, and was told to accept that: there may be runs
-        that the store does not know.
-        """
 
     def next_seq(self) -> int:
         """A number that no job has or had. Any thread may ask."""

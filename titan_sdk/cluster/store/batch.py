@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from titan_sdk.cluster.store.base import StoreFailed
 from titan_sdk.cluster.store.changes import (
     AddHistory,
     Change,
@@ -25,9 +25,10 @@ class Entry:
     """Changes that become durable together."""
 
     changes: tuple[Change, ...]
-    done: Callable[[object], None] | None
-    failed: Callable[[StoreFailed], None] | None
-    """``None``: the master's own bookkeeping, which is kept and tried again until it is durable."""
+    client: asyncio.Future[object] | None = None
+    """Gets the result. ``None``: the master's own bookkeeping, which is kept and tried again until it is durable."""
+    then: Callable[[], None] | None = None
+    """Of bookkeeping: called once it is durable."""
     touched: tuple[int, ...] = ()
     """Of bookkeeping: the numbers of the rows that it has changed."""
 
@@ -93,7 +94,7 @@ class Batch:
             elif not isinstance(change, Step):
                 result = len(self.operations)
                 self.operations.append(change)
-            elif entry.failed is not None and (row := self.row(change.seq)) is not None:
+            elif entry.client is not None and (row := self.row(change.seq)) is not None:
                 self.rows[change.seq] = transition(row, change)
         for seq in entry.touched:
             row = self.row(seq)

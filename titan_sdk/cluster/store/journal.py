@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
-from typing import Protocol, TypeVar
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Protocol
 
 from titan_sdk.cluster.problems import Sparingly
 from titan_sdk.cluster.store.base import InDoubt, Lost, StoreFailed, Unavailable, Unstorable
@@ -21,8 +21,6 @@ from titan_sdk.cluster.store.table import JobTable
 __all__ = ["RETRY_SECONDS", "Backend", "Journal"]
 
 log = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 RETRY_SECONDS = 1.0
 _MOST = 500
@@ -95,27 +93,12 @@ class Journal:
             future.set_result(None)  # everything before it is durable
             return future
 
-        def done(result: object) -> None:
-            if not future.done():
-                future.set_result(result)
-
-        def failed(exc: StoreFailed) -> None:
-            if not future.done():
-                future.set_exception(exc)
-
-        self._add(Entry(changes, done, failed))
+        self._add(Entry(changes, client=future))
         return future
-
-    def write_with(
-        self, change: Change, done: Callable[[object], None], failed: Callable[[StoreFailed], None]
-    ) -> None:
-        """See ``Writes``."""
-        self._add(Entry((change,), done, failed))
 
     def record(self, *changes: Change, then: Callable[[], None] | None = None) -> None:
         """See ``Writes``."""
-        done = None if then is None else lambda _: then()
-        self._add(Entry(changes, done, None, self._table.begin(changes)))
+        self._add(Entry(changes, then=then, touched=self._table.begin(changes)))
 
     def commit(self) -> None:
         """See ``Writes``. Where nothing is waited for, a turn of the loop costs more than the transaction that it would
@@ -129,7 +112,7 @@ class Journal:
         if self.lost is None:
             self.lost = exc
             self._on_lost(str(exc))
-            self._refuse(exc)
+            self._refuse_all(exc)
 
     async def close(self, seconds: float) -> bool:
         """Commit what is pending, and refuse what cannot be within that time; false if there was something."""
@@ -146,7 +129,7 @@ class Journal:
         if self._task is not None:
             await self._task
         whole = not self._pending and self._doubtful is None
-        self._refuse(self.lost or StoreFailed("the master has stopped"))
+        self._refuse_all(self.lost or StoreFailed("the master has stopped"))
         return whole
 
     # ------------------------------------------------------------------ the way of an entry
@@ -154,9 +137,8 @@ class Journal:
     def _add(self, entry: Entry) -> None:
         over = self.lost or (StoreFailed("the master has stopped") if self._closed else None)
         refused = over or (self._down if self._backend.waits else None)
-        if refused is not None and entry.failed is not None:
-            # In a later turn: its writer is not ready to hear of it.
-            self._loop.call_soon(entry.failed, refused)
+        if refused is not None and entry.client is not None:
+            entry.client.set_exception(refused)
             return
         if over is not None:
             return
@@ -215,7 +197,7 @@ class Journal:
     def _pause(self) -> None:
         self._busy = False
         if self.lost is not None:
-            self._refuse(self.lost)
+            self._refuse_all(self.lost)
         waits = bool(self._pending) or self._doubtful is not None
         if not waits:
             self._idle.set()
@@ -231,13 +213,15 @@ class Journal:
         self._doubtful = self._down = None
         self._alone = max(self._alone - 1, 0)
         for entry in batch.entries:
-            client = entry.failed is not None
-            left = self._table.apply(entry.changes) if client else self._table.saved(entry.touched)
+            if entry.client is None:
+                left = self._table.saved(entry.touched)
+            else:
+                left = self._table.apply(entry.changes)
             if left:
                 self._backend.settled(left)
         self.feed.note(batch.job_ids())
         for entry, result in batch.results(results):
-            self._tell(entry.done, result)
+            self._tell(entry, result)
 
     def _failed(self, batch: Batch, exc: Exception) -> int | None:
         """Deal with a commit that did not succeed: how many of its entries are to be tried again at once; ``None``:
@@ -264,14 +248,14 @@ class Journal:
             return self._alone
         (entry,) = batch.entries
         self._alone = max(self._alone - 1, 0)
-        if entry.failed is None:
+        if entry.client is None:
             # Nothing overtakes it: what comes later may rest on it, or be undone by it.
             self._pending[:0] = batch.entries
             self._stay_down(failure)
             return None
         if not isinstance(failure, Unstorable):
             self._sparingly.say(str(failure), f"cannot write the master's state: {failure}")
-        self._tell(entry.failed, failure)
+        _refuse([entry], failure)
         return 0
 
     def _sentence(self, exc: Exception) -> StoreFailed:
@@ -284,27 +268,33 @@ class Journal:
     def _stay_down(self, failure: StoreFailed) -> None:
         """Refuse clients, keep the master's own records in their order, and try again in a moment."""
         self._sparingly.say(str(failure), f"cannot write the master's state: {failure}")
-        refused = [entry for entry in self._pending if entry.failed is not None]
-        self._pending = [entry for entry in self._pending if entry.failed is None]
+        _refuse(self._pending, failure)
+        self._pending = [entry for entry in self._pending if entry.client is None]
         self._alone = 0
         self._down = failure
-        for entry in refused:
-            self._tell(entry.failed, failure)
 
-    def _refuse(self, exc: StoreFailed) -> None:
+    def _refuse_all(self, exc: StoreFailed) -> None:
         doubtful = [] if self._doubtful is None else self._doubtful.entries
         waiting, self._pending, self._doubtful = [*doubtful, *self._pending], [], None
-        for entry in waiting:
-            self._tell(entry.failed, exc)
+        _refuse(waiting, exc)
         if not self._busy:
             self._idle.set()
 
-    def _tell(self, listener: Callable[[T], None] | None, outcome: T) -> None:
-        """An entry's outcome. Whatever its listener does with it, the next one is told too."""
-        if listener is None:
+    def _tell(self, entry: Entry, result: object) -> None:
+        """An entry is durable. Whatever its listener does with that, the next one is told too."""
+        if entry.client is not None and not entry.client.done():
+            entry.client.set_result(result)
+        if entry.then is None:
             return
         try:
-            listener(outcome)
+            entry.then()
         except Exception as exc:  # noqa: BLE001 - shown as what nobody expected
             message = "what depends on a commit could not be carried out"
             self._loop.call_exception_handler({"message": message, "exception": exc})
+
+
+def _refuse(entries: Iterable[Entry], exc: StoreFailed) -> None:
+    """Tell the clients among their writers; the master's own bookkeeping is told nothing."""
+    for entry in entries:
+        if entry.client is not None and not entry.client.done():
+            entry.client.set_exception(exc)

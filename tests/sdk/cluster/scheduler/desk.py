@@ -6,7 +6,6 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from titan_sdk.cluster.master.scheduler import (
-    Cancelled,
     Effect,
     Ended,
     JobSpec,
@@ -56,10 +55,11 @@ class Desk:
         self.running.pop(job_id)
         self.perform(self.scheduler.exited(job_id, outcome, None, self.now))
 
-    def cancel(self, job_id: str) -> Cancelled:
-        answer, effects = self.scheduler.cancel(job_id)
+    def cancel(self, job_id: str) -> bool:
+        """Whether there was anything to cancel."""
+        effects = self.scheduler.cancel(job_id)
         self.perform(effects)
-        return answer
+        return bool(effects)
 
     def tick(self, now: float) -> None:
         self.now = now

@@ -64,9 +64,11 @@ class AnyHistory(RuleBasedStateMachine):
     def cancel(self, data: st.DataObject) -> None:
         job_id = data.draw(st.sampled_from(sorted(self.parents)))
         finished = job_id in self.desk.ended
-        answer = self.desk.cancel(job_id)
-        assert answer.found is not finished
-        if answer.killing:
+        runs = job_id in self.desk.running and job_id not in self.dying
+        assert self.desk.cancel(job_id) is not finished
+        assert (job_id in self.desk.killed) is runs
+        self.desk.killed.clear()
+        if runs:
             self.dying.add(job_id)
 
     @rule(seconds=st.integers(1, 3))

@@ -139,20 +139,13 @@ async def test_it_tries_again_by_itself(disk: Disk, monkeypatch: pytest.MonkeyPa
     assert disk.journal.failing is None
 
 
-async def test_what_depends_on_a_failed_write_is_undone_before_later_entries(disk: Disk) -> None:
-    order: list[str] = []
-    disk.journal.write_with(BAD, lambda _: order.append("done"), lambda _: order.append("undone"))
-    disk.journal.record(insert("1"), then=lambda: order.append("later"))
-    disk.journal.commit()
-    assert order == ["undone", "later"]
-
-
 async def test_commit_deals_with_everything_so_far_before_it_returns(disk: Disk) -> None:
     seen: list[object] = []
     disk.journal.record(insert("own"), then=lambda: seen.append("own"))
-    disk.journal.write_with(insert("client"), seen.append, seen.append)
+    client = disk.journal.write(insert("client"))
     disk.journal.commit()
-    assert (seen, disk.kept(), disk.commits) == (["own", True], ["own", "client"], 1)
+    assert (seen, client.result()) == (["own"], True)
+    assert (disk.kept(), disk.commits) == (["own", "client"], 1)
     disk.journal.commit()
     assert disk.commits == 1
     await disk.journal.write(insert("later"))
@@ -177,33 +170,32 @@ async def test_a_failure_that_is_not_the_databases_loses_nothing(disk: Disk, moc
 
 
 async def test_who_fails_at_an_outcome_takes_none_from_others(disk: Disk) -> None:
-    told, unexpected = list[object](), list[str]()
+    told, unexpected = list[str](), list[str]()
     asyncio.get_running_loop().set_exception_handler(
         lambda _, context: unexpected.append(repr(context["exception"]))
     )
 
-    def broken(_: object) -> None:
+    def broken() -> None:
         raise RuntimeError("a fault of ours")
 
-    disk.journal.write_with(insert("1"), broken, told.append)
+    disk.journal.record(insert("1"), then=broken)
     disk.journal.record(insert("2"), then=lambda: told.append("own"))
-    disk.journal.write_with(BAD, told.append, broken)
     assert await disk.journal.write(insert("3")) is True
     assert (told, disk.kept()) == (["own"], ["1", "2", "3"])
-    assert unexpected == ["RuntimeError('a fault of ours')"] * 2
+    assert unexpected == ["RuntimeError('a fault of ours')"]
 
 
 async def test_what_is_written_because_of_an_outcome_follows_it(disk: Disk) -> None:
     """A pipelined request is carried out while others of the same commit have not heard of theirs."""
-    told: list[object] = []
+    told: list[str] = []
 
-    def first(_: object) -> None:
+    def first() -> None:
         told.append("first")
-        disk.journal.write_with(insert("because"), lambda _: told.append("because"), told.append)
+        disk.journal.record(insert("because"), then=lambda: told.append("because"))
         disk.journal.commit()
 
-    disk.journal.write_with(insert("first"), first, told.append)
-    disk.journal.write_with(insert("second"), lambda _: told.append("second"), told.append)
+    disk.journal.record(insert("first"), then=first)
+    disk.journal.record(insert("second"), then=lambda: told.append("second"))
     for _ in range(3):
         await asyncio.sleep(0)
     assert told == ["first", "second", "because"]

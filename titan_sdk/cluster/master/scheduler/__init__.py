@@ -6,7 +6,6 @@ from titan_sdk.cluster.master.scheduler.job import Job, Phase
 from titan_sdk.cluster.master.scheduler.machine import Scheduler
 from titan_sdk.cluster.master.scheduler.placement import Worker
 from titan_sdk.cluster.master.scheduler.types import (
-    Cancelled,
     Effect,
     Ended,
     JobSpec,
@@ -18,7 +17,6 @@ from titan_sdk.cluster.master.scheduler.types import (
 )
 
 __all__ = [
-    "Cancelled",
     "Effect",
     "Ended",
     "Job",

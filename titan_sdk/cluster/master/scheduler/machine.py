@@ -12,7 +12,6 @@ from titan_sdk.cluster.master.scheduler.job import Job, Phase
 from titan_sdk.cluster.master.scheduler.placement import Worker, Workers
 from titan_sdk.cluster.master.scheduler.queues import DelayQueue, ReadyQueues
 from titan_sdk.cluster.master.scheduler.types import (
-    Cancelled,
     Effect,
     Ended,
     JobSpec,
@@ -145,20 +144,19 @@ class Scheduler:
         self._dispatch(effects)
         return effects
 
-    def cancel(self, job_id: str) -> tuple[Cancelled, list[Effect]]:
-        """End an unfinished job, whatever it waits for; its descendants become DEAD."""
+    def cancel(self, job_id: str) -> list[Effect]:
+        """End an unfinished job, whatever it waits for; its descendants become DEAD. No effect where there is none."""
         effects: list[Effect] = []
         job = self._jobs.get(job_id)
         if job is None:
-            return Cancelled(found=False), effects
-        running = job.phase is Phase.RUNNING
-        if running:
+            return effects
+        if job.phase is Phase.RUNNING:
             assert job.worker is not None
             self._stopping[job_id] = job.worker
             effects.append(Kill(job_id))
         self._end(job, JobStatus.CANCELLED, "cancelled by a client", effects)
         self._dispatch(effects)
-        return Cancelled(found=True, killing=running), effects
+        return effects
 
     def tick(self, now: float) -> list[Effect]:
         """Time has passed."""

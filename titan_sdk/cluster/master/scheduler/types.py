@@ -9,7 +9,6 @@ from titan_sdk.cluster.engines.base import Outcome
 from titan_sdk.model.status import JobStatus
 
 __all__ = [
-    "Cancelled",
     "Effect",
     "Ended",
     "JobSpec",
@@ -97,11 +96,3 @@ class Ended:
 
 
 Effect = Start | Kill | Requeued | Ended
-
-
-@dataclass(frozen=True, slots=True)
-class Cancelled:
-    """Answer to a cancel: whether there was anything to cancel, and whether a run is being killed for it."""
-
-    found: bool
-    killing: bool = False

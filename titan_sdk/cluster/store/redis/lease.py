@@ -36,8 +36,6 @@ class Lease:
     """The highest number of a job then."""
     upgrade: bool
     """Whether the data is of the format before."""
-    lost: str | None
-    """Which acknowledged commits the server had lost, if any."""
 
     def words(self) -> tuple[str | int, ...]:
         """How the script is told who asks."""
@@ -62,9 +60,9 @@ async def acquire(client: Client) -> Lease:
     while True:
         found = await client.run("acquire", token, ms, who, FORMAT, _OLDER, waiting.stale, accept)
         if found[0] == b"taken":
-            epoch, last, newest, upgrade, lost = found[1:]
+            epoch, last, newest, upgrade = found[1:]
             numbers = int(epoch), who, location.lease_seconds, int(last), int(newest)
-            return Lease(token, *numbers, bool(upgrade), lost.decode() or None)
+            return Lease(token, *numbers, bool(upgrade))
         if found[0] == b"format":
             raise TitanError(
                 f"the master's state in {waiting.where} has format {found[1].decode()}; this version reads format "

@@ -83,7 +83,7 @@ if action == 'acquire' then
     call('HSET', at('lease'), 'token', token, 'who', who, 'ms', ms)
     call('PEXPIRE', at('lease'), ms)
     local last = call('HMGET', at('last'), 'number', 'newest')
-    return {'taken', epoch, last[1] or '0', last[2] or '0', upgrade and 'upgrade' or '', lost or ''}
+    return {'taken', epoch, last[1] or '0', last[2] or '0', upgrade and 'upgrade' or ''}
 end
 
 if action == 'release' then

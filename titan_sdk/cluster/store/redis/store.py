@@ -148,8 +148,6 @@ class RedisStore:
     def __init__(self, client: Client, lease: Lease) -> None:
         self.client = client
         self._lease = lease
-        self.lost_commits = lease.lost
-        """Which commits the server had lost when this master began, and was to accept that."""
         self.table = JobTable()
         self._lines: dict[int, str] = {}
         self._recent: OrderedDict[str, bytes | None] = OrderedDict()

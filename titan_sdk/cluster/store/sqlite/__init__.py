@@ -48,7 +48,6 @@ class SqliteStore:
     """
 
     waits = False
-    lost_commits = None
 
     def __init__(self, path: Path, loop: asyncio.AbstractEventLoop, *, synced: bool = False) -> None:
         self.gathers = synced
