@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from titan_sdk.cluster.store.base import StoreFailed
+from titan_sdk.cluster.store.changes import StoreFailed
 
 __all__ = ["Problem", "Problems", "Sparingly"]
 
@@ -19,7 +19,7 @@ _UNEXPECTED_SECONDS = 3600.0
 
 
 class Sparingly:
-    """Writes at most one log line per kind and minute."""
+    """Journal at most one log line per kind and minute."""
 
     def __init__(self, logger: logging.Logger, level: int = logging.WARNING) -> None:
         self._log, self._level = logger, level

@@ -21,8 +21,8 @@ from titan_sdk.cluster.folders import DataDir, safe_name
 from titan_sdk.cluster.log_store import LogStore
 from titan_sdk.cluster.master.master import Master
 from titan_sdk.cluster.settings import ClusterSettings
-from titan_sdk.cluster.store.base import Store, StoreFailed
-from titan_sdk.cluster.store.changes import Change, Delete, ForgetJobs, RemoveMember, Swap, Sweep
+from titan_sdk.cluster.store.base import Store
+from titan_sdk.cluster.store.changes import Change, Delete, ForgetJobs, RemoveMember, StoreFailed, Swap, Sweep
 from titan_sdk.cluster.store.redis.store import was_used
 from titan_sdk.errors import InvalidArgument, TitanError
 from titan_sdk.model import gates

@@ -15,7 +15,7 @@ from titan_sdk.cluster.app import App
 from titan_sdk.cluster.engines import staging
 from titan_sdk.cluster.master import runs
 from titan_sdk.cluster.settings import ClusterSettings
-from titan_sdk.cluster.store.base import StoreFailed
+from titan_sdk.cluster.store.changes import StoreFailed
 
 BIG = "x" * 300_000
 

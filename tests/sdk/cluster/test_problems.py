@@ -14,7 +14,7 @@ from tests.sdk.cluster.peer import Peer, script
 from titan_sdk.cli.main import app as titan
 from titan_sdk.cluster.app import App
 from titan_sdk.cluster.settings import ClusterSettings
-from titan_sdk.cluster.store.batch import Batch
+from titan_sdk.cluster.store.journal import Batch
 from titan_sdk.cluster.store.sqlite import SqliteStore
 from titan_sdk.wire.opcodes import Opcode
 

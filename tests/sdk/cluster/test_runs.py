@@ -18,8 +18,7 @@ from titan_sdk.cluster.master.ends import Ends
 from titan_sdk.cluster.master.runs import Runs
 from titan_sdk.cluster.master.scheduler import Outcome
 from titan_sdk.cluster.master.state import State
-from titan_sdk.cluster.store.base import StoreFailed
-from titan_sdk.cluster.store.changes import InsertJobs
+from titan_sdk.cluster.store.changes import InsertJobs, StoreFailed
 from titan_sdk.cluster.store.rows import Service
 from titan_sdk.cluster.store.sqlite import SqliteStore
 from titan_sdk.model.status import JobStatus

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from titan_sdk.cluster import sdk_keys
-from titan_sdk.cluster.store.base import Store, StoreFailed
-from titan_sdk.cluster.store.changes import Swap
+from titan_sdk.cluster.store.base import Store
+from titan_sdk.cluster.store.changes import StoreFailed, Swap
 from titan_sdk.errors import PeerProtocolError
 from titan_sdk.wire.extensions import StoreSwap
 

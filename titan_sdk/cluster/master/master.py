@@ -24,8 +24,7 @@ from titan_sdk.cluster.master.runs import Runs
 from titan_sdk.cluster.master.scheduler import JobSpec, Kill
 from titan_sdk.cluster.master.state import State
 from titan_sdk.cluster.settings import ClusterSettings
-from titan_sdk.cluster.store.base import StoreFailed
-from titan_sdk.cluster.store.changes import Change, InsertJobs, SetEnded, SetService
+from titan_sdk.cluster.store.changes import Change, InsertJobs, SetEnded, SetService, StoreFailed
 from titan_sdk.cluster.store.journal import RETRY_SECONDS
 from titan_sdk.cluster.store.rows import Service
 from titan_sdk.model.rules import full_id

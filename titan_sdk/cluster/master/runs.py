@@ -31,7 +31,6 @@ from titan_sdk.cluster.master.scheduler.job import Phase
 from titan_sdk.cluster.master.services import Service, Services
 from titan_sdk.cluster.master.state import State
 from titan_sdk.cluster.store import rows
-from titan_sdk.cluster.store.base import StoreFailed
 from titan_sdk.cluster.store.changes import (
     AddHistory,
     Change,
@@ -40,6 +39,7 @@ from titan_sdk.cluster.store.changes import (
     SetPlaced,
     SetRunning,
     SetService,
+    StoreFailed,
 )
 from titan_sdk.model.status import JobStatus
 from titan_sdk.wire.jobs import JobLine

@@ -10,8 +10,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from titan_sdk.cluster.requests.values import change_of, reply_to
-from titan_sdk.cluster.store.base import Writes
 from titan_sdk.cluster.store.changes import OUT_OF_DATE, Begin, Once, Remember
+from titan_sdk.cluster.store.journal import Journal
 from titan_sdk.wire import once
 from titan_sdk.wire.frames import Frame
 from titan_sdk.wire.once import RequestId
@@ -33,7 +33,7 @@ Answer = Callable[[Frame], Awaitable[str | bytes]]
 class OnceOnly:
     """Answers ONCE. ``answer`` carries out what is inside."""
 
-    def __init__(self, writes: Writes, answer: Answer) -> None:
+    def __init__(self, writes: Journal, answer: Answer) -> None:
         self._writes = writes
         self._answer = answer
         self._running: dict[RequestId, asyncio.Future[str | bytes]] = {}

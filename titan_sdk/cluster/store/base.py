@@ -2,66 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterable
 from typing import Literal, Protocol
 
 from titan_sdk.cluster.clock import Clock
-from titan_sdk.cluster.store.changes import Change
-from titan_sdk.cluster.store.feed import Feed
+from titan_sdk.cluster.store.journal import Journal
 from titan_sdk.cluster.store.rows import DagRow, HistoryRow, JobRow
 from titan_sdk.cluster.store.table import JobTable
 from titan_sdk.wire.listing import List
 
-__all__ = ["InDoubt", "Lost", "Store", "StoreFailed", "Unavailable", "Unstorable", "Writes"]
-
-
-class StoreFailed(Exception):
-    """Something could not be written or read; one sentence. The cause is the backend's own exception."""
-
-
-class Unstorable(StoreFailed):
-    """What was to be written or read is no text: half of a surrogate pair, which JSON can write and UTF-8 cannot hold."""
-
-
-class Unavailable(StoreFailed):
-    """Nothing can be written or read at the moment, whatever it is; nothing was done."""
-
-
-class InDoubt(Unavailable):
-    """It was sent, and no reply came: it may have been done."""
-
-
-class Lost(StoreFailed):
-    """This master must not write any more; nothing was done."""
-
-
-class Writes(Protocol):
-    """Group commit. Order is kept: an entry is never durable before one that was written earlier and succeeded.
-
-    ``failing`` is why the last commit did not succeed, where the master's own bookkeeping waits for another try.
-
-    An entry is one or more changes that become durable together; its result is that of the last one. An entry
-    without changes is durable when everything before it is.
-    """
-
-    @property
-    def failing(self) -> StoreFailed | None: ...
-
-    @property
-    def feed(self) -> Feed:
-        """Which jobs have changed."""
-
-    def write(self, *changes: Change) -> asyncio.Future[object]:
-        """A client's write: the future has the result once it is durable, or ``StoreFailed``."""
-
-    def commit(self) -> None:
-        """Make what was written durable at once where that takes no waiting; it is begun soon anyway. Outcomes are
-        dealt with before this returns, then.
-        """
-
-    def record(self, *changes: Change, then: Callable[[], None] | None = None) -> None:
-        """The master's own bookkeeping: tried until it succeeds; ``then`` is called once it is durable."""
+__all__ = ["Store"]
 
 
 class Store(Protocol):
@@ -72,7 +22,7 @@ class Store(Protocol):
     """
 
     @property
-    def journal(self) -> Writes: ...
+    def journal(self) -> Journal: ...
 
     @property
     def clock(self) -> Clock:

@@ -1,4 +1,4 @@
-"""Everything that can be written to a store, as values. A store applies them; the journal decides when.
+"""Everything that can be written to a store, as values, and how that fails. A store applies them; the journal decides when.
 
 Changes of a job name it by its number: an id may be used again, a number never is. A change of a job that the
 store does not know changes nothing.
@@ -24,7 +24,9 @@ __all__ = [
     "Delete",
     "Expire",
     "ForgetJobs",
+    "InDoubt",
     "InsertJobs",
+    "Lost",
     "Once",
     "Operation",
     "Put",
@@ -36,8 +38,11 @@ __all__ = [
     "SetPlaced",
     "SetRunning",
     "SetService",
+    "StoreFailed",
     "Swap",
     "Sweep",
+    "Unavailable",
+    "Unstorable",
     "ValueChange",
 ]
 
@@ -254,3 +259,26 @@ Change = (
     | ForgetJobs
     | Operation
 )
+
+
+# ---------------------------------------------------------------------- what keeps a change from being stored
+
+
+class StoreFailed(Exception):
+    """Something could not be written or read; one sentence. The cause is the backend's own exception."""
+
+
+class Unstorable(StoreFailed):
+    """What was to be written or read is no text: half of a surrogate pair, which JSON can write and UTF-8 cannot hold."""
+
+
+class Unavailable(StoreFailed):
+    """Nothing can be written or read at the moment, whatever it is; nothing was done."""
+
+
+class InDoubt(Unavailable):
+    """It was sent, and no reply came: it may have been done."""
+
+
+class Lost(StoreFailed):
+    """This master must not write any more; nothing was done."""

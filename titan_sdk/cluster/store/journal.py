@@ -7,24 +7,122 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+import secrets
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import takewhile
 from typing import Protocol
 
 from titan_sdk.cluster.problems import Sparingly
-from titan_sdk.cluster.store.base import InDoubt, Lost, StoreFailed, Unavailable, Unstorable
-from titan_sdk.cluster.store.batch import Batch, Entry
-from titan_sdk.cluster.store.changes import Change
-from titan_sdk.cluster.store.feed import Feed
-from titan_sdk.cluster.store.rows import JobRow
-from titan_sdk.cluster.store.table import JobTable
+from titan_sdk.cluster.store.changes import (
+    AddHistory,
+    Change,
+    ForgetJobs,
+    InDoubt,
+    InsertJobs,
+    Lost,
+    Operation,
+    StoreFailed,
+    Unavailable,
+    Unstorable,
+)
+from titan_sdk.cluster.store.rows import HistoryRow, JobRow, NewJob
+from titan_sdk.cluster.store.table import JobTable, Step, fresh, transition
 
-__all__ = ["RETRY_SECONDS", "Backend", "Journal"]
+__all__ = ["RETRY_SECONDS", "Backend", "Batch", "Entry", "Feed", "Journal"]
 
 log = logging.getLogger(__name__)
 
 RETRY_SECONDS = 1.0
 _MOST = 500
 """Entries of one commit."""
+_KEPT = 50_000
+"""Jobs whose latest change is known."""
+
+
+@dataclass(slots=True)
+class Entry:
+    """Changes that become durable together."""
+
+    changes: tuple[Change, ...]
+    client: asyncio.Future[object] | None = None
+    """Gets the result. ``None``: the master's own bookkeeping, which is kept and tried again until it is durable."""
+    then: Callable[[], None] | None = None
+    """Of bookkeeping: called once it is durable."""
+    touched: tuple[int, ...] = ()
+    """Of bookkeeping: the numbers of the rows that it has changed."""
+
+
+class Batch:
+    """What one commit saves: rows as they are to be, and changes of everything else in their order. To make one changes nothing.
+
+    Args:
+        table: rows as they are now, what bookkeeping has changed included.
+    """
+
+    def __init__(self, entries: Sequence[Entry], table: JobTable) -> None:
+        self.entries = entries
+        self.inserts: list[NewJob] = []
+        self.rows: dict[int, JobRow] = {}
+        """Rows that were changed, those of ``inserts`` where something has happened to them since."""
+        self.history: dict[int, list[HistoryRow]] = {}
+        """To be appended, by the job's number; that of ``inserts`` begins with the submission."""
+        self.forgets: list[tuple[str, int]] = []
+        self.operations: list[Operation] = []
+        self._table = table
+        self._new: dict[int, NewJob] = {}
+        self._results: list[int | None] = []
+        for entry in entries:
+            self._add(entry)
+
+    def row(self, seq: int) -> JobRow | None:
+        """A row as this commit leaves it."""
+        if seq in self.rows:
+            return self.rows[seq]
+        return fresh(self._new[seq]) if seq in self._new else self._table.row(seq)
+
+    def job_ids(self) -> Iterator[str]:
+        """Of the jobs that it changes."""
+        yield from (job.job_id for job in self.inserts)
+        yield from (row.job_id for row in self.rows.values())
+        yield from (job_id for job_id, _ in self.forgets)
+
+    def changed(self, *, new: bool) -> Iterable[int]:
+        """The numbers of rows and histories to save, of jobs that are inserted or of the others."""
+        if new and not self._new:
+            return ()
+        return [seq for seq in self.rows | self.history if (seq in self._new) == new]
+
+    def results(self, of_operations: Sequence[object]) -> Iterable[tuple[Entry, object]]:
+        """Each entry with its result, that of its last change."""
+        for entry, index in zip(self.entries, self._results, strict=True):
+            yield entry, None if index is None else of_operations[index]
+
+    def _add(self, entry: Entry) -> None:
+        result = None
+        for change in entry.changes:
+            result = None
+            if isinstance(change, InsertJobs):
+                self.inserts += change.jobs
+                self._new |= {job.seq: job for job in change.jobs}
+            elif isinstance(change, ForgetJobs):
+                self.forgets += change.jobs
+            elif isinstance(change, AddHistory):
+                if self.row(change.seq) is not None:
+                    added = HistoryRow(change.at, change.event, change.detail)
+                    self.history.setdefault(change.seq, []).append(added)
+            elif not isinstance(change, Step):
+                result = len(self.operations)
+                self.operations.append(change)
+            elif entry.client is not None and (row := self.row(change.seq)) is not None:
+                self.rows[change.seq] = transition(row, change)
+        for seq in entry.touched:
+            row = self.row(seq)
+            if row is not None:
+                self.rows[seq] = row
+        self._results.append(result)
 
 
 class Backend(Protocol):
@@ -51,7 +149,10 @@ class Backend(Protocol):
 
 
 class Journal:
-    """Implements ``Writes``.
+    """Order is kept: an entry is never durable before one that was written earlier and succeeded.
+
+    An entry is one or more changes that become durable together; its result is that of the last one. An entry
+    without changes is durable when everything before it is.
 
     Args:
         lost: called once, with why, when this master must not write any more.
@@ -66,6 +167,7 @@ class Journal:
     ) -> None:
         self._backend, self._table, self._loop, self._on_lost = backend, table, loop, lost
         self.feed = Feed()
+        """Which jobs have changed."""
         self._pending: list[Entry] = []
         self._alone = 0
         """How many of the first ones are committed one by one, as a commit of all of them has failed."""
@@ -83,27 +185,27 @@ class Journal:
 
     @property
     def failing(self) -> StoreFailed | None:
-        """See ``Writes``."""
+        """Why the last commit did not succeed, where the master's own bookkeeping waits for another try."""
         return self.lost or self._down
 
     def write(self, *changes: Change) -> asyncio.Future[object]:
-        """See ``Writes``."""
+        """A client's write: the future has the result once it is durable, or ``StoreFailed``."""
         future: asyncio.Future[object] = self._loop.create_future()
         if not changes and self._idle.is_set() and self.failing is None and not self._closed:
             future.set_result(None)  # everything before it is durable
             return future
-
         self._add(Entry(changes, client=future))
         return future
 
     def record(self, *changes: Change, then: Callable[[], None] | None = None) -> None:
-        """See ``Writes``."""
+        """The master's own bookkeeping: tried until it succeeds; ``then`` is called once it is durable."""
         self._add(Entry(changes, then=then, touched=self._table.begin(changes)))
 
     def commit(self) -> None:
-        """See ``Writes``. Where nothing is waited for, a turn of the loop costs more than the transaction that it would
-        save.
+        """Make what was written durable at once where that takes no waiting; it is begun soon anyway. Outcomes are
+        dealt with before this returns, then.
         """
+        # Where nothing is waited for, a turn of the loop costs more than the transaction that it would save.
         if not self._backend.gathers:
             self._go_on()
 
@@ -298,3 +400,61 @@ def _refuse(entries: Iterable[Entry], exc: StoreFailed) -> None:
     for entry in entries:
         if entry.client is not None and not entry.client.done():
             entry.client.set_exception(exc)
+
+
+# ---------------------------------------------------------------------- what has changed
+
+
+class Feed:
+    """Which jobs have changed, told by numbers that count up: each job once, in the order of the latest changes.
+
+    In memory only, so it costs a commit next to nothing. A master has a mark of its own in front of its numbers: a
+    client that comes with another one's, or with one that is too old, is told to look at everything again.
+    """
+
+    def __init__(self, kept: int = _KEPT) -> None:
+        self._mark = secrets.token_hex(8)
+        self._kept = kept
+        self._latest: OrderedDict[str, int] = OrderedDict()
+        self._number = 0
+        self._forgotten = 0
+        """The highest number of a change that is not known any more."""
+        self._events: set[asyncio.Event] = set()
+
+    def note(self, job_ids: Iterable[str]) -> None:
+        """These jobs have changed, and that is durable."""
+        before = self._number
+        for job_id in job_ids:
+            self._number += 1
+            self._latest[job_id] = self._number
+            self._latest.move_to_end(job_id)
+        while len(self._latest) > self._kept:
+            self._forgotten = self._latest.popitem(last=False)[1]
+        if self._number > before:
+            for event in self._events:
+                event.set()
+
+    def cursor(self, number: int | None = None) -> str:
+        """A place between changes; by default behind the last one."""
+        return f"{self._mark}-{self._number if number is None else number}"
+
+    def number(self, cursor: str | None) -> int | None:
+        """The number in a cursor; ``None`` if not everything since is known."""
+        mark, _, text = (cursor or "").partition("-")
+        if mark != self._mark or not (text.isascii() and text.isdigit()) or len(text) > 18:
+            return None
+        return int(text) if self._forgotten <= int(text) <= self._number else None
+
+    def since(self, number: int, limit: int) -> tuple[list[str], int]:
+        """The jobs that have changed since, the longest unchanged first, and the number of the last one's change."""
+        newer = list(takewhile(lambda item: item[1] > number, reversed(self._latest.items())))[::-1][:limit]
+        return [job_id for job_id, _ in newer], newer[-1][1] if newer else number
+
+    @contextmanager
+    def waking(self, event: asyncio.Event) -> Iterator[None]:
+        """The event is set with the next change."""
+        self._events.add(event)
+        try:
+            yield
+        finally:
+            self._events.discard(event)

@@ -10,10 +10,17 @@ import pytest
 from pytest_mock import MockerFixture
 
 from titan_sdk.cluster.store import journal as pace
-from titan_sdk.cluster.store.base import InDoubt, StoreFailed, Unavailable
-from titan_sdk.cluster.store.batch import Batch
-from titan_sdk.cluster.store.changes import AddMember, InsertJobs, Put, SetEnded, SetRunning
-from titan_sdk.cluster.store.journal import Journal
+from titan_sdk.cluster.store.changes import (
+    AddMember,
+    InDoubt,
+    InsertJobs,
+    Put,
+    SetEnded,
+    SetRunning,
+    StoreFailed,
+    Unavailable,
+)
+from titan_sdk.cluster.store.journal import Batch, Journal
 from titan_sdk.cluster.store.rows import JobRow, NewJob
 from titan_sdk.cluster.store.sqlite import SqliteStore
 from titan_sdk.cluster.store.table import JobTable

@@ -13,7 +13,7 @@ import pytest
 from tests.sdk.cluster.store.opening import Open
 from titan_sdk.cluster.store.base import Store
 from titan_sdk.cluster.store.changes import ForgetJobs, InsertJobs, SetEnded, SetRunning
-from titan_sdk.cluster.store.feed import Feed
+from titan_sdk.cluster.store.journal import Feed
 from titan_sdk.cluster.store.rows import NewJob
 from titan_sdk.cluster.store.sqlite import SqliteStore, listing
 from titan_sdk.model.status import JobStatus

@@ -11,7 +11,7 @@ import pytest
 from tests.sdk.cluster.master_process import MasterProcess
 from tests.sdk.cluster.peer import Peer, Reply
 from tests.sdk.cluster.store.opening import Open
-from titan_sdk.cluster.store.base import Store, StoreFailed
+from titan_sdk.cluster.store.base import Store
 from titan_sdk.cluster.store.changes import (
     OUT_OF_DATE,
     REQUEST_SECONDS,
@@ -23,6 +23,7 @@ from titan_sdk.cluster.store.changes import (
     Once,
     Put,
     Remember,
+    StoreFailed,
     Swap,
     Sweep,
 )

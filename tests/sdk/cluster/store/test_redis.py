@@ -15,7 +15,7 @@ from tests.sdk.cluster.store.opening import opened
 from tests.support.redis_server import RedisServer
 from titan_sdk.cluster.settings import ClusterSettings
 from titan_sdk.cluster.store import journal as pace
-from titan_sdk.cluster.store.base import Store, StoreFailed
+from titan_sdk.cluster.store.base import Store
 from titan_sdk.cluster.store.changes import (
     AddHistory,
     Delete,
@@ -25,6 +25,7 @@ from titan_sdk.cluster.store.changes import (
     Put,
     SetEnded,
     SetRunning,
+    StoreFailed,
 )
 from titan_sdk.cluster.store.redis.client import Client
 from titan_sdk.cluster.store.redis.location import Location

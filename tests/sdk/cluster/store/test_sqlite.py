@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.sdk.cluster.store.test_store import TEXTS
-from titan_sdk.cluster.store.base import StoreFailed
-from titan_sdk.cluster.store.changes import AddHistory, AddMember, Expire, InsertJobs, Once, Put
+from titan_sdk.cluster.store.changes import AddHistory, AddMember, Expire, InsertJobs, Once, Put, StoreFailed
 from titan_sdk.cluster.store.rows import NewJob
 from titan_sdk.cluster.store.sqlite import SqliteStore
 from titan_sdk.cluster.store.sqlite.schema import SCHEMA_VERSION, open_database

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from tests.sdk.cluster.store.opening import Open
-from titan_sdk.cluster.store.base import Store, StoreFailed
+from titan_sdk.cluster.store.base import Store
 from titan_sdk.cluster.store.changes import (
     AddHistory,
     AddMember,
@@ -23,6 +23,7 @@ from titan_sdk.cluster.store.changes import (
     SetPending,
     SetRunning,
     SetService,
+    StoreFailed,
     Swap,
     Sweep,
 )

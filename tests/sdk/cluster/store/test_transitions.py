@@ -16,7 +16,7 @@ from titan_sdk.cluster.store.changes import (
     SetService,
 )
 from titan_sdk.cluster.store.rows import JobRow, NewJob, Service
-from titan_sdk.cluster.store.transitions import Step, fresh, is_settled, transition
+from titan_sdk.cluster.store.table import Step, fresh, is_settled, transition
 from titan_sdk.model.status import JobStatus
 
 STATUSES = list(JobStatus)

@@ -10,7 +10,7 @@ from importlib import resources
 from typing import Any, TypeVar
 from urllib.parse import parse_qs, quote, urlsplit, urlunsplit
 
-from titan_sdk.cluster.store.base import InDoubt, Lost, StoreFailed, Unavailable, Unstorable
+from titan_sdk.cluster.store.changes import InDoubt, Lost, StoreFailed, Unavailable, Unstorable
 from titan_sdk.cluster.store.redis.location import Location
 from titan_sdk.errors import InvalidArgument
 

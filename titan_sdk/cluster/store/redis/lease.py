@@ -11,7 +11,7 @@ import socket
 import time
 from dataclasses import dataclass
 
-from titan_sdk.cluster.store.base import StoreFailed
+from titan_sdk.cluster.store.changes import StoreFailed
 from titan_sdk.cluster.store.redis.client import Client
 from titan_sdk.errors import TitanError
 

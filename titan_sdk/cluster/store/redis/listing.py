@@ -6,7 +6,7 @@ import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterable
 
-from titan_sdk.cluster.store.batch import Batch
+from titan_sdk.cluster.store.journal import Batch
 from titan_sdk.cluster.store.redis.rows import decode
 from titan_sdk.cluster.store.rows import JobRow
 from titan_sdk.cluster.store.sqlite import jobs

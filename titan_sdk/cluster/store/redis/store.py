@@ -17,9 +17,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from typing import Any
 
 from titan_sdk.cluster.clock import Clock
-from titan_sdk.cluster.store.base import Lost, StoreFailed
-from titan_sdk.cluster.store.batch import Batch
-from titan_sdk.cluster.store.journal import Journal
+from titan_sdk.cluster.store.changes import Lost, StoreFailed
+from titan_sdk.cluster.store.journal import Batch, Journal
 from titan_sdk.cluster.store.redis.client import Client, text_bytes
 from titan_sdk.cluster.store.redis.lease import FORMAT, Lease, acquire, describe, release
 from titan_sdk.cluster.store.redis.listing import Rows
@@ -27,8 +26,7 @@ from titan_sdk.cluster.store.redis.location import Location
 from titan_sdk.cluster.store.redis.rows import decode, encode, words_of
 from titan_sdk.cluster.store.rows import DagRow, HistoryRow, JobRow
 from titan_sdk.cluster.store.sqlite import listing
-from titan_sdk.cluster.store.table import JobTable
-from titan_sdk.cluster.store.transitions import is_settled
+from titan_sdk.cluster.store.table import JobTable, is_settled
 from titan_sdk.errors import TitanError
 from titan_sdk.wire.listing import List
 

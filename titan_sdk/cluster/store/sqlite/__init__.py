@@ -12,9 +12,8 @@ from typing import Any, Literal
 
 from titan_sdk.cluster.clock import Clock
 from titan_sdk.cluster.store import changes
-from titan_sdk.cluster.store.base import StoreFailed, Unstorable
-from titan_sdk.cluster.store.batch import Batch
-from titan_sdk.cluster.store.journal import Journal
+from titan_sdk.cluster.store.changes import StoreFailed, Unstorable
+from titan_sdk.cluster.store.journal import Batch, Journal
 from titan_sdk.cluster.store.rows import DagRow, HistoryRow, JobRow
 from titan_sdk.cluster.store.sqlite import jobs, listing, requests, values
 from titan_sdk.cluster.store.sqlite.schema import open_database
