@@ -22,7 +22,6 @@ from titan_sdk import JobStatus, TitanClient, TitanJob
 from titan_sdk.cluster.app import App
 from titan_sdk.cluster.logs import limit_log, read_log, read_range
 from titan_sdk.cluster.retention import collect
-from titan_sdk.cluster.server import connection as connection_module
 from titan_sdk.cluster.server import server as server_module
 from titan_sdk.cluster.settings import ClusterSettings
 from titan_sdk.errors import TitanError
@@ -95,7 +94,7 @@ async def test_a_full_budget_waits_and_nobody_small_waits_with_it(tmp_path: Path
 async def test_half_a_frame_holds_the_budget_until_its_deadline(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connection_module, "_SLOWEST", 100 * MIB)
+    monkeypatch.setattr(server_module, "_SLOWEST", 100 * MIB)
     async with serving(Echo(tmp_path, max_buffered_bytes=12 * MIB, frame_timeout_seconds=1.0)) as echo:
         crowd = [await echo.open() for _ in range(4)]
         for _, writer in crowd:

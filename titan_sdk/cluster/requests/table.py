@@ -15,7 +15,7 @@ from titan_sdk.cluster.requests.once import OnceOnly
 from titan_sdk.cluster.requests.questions import JobQuestions
 from titan_sdk.cluster.requests.submissions import Submissions
 from titan_sdk.cluster.requests.values import Values
-from titan_sdk.cluster.server.takeover import TakeOver
+from titan_sdk.cluster.server.server import TakeOver
 from titan_sdk.cluster.store.changes import StoreFailed, Unstorable
 from titan_sdk.errors import PeerProtocolError
 from titan_sdk.runtime.bundle import runtime_bundle

@@ -9,30 +9,50 @@ import socket
 import ssl
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from titan_sdk.cluster.problems import Sparingly
 from titan_sdk.cluster.server.access import Gate
 from titan_sdk.cluster.server.budget import Budget
-from titan_sdk.cluster.server.connection import Connection, Reader
 from titan_sdk.cluster.server.descriptors import capacity
-from titan_sdk.cluster.server.takeover import TakeOver
 from titan_sdk.cluster.settings import ClusterSettings
+from titan_sdk.errors import PeerProtocolError
 from titan_sdk.wire import once
-from titan_sdk.wire.frames import Frame
+from titan_sdk.wire.frames import HEADER_SIZE, MAX_PAYLOAD, Frame, decode_header, encode_frame, encode_header
 from titan_sdk.wire.opcodes import Opcode, reply_opcode
 
-__all__ = ["Answer", "Reply", "Server"]
+__all__ = ["LIMIT", "Answer", "Connection", "Reader", "Reply", "Server", "TakeOver"]
 
 log = logging.getLogger(__name__)
 
-Reply = str | bytes
-"""Text, whose first word decides the opcode (section 1.1), or bytes, which are always an ACK."""
+LIMIT = 64 * 1024
+"""Bytes that are read ahead. A frame, or a reply, up to this size costs the budget nothing;
+more of a reply is handed over in pieces of it."""
+_STRANGER_PAYLOAD = LIMIT
+"""The largest frame of a peer that has not shown the token yet."""
+_SLOWEST = 64 * 1024
+"""Bytes per second that a peer must send or take on average, beyond the patience for every frame."""
+_SHUTDOWN_SECONDS = 2.0
+_AT_ONCE = 32
+"""Requests sent ahead that are answered before others have a turn."""
 
-Answer = Callable[[Frame], Reply | TakeOver | Awaitable[Reply]]
-"""A reply, a future of one, or a coroutine."""
-
+_HELD = frozenset({Opcode.WAIT, Opcode.CHANGES})
+"""Requests that are answered when something happens, and end with their connection; others are carried out."""
+_LARGE = frozenset(
+    {
+        Opcode.GET_LOGS,
+        Opcode.LOG_READ,
+        Opcode.FETCH_ASSET,
+        Opcode.ASSET_READ,
+        Opcode.KV_GET,
+        Opcode.KV_SMEMBERS,
+        Opcode.STORE_KEYS,
+    }
+)
+"""Requests whose reply may have megabytes. Few are made at a time: 200 in one turn of the loop would take seconds."""
 _LARGE_AT_ONCE = 4
 """How many replies that may have megabytes are made at a time."""
 _FINISH_SECONDS = 2.0
@@ -42,6 +62,247 @@ _ACCEPTED_AT_ONCE = 32
 """Connections that are accepted before there is a look at whether there is room for them."""
 _EVICTABLE_SECONDS = 5.0
 """A connection that has been idle for so long gives way when there is no room for a new one."""
+
+
+@dataclass(frozen=True, slots=True)
+class TakeOver:
+    """What a handler returns to have the connection of the request for itself, until ``serve`` returns."""
+
+    serve: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+Reply = str | bytes
+"""Text, whose first word decides the opcode (section 1.1), or bytes, which are always an ACK."""
+
+Answer = Callable[[Frame], Reply | TakeOver | Awaitable[Reply]]
+"""A reply, a future of one, or a coroutine."""
+
+
+# ---------------------------------------------------------------------- one peer
+
+
+class Reader(asyncio.StreamReader):
+    """Tells at once, and not only to a reader, that nothing more will come."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(LIMIT, loop)
+        self.ended: asyncio.Future[None] = loop.create_future()
+
+    def feed_eof(self) -> None:
+        super().feed_eof()
+        self._end()
+
+    def set_exception(self, exc: Exception) -> None:
+        super().set_exception(exc)
+        self._end()
+
+    def _end(self) -> None:
+        if not self.ended.done():
+            self.ended.set_result(None)
+
+
+class Connection:
+    """One request, one reply, then closed; after a HELLO, any number of requests in turn.
+
+    A real master reads one frame and drops the rest; keeping the connection is announced by HELLO only.
+
+    Args:
+        trusted: it comes from a place that only this user can reach, so neither TLS nor token is asked for.
+    """
+
+    def __init__(
+        self, server: Server, reader: Reader, writer: asyncio.StreamWriter, *, trusted: bool = False
+    ) -> None:
+        self._server = server
+        self._loop = server.loop
+        self._reader, self._writer = reader, writer
+        self._encrypts = server.context is not None and not trusted
+        self._may_ask = trusted or server.gate.is_open
+        self._keep = False
+        self._held: tuple[Budget, int] | None = None
+        self._deadline: float | None = None
+        """When to give the peer up; the timer looks at it when it fires, so that moving it costs nothing."""
+        self._timer: asyncio.TimerHandle | None = None
+        self.idle_since: float | None = self._loop.time()
+        """Since when it is between two requests."""
+        if self._encrypts:
+            assert isinstance(writer.transport, asyncio.Transport)
+            writer.transport.pause_reading()  # until TLS reads
+        self._ended = self._loop.create_task(self._serve())
+
+    def abort(self) -> None:
+        """Drop the peer at once. A request that has begun is carried out: its client may ask for the outcome."""
+        self._writer.transport.abort()
+
+    async def ended(self) -> None:
+        """Wait until nothing is left of it."""
+        await asyncio.wait([self._ended])
+
+    # ------------------------------------------------------------------ parts
+
+    async def _serve(self) -> None:
+        transport = self._writer.transport
+        try:
+            if self._encrypts:
+                await self._encrypt()
+            # Drained is what the system has taken, so that nothing is kept here for a peer that reads nothing.
+            self._writer.transport.set_write_buffer_limits(1)  # 0 is always full where TLS is used
+            answered = 0
+            while await self._exchange():
+                answered += 1
+                if answered % _AT_ONCE == 0:
+                    await asyncio.sleep(0)
+            self._writer.close()
+            if self._encrypts or self._writer.transport.get_write_buffer_size():
+                self._expect(_SHUTDOWN_SECONDS)
+                await self._writer.wait_closed()
+        except PeerProtocolError as exc:
+            # As a real master: no reply, closed. The peer speaks something else.
+            log.info("closing a connection: %s", exc)
+        except (OSError, EOFError):
+            pass  # a peer that went away, or kept the master waiting, is no news
+        finally:
+            self._writer.transport.abort()
+            transport.abort()
+            if self._timer is not None:
+                self._timer.cancel()
+            self._let_go()
+            self._server.leave(self)
+
+    async def _encrypt(self) -> None:
+        context, timeout = self._server.context, self._server.settings.frame_timeout_seconds
+        assert context is not None
+        try:
+            await self._writer.start_tls(context, ssl_handshake_timeout=timeout)
+        except (OSError, EOFError) as exc:  # ssl.SSLError is an OSError
+            log.info("no TLS with a peer: %s", exc)
+            raise
+
+    async def _exchange(self) -> bool:
+        """One request and its reply; whether another one may follow."""
+        head = await self._read_head()
+        if head is None:
+            return False
+        opcode, length = head
+        self._expect(None)
+        await self._hold(length, self._server.waiting if opcode in _HELD else self._server.budget)
+        frame = Frame(opcode, await self._read_payload(length))
+        self._expect(None)
+        self._server.began()
+        try:
+            reply = self._begin(frame)
+            if isinstance(reply, Frame):
+                await self._hold(len(reply.payload), self._server.budget)
+            elif not isinstance(reply, TakeOver):
+                async with self._server.large if opcode in _LARGE else nullcontext():
+                    reply = await (self._while_there(reply) if opcode in _HELD else reply)
+                    del frame
+                    await self._hold(len(reply.payload), self._server.budget)
+                    if len(reply.payload) > LIMIT:
+                        await asyncio.sleep(0)  # before the next one in line is made, others have a turn
+            if isinstance(reply, Frame):
+                await self._send(reply)
+        finally:
+            self._server.ended()
+        self._let_go()
+        if isinstance(reply, TakeOver):
+            await reply.serve(self._reader, self._writer)
+            return False
+        return self._keep
+
+    async def _read_head(self) -> tuple[int, int] | None:
+        """Opcode and length of the next frame; nothing where the peer is through."""
+        settings = self._server.settings
+        self.idle_since = self._loop.time()
+        self._expect(settings.idle_timeout_seconds if self._may_ask else settings.frame_timeout_seconds)
+        head = await self._reader.read(HEADER_SIZE)
+        self.idle_since = None
+        if not head:
+            return None
+        if len(head) < HEADER_SIZE:
+            self._expect(settings.frame_timeout_seconds)
+            head += await self._reader.readexactly(HEADER_SIZE - len(head))
+        return decode_header(head, MAX_PAYLOAD if self._may_ask else _STRANGER_PAYLOAD)
+
+    async def _read_payload(self, length: int) -> bytes:
+        # One deadline for the whole of it: a trickle of bytes does not renew the patience.
+        self._expect(self._server.settings.frame_timeout_seconds + length / _SLOWEST)
+        return await self._reader.readexactly(length)
+
+    def _begin(self, frame: Frame) -> Frame | TakeOver | Awaitable[Frame]:
+        """The reply, or the rest of the work that makes it."""
+        greets = frame.opcode == Opcode.HELLO
+        if not self._may_ask:
+            refusal = self._server.gate.refusal(frame)
+            if refusal is not None:
+                # A client sends HELLO and its first request together and reads two replies; it gets no third.
+                self._keep = greets and not self._keep
+                return self._server.frame_of(refusal)
+            self._may_ask = True
+        self._server.let_in(self)
+        if greets:
+            self._keep = self._server.keeps
+        return self._server.begin(frame)
+
+    async def _while_there(self, reply: Awaitable[Frame]) -> Frame:
+        made = asyncio.ensure_future(reply)
+        either: list[asyncio.Future[Any]] = [made, self._reader.ended]
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        if made.done():
+            return made.result()
+        made.cancel()
+        await asyncio.wait([made])
+        raise EOFError
+
+    async def _send(self, reply: Frame) -> None:
+        """Hand the reply over at the peer's pace, within reason."""
+        size = len(reply.payload)
+        if size <= LIMIT:
+            self._writer.write(encode_frame(reply.opcode, reply.payload))
+            if not self._writer.transport.get_write_buffer_size():
+                return
+        self._expect(self._server.settings.frame_timeout_seconds + size / _SLOWEST)
+        if size > LIMIT:
+            self._writer.write(encode_header(reply.opcode, size))
+            view = memoryview(reply.payload)
+            for start in range(0, size, LIMIT):
+                self._writer.write(view[start : start + LIMIT])
+                await self._writer.drain()
+        await self._writer.drain()
+
+    def _expect(self, seconds: float | None) -> None:
+        """Give the peer up unless what is waited for comes within so long; ``None``: it is not the peer's turn."""
+        self._deadline = deadline = None if seconds is None else self._loop.time() + seconds
+        if deadline is None or (self._timer is not None and self._timer.when() <= deadline):
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_at(deadline, self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        if self._deadline is None:
+            return
+        if self._deadline <= self._loop.time():
+            self.abort()
+        else:
+            self._timer = self._loop.call_at(self._deadline, self._on_timer)
+
+    async def _hold(self, size: int, budget: Budget) -> None:
+        """Keep so many bytes, and no more, in memory for this peer; what is small always may be."""
+        self._let_go()
+        if size > LIMIT:
+            await budget.take(size)
+            self._held = budget, size
+
+    def _let_go(self) -> None:
+        if self._held is not None:
+            budget, size = self._held
+            self._held = None
+            budget.give(size)
+
+
+# ---------------------------------------------------------------------- all of them
 
 
 class Server:
