@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from titan_sdk.cluster.artifacts import Area, FileArea
 from titan_sdk.cluster.folders import DataDir
-from titan_sdk.cluster.log_store import FileLogs, LogStore
+from titan_sdk.cluster.logs import FileLogs, LogStore
 from titan_sdk.cluster.remote_artifacts import open_area
 from titan_sdk.cluster.settings import ClusterSettings
 from titan_sdk.cluster.store.base import Store

@@ -18,7 +18,7 @@ from pathlib import Path
 from titan_sdk.cluster import sdk_keys
 from titan_sdk.cluster.backing import open_backing
 from titan_sdk.cluster.folders import DataDir, safe_name
-from titan_sdk.cluster.log_store import LogStore
+from titan_sdk.cluster.logs import LogStore
 from titan_sdk.cluster.master.master import Master
 from titan_sdk.cluster.settings import ClusterSettings
 from titan_sdk.cluster.store.base import Store

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from titan_sdk.cluster.folders import DataDir
-from titan_sdk.cluster.log_store import FileLogs
+from titan_sdk.cluster.logs import FileLogs
 
 CAP = 1024
 

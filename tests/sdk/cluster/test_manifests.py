@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from titan_sdk.cluster.folders import DataDir
-from titan_sdk.cluster.log_store import FileLogs
+from titan_sdk.cluster.logs import FileLogs
 from titan_sdk.cluster.retention import forget_jobs, forget_manifests
 from titan_sdk.cluster.store.base import Store
 from titan_sdk.cluster.store.changes import (

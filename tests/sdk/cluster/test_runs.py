@@ -12,7 +12,7 @@ from pytest_mock import MockerFixture
 
 from titan_sdk.cluster.engines.base import NoRoom, Placed, Process, RunRequest, RunResult, StagingFailed
 from titan_sdk.cluster.folders import DataDir
-from titan_sdk.cluster.log_store import FileLogs
+from titan_sdk.cluster.logs import FileLogs
 from titan_sdk.cluster.master import runs as runs_module
 from titan_sdk.cluster.master.ends import Ends
 from titan_sdk.cluster.master.runs import Runs

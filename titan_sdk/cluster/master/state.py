@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import Any
 
 from titan_sdk.cluster.engines.staging import SERVICES
-from titan_sdk.cluster.log_store import LogStore
+from titan_sdk.cluster.logs import LogStore
 from titan_sdk.cluster.master.activity import Activity
 from titan_sdk.cluster.master.admission import Refused
 from titan_sdk.cluster.master.scheduler import Ended, Job, JobSpec, Scheduler, Settled

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import TypeVar
 
 from titan_sdk.cluster import sdk_keys
-from titan_sdk.cluster.log_store import LogStore
+from titan_sdk.cluster.logs import LogStore
 from titan_sdk.cluster.master.master import Master
 from titan_sdk.cluster.master.scheduler.job import Job, Phase
 from titan_sdk.cluster.master.waiters import Watch

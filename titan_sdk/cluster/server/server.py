@@ -16,8 +16,7 @@ from typing import Any
 
 from titan_sdk.cluster.problems import Sparingly
 from titan_sdk.cluster.server.access import Gate
-from titan_sdk.cluster.server.budget import Budget
-from titan_sdk.cluster.server.descriptors import capacity
+from titan_sdk.cluster.server.room import Budget, capacity
 from titan_sdk.cluster.settings import ClusterSettings
 from titan_sdk.errors import PeerProtocolError
 from titan_sdk.wire import once

@@ -32,7 +32,7 @@ from titan_sdk.cluster.engines.ray.values import (
     Setup,
 )
 from titan_sdk.cluster.engines.staging import ARCHIVES, SERVICES
-from titan_sdk.cluster.log_store import LogStore
+from titan_sdk.cluster.logs import LogStore
 from titan_sdk.cluster.server.server import TakeOver
 from titan_sdk.cluster.store.changes import StoreFailed
 from titan_sdk.cluster.store.lines import dump_line

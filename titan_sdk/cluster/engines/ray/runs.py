@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from titan_sdk.cluster.engines.base import Placed, Process, RunRequest, RunResult
 from titan_sdk.cluster.engines.ray.values import Order
-from titan_sdk.cluster.log_store import LogStore
+from titan_sdk.cluster.logs import LogStore
 
 __all__ = ["Run"]
 
