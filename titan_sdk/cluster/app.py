@@ -11,7 +11,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from titan_sdk.cluster import metrics
+from titan_sdk.cluster import stats
 from titan_sdk.cluster.backing import Backing, open_backing
 from titan_sdk.cluster.disk import advice
 from titan_sdk.cluster.engines.ray.settings import RaySettings
@@ -108,7 +108,7 @@ class App:
             self._housekeeping = Housekeeping(master)
             if settings.metrics_port is not None:
                 exporter = self._metrics = MetricsServer(
-                    server, lambda: metrics.health(master), lambda: metrics.collect(master)
+                    server, lambda: stats.health(master), lambda: stats.collect(master)
                 )
                 self.metrics_address = await exporter.start(settings.metrics_host, settings.metrics_port)
             self._housekeeping.start()

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import os
+import posixpath
 import secrets
+import shutil
+import tempfile
 from collections.abc import Hashable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import Any, BinaryIO, Protocol
+from urllib.parse import urlsplit
 
-from titan_sdk.cluster.disk import sync
+from titan_sdk.cluster.disk import sync, sync_way
+from titan_sdk.errors import InvalidArgument, TitanError
 from titan_sdk.model.listing import ListedArtifact
 
-__all__ = ["Area", "FileArea", "Opened", "OutsideArea"]
+__all__ = ["Area", "FileArea", "FsspecArea", "Opened", "OutsideArea", "open_area", "shown_url"]
 
 
 class OutsideArea(Exception):
@@ -161,3 +167,213 @@ class FileArea:
             if wanted in files:
                 return str((Path(folder) / wanted).relative_to(self._root))
         return None
+
+
+_CHUNK = 1024 * 1024
+_PARTS = ".parts"
+"""Where what is not complete is put; no name of a file here begins so."""
+
+
+def open_area(url: str, folder: str, scratch: Path, *, synced: bool = False) -> FsspecArea:
+    """A folder below the URL.
+
+    Args:
+        scratch: folder of this machine for copies that are needed for a moment.
+        synced: a file that was written outlives a power cut, too. Below ``file:`` this machine's disk is waited for;
+            an object store answers for itself.
+
+    Raises:
+        InvalidArgument: fsspec, or what it needs for this kind of URL, is not installed, or does not take the URL.
+        TitanError: nothing can be written there.
+    """
+    try:
+        import fsspec
+    except ImportError as exc:
+        raise InvalidArgument(
+            "artifacts at a URL need the package fsspec; `pip install fsspec` brings it, or leave the URL out"
+        ) from exc
+    try:
+        system, root = fsspec.core.url_to_fs(url)
+    except (ImportError, ValueError) as exc:
+        raise InvalidArgument(
+            f"artifacts at {shown_url(url)}: {exc}; install what fsspec needs for it"
+        ) from exc
+    area = FsspecArea(system, posixpath.join(root, folder), scratch, synced=synced)
+    try:
+        area.prepare()
+    except OSError as exc:
+        raise TitanError(f"artifacts cannot be kept at {shown_url(url)}: {exc}") from exc
+    return area
+
+
+def shown_url(url: str) -> str:
+    """The URL without what is secret in it."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
+class FsspecArea:
+    """Implements ``Area`` on an fsspec file system. What is written is put aside first and moved when it is complete."""
+
+    def __init__(self, system: Any, root: str, scratch: Path, *, synced: bool = False) -> None:
+        self._system = system
+        self._is_local = getattr(system, "protocol", None) in {"file", ("file", "local")}
+        self._synced = synced and self._is_local
+        self._root = root.rstrip("/")
+        self._scratch = scratch
+
+    def prepare(self) -> None:
+        """Make the folder, where there is such a thing.
+
+        Raises:
+            OSError: it cannot be made.
+        """
+        with _as_os_errors():
+            self._system.makedirs(f"{self._root}/{_PARTS}", exist_ok=True)
+            if self._synced:
+                sync_way(Path(self._root))
+        self._scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def _path(self, name: str) -> str:
+        if name.encode("utf-8", "ignore").decode() != name:
+            raise OutsideArea(name)  # half of a surrogate pair
+        # Object stores have no folders to climb out of, but a file: URL has; and names are to mean the same everywhere.
+        clean = posixpath.normpath(name.lstrip("/"))
+        if not name or "\0" in name or clean in {".", ".."} or clean.startswith(("../", _PARTS)):
+            raise OutsideArea(name)
+        path = f"{self._root}/{clean}"
+        self._check_links(path)
+        return path
+
+    def _check_links(self, path: str) -> None:
+        if self._is_local:
+            root = Path(self._root).resolve()
+            if not Path(path).resolve().is_relative_to(root):
+                raise OutsideArea(path)
+
+    def check(self, name: str) -> None:
+        """See ``Area``."""
+        self._path(name)
+
+    def write(self, name: str, data: bytes) -> None:
+        """See ``Area``."""
+        path = self._path(name)
+        with self._part() as part:
+            self._system.pipe_file(part, data)
+            self._put(part, path)
+
+    def take(self, name: str, source: Path) -> None:
+        """See ``Area``."""
+        path = self._path(name)
+        with self._part() as part:
+            with open(source, "rb") as read, self._system.open(part, "wb") as written:
+                shutil.copyfileobj(read, written, _CHUNK)
+            self._put(part, path)
+        source.unlink()
+
+    @contextlib.contextmanager
+    def _part(self) -> Iterator[str]:
+        part = f"{self._root}/{_PARTS}/{secrets.token_hex(8)}"
+        try:
+            with _as_os_errors():
+                yield part
+        except BaseException:
+            with contextlib.suppress(Exception):
+                self._system.rm_file(part)
+            raise
+
+    def _put(self, part: str, path: str) -> None:
+        if self._system.isdir(path):
+            raise IsADirectoryError(f"{posixpath.basename(path)!r} is a folder")
+        parent = posixpath.dirname(path)
+        if parent != self._root and not self._system.isdir(parent):
+            raise FileNotFoundError(f"there is no folder {posixpath.basename(parent)!r}")
+        if self._synced:
+            sync(part)
+        self._system.mv(part, path)
+        if self._synced:
+            sync(parent)
+
+    def read(self, name: str) -> bytes:
+        """See ``Area``."""
+        path = self._path(name)
+        with _as_os_errors():
+            return bytes(self._system.cat_file(path))
+
+    @contextlib.contextmanager
+    def open(self, name: str) -> Iterator[Opened]:
+        """See ``Area``."""
+        path = self._path(name)
+        with _as_os_errors():
+            # Listings are cached by some file systems, and another master may have written.
+            self._system.invalidate_cache()
+            info = self._system.info(path)
+            if info.get("type") == "directory":
+                raise IsADirectoryError(name)
+            file = self._system.open(path, "rb", block_size=_CHUNK)
+        with contextlib.closing(file):
+            yield Opened(file, int(info["size"]), path, _version(info))
+
+    @contextlib.contextmanager
+    def local(self, name: str) -> Iterator[Path]:
+        """See ``Area``: a copy, gone afterwards."""
+        with tempfile.TemporaryDirectory(dir=self._scratch) as folder:
+            copy = Path(folder) / posixpath.basename(name)
+            with self.open(name) as found, open(copy, "wb") as written:
+                shutil.copyfileobj(found.file, written, _CHUNK)
+            yield copy
+
+    def listed(self) -> list[ListedArtifact]:
+        """See ``Area``."""
+        with _as_os_errors():
+            self._system.invalidate_cache()
+            found = self._system.find(self._root, detail=True)
+        files = ((str(path)[len(self._root) :].lstrip("/"), info) for path, info in found.items())
+        return [
+            ListedArtifact(name, int(info["size"] or 0), _modified(info))
+            for name, info in files
+            if not name.startswith(_PARTS)
+        ]
+
+    def find(self, name: str) -> str | None:
+        """See ``Area``."""
+        wanted = posixpath.basename(name)
+        with _as_os_errors():
+            self._system.invalidate_cache()
+            paths = sorted(self._system.find(self._root))
+        for path in paths:
+            below = str(path)[len(self._root) :].lstrip("/")
+            if posixpath.basename(below) == wanted and not below.startswith(_PARTS):
+                return below
+        return None
+
+
+def _version(info: dict[str, Any]) -> Hashable:
+    marks = (
+        info.get(name) for name in ("ETag", "etag", "generation", "ino", "mtime", "created", "LastModified")
+    )
+    return (info["size"], *(str(mark) for mark in marks if mark is not None))
+
+
+def _modified(info: dict[str, Any]) -> float:
+    for mark in ("mtime", "LastModified", "last_modified", "updated", "created"):
+        at = info.get(mark)
+        if isinstance(at, str):
+            with contextlib.suppress(ValueError):
+                at = datetime.fromisoformat(at)
+        if isinstance(at, datetime):
+            return at.timestamp()
+        if isinstance(at, int | float):
+            return float(at)
+    return 0.0
+
+
+@contextlib.contextmanager
+def _as_os_errors() -> Iterator[None]:
+    """Each backend has exceptions of its own; a caller of ``Area`` knows those of the system."""
+    try:
+        yield
+    except (OSError, OutsideArea):
+        raise
+    except Exception as exc:
+        raise OSError(f"{type(exc).__name__}: {exc}") from exc

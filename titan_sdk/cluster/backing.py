@@ -6,10 +6,9 @@ import asyncio
 import shutil
 from dataclasses import dataclass
 
-from titan_sdk.cluster.artifacts import Area, FileArea
+from titan_sdk.cluster.artifacts import Area, FileArea, open_area
 from titan_sdk.cluster.folders import DataDir
 from titan_sdk.cluster.logs import FileLogs, LogStore
-from titan_sdk.cluster.remote_artifacts import open_area
 from titan_sdk.cluster.settings import ClusterSettings
 from titan_sdk.cluster.store.base import Store
 from titan_sdk.cluster.store.redis.logs import RedisLogs

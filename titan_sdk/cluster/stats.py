@@ -2,14 +2,80 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
+from titan_sdk.cluster.engines.ray.resources import resources_of, served_tags
 from titan_sdk.cluster.master.master import Master
-from titan_sdk.cluster.master.worker_views import WorkerView, worker_views
 from titan_sdk.wire import statsjson
 from titan_sdk.wire.hello import BUNDLED_SERVER
 
-__all__ = ["stats_json", "stats_text"]
+if TYPE_CHECKING:
+    from prometheus_client import Metric
+
+__all__ = ["WorkerView", "collect", "health", "stats_json", "stats_text", "worker_views"]
+
+_FIRST_PORT = 8080
+"""Real workers are told apart by their ports; here these are names only."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerView:
+    name: str
+    port: int
+    tags: tuple[str, ...]
+    slots: int
+    running: tuple[str, ...]
+    resources: dict[str, tuple[float, float]] = field(default_factory=dict)
+    """All of each resource, and before that what the jobs and services of this master leave of it."""
+
+    @property
+    def load(self) -> str:
+        return f"{len(self.running)}/{self.slots}"
+
+
+def worker_views(master: Master) -> Iterator[WorkerView]:
+    """Every place that is alive."""
+    if master.pools is not None:
+        yield from _nodes(master)
+        return
+    for spec in master.settings.worker_specs():
+        worker = master.state.scheduler.workers.get(spec.name)
+        if worker is not None:
+            tags = tuple(sorted(worker.tags))
+            yield WorkerView(spec.name, spec.port, tags, worker.slots, tuple(sorted(worker.busy)))
+
+
+def _nodes(master: Master) -> Iterator[WorkerView]:
+    assert master.pools is not None
+    assert master.settings.ray is not None
+    given = master.settings.ray.tag_resources
+    running: dict[str | None, list[str]] = {}
+    taken: dict[str | None, Counter[str]] = {}
+    for job_id in master.runs.running():
+        job = master.state.scheduler.get(job_id)
+        if job is not None:
+            running.setdefault(job.place, []).append(job_id)
+            taken.setdefault(job.place, Counter()).update(resources_of(job.spec.tag, given).as_ray())
+    for service in master.services:
+        if service.process is not None:
+            tag = service.line.requirement
+            taken.setdefault(service.worker, Counter()).update(resources_of(tag, given).as_ray())
+    for index, node in enumerate(master.pools.nodes):
+        counts = served_tags([node], given)
+        if not counts:
+            continue  # a head node that is to run nothing
+        used = taken.get(node.name, Counter())
+        resources = {
+            name: (max(round(total - used[name], 4), 0.0), total)
+            for name, total in sorted(node.total.items())
+        }
+        here = tuple(sorted(running.get(node.name, ())))
+        yield WorkerView(
+            node.name, _FIRST_PORT + index, tuple(sorted(counts)), sum(counts.values()), here, resources
+        )
 
 
 def stats_json(master: Master, version: str) -> str:
@@ -72,3 +138,56 @@ def _worker(master: Master, view: WorkerView) -> dict[str, Any]:
         "running": view.running,
     }
     return {**found, "resources": view.resources} if view.resources else found
+
+
+def health(master: Master) -> tuple[bool, dict[str, Any]]:
+    """Whether it takes jobs, and what ``/health`` tells."""
+    problems = master.state.troubles()
+    word = "draining" if master.draining else "degraded" if problems else "ok"
+    return not master.draining, {"status": word, **({"problems": problems} if problems else {})}
+
+
+def collect(master: Master) -> Iterator[Metric]:
+    """Jobs, store and workers."""
+    yield from _jobs(master)
+    yield from _workers(master)
+
+
+def _jobs(master: Master) -> Iterator[Metric]:
+    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
+    state = master.state
+    yield GaugeMetricFamily("titan_jobs_unfinished", "Jobs that have not ended", len(state.scheduler))
+    yield GaugeMetricFamily("titan_jobs_delayed", "Jobs whose time has not come", state.scheduler.delayed)
+    queued = GaugeMetricFamily("titan_jobs_queued", "Jobs ready to run, by tag", labels=["tag"])
+    for tag, length in sorted(state.scheduler.queue_lengths().items()):
+        queued.add_metric([tag], length)
+    yield queued
+    ended = CounterMetricFamily(
+        "titan_jobs_ended", "Jobs that ended, since the master started", labels=["status"]
+    )
+    for status, number in sorted(state.ended.items()):
+        ended.add_metric([status], number)
+    yield ended
+    problems = len(state.troubles())
+    yield GaugeMetricFamily("titan_problems", "What fails at present, as /health tells", problems)
+    files = GaugeMetricFamily("titan_store_bytes", "Bytes that the store takes")
+    files.add_metric([], state.store.size())
+    yield files
+
+
+def _workers(master: Master) -> Iterator[Metric]:
+    from prometheus_client.core import GaugeMetricFamily
+
+    slots = GaugeMetricFamily("titan_slots", "Slots of the workers, by tag", labels=["tag"])
+    busy = GaugeMetricFamily("titan_slots_busy", "Slots in use, by tag", labels=["tag"])
+    totals: dict[str, tuple[int, int]] = {}
+    for worker in master.state.scheduler.workers:
+        for tag in worker.tags:
+            had = totals.get(tag, (0, 0))
+            totals[tag] = (had[0] + worker.slots, had[1] + len(worker.busy))
+    for tag, (all_of_them, in_use) in sorted(totals.items()):
+        slots.add_metric([tag], all_of_them)
+        busy.add_metric([tag], in_use)
+    yield slots
+    yield busy

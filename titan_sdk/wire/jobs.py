@@ -7,6 +7,7 @@ and reads as a real master does, outside in, hazards included.
 from __future__ import annotations
 
 import functools
+import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -23,8 +24,10 @@ __all__ = [
     "START_ARCHIVE_SERVICE",
     "JobLine",
     "LineError",
+    "dump_line",
     "encode_dag",
     "encode_line",
+    "load_line",
     "parse_dag",
     "parse_line",
 ]
@@ -278,3 +281,19 @@ def _integer(text: str, low: int, high: int) -> int | None:
 
 def _bracketed(text: str) -> bool:
     return text.startswith("[") and text.endswith("]")
+
+
+# ---------------------------------------------------------------------- a line by itself, as stores and nodes have it
+
+_dump = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
+
+def dump_line(line: JobLine) -> str:
+    """A stored form that gives back exactly this line; the wire's own would prefix every id."""
+    return _dump([line.header, line.fields, line.priority, line.delay_ms, line.parents, line.affinity])
+
+
+def load_line(job_id: str, text: str) -> JobLine:
+    """The reverse of ``dump_line``."""
+    header, fields, priority, delay_ms, parents, affinity = json.loads(text)
+    return JobLine(job_id, header, tuple(fields), priority, delay_ms, tuple(parents), affinity)

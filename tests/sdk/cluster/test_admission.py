@@ -4,8 +4,7 @@ import pytest
 
 from tests.sdk.cluster.peer import b64, script
 from titan_sdk.cluster.master.admission import Refused, check_graph, check_job, read_dag
-from titan_sdk.cluster.store.lines import dump_line, load_line
-from titan_sdk.wire.jobs import JobLine
+from titan_sdk.wire.jobs import JobLine, dump_line, load_line
 
 
 def checked(payload: str, *known: str) -> list[JobLine]:

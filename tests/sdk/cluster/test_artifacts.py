@@ -12,8 +12,7 @@ import pytest
 
 from titan_sdk import TitanClient
 from titan_sdk.cluster import LocalCluster
-from titan_sdk.cluster.artifacts import Area, FileArea, OutsideArea
-from titan_sdk.cluster.remote_artifacts import open_area, shown_url
+from titan_sdk.cluster.artifacts import Area, FileArea, OutsideArea, open_area, shown_url
 from titan_sdk.errors import InvalidArgument
 
 

@@ -1,16 +1,17 @@
-"""What the jobs of each worker inherit."""
+"""What the jobs of each worker inherit: its environment, and which NVIDIA devices of this machine a GPU worker sees."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from titan_sdk.cluster.engines.process import job_environment
-from titan_sdk.cluster.master.gpus import find_devices, share_out
 from titan_sdk.cluster.settings import ClusterSettings
 
-__all__ = ["Environments"]
+__all__ = ["Environments", "find_devices", "share_out"]
 
+_DEVICES = Path("/proc/driver/nvidia/gpus")
 _AWAY_SECONDS = 7 * 24 * 3600
 """How long a job with the runtime waits for the next master to hand in what it did."""
 
@@ -62,3 +63,27 @@ class Environments:
             self._devices = share_out([(spec.name, spec.tag) for spec in specs], devices)
         seen = self._devices.get(worker)
         return {} if seen is None else {"CUDA_VISIBLE_DEVICES": seen}
+
+
+def find_devices(environ: Mapping[str, str], listed: Path = _DEVICES) -> tuple[str, ...]:
+    """Devices as CUDA_VISIBLE_DEVICES names them: those the master itself may see, else all of the machine."""
+    given = environ.get("CUDA_VISIBLE_DEVICES")
+    if given is not None:
+        return tuple(name.strip() for name in given.split(",") if name.strip())
+    if not listed.is_dir():
+        return ()
+    return tuple(str(index) for index, _ in enumerate(sorted(listed.iterdir())))
+
+
+def share_out(workers: Sequence[tuple[str, str]], devices: Sequence[str]) -> dict[str, str]:
+    """CUDA_VISIBLE_DEVICES of each GPU worker, by name; nothing is set where there are no devices.
+
+    Args:
+        workers: name and tag of each worker.
+    """
+    names = [name for name, tag in workers if tag == "GPU"]
+    if not names or not devices:
+        return {}
+    if len(devices) < len(names):
+        return {name: devices[index % len(devices)] for index, name in enumerate(names)}
+    return {name: ",".join(devices[index :: len(names)]) for index, name in enumerate(names)}

@@ -18,8 +18,7 @@ from titan_sdk.cluster.folders import DataDir
 from titan_sdk.cluster.master.admission import LARGE_JOBS, Refused, compute
 from titan_sdk.cluster.master.ends import Ends
 from titan_sdk.cluster.master.environments import Environments
-from titan_sdk.cluster.master.pools import Pools
-from titan_sdk.cluster.master.ray_front import JobsDoor, ray_engine
+from titan_sdk.cluster.master.ray_front import JobsDoor, Pools, ray_engine
 from titan_sdk.cluster.master.runs import Runs
 from titan_sdk.cluster.master.scheduler import JobSpec, Kill
 from titan_sdk.cluster.master.state import State

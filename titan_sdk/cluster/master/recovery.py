@@ -12,9 +12,9 @@ from titan_sdk.cluster.master.master import Master
 from titan_sdk.cluster.master.scheduler import JobSpec, Outcome
 from titan_sdk.cluster.master.state import spec_of
 from titan_sdk.cluster.store.base import Store
-from titan_sdk.cluster.store.lines import load_line
 from titan_sdk.cluster.store.rows import JobRow
 from titan_sdk.model.status import JobStatus
+from titan_sdk.wire.jobs import load_line
 
 __all__ = ["recover"]
 

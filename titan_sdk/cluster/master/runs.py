@@ -27,7 +27,7 @@ from titan_sdk.cluster.engines.base import (
 )
 from titan_sdk.cluster.master.ends import Ends, is_failed_for_good
 from titan_sdk.cluster.master.scheduler import Effect, Ended, Kill, Outcome, Requeued, Start
-from titan_sdk.cluster.master.scheduler.job import Phase
+from titan_sdk.cluster.master.scheduler.jobs import Phase
 from titan_sdk.cluster.master.services import Service, Services
 from titan_sdk.cluster.master.state import State
 from titan_sdk.cluster.store import rows

@@ -5,30 +5,30 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from titan_sdk.cluster.engines.staging import SERVICES
 from titan_sdk.cluster.logs import LogStore
-from titan_sdk.cluster.master.activity import Activity
 from titan_sdk.cluster.master.admission import Refused
 from titan_sdk.cluster.master.scheduler import Ended, Job, JobSpec, Scheduler, Settled
-from titan_sdk.cluster.master.waiters import Waiters
 from titan_sdk.cluster.problems import Problems
 from titan_sdk.cluster.store.base import Store
 from titan_sdk.cluster.store.changes import AddHistory, SetEnded
-from titan_sdk.cluster.store.lines import dump_line, load_line
 from titan_sdk.cluster.store.rows import NewJob
 from titan_sdk.model.rules import full_id
 from titan_sdk.model.status import JobStatus
-from titan_sdk.wire.jobs import JobLine
+from titan_sdk.wire.jobs import JobLine, dump_line, load_line
 
-__all__ = ["State", "spec_of"]
+__all__ = ["Activity", "Entry", "State", "Waiters", "Watch", "spec_of"]
 
 log = logging.getLogger(__name__)
 
 _STEP = 500
 """Jobs that are looked for in one turn."""
+_MAX_HISTORY = 10
 
 
 class State:
@@ -216,3 +216,113 @@ def spec_of(line: JobLine, seq: int, submitted_at: float, attempts: int = 0) -> 
         service=line.header in SERVICES,
         attempts=attempts,
     )
+
+
+# ---------------------------------------------------------------------- who waits, and what workers did lately
+
+
+@dataclass(slots=True)
+class Entry:
+    job_id: str
+    status: str
+    started: float
+    ended: float | None = None
+
+
+class Activity:
+    """The last ten jobs of every worker, one entry per id, as a real master keeps them (protocol section 9)."""
+
+    def __init__(self) -> None:
+        self._by_worker: dict[str, dict[str, Entry]] = {}
+
+    def started(self, worker: str, job_id: str, now: float) -> None:
+        entries = self._by_worker.setdefault(worker, {})
+        entries.pop(job_id, None)
+        entries[job_id] = Entry(job_id, "RUNNING", now)
+        if len(entries) > _MAX_HISTORY:
+            oldest = next((key for key, entry in entries.items() if entry.ended is not None), None)
+            if oldest is not None:
+                del entries[oldest]
+
+    def ended(self, worker: str | None, job_id: str, status: str, now: float) -> None:
+        entry = self._by_worker.get(worker or "", {}).get(job_id)
+        if entry is not None:
+            entry.status, entry.ended = status, now
+
+    def of(self, worker: str) -> list[Entry]:
+        """Oldest first, running ones before the rest."""
+        entries = list(self._by_worker.get(worker, {}).values())
+        return sorted(entries, key=lambda entry: entry.ended is not None)[:_MAX_HISTORY]
+
+    def clear(self) -> None:
+        """Forget what has ended."""
+        for entries in self._by_worker.values():
+            for job_id in [key for key, entry in entries.items() if entry.ended is not None]:
+                del entries[job_id]
+
+
+class Watch:
+    """One waiting request. ``event`` is set when one of its jobs has ended, or with ``every`` all of them.
+
+    While jobs are still being added it can be set too early: look at the jobs again whenever it is.
+    """
+
+    def __init__(self, watches: dict[str, set[Watch]], every: bool) -> None:
+        self._watches, self._every = watches, every
+        self.job_ids: set[str] = set()
+        self._left = 0
+        self.event = asyncio.Event()
+
+    def add(self, job_id: str) -> None:
+        """Be told of this job's end, also of one that was decided before and is stored later."""
+        if job_id not in self.job_ids:
+            self.job_ids.add(job_id)
+            self._left += 1
+            self._watches.setdefault(job_id, set()).add(self)
+
+    def count(self) -> None:
+        """One of the jobs has ended."""
+        self._left -= 1
+        if self._left <= 0 or not self._every:
+            self.event.set()
+
+    def end(self) -> None:
+        """Be told no more."""
+        for job_id in self.job_ids:
+            watches = self._watches[job_id]
+            watches.discard(self)
+            if not watches:
+                del self._watches[job_id]
+
+
+class Waiters:
+    """The watches, found by job id."""
+
+    def __init__(self) -> None:
+        self._watches: dict[str, set[Watch]] = {}
+        self._open: set[Watch] = set()
+        self.closed = False
+
+    @contextmanager
+    def watch(self, *, every: bool = False) -> Iterator[Watch]:
+        """A watch of no job yet; its event is set at the latest when the master stops."""
+        watch = Watch(self._watches, every)
+        self._open.add(watch)
+        if self.closed:
+            watch.event.set()
+        try:
+            yield watch
+        finally:
+            self._open.discard(watch)
+            watch.end()
+
+    def wake(self, job_id: str) -> None:
+        """The job has ended."""
+        for watch in self._watches.get(job_id, ()):
+            watch.count()
+
+    def close(self) -> None:
+        """Wake everybody, now and from now on."""
+        self.closed = True
+        for watch in self._open:
+            watch.event.set()

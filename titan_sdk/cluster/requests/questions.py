@@ -9,8 +9,8 @@ from typing import TypeVar
 from titan_sdk.cluster import sdk_keys
 from titan_sdk.cluster.logs import LogStore
 from titan_sdk.cluster.master.master import Master
-from titan_sdk.cluster.master.scheduler.job import Job, Phase
-from titan_sdk.cluster.master.waiters import Watch
+from titan_sdk.cluster.master.scheduler.jobs import Job, Phase
+from titan_sdk.cluster.master.state import Watch
 from titan_sdk.model.status import JobStatus
 from titan_sdk.wire.extensions import JobInfo, LogRead, Wait, write_object
 

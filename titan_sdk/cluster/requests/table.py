@@ -13,7 +13,6 @@ from titan_sdk.cluster.requests.jobs import Jobs
 from titan_sdk.cluster.requests.lists import Lists
 from titan_sdk.cluster.requests.once import OnceOnly
 from titan_sdk.cluster.requests.questions import JobQuestions
-from titan_sdk.cluster.requests.submissions import Submissions
 from titan_sdk.cluster.requests.values import Values
 from titan_sdk.cluster.server.server import TakeOver
 from titan_sdk.cluster.store.changes import StoreFailed, Unstorable
@@ -70,7 +69,7 @@ class Requests:
         self._by_opcode: dict[int, Handler] = {
             Opcode.SUBMIT_JOB: _text(jobs.submit_job),
             Opcode.SUBMIT_DAG: _text(jobs.submit_dag),
-            Opcode.SUBMIT: _payload(Submissions(master).submit),
+            Opcode.SUBMIT: _payload(jobs.submit),
             Opcode.GET_JOB_STATUS: _text(jobs.status),
             Opcode.DEPLOY: _text(jobs.deploy),
             Opcode.RUN: _text(jobs.run),

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable
 from typing import Literal, Protocol
 
-from titan_sdk.cluster.clock import Clock
 from titan_sdk.cluster.store.journal import Journal
 from titan_sdk.cluster.store.rows import DagRow, HistoryRow, JobRow
 from titan_sdk.cluster.store.table import JobTable
 from titan_sdk.wire.listing import List
 
-__all__ = ["Store"]
+__all__ = ["Clock", "Store"]
 
 
 class Store(Protocol):
@@ -103,3 +103,13 @@ class Store(Protocol):
 
     async def close(self) -> None:
         """Store what is pending and let go."""
+
+
+class Clock:
+    """Unix seconds. Correcting the system's clock moves no deadline of a running master."""
+
+    def __init__(self) -> None:
+        self._offset = time.time() - time.monotonic()
+
+    def now(self) -> float:
+        return self._offset + time.monotonic()

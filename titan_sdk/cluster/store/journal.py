@@ -56,7 +56,9 @@ class Entry:
 
 
 class Batch:
-    """What one commit saves: rows as they are to be, and changes of everything else in their order. To make one changes nothing.
+    """What one commit saves: rows as they are to be, and changes of everything else in their order.
+
+    To make one changes nothing.
 
     Args:
         table: rows as they are now, what bookkeeping has changed included.
@@ -76,6 +78,11 @@ class Batch:
         self._results: list[int | None] = []
         for entry in entries:
             self._add(entry)
+        changed = self.rows | self.history
+        self.changed_before = [seq for seq in changed if seq not in self._new]
+        """Numbers of rows and histories to save before the inserts: an id that is used again takes its row along."""
+        self.changed_new = [seq for seq in changed if seq in self._new]
+        """The same after them."""
 
     def row(self, seq: int) -> JobRow | None:
         """A row as this commit leaves it."""
@@ -88,12 +95,6 @@ class Batch:
         yield from (job.job_id for job in self.inserts)
         yield from (row.job_id for row in self.rows.values())
         yield from (job_id for job_id, _ in self.forgets)
-
-    def changed(self, *, new: bool) -> Iterable[int]:
-        """The numbers of rows and histories to save, of jobs that are inserted or of the others."""
-        if new and not self._new:
-            return ()
-        return [seq for seq in self.rows | self.history if (seq in self._new) == new]
 
     def results(self, of_operations: Sequence[object]) -> Iterable[tuple[Entry, object]]:
         """Each entry with its result, that of its last change."""

@@ -14,7 +14,7 @@ import pytest
 
 from titan_sdk import CorruptData, JobStatus, NotFound, RequestRefused, TitanClient, TitanJob
 from titan_sdk.cluster import LocalCluster
-from titan_sdk.cluster.master.waiters import Waiters
+from titan_sdk.cluster.master.state import Waiters
 from titan_sdk.flows.core import ask
 from titan_sdk.wire import extended_calls
 from titan_sdk.wire.calls import Call

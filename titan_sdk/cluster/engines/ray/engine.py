@@ -35,8 +35,8 @@ from titan_sdk.cluster.engines.staging import ARCHIVES, SERVICES
 from titan_sdk.cluster.logs import LogStore
 from titan_sdk.cluster.server.server import TakeOver
 from titan_sdk.cluster.store.changes import StoreFailed
-from titan_sdk.cluster.store.lines import dump_line
 from titan_sdk.errors import PeerProtocolError, TitanError
+from titan_sdk.wire.jobs import dump_line
 
 __all__ = ["RayEngine"]
 

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from titan_sdk.cluster.master.scheduler.job import Job, Phase
-from titan_sdk.cluster.master.scheduler.machine import Scheduler
-from titan_sdk.cluster.master.scheduler.placement import Worker
-from titan_sdk.cluster.master.scheduler.types import (
+from titan_sdk.cluster.master.scheduler.jobs import (
     Effect,
     Ended,
+    Job,
     JobSpec,
     Kill,
     Outcome,
+    Phase,
     Requeued,
     Settled,
     Start,
 )
+from titan_sdk.cluster.master.scheduler.machine import Scheduler
+from titan_sdk.cluster.master.scheduler.queues import Worker
 
 __all__ = [
     "Effect",

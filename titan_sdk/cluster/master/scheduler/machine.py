@@ -8,19 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from titan_sdk.cluster.master.scheduler.job import Job, Phase
-from titan_sdk.cluster.master.scheduler.placement import Worker, Workers
-from titan_sdk.cluster.master.scheduler.queues import DelayQueue, ReadyQueues
-from titan_sdk.cluster.master.scheduler.types import (
+from titan_sdk.cluster.master.scheduler.jobs import (
     Effect,
     Ended,
+    Job,
     JobSpec,
     Kill,
     Outcome,
+    Phase,
     Requeued,
     SettledLookup,
     Start,
 )
+from titan_sdk.cluster.master.scheduler.queues import DelayQueue, ReadyQueues, Worker, Workers
 from titan_sdk.model.status import JobStatus
 
 __all__ = ["Scheduler"]

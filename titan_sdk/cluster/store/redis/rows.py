@@ -66,7 +66,7 @@ def words_of(batch: Batch) -> list[Any]:
 
 
 def _operations(batch: Batch) -> Iterator[tuple[Any, ...]]:
-    for seq in batch.changed(new=False):
+    for seq in batch.changed_before:
         yield from _saved(batch, seq)
     for job in batch.inserts:
         submitted = _entry(HistoryRow(job.submitted_at, "submitted", ""))
@@ -74,7 +74,7 @@ def _operations(batch: Batch) -> Iterator[tuple[Any, ...]]:
         yield "new", text_bytes(job.job_id), job.seq, row, text_bytes(job.line), submitted, KEPT_HISTORY
     if batch.inserts:
         yield "newest", max(job.seq for job in batch.inserts)
-    for seq in batch.changed(new=True):
+    for seq in batch.changed_new:
         yield from _saved(batch, seq)
     for job_id, seq in batch.forgets:
         yield "forget", text_bytes(job_id), seq

@@ -16,7 +16,7 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from typing import Any
 
-from titan_sdk.cluster.clock import Clock
+from titan_sdk.cluster.store.base import Clock
 from titan_sdk.cluster.store.changes import Lost, StoreFailed
 from titan_sdk.cluster.store.journal import Batch, Journal
 from titan_sdk.cluster.store.redis.client import Client, text_bytes

@@ -8,32 +8,25 @@ import itertools
 import sqlite3
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal, TypeVar, TypeVarTuple, Unpack
 
-from titan_sdk.cluster.clock import Clock
-from titan_sdk.cluster.store import changes
+from titan_sdk.cluster.store.base import Clock
 from titan_sdk.cluster.store.changes import StoreFailed, Unstorable
 from titan_sdk.cluster.store.journal import Batch, Journal
 from titan_sdk.cluster.store.rows import DagRow, HistoryRow, JobRow
-from titan_sdk.cluster.store.sqlite import jobs, listing, requests, values
+from titan_sdk.cluster.store.sqlite import jobs, listing, values
 from titan_sdk.cluster.store.sqlite.schema import open_database
 from titan_sdk.cluster.store.table import JobTable
 from titan_sdk.wire.listing import List
 
 __all__ = ["SqliteStore"]
 
+T = TypeVar("T")
+Args = TypeVarTuple("Args")
+
 _SLICE = 200
 """Jobs of a submission that are inserted in one turn."""
 _CLOSE_SECONDS = 30.0
-_VALUES: dict[type, Callable[[sqlite3.Connection, Any, float], object]] = {
-    changes.Put: values.put,
-    changes.Swap: values.swap,
-    changes.AddMember: values.add_member,
-    changes.RemoveMember: values.remove_member,
-    changes.Delete: values.delete,
-    changes.Expire: values.expire,
-    changes.Sweep: values.sweep,
-}
 
 
 class SqliteStore:
@@ -79,7 +72,8 @@ class SqliteStore:
         if len(batch.inserts) > _SLICE:
             return self._commit_in_slices(batch)
         with self._transaction():
-            return self._save(batch, insert=True)
+            jobs.save(self.db, batch)
+            return self._carry_out(batch)
 
     async def _commit_in_slices(self, batch: Batch) -> list[object]:
         """One transaction over several turns, so that questions are answered meanwhile, from what was there before."""
@@ -92,45 +86,14 @@ class SqliteStore:
                     self._giving_way |= {row.job_id: row for row in earlier if row is not None}
                     jobs.insert(self.db, new)
                     await asyncio.sleep(0)
-                return self._save(batch, insert=False)
+                jobs.save(self.db, batch, inserted=True)
+                return self._carry_out(batch)
         finally:
             self._giving_way.clear()
             self._arriving = None
 
-    def _save(self, batch: Batch, *, insert: bool) -> list[object]:
-        self._update(batch, batch.changed(new=False))
-        if insert:
-            jobs.insert(self.db, batch.inserts)
-        self._update(batch, batch.changed(new=True))
-        jobs.forget(self.db, batch.forgets)
-        return [self._operate(change) for change in batch.operations]
-
-    def _update(self, batch: Batch, numbers: Iterable[int]) -> None:
-        for seq in numbers:
-            jobs.update(self.db, seq, batch.rows.get(seq), batch.history.get(seq, ()))
-
-    def _operate(self, change: changes.Operation) -> object:
-        now = self.clock.now()
-        if isinstance(change, changes.Once | changes.Begin | changes.Remember):
-            return self._request(change, now)
-        result = _VALUES[type(change)](self.db, change, now)
-        if isinstance(change, changes.Sweep):
-            requests.forget(self.db, now)
-        return result
-
-    def _request(self, change: changes.Once | changes.Begin | changes.Remember, now: float) -> object:
-        if isinstance(change, changes.Remember):
-            requests.keep(self.db, change.request, change.reply)
-            return None
-        unknown = "" if isinstance(change, changes.Begin) else None
-        if not requests.begin(self.db, change.request, unknown, now):
-            return requests.find(self.db, change.request)
-        if isinstance(change, changes.Begin):
-            return None
-        result = self._operate(change.change)
-        if result is not None:
-            requests.keep(self.db, change.request, result)
-        return result
+    def _carry_out(self, batch: Batch) -> list[object]:
+        return values.carry_out(self.db, batch.operations, self.clock.now()) if batch.operations else []
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -173,12 +136,12 @@ class SqliteStore:
         """See ``Store``: every row is read at once."""
 
     def line(self, seq: int) -> str:
-        with _said():
-            return jobs.line(self.db, seq)
+        """See ``Store``."""
+        return self._read(jobs.line, seq)
 
     async def history(self, job_id: str) -> list[HistoryRow]:
-        with _said():
-            return jobs.history(self.db, job_id)
+        """See ``Store``."""
+        return self._read(jobs.history, job_id)
 
     async def listed(self, request: List) -> list[JobRow]:
         """See ``Store``."""
@@ -192,39 +155,43 @@ class SqliteStore:
 
     async def dag(self, name: str, run: str) -> list[DagRow]:
         """See ``Store``."""
-        with _said():
-            return listing.dag(self.db, name, run)
+        return self._read(listing.dag, name, run)
 
     async def finished_before(self, before: float) -> list[tuple[str, int]]:
-        with _said():
-            return jobs.finished_before(self.db, before)
+        """See ``Store``."""
+        return self._read(jobs.finished_before, before)
 
     async def count_finished(self, before: float) -> int:
-        with _said():
-            return jobs.count_finished(self.db, before)
+        """See ``Store``."""
+        return self._read(jobs.count_finished, before)
+
+    def _read(self, query: Callable[[sqlite3.Connection, Unpack[Args]], T], *args: *Args) -> T:
+        try:
+            return query(self.db, *args)
+        except (sqlite3.Error, UnicodeError) as exc:
+            raise _failure(exc) from exc
 
     # ------------------------------------------------------------------ values and sets
 
     def value_at_hand(self, key: str, limit: int) -> str | Literal[False] | None:
         """See ``Store``."""
-        with _said():
-            return values.get_small(self.db, key, limit, self.clock.now())
+        return self._read(values.get_small, key, limit, self.clock.now())
 
     async def get(self, key: str) -> str | None:
-        with _said():
-            return values.get(self.db, key, self.clock.now())
+        """See ``Store``."""
+        return self._read(values.get, key, self.clock.now())
 
     async def members(self, key: str) -> list[str]:
-        with _said():
-            return values.members(self.db, key, self.clock.now())
+        """See ``Store``."""
+        return self._read(values.members, key, self.clock.now())
 
     async def keys(self, prefix: str, after: str, limit: int) -> list[str]:
-        with _said():
-            return values.keys(self.db, prefix, after, limit, self.clock.now())
+        """See ``Store``."""
+        return self._read(values.keys, prefix, after, limit, self.clock.now())
 
     async def count_expired(self) -> int:
-        with _said():
-            return values.count_expired(self.db, self.clock.now())
+        """See ``Store``."""
+        return self._read(values.count_expired, self.clock.now())
 
     # ------------------------------------------------------------------ itself
 

@@ -7,15 +7,14 @@ import sqlite3
 from collections.abc import Iterable
 from operator import attrgetter
 
+from titan_sdk.cluster.store.journal import Batch
 from titan_sdk.cluster.store.rows import KEPT_HISTORY, HistoryRow, JobRow, NewJob
 from titan_sdk.model.status import JobStatus
 
 __all__ = [
     "COLUMNS",
     "count_finished",
-    "entry",
     "finished_before",
-    "forget",
     "history",
     "insert",
     "keep",
@@ -24,9 +23,9 @@ __all__ = [
     "prepare",
     "read_row",
     "remove",
+    "save",
     "settled",
     "unsettled",
-    "update",
 ]
 
 COLUMNS = (
@@ -81,28 +80,35 @@ def insert(db: sqlite3.Connection, jobs: Iterable[NewJob]) -> None:
     """Submissions with their payloads; an earlier, finished job of an id gives way, and leaves its history."""
     for job in jobs:
         parents = json.dumps(job.parents) if job.parents else "[]"
-        submitted = entry(HistoryRow(job.submitted_at, "submitted", ""))
+        submitted = _entry(HistoryRow(job.submitted_at, "submitted", ""))
         times, names = (job.submitted_at, job.due), (job.tag, job.dag, job.dag_run)
         db.execute(_INSERT, (job.seq, job.job_id, parents, int(job.service), *times, submitted, *names))
         db.execute("INSERT INTO payloads VALUES (?, ?)", (job.seq, job.line))
 
 
-def update(db: sqlite3.Connection, seq: int, row: JobRow | None, added: Iterable[HistoryRow]) -> None:
+def save(db: sqlite3.Connection, batch: Batch, *, inserted: bool = False) -> None:
+    """The rows of a commit, in its transaction; ``inserted``: those that are new are there already."""
+    for seq in batch.changed_before:
+        _update(db, seq, batch.rows.get(seq), batch.history.get(seq, ()))
+    if not inserted:
+        insert(db, batch.inserts)
+    for seq in batch.changed_new:
+        _update(db, seq, batch.rows.get(seq), batch.history.get(seq, ()))
+    for job_id, seq in batch.forgets:
+        # Unless the id was submitted again in the meantime.
+        if db.execute("DELETE FROM jobs WHERE job_id = ? AND seq = ?", (job_id, seq)).rowcount:
+            db.execute("DELETE FROM payloads WHERE seq = ?", (seq,))
+
+
+def _update(db: sqlite3.Connection, seq: int, row: JobRow | None, added: Iterable[HistoryRow]) -> None:
     """Save a row, or nothing of it but what is added to its history."""
-    text = "".join(map(entry, added))
+    text = "".join(map(_entry, added))
     if row is None:
         db.execute(_ADD, (text, seq))
         return
     process = row.worker, row.run, row.handle, row.exit_code, row.reason
     times = row.started_at, row.ended_at
     db.execute(_UPDATE, (text, seq, row.status, row.attempts, *process, row.service, *times))
-
-
-def forget(db: sqlite3.Connection, jobs: Iterable[tuple[str, int]]) -> None:
-    for job_id, seq in jobs:
-        # Unless the id was submitted again in the meantime.
-        if db.execute("DELETE FROM jobs WHERE job_id = ? AND seq = ?", (job_id, seq)).rowcount:
-            db.execute("DELETE FROM payloads WHERE seq = ?", (seq,))
 
 
 def remove(db: sqlite3.Connection, jobs: Iterable[tuple[str, int]]) -> None:
@@ -119,7 +125,7 @@ def keep(db: sqlite3.Connection, rows: Iterable[JobRow], *, new: bool = True) ->
     db.execute("COMMIT")
 
 
-def entry(row: HistoryRow) -> str:
+def _entry(row: HistoryRow) -> str:
     """One line of a history: a table of its own would be two more pages in every commit of a job's life."""
     return _dump((row.at, row.event, row.detail)) + "\n"
 

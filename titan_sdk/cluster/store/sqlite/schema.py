@@ -8,12 +8,16 @@ commit waits until the disk has the log (SQLite syncs the folder, too, when it h
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from pathlib import Path
 
+from titan_sdk.cluster import sdk_keys
 from titan_sdk.cluster.disk import advice, sync
-from titan_sdk.cluster.store.sqlite import jobs, names, requests
+from titan_sdk.cluster.store.sqlite import jobs, values
 from titan_sdk.errors import TitanError
+from titan_sdk.model.rules import full_id
+from titan_sdk.wire.jobs import JobLine
 
 __all__ = ["SCHEMA_VERSION", "open_database", "rows_in_memory"]
 
@@ -56,6 +60,15 @@ CREATE TABLE kv (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE expiry (key TEXT PRIMARY KEY, at REAL NOT NULL) WITHOUT ROWID;
 CREATE TABLE members (key TEXT NOT NULL, member TEXT NOT NULL, UNIQUE (key, member));
 """
+_NAMES = """
+ALTER TABLE jobs ADD COLUMN tag TEXT;
+ALTER TABLE jobs ADD COLUMN dag TEXT;
+ALTER TABLE jobs ADD COLUMN dag_run TEXT;
+CREATE INDEX jobs_dag ON jobs(dag, dag_run) WHERE dag IS NOT NULL;
+"""
+"""They never change, so only an insert writes the index, of a job that is one of a DAG's."""
+_SUBMIT_SECONDS = 600.0
+"""Between a manifest, by its client's clock, and its jobs."""
 
 
 def open_database(path: Path, *, synced: bool = False) -> sqlite3.Connection:
@@ -108,10 +121,10 @@ def _prepare(db: sqlite3.Connection, path: Path, synced: bool) -> None:
         )
     # For retention; not a part of the format: an older version may have written the file in between.
     db.execute("CREATE INDEX IF NOT EXISTS jobs_ended ON jobs(ended_at) WHERE ended_at IS NOT NULL")
-    names.add(db)
+    _add_names(db)
     # The version before kept an index of manifests there.
     db.execute("DROP TABLE IF EXISTS manifests")
-    requests.prepare(db)
+    values.prepare(db)
     jobs.prepare(db)
     # Of a submission during which a master of an older version was killed.
     db.execute("DELETE FROM payloads WHERE seq NOT IN (SELECT seq FROM jobs)")
@@ -120,5 +133,53 @@ def _prepare(db: sqlite3.Connection, path: Path, synced: bool) -> None:
 def rows_in_memory() -> sqlite3.Connection:
     """The table of jobs alone, for a store whose rows are elsewhere."""
     db = sqlite3.connect(":memory:", isolation_level=None)
-    db.executescript(_TABLES + names.COLUMNS)
+    db.executescript(_TABLES + _NAMES)
     return db
+
+
+# ---------------------------------------------------------------------- tags and DAGs, which the version before did not write
+
+
+def _add_names(db: sqlite3.Connection) -> None:
+    """Add what jobs are listed by, filled in from what is there. An older version leaves it alone.
+
+    Raises:
+        sqlite3.Error: the file is as it was.
+    """
+    if any(column[1] == "tag" for column in db.execute("PRAGMA table_info(jobs)")):
+        return
+    db.create_function("tag_of", 2, _tag_of, deterministic=True)
+    db.executescript(
+        f"""BEGIN;
+        {_NAMES}
+        UPDATE jobs SET tag = (SELECT tag_of(job_id, line) FROM payloads WHERE payloads.seq = jobs.seq);"""
+    )
+    for manifest, dag in _manifests(db):
+        # A job of another time is of another submission.
+        first, last = manifest.submitted_at - _SUBMIT_SECONDS, manifest.submitted_at + _SUBMIT_SECONDS
+        for job_id in manifest.ids:
+            db.execute(
+                "UPDATE jobs SET dag = ?, dag_run = ? WHERE job_id = ? AND submitted_at BETWEEN ? AND ?",
+                (*dag, full_id(job_id), first, last),
+            )
+    db.execute("COMMIT")
+
+
+def _manifests(db: sqlite3.Connection) -> list[tuple[sdk_keys.Manifest, tuple[str, str]]]:
+    """Those of DAGs, and which DAGs: oldest first, as a later one takes an id over."""
+    found = []
+    for prefix in sdk_keys.MANIFESTS:
+        query = "SELECT key, value FROM kv WHERE key BETWEEN ? AND ?"
+        for key, value in db.execute(query, (prefix, prefix + chr(0x10FFFF))):
+            dag, manifest = sdk_keys.dag_of(key), sdk_keys.read_manifest(value)
+            if dag is not None and manifest is not None and not sdk_keys.is_job(dag[0], manifest.ids):
+                found.append((manifest, dag))
+    return sorted(found, key=lambda item: item[0].submitted_at)
+
+
+def _tag_of(job_id: str, line: str) -> str | None:
+    try:
+        header, fields, *_ = json.loads(line)
+        return JobLine(job_id, header, tuple(fields), 0, 0).requirement
+    except (ValueError, TypeError):
+        return None

@@ -1,26 +1,16 @@
-"""TitanStore's values and sets in SQLite. Times are Unix seconds, so that they outlive the master; ``now`` is its clock's."""
+"""TitanStore's values and sets in SQLite, and the last request of each client with its result. Times are Unix seconds, so that they outlive the master; ``now`` is its clock's."""
 
 from __future__ import annotations
 
+import json
 import sqlite3
-from typing import Literal
+from collections.abc import Callable, Iterable
+from typing import Any, Literal
 
 from titan_sdk.cluster.store import changes
+from titan_sdk.wire.once import RequestId
 
-__all__ = [
-    "add_member",
-    "count_expired",
-    "delete",
-    "expire",
-    "get",
-    "get_small",
-    "keys",
-    "members",
-    "put",
-    "remove_member",
-    "swap",
-    "sweep",
-]
+__all__ = ["carry_out", "count_expired", "get", "get_small", "keys", "members", "prepare"]
 
 
 def get(db: sqlite3.Connection, key: str, now: float) -> str | None:
@@ -68,7 +58,7 @@ def count_expired(db: sqlite3.Connection, now: float) -> int:
 # ---------------------------------------------------------------------- changes
 
 
-def put(db: sqlite3.Connection, change: changes.Put, now: float) -> None:
+def _put(db: sqlite3.Connection, change: changes.Put, now: float) -> None:
     # In its place: to replace a row is to remove it from two trees and to put it into both again.
     db.execute(
         "INSERT INTO kv VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
@@ -79,37 +69,37 @@ def put(db: sqlite3.Connection, change: changes.Put, now: float) -> None:
         db.execute("DELETE FROM members WHERE key = ?", (change.key,))
 
 
-def swap(db: sqlite3.Connection, change: changes.Swap, now: float) -> bool:
+def _swap(db: sqlite3.Connection, change: changes.Swap, now: float) -> bool:
     # Inside the transaction, so that an earlier write of the same turn counts.
     if get(db, change.key, now) != change.expected:
         return False
     if change.value is None:
         db.execute("DELETE FROM kv WHERE key = ?", (change.key,))
     else:
-        put(db, changes.Put(change.key, change.value), now)
+        _put(db, changes.Put(change.key, change.value), now)
     return True
 
 
-def add_member(db: sqlite3.Connection, change: changes.AddMember, now: float) -> bool:
+def _add_member(db: sqlite3.Connection, change: changes.AddMember, now: float) -> bool:
     if _expired(db, change.key, now):
         _remove(db, change.key)
     row = (change.key, change.member)
     return db.execute("INSERT OR IGNORE INTO members VALUES (?, ?)", row).rowcount == 1
 
 
-def remove_member(db: sqlite3.Connection, change: changes.RemoveMember, now: float) -> bool:
+def _remove_member(db: sqlite3.Connection, change: changes.RemoveMember, now: float) -> bool:
     if _expired(db, change.key, now):
         return False
     row = (change.key, change.member)
     return db.execute("DELETE FROM members WHERE key = ? AND member = ?", row).rowcount == 1
 
 
-def delete(db: sqlite3.Connection, change: changes.Delete, now: float) -> bool:
+def _delete(db: sqlite3.Connection, change: changes.Delete, now: float) -> bool:
     there = not _expired(db, change.key, now)
     return _remove(db, change.key) and there
 
 
-def expire(db: sqlite3.Connection, change: changes.Expire, now: float) -> bool:
+def _expire(db: sqlite3.Connection, change: changes.Expire, now: float) -> bool:
     there = db.execute(
         "SELECT 1 FROM kv WHERE key = ? UNION ALL SELECT 1 FROM members WHERE key = ?", (change.key,) * 2
     ).fetchone()
@@ -119,10 +109,12 @@ def expire(db: sqlite3.Connection, change: changes.Expire, now: float) -> bool:
     return True
 
 
-def sweep(db: sqlite3.Connection, _: changes.Sweep, now: float) -> int:
+def _sweep(db: sqlite3.Connection, _: changes.Sweep, now: float) -> int:
     expired = db.execute("SELECT key FROM expiry WHERE at <= ?", (now,)).fetchall()
     for (key,) in expired:
         _remove(db, str(key))
+    # And channels that nobody has used for long.
+    db.execute("DELETE FROM requests WHERE at < ?", (now - changes.REQUEST_SECONDS,))
     return len(expired)
 
 
@@ -136,3 +128,85 @@ def _remove(db: sqlite3.Connection, key: str) -> bool:
 def _expired(db: sqlite3.Connection, key: str, now: float) -> bool:
     row = db.execute("SELECT at FROM expiry WHERE key = ?", (key,)).fetchone()
     return row is not None and float(row[0]) <= now
+
+
+_VALUES: dict[type, Callable[[sqlite3.Connection, Any, float], object]] = {
+    changes.Put: _put,
+    changes.Swap: _swap,
+    changes.AddMember: _add_member,
+    changes.RemoveMember: _remove_member,
+    changes.Delete: _delete,
+    changes.Expire: _expire,
+    changes.Sweep: _sweep,
+}
+
+
+def carry_out(db: sqlite3.Connection, operations: Iterable[changes.Operation], now: float) -> list[object]:
+    """The result of each; to be called in a transaction."""
+    return [_operate(db, change, now) for change in operations]
+
+
+def _operate(db: sqlite3.Connection, change: changes.Operation, now: float) -> object:
+    if isinstance(change, changes.Once | changes.Begin):
+        return _request(db, change, now)
+    if isinstance(change, changes.Remember):
+        _keep(db, change.request, change.reply)
+        return None
+    return _VALUES[type(change)](db, change, now)
+
+
+# ---------------------------------------------------------------------- requests that may arrive twice
+
+
+def _request(db: sqlite3.Connection, change: changes.Once | changes.Begin, now: float) -> object:
+    unknown = "" if isinstance(change, changes.Begin) else None
+    if not _begin(db, change.request, unknown, now):
+        return _find(db, change.request)
+    if isinstance(change, changes.Begin):
+        return None
+    result = _operate(db, change.change, now)
+    if result is not None:
+        _keep(db, change.request, result)
+    return result
+
+
+def prepare(db: sqlite3.Connection) -> None:
+    """Make the table. It is no part of the file's format: a version that does not know it leaves it alone."""
+    db.execute(
+        "CREATE TABLE IF NOT EXISTS requests (channel TEXT PRIMARY KEY, number INTEGER NOT NULL, mark TEXT NOT NULL, "
+        "result TEXT NOT NULL, at REAL NOT NULL) WITHOUT ROWID"
+    )
+
+
+def _begin(db: sqlite3.Connection, request: RequestId, result: object, now: float) -> bool:
+    """Whether the request is new: then it takes the place of the channel's last one, to which its client has had the
+    reply, with that result.
+    """
+    row = (request.channel, request.number, request.mark, _write(result), now)
+    return (
+        db.execute(
+            "INSERT INTO requests VALUES (?, ?, ?, ?, ?) ON CONFLICT (channel) DO UPDATE SET number = excluded.number, "
+            "mark = excluded.mark, result = excluded.result, at = excluded.at WHERE excluded.number > requests.number",
+            row,
+        ).rowcount
+        == 1
+    )
+
+
+def _find(db: sqlite3.Connection, request: RequestId) -> object:
+    """The result of one that is not new, or ``OUT_OF_DATE``."""
+    query = "SELECT number, mark, result FROM requests WHERE channel = ?"
+    number, mark, result = db.execute(query, (request.channel,)).fetchone()
+    return json.loads(result) if (number, mark) == (request.number, request.mark) else changes.OUT_OF_DATE
+
+
+def _keep(db: sqlite3.Connection, request: RequestId, result: object) -> None:
+    """The result of one that has begun, unless a later one of its channel has begun since."""
+    db.execute(
+        "UPDATE requests SET result = ? WHERE channel = ? AND number = ? AND mark = ?",
+        (_write(result), request.channel, request.number, request.mark),
+    )
+
+
+def _write(result: object) -> str:
+    return "null" if result is None else json.dumps(result)

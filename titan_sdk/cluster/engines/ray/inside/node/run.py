@@ -15,9 +15,9 @@ from titan_sdk.cluster.engines.ray.inside.node.reporter import Reporter
 from titan_sdk.cluster.engines.ray.inside.node.worker_side import WorkerSide, worker_side
 from titan_sdk.cluster.engines.ray.values import Ended, Front, Order
 from titan_sdk.cluster.engines.staging import SERVICES, StagingFailed, job_port, stage, unstage
-from titan_sdk.cluster.store.lines import load_line
 from titan_sdk.cluster.worker.machine import end_run
 from titan_sdk.cluster.worker.protocol import Start
+from titan_sdk.wire.jobs import load_line
 
 __all__ = ["run_job"]
 
