@@ -14,6 +14,7 @@ GROUPS = {
     "jobs": "Jobs on this machine",
     "values": "Requests, values, files, waiters",
     "ray": "Jobs on a Ray cluster",
+    "tasks": "A task of Airflow, with `DAG.test()`",
     "triggers": "5,000 deferred Airflow tasks in one process",
 }
 """Modules of this package with a ``run(scale)``, in the order in which they run."""

@@ -13,10 +13,12 @@ from titan_provider.joblog import Logger
 from titan_sdk import ClusterStats, StoreUnavailable, TitanError
 
 __all__ = [
+    "FIRST_LOOK",
     "LOG_CHUNKS",
     "PROGRESS_EVERY",
     "REASON_EVERY",
     "Lease",
+    "Pace",
     "Patience",
     "ProgressLines",
     "describe_progress",
@@ -33,6 +35,12 @@ REASON_EVERY = 10.0
 
 PROGRESS_EVERY = 10.0
 """The longest pause between two looks at the progress of a job that runs."""
+
+FIRST_LOOK = 0.1
+"""Seconds between the first two looks at a job; later pauses are longer, up to its ``poll_interval``."""
+
+GROWTH = 1.5
+"""How much longer a pause is than the one before."""
 
 LOG_CHUNKS = 8
 """Chunks of a job's log that are copied in one turn: 2 MiB at most."""
@@ -58,6 +66,26 @@ class Lease:
             return False
         self._next = self._clock() + self.pause
         return True
+
+
+class Pace:
+    """Pauses between two looks at a job: short at first, when most jobs end, and later up to a longest one.
+
+    :param longest: seconds
+    """
+
+    def __init__(self, longest: float) -> None:
+        self._longest = longest
+        self._pause = min(FIRST_LOOK, longest)
+
+    def next(self) -> float:
+        """Seconds until the next look."""
+        pause, self._pause = self._pause, min(self._pause * GROWTH, self._longest)
+        return jittered(pause)
+
+    def restart(self) -> None:
+        """Something happened to the job, so more may happen soon."""
+        self._pause = min(FIRST_LOOK, self._longest)
 
 
 class Patience:

@@ -23,6 +23,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.timeout(480, method="thread"))
 
 
+@pytest.fixture(autouse=True)
+def _defer_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A deferrable task would wait by itself for jobs as short as those of tests, and no test would meet a trigger."""
+    monkeypatch.setattr("titan_provider.operators.waiting.SOON", 0.0)
+
+
 @pytest.fixture
 def run_dag(airflow_home: Path, airflow_connection: str) -> Iterator[Callable[..., Outcome]]:
     """Run a DAG of the given tasks; failures of its tasks are in ``Outcome.errors``."""

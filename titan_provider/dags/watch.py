@@ -10,15 +10,26 @@ import asyncio
 import json
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import TypeVar
 
 from titan_provider.dags.plan import KnownJob, blocked_jobs
 from titan_provider.exceptions import TitanPlacementTimedOut
 from titan_provider.joblog import JobLog, LogCursor, Logger
+from titan_provider.triggers.board import Watch
 from titan_provider.triggers.passing import lines_passed_on
+from titan_provider.triggers.pauses import wait_for_own
 from titan_provider.triggers.poller import SharedMaster
-from titan_provider.waiting import LOG_CHUNKS, REASON_EVERY, Patience, ProgressLines, tell_wait, why_waiting
+from titan_provider.waiting import (
+    LOG_CHUNKS,
+    REASON_EVERY,
+    Pace,
+    Patience,
+    ProgressLines,
+    tell_wait,
+    why_waiting,
+)
 from titan_sdk import AsyncTitanClient, JobStatus, LogPage, NotFound, TitanError
 
 __all__ = ["DagWatch"]
@@ -51,7 +62,8 @@ class DagWatch:
         log_key: str | None = None,
     ) -> None:
         self._jobs = jobs
-        self._names = {job.job_id: name for name, job in jobs.items()}
+        self._watches: dict[str, Watch] = {}
+        self._news = asyncio.Event()
         self._log = log
         self._poll_interval = poll_interval
         self._log_interval = log_interval
@@ -81,12 +93,21 @@ class DagWatch:
         :raises TitanPlacementTimedOut: a job found no worker in time; nothing is cancelled yet
         """
         await self._restore(master)
+        interval, news, pace = self._poll_interval, self._news, Pace(self._poll_interval)
+        began = asyncio.get_running_loop().time()
         try:
-            while True:
-                await self._turn(master)
-                if self._is_over():
-                    return
-                await asyncio.sleep(master.paced(self._poll_interval))
+            with ExitStack() as stack:
+                self._watches = {
+                    name: stack.enter_context(master.board.watch(job.job_id, interval, job.nonce, news))
+                    for name, job in self._jobs.items()
+                }
+                while True:
+                    master.insist(self._unreachable_timeout, began)
+                    if await self._turn(master):
+                        pace.restart()
+                    if self._is_over():
+                        return
+                    await wait_for_own(news, master.paced(pace.next()))
         except asyncio.CancelledError:
             # The triggerer stops: the trigger that goes on elsewhere starts from here.
             await self._save_quickly(master)
@@ -96,9 +117,9 @@ class DagWatch:
         blocked = blocked_jobs(self._jobs, self.statuses)
         return all(status.is_terminal or name in blocked for name, status in self.statuses.items())
 
-    async def _turn(self, master: SharedMaster) -> None:
-        """Look at everything once."""
-        await self._ask_statuses(master)
+    async def _turn(self, master: SharedMaster) -> bool:
+        """Look at everything once; whether any job's state was new."""
+        changed = await self._read_statuses(master)
         for name, status in self.statuses.items():
             if status.is_terminal or status is JobStatus.RUNNING:
                 await self._copy_log(master, name)
@@ -107,35 +128,38 @@ class DagWatch:
         ready = self._waiting_for_a_worker()
         await self._explain(master, ready)
         await self._check_placement(master, ready)
+        return changed
 
     # -- states ---------------------------------------------------------------------------------------------
 
-    async def _ask_statuses(self, master: SharedMaster) -> None:
-        asked = [self._jobs[name].job_id for name, status in self.statuses.items() if not status.is_terminal]
-        if not asked:
-            return
-        nonces = {job.job_id: job.nonce for job in self._jobs.values()}
-        while True:
-            found = await self._ask(master, lambda client: client.get_job_statuses(asked, nonces=nonces))
-            unknown = [job_id for job_id, status in found.items() if status is JobStatus.UNKNOWN]
-            if not unknown:
-                break
+    async def _read_statuses(self, master: SharedMaster) -> bool:
+        """What the board has heard; whether that was new."""
+        began = asyncio.get_running_loop().time()
+        while unknown := [w for w in self._watches.values() if w.status is JobStatus.UNKNOWN]:
+            master.insist(self._unreachable_timeout, began)
+            answered = [watch.job_id for watch in unknown if watch.answered]
+            if not answered:
+                await wait_for_own(self._news, 1.0)
+                continue
             # A Titan master also answers this while its store is down, so it is believed only after a while.
             pause = self._patience.failed(
-                NotFound(f"the master does not know {', '.join(map(repr, unknown[:5]))}")
+                NotFound(f"the master does not know {', '.join(map(repr, answered[:5]))}")
             )
             if self._patience.is_first_failure:
-                self._log.warning("The master does not know the job %s; asking again", unknown[0])
-            await asyncio.sleep(pause)
+                self._log.warning("The master does not know the job %s; asking again", answered[0])
+            await wait_for_own(self._news, pause)
         self._patience.succeeded()
-        for job_id, status in found.items():
-            name = self._names[job_id]
+        changed = False
+        for name, watch in self._watches.items():
+            status = watch.status
             if status is not self.statuses[name]:
+                changed = True
                 if not status.is_terminal:
                     self._say("Job %s is %s", name, status)
                 self.statuses[name] = status
             if status is JobStatus.RUNNING:
                 self._started.add(name)
+        return changed
 
     def _waiting_for_a_worker(self) -> list[str]:
         blocked = blocked_jobs(self._jobs, self.statuses)

@@ -35,6 +35,7 @@ from titan_provider.openlineage import TitanLineage
 from titan_provider.operators.apart import run_apart
 from titan_provider.operators.memory import memory_of
 from titan_provider.operators.submission import new_record
+from titan_provider.operators.waiting import end_soon
 from titan_provider.triggers.dag import TitanDagTrigger
 from titan_provider.triggers.poller import lease
 from titan_provider.values import Duration, as_id, plain, read_durations
@@ -70,9 +71,10 @@ class TitanDagOperator(TitanLineage, BaseOperator):
     :param dag_name: name of the Titan DAG, by default ``<dag_id>.<task_id>`` (templated)
     :param titan_conn_id: connection of type ``titan`` (templated)
     :param wait_for_completion: False ends the task after the submit; its XCom is then the jobs' ids by name
-    :param deferrable: wait in the triggerer, without a worker slot
-    :param poll_interval: seconds between two looks at the jobs. As any duration here it may also be a text such as
-        ``10m`` or ``1h30m``, or a timedelta
+    :param deferrable: wait in the triggerer, without a worker slot; jobs that all end within about a second are waited
+        for here
+    :param poll_interval: the longest pause between two looks at the jobs, see :class:`TitanJobOperator`. As any duration
+        here it may also be a text such as ``10m`` or ``1h30m``, or a timedelta
     :param log_interval: seconds between two groups of log lines of a job that goes on printing
     :param placement_timeout: how long a job may wait for a worker, once its parents have completed, before all jobs are
         cancelled and the task fails. A job's own ``delay`` counts
@@ -140,7 +142,8 @@ class TitanDagOperator(TitanLineage, BaseOperator):
                 context["ti"].xcom_push(key=DAG_NAME_XCOM, value=self._dag_name(context))
             if not self.wait_for_completion:
                 return record.ids
-            if self.deferrable:
+            nonces = {job.job_id: job.nonce for job in record.open_jobs.values()}
+            if self.deferrable and not end_soon(client, nonces):
                 self._hand_over(record, started)
             run_apart(self._watch(config, record))
             return self._results(client, record)

@@ -12,7 +12,8 @@ import time
 from titan_provider.exceptions import TitanServiceFailed
 from titan_provider.joblog import Logger
 from titan_provider.operators.killing import JobKiller
-from titan_provider.waiting import REASON_EVERY, Patience, jittered, tell_wait
+from titan_provider.operators.waiting import statuses_after
+from titan_provider.waiting import REASON_EVERY, Pace, Patience, tell_wait
 from titan_sdk import JobStatus, NotFound, NotSupported, TitanClient, TitanError, TransportError, WaitTimedOut
 
 __all__ = ["ServiceKiller", "end_service", "is_alive", "wait_until_up"]
@@ -82,9 +83,10 @@ def wait_until_up(
     deadline = time.monotonic() + start_timeout
     patience = Patience(unreachable_timeout)
     reason, reason_at = "", float("-inf")
+    pace, pause = Pace(poll_interval), 0.0
     while True:
         try:
-            status = client.get_job_status(service_id)
+            status = statuses_after(client, pause, [service_id])[service_id]
             if status is JobStatus.UNKNOWN:
                 raise NotFound(f"the master does not know the service {service_id!r}")
             if status is JobStatus.COMPLETED:
@@ -96,19 +98,20 @@ def wait_until_up(
                 reason = tell_wait(log, f"service {service_id}", stats, requirement, reason)
                 reason_at = time.monotonic()
             patience.succeeded()
-            pause = jittered(poll_interval)
+            pause = pace.next()
         except (TransportError, NotFound) as exc:
-            pause = patience.failed(exc)
+            away = patience.failed(exc)
             if patience.is_first_failure:
                 log.warning("The state of service %s is not known; asking again: %s", service_id, exc)
-            status = JobStatus.UNKNOWN
+            time.sleep(min(away, max(deadline - time.monotonic(), 0.0)))
+            status, pause = JobStatus.UNKNOWN, 0.0
         if time.monotonic() >= deadline:
             why = f": {reason}" if status is JobStatus.PENDING else ""
             raise TitanServiceFailed(
                 f"service {service_id!r} is {status} {start_timeout:g} s after its start{why}; raise start_timeout, or "
                 "let it listen on its port"
             )
-        time.sleep(min(pause, max(deadline - time.monotonic(), 0.0)))
+        pause = min(pause, max(deadline - time.monotonic(), 0.0))
 
 
 def _obituary(client: TitanClient, service_id: str, status: JobStatus) -> str:

@@ -36,7 +36,7 @@ from titan_provider.operators.killing import JobKiller, announce_try
 from titan_provider.operators.memory import memory_of
 from titan_provider.operators.source import find_script, script_file
 from titan_provider.operators.submission import Submission, new_record
-from titan_provider.operators.waiting import JobWatch
+from titan_provider.operators.waiting import JobWatch, end_soon
 from titan_provider.values import Duration, as_id, as_ids, plain, read_durations, to_json
 from titan_provider.waiting import describe_progress
 from titan_sdk import TitanClient, TitanError, TitanJob
@@ -83,8 +83,10 @@ class TitanJobOperator(TitanLineage, BaseOperator):
     :param job_id: start of the job's id, in place of dag, task and run (templated). A unique end is always added
     :param titan_conn_id: connection of type ``titan`` (templated)
     :param wait_for_completion: False ends the task after the submit; its XCom is then the job's id
-    :param deferrable: wait in the triggerer, without a worker slot
-    :param poll_interval: seconds between two looks at the job
+    :param deferrable: wait in the triggerer, without a worker slot; a job that ends within about a second is not worth
+        that, and is waited for here
+    :param poll_interval: the longest pause between two looks at the job's log and, on a real Titan, at its state; the
+        first ones are shorter. The bundled master tells an end at once. Seconds
     :param placement_timeout: how long the job may wait for a worker before it is cancelled and the task fails;
         seconds
     :param unreachable_timeout: seconds for which the master may be silent before the task gives up on it
@@ -264,7 +266,7 @@ class TitanJobOperator(TitanLineage, BaseOperator):
                 context["ti"].xcom_push(key=JOB_ID_XCOM, value=record.job_id)
             if not self.wait_for_completion:
                 return record.job_id
-            if self.deferrable:
+            if self.deferrable and not end_soon(client, {record.job_id: record.nonce}):
                 self._hand_over(client, record, started)
             shown = self._watch(client, record.job_id, record.nonce).wait()
             return self._result(client, record.job_id, log_shown=shown)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TypeVar
 
 from titan_provider.exceptions import TitanPlacementTimedOut
@@ -12,16 +14,57 @@ from titan_provider.waiting import (
     LOG_CHUNKS,
     REASON_EVERY,
     Lease,
+    Pace,
     Patience,
     ProgressLines,
-    jittered,
     tell_wait,
 )
-from titan_sdk import JobStatus, LogPage, NotFound, TitanClient, TransportError
+from titan_sdk import JobStatus, LogPage, NotFound, TitanClient, TitanError, TransportError
 
-__all__ = ["JobWatch"]
+__all__ = ["JobWatch", "end_soon", "statuses_after"]
 
 T = TypeVar("T")
+
+SOON = 1.0
+"""Seconds that a deferrable task waits by itself. A deferral costs more: two starts of a process, and a trigger."""
+
+
+def statuses_after(
+    client: TitanClient, seconds: float, job_ids: Sequence[str], nonces: Mapping[str, str] | None = None
+) -> dict[str, JobStatus]:
+    """How the jobs stand after that many seconds, or as soon as one of them has ended where the master tells that.
+
+    :param nonces: names of the submissions, by job id
+    """
+    end = time.monotonic() + seconds
+    while True:
+        left = max(end - time.monotonic(), 0.0)
+        if not client.server_info().has("wait"):
+            time.sleep(left)
+            left = 0.0
+        states = client.get_job_statuses(job_ids, wait=left, nonces=nonces)
+        # The master may answer before the time is over.
+        if left == 0 or any(status.is_terminal or status is JobStatus.UNKNOWN for status in states.values()):
+            return states
+
+
+def end_soon(client: TitanClient, nonces: Mapping[str, str]) -> bool:
+    """Whether all jobs have ended within about a second. False also where the master does not tell.
+
+    :param nonces: names of the submissions, by job id
+    """
+    end, pace = time.monotonic() + SOON, Pace(SOON)
+    waiting = list(nonces)
+    try:
+        is_told = client.server_info().has("wait")
+        while waiting and (left := end - time.monotonic()) > 0:
+            states = statuses_after(client, left if is_told else min(pace.next(), left), waiting, nonces)
+            waiting = [job_id for job_id, status in states.items() if not status.is_terminal]
+            if JobStatus.UNKNOWN in states.values():
+                break
+    except TitanError:
+        return False
+    return not waiting
 
 
 class JobWatch:
@@ -52,9 +95,9 @@ class JobWatch:
         self._job_id = job_id
         self._log = log
         self._requirement = requirement
-        self._poll_interval = poll_interval
         self._nonce = nonce
         self._lease = Lease(owner_lease)
+        self._pace = Pace(poll_interval)
         self._placement_timeout = placement_timeout
         self._patience = Patience(unreachable_timeout)
         self._joblog = JobLog(log, cursor)
@@ -68,10 +111,14 @@ class JobWatch:
         :raises TitanPlacementTimedOut: it did not start in time, and was cancelled
         :raises TitanMasterUnreachable: the master was silent for too long
         """
+        before, pause = None, 0.0
         while True:
             if self._lease.is_due():
                 self._patiently(lambda: self._client.renew_owner_lease(self._job_id, nonce=self._nonce))
-            status = self._patiently(self._ask_status)
+            status = self._patiently(partial(self._status_after, pause))
+            if status is not before:
+                self._pace.restart()
+            before = status
             if status is JobStatus.PENDING:
                 self._explain_wait()
                 self._check_placement()
@@ -85,10 +132,11 @@ class JobWatch:
             if status.is_terminal:
                 self._joblog.finish()
                 return not self._joblog.is_full
-            time.sleep(min(jittered(self._poll_interval), self._lease.pause))
+            pause = min(self._pace.next(), self._lease.pause, max(self._until_placement(), 0.01))
 
-    def _ask_status(self) -> JobStatus:
-        status = self._client.get_job_status(self._job_id, nonce=self._nonce)
+    def _status_after(self, seconds: float) -> JobStatus:
+        nonces = {self._job_id: self._nonce} if self._nonce is not None else None
+        status = statuses_after(self._client, seconds, [self._job_id], nonces)[self._job_id]
         if status is JobStatus.UNKNOWN:
             # A Titan master also answers this while its store is down, so it is believed only after a while.
             raise NotFound(f"the master does not know the job {self._job_id!r}")
@@ -118,12 +166,16 @@ class JobWatch:
             self._progress.tell(report.progress)
 
     def _check_placement(self) -> None:
-        limit = self._placement_timeout
-        if limit is not None and time.monotonic() - self._started >= limit:
+        if self._until_placement() <= 0:
             self._client.cancel_job(self._job_id)
             raise TitanPlacementTimedOut(
-                f"not started after {limit:g} s: {self._reason}; job {self._job_id!r} was cancelled"
+                f"not started after {self._placement_timeout:g} s: {self._reason}; job {self._job_id!r} was cancelled"
             )
+
+    def _until_placement(self) -> float:
+        if self._placement_timeout is None:
+            return math.inf
+        return self._started + self._placement_timeout - time.monotonic()
 
     def _patiently(self, request: Callable[[], T]) -> T:
         while True:

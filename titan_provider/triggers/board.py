@@ -46,16 +46,21 @@ class Asker(Protocol):
 
 
 class Watch:
-    """One job as one trigger sees it."""
+    """One job as one trigger sees it.
 
-    def __init__(self, job_id: str, interval: float, nonce: str | None = None) -> None:
+    :param news: set at each change; shared by the watches of one that waits for several jobs
+    """
+
+    def __init__(
+        self, job_id: str, interval: float, nonce: str | None = None, news: asyncio.Event | None = None
+    ) -> None:
         self.job_id = job_id
         self.nonce = nonce
         self.interval = interval
         self.status = JobStatus.UNKNOWN
         """The last state heard of; UNKNOWN also before the first answer."""
         self.answered = False
-        self._news = asyncio.Event()
+        self._news = news or asyncio.Event()
 
     def tell(self, status: JobStatus) -> bool:
         """Note an answer; wakes the trigger, and returns True, when it is another one than before."""
@@ -83,13 +88,17 @@ class Board:
         return sum(len(group.watches) for group in self._groups)
 
     @contextmanager
-    def watch(self, job_id: str, interval: float, nonce: str | None = None) -> Iterator[Watch]:
+    def watch(
+        self, job_id: str, interval: float, nonce: str | None = None, news: asyncio.Event | None = None
+    ) -> Iterator[Watch]:
         """A job's state while the block runs.
 
-        :param interval: seconds between two questions about it, where the master has to be polled
+        :param interval: the longest pause between two questions about it, where the master has to be polled; it is
+            longer where there are many jobs
         :param nonce: of its submission: an end that is another's is none
+        :param news: see :class:`Watch`
         """
-        watch, group = Watch(job_id, interval, nonce), self._group(job_id)
+        watch, group = Watch(job_id, interval, nonce, news), self._group(job_id)
         group.add(watch)
         if self._schedule is not None:
             self._schedule.add(job_id, interval)
@@ -178,7 +187,9 @@ class Board:
             nonce = next(iter(group.watches[job_id])).nonce
             status = await self._ask(partial(_status, job_id, nonce))
             changed = group.tell({job_id: status})
-            schedule.again(job_id, changed=changed, slowest=len(self) / MAX_RATE)
+            schedule.again(
+                job_id, changed=changed, slowest=len(self) / MAX_RATE, many=len(self) >= WORTH_A_HINT
+            )
 
     async def _hint(self, schedule: Schedule) -> None:
         known: set[tuple[str, str]] = set()

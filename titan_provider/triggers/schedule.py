@@ -6,32 +6,43 @@ import asyncio
 import heapq
 import random
 
+from titan_provider.waiting import FIRST_LOOK, GROWTH
+
 __all__ = ["Schedule"]
 
-_GROWTH, _LONGEST = 1.5, 15.0
+_LONGEST = 15.0
+"""Seconds between two questions about one of many jobs; the master's statistics tell of some changes earlier."""
 
 
 class Schedule:
-    """When to ask about which job: the longer nothing happens to it, the later."""
+    """When to ask about which job: the longer nothing happens to it, the later, as :class:`~titan_provider.waiting.Pace`."""
 
     def __init__(self) -> None:
         self._pace: dict[str, tuple[float, float]] = {}
-        """By job: the shortest pause between two questions, and the present one."""
+        """By job: the longest pause between two questions about one of few, and the present one."""
         self._due: list[tuple[float, str]] = []
         self._when: dict[str, float] = {}
         self._changed = asyncio.Event()
 
     def add(self, job_id: str, interval: float) -> None:
         if job_id not in self._pace:
-            self._pace[job_id] = (interval, interval)
+            self._pace[job_id] = (interval, min(FIRST_LOOK, interval))
             self._put(job_id, 0.0)
 
-    def again(self, job_id: str, *, changed: bool, slowest: float) -> None:
+    def again(self, job_id: str, *, changed: bool, slowest: float, many: bool) -> None:
+        """Ask about it later.
+
+        :param changed: whether something has just happened to it
+        :param slowest: the shortest pause for everybody, in seconds
+        :param many: whether so many jobs are asked about that a quiet one may wait
+        """
         if job_id in self._pace:
-            least, pause = self._pace[job_id]
-            pause = least if changed else min(max(pause * _GROWTH, least), max(_LONGEST, least))
-            self._pace[job_id] = (least, pause)
+            interval, pause = self._pace[job_id]
+            if changed:
+                pause = min(FIRST_LOOK, interval)
             self._put(job_id, max(pause, slowest) * random.uniform(0.75, 1.0))
+            longest = max(interval, _LONGEST) if many else interval
+            self._pace[job_id] = (interval, min(pause * GROWTH, longest))
 
     def hurry(self, job_id: str) -> None:
         if job_id in self._when:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from titan_provider.triggers import board as module
+from titan_provider.triggers import schedule
 from titan_provider.triggers.board import Board
 from titan_sdk import ClusterStats, JobHistoryEntry, JobStatus, ServerInfo, WorkerStats
 
@@ -160,6 +161,7 @@ async def test_the_masters_statistics_hurry_what_a_worker_has_ended(
     """A real worker names only one of the jobs it runs, but the last ten that it ended."""
     monkeypatch.setattr(module, "HINT_EVERY", 0.05)
     monkeypatch.setattr(module, "WORTH_A_HINT", 1)
+    monkeypatch.setattr(schedule, "FIRST_LOOK", 600.0)
     master = Master()
     board = Board(master)
     master.states = {job_id: RUNNING}

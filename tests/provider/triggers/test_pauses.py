@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -42,16 +41,19 @@ async def test_a_late_timer_sets_nothing() -> None:
 @BOTH
 @pytest.mark.parametrize("kill_first", [False, True])
 async def test_a_kill_in_the_moment_in_which_it_ends_keeps_its_message(
-    pause: Pause, kill_first: bool
+    pause: Pause, kill_first: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    loop = asyncio.get_running_loop()
-    task = asyncio.create_task(pause(asyncio.Event(), 0.01))  # type: ignore[arg-type]
+    loop, began = asyncio.get_running_loop(), asyncio.get_running_loop().time()
+    passed = 0.0
+    monkeypatch.setattr(loop, "time", lambda: began + passed)
+    task = asyncio.create_task(pause(asyncio.Event(), 60))  # type: ignore[arg-type]
     await asyncio.sleep(0)
 
     def hold_up() -> None:
         # Both are due when the loop goes on, so it handles them before the task takes notice of either.
-        loop.call_later(0.0 if kill_first else 0.02, task.cancel, "why")
-        time.sleep(0.03)
+        nonlocal passed
+        loop.call_later(0.0 if kill_first else 61, task.cancel, "why")
+        passed = 62.0
 
     loop.call_soon(hold_up)
     with pytest.raises(asyncio.CancelledError, match="why"):
