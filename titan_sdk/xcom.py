@@ -4,7 +4,7 @@ A reference takes a value's place in Airflow's database. It is all that Airflow'
 readable and self-contained. What is stored under its key is the value's JSON text, ASCII only, so that a job reads it
 with ``store_get`` and ``json``; longer or compressed values lie in numbered parts under ``<key>:<i>``. An empty text
 under the key says that the value was removed. ``titan:xcom-at:<dag>/<run>/<task>/<map index>/<xcom key>`` holds the
-latest reference of that XCom.
+latest reference of that XCom. :class:`TaskCoordinate` makes these keys.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ __all__ = [
     "MARK",
     "PART_CHARS",
     "Reference",
+    "TaskCoordinate",
     "belongs_to",
     "decode",
     "encode",
@@ -127,35 +128,99 @@ class Reference:
 _FIELDS = {"key": str, "sha256": str, "bytes": int, "preview": str, "encoding": str, "parts": int}
 
 
-def make_key(dag_id: str, run_id: str, task_id: str, map_index: int, key: str) -> str:
-    """A store key that says whose value it is and is new for every write: a retry never overwrites what is read.
-
-    It ends with the time of the write, in hexadecimal seconds, and a random part.
+@dataclass(frozen=True, slots=True)
+class TaskCoordinate:
+    """One instance of a task in one run of its DAG. All keys of a task in TitanStore are made here.
 
     Args:
-        key: the XCom's own key, such as ``return_value``.
+        map_index: -1 for a task that is not mapped.
+        region: id of the Airflow region (3.4 and later) that the other names are unique in; ``None``, or a UUID of
+            zeros, where there are no regions.
     """
-    return f"titan:xcom:{_path(dag_id, run_id, task_id, map_index, key)}/{_unique()}"
+
+    dag_id: str
+    run_id: str
+    task_id: str
+    map_index: int
+    region: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.region is not None:
+            text = str(self.region)
+            object.__setattr__(self, "region", text if text.strip("0-") else None)
+
+    @classmethod
+    def of(cls, instance: Any) -> TaskCoordinate:
+        """That of anything with the attributes of Airflow's task instances.
+
+        Args:
+            instance: its ``map_index`` may be ``None``, and its ``region_id`` missing.
+        """
+        map_index = getattr(instance, "map_index", None)
+        return cls(
+            instance.dag_id,
+            instance.run_id,
+            instance.task_id,
+            -1 if map_index is None else int(map_index),
+            getattr(instance, "region_id", None),
+        )
+
+    def new_xcom_key(self, key: str) -> str:
+        """A store key that says whose value it is and is new for every write: a retry never overwrites what is read.
+
+        It ends with the time of the write, in hexadecimal seconds, and a random part.
+
+        Args:
+            key: the XCom's own key, such as ``return_value``.
+        """
+        return f"titan:xcom:{self._path(key)}/{_unique()}"
+
+    def xcom_place(self, key: str) -> str:
+        """Where the latest reference of that XCom is."""
+        return f"titan:xcom-at:{self._path(key)}"
+
+    def owns(self, reference: Reference, key: str) -> bool:
+        """Whether the value was stored for that XCom: only ``new_xcom_key`` of this coordinate makes such a key."""
+        own = f"titan:xcom:{self._path(key)}/"
+        return reference.key.startswith(own) and bool(re.fullmatch(_UNIQUE, reference.key[len(own) :]))
+
+    def record_key(self, deployment: str) -> str:
+        """Where the task keeps the record of its jobs, on versions of Airflow that have no store of their own for it.
+
+        Args:
+            deployment: what tells this Airflow from another one on the same master.
+        """
+        names = [deployment, self.dag_id, self.run_id, self.task_id, str(self.map_index)]
+        if self.region is not None:
+            names.append(self.region)
+        return f"titan:airflow:task:{hashlib.sha256(chr(0).join(names).encode()).hexdigest()[:40]}"
+
+    def _path(self, key: str) -> str:
+        parts = (self.dag_id, self.run_id, self.task_id, str(self.map_index), key)
+        path = "/".join(quote(part, safe="+:@.-_~") for part in parts)
+        if self.region is not None:
+            # No DAG's name begins like that here: its "=" would be quoted.
+            path = f"region={quote(self.region, safe='-')}/{path}"
+        if len(path) > _MAX_KEY:
+            path = f"{path[: _MAX_KEY - 65]}~{hashlib.sha256(path.encode()).hexdigest()}"
+        return path
+
+
+def make_key(dag_id: str, run_id: str, task_id: str, map_index: int, key: str) -> str:
+    """As ``TaskCoordinate.new_xcom_key``, of a task without a region."""
+    return TaskCoordinate(dag_id, run_id, task_id, map_index).new_xcom_key(key)
 
 
 def place_key(dag_id: str, run_id: str, task_id: str, map_index: int, key: str) -> str:
-    """Where the latest reference of that XCom is."""
-    return f"titan:xcom-at:{_path(dag_id, run_id, task_id, map_index, key)}"
+    """As ``TaskCoordinate.xcom_place``, of a task without a region."""
+    return TaskCoordinate(dag_id, run_id, task_id, map_index).xcom_place(key)
 
 
 def belongs_to(
     reference: Reference, dag_id: str, run_id: str, task_id: str, map_index: int, key: str
 ) -> bool:
-    """Whether the value was stored for that XCom: its key can only come from ``make_key`` with these names."""
-    own = f"titan:xcom:{_path(dag_id, run_id, task_id, map_index, key)}/"
-    return reference.key.startswith(own) and bool(re.fullmatch(_UNIQUE, reference.key[len(own) :]))
-
-
-def _path(dag_id: str, run_id: str, task_id: str, map_index: int, key: str) -> str:
-    path = "/".join(quote(part, safe="+:@.-_~") for part in (dag_id, run_id, task_id, str(map_index), key))
-    if len(path) > _MAX_KEY:
-        path = f"{path[: _MAX_KEY - 65]}~{hashlib.sha256(path.encode()).hexdigest()}"
-    return path
+    """As ``TaskCoordinate.owns``, of a task without a region."""
+    return TaskCoordinate(dag_id, run_id, task_id, map_index).owns(reference, key)
 
 
 def _unique() -> str:
@@ -294,6 +359,7 @@ def read_xcom(
     *,
     key: str = "return_value",
     map_index: int = -1,
+    region: str | None = None,
 ) -> Any:
     """The value that a task of Airflow pushed last, straight from TitanStore; for jobs on the cluster.
 
@@ -301,12 +367,13 @@ def read_xcom(
 
     Args:
         map_index: of a mapped task's instance.
+        region: id of the task's region, on versions of Airflow that have regions.
 
     Raises:
         NotFound: the task pushed nothing there, or its value was removed.
         CorruptData: what is there is not whole.
     """
-    place = place_key(dag_id, run_id, task_id, map_index, key)
+    place = TaskCoordinate(dag_id, run_id, task_id, map_index, region).xcom_place(key)
     text = client.store_get(place)
     if not text:
         raise NotFound(

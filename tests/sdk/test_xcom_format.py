@@ -3,7 +3,10 @@ from __future__ import annotations
 import base64
 import json
 import tracemalloc
+import uuid
 import zlib
+from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,7 +15,7 @@ from hypothesis import strategies as st
 
 from titan_sdk import CorruptData
 from titan_sdk import xcom as module
-from titan_sdk.xcom import Reference, belongs_to, decode, encode, make_key, place_key
+from titan_sdk.xcom import Reference, TaskCoordinate, belongs_to, decode, encode, make_key, place_key
 
 KEY = "titan:xcom:d/r/t/-1/k/6b0cf723-e0e53408300d"
 
@@ -155,3 +158,43 @@ def test_the_place_of_an_xcom_is_the_key_without_what_is_new_each_time() -> None
     key, place = make_key(*where), place_key(*where)
     assert place == "titan:xcom-at:my%20dag/r/t/-1/return_value"
     assert key.removeprefix("titan:xcom:").startswith(place.removeprefix("titan:xcom-at:") + "/")
+
+
+TASK = TaskCoordinate("my dag", "manual__2026-11-24T03:37:33+00:00", "tâche", 3)
+"""Its keys, below, are those that earlier versions made and that stores are full of."""
+
+
+def test_without_a_region_every_key_is_what_it_always_was() -> None:
+    path = "my%20dag/manual__2026-11-24T03:37:33+00:00/t%C3%A2che/3/return_value"
+    assert TASK.xcom_place("return_value") == f"titan:xcom-at:{path}"
+    assert TASK.new_xcom_key("return_value").startswith(f"titan:xcom:{path}/")
+    long = TaskCoordinate("d" * 250, "r" * 250, "t" * 250, -1).xcom_place("k")
+    end = "b0e334226cdbee773d645845fd41cfe23daae84c9ac605e86c68a7f021cc5d2b"
+    assert long == f"titan:xcom-at:{'d' * 250}/{'r' * 84}~{end}"
+    record = TASK.record_key("http://api:8080/execution/")
+    assert record == "titan:airflow:task:e80717328ba83452e8aba15c0f0c4b68fce8cf07"
+
+
+def test_a_region_of_zeros_is_none() -> None:
+    for none in (None, "", uuid.UUID(int=0), str(uuid.UUID(int=0))):
+        assert replace(TASK, region=none) == TASK  # type: ignore[arg-type]
+
+
+def test_tasks_of_two_regions_share_no_key() -> None:
+    regions = [None, "a", "b"]
+    tasks = [replace(TASK, region=region) for region in regions]
+    reference = encode(tasks[1].new_xcom_key("k"), "1", compress=False, preview=0)[0]
+    assert [task.owns(reference, "k") for task in tasks] == [False, True, False]
+    assert Reference.from_json(reference.to_json()) == reference
+    for made in ([task.xcom_place("k") for task in tasks], [task.record_key("here") for task in tasks]):
+        assert len(set(made)) == 3
+    assert tasks[1].xcom_place("k").startswith("titan:xcom-at:region=a/my%20dag/")
+    assert TaskCoordinate("region=a", "r", "t", -1).xcom_place("k") == "titan:xcom-at:region%3Da/r/t/-1/k"
+
+
+def test_a_coordinate_is_read_from_whatever_has_a_tasks_names() -> None:
+    names = {"dag_id": TASK.dag_id, "run_id": TASK.run_id, "task_id": TASK.task_id}
+    assert TaskCoordinate.of(SimpleNamespace(**names, map_index=3)) == TASK
+    assert TaskCoordinate.of(SimpleNamespace(**names, map_index=None)).map_index == -1
+    region = uuid.uuid4()
+    assert TaskCoordinate.of(SimpleNamespace(**names, map_index=3, region_id=region)).region == str(region)

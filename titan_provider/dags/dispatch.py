@@ -18,6 +18,7 @@ from titan_provider.operators.memory import Memory
 from titan_provider.operators.submission import settled_status
 from titan_provider.waiting import outlast_store
 from titan_sdk import JobStatus, NotFound, TitanClient
+from titan_sdk.xcom import TaskCoordinate
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -132,18 +133,17 @@ class DagSubmission:
                 pass  # its master lost it in this moment: what was wanted
 
     def _new_record(self, context: Context, run: Record, jobs: Sequence[NamedJob], plan: Plan) -> DagRecord:
-        ti = context["ti"]
-        map_index = -1 if ti.map_index is None else ti.map_index
+        task = TaskCoordinate.of(context["ti"])
         names = {job.name for job in jobs}
         known: dict[str, KnownJob] = {}
         for job in jobs:
             kept = (plan.keep or {}).get(job.name)
             job_id = make_job_id(
-                ti.dag_id,
-                f"{ti.task_id}.{job.name}",
-                ti.run_id,
-                map_index=map_index,
-                try_number=ti.try_number,
+                task.dag_id,
+                f"{task.task_id}.{job.name}",
+                task.run_id,
+                map_index=task.map_index,
+                try_number=context["ti"].try_number,
             )
             known[job.name] = kept or KnownJob(
                 job_id=job_id,

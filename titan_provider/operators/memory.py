@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, Protocol
@@ -11,6 +10,7 @@ from titan_provider.compat import deployment, task_state_store
 from titan_provider.dispatch import Record
 from titan_provider.exceptions import TitanMasterUnreachable
 from titan_sdk import TitanClient
+from titan_sdk.xcom import TaskCoordinate
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -116,8 +116,5 @@ def memory_of(context: Context, client: TitanClient) -> Memory:
     state = task_state_store(context)
     if state is not None:
         return AirflowMemory(state)
-    ti = context["ti"]
-    map_index = -1 if ti.map_index is None else ti.map_index
     # Not ti.id, which is new for every try. The run's start is in the record: a clear may change it.
-    names = "\0".join([deployment(), ti.dag_id, ti.run_id, ti.task_id, str(map_index)])
-    return TitanMemory(client, f"titan:airflow:task:{hashlib.sha256(names.encode()).hexdigest()[:40]}")
+    return TitanMemory(client, TaskCoordinate.of(context["ti"]).record_key(deployment()))

@@ -16,6 +16,7 @@ from titan_provider.operators.masters import Elsewhere, master_of, wait_stopped
 from titan_provider.operators.memory import Memory
 from titan_provider.waiting import outlast_store
 from titan_sdk import JobStatus, NotFound, TitanClient, TitanJob
+from titan_sdk.xcom import TaskCoordinate
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -32,10 +33,10 @@ def new_record(context: Context, start: str | None = None) -> Record:
     :param start: beginning of the id, in place of dag, task and run
     """
     ti = context["ti"]
-    names = (start, "", "") if start else (ti.dag_id, ti.task_id, ti.run_id)
-    map_index = -1 if ti.map_index is None else ti.map_index
+    task = TaskCoordinate.of(ti)
+    names = (start, "", "") if start else (task.dag_id, task.task_id, task.run_id)
     return Record(
-        job_id=make_job_id(*names, map_index=map_index, try_number=ti.try_number),
+        job_id=make_job_id(*names, map_index=task.map_index, try_number=ti.try_number),
         nonce=secrets.token_hex(8),
         max_tries=ti.max_tries,
         clear_number=dag_run_clear_number(context),

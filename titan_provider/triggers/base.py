@@ -8,6 +8,8 @@ from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
+from titan_sdk.xcom import TaskCoordinate
+
 __all__ = [
     "BaseTrigger",
     "TriggerEvent",
@@ -56,35 +58,40 @@ async def current_task_state(trigger: BaseTrigger) -> str | None:
     ti: Any = trigger.task_instance
     if ti is None:
         return None
-    return await sync_to_async(_state_reader(), thread_sensitive=False)(ti)
+    return await sync_to_async(_state_reader(), thread_sensitive=False)(TaskCoordinate.of(ti))
 
 
-def _state_reader() -> Callable[[Any], str | None]:
+def _state_reader() -> Callable[[TaskCoordinate], str | None]:
     try:
         from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
     except ModuleNotFoundError:  # Airflow 2: triggers may read the database
         return _state_from_database
 
-    def read(ti: Any) -> str | None:
+    def read(task: TaskCoordinate) -> str | None:
+        regional: dict[str, Any] = {} if task.region is None else {"region_id": task.region}
         states = RuntimeTaskInstance.get_task_states(
-            dag_id=ti.dag_id, task_ids=[ti.task_id], run_ids=[ti.run_id], map_index=ti.map_index
+            dag_id=task.dag_id,
+            task_ids=[task.task_id],
+            run_ids=[task.run_id],
+            map_index=task.map_index,
+            **regional,
         )
         # The answer's key of a mapped task has its index behind the task id.
-        key = f"{ti.task_id}_{ti.map_index}" if ti.map_index >= 0 else ti.task_id
-        state = states.get(ti.run_id, {}).get(key)
+        key = f"{task.task_id}_{task.map_index}" if task.map_index >= 0 else task.task_id
+        state = states.get(task.run_id, {}).get(key)
         return None if state is None else str(getattr(state, "value", state))
 
     return read
 
 
-def _state_from_database(ti: Any) -> str | None:
+def _state_from_database(task: TaskCoordinate) -> str | None:
     from airflow.models.taskinstance import TaskInstance
     from airflow.utils.session import create_session
 
     with create_session() as session:
         row = (
             session.query(TaskInstance)
-            .filter_by(dag_id=ti.dag_id, task_id=ti.task_id, run_id=ti.run_id, map_index=ti.map_index)
+            .filter_by(dag_id=task.dag_id, task_id=task.task_id, run_id=task.run_id, map_index=task.map_index)
             .one_or_none()
         )
         return None if row is None else str(row.state)

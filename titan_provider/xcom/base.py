@@ -10,8 +10,9 @@ import json
 from contextvars import ContextVar
 from typing import Any
 
-_Coordinate = tuple[str, str, str, int, str]
-_deleting: ContextVar[_Coordinate | None] = ContextVar("titan_xcom_deleting", default=None)
+from titan_sdk.xcom import TaskCoordinate
+
+_deleting: ContextVar[tuple[TaskCoordinate, str] | None] = ContextVar("titan_xcom_deleting", default=None)
 
 try:
     from airflow.sdk.bases.xcom import BaseXCom as _AirflowXCom
@@ -30,7 +31,9 @@ try:
             **more: Any,
         ) -> None:
             """As Airflow's own."""
-            whose = _deleting.set((dag_id, run_id, task_id, -1 if map_index is None else map_index, key))
+            index = -1 if map_index is None else map_index
+            coordinate = TaskCoordinate(dag_id, run_id, task_id, index, more.get("region_id"))
+            whose = _deleting.set((coordinate, key))
             try:
                 super().delete(
                     key=key, task_id=task_id, dag_id=dag_id, run_id=run_id, map_index=map_index, **more
@@ -44,21 +47,19 @@ except ModuleNotFoundError:  # Airflow 2
 
     _is_bytes = True
 
-__all__ = ["BaseXCom", "database_to_plain", "plain_to_database", "purged_coordinate"]
+__all__ = ["BaseXCom", "database_to_plain", "plain_to_database", "purged_xcom"]
 
 
-def purged_coordinate(row: Any) -> _Coordinate | None:
-    """DAG, run, task, map index and key of the XCom that Airflow deletes just now; None where it does not tell.
+def purged_xcom(row: Any) -> tuple[TaskCoordinate, str] | None:
+    """The task and the key of the XCom that Airflow deletes just now; None where it does not tell.
 
     :param row: what ``purge`` was given: a row of the database on Airflow 2, often a bare value on 3
     """
     if (deleting := _deleting.get()) is not None:
         return deleting
-    names = [getattr(row, name, None) for name in ("dag_id", "run_id", "task_id", "map_index", "key")]
-    dag_id, run_id, task_id, map_index, key = names
-    if not all(isinstance(name, str) for name in (dag_id, run_id, task_id, key)):
+    if not all(isinstance(getattr(row, name, None), str) for name in ("dag_id", "run_id", "task_id", "key")):
         return None
-    return str(dag_id), str(run_id), str(task_id), -1 if map_index is None else int(map_index), str(key)
+    return TaskCoordinate.of(row), row.key
 
 
 def database_to_plain(value: Any) -> Any:

@@ -14,9 +14,9 @@ from typing import Any
 from airflow.providers.common.compat.sdk import conf
 
 from titan_provider.exceptions import TitanXComError
-from titan_provider.xcom.base import BaseXCom, database_to_plain, plain_to_database, purged_coordinate
+from titan_provider.xcom.base import BaseXCom, database_to_plain, plain_to_database, purged_xcom
 from titan_sdk import CorruptData, NotFound, TitanClient, TitanError, xcom
-from titan_sdk.xcom import Reference
+from titan_sdk.xcom import Reference, TaskCoordinate
 
 __all__ = ["TitanStoreXComBackend"]
 
@@ -50,34 +50,16 @@ class TitanStoreXComBackend(BaseXCom):
 
         :raises TitanXComError: the store cannot take the value
         """
-        plain = database_to_plain(BaseXCom.serialize_value(value))
-        text = json.dumps(plain, separators=(",", ":"))
-        is_marked = isinstance(plain, dict) and xcom.MARK in plain
-        where = (
-            dag_id or "-",
-            run_id or "-",
-            task_id or "-",
-            -1 if map_index is None else map_index,
-            key or "-",
-        )
-        place = xcom.place_key(*where)
-        if not is_marked and (len(text) < _threshold() or (key in _NAMES and isinstance(plain, str))):
-            if place in _placed:
-                _forget(place)
-            return plain_to_database(plain)
-        try:
-            # A user's own dict with our mark must not be taken for a reference later, so it is stored like any value.
-            reference = _from_job(plain) if is_marked else None
-            if reference is None:
-                reference, pieces = xcom.encode(
-                    xcom.make_key(*where), text, compress=_compress(), preview=_preview()
-                )
-                xcom.store(_client(), reference, pieces)
-            _client().store_put(place, json.dumps(reference.to_json()))
-            _placed.add(place)
-        except TitanError as exc:
-            raise TitanXComError(f"XCom {key!r} of {len(text):,} bytes cannot be stored: {exc}") from exc
-        return plain_to_database(reference.to_json())
+        index = -1 if map_index is None else map_index
+        return _keep(TaskCoordinate(dag_id or "-", run_id or "-", task_id or "-", index), key, value)
+
+    @classmethod
+    def store_value(cls, coordinate: Any, key: str, value: Any) -> Any:
+        """As :meth:`serialize_value`; called in its place from Airflow 3.4 on, whose tasks may have a region.
+
+        :param coordinate: Airflow's own, with the attributes of a task instance
+        """
+        return _keep(TaskCoordinate.of(coordinate), key, value)
 
     @staticmethod
     def deserialize_value(result: Any) -> Any:
@@ -108,18 +90,43 @@ class TitanStoreXComBackend(BaseXCom):
         Only a key that was made for this very XCom is touched. A reference to anything else is forged, or to a value
         that a job wrote: that is the job's result, which the retry that deletes this XCom may take up again.
         """
-        whose = purged_coordinate(row)
+        purged = purged_xcom(row)
         try:
             reference = Reference.from_json(database_to_plain(row.value))
         except CorruptData:
             return
-        if reference is None or whose is None or not xcom.belongs_to(reference, *whose):
+        if reference is None or purged is None or not purged[0].owns(reference, purged[1]):
             return
         try:
             xcom.remove(_client(), reference)
         except TitanError as exc:
             # Airflow purges while it starts a new try: litter in the store must not stop that.
             log.warning("XCom %s could not be removed from TitanStore: %s", reference.key, exc)
+
+
+def _keep(coordinate: TaskCoordinate, key: str | None, value: Any) -> Any:
+    """Store the value where it is large; what Airflow's database gets."""
+    plain = database_to_plain(BaseXCom.serialize_value(value))
+    text = json.dumps(plain, separators=(",", ":"))
+    is_marked = isinstance(plain, dict) and xcom.MARK in plain
+    place = coordinate.xcom_place(key or "-")
+    if not is_marked and (len(text) < _threshold() or (key in _NAMES and isinstance(plain, str))):
+        if place in _placed:
+            _forget(place)
+        return plain_to_database(plain)
+    try:
+        # A user's own dict with our mark must not be taken for a reference later, so it is stored like any value.
+        reference = _from_job(plain) if is_marked else None
+        if reference is None:
+            reference, pieces = xcom.encode(
+                coordinate.new_xcom_key(key or "-"), text, compress=_compress(), preview=_preview()
+            )
+            xcom.store(_client(), reference, pieces)
+        _client().store_put(place, json.dumps(reference.to_json()))
+        _placed.add(place)
+    except TitanError as exc:
+        raise TitanXComError(f"XCom {key!r} of {len(text):,} bytes cannot be stored: {exc}") from exc
+    return plain_to_database(reference.to_json())
 
 
 class _Stored:

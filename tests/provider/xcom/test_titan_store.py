@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,6 +20,7 @@ from titan_provider.xcom import titan_store
 from titan_provider.xcom.base import database_to_plain, plain_to_database
 from titan_provider.xcom.titan_store import TitanStoreXComBackend as Backend
 from titan_sdk import NotFound, ServerInfo, TitanClient, xcom
+from titan_sdk.xcom import read_xcom
 
 # Slow: Whole DAGs run in a real Airflow with the backend.
 pytestmark = [pytest.mark.airflow, pytest.mark.usefixtures("airflow_connection"), pytest.mark.slow]
@@ -343,3 +345,18 @@ def references(dag_id: str) -> dict[tuple[str, int], dict[str, Any]]:
         rows = session.query(*columns).filter(model.dag_id == dag_id, model.key == "return_value").all()
     # Airflow 3 may keep the JSON text in its JSON column; Airflow 2 has its bytes.
     return {(task, index): json.loads(v) if isinstance(v, str | bytes) else v for task, index, v in rows}
+
+
+def test_airflow_3_4_stores_a_value_for_a_coordinate(client: TitanClient) -> None:
+    """Which is the same place as before where the task has no region, and another one where it has."""
+    names = {"dag_id": "d", "run_id": "r", "task_id": "t", "map_index": 4, "region_id": uuid.UUID(int=0)}
+    stored = database_to_plain(Backend.store_value(SimpleNamespace(**names), "k", [1]))
+    assert Backend.deserialize_value(row(stored)) == [1]
+    assert read_xcom(client, "d", "r", "t", key="k", map_index=4) == [1]
+    region = uuid.uuid4()
+    Backend.store_value(SimpleNamespace(**names | {"region_id": region}), "k", [2])
+    assert read_xcom(client, "d", "r", "t", key="k", map_index=4) == [1]
+    assert read_xcom(client, "d", "r", "t", key="k", map_index=4, region=str(region)) == [2]
+    Backend.purge(SimpleNamespace(value=plain_to_database(stored), key="k", **names))
+    with pytest.raises(TitanXComError, match="was removed"):
+        Backend.deserialize_value(row(stored))
