@@ -6,9 +6,11 @@ that behaves like it; what that master cannot do is skipped by the name of the m
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import signal
+import sys
 import tempfile
 import uuid
 from collections.abc import AsyncIterator, Iterator
@@ -70,6 +72,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="what the LocalCluster runs jobs with; ray starts a Ray cluster of three nodes on loopback",
     )
     group.addoption("--upstream", metavar="PATH", help="folder of the unmodified upstream SDK's checkout")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _what_is_left_open_is_told_here() -> Iterator[None]:
+    """Python warns of a socket, a process or a coroutine that nobody has closed when it collects it, and whichever test
+    runs then fails. So each module collects what it has made, and fails itself.
+    """
+    gc.freeze()  # what is older is not looked at, which makes it cheap
+    yield
+    for name in ("last_type", "last_value", "last_traceback"):
+        sys.__dict__.pop(name, None)  # of a test that failed: they hold all of its variables
+    gc.collect()
+    gc.unfreeze()
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ client that polls connects thousands of times to the same place.
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import time
 
@@ -32,7 +33,8 @@ def open_tcp(host: str, port: int, seconds: float) -> socket.socket:
         except OSError:
             _known.pop(place, None)
     opened = socket.create_connection(place, seconds)
-    _known[place] = (time.monotonic(), opened.family, opened.getpeername())
+    with contextlib.suppress(OSError):  # the peer has closed it already, which its user is told
+        _known[place] = (time.monotonic(), opened.family, opened.getpeername())
     return opened
 
 

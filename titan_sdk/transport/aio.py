@@ -79,6 +79,10 @@ class AsyncConnection:
         """Close at once, without waiting for the loop."""
         self._writer.transport.abort()
 
+    def begin_close(self) -> None:
+        """What is left to do of a close, the loop does."""
+        self._writer.close()
+
     async def close(self) -> None:
         """Close and wait for it; how the peer takes it changes nothing."""
         self._writer.close()

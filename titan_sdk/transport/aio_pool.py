@@ -46,6 +46,8 @@ class AsyncPool:
         """Close what is idle and wait for it. The pool may be used again."""
         idle, self._idle = self._idle, deque()
         for _, connection in idle:
+            connection.begin_close()  # all of them: this may be cancelled while it waits for one
+        for _, connection in idle:
             await connection.close()
 
     def _take(self) -> AsyncConnection | None:

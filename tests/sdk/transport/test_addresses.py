@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import struct
 from collections.abc import Iterator
 
 import pytest
@@ -60,3 +61,22 @@ def test_nobody_there_is_an_error_and_is_not_remembered(listener: socket.socket)
     with pytest.raises(ConnectionRefusedError):
         open_tcp("localhost", port, 5.0)
     assert ("localhost", port) not in addresses._known
+
+
+def test_a_connection_that_is_reset_at_once_is_its_users(
+    listener: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connect = socket.create_connection
+
+    def connect_and_be_reset(*args):
+        opened = connect(*args)
+        theirs, _ = listener.accept()
+        theirs.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        theirs.close()
+        with pytest.raises(ConnectionResetError):
+            opened.recv(1)
+        return opened
+
+    monkeypatch.setattr(socket, "create_connection", connect_and_be_reset)
+    with open_tcp("localhost", listener.getsockname()[1], 5.0) as opened:
+        assert opened.recv(1) == b""

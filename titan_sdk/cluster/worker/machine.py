@@ -94,6 +94,8 @@ class Machine:
             os.replace(part, self._state / "owner")
             self._owner = _owner_of(root)
         self._own: Worker | None = None
+        self._lost: list[Worker] = []
+        """Those that were its own; what is left of one is still being waited for."""
         self._spawning: asyncio.Task[Worker] | None = None
         self._earlier: dict[str, Worker] = {}
         self._found: asyncio.Task[None] | None = None
@@ -109,6 +111,9 @@ class Machine:
             TitanError: its socket can be nowhere.
         """
         if self._own is None or not self._own.is_alive:
+            if self._own is not None:
+                self._lost.append(self._own)
+                self._own = None
             if self._spawning is None or self._spawning.done():
                 sockets = socket_folder(self._root)
                 self._spawning = asyncio.create_task(
@@ -224,12 +229,14 @@ class Machine:
             worker.abandon()
 
     async def _everyone(self) -> list[Worker]:
-        """Also the one that is being started."""
+        """Also the one that is being started, and those that are being looked for."""
         if self._spawning is not None:
             (made,) = await asyncio.gather(self._spawning, return_exceptions=True)
             if isinstance(made, Worker):
                 self._own = made
-        return self._all()
+        if self._found is not None:
+            await asyncio.gather(self._found, return_exceptions=True)
+        return [*self._lost, *self._all()]
 
     def _all(self) -> list[Worker]:
         return [*self._earlier.values(), *([] if self._own is None else [self._own])]
