@@ -51,3 +51,21 @@ def test_a_name_is_loaded_when_it_is_used() -> None:
 def test_import_titan_sdk_does_not_load_the_cluster_or_the_cli(loaded: list[str]) -> None:
     parts = {name.split(".")[1] for name in loaded if name.startswith("titan_sdk.")}
     assert not parts & {"cluster", "cli"}
+
+
+def test_the_command_loads_a_subject_when_it_is_used() -> None:
+    probe = "import sys; from titan_sdk.cli.main import app; app(['--version'], standalone_mode=False); print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", probe], capture_output=True, text=True, timeout=300, cwd=ROOT
+    )
+    assert done.returncode == 0, done.stderr
+    loaded = {name for name in done.stdout.split() if name.startswith(("titan_sdk", "rich", "asyncio"))}
+    assert loaded == {
+        "titan_sdk",
+        "titan_sdk.cli",
+        "titan_sdk.cli.context",
+        "titan_sdk.cli.exits",
+        "titan_sdk.cli.main",
+        "titan_sdk.cli.output",
+        "titan_sdk.errors",
+    }

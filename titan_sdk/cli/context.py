@@ -8,15 +8,13 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
 from titan_sdk.cli.exits import reported
-from titan_sdk.cli.render import Output
-from titan_sdk.client import TitanClient
-from titan_sdk.config import ClientConfig, is_loopback
+from titan_sdk.cli.output import Output
 from titan_sdk.errors import InvalidArgument, MissingFile
 
 __all__ = [
@@ -26,7 +24,6 @@ __all__ = [
     "PortOption",
     "Session",
     "command",
-    "is_loopback",
     "read_token",
 ]
 
@@ -44,6 +41,9 @@ PortOption = Annotated[
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Print JSON for programs instead of text for people.")
 ]
+
+if TYPE_CHECKING:
+    from titan_sdk.client import TitanClient
 
 F = TypeVar("F", bound=Callable[..., None])
 
@@ -68,6 +68,9 @@ class Session:
 
     def client(self) -> TitanClient:
         """A client for the chosen master; connects to nothing yet."""
+        from titan_sdk.client import TitanClient  # not for `titan --help`
+        from titan_sdk.config import ClientConfig
+
         environ = {**os.environ, **self.security}
         return TitanClient(config=ClientConfig.from_env(environ, host=self.host, port=self.port))
 
@@ -126,10 +129,9 @@ class Group(TyperGroup):
 
 def _describe(run: Callable[..., None], function: Callable[..., None], shared: dict[str, Any]) -> None:
     """Give the wrapper the signature that typer reads: the function's own parameters and the shared ones."""
-    hints = get_type_hints(function, include_extras=True)
-    own = list(inspect.signature(function).parameters.values())[1:]
+    own = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
     parameters = [inspect.Parameter("ctx", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)]
-    parameters += [p.replace(annotation=hints[p.name], kind=inspect.Parameter.KEYWORD_ONLY) for p in own]
+    parameters += [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own]
     for key, annotation in shared.items():
         default: Any = False if key == "as_json" else None
         parameters.append(

@@ -12,9 +12,10 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from titan_sdk.cli.context import Session, command, is_loopback
+from titan_sdk.cli.context import Session, command
 from titan_sdk.cli.exits import ExitCode, code_for
 from titan_sdk.client import TitanClient
+from titan_sdk.config import is_loopback
 from titan_sdk.errors import StoreUnavailable, TitanError
 
 __all__ = ["Finding", "Verdict", "register"]

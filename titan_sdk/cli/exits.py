@@ -10,7 +10,6 @@ from enum import IntEnum
 
 import typer
 
-from titan_sdk.client import TitanClient
 from titan_sdk.errors import (
     ConnectFailed,
     ConnectionLost,
@@ -71,7 +70,6 @@ _CODES: tuple[tuple[type[Exception], ExitCode], ...] = (
 )
 
 
-_METHODS = {name for name in dir(TitanClient) if not name.startswith("_")} | {"result", "wait"}
 _METHOD = re.compile(r"(\w+)(?:: | (?='))")
 """``store_get: ...``, or ``store_get 'key': ...``."""
 
@@ -89,7 +87,15 @@ def complain(sentence: str) -> None:
         "a data_dir", "a --data-dir"
     )
     begin = _METHOD.match(sentence)
-    typer.echo(f"titan: {sentence[begin.end() :] if begin and begin[1] in _METHODS else sentence}", err=True)
+    if begin and (begin[1] in {"result", "wait"} or _is_method(begin[1])):
+        sentence = sentence[begin.end() :]
+    typer.echo(f"titan: {sentence}", err=True)
+
+
+def _is_method(name: str) -> bool:
+    from titan_sdk.client import TitanClient  # not for `titan --help`
+
+    return not name.startswith("_") and hasattr(TitanClient, name)
 
 
 @contextmanager

@@ -3,24 +3,61 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import io
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from titan_sdk import __version__
-from titan_sdk.cli import approvals, artifacts, cluster, dag, doctor, jobs, store, up, xcom
 from titan_sdk.cli.context import Group, HostOption, JsonOption, PortOption, Session, read_token
 from titan_sdk.cli.exits import HELP, reported
-from titan_sdk.cli.render import Output
+from titan_sdk.cli.output import Output
 
 __all__ = ["app", "main"]
 
+_SUBJECTS = {
+    "up": "up",
+    "gc": "up",
+    "status": "cluster",
+    "doctor": "doctor",
+    "submit": "jobs",
+    "logs": "jobs",
+    "cancel": "jobs",
+    "dag": "dag",
+    "approvals": "approvals",
+    "store": "store",
+    "xcom": "xcom",
+    "upload": "artifacts",
+}
+"""Which module of this package has a command; it is imported when the command is wanted."""
+
+
+class _Commands(Group):
+    """Commands that cost their imports only when they are run, or listed."""
+
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002 - click's
+        return list(_SUBJECTS)
+
+    def get_command(self, ctx: Any, name: str) -> Any:  # noqa: ARG002 - click's
+        if name not in _SUBJECTS:
+            return None
+        subject = typer.Typer(rich_markup_mode=None)  # see below
+        importlib.import_module(f"titan_sdk.cli.{_SUBJECTS[name]}").register(subject)
+        return typer.main.get_group(subject).commands[name]
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        if args and args[0] not in _SUBJECTS:
+            # A slip; typer looks for the nearest names among the commands that it holds.
+            self.commands = {name: self.get_command(ctx, name) for name in _SUBJECTS}
+        return super().resolve_command(ctx, args)
+
+
 app = typer.Typer(
     name="titan",
-    cls=Group,
+    cls=_Commands,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -73,10 +110,6 @@ def titan(
         with reported():
             security["TITAN_AUTH_TOKEN"] = read_token(token_file)
     ctx.obj = Session(host, port, as_json, Output(as_json), security)
-
-
-for _subject in (up, cluster, doctor, jobs, dag, approvals, store, xcom, artifacts):
-    _subject.register(app)
 
 
 def main() -> None:

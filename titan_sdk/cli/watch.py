@@ -12,7 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from titan_sdk.cli.exits import complain
-from titan_sdk.cli.render import Output, jobs_table
+from titan_sdk.cli.output import Output
+from titan_sdk.cli.render import jobs_table
 from titan_sdk.client import TitanClient
 from titan_sdk.errors import TitanError, TransportError, WaitTimedOut
 from titan_sdk.handles import DagHandle, JobHandle

@@ -6,15 +6,14 @@ import asyncio
 import shutil
 import tempfile
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from titan_sdk.cluster.app import App, sdk_version
 from titan_sdk.cluster.engines.ray.settings import RaySettings
-from titan_sdk.cluster.server.tls import ServerTLS
 from titan_sdk.cluster.settings import WARM_PYTHON, ClusterSettings
 from titan_sdk.errors import InvalidArgument, TitanError
 
@@ -32,107 +31,45 @@ class LocalCluster:
 
     Args:
         workers: how many workers of each tag.
-        slots: jobs a worker runs at once; default 1, with ``strict_titan`` 4 as on a real Titan.
         data_dir: keeps state, logs and artifacts; a later cluster on the same folder goes on where this one
-            ended. Without it a temporary folder is used and removed.
+            ended. Without it a temporary folder is used and removed, and jobs on a Ray cluster end with this.
         port: 0 chooses a free one.
         strict_titan: behave as a real Titan master does, hazards included, to prove scripts and DAGs against it;
             ``StrictSettings`` (``titan_sdk.strict``) sets its pace. Values and job states then live in
-            memory only. See ``strict``.
-        tls: encrypt, and take only clients with a certificate where it names a client CA.
-        token: clients must show it (``ClientConfig.auth_token``).
-        warm_python: refused: there is no such thing any more.
-        ageing_seconds: a job that has been ready for so long counts as one priority higher; ``None``: never.
-        gpus: devices that the GPU workers share; ``None``: those of this machine. With ``strict_titan`` these two
-            do nothing.
-        engine: ``process``, or ``ray``: jobs run in a Ray cluster, whose nodes are the workers then.
-        ray: how that cluster is used. Without a ``data_dir`` its jobs are ended with this, whatever it says.
-
-        durability: ``full``: what was acknowledged outlives a power cut; not with ``strict_titan``, which keeps it in
-            memory.
-        store: URL of a Redis or Valkey for state, which then outlives the folder; ``store_prefix``: what its keys
-            begin with, one cluster at a time per prefix.
-        artifacts: URL of a shared folder or an object store for artifacts, as fsspec takes it.
+            memory only, and a worker runs 4 jobs at once unless ``slots`` says otherwise. See ``strict``.
+        settings: any other field of ``ClusterSettings``, such as ``slots``, ``token`` or ``store``.
 
     Raises:
         InvalidArgument: a setting cannot work.
+        TypeError: there is no setting of that name.
     """
 
     def __init__(
         self,
         workers: Mapping[str, int] | None = None,
         *,
-        slots: int | None = None,
         data_dir: str | Path | None = None,
         port: int = 0,
         strict_titan: bool | StrictSettings = False,
-        tls: ServerTLS | None = None,
-        token: str | None = None,
-        warm_python: bool = False,
-        ageing_seconds: float | None = 60.0,
-        gpus: Sequence[str] | None = None,
-        engine: str = "process",
-        ray: RaySettings | None = None,
-        durability: str = "normal",
-        store: str | None = None,
-        store_prefix: str = "titan",
-        artifacts: str | None = None,
+        **settings: Any,
     ) -> None:
-        self._strict: StrictSettings | None = None
-        if strict_titan:
-            from titan_sdk.strict import StrictSettings  # it is built on this package
-
-            given = StrictSettings() if strict_titan is True else strict_titan
-            self._strict = replace(given, slots=slots or given.slots)
+        if settings.pop("warm_python", False):
+            raise InvalidArgument(WARM_PYTHON)
+        self._strict = _strict_settings(strict_titan, settings)
         self._strict_control: StrictControl | None = None
         self._temporary = data_dir is None
-        self._workers = {"GENERAL": 2, "GPU": 1} if workers is None else dict(workers)
-        self._slots = slots if slots is not None else 1
-        self._given_port = port
+        if settings.get("engine") == "ray" or settings.get("ray") is not None:
+            ray = settings.get("ray") or RaySettings()
+            settings["ray"] = ray if data_dir is not None else replace(ray, keep_jobs=False)
+        if workers is not None:
+            settings["workers"] = workers
         self._data_dir = None if data_dir is None else Path(data_dir)
-        self._tls, self._token = tls, token
-        if warm_python:
-            raise InvalidArgument(WARM_PYTHON)
-        self._ageing_seconds = ageing_seconds
-        if ray is not None and data_dir is None:
-            ray = replace(ray, keep_jobs=False)
-        elif engine == "ray" and ray is None:
-            ray = RaySettings(keep_jobs=data_dir is not None)
-        self._engine, self._ray = engine, ray
-        self._gpus = None if gpus is None else tuple(gpus)
-        self._store, self._store_prefix, self._artifacts = store, store_prefix, artifacts
-        self._durability = durability
-        if self._strict is not None and durability == "full":
-            raise InvalidArgument(
-                "strict_titan keeps values and jobs in memory; leave durability out, or strict_titan"
-            )
-        if self._strict is not None and (tls is not None or token is not None):
-            raise InvalidArgument(
-                "a real Titan has neither TLS nor a token; leave them out with strict_titan"
-            )
-        self._settings(self._data_dir or Path.cwd())  # refuse what cannot work before anything is started
+        # Made here, too, so that nothing is started with what cannot work.
+        self._settings = ClusterSettings(self._data_dir or Path.cwd(), port=port, **settings)
         self._address: tuple[str, int] | None = None
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop_event: asyncio.Event | None = None
-
-    def _settings(self, data_dir: Path) -> ClusterSettings:
-        return ClusterSettings(
-            data_dir,
-            port=self._given_port,
-            workers=self._workers,
-            slots=self._slots,
-            tls=self._tls,
-            token=self._token,
-            ageing_seconds=self._ageing_seconds,
-            gpus=self._gpus,
-            engine=self._engine,
-            ray=self._ray,
-            durability=self._durability,
-            store=self._store,
-            store_prefix=self._store_prefix,
-            artifacts=self._artifacts,
-        )
 
     # ------------------------------------------------------------------ where it is
 
@@ -223,7 +160,7 @@ class LocalCluster:
         asyncio.run(self._serve(ready, failure))
 
     async def _serve(self, ready: threading.Event, failure: list[BaseException]) -> None:
-        settings = self._settings(self.data_dir)
+        settings = replace(self._settings, data_dir=self.data_dir)
         app: App | StrictNode
         self._loop = asyncio.get_running_loop()
         if self._strict is None:
@@ -263,3 +200,19 @@ class LocalCluster:
         self, kind: type[BaseException] | None, exc: BaseException | None, where: TracebackType | None
     ) -> None:
         await asyncio.to_thread(self.stop)
+
+
+def _strict_settings(given: bool | StrictSettings, settings: Mapping[str, Any]) -> StrictSettings | None:
+    """The imitation's settings, unless the bundled master itself is wanted."""
+    if not given:
+        return None
+    from titan_sdk.strict import StrictSettings  # it is built on this package
+
+    if settings.get("durability") == "full":
+        raise InvalidArgument(
+            "strict_titan keeps values and jobs in memory; leave durability out, or strict_titan"
+        )
+    if settings.get("tls") is not None or settings.get("token") is not None:
+        raise InvalidArgument("a real Titan has neither TLS nor a token; leave them out with strict_titan")
+    strict = StrictSettings() if given is True else given
+    return replace(strict, slots=settings.get("slots") or strict.slots)

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass
 from pathlib import Path
 from types import MappingProxyType
 
 from titan_sdk.cluster.engines.ray.settings import RaySettings
 from titan_sdk.cluster.server.access import MIN_TOKEN
 from titan_sdk.cluster.server.tls import ServerTLS
+from titan_sdk.cluster.setting import MIB, check_bounds, setting
 from titan_sdk.cluster.store.redis.location import Location
 from titan_sdk.config import Secret, check_port, check_token, is_loopback, parse_host
 from titan_sdk.errors import InvalidArgument
 from titan_sdk.model.rules import check_requirement
 from titan_sdk.wire.frames import MAX_PAYLOAD
 
-__all__ = ["MAX_SLOTS", "WARM_PYTHON", "ClusterSettings", "WorkerSpec"]
+__all__ = ["DAY", "WARM_PYTHON", "ClusterSettings", "WorkerSpec"]
 
 WARM_PYTHON = (
     "warm_python is gone: a job with the runtime is a fork of a launcher that is kept ready, and a script starts in a Python of "
@@ -26,6 +27,7 @@ WARM_PYTHON = (
 # A worker is a folder and a few counters; the bound only catches typing errors.
 _MAX_WORKERS = 1000
 MAX_SLOTS = 1000
+DAY = 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,78 +41,159 @@ class WorkerSpec:
 
 @dataclass(frozen=True, slots=True)
 class ClusterSettings:
-    """Everything `titan up` can be told.
+    """Everything a bundled master can be told: `titan up` by its options, ``LocalCluster`` by these names.
 
     Raises:
         InvalidArgument: a value cannot work; the message names it and says what would.
     """
 
-    data_dir: Path
-    """Holds state, logs, artifacts and the workers' folders; one master at a time."""
-    host: str = "127.0.0.1"
-    port: int = 9090
-    """0 lets the system choose."""
-    engine: str = "process"
-    """``process``: jobs are processes of this machine. ``ray``: tasks of a Ray cluster, see ``ray``."""
-    ray: RaySettings | None = None
-    """How the Ray cluster is used; ``None``: as ``RaySettings()`` says."""
-    workers: Mapping[str, int] = field(default_factory=lambda: {"GENERAL": 2, "GPU": 1})
-    """How many workers of each tag. With Ray its nodes are the workers, and this counts for nothing."""
-    slots: int = 1
-    """Jobs a worker runs at once (a real worker: 4)."""
-    ageing_seconds: float | None = 60.0
-    """A job that has been ready for so long counts as one priority higher, and so on; ``None``: never."""
-    gpus: tuple[str, ...] | None = None
-    """Devices that the GPU workers share, as CUDA_VISIBLE_DEVICES names them. ``None``: those of this machine."""
-    service_start_seconds: float = 20.0
-    """How long a service may take until its port answers; as long as a real master waits."""
-    tls: ServerTLS | None = None
-    """Encrypt, and with a ``client_ca`` take only clients that show a certificate."""
-    token: str | None = None
-    """Clients must show it first. Shown by no ``repr``."""
-    insecure: bool = False
-    """Listen where other machines reach it although nobody has to prove anything there."""
-    max_connections: int = 1000
-    max_buffered_bytes: int = 256 * 1024 * 1024
-    """Bytes of requests and replies that are kept in memory for all peers; more wait for their turn. Up to 64 KiB of a
-    request and of a reply per connection come on top."""
-    frame_timeout_seconds: float = 30.0
-    """A frame must come, and a reply be taken, within so long plus its size at 64 KiB per second."""
-    idle_timeout_seconds: float = 300.0
-    """A connection without any request is closed after so long."""
-    log_limit_bytes: int = 64 * 1024 * 1024
-    """What is kept of one run's output, from its beginning; the job goes on. Checked once per second, so that a fast
-    writer may take more room for a moment."""
-    keep_finished_seconds: float | None = 30 * 86_400.0
-    """How long a finished job is known: its state, payload, history, logs and results. ``None``: for ever."""
-    sweep_seconds: float = 60.0
-    """How often what is too old, and keys that have expired, are looked for."""
-    drain_seconds: float = 0.0
-    """On SIGTERM, how long running jobs may take to end before they are stopped (and queued again)."""
-    durability: str = "normal"
-    """``normal``: what was acknowledged outlives ``kill -9`` of the master. ``full``: and a power cut; each commit and
-    each artifact waits for the disk, and a Redis must have ``appendfsync always``."""
-    store: str | None = None
-    """URL of a Redis or Valkey for state; ``None``: a SQLite file in ``data_dir``. Shown by no ``repr``."""
-    store_prefix: str = "titan"
-    """What the store's keys begin with; one master at a time per prefix."""
-    store_password: str | None = None
-    """Goes before one in the URL. Shown by no ``repr``."""
-    store_lease_seconds: float = 10.0
-    """A master that was killed is succeeded by another one on the same store after so long."""
-    accept_lost_commits: bool = False
-    """Begin although the store has lost commits that it had acknowledged to the last master."""
-    artifacts: str | None = None
-    """URL of a shared folder or an object store for artifacts and deployed scripts, as fsspec takes it; ``None``: in
-    ``data_dir``. Shown by no ``repr``."""
-    metrics_port: int | None = None
-    """Port for Prometheus metrics and the health check; 0 lets the system choose, ``None`` has none."""
-    metrics_host: str = "127.0.0.1"
-    """Nobody has to prove anything there; it tells counts, and no names."""
+    data_dir: Path = setting(MISSING, "Folder for state, logs and artifacts; one master at a time.")
+    host: str = setting("127.0.0.1", "Address to listen on.", "--host")
+    port: int = setting(9090, "Port to listen on; 0 takes any free one.", "--port", least=0, most=65535)
+    workers: Mapping[str, int] = setting(
+        lambda: {"GENERAL": 2, "GPU": 1},
+        "Workers per tag, such as GENERAL=2,GPU=1. With Ray its nodes are the workers, and this counts for nothing.",
+        "--workers",
+    )
+    slots: int = setting(
+        1, "Jobs a worker runs at once (a real worker: 4).", "--slots", least=1, most=MAX_SLOTS
+    )
+    ageing_seconds: float | None = setting(
+        60.0,
+        "Seconds of waiting that count as one priority; 0: priority alone counts.",
+        "--ageing",
+        above=0,
+        never=True,
+    )
+    gpus: tuple[str, ...] | None = setting(
+        None,
+        "Devices that the GPU workers share, such as 0,1, as CUDA_VISIBLE_DEVICES names them; empty: none. "
+        "Default: those of this machine.",
+        "--gpus",
+    )
+    service_start_seconds: float = setting(
+        20.0, "How long a service may take until its port answers; as long as a real master waits.", above=0
+    )
+    engine: str = setting(
+        "process",
+        "What runs the jobs: process (this machine), or ray (a Ray cluster).",
+        "--engine",
+        section="Ray",
+    )
+    ray: RaySettings | None = setting(None, "How the Ray cluster is used.")
+    max_connections: int = setting(1000, "Connections that are served at once.", least=1)
+    max_buffered_bytes: int = setting(
+        256 * MIB,
+        "Bytes of requests and replies that are kept in memory for all peers; more wait for their turn. Up to 64 KiB "
+        "of a request and of a reply per connection come on top.",
+        least=MAX_PAYLOAD,
+    )
+    frame_timeout_seconds: float = setting(
+        30.0,
+        "A frame must come, and a reply be taken, within so long plus its size at 64 KiB per second.",
+        above=0,
+    )
+    idle_timeout_seconds: float = setting(
+        300.0, "A connection without any request is closed after so long.", above=0
+    )
+    durability: str = setting(
+        "normal",
+        "What outlives: normal (kill -9 of the master), or full (a power cut; each commit waits for the disk).",
+        "--durability",
+        section="Storage",
+    )
+    store: str | None = setting(
+        None,
+        "Keep state in a Redis or Valkey, such as redis://host:6379/0 (rediss:// for TLS), not in the folder. "
+        "Its password goes into TITAN_STORE_PASSWORD or a file.",
+        "--store",
+        section="Storage",
+        variable="TITAN_STORE",
+    )
+    store_prefix: str = setting(
+        "titan",
+        "What the store's keys begin with; one master per prefix.",
+        "--store-prefix",
+        section="Storage",
+    )
+    store_password: str | None = setting(None, "Goes before one in the URL.")
+    store_lease_seconds: float = setting(
+        10.0, "Seconds after which a killed master's store is free.", "--store-lease", section="Storage"
+    )
+    accept_lost_commits: bool = setting(
+        False,
+        "Begin although the store has lost commits that it had acknowledged to the last master.",
+        "--accept-lost-commits",
+        section="Storage",
+    )
+    artifacts: str | None = setting(
+        None,
+        "Keep artifacts at this URL, such as file:///shared or s3://bucket/path, as fsspec takes it.",
+        "--artifacts",
+        section="Storage",
+        variable="TITAN_ARTIFACTS",
+    )
+    log_limit_bytes: int = setting(
+        64 * MIB,
+        "Kept of one run's output, from its beginning; the job goes on. Checked once per second, so that a fast writer "
+        "may take more room for a moment.",
+        "--log-limit",
+        section="Storage",
+        least=1024,
+        unit="MiB",
+        per_unit=MIB,
+    )
+    keep_finished_seconds: float | None = setting(
+        30 * DAY,
+        "How long a finished job is known: its state, payload, history, logs and results; 0: for ever.",
+        "--keep-days",
+        section="Storage",
+        above=0,
+        never=True,
+        unit="days",
+        per_unit=DAY,
+    )
+    sweep_seconds: float = setting(
+        60.0, "How often what is too old, and keys that have expired, are looked for.", above=0
+    )
+    insecure: bool = setting(
+        False,
+        "Listen where other machines reach the master although nobody has to prove anything there.",
+        "--insecure",
+        section="Security",
+    )
+    tls: ServerTLS | None = setting(
+        None, "Encrypt, and with a client CA take only clients that show a certificate."
+    )
+    token: str | None = setting(None, "Clients must show it first.")
+    drain_seconds: float = setting(
+        0.0,
+        "Seconds that running jobs may take to end on SIGTERM before they are stopped (and queued again).",
+        "--drain",
+        section="Operation",
+        least=0,
+    )
+    metrics_port: int | None = setting(
+        None,
+        "Serve /metrics and /health over HTTP on this port; 0 takes any free one.",
+        "--metrics-port",
+        section="Operation",
+        least=0,
+        most=65535,
+    )
+    metrics_host: str = setting(
+        "127.0.0.1",
+        "Address for the metrics port. Nobody has to prove anything there; it tells counts, and no names.",
+        "--metrics-host",
+        section="Operation",
+    )
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "data_dir", Path(self.data_dir).absolute())
         object.__setattr__(self, "workers", MappingProxyType(dict(self.workers)))
+        if self.gpus is not None:
+            object.__setattr__(self, "gpus", tuple(self.gpus))
+        check_bounds(self)
         check_port(self.port, "port", zero=True)
         if not self.host:
             raise InvalidArgument("host is empty; give 127.0.0.1 to listen on this machine only")
@@ -118,12 +201,6 @@ class ClusterSettings:
         if self.metrics_port is not None:
             check_port(self.metrics_port, "metrics_port", zero=True)
             object.__setattr__(self, "metrics_host", parse_host(self.metrics_host, "metrics_host"))
-        if not 1 <= self.slots <= MAX_SLOTS:
-            raise InvalidArgument(f"slots={self.slots}: a worker runs 1 to {MAX_SLOTS} jobs at once")
-        if self.ageing_seconds is not None and not self.ageing_seconds > 0:
-            raise InvalidArgument(
-                f"ageing_seconds={self.ageing_seconds}: it must be above 0, or None for never"
-            )
         for tag, count in self.workers.items():
             problem = check_requirement(tag)
             if problem is not None:
@@ -192,16 +269,6 @@ class ClusterSettings:
             raise InvalidArgument(
                 f"host {self.host} is reachable from other machines, and whoever reaches a Titan master can run "
                 "programs on it; use 127.0.0.1, set a token or a client CA, or say insecure if the network is yours"
-            )
-        if self.log_limit_bytes < 1024:
-            raise InvalidArgument(f"log_limit_bytes={self.log_limit_bytes}: keep 1024 bytes at least")
-        for name in ("sweep_seconds", "keep_finished_seconds"):
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise InvalidArgument(f"{name}={value}: it must be above 0")
-        if self.max_buffered_bytes < MAX_PAYLOAD:
-            raise InvalidArgument(
-                f"max_buffered_bytes={self.max_buffered_bytes}: one request alone may have {MAX_PAYLOAD:,} bytes"
             )
 
     def worker_specs(self) -> list[WorkerSpec]:

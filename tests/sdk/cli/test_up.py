@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from titan_sdk import InvalidArgument, JobStatus, TitanClient, TitanJob
-from titan_sdk.cli.up import parse_workers
+from titan_sdk.cli.options import parse_workers
 
 # Slow: Each test starts and ends a master as a process.
 pytestmark = pytest.mark.slow
@@ -153,13 +153,13 @@ def test_a_port_in_use_is_a_sentence(start: Start, bare, tmp_path: Path) -> None
         (["--workers", "GPU=1,GPU=1"], "--workers: 'GPU=1' is not TAG=NUMBER, each tag once"),
         (["--workers", "GPU=0"], "0 workers: a cluster has 1 to 1000"),
         (["--slots", "0"], "--slots 0: give 1 to 1000"),
-        (["--keep-days", "-1"], "--keep-days -1: give 0, which is never, or more"),
-        (["--keep-days", "nan"], "--keep-days nan: give 0, which is never, or more"),
-        (["--ageing", "-5"], "--ageing -5: give 0, where priority alone counts, or more"),
-        (["--drain", "-1"], "--drain -1: give 0, which waits for nothing, or more"),
+        (["--keep-days", "-1"], "--keep-days -1: give more than 0, or 0 for never"),
+        (["--keep-days", "nan"], "--keep-days nan: give more than 0, or 0 for never"),
+        (["--ageing", "-5"], "--ageing -5: give more than 0, or 0 for never"),
+        (["--drain", "-1"], "--drain -1: give 0 or more"),
         (["--log-limit", "0"], "--log-limit 0: give 1 or more"),
-        (["--metrics-port", "70000"], "--metrics-port 70000 is not a port number"),
-        (["--port", "70000"], "port 70000 is not a port number"),
+        (["--metrics-port", "70000"], "--metrics-port 70000: give 0 to 65535"),
+        (["--port", "70000"], "--port 70000: give 0 to 65535"),
     ],
 )
 def test_wrong_settings_are_exit_code_2(bare, arguments: list[str], words: str | None) -> None:

@@ -76,7 +76,7 @@ def test_what_cannot_start_says_why_and_can_be_tried_again(tmp_path: Path) -> No
 
 
 def test_a_wrong_setting_is_refused_before_anything_starts() -> None:
-    with pytest.raises(InvalidArgument, match="slots=0"):
+    with pytest.raises(InvalidArgument, match="slots 0"):
         LocalCluster(slots=0)
     with pytest.raises(InvalidArgument, match="strict_titan keeps values and jobs in memory"):
         LocalCluster(strict_titan=True, durability="full")

@@ -21,9 +21,9 @@ def test_workers_are_named_by_tag_and_number(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("wrong", "sentence"),
     [
-        ({"port": 70000}, "port 70000 is not a port number from 0 to 65535"),
+        ({"port": 70000}, "port 70000: give 0 to 65535"),
         ({"host": ""}, "host is empty"),
-        ({"slots": 0}, "slots=0: a worker runs 1 to 1000 jobs at once"),
+        ({"slots": 0}, "slots 0: give 1 to 1000"),
         ({"workers": {}}, "0 workers: a cluster has 1 to 1000"),
         ({"workers": {"GPU": -1}}, "cannot be negative"),
         ({"workers": {"a|b": 1}}, r"worker tag 'a\|b' contains '\|'"),

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import MappingProxyType
 
 from titan_sdk.cluster.engines.ray.values import Resources
+from titan_sdk.cluster.setting import check_bounds, setting
 from titan_sdk.config import parse_address
 from titan_sdk.errors import InvalidArgument
 
@@ -15,35 +16,60 @@ __all__ = ["RaySettings", "parse_advertised"]
 
 @dataclass(frozen=True, slots=True)
 class RaySettings:
-    """See the module."""
+    """Each is an option of `titan up` in the section Ray, but for the last two."""
 
-    address: str = "auto"
-    """``auto``: the cluster that this machine is a node of; else ``HOST:PORT`` of its head, or ``ray://HOST:10001``."""
-    tag_resources: Mapping[str, Resources] = field(default_factory=dict)
-    """What a job of a tag takes, where that is not one CPU, one GPU or one of the resource named by the tag."""
-    ahead: int = 0
-    """Jobs per tag that are handed to Ray beyond what it can hold, for its autoscaler to see."""
-    prefetch: int = 2
-    """Jobs per tag that Ray has ready for the next free place, so that none is empty until the master has heard of an
-    end and stored it. They are not overtaken by jobs of higher priority; 0 lets the master decide every time. A tag for
-    which no node has a place gets none, and those of ``ahead`` count."""
-    advertise: tuple[str, int] | None = None
-    """Where the cluster reaches this master; ``None``: where it listens, if that is this machine alone, too."""
-    ship_code: bool = False
-    """Bring this package to the nodes, which then need nothing but Ray."""
-    connect_seconds: float = 60.0
-    """How long the cluster may take to answer when the master starts."""
-    keep_jobs: bool = True
-    """Jobs and services go on when the master is stopped, for the next one; else they end with it."""
+    address: str = setting(
+        "auto",
+        "The Ray cluster: auto on one of its nodes, HOST:6379, or ray://HOST:10001 from elsewhere.",
+        "--ray-address",
+        section="Ray",
+    )
+    tag_resources: Mapping[str, Resources] = setting(
+        dict,
+        "What a job of a tag takes of a Ray node, such as GPU=num_gpus:0.5,num_cpus:1, where that is not one CPU, one "
+        "GPU or one of the resource named by the tag.",
+        "--tag-resources",
+        section="Ray",
+    )
+    ahead: int = setting(
+        0,
+        "Jobs per tag that are handed to Ray beyond what it can hold, for its autoscaler to see.",
+        "--ray-ahead",
+        section="Ray",
+        least=0,
+    )
+    prefetch: int = setting(
+        2,
+        "Jobs per tag that Ray has ready for the next free place. Jobs of higher priority do not overtake them; "
+        "0: none, the master decides every time.",
+        "--ray-prefetch",
+        section="Ray",
+        least=0,
+    )
+    ship_code: bool = setting(
+        False,
+        "Bring this package to the nodes, which then need nothing but Ray.",
+        "--ray-ship-code",
+        section="Ray",
+    )
+    advertise: tuple[str, int] | None = setting(
+        None,
+        "HOST[:PORT] at which the cluster reaches this master. Default: where it listens.",
+        "--advertise-address",
+        section="Ray",
+    )
+    connect_seconds: float = setting(
+        60.0, "How long the cluster may take to answer when the master starts.", above=0
+    )
+    keep_jobs: bool = setting(
+        True,
+        "Jobs and services go on when the master is stopped, for the next one; else they end with it.",
+    )
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "tag_resources", MappingProxyType(dict(self.tag_resources)))
         _check_cluster(self.address)
-        for name in ("ahead", "prefetch"):
-            if getattr(self, name) < 0:
-                raise InvalidArgument(f"{name}={getattr(self, name)}: the number of jobs cannot be negative")
-        if not self.connect_seconds > 0:
-            raise InvalidArgument(f"connect_seconds={self.connect_seconds}: it must be above 0")
+        check_bounds(self)
 
 
 def parse_advertised(text: str) -> tuple[str, int]:

@@ -1,0 +1,94 @@
+"""One setting of a master: its default, what it means, its bounds, and the option of `titan up` that gives it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import MISSING, Field, dataclass, field, fields
+from typing import Any
+
+from titan_sdk.errors import InvalidArgument
+
+__all__ = ["MIB", "Setting", "check_bounds", "setting", "settings_of"]
+
+MIB = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What is known of a setting besides its type and default."""
+
+    text: str
+    """What it means, for people who read `titan up --help` and for those who write Python."""
+    flag: str | None = None
+    """The option of `titan up`; ``None``: it is set in Python only, or the option is more than this one value."""
+    section: str | None = None
+    """The heading in the help."""
+    least: float | None = None
+    most: float | None = None
+    above: float | None = None
+    never: bool = False
+    """Whether it may be ``None``, which the option calls 0."""
+    unit: str | None = None
+    """What the option counts in, where that is not what the setting counts in."""
+    per_unit: float = 1
+    """How much of the setting one of the option's units is."""
+    variable: str | None = None
+    """An environment variable that stands for the option."""
+
+    def check(self, name: str, value: Any, per_unit: float = 1) -> None:
+        """Refuse a number that is out of bounds.
+
+        Args:
+            name: how the refusal calls the setting.
+            value: in the setting's unit.
+            per_unit: what the refusal counts in.
+
+        Raises:
+            InvalidArgument: the sentence names the bounds.
+        """
+        if value is None or (self.least is self.most is self.above is None):
+            return
+        low = -float("inf") if self.least is None else self.least
+        high = float("inf") if self.most is None else self.most
+        if low <= value <= high and (self.above is None or value > self.above):
+            return
+        if self.above is not None:
+            bounds = f"more than {self.above:g}"
+        else:
+            bounds = f"{-(-low // per_unit):g}" + (" or more" if self.most is None else f" to {high:g}")
+        zero = "0" if self.flag is not None and name.startswith("--") else "None"
+        raise InvalidArgument(
+            f"{name} {value / per_unit:g}: give {bounds}" + (f", or {zero} for never" if self.never else "")
+        )
+
+
+def setting(default: Any, text: str, flag: str | None = None, **more: Any) -> Any:
+    """A field of a settings dataclass.
+
+    Args:
+        default: its value, a function that makes it, or ``MISSING`` where it must be given.
+        text: see ``Setting.text``.
+        flag: see ``Setting.flag``.
+        more: the other fields of ``Setting``.
+    """
+    metadata = {"setting": Setting(text, flag, **more)}
+    if callable(default):
+        return field(default_factory=default, metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+def settings_of(of: type) -> Iterator[tuple[Field[Any], Setting, Any]]:
+    """Each setting of a dataclass with its field and its default."""
+    for each in fields(of):
+        made = each.default_factory() if each.default_factory is not MISSING else each.default
+        yield each, each.metadata["setting"], made
+
+
+def check_bounds(given: Any) -> None:
+    """Refuse numbers that are out of the bounds of their settings.
+
+    Raises:
+        InvalidArgument: the sentence names setting and bounds.
+    """
+    for each in fields(given):
+        each.metadata["setting"].check(each.name, getattr(given, each.name))
