@@ -147,7 +147,7 @@ async def test_a_cancelled_jobs_handle_and_slot_stay_until_its_process_is_gone(m
     await master.submit()
     await master.submit("next")
     process = await master.engine.begun.get()
-    _, effects = master.state.scheduler.cancel("job")
+    effects = master.state.scheduler.cancel("job")
     master.runs.perform(effects)
     await master.until(JobStatus.CANCELLED, handle=True)
     assert master.engine.killed == [process]
@@ -166,7 +166,7 @@ async def test_a_job_that_is_cancelled_while_it_is_staged_never_begins(
     master.engine.staging = [NoRoom("the disk is full")]
     await master.submit()
     await asyncio.sleep(0)
-    _, effects = master.state.scheduler.cancel("job")
+    effects = master.state.scheduler.cancel("job")
     master.runs.perform(effects)
     await master.runs.idle()
     await master.store.journal.write()
