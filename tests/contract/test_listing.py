@@ -175,7 +175,7 @@ def test_changes_are_held_until_there_is_one(api, cluster, unique, job):
 def test_a_master_that_cannot_list_is_named(api, capabilities, operation):
     if "list" in capabilities:
         pytest.skip("the master lists")
-    with pytest.raises(NotSupported, match=f"{operation}: the Titan master at .* has no such operation"):
+    with pytest.raises(NotSupported, match=f"{operation}: the .* master .*at .* has no such operation"):
         getattr(api, operation)()
 
 

@@ -18,6 +18,7 @@ from tests.sdk.cluster.master_process import MasterProcess
 from tests.sdk.cluster.peer import Meeting, b64, script
 from tests.support.process_watch import has_ended, wait_for, worker_processes
 from tests.support.redis_server import RedisServer
+from titan_sdk import TitanClient, TitanJob
 from titan_sdk.cluster.store.sqlite import jobs
 
 # Slow: Each test kills a master and starts the next one.
@@ -152,11 +153,13 @@ def test_retries_are_counted_over_restarts(master: MasterProcess, meeting: Meeti
 
 
 @pytest.mark.parametrize("whose", ["master and worker", "worker"])
+@pytest.mark.parametrize("kind", ["plain", "default", "default, once"])
 def test_runs_end_with_their_worker_process_and_count(
     master: MasterProcess,
     meeting: Meeting,
     data_dir: Path,
     history: Callable[[str], list[str]],
+    kind: str,
     whose: str,
 ) -> None:
     """With what they have started in sessions of their own, and before the next run begins."""
@@ -166,23 +169,40 @@ def test_runs_end_with_their_worker_process_and_count(
         "print('ran', flush=True)\n" + meeting.code("@").replace("b'@'", "f'{name} {os.getpid()}'.encode()")
     )
     peer = master.start()
-    peer.submit(script("job", code))
+    if kind == "plain":
+        peer.submit(script("job", code))
+    else:
+        file = data_dir.with_name("job.py")
+        file.write_text(code)
+        attempts = 1 if kind == "default, once" else 2
+        with TitanClient(*peer.address) as client:
+            client.submit_job(TitanJob("job", str(file), max_attempts=attempts, cancel_grace=0.5))
     first = dict(meeting.arrival()[0].split() for _ in range(2))
+    killed = worker_processes(data_dir)
     if "master" in whose:
         master.kill()
-    for process in worker_processes(data_dir):
+    for process in killed:
         os.kill(process, signal.SIGKILL)
     if "master" in whose:
         peer = master.start()
-    again = dict([meeting.arrival()[0].split()])
-    assert all(has_ended(pid) for pid in first.values())
-    again |= dict([meeting.arrival()[0].split()])
-    assert again.keys() == first.keys()
-    meeting.let_go()
-    assert peer.until("job") == "COMPLETED"
-    assert peer.log("job") == "ran\n" * 4
+    if kind == "default, once":
+        assert peer.until("job") == "DEAD"
+        assert all(has_ended(pid) for pid in first.values())
+    else:
+        again = dict([meeting.arrival()[0].split()])
+        assert all(has_ended(pid) for pid in first.values())
+        again |= dict([meeting.arrival()[0].split()])
+        assert again.keys() == first.keys()
+        meeting.let_go()
+        assert peer.until("job") == "COMPLETED"
+    runs = 1 if kind == "default, once" else 2
+    assert peer.log("job").count("ran\n") == 2 * runs
+    peer.submit(script("next", "pass"))
+    assert peer.until("next") == "COMPLETED"
+    assert not set(worker_processes(data_dir)) & set(killed)
     master.stop()
-    assert history("DAG-job").count("queued again") == 1
+    assert history("DAG-job").count("started") == runs
+    assert history("DAG-job").count("queued again") == runs - 1
 
 
 def test_values_sets_files_and_logs_survive(master: MasterProcess) -> None:
