@@ -31,6 +31,7 @@ class Lists:
     """Reads the store and the artifacts; changes nothing."""
 
     def __init__(self, master: Master) -> None:
+        self._master = master
         self._uploads = master.uploads
         self._store = master.state.store
         self._waiters = master.state.waiters
@@ -109,6 +110,8 @@ class Lists:
         job_ids, number = feed.since(known, _CHANGED_JOBS)
         await self._store.bring(job_ids)
         rows = {job_id: self._store.job(job_id) for job_id in job_ids}
+        # A row may be one commit ahead; no list may be behind what is told here.
+        await self._master.flushed()
         return write_object(
             jobs=[write_item(_job(row)) for row in rows.values() if row is not None],
             removed=[job_id for job_id, row in rows.items() if row is None],
