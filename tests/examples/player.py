@@ -16,6 +16,8 @@ from tests.rules.sources import ROOT
 
 BLOCK_SECONDS = 300
 DEFAULT_HOST, DEFAULT_PORT = "localhost", "9090"
+SERVICE_PORT = "18651"
+"""On which a page's service listens."""
 
 
 class Player:
@@ -37,6 +39,7 @@ class Player:
             "PIP_DISABLE_PIP_VERSION_CHECK": "1",
         }
         self.output = ""
+        self.service_port = str(free_port())
 
     def play(self, block: Block) -> None:
         """Do what the block's comment says; an AssertionError tells what the reader would have seen."""
@@ -57,7 +60,7 @@ class Player:
     def _save(self, block: Block) -> None:
         path = self.folder / block.name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(block.text, encoding="utf-8")
+        path.write_text(block.text.replace(SERVICE_PORT, self.service_port), encoding="utf-8")
 
     def _dag(self, block: Block) -> None:
         self._save(block)

@@ -6,6 +6,7 @@ import ast
 import importlib.util
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -15,11 +16,13 @@ from typing import Any
 import pytest
 
 from tests.conftest import Master
+from tests.examples.player import free_port
 from tests.rules.sources import ROOT
 from titan_sdk.cluster import LocalCluster
 
 DAGS = ROOT / "dags_examples"
 FILES = sorted(DAGS.glob("example_*.py"))
+SERVICE_PORT = "18650"
 XCOM_BACKEND = "titan_provider.xcom.titan_store.TitanStoreXComBackend"
 
 # Slow: Each example runs in a real Airflow.
@@ -56,19 +59,25 @@ def test_an_example_says_what_it_shows_and_needs(path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def runs(cluster: Master, airflow_home: Path) -> dict[str, Any]:
+def runs(cluster: Master, airflow_home: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """All examples, run one after the other in one Airflow process with the XCom backend on."""
-    return play(cluster, *(path.stem for path in FILES))
+    return play(cluster, tmp_path_factory.mktemp("examples"), *(path.stem for path in FILES))
 
 
-def play(cluster: Master | LocalCluster, *dag_ids: str) -> dict[str, Any]:
+def play(cluster: Master | LocalCluster, folder: Path, *dag_ids: str) -> dict[str, Any]:
+    """The examples in a copy, whose service listens on a port that is free here."""
+    shutil.copytree(DAGS, folder, dirs_exist_ok=True)
+    service = folder / "example_titan_service.py"
+    text = service.read_text(encoding="utf-8")
+    assert text.count(SERVICE_PORT) == 1
+    service.write_text(text.replace(SERVICE_PORT, str(free_port())), encoding="utf-8")
     environ = dict(os.environ) | {
         "AIRFLOW_CONN_TITAN_DEFAULT": f"titan://{cluster.host}:{cluster.port}",
-        "AIRFLOW__CORE__DAGS_FOLDER": str(DAGS),
+        "AIRFLOW__CORE__DAGS_FOLDER": str(folder),
         "AIRFLOW__CORE__XCOM_BACKEND": XCOM_BACKEND,
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
     }
-    command = [sys.executable, "-m", "tests.support.run_dags", str(DAGS), *dag_ids]
+    command = [sys.executable, "-m", "tests.support.run_dags", str(folder), *dag_ids]
     done = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=400)
     assert done.returncode == 0, (done.stdout + done.stderr)[-8000:]
     ended: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
@@ -84,10 +93,10 @@ def test_an_example_runs(dag_id: str, runs: dict[str, Any]) -> None:
 
 
 @pytest.mark.usefixtures("airflow_home")
-def test_the_service_example_needs_no_host_from_the_master() -> None:
+def test_the_service_example_needs_no_host_from_the_master(tmp_path: Path) -> None:
     """A real Titan does not tell where a service runs."""
     with LocalCluster(strict_titan=True) as strict:
-        run = play(strict, "example_titan_service")["example_titan_service"]
+        run = play(strict, tmp_path, "example_titan_service")["example_titan_service"]
     assert run["state"] == "success", f"{run['tasks']}\n{run['log'][-8000:]}"
 
 
