@@ -11,7 +11,7 @@ from titan_provider.admission import Pause, Turn, Window, enter
 from titan_provider.events import JobEvent, Outcome
 from titan_provider.exceptions import TitanMasterUnreachable
 from titan_provider.hooks.titan import TitanHook
-from titan_provider.triggers.base import BaseTrigger, TriggerEvent
+from titan_provider.triggers.base import TitanTrigger, TriggerEvent
 from titan_provider.triggers.poller import SharedMaster, lease
 from titan_provider.triggers.queues import AdmissionQueue
 from titan_provider.waiting import jittered
@@ -22,7 +22,7 @@ __all__ = ["TitanAdmissionTrigger"]
 _LOOK_AGAIN = 2.0
 
 
-class TitanAdmissionTrigger(BaseTrigger):
+class TitanAdmissionTrigger(TitanTrigger):
     """Fires once, when the job may be submitted. However many wait in a process, one of them asks for all.
 
     :param job_id: id of the job to be
@@ -42,7 +42,7 @@ class TitanAdmissionTrigger(BaseTrigger):
         deadline: float | None = None,
         unreachable_timeout: float = 300.0,
     ) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.titan_conn_id = titan_conn_id
         self.job_id = job_id
         self.tag = tag
@@ -50,12 +50,6 @@ class TitanAdmissionTrigger(BaseTrigger):
         self.since = since
         self.deadline = deadline
         self.unreachable_timeout = unreachable_timeout
-
-    def serialize(self) -> tuple[str, dict[str, Any]]:
-        """Class path and all arguments: the trigger built from them is equal to this one."""
-        names = ("titan_conn_id", "job_id", "tag", "limit", "since", "deadline", "unreachable_timeout")
-        path = f"{type(self).__module__}.{type(self).__qualname__}"
-        return path, {name: getattr(self, name) for name in names}
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Fire one event when there is room, or when waiting for it is over."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
@@ -12,6 +13,7 @@ from titan_sdk.xcom import TaskCoordinate
 
 __all__ = [
     "BaseTrigger",
+    "TitanTrigger",
     "TriggerEvent",
     "current_task_state",
     "in_triggerer",
@@ -26,6 +28,26 @@ triggerer_calls_on_kill = hasattr(BaseTrigger, "on_kill")
 
 logs_take_timestamps = hasattr(BaseTrigger, "on_kill")
 """Airflow 3's structured loggers keep a ``timestamp`` that a record brings along."""
+
+
+class TitanTrigger(BaseTrigger):
+    """A trigger whose arguments are its public attributes of the same names.
+
+    Arguments lie in Airflow's database in plain text: ids, never secrets. A triggerer may die and another one start the
+    trigger again from its arguments at any moment, so times are wall-clock times.
+    """
+
+    attribute_of: ClassVar[Mapping[str, str]] = {}
+    """The attribute of an argument whose own name is a method's."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Class path and all arguments: the trigger built from them is equal to this one."""
+        path = f"{type(self).__module__}.{type(self).__qualname__}"
+        names = inspect.signature(type(self)).parameters
+        return path, {name: getattr(self, self.attribute_of.get(name, name)) for name in names}
 
 
 def in_triggerer() -> bool:

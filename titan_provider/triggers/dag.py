@@ -16,7 +16,7 @@ from titan_provider.events import JobEvent, Outcome
 from titan_provider.exceptions import TitanMasterUnreachable, TitanPlacementTimedOut
 from titan_provider.hooks.titan import TitanHook
 from titan_provider.triggers.base import (
-    BaseTrigger,
+    TitanTrigger,
     TriggerEvent,
     logs_take_timestamps,
     triggerer_calls_on_kill,
@@ -29,7 +29,7 @@ from titan_sdk import AsyncTitanClient, ClientConfig, JobStatus, NotFound, Titan
 __all__ = ["TitanDagTrigger"]
 
 
-class TitanDagTrigger(BaseTrigger):
+class TitanDagTrigger(TitanTrigger):
     """Waits for the jobs of one task, copies their logs into the task log, and fires once.
 
     :param jobs: the jobs to wait for, by name, as JSON
@@ -55,7 +55,7 @@ class TitanDagTrigger(BaseTrigger):
         placement_timeout: float | None = None,
         master: str = "",
     ) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.titan_conn_id = titan_conn_id
         self.jobs = {name: dict(job) for name, job in jobs.items()}
         self.poll_interval = poll_interval
@@ -74,23 +74,6 @@ class TitanDagTrigger(BaseTrigger):
     def plain(jobs: Mapping[str, KnownJob]) -> dict[str, dict[str, Any]]:
         """Jobs as this trigger's argument."""
         return {name: asdict(job) | {"parents": list(job.parents)} for name, job in jobs.items()}
-
-    def serialize(self) -> tuple[str, dict[str, Any]]:
-        """Class path and all arguments: the trigger built from them is equal to this one."""
-        names = (
-            "titan_conn_id",
-            "jobs",
-            "poll_interval",
-            "log_interval",
-            "deadline",
-            "unreachable_timeout",
-            "cancel_on_kill",
-            "log_key",
-            "placement_timeout",
-            "master",
-        )
-        path = f"{type(self).__module__}.{type(self).__qualname__}"
-        return path, {name: getattr(self, name) for name in names}
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Fire one event when nothing more can happen to the jobs, or when waiting for them is over."""

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import ClassVar
 
 from titan_provider.events import JobEvent, Outcome
 from titan_provider.exceptions import TitanMasterUnreachable
 from titan_provider.hooks.titan import TitanHook
-from titan_provider.triggers.base import BaseTrigger, TriggerEvent
+from titan_provider.triggers.base import TitanTrigger, TriggerEvent
 from titan_provider.triggers.poller import SharedMaster, lease
 from titan_sdk import DagReport, JobReport, NotFound
 
 __all__ = ["TitanJobsTrigger"]
 
 
-class TitanJobsTrigger(BaseTrigger):
+class TitanJobsTrigger(TitanTrigger):
     """Fires once, when all jobs have ended or can never run.
 
     :param dag_name: name of a DAG submitted through the SDK; its latest run, unless ``run`` is given
@@ -29,6 +29,8 @@ class TitanJobsTrigger(BaseTrigger):
     :param since: unix time at which the task began to wait
     :param deadline: unix time at which it gives up
     """
+
+    attribute_of: ClassVar[Mapping[str, str]] = {"run": "run_id"}
 
     def __init__(
         self,
@@ -42,7 +44,7 @@ class TitanJobsTrigger(BaseTrigger):
         since: float = 0.0,
         deadline: float | None = None,
     ) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.titan_conn_id = titan_conn_id
         self.dag_name = dag_name
         self.run_id = run
@@ -52,20 +54,6 @@ class TitanJobsTrigger(BaseTrigger):
         self.silent_fail = silent_fail
         self.since = since
         self.deadline = deadline
-
-    def serialize(self) -> tuple[str, dict[str, Any]]:
-        """Class path and all arguments: the trigger built from them is equal to this one."""
-        return f"{type(self).__module__}.{type(self).__qualname__}", {
-            "titan_conn_id": self.titan_conn_id,
-            "dag_name": self.dag_name,
-            "run": self.run_id,
-            "job_ids": self.job_ids,
-            "poll_interval": self.poll_interval,
-            "unreachable_timeout": self.unreachable_timeout,
-            "silent_fail": self.silent_fail,
-            "since": self.since,
-            "deadline": self.deadline,
-        }
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Fire one event when nothing more can happen to the jobs, or when waiting for them is over."""

@@ -12,7 +12,7 @@ import math
 import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from titan_provider.events import JobEvent, Outcome
 from titan_provider.exceptions import TitanMasterUnreachable
@@ -20,7 +20,7 @@ from titan_provider.hooks.titan import TitanHook
 from titan_provider.joblog import JobLog, LogCursor
 from titan_provider.masking import amask_env
 from titan_provider.triggers.base import (
-    BaseTrigger,
+    TitanTrigger,
     TriggerEvent,
     logs_take_timestamps,
     triggerer_calls_on_kill,
@@ -40,7 +40,7 @@ _QUIETEST = 10.0  # seconds between two looks for new lines of a job that has pr
 _SAVE_LIMIT = 3.0  # seconds; the position in the log is worth no longer delay of a triggerer that stops
 
 
-class TitanJobTrigger(BaseTrigger):
+class TitanJobTrigger(TitanTrigger):
     """Waits for one job, copies its log into the task log, and fires once.
 
     :param job_id: the job
@@ -70,7 +70,7 @@ class TitanJobTrigger(BaseTrigger):
         log_key: str | None = None,
         master: str = "",
     ) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.titan_conn_id = titan_conn_id
         self.job_id = job_id
         self.requirement = requirement
@@ -94,25 +94,6 @@ class TitanJobTrigger(BaseTrigger):
         self._asked = master
         self._has_started = False
         self._saved = LogCursor()
-
-    def serialize(self) -> tuple[str, dict[str, Any]]:
-        """Class path and all arguments: the trigger built from them is equal to this one."""
-        names = (
-            "titan_conn_id",
-            "job_id",
-            "requirement",
-            "poll_interval",
-            "deadline",
-            "placement_deadline",
-            "unreachable_timeout",
-            "cancel_on_kill",
-            "nonce",
-            "owner_lease",
-            "log_key",
-            "master",
-        )
-        path = f"{type(self).__module__}.{type(self).__qualname__}"
-        return path, {name: getattr(self, name) for name in names}
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Fire one event when the job is over, or when waiting for it is."""
