@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,7 +14,9 @@ import pytest
 
 from tests.ray.asking import info
 from tests.sdk.cluster.peer import Peer, script
-from tests.support.ray_nodes import RayNodes
+from tests.support.ray_nodes import RayNodes, need_ray
+from titan_sdk.cluster import LocalCluster
+from titan_sdk.cluster.engines.ray.settings import RaySettings
 
 # Ray's processes take long to start on a busy machine.
 # Slow: Ray's own processes take seconds to start.
@@ -51,6 +54,23 @@ def test_the_command_line_starts_a_front_and_shows_its_nodes(up: dict[str, objec
     assert peer.status("shows-demand") == "PENDING"
     assert "was given to the Ray cluster" in info(peer, "shows-demand")["reason"]
     assert peer.cancel("shows-demand") == "CANCELLED"
+
+
+def test_rays_worker_process_waits_for_the_next_job(tmp_path: Path) -> None:
+    """Of a Ray job that is over, as that of the driver that attaches, Ray ends idle ones within a second or two."""
+    need_ray()
+    with RayNodes(tmp_path / "ray.log", head={"num_cpus": 1}) as ray:
+        settings = RaySettings(ray.address, keep_jobs=False)
+        with LocalCluster(engine="ray", ray=settings) as cluster:
+            peer = Peer((cluster.host, cluster.port))
+            peer.submit(script("first", "import os; print(os.environ['TITAN_SOCKET'])"))
+            assert peer.until("first") == "COMPLETED"
+            task = int(Path(peer.log("first").strip()).name.partition("-")[0])
+            descriptor = os.pidfd_open(task)
+            try:
+                assert not select.select([descriptor], [], [], 5.0)[0]
+            finally:
+                os.close(descriptor)
 
 
 @pytest.mark.parametrize(

@@ -30,19 +30,15 @@ def _attach(setup: Setup) -> None:
     _connect(setup)
     import ray
 
-    from titan_sdk.cluster.engines.ray.inside.dispatcher import Dispatcher
+    from titan_sdk.cluster.engines.ray.inside.home import HEAD, start_home
 
     name = f"dispatcher-{setup.cluster}"
-    actor = ray.remote(Dispatcher).options(
-        name=name,
-        namespace=NAMESPACE,
-        lifetime="detached",
-        get_if_exists=True,
-        num_cpus=0,
-        # On the head node: if that is lost, so is the cluster, and no other node's end can take this with it.
-        resources={"node:__internal_head__": 0.001},
-    )
-    dispatcher = actor.remote(setup.cluster, name)
+    try:
+        dispatcher = ray.get_actor(name, namespace=NAMESPACE)
+    except ValueError:
+        home = ray.remote(num_cpus=0, max_retries=0, resources=HEAD)(start_home)
+        ray.get(home.remote(setup.cluster, name), timeout=_CALL_SECONDS)
+        dispatcher = ray.get_actor(name, namespace=NAMESPACE)
     try:
         ray.get(
             dispatcher.attach.remote(setup.front.key, PROTOCOL, setup.front.encode()), timeout=_CALL_SECONDS

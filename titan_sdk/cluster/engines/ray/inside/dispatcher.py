@@ -101,6 +101,10 @@ class Dispatcher:
         """Where the front is, for nodes that do not find it any more."""
         return self._front
 
+    async def life(self) -> None:
+        """Returns never: whoever asks is told of this actor's end."""
+        await asyncio.get_running_loop().create_future()
+
     async def heard(self, name: str, node: str, answers: bool) -> None:
         """A run has begun on this node; a service's port ``answers``."""
         run = self._runs.get(name)
