@@ -58,6 +58,8 @@ class RunResult:
     """As a shell reports it: 128 + n for signal n."""
     reason: str | None = None
     """Set unless the run succeeded; one sentence."""
+    record: str = ""
+    """What its launcher handed in last, if this brings it; see ``Ends``."""
     foreign: bool = False
     """Whether the run is another master's, which may go on with it."""
 

@@ -1,7 +1,7 @@
 """What a run's launcher hands in last, left in a file for its master to store together with the job's end.
 
 It is the request that the launcher would send otherwise: one transaction less, and a job that ends while no master is
-there waits for none. Only on the master's own machine.
+there waits for none. From a Ray node it comes with the run's end.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from titan_sdk.cluster.store.changes import StoreFailed, Swap
 from titan_sdk.errors import PeerProtocolError
 from titan_sdk.wire.extensions import StoreSwap
 
-__all__ = ["End", "Ends", "is_failed_for_good"]
+__all__ = ["End", "Ends", "is_failed_for_good", "read_end"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +47,9 @@ class Ends:
         if self._folder is None:
             return None
         try:
-            with open(self._folder / run, encoding="ascii") as file:
-                left = StoreSwap.decode(file.read())
-        except (OSError, UnicodeError, PeerProtocolError):
+            return read_end((self._folder / run).read_text("ascii"))
+        except (OSError, UnicodeError):
             return None
-        if left.value is None or not f"{left.key}{left.expected}{left.value}".isascii():
-            return None  # no launcher's: bookkeeping that cannot be stored would hold up everything after it
-        return End(Swap(left.key, left.expected, left.value), sdk_keys.is_failed_for_good(left.value))
 
     def forget(self, run: str) -> None:
         """It is stored."""
@@ -68,6 +64,17 @@ class Ends:
         for name in os.listdir(self._folder):
             if name not in runs:
                 self.forget(name)
+
+
+def read_end(text: str) -> End | None:
+    """What a launcher has left, if it is that."""
+    try:
+        left = StoreSwap.decode(text)
+    except PeerProtocolError:
+        return None
+    if left.value is None or not f"{left.key}{left.expected}{left.value}".isascii():
+        return None  # no launcher's: bookkeeping that cannot be stored would hold up everything after it
+    return End(Swap(left.key, left.expected, left.value), sdk_keys.is_failed_for_good(left.value))
 
 
 async def is_failed_for_good(store: Store, job_id: str) -> bool:

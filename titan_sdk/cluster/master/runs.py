@@ -25,7 +25,7 @@ from titan_sdk.cluster.engines.base import (
     RunResult,
     StagingFailed,
 )
-from titan_sdk.cluster.master.ends import Ends, is_failed_for_good
+from titan_sdk.cluster.master.ends import Ends, is_failed_for_good, read_end
 from titan_sdk.cluster.master.scheduler import Effect, Ended, Kill, Outcome, Requeued, Start
 from titan_sdk.cluster.master.scheduler.jobs import Phase
 from titan_sdk.cluster.master.services import Service, Services
@@ -224,7 +224,7 @@ class Runs:
         """Store what the launcher left, in one transaction with what this result leads to; and start no run again that
         the job's own ``max_attempts`` rules out.
         """
-        end = self.ends.read(run.request.run)
+        end = read_end(result.record) if result.record else self.ends.read(run.request.run)
         if end is not None:
             run.has_record = True
             self._state.store.journal.record(end.change)

@@ -334,7 +334,13 @@ def python_as_found() -> str:
 
 
 async def spawn(
-    sockets: Path, owner: str, state: Path, runtime: str, environment: Mapping[str, str]
+    sockets: Path,
+    owner: str,
+    state: Path,
+    runtime: str,
+    environment: Mapping[str, str],
+    *,
+    orphan: bool = False,
 ) -> Worker:
     """Start a worker process and connect to it. It outlives this one.
 
@@ -343,6 +349,7 @@ async def spawn(
         owner: whose process it is: what its jobs are known by when it was killed.
         state: see ``_state_folder``.
         environment: its own, and that of the launchers that it has loaded: ``TITAN_RUNTIME_*``.
+        orphan: whether it is to be no child of this process, whose children may be ended with it.
 
     Raises:
         OSError: no process can be started, or a file is missing room.
@@ -358,7 +365,13 @@ async def spawn(
         first = dial(worker.path)
         try:
             process = _begin(
-                [str(listener.fileno()), name, os.fspath(state), os.fspath(library)],
+                [
+                    str(listener.fileno()),
+                    name,
+                    os.fspath(state),
+                    os.fspath(library),
+                    *(["orphan"] if orphan else []),
+                ],
                 {**environment, MARK: f"{owner}.{name}"},
                 listener.fileno(),
             )
@@ -366,11 +379,14 @@ async def spawn(
             first.close()
             worker.path.unlink(missing_ok=True)
             raise
-    worker.owns(process)
+    if orphan:
+        await asyncio.to_thread(process.wait)
+    else:
+        worker.owns(process)
     try:
         await worker.open(first)
     except BaseException:
-        process.kill()
+        process.kill()  # an orphan ends by itself
         process.wait()
         worker.path.unlink(missing_ok=True)
         raise

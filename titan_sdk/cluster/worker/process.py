@@ -443,7 +443,8 @@ class Worker:
     def _keep(self, run: Run) -> None:
         """For the next one who asks, should this process have ended by then."""
         try:
-            protocol.write_ended(self._ended, run.start.run, run.code)
+            if not run.start.held:  # else nobody will ask: the one who held it is gone
+                protocol.write_ended(self._ended, run.start.run, run.code)
         except FileNotFoundError:
             pass  # the data directory was removed: nobody will ask
         except OSError:

@@ -1,4 +1,4 @@
-"""Begins a worker process, by its path: ``python3 -I -S start.py LISTENER NAME STATE_FOLDER RUNTIME``.
+"""Begins a worker process, by its path: ``python3 -I -S start.py LISTENER NAME STATE_FOLDER RUNTIME [orphan]``.
 
 Its modules are imported under their full names, but nothing of the packages above them: these load the whole SDK, and every
 fork of the process would carry it.
@@ -6,6 +6,7 @@ fork of the process would carry it.
 
 from __future__ import annotations
 
+import os
 import sys
 import types
 from os.path import dirname
@@ -21,6 +22,8 @@ if __name__ == "__main__":
     _root = dirname(dirname(dirname(__file__)))
     for _name in ("titan_sdk", "titan_sdk.cluster", "titan_sdk.runtime"):
         _bare(_name, _root + _name[len("titan_sdk") :].replace(".", "/"))
+    if sys.argv[5:] == ["orphan"] and os.fork():
+        os._exit(0)
     from titan_sdk.cluster.worker.process import main
 
     main(int(sys.argv[1]), *sys.argv[2:5])

@@ -414,7 +414,8 @@ class RayEngine:
             return RunResult(Outcome.FATAL, None, ended.refused)
         if ended.lost is not None and not run.process.killed:
             return RunResult(Outcome.FAILURE, None, ended.lost)
-        return ending(ended.code, killed=run.process.killed or ended.killed)
+        how = ending(ended.code, killed=run.process.killed or ended.killed)
+        return replace(how, record=ended.record)
 
     def _on_lost(self, run: str) -> None:
         if run in self._runs:

@@ -45,7 +45,7 @@ class Stream:
     """Words in both directions over one connection, each whenever there is something to say."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._reader, self._writer = reader, writer
+        self.reader, self.writer = reader, writer
         peer = writer.get_extra_info("socket")
         for option, value in _ALIVE.items():
             peer.setsockopt(socket.IPPROTO_TCP, option, value)
@@ -54,7 +54,7 @@ class Stream:
 
     def send(self, word: str, data: bytes = b"", **head: Any) -> None:
         """Say something; it is lost with the connection, which the reader notices."""
-        self._writer.write(encode_frame(Opcode.ENGINE, pack({"word": word, **head}, data), limit=None))
+        self.writer.write(encode_frame(Opcode.ENGINE, pack({"word": word, **head}, data), limit=None))
 
     async def receive(self) -> tuple[str, dict[str, Any]]:
         """The next word and what is told with it, waited for; bytes are its ``data``, if there are any.
@@ -72,7 +72,7 @@ class Stream:
     async def receive_frame(self) -> Frame:
         """As ``receive``, for any frame."""
         while (frame := self._decoder.next_frame()) is None:
-            piece = await self._reader.read(_PIECE)
+            piece = await self.reader.read(_PIECE)
             if not piece:
                 raise ConnectionError("the other side closed the connection")
             self._decoder.feed(piece)
@@ -80,8 +80,8 @@ class Stream:
 
     async def drain(self) -> None:
         """Wait until most of what was said is on its way."""
-        await self._writer.drain()
+        await self.writer.drain()
 
     def close(self) -> None:
         """Send what was said, and nothing more."""
-        self._writer.close()
+        self.writer.close()

@@ -23,7 +23,7 @@ __all__ = [
     "WrongProtocol",
 ]
 
-PROTOCOL = 5
+PROTOCOL = 6
 """Raised with every change of what a front and a dispatcher tell each other."""
 NAMESPACE = "titan"
 """Of the actors' names in Ray."""
@@ -111,6 +111,9 @@ class Ended:
     """Why its outcome is not known."""
     offset: int = 0
     """Where in the run's output its last piece, which travels with this, begins."""
+
+    record: str = ""
+    """What its launcher handed in last; see ``Ends``."""
 
     def encode(self, tail: bytes = b"") -> bytes:
         return pack(asdict(self), tail)

@@ -15,18 +15,31 @@ from titan_sdk.wire import hello
 from titan_sdk.wire.frames import encode_frame
 from titan_sdk.wire.opcodes import Opcode
 
-__all__ = ["dial", "greeting", "tls_context"]
+__all__ = ["dial", "enter"]
 
 _SECONDS = 10.0
 _HELP = "give --advertise-address HOST[:PORT] at which the cluster's nodes reach this front"
 
 
-def greeting(front: Front) -> bytes:
-    """What every connection begins with; the front answers it."""
-    return encode_frame(Opcode.HELLO, hello.request(front.token).encode())
+async def enter(front: Front) -> Stream:
+    """A connection to the front that is let in.
+
+    Raises:
+        OSError: there is none.
+        ValueError, TitanError: what answers is not this front, or does not let it in.
+    """
+    reader, writer = await asyncio.open_connection(front.host, front.port, ssl=_tls_context(front))
+    try:
+        stream = Stream(reader, writer)
+        writer.write(encode_frame(Opcode.HELLO, hello.request(front.token).encode()))
+        hello.read_reply((await stream.receive_frame()).text)
+    except BaseException:
+        writer.close()
+        raise
+    return stream
 
 
-def tls_context(front: Front) -> ssl.SSLContext | None:
+def _tls_context(front: Front) -> ssl.SSLContext | None:
     """Takes exactly this front's certificate, whatever name or address it is reached by."""
     if front.certificate is None:
         return None
@@ -56,15 +69,12 @@ async def dial(front: Front, here: str, nodes: Sequence[NodeState]) -> Stream:
         )
     try:
         async with asyncio.timeout(_SECONDS):
-            reader, writer = await asyncio.open_connection(front.host, front.port, ssl=tls_context(front))
+            stream = await enter(front)
             try:
-                stream = Stream(reader, writer)
-                writer.write(greeting(front))
-                hello.read_reply((await stream.receive_frame()).text)
                 stream.send("dispatcher", key=front.key)
                 await stream.receive()
             except BaseException:
-                writer.close()
+                stream.close()
                 raise
             return stream
     except TimeoutError:

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import stat
 import tempfile
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
+from titan_sdk.cluster.engines.staging import unstage
 from titan_sdk.cluster.folders import safe_name
+from titan_sdk.cluster.worker.protocol import ENDED
 
 __all__ = ["NodePlaces"]
+
+_SURELY_LOCKED = 600.0
+"""Seconds."""
 
 
 class NodePlaces:
@@ -29,9 +38,10 @@ class NodePlaces:
         self.archives = self.root / "archives"
         self.runs = self.root / "runs"
         self.outputs = self.root / "outputs"
+        self.ends = self.root / "ends"
         self.sockets = base
         self.work = self.root / "titan_workspace"
-        for folder in (self.archives, self.runs, self.outputs, self.work):
+        for folder in (self.archives, self.runs, self.outputs, self.ends, self.work):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def workspace(self, _worker: str) -> Path:
@@ -42,6 +52,39 @@ class NodePlaces:
         """The private folder of one run's script."""
         return f"{self.runs}/{run}"
 
-    def output(self, run: str) -> str:
-        """Where the run's output waits until the front has it."""
-        return f"{self.outputs}/{run}"
+    @contextlib.contextmanager
+    def output(self, run: str) -> Iterator[tuple[str, int]]:
+        """Where the run's output waits until the front has it: a path, and a descriptor. All that the run has on this
+        node goes afterwards.
+        """
+        path = f"{self.outputs}/{run}"
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)  # what tells it from those that are nobody's any more
+            yield path, descriptor
+        finally:
+            os.close(descriptor)
+            self._remove(run)
+
+    def read_end(self, run: str) -> str:
+        """What the run's launcher has handed in last, if that is here; see ``Ends``."""
+        try:
+            return (self.ends / run).read_text("ascii")
+        except (OSError, UnicodeError):
+            return ""
+
+    def _remove(self, run: str) -> None:
+        unstage(self.staging("", run))
+        for path in (self.ends / run, self.ends / f"{run}.part", self.outputs / run):
+            path.unlink(missing_ok=True)
+
+    def sweep(self) -> None:
+        """Remove what runs have left whose Ray worker process was killed, and ends that nobody will ask for."""
+        for path in (self.root / ENDED).glob("*"):
+            path.unlink(missing_ok=True)
+        for path in self.outputs.iterdir():
+            with contextlib.suppress(OSError), path.open("rb") as file:
+                # It is locked a moment after it is made.
+                if time.time() - os.fstat(file.fileno()).st_mtime > _SURELY_LOCKED:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    self._remove(path.name)

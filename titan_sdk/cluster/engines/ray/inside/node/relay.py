@@ -6,12 +6,10 @@ So jobs need neither the token nor TLS nor the front's address, which may change
 
 from __future__ import annotations
 
+import asyncio
 import os
 import secrets
-import select
-import socket
-import ssl
-import threading
+from contextlib import suppress
 from pathlib import Path
 
 from titan_sdk.cluster.engines.ray.inside.node.front_line import FrontLine
@@ -23,53 +21,50 @@ _BACKLOG = 64
 
 
 class Relay:
-    """Listens from its making on, for as long as the process lives.
-
-    Raises:
-        OSError: the socket cannot be made.
-    """
+    """Serves whenever the loop runs."""
 
     def __init__(self, folder: Path, line: FrontLine) -> None:
-        self._line = line
-        _remove_dead(folder)
-        self.path = folder / f"{os.getpid()}-{secrets.token_hex(4)}.sock"
-        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._listener.bind(str(self.path))
-        os.chmod(self.path, 0o600)
-        self._listener.listen(_BACKLOG)
-        threading.Thread(target=self._accept, name="titan-relay", daemon=True).start()
+        self._folder, self._line = folder, line
+        self._path = folder / f"{os.getpid()}-{secrets.token_hex(4)}.sock"
+        self._server: asyncio.Server | None = None
 
-    def _accept(self) -> None:
-        while True:
-            near, _ = self._listener.accept()
-            threading.Thread(target=self._serve, args=(near,), name="titan-relay-peer", daemon=True).start()
+    async def path(self) -> Path:
+        """Where it listens from now on.
 
-    def _serve(self, near: socket.socket) -> None:
-        with near:
-            try:
-                far = self._line.connect()
-            except OSError:
-                return  # the job sees a closed connection, and tries again
-            with far:
-                _exchange(near, far)
+        Raises:
+            OSError: the socket cannot be made.
+        """
+        if self._server is None:
+            _remove_dead(self._folder)
+            # Its folder is this user's alone.
+            self._server = await asyncio.start_unix_server(self._serve, self._path, backlog=_BACKLOG)
+        return self._path
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            far = await self._line.connect()
+        except OSError:
+            writer.close()  # the job sees a closed connection, and tries again
+            return
+        ways = [
+            asyncio.ensure_future(_copy(reader, far.writer)),
+            asyncio.ensure_future(_copy(far.reader, writer)),
+        ]
+        try:
+            # One side is gone, and so is the other.
+            await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for way in ways:
+                way.cancel()
+            far.close()
+            writer.close()
 
 
-def _exchange(near: socket.socket, far: socket.socket) -> None:
-    """Copy both ways until one side ends. In one thread: a TLS connection is not to be used by two."""
-    try:
-        while True:
-            if isinstance(far, ssl.SSLSocket) and far.pending():
-                ready: list[socket.socket] = [far]
-            else:
-                ready, _, _ = select.select([near, far], [], [])
-            for source, target in ((near, far), (far, near)):
-                if source in ready:
-                    piece = source.recv(_PIECE)
-                    if not piece:
-                        return
-                    target.sendall(piece)
-    except OSError:
-        return  # one side is gone, and with the return so is the other
+async def _copy(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+    with suppress(OSError):
+        while piece := await source.read(_PIECE):
+            target.write(piece)
+            await target.drain()
 
 
 def _remove_dead(folder: Path) -> None:

@@ -3,93 +3,105 @@
 from __future__ import annotations
 
 import asyncio
-import os
-from collections.abc import Sequence
+import functools
+import shutil
+import signal
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from titan_sdk.cluster.engines.base import RunRequest
+from titan_sdk.cluster.engines.ports import port_problem_here
 from titan_sdk.cluster.engines.ray.inside.node.archives import NodeArchives
-from titan_sdk.cluster.engines.ray.inside.node.control import Control, by_interrupt
-from titan_sdk.cluster.engines.ray.inside.node.ports import listens
 from titan_sdk.cluster.engines.ray.inside.node.reporter import Reporter
-from titan_sdk.cluster.engines.ray.inside.node.worker_side import WorkerSide, worker_side
+from titan_sdk.cluster.engines.ray.inside.node.side import side
 from titan_sdk.cluster.engines.ray.values import Ended, Front, Order
-from titan_sdk.cluster.engines.staging import SERVICES, StagingFailed, job_port, stage, unstage
+from titan_sdk.cluster.engines.staging import ARCHIVES, SERVICES, StagingFailed, job_port, stage
+from titan_sdk.cluster.worker.client import End, How, Worker, python_as_found
 from titan_sdk.cluster.worker.machine import end_run
 from titan_sdk.cluster.worker.protocol import Start
 from titan_sdk.wire.jobs import load_line
 
-__all__ = ["run_job"]
+__all__ = ["NodeRun", "run_job"]
 
 _GUARD_SECONDS = 10.0
 """For a job's guard to end it when the worker process is gone."""
 
 
-def run_job(
-    order: bytes,
-    front: bytes,
-    about: tuple[str, str],
-    archive: Sequence[Any] = (),
-    *,
-    control: Control | None = None,
-) -> bytes:
+def run_job(order: bytes, front: bytes, about: tuple[str, str], archive: Sequence[Any] = ()) -> bytes:
     """Put the job's files in place, have the node's worker process run it, report what happens meanwhile.
 
-    This process holds the run: if it is killed, the worker process ends the job.
+    This process holds the run: if it is killed, the worker process ends the job. SIGINT, by which Ray cancels a task that
+    has begun, ends it, too.
 
     Args:
         order: an ``Order``.
         front: where the front is.
         about: name of the cluster, and of the dispatcher.
         archive: a reference to the bytes of the archive, in a list so that Ray leaves it for the node to fetch.
-        control: of a service; ``None``: a job, which Ray's cancel ends.
 
     Returns:
         An ``Ended`` and the last output.
     """
-    side = worker_side(*about)
-    side.line.told(front)
-    run = _Run(Order.decode(order), Front.decode(front), side)
-    if control is not None:
-        return run.to_end(archive, control)
-    with by_interrupt() as control:
-        return run.to_end(archive, control)
+    loop, before = _loop(), signal.getsignal(signal.SIGINT)
+    stop = asyncio.Event()
+    # Ray interrupts the interpreter, and no system call: the loop's own descriptor is what wakes it.
+    loop.add_signal_handler(signal.SIGINT, stop.set)
+    try:
+        return loop.run_until_complete(NodeRun(order, front, about, stop).to_end(archive))
+    finally:
+        loop.remove_signal_handler(signal.SIGINT)
+        signal.signal(signal.SIGINT, before)
 
 
-class _Run:
-    def __init__(self, order: Order, front: Front, side: WorkerSide) -> None:
-        self._order, self._front, self._side = order, front, side
-        self._line = load_line(order.job_id, order.line)
+@functools.cache
+def _loop() -> asyncio.AbstractEventLoop:
+    """For all tasks of this process, which come one after the other."""
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    return loop
+
+
+class NodeRun:
+    """
+    Args:
+        stop: set when the run is to be ended.
+    """
+
+    def __init__(self, order: bytes, front: bytes, about: tuple[str, str], stop: asyncio.Event) -> None:
+        self._order, self._front, self._stop = Order.decode(order), Front.decode(front), stop
+        self._side = side(*about)
+        self._side.line.front = front
+        self._line = load_line(self._order.job_id, self._order.line)
         self._port = job_port(self._line) or 0 if self._line.header in SERVICES else 0
-        self._environment = side.environment(front)
+        self._reporter: Reporter | None = None
 
-    def to_end(self, archive: Sequence[Any], control: Control) -> bytes:
-        places, run = self._side.places, self._order.run
-        path = places.output(run)
-        output = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            self._side.worker.start(self._stage(archive, path), self._environment)
-            return self._follow(output, control)
-        except (StagingFailed, OSError) as exc:
-            reason = str(exc) if isinstance(exc, StagingFailed) else f"it could not be started: {exc}"
-            return Ended(node=self._side.name, refused=reason).encode()
-        finally:
-            os.close(output)
-            os.unlink(path)
-            unstage(places.staging("", run))
+    @property
+    def state(self) -> tuple[str | None, bool]:
+        """On which node it has begun, and whether its port was seen to answer."""
+        return (None, False) if self._reporter is None else (self._side.name, self._reporter.answers)
 
-    def _stage(self, archive: Sequence[Any], log: str) -> Start:
+    async def to_end(self, archive: Sequence[Any]) -> bytes:
+        """See ``run_job``."""
+        with self._side.places.output(self._order.run) as (path, output):
+            try:
+                environment = await self._side.environment(self._front)
+                worker = await self._side.worker(environment)
+                start = await self._stage(archive, path, environment)
+            except (StagingFailed, OSError) as exc:
+                reason = str(exc) if isinstance(exc, StagingFailed) else f"it could not be started: {exc}"
+                return Ended(node=self._side.name, refused=reason).encode()
+            return await self._follow(worker, worker.start(start, environment), output)
+
+    async def _stage(self, archive: Sequence[Any], log: str, environment: Mapping[str, str]) -> Start:
         side, order = self._side, self._order
-        if self._port and listens(self._port):
-            raise StagingFailed(
-                f"its port {self._port} is in use on node {side.name}; free it or choose another"
-            )
-        command = stage(
-            RunRequest(order.run, self._line, side.name, 0),
-            side.places,
-            NodeArchives(side.places, order.archive, archive),
-            forks=side.worker.may_fork(self._environment),
-        )
+        if self._port and (problem := port_problem_here(self._port)):
+            raise StagingFailed(f"on node {side.name}, {problem}")
+        request = RunRequest(order.run, self._line, side.name, 0)
+        archives = NodeArchives(side.places, order.archive, archive)
+        if self._line.header in ARCHIVES:
+            command = await asyncio.to_thread(stage, request, side.places, archives)
+        else:
+            command = stage(request, side.places, archives, forks=_may_fork(environment))
         return Start(
             order.run,
             order.job_id,
@@ -103,28 +115,33 @@ class _Run:
             held=True,
         )
 
-    def _follow(self, output: int, control: Control) -> bytes:
+    async def _follow(self, worker: Worker, ending: asyncio.Future[End], output: int) -> bytes:
         """Until the run has ended."""
         side, run = self._side, self._order.run
-        control.node = side.name
-        reporter = Reporter(side.line, run, control, output, self._front.log_limit, self._port)
-        is_stopped, end = False, None
-        try:
-            while end is None:
-                ready = side.wait(side.worker.fileno(), control.wake)
-                if control.wake in ready:
-                    control.hush()
-                if control.is_stopped and not is_stopped:
-                    is_stopped = True
-                    side.worker.stop(run)
-                if side.worker.fileno() in ready:
-                    end = side.worker.end(run)
-        except ConnectionError:
+        reporter = self._reporter = Reporter(side.line, run, side.name, output, self._front.log_limit)
+        beside = [asyncio.create_task(self._stop_when_told(worker))]
+        if self._port:
+            beside.append(asyncio.create_task(reporter.watch(self._port)))
+        end = await ending
+        for task in beside:
+            task.cancel()
+        if end.how in {How.LOST, How.UNKNOWN}:
             # Its guard ends it; the place is not free before that.
-            asyncio.run(end_run(run, _GUARD_SECONDS))
-            end = {"is": "ended", "code": None}
-        finally:
-            offset, tail = reporter.finish(whole=is_stopped)
-        if end["is"] == "failed":
-            return Ended(node=side.name, refused=f"it could not be started: {end['why']}").encode()
-        return Ended(end["code"], side.name, is_stopped, offset=offset).encode(tail)
+            await end_run(run, _GUARD_SECONDS)
+        worker.forget(run)
+        is_stopped = self._stop.is_set()
+        offset, tail = await reporter.finish(whole=is_stopped)
+        if end.how is How.FAILED:
+            return Ended(node=side.name, refused=f"it could not be started: {end.why}").encode()
+        record = side.places.read_end(run)
+        return Ended(end.code, side.name, is_stopped, offset=offset, record=record).encode(tail)
+
+    async def _stop_when_told(self, worker: Worker) -> None:
+        await self._stop.wait()
+        worker.stop(self._order.run)
+
+
+def _may_fork(environment: Mapping[str, str]) -> bool:
+    """Whether the launcher that the worker process has loaded meets what a shell would start for the job."""
+    found = shutil.which("python3", path=environment.get("PATH"))
+    return found is not None and found == python_as_found() and "BASH_ENV" not in environment

@@ -1,0 +1,66 @@
+"""What one of Ray's worker processes keeps between runs."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import os
+from collections.abc import Mapping
+
+import ray
+
+from titan_sdk.cluster.engines.process import job_environment
+from titan_sdk.cluster.engines.ray.inside.node.front_line import FrontLine
+from titan_sdk.cluster.engines.ray.inside.node.node_worker import find_worker, settings_of
+from titan_sdk.cluster.engines.ray.inside.node.places import NodePlaces
+from titan_sdk.cluster.engines.ray.inside.node.relay import Relay
+from titan_sdk.cluster.engines.ray.values import Front
+from titan_sdk.cluster.worker.client import Worker
+
+__all__ = ["Side", "side"]
+
+
+class Side:
+    """Made once per process, for one cluster. Belongs to the loop that is current."""
+
+    def __init__(self, cluster: str, dispatcher: str) -> None:
+        node_id: str = ray.get_runtime_context().get_node_id()
+        self.name = f"{ray.util.get_node_ip_address()}-{node_id[:6]}"
+        """As the front calls the node."""
+        self.places = NodePlaces(cluster, node_id)
+        self.line = FrontLine(dispatcher)
+        self._relay = Relay(self.places.sockets, self.line)
+        self._worker: Worker | None = None
+        self._settings = ""
+        # The node is dead to the cluster when its raylet is, and its jobs run elsewhere. A worker of Ray's that is in
+        # nobody's call would not notice.
+        asyncio.get_event_loop().add_reader(os.pidfd_open(os.getppid()), os._exit, 1)
+
+    async def worker(self, environment: Mapping[str, str]) -> Worker:
+        """The node's worker process for jobs with this environment.
+
+        Raises:
+            OSError: there is none, and none can be started.
+        """
+        settings = settings_of(environment)
+        if self._worker is None or not self._worker.is_alive or settings != self._settings:
+            if self._worker is not None:
+                await self._worker.close()
+            self._worker, self._settings = await find_worker(self.places, settings, environment), settings
+        return self._worker
+
+    async def environment(self, front: Front) -> dict[str, str]:
+        """What a job inherits: also what Ray has set for this task, such as its GPUs."""
+        found = job_environment(os.environ, self.name, front.host, front.port)
+        return {
+            **found,
+            **front.environment,
+            "TITAN_SOCKET": str(await self._relay.path()),
+            "TITAN_RUNTIME_ENDS": str(self.places.ends),
+        }
+
+
+@functools.cache
+def side(cluster: str, dispatcher: str) -> Side:
+    """This process's own."""
+    return Side(cluster, dispatcher)
