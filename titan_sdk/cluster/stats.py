@@ -55,7 +55,7 @@ def _nodes(master: Master) -> Iterator[WorkerView]:
     running: dict[str | None, list[str]] = {}
     taken: dict[str | None, Counter[str]] = {}
     for job_id in master.runs.running():
-        job = master.state.scheduler.get(job_id)
+        job = master.state.scheduler.jobs.get(job_id)
         if job is not None:
             running.setdefault(job.place, []).append(job_id)
             taken.setdefault(job.place, Counter()).update(resources_of(job.spec.tag, given).as_ray())

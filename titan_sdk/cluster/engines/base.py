@@ -13,7 +13,7 @@ A cancelled task lets go of its run and ends nothing: the run is the next master
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol
 
@@ -33,10 +33,10 @@ class RunRequest:
     attempt: int
     near: str | None = None
     """Where it should run if there is room; for engines that choose the place themselves."""
+    job_id: str = field(init=False)
 
-    @property
-    def job_id(self) -> str:
-        return self.line.job_id
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "job_id", self.line.job_id)
 
 
 class Outcome(Enum):
@@ -72,10 +72,10 @@ class Process:
     handle: str
     """Finds the run again after a restart of the master."""
     killed: bool = False
+    run: str = field(init=False)
 
-    @property
-    def run(self) -> str:
-        return self.request.run
+    def __post_init__(self) -> None:
+        self.run = self.request.run
 
 
 class StagingFailed(Exception):

@@ -186,7 +186,7 @@ class Master:
         False if there is nothing to end; nothing is changed then.
         """
         service = self.services.get(job_id)
-        if service is not None and self.state.scheduler.get(job_id) is None:
+        if service is not None and self.state.scheduler.jobs.get(job_id) is None:
             if service.process is None:
                 # No run of it may begin after its end is stored.
                 self.runs.stop_service(job_id)
@@ -212,7 +212,7 @@ class Master:
         if job_id not in self.services:
             return False
         gone = self.runs.stop_service(job_id)
-        if self.state.scheduler.get(job_id) is not None:
+        if self.state.scheduler.jobs.get(job_id) is not None:
             await self.cancel(job_id)
         await gone.wait()
         await self.flushed()

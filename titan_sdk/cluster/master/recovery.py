@@ -81,7 +81,7 @@ def _number(store: Store, job_id: str) -> int:
 
 def _resume(master: Master, row: JobRow) -> None:
     """A job that was running, as far as the store knows."""
-    job = master.state.scheduler.get(row.job_id)
+    job = master.state.scheduler.jobs.get(row.job_id)
     if job is not None and job.spec.service and row.handle is not None:
         _resume_service(master, row, up=False)
         return

@@ -117,7 +117,7 @@ class Runs:
         self._wake_when_due()
 
     def _start(self, effect: Start) -> None:
-        job = self._state.scheduler.get(effect.job_id)
+        job = self._state.scheduler.jobs.get(effect.job_id)
         if job is None:
             return
         try:
@@ -194,7 +194,7 @@ class Runs:
             result = RunResult(Outcome.INTERRUPTED, None, _STOPPED)
         if result.outcome is Outcome.FATAL and result.exit_code is None:
             self._state.note(job_id, f"{job_id} cannot run: {result.reason}")
-        job, now = scheduler.get(job_id), self._state.clock.now()
+        job, now = scheduler.jobs.get(job_id), self._state.clock.now()
         is_concluded = job is not None and job.phase is Phase.RUNNING
         effects = scheduler.exited(job_id, result.outcome, result.reason, now, result.exit_code)
         self.perform(effects, gone=job_id)
@@ -374,7 +374,7 @@ class Runs:
             return
         service.up = True
         job_id, now = service.line.job_id, self._state.clock.now()
-        if self._state.scheduler.get(job_id) is not None:
+        if self._state.scheduler.jobs.get(job_id) is not None:
             self._state.store.journal.record(SetService(service.seq, rows.Service.LIVE))
             self.perform(self._state.scheduler.exited(job_id, Outcome.SUCCESS, None, now))
 

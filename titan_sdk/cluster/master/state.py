@@ -64,7 +64,7 @@ class State:
 
     def is_at_hand(self, job_id: str) -> bool:
         """Whether what is known of an id can be told at once."""
-        return self.scheduler.get(job_id) is not None or (
+        return self.scheduler.jobs.get(job_id) is not None or (
             self.store.is_at_hand(job_id)
             and (self.store.job(job_id) is not None or self.store.is_at_hand(full_id(job_id)))
         )
@@ -76,13 +76,13 @@ class State:
 
     def resolved(self, job_id: str) -> str:
         """As ``resolve``, of an id that is at hand."""
-        if self.scheduler.get(job_id) is None and self.store.job(job_id) is None:
+        if self.scheduler.jobs.get(job_id) is None and self.store.job(job_id) is None:
             return full_id(job_id)
         return job_id
 
     def status(self, job_id: str) -> JobStatus | None:
         """The state of an exact id; ``None`` for an unknown one."""
-        job = self.scheduler.get(job_id)
+        job = self.scheduler.jobs.get(job_id)
         if job is not None:
             return job.status
         settled = self.settled(job_id)
@@ -102,7 +102,7 @@ class State:
 
     def number(self, job_id: str) -> int:
         """The number of an id's latest submission, -1 for an unknown one."""
-        job = self.scheduler.get(job_id)
+        job = self.scheduler.jobs.get(job_id)
         if job is not None:
             return job.spec.seq
         row = self.store.job(job_id)
@@ -126,7 +126,7 @@ class State:
         Raises:
             Refused: an earlier submission of it is not over.
         """
-        job = self.scheduler.get(job_id)
+        job = self.scheduler.jobs.get(job_id)
         if job is not None:
             raise Refused(
                 f"the job {job_id!r} is still {job.status}; wait for it or cancel it, or submit under another id"

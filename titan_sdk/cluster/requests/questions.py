@@ -121,7 +121,7 @@ class JobQuestions:
         row = self._state.store.job(job_id)
         if row is None:
             return f"ERROR_NOT_FOUND: no job {job_id!r}"
-        job = self._state.scheduler.get(job_id)
+        job = self._state.scheduler.jobs.get(job_id)
         return write_object(
             state=self._state.status(job_id) or "NULL",
             reason=row.reason or (self._why_not_running(job) if job is not None else None),
@@ -150,7 +150,7 @@ class JobQuestions:
             return None
         if self._master.pools is not None:
             return self._master.engine.trouble or self._master.pools.why_waiting(job.spec.tag)
-        if job.spec.tag not in self._state.scheduler.workers.tags:
+        if job.spec.tag not in self._state.scheduler.workers.by_tag:
             return f"no worker has the tag {job.spec.tag!r}"
         return f"every worker with the tag {job.spec.tag!r} is busy"
 

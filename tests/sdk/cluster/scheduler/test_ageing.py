@@ -75,6 +75,6 @@ def test_who_is_ahead_is_counted_by_the_same_order() -> None:
     desk.submit("old", priority=1)
     desk.now = 61.0
     desk.submit("new", priority=2)
-    job = desk.scheduler.get("new")
+    job = desk.scheduler.jobs.get("new")
     assert job is not None
     assert desk.scheduler.ahead_of(job) == 1

@@ -84,6 +84,6 @@ def test_many_cancelled_jobs_do_not_stay_in_memory() -> None:
     for n in range(500):
         desk.submit(f"again{n}", tag="NOBODY", priority=2)
         desk.cancel(f"again{n}")
-    assert len(desk.scheduler._ready._queues["NOBODY"]._heap) < 200
+    assert len(desk.scheduler._ready.by_tag["NOBODY"]._heap) < 200
     desk.add_worker("w", "NOBODY")
     assert list(desk.running) == ["survivor"]

@@ -24,7 +24,7 @@ def pool(slots: int) -> Scheduler:
 def test_a_job_of_a_pool_is_pending_until_its_place_is_known() -> None:
     scheduler = pool(1)
     submit(scheduler, JobSpec("a", 1, "GENERAL"))
-    job = scheduler.get("a")
+    job = scheduler.jobs.get("a")
     assert job is not None
     assert job.status is JobStatus.PENDING
     scheduler.placed("a", "node-7")
@@ -36,7 +36,7 @@ def test_a_second_run_has_no_place_yet() -> None:
     submit(scheduler, JobSpec("a", 1, "GENERAL"))
     scheduler.placed("a", "node-7")
     scheduler.exited("a", Outcome.FAILURE, "node node-7 died", 1.0)
-    job = scheduler.get("a")
+    job = scheduler.jobs.get("a")
     assert job is not None
     assert (job.status, job.attempt, job.place) == (JobStatus.PENDING, 2, None)
 

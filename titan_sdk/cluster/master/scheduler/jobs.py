@@ -115,6 +115,7 @@ class Job:
     __slots__ = (
         "attempt",
         "children",
+        "job_id",
         "missing",
         "phase",
         "place",
@@ -128,6 +129,7 @@ class Job:
 
     def __init__(self, spec: JobSpec) -> None:
         self.spec = spec
+        self.job_id = spec.job_id
         self.phase = Phase.WAITING
         self.missing = 0
         """Parents that have not completed yet."""
@@ -145,10 +147,6 @@ class Job:
         """When it first could have run; a run that is repeated does not wait from the beginning."""
         self.rank: tuple[float, int] = (-spec.priority, spec.seq)
         """Smaller runs first. Fixed while the job is ready."""
-
-    @property
-    def job_id(self) -> str:
-        return self.spec.job_id
 
     @property
     def status(self) -> JobStatus:

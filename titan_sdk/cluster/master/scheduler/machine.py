@@ -34,7 +34,8 @@ class Scheduler:
         """Seconds of being ready that count as much as one priority; ``None``: waiting raises nothing. Applies to
         jobs that become ready from now on."""
         self.workers = Workers()
-        self._jobs: dict[str, Job] = {}
+        self.jobs: dict[str, Job] = {}
+        """Unfinished ones by id; only this class changes them."""
         self._ready = ReadyQueues()
         self._ready_services = ReadyQueues()
         self._delayed = DelayQueue()
@@ -45,11 +46,7 @@ class Scheduler:
     # ------------------------------------------------------------------ reading
 
     def __len__(self) -> int:
-        return len(self._jobs)
-
-    def get(self, job_id: str) -> Job | None:
-        """The unfinished job of that id."""
-        return self._jobs.get(job_id)
+        return len(self.jobs)
 
     def is_stopping(self, job_id: str) -> bool:
         """Whether the job was cancelled and its process is still being ended."""
@@ -87,9 +84,9 @@ class Scheduler:
         effects: list[Effect] = []
         batch = [Job(spec) for spec in specs]
         for job in batch:
-            if job.job_id in self._jobs:
+            if job.job_id in self.jobs:
                 raise ValueError(f"{job.job_id!r} is unfinished already")
-            self._jobs[job.job_id] = job
+            self.jobs[job.job_id] = job
         doomed: list[tuple[Job, str]] = []
         for job in batch:
             reason = self._link(job, settled)
@@ -107,7 +104,7 @@ class Scheduler:
         """Take over a job whose run is alive already (after a restart of the master)."""
         job = Job(spec)
         job.phase, job.worker, job.attempt, job.place = Phase.RUNNING, worker, attempt, place
-        self._jobs[job.job_id] = job
+        self.jobs[job.job_id] = job
         host = self.workers.get(worker)
         job.pooled = host is not None and host.pool
         if host is not None and not spec.service:
@@ -122,7 +119,7 @@ class Scheduler:
 
     def placed(self, job_id: str, place: str) -> None:
         """A run that was given to a pool has begun in one of its places."""
-        job = self._jobs.get(job_id)
+        job = self.jobs.get(job_id)
         if job is not None and job.phase is Phase.RUNNING:
             job.place = place
 
@@ -135,7 +132,7 @@ class Scheduler:
         if stopping_on is not None:
             self._release(stopping_on, job_id)
         else:
-            job = self._jobs.get(job_id)
+            job = self.jobs.get(job_id)
             if job is None or job.phase is not Phase.RUNNING:
                 return effects
             assert job.worker is not None
@@ -147,7 +144,7 @@ class Scheduler:
     def cancel(self, job_id: str) -> list[Effect]:
         """End an unfinished job, whatever it waits for; its descendants become DEAD. No effect where there is none."""
         effects: list[Effect] = []
-        job = self._jobs.get(job_id)
+        job = self.jobs.get(job_id)
         if job is None:
             return effects
         if job.phase is Phase.RUNNING:
@@ -198,7 +195,7 @@ class Scheduler:
     def _link(self, job: Job, settled: SettledLookup) -> str | None:
         """Tie a new job to its parents; a sentence where one of them can never complete."""
         for parent_id in dict.fromkeys(job.spec.parents):
-            parent = self._jobs.get(parent_id)
+            parent = self.jobs.get(parent_id)
             if parent is not None:
                 parent.children.append(job)
                 job.missing += 1
@@ -236,27 +233,12 @@ class Scheduler:
         """Start what can start: services at once, jobs best rank first over all tags that have a free slot."""
         if self._held:
             return
-        for tag in self.workers.tags:
-            while (service := self._ready_services.head(tag)) is not None:
-                host = self.workers.host_for_service(tag, service.tied_to)
-                if host is None:
-                    break  # the workers of this tag are pools without any place
-                self._ready_services.pop(tag)
-                self._start(service, host, effects)
-        while True:
-            heads = [head for tag in self.workers.tags if (head := self._startable(tag)) is not None]
-            if not heads:
-                return
-            job = min(heads, key=lambda head: head.rank)
-            worker = self.workers.choose(job.spec.tag, job.tied_to)
-            assert worker is not None, "_startable saw a free slot"
-            self._ready.pop(job.spec.tag)
+        while self._ready_services.by_tag and (found := self._ready_services.take_service(self.workers)):
+            self._start(*found, effects)
+        while self._ready.by_tag and (found := self._ready.take(self.workers)):
+            job, worker = found
             worker.busy.add(job.job_id)
             self._start(job, worker, effects)
-
-    def _startable(self, tag: str) -> Job | None:
-        head = self._ready.head(tag)
-        return head if head is not None and self.workers.choose(tag, None) is not None else None
 
     def _start(self, job: Job, worker: Worker, effects: list[Effect]) -> None:
         job.phase = Phase.RUNNING
@@ -311,7 +293,7 @@ class Scheduler:
                 self._queues_of(ended).forget(ended.spec.tag)
             elif was is Phase.DELAYED:
                 self._delayed.forget()
-            del self._jobs[ended.job_id]
+            del self.jobs[ended.job_id]
             own = code if ended is job else None
             ran = was is Phase.RUNNING
             effects.append(Ended(ended.job_id, ended.spec.seq, how, ended.seat, why, ran, own))

@@ -60,33 +60,53 @@ class ReadyQueues:
     """One queue per tag, so that a job nobody can run stands in nobody's way."""
 
     def __init__(self) -> None:
-        self._queues: dict[str, ReadyQueue] = {}
+        self.by_tag: dict[str, ReadyQueue] = {}
+        """Those that are not empty."""
 
     def push(self, job: Job) -> None:
-        self._queues.setdefault(job.spec.tag, ReadyQueue()).push(job)
+        self.by_tag.setdefault(job.spec.tag, ReadyQueue()).push(job)
 
-    def head(self, tag: str) -> Job | None:
-        queue = self._queues.get(tag)
-        return None if queue is None else queue.head()
+    def take(self, workers: Workers) -> tuple[Job, Worker] | None:
+        """The first job for which there is a free slot, best rank over all tags, and the worker it goes to."""
+        best: Job | None = None
+        # There may be more tags that jobs have than tags that workers have.
+        for tag in workers.by_tag:
+            queue = self.by_tag.get(tag)
+            head = None if queue is None else queue.head()
+            if head is not None and (best is None or head.rank < best.rank) and workers.choose(tag, None):
+                best = head
+        if best is None:
+            return None
+        worker = workers.choose(best.spec.tag, best.tied_to)
+        return None if worker is None else (self._pop(best), worker)
 
-    def pop(self, tag: str) -> Job:
-        job = self._queues[tag].pop()
-        self._drop_if_empty(tag)
+    def take_service(self, workers: Workers) -> tuple[Job, Worker] | None:
+        """As ``take``, but slots do not matter, nor does rank between tags."""
+        for tag, queue in self.by_tag.items():
+            head = queue.head()
+            # No host: the workers of this tag are pools without any place.
+            if head is not None and (host := workers.host_for_service(tag, head.tied_to)) is not None:
+                return self._pop(head), host
+        return None
+
+    def _pop(self, job: Job) -> Job:
+        self.by_tag[job.spec.tag].pop()
+        self._drop_if_empty(job.spec.tag)
         return job
 
     def forget(self, tag: str) -> None:
-        self._queues[tag].forget()
+        self.by_tag[tag].forget()
         self._drop_if_empty(tag)
 
     def ahead_of(self, job: Job) -> int:
-        return self._queues[job.spec.tag].ahead_of(job)
+        return self.by_tag[job.spec.tag].ahead_of(job)
 
     def lengths(self) -> dict[str, int]:
-        return {tag: len(queue) for tag, queue in self._queues.items()}
+        return {tag: len(queue) for tag, queue in self.by_tag.items()}
 
     def _drop_if_empty(self, tag: str) -> None:
-        if not len(self._queues[tag]):
-            del self._queues[tag]
+        if not len(self.by_tag[tag]):
+            del self.by_tag[tag]
 
 
 class DelayQueue:
@@ -152,7 +172,8 @@ class Workers:
 
     def __init__(self) -> None:
         self._by_name: dict[str, Worker] = {}
-        self._by_tag: dict[str, list[Worker]] = {}
+        self.by_tag: dict[str, list[Worker]] = {}
+        """Every tag that some worker has."""
 
     def __iter__(self) -> Iterator[Worker]:
         return iter(self._by_name.values())
@@ -169,25 +190,20 @@ class Workers:
         worker = Worker(name, frozenset(tags), slots, pool)
         self._by_name[name] = worker
         for tag in worker.tags:
-            self._by_tag.setdefault(tag, []).append(worker)
+            self.by_tag.setdefault(tag, []).append(worker)
 
     def remove(self, name: str) -> Worker | None:
         worker = self._by_name.pop(name, None)
         if worker is not None:
             for tag in worker.tags:
-                self._by_tag[tag].remove(worker)
-                if not self._by_tag[tag]:
-                    del self._by_tag[tag]
+                self.by_tag[tag].remove(worker)
+                if not self.by_tag[tag]:
+                    del self.by_tag[tag]
         return worker
-
-    @property
-    def tags(self) -> Iterable[str]:
-        """Every tag that some worker has."""
-        return self._by_tag.keys()
 
     def choose(self, tag: str, preferred: str | None) -> Worker | None:
         """The preferred worker if it can take the job now, else the least loaded one that can."""
-        free = [worker for worker in self._by_tag.get(tag, ()) if worker.free > 0]
+        free = [worker for worker in self.by_tag.get(tag, ()) if worker.free > 0]
         for worker in free:
             if worker.name == preferred:
                 return worker
@@ -195,7 +211,7 @@ class Workers:
 
     def host_for_service(self, tag: str, preferred: str | None) -> Worker | None:
         """As ``choose``, but slots do not matter."""
-        able = [worker for worker in self._by_tag.get(tag, ()) if worker.slots > 0]
+        able = [worker for worker in self.by_tag.get(tag, ()) if worker.slots > 0]
         for worker in able:
             if worker.name == preferred:
                 return worker
