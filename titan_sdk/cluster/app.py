@@ -19,13 +19,12 @@ from titan_sdk.cluster.folders import DataDir
 from titan_sdk.cluster.master.master import Master
 from titan_sdk.cluster.master.ray_front import JobsDoor
 from titan_sdk.cluster.master.recovery import recover
-from titan_sdk.cluster.requests.table import Answered, Requests
+from titan_sdk.cluster.requests.table import Requests
 from titan_sdk.cluster.retention import Housekeeping
 from titan_sdk.cluster.server.metrics import MetricsServer
 from titan_sdk.cluster.server.server import Server
 from titan_sdk.cluster.settings import ClusterSettings
 from titan_sdk.errors import TitanError
-from titan_sdk.wire.frames import Frame
 
 __all__ = ["App", "run_master", "sdk_version"]
 
@@ -79,7 +78,7 @@ class App:
         settings = self._settings
         data = self._data = DataDir(settings.data_dir, synced=settings.is_synced)
         try:
-            server = self._server = Server(settings, self._answer)
+            server = self._server = Server(settings)
             socket_path = _jobs_socket(settings, data)
             try:
                 host, port = await server.listen()
@@ -100,10 +99,10 @@ class App:
             loop = asyncio.get_running_loop()
             self._last_handler = loop.get_exception_handler()
             loop.set_exception_handler(self._on_unexpected)
-            self._requests = Requests(master, self._version)
+            requests = Requests(master, self._version)
             recover(master)
             if settings.ray is not None:
-                await server.serve()  # the cluster dials in
+                await server.serve(requests.answer, requests.sentence)  # the cluster dials in
             await master.engine.open()
             self._housekeeping = Housekeeping(master)
             if settings.metrics_port is not None:
@@ -112,7 +111,7 @@ class App:
                 )
                 self.metrics_address = await exporter.start(settings.metrics_host, settings.metrics_port)
             self._housekeeping.start()
-            await server.serve()
+            await server.serve(requests.answer, requests.sentence)
             log.info("serving on %s:%d", *address, extra={"data_dir": str(settings.data_dir)})
         except OSError as exc:
             await self.stop()
@@ -134,9 +133,6 @@ class App:
             self._server.gate.admit_jobs(token)
         certificate = None if tls is None else Path(tls.cert).read_text("ascii", "replace")
         return JobsDoor(host, port or address[1], token, certificate)
-
-    def _answer(self, frame: Frame) -> Answered:
-        return self._requests.answer(frame)
 
     async def drain(self) -> None:
         """Take no more jobs, and wait for those that run as long as the settings say; everything else is answered."""

@@ -55,9 +55,9 @@ class StrictNode:
             for worker in self.workers:
                 self._register(worker)
             # A real master knows no HELLO, and serves one request per connection.
-            server = self._server = Server(self._cluster, self._answer, keeps=False)
+            server = self._server = Server(self._cluster, keeps=False)
             address = await server.listen()
-            await server.serve()
+            await server.serve(self._answer)
             return address
         except OSError as exc:
             await self.stop()

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.sdk.cluster.peer import Reply, frame, read_exactly
-from titan_sdk.cluster.server.server import Server
+from titan_sdk.cluster.server.server import Answer, Server
 from titan_sdk.cluster.settings import ClusterSettings
 from titan_sdk.wire.frames import Frame
 
@@ -24,7 +24,8 @@ class Echo:
         self.release = asyncio.Event()
         self.release.set()
         self.begun = asyncio.Event()
-        self.server = Server(ClusterSettings(tmp_path, port=0, **settings), self.answer)  # type: ignore[arg-type]
+        self.server = Server(ClusterSettings(tmp_path, port=0, **settings))  # type: ignore[arg-type]
+        self.answers: Answer = self.answer
         self.address = ("", 0)
 
     async def answer(self, frame: Frame) -> str | bytes:
@@ -49,7 +50,7 @@ def beginner(tmp_path: Path) -> tuple[Echo, asyncio.Queue[Callable[[str], None]]
         return answered
 
     made = Echo(tmp_path)
-    made.server = Server(ClusterSettings(tmp_path, port=0), answer)
+    made.answers = answer
     return made, begun
 
 
@@ -61,7 +62,7 @@ async def echo(tmp_path: Path) -> AsyncIterator[Echo]:
 
 async def serve(made: Echo) -> AsyncIterator[Echo]:
     made.address = await made.server.listen()
-    await made.server.serve()
+    await made.server.serve(made.answers)
     yield made
     await made.server.close()
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar, TypeVarTuple, Unpack
 
 from titan_sdk.cluster.engines.archives import ArchiveRefused, split_pointer
@@ -21,11 +21,10 @@ __all__ = [
     "LARGE_JOBS",
     "MAX_DAG_JOBS",
     "Refused",
+    "check_dag",
     "check_graph",
     "check_job",
     "compute",
-    "foreign_parents",
-    "is_large",
     "read_dag",
 ]
 
@@ -45,9 +44,24 @@ class Refused(Exception):
     """Why a request is not carried out; the sentence goes to the client behind ``ERROR: ``."""
 
 
-def is_large(payload: str) -> bool:
-    """Whether reading and checking a submission is work for a thread, told without reading it."""
-    return len(payload) > _LARGE_PAYLOAD or payload.count(";") >= LARGE_JOBS
+async def check_dag(
+    payload: str, numbers: Callable[[Sequence[str]], Awaitable[dict[str, int]]]
+) -> tuple[list[JobLine], dict[str, int]]:
+    """The jobs of a SUBMIT_DAG payload that can be carried out as a whole, and the numbers of parents outside it.
+
+    Args:
+        numbers: of those of some ids that were ever submitted.
+
+    Raises:
+        Refused: nothing of the payload may be carried out.
+    """
+    # Told without reading it.
+    large = len(payload) > _LARGE_PAYLOAD or payload.count(";") >= LARGE_JOBS
+    lines = await compute(read_dag, payload, in_thread=large)
+    outside = _foreign_parents(lines)
+    known = await numbers(outside) if outside else {}
+    await compute(check_graph, lines, known.__contains__, in_thread=large)
+    return lines, known
 
 
 async def compute(work: Callable[[Unpack[Args]], T], *args: *Args, in_thread: bool) -> T:
@@ -167,7 +181,7 @@ def _number(text: str) -> int | None:
 # ---------------------------------------------------------------------- the graph
 
 
-def foreign_parents(lines: Sequence[JobLine]) -> list[str]:
+def _foreign_parents(lines: Sequence[JobLine]) -> list[str]:
     """Parents outside the payload, each once."""
     own = {line.job_id for line in lines}
     return list({parent: None for line in lines for parent in line.parents if parent not in own})

@@ -157,14 +157,18 @@ class Master:
         except Exception:
             log.exception("jobs that are stored could not be queued, or not all; the next master queues them")
 
-    def is_arriving(self, job_id: str) -> bool:
-        """Whether a submission of this id, which may lack its ``DAG-``, is being stored."""
-        return job_id in self._arriving or full_id(job_id) in self._arriving
+    def is_arriving(self, job_ids: Iterable[str]) -> bool:
+        """Whether a submission of one of these ids, which may lack their ``DAG-``, is being stored."""
+        return bool(self._arriving) and self._arriving_of(job_ids) is not None
 
-    async def arrived(self, job_id: str) -> None:
-        """Wait while ``is_arriving``: before that nothing can be said about the id."""
-        while (taking := self._arriving.get(job_id) or self._arriving.get(full_id(job_id))) is not None:
+    async def arrived(self, job_ids: Sequence[str]) -> None:
+        """Wait while ``is_arriving``: before that nothing can be said about the ids."""
+        while self._arriving and (taking := self._arriving_of(job_ids)) is not None:
             await asyncio.wait([taking])
+
+    def _arriving_of(self, job_ids: Iterable[str]) -> asyncio.Task[None] | None:
+        names = (name for job_id in job_ids for name in (job_id, full_id(job_id)))
+        return next((self._arriving[name] for name in names if name in self._arriving), None)
 
     def running(self) -> list[str]:
         """Jobs and services that run now."""
@@ -248,7 +252,18 @@ class Master:
         await self.state.store.close()
 
     def _check_free(self, job_id: str) -> None:
-        self.state.check_free(job_id)
+        """Whether the id can be submitted.
+
+        Raises:
+            Refused: an earlier submission of it is not over.
+        """
+        job = self.state.scheduler.jobs.get(job_id)
+        if job is not None:
+            raise Refused(
+                f"the job {job_id!r} is still {job.status}; wait for it or cancel it, or submit under another id"
+            )
+        if self.state.scheduler.is_stopping(job_id):
+            raise Refused(f"the job {job_id!r} is being cancelled; submit it again when it is gone")
         if job_id in self._arriving:
             raise Refused(f"the job {job_id!r} is being submitted by somebody else; submit under another id")
         if job_id in self.services:

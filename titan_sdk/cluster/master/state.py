@@ -12,7 +12,6 @@ from typing import Any
 
 from titan_sdk.cluster.engines.staging import SERVICES
 from titan_sdk.cluster.logs import LogStore
-from titan_sdk.cluster.master.admission import Refused
 from titan_sdk.cluster.master.scheduler import Ended, Job, JobSpec, Scheduler, Settled
 from titan_sdk.cluster.problems import Problems
 from titan_sdk.cluster.store.base import Store
@@ -108,6 +107,14 @@ class State:
         row = self.store.job(job_id)
         return -1 if row is None else row.seq
 
+    async def resolve_all(self, job_ids: Iterable[str]) -> dict[str, str]:
+        """As ``resolve``, of many; others have their turns meanwhile."""
+        return {job_id: self.resolved(job_id) async for job_id in self.at_hand(job_ids)}
+
+    async def statuses(self, job_ids: Iterable[str]) -> dict[str, JobStatus | None]:
+        """As ``status``, of many; others have their turns meanwhile."""
+        return {job_id: self.status(job_id) async for job_id in self.at_hand(job_ids)}
+
     async def numbers(self, job_ids: Sequence[str]) -> dict[str, int]:
         """The numbers of those of them that were ever submitted; others have their turns meanwhile."""
         found: dict[str, int] = {}
@@ -119,20 +126,6 @@ class State:
     def line(self, job: Job) -> JobLine:
         """What was submitted for an unfinished job that is to be started."""
         return load_line(job.job_id, self.store.line(job.spec.seq))
-
-    def check_free(self, job_id: str) -> None:
-        """Whether the id can be submitted.
-
-        Raises:
-            Refused: an earlier submission of it is not over.
-        """
-        job = self.scheduler.jobs.get(job_id)
-        if job is not None:
-            raise Refused(
-                f"the job {job_id!r} is still {job.status}; wait for it or cancel it, or submit under another id"
-            )
-        if self.scheduler.is_stopping(job_id):
-            raise Refused(f"the job {job_id!r} is being cancelled; submit it again when it is gone")
 
     def troubles(self) -> list[dict[str, Any]]:
         """What fails at present: ``what`` it is, and what the error ``says``."""

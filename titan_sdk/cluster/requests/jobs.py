@@ -9,20 +9,11 @@ from collections.abc import Awaitable, Sequence
 
 from titan_sdk.cluster import sdk_keys
 from titan_sdk.cluster.artifacts import OutsideArea
-from titan_sdk.cluster.master.admission import (
-    check_graph,
-    check_job,
-    compute,
-    foreign_parents,
-    is_large,
-    read_dag,
-)
+from titan_sdk.cluster.master.admission import check_dag, check_job
 from titan_sdk.cluster.master.master import Master
-from titan_sdk.cluster.master.state import State
 from titan_sdk.cluster.store.changes import Change, Delete, Put
 from titan_sdk.model.status import JobStatus
 from titan_sdk.wire.extensions import Submit, write_object
-from titan_sdk.wire.jobs import JobLine
 
 __all__ = ["Jobs"]
 
@@ -38,7 +29,7 @@ class Jobs:
         self._scripts = master.scripts
 
     async def submit_dag(self, payload: str) -> str:
-        lines, numbers = await _checked_dag(self._state, payload)
+        lines, numbers = await check_dag(payload, self._state.numbers)
         await self._master.submit(lines, numbers)
         return "DAG_ACCEPTED"
 
@@ -47,16 +38,15 @@ class Jobs:
         is taken, too.
         """
         request = Submit.decode(payload)
-        lines, numbers = await _checked_dag(self._state, request.dag)
+        lines, numbers = await check_dag(request.dag, self._state.numbers)
         ids = [line.job_id for line in lines]
         while True:
-            for job_id in ids:
-                await self._master.arrived(job_id)
+            await self._master.arrived(ids)
             known = await self._state.numbers(ids)
             if len(known) == len(ids) and await self._state.store.get(request.mark) is not None:
                 return write_object(taken=True)
             # A copy may have come meanwhile, and be on its way into the store.
-            if not any(map(self._master.is_arriving, ids)):
+            if not self._master.is_arriving(ids):
                 break
         for job_id in known:
             state = self._state.status(job_id)
@@ -70,12 +60,12 @@ class Jobs:
 
     def status(self, payload: str) -> str | Awaitable[str]:
         job_id = payload.strip()
-        if self._master.is_arriving(job_id) or not self._state.is_at_hand(job_id):
+        if self._master.is_arriving((job_id,)) or not self._state.is_at_hand(job_id):
             return self._status_when_arrived(job_id)
         return self._state.lookup(job_id) or "NULL"
 
     async def _status_when_arrived(self, job_id: str) -> str:
-        await self._master.arrived(job_id)
+        await self._master.arrived((job_id,))
         await self._state.resolve(job_id)
         return self._state.lookup(job_id) or "NULL"
 
@@ -121,7 +111,7 @@ class Jobs:
         return "DEPLOY_QUEUED"
 
     async def cancel(self, payload: str) -> str:
-        await self._master.arrived(payload.strip())
+        await self._master.arrived((payload.strip(),))
         found = await self._master.cancel(await self._state.resolve(payload.strip()))
         return "CANCELLED" if found else "NOT_FOUND"
 
@@ -137,19 +127,6 @@ class Jobs:
             return f"STOPPED: {job_id}"
         live = ", ".join(self._master.services.live())
         return f"ERROR: Service {given} not found in liveServiceMap. Current keys: [{live}]"
-
-
-async def _checked_dag(state: State, payload: str) -> tuple[list[JobLine], dict[str, int]]:
-    """The jobs of a DAG that can be carried out, and the numbers of the parents that are not among them.
-
-    Raises:
-        Refused: see ``read_dag`` and ``check_graph``.
-    """
-    large = is_large(payload)
-    lines = await compute(read_dag, payload, in_thread=large)
-    numbers = await state.numbers(foreign_parents(lines))
-    await compute(check_graph, lines, numbers.__contains__, in_thread=large)
-    return lines, numbers
 
 
 def _values(request: Submit, known: Sequence[str]) -> list[Change]:

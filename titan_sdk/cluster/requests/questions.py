@@ -42,9 +42,7 @@ class JobQuestions:
     async def wait(self, payload: bytes) -> str:
         """Answer when one of the jobs (or every one) has ended, at the latest after the time asked for."""
         request = Wait.decode(payload.decode("utf-8", "replace"))
-        ids: dict[str, str] = {}
-        async for given in self._state.at_hand(request.ids):
-            ids[given] = self._state.resolved(given)
+        ids = await self._state.resolve_all(request.ids)
         try:
             async with asyncio.timeout(request.seconds):
                 while request.seconds and not self._state.waiters.closed:
@@ -54,9 +52,8 @@ class JobQuestions:
                         await watch.event.wait()
         except TimeoutError:
             pass
-        states: dict[str, str] = {}
-        async for given in self._state.at_hand(ids):
-            states[given] = self._state.status(ids[given]) or "NULL"
+        found = await self._state.statuses(ids.values())
+        states = {given: found[job_id] or "NULL" for given, job_id in ids.items()}
         if not request.reports:
             return write_object(states=states)
         # A state may be one commit ahead of the record that is stored with it.
@@ -64,7 +61,7 @@ class JobQuestions:
         return write_object(states=states, reports=await self._reports(request, ids, states))
 
     async def _reports(
-        self, request: Wait, ids: Mapping[str, str], states: Mapping[str, str]
+        self, request: Wait, ids: Mapping[str, str], states: Mapping[str, JobStatus | str]
     ) -> dict[str, dict[str, str | None]]:
         """What the runs of these jobs have left, as far as there is room for it in a reply."""
         found: dict[str, dict[str, str | None]] = {}

@@ -106,23 +106,29 @@ class Requests:
             self._by_opcode[Opcode.ENGINE] = _payload(master.engine.answer)
 
     def answer(self, frame: Frame) -> Answered:
-        """The reply, or what to wait for. A failure inside a handler is an answer too, as on a real master."""
+        """The reply, or what to wait for; what either raises ``sentence`` puts into words."""
         handler = self._by_opcode.get(frame.opcode)
-        if handler is None:
-            return _unknown(frame.opcode)
-        try:
-            answered = handler(frame)
-        except (Refused, PeerProtocolError, StoreFailed) as exc:
-            return _sentence(frame.opcode, exc)
-        if isinstance(answered, str | bytes | TakeOver):
-            return answered
-        return _in_time(frame.opcode, answered)
+        return _unknown(frame.opcode) if handler is None else handler(frame)
+
+    @staticmethod
+    def sentence(opcode: int, exc: Exception) -> str | None:
+        """The reply to a request that failed, as on a real master; ``None`` for a failure that nobody expected."""
+        if isinstance(exc, Unstorable):
+            return f"ERROR: what cannot be written in UTF-8 is no text: {exc}"
+        if isinstance(exc, StoreFailed):
+            return f"{STORE_FAILED}{exc}"
+        if isinstance(exc, PeerProtocolError) and opcode not in _PAIRS:
+            return f"ERROR: {Opcode(opcode).name}: {exc}"
+        return f"ERROR: {exc}" if isinstance(exc, Refused | PeerProtocolError) else None
 
     async def carry_out(self, frame: Frame) -> Reply:
-        """The reply, in time."""
-        answered = self.answer(frame)
-        assert not isinstance(answered, TakeOver)
-        return answered if isinstance(answered, str | bytes) else await answered
+        """The reply, in time, that of a failure included."""
+        try:
+            answered = self.answer(frame)
+            assert not isinstance(answered, TakeOver)
+            return answered if isinstance(answered, str | bytes) else await answered
+        except (Refused, PeerProtocolError, StoreFailed) as exc:
+            return self.sentence(frame.opcode, exc) or str(exc)
 
     # ------------------------------------------------------------------ the cluster
 
@@ -162,34 +168,12 @@ class Requests:
         return f"ERROR: Worker node {port} not found in registry."
 
 
-def not_stored(exc: StoreFailed) -> str:
-    """The reply to a request that the store did not carry out."""
-    if isinstance(exc, Unstorable):
-        return f"ERROR: what cannot be written in UTF-8 is no text: {exc}"
-    return f"{STORE_FAILED}{exc}"
-
-
 def _text(handler: Callable[[str], Answered]) -> Handler:
     return lambda frame: handler(frame.text)
 
 
 def _payload(handler: Callable[[bytes], Answered]) -> Handler:
     return lambda frame: handler(frame.payload)
-
-
-async def _in_time(opcode: int, answered: Awaitable[Reply]) -> Reply:
-    try:
-        return await answered
-    except (Refused, PeerProtocolError, StoreFailed) as exc:
-        return _sentence(opcode, exc)
-
-
-def _sentence(opcode: int, exc: Exception) -> str:
-    if isinstance(exc, StoreFailed):
-        return not_stored(exc)
-    if isinstance(exc, PeerProtocolError) and opcode not in _PAIRS:
-        return f"ERROR: {Opcode(opcode).name}: {exc}"
-    return f"ERROR: {exc}"
 
 
 def _unknown(opcode: int) -> str:

@@ -76,6 +76,8 @@ Reply = str | bytes
 Answer = Callable[[Frame], Reply | TakeOver | Awaitable[Reply]]
 """A reply, a future of one, or a coroutine."""
 
+Sentence = Callable[[int, Exception], str | None]
+
 
 # ---------------------------------------------------------------------- one peer
 
@@ -305,7 +307,7 @@ class Connection:
 
 
 class Server:
-    """Listens, and hands every request to ``answer``.
+    """Listens, and hands every request to whoever answers it.
 
     Args:
         keeps: a connection that begins with HELLO is kept for more requests.
@@ -314,7 +316,7 @@ class Server:
         InvalidArgument: the TLS files of the settings cannot be used.
     """
 
-    def __init__(self, settings: ClusterSettings, answer: Answer, *, keeps: bool = True) -> None:
+    def __init__(self, settings: ClusterSettings, *, keeps: bool = True) -> None:
         self.settings = settings
         self.keeps = keeps
         self.loop = asyncio.get_running_loop()
@@ -333,7 +335,8 @@ class Server:
         """How many peers were dropped for lack of room."""
         self._quiet = asyncio.Event()
         self._quiet.set()
-        self._answer = answer
+        self._answer: Answer = _nobody
+        self._sentence: Sentence = _unexpected
         self._capacity = capacity(settings)
         self._sparingly = Sparingly(log)
         self._closed = False
@@ -381,6 +384,9 @@ class Server:
         self.answered[opcode if opcode in _KNOWN else -1] += 1
 
     def _failed(self, opcode: int, exc: Exception) -> str:
+        told = self._sentence(opcode, exc)
+        if told is not None:
+            return told
         log.error("opcode 0x%02X failed", opcode, exc_info=exc)
         return f"SERVER_ERROR: {exc}"
 
@@ -477,8 +483,14 @@ class Server:
             reader, lambda _, writer: self._connected(reader, writer, trusted=trusted), self.loop
         )
 
-    async def serve(self) -> None:
-        """Begin to accept."""
+    async def serve(self, answer: Answer, sentence: Sentence | None = None) -> None:
+        """Begin to accept.
+
+        Args:
+            answer: carries out a request.
+            sentence: the reply to one that failed; ``None`` for a failure that it does not know, which the log gets.
+        """
+        self._answer, self._sentence = answer, sentence or _unexpected
         for listener in self._listeners:
             await listener.start_serving()
             for opened in listener.sockets:
@@ -506,3 +518,11 @@ class Server:
                 [self.loop.create_task(connection.ended()) for connection in open_ones],
                 timeout=_FINISH_SECONDS,
             )
+
+
+def _nobody(_: Frame) -> Reply:
+    return "SERVER_ERROR: this master has not begun"
+
+
+def _unexpected(_: int, _exc: Exception) -> None:
+    """Nothing that may fail is known."""

@@ -88,7 +88,7 @@ class Batch:
         """A row as this commit leaves it."""
         if seq in self.rows:
             return self.rows[seq]
-        return fresh(self._new[seq]) if seq in self._new else self._table.row(seq)
+        return fresh(self._new[seq]) if seq in self._new else self._table.by_number.get(seq)
 
     def job_ids(self) -> Iterator[str]:
         """Of the jobs that it changes."""
@@ -145,9 +145,6 @@ class Backend(Protocol):
             StoreFailed: this batch cannot be written; nothing was done.
         """
 
-    def settled(self, rows: list[JobRow]) -> None:
-        """Rows that are durable and are not in the table any more."""
-
 
 class Journal:
     """Order is kept: an entry is never durable before one that was written earlier and succeeded.
@@ -157,6 +154,7 @@ class Journal:
 
     Args:
         lost: called once, with why, when this master must not write any more.
+        settled: told of rows that are durable and are not in the table any more.
     """
 
     def __init__(
@@ -164,9 +162,11 @@ class Journal:
         backend: Backend,
         table: JobTable,
         loop: asyncio.AbstractEventLoop,
-        lost: Callable[[str], None] = lambda _: None,
+        lost: Callable[[str], None] | None = None,
+        settled: Callable[[list[JobRow]], None] | None = None,
     ) -> None:
-        self._backend, self._table, self._loop, self._on_lost = backend, table, loop, lost
+        self._backend, self._table, self._loop = backend, table, loop
+        self._on_lost, self._on_settled = lost, settled
         self.feed = Feed()
         """Which jobs have changed."""
         self._pending: list[Entry] = []
@@ -200,7 +200,7 @@ class Journal:
 
     def record(self, *changes: Change, then: Callable[[], None] | None = None) -> None:
         """The master's own bookkeeping: tried until it succeeds; ``then`` is called once it is durable."""
-        self._add(Entry(changes, then=then, touched=self._table.begin(changes)))
+        self._add(Entry(changes, then=then, touched=self._table.begin(changes) if changes else ()))
 
     def commit(self) -> None:
         """Make what was written durable at once where that takes no waiting; it is begun soon anyway. Outcomes are
@@ -214,7 +214,8 @@ class Journal:
         """Refuse everything from now on; what is under way has been done or not."""
         if self.lost is None:
             self.lost = exc
-            self._on_lost(str(exc))
+            if self._on_lost is not None:
+                self._on_lost(str(exc))
             self._refuse_all(exc)
 
     async def close(self, seconds: float) -> bool:
@@ -320,8 +321,8 @@ class Journal:
                 left = self._table.saved(entry.touched)
             else:
                 left = self._table.apply(entry.changes)
-            if left:
-                self._backend.settled(left)
+            if left and self._on_settled is not None:
+                self._on_settled(left)
         self.feed.note(batch.job_ids())
         for entry, result in batch.results(results):
             self._tell(entry, result)

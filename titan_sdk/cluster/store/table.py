@@ -31,21 +31,19 @@ class JobTable:
     """Found by id and by number."""
 
     def __init__(self) -> None:
-        self._rows: dict[int, JobRow] = {}
+        self.by_number: dict[int, JobRow] = {}
+        """Only this class changes them."""
         self._numbers: dict[str, int] = {}
         self._unsaved: Counter[int] = Counter()
         """How many entries that are not durable yet have changed a row."""
 
     def get(self, job_id: str) -> JobRow | None:
         seq = self._numbers.get(job_id)
-        return None if seq is None else self._rows[seq]
-
-    def row(self, seq: int) -> JobRow | None:
-        return self._rows.get(seq)
+        return None if seq is None else self.by_number[seq]
 
     def rows(self) -> list[JobRow]:
         """All of them, in the order of submission."""
-        return sorted(self._rows.values(), key=lambda row: row.seq)
+        return sorted(self.by_number.values(), key=lambda row: row.seq)
 
     def unfinished(self) -> list[JobRow]:
         """PENDING and RUNNING jobs."""
@@ -66,8 +64,8 @@ class JobTable:
         """Take a row in; an earlier submission of its id gives way."""
         earlier = self._numbers.get(row.job_id)
         if earlier is not None and earlier != row.seq:
-            del self._rows[earlier]
-        self._rows[row.seq] = row
+            del self.by_number[earlier]
+        self.by_number[row.seq] = row
         self._numbers[row.job_id] = row.seq
 
     # ------------------------------------------------------------------ changes
@@ -103,21 +101,21 @@ class JobTable:
 
     def _change(self, change: Change) -> list[int]:
         if isinstance(change, Step):
-            row = self._rows.get(change.seq)
+            row = self.by_number.get(change.seq)
             if row is not None:
-                self._rows[change.seq] = transition(row, change)
+                self.by_number[change.seq] = transition(row, change)
                 return [change.seq]
         elif isinstance(change, ForgetJobs):
             for job_id, seq in change.jobs:
                 if self._numbers.get(job_id) == seq:
-                    del self._rows[seq], self._numbers[job_id]
+                    del self.by_number[seq], self._numbers[job_id]
         return []
 
     def _let_go(self, seq: int) -> list[JobRow]:
-        row = self._rows.get(seq)
+        row = self.by_number.get(seq)
         if row is None or not is_settled(row):
             return []
-        del self._rows[seq]
+        del self.by_number[seq]
         del self._numbers[row.job_id]
         return [row]
 

@@ -21,7 +21,7 @@ from titan_sdk.cluster.store.changes import (
     Unavailable,
 )
 from titan_sdk.cluster.store.journal import Batch, Journal
-from titan_sdk.cluster.store.rows import JobRow, NewJob
+from titan_sdk.cluster.store.rows import NewJob
 from titan_sdk.cluster.store.sqlite import SqliteStore
 from titan_sdk.cluster.store.table import JobTable
 from titan_sdk.model.status import JobStatus
@@ -281,9 +281,6 @@ class Far:
         if self.failures:
             raise self.failures.pop(0)
         return [len(self.batches)] * len(batch.operations)
-
-    def settled(self, rows: list[JobRow]) -> None:
-        """Nothing is asked."""
 
 
 @pytest.fixture

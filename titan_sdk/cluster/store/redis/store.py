@@ -163,7 +163,7 @@ class RedisStore:
         self._closing = asyncio.Event()
         self._listener: Callable[[str], None] | None = None
         loop = asyncio.get_running_loop()
-        self.journal = Journal(self, self.table, loop, self._lost)
+        self.journal = Journal(self, self.table, loop, self._lost, self._settled)
         self._renewal = loop.create_task(self._renew())
 
     async def load(self) -> None:
@@ -245,8 +245,7 @@ class RedisStore:
         # Lua's empty table is no list to its JSON.
         return list(json.loads(reply) or [])
 
-    def settled(self, rows: list[JobRow]) -> None:
-        """See ``Backend``."""
+    def _settled(self, rows: list[JobRow]) -> None:
         for row in rows:
             self._lines.pop(row.seq, None)
             self._keep_recent(row.job_id, encode(row))

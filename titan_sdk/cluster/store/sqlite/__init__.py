@@ -73,7 +73,7 @@ class SqliteStore:
             return self._commit_in_slices(batch)
         with self._transaction():
             jobs.save(self.db, batch)
-            return self._carry_out(batch)
+            return values.carry_out(self.db, batch.operations, self.clock.now()) if batch.operations else []
 
     async def _commit_in_slices(self, batch: Batch) -> list[object]:
         """One transaction over several turns, so that questions are answered meanwhile, from what was there before."""
@@ -87,13 +87,10 @@ class SqliteStore:
                     jobs.insert(self.db, new)
                     await asyncio.sleep(0)
                 jobs.save(self.db, batch, inserted=True)
-                return self._carry_out(batch)
+                return values.carry_out(self.db, batch.operations, self.clock.now())
         finally:
             self._giving_way.clear()
             self._arriving = None
-
-    def _carry_out(self, batch: Batch) -> list[object]:
-        return values.carry_out(self.db, batch.operations, self.clock.now()) if batch.operations else []
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -110,9 +107,6 @@ class SqliteStore:
                 raise
         except (sqlite3.Error, UnicodeError) as exc:
             raise _failure(exc) from exc
-
-    def settled(self, rows: list[JobRow]) -> None:
-        """See ``Backend``: they are read from the file."""
 
     # ------------------------------------------------------------------ jobs
 
