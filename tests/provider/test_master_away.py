@@ -13,9 +13,11 @@ import pytest
 from tests.sdk.cluster.master_process import MasterProcess
 from tests.sdk.cluster.peer import Meeting
 from tests.support.flaky_proxy import FlakyProxy
+from titan_provider.dags.plan import KnownJob
 from titan_provider.events import JobEvent, Outcome
-from titan_provider.operators.waiting import JobWatch
+from titan_provider.triggers.poller import lease
 from titan_provider.triggers.titan import TitanJobTrigger
+from titan_provider.work.watch import WorkWatch
 from titan_sdk import ClientConfig, JobStatus, TitanClient, TitanJob
 
 # Slow: Masters are killed under waiting tasks.
@@ -57,8 +59,10 @@ def master(tmp_path: Path) -> Iterator[MasterProcess]:
 
 
 async def by_task(client: TitanClient, job_id: str, log: Lines) -> None:
-    watch = JobWatch(client, job_id, log=log, requirement="GENERAL", poll_interval=0.05)
-    await asyncio.to_thread(watch.wait)
+    jobs = {job_id: KnownJob(job_id, "", "", ())}
+    watch = WorkWatch(jobs, log, poll_interval=0.05, unreachable_timeout=300)
+    async with lease(client.config) as master:
+        await watch.run(master)
 
 
 async def by_trigger(_: TitanClient, job_id: str, log: Lines) -> None:

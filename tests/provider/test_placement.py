@@ -13,13 +13,12 @@ import pytest
 from airflow.providers.common.compat.sdk import TaskDeferred
 
 from titan_provider.dags.plan import KnownJob
-from titan_provider.dags.watch import DagWatch
 from titan_provider.events import JobEvent, Outcome
 from titan_provider.hooks.titan import TitanHook
 from titan_provider.operators.titan import TitanJobOperator
-from titan_provider.operators.waiting import JobWatch
 from titan_provider.triggers.poller import lease
 from titan_provider.triggers.titan import TitanJobTrigger
+from titan_provider.work.watch import WorkWatch
 from titan_sdk import JobStatus, TitanClient, TitanJob
 from titan_sdk.cluster import LocalCluster
 
@@ -94,10 +93,15 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
 
 
 async def watch_task(place: Place, log: Lines) -> None:
-    watch = JobWatch(
-        place.client, "first", log=log, requirement="GENERAL", poll_interval=0.05, placement_timeout=AT_ONCE
+    watch = WorkWatch(
+        {"first": KnownJob("first", place.nonce or "", "", ())},
+        log,
+        poll_interval=0.05,
+        unreachable_timeout=30,
+        placement_timeout=AT_ONCE,
     )
-    await asyncio.to_thread(watch.wait)
+    async with lease(TitanHook().get_config()) as master:
+        await watch.run(master)
 
 
 async def watch_trigger(place: Place, log: Lines) -> None:
@@ -113,7 +117,7 @@ async def watch_trigger(place: Place, log: Lines) -> None:
 async def watch_dag(place: Place, log: Lines) -> None:
     config = TitanHook().get_config()
     jobs = {"one": KnownJob("first", place.nonce or "", "", ())}
-    watch = DagWatch(
+    watch = WorkWatch(
         jobs,
         log,
         poll_interval=0.05,

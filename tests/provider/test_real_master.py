@@ -16,11 +16,13 @@ from tests.provider.operators.test_submission import AirflowState, Crash, Fragil
 from tests.sdk.cluster.peer import Peer
 from tests.support.airflow_run import Outcome, unique
 from tests.support.airflow_version import AIRFLOW_2
+from titan_provider.dags.plan import KnownJob
 from titan_provider.operators.killing import JobKiller
 from titan_provider.operators.memory import AirflowMemory, TitanMemory
-from titan_provider.operators.waiting import JobWatch
 from titan_provider.triggers import killing
+from titan_provider.triggers.poller import lease
 from titan_provider.triggers.titan import TitanJobTrigger
+from titan_provider.work.watch import WorkWatch
 from titan_sdk import ClientConfig, JobStatus, TitanClient, TitanJob
 from titan_sdk.cluster import LocalCluster
 from titan_sdk.flows import submit
@@ -215,15 +217,9 @@ async def test_an_end_that_somebody_else_reports_ends_no_task(
     peer.ask(0x12, f"{handle.full_id}|COMPLETED|x")
     assert client.get_job_status(handle.job_id) is JobStatus.COMPLETED  # the hazard
     if how == "sync":
-        watch = JobWatch(
-            client,
-            handle.job_id,
-            log=logging.getLogger("test"),
-            requirement="GENERAL",
-            poll_interval=0.1,
-            nonce=handle.nonce,
-        )
-        waiting = asyncio.create_task(asyncio.to_thread(watch.wait))
+        jobs = {handle.job_id: KnownJob(handle.job_id, handle.nonce or "", "", ())}
+        watch = WorkWatch(jobs, logging.getLogger("test"), poll_interval=0.1, unreachable_timeout=300)
+        waiting = asyncio.create_task(_run(watch, client))
     else:
         trigger = TitanJobTrigger(connection, handle.job_id, nonce=handle.nonce, poll_interval=0.1)
         waiting = asyncio.create_task(_last(trigger))
@@ -232,6 +228,11 @@ async def test_an_end_that_somebody_else_reports_ends_no_task(
     gate.touch()
     await asyncio.wait_for(waiting, 60)
     assert handle.result() == "mine"
+
+
+async def _run(watch: WorkWatch, client: TitanClient) -> None:
+    async with lease(client.config) as master:
+        await watch.run(master)
 
 
 async def _last(trigger: TitanJobTrigger) -> Any:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import logging
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,10 +19,10 @@ from titan_provider.operators import waiting
 from titan_provider.operators.dag import TitanDagOperator
 from titan_provider.operators.service import TitanServiceOperator, TitanServiceStopOperator
 from titan_provider.operators.titan import TitanJobOperator
-from titan_provider.operators.waiting import JobWatch
+from titan_provider.triggers import schedule as module
 from titan_provider.triggers.schedule import Schedule
 from titan_provider.waiting import Pace
-from titan_sdk import JobStatus, LogPage, ServerInfo, TitanClient
+from titan_sdk import TitanClient
 from titan_sdk.cluster import LocalCluster
 
 pytestmark = [pytest.mark.airflow, pytest.mark.usefixtures("airflow_connection")]
@@ -146,54 +145,25 @@ def test_one_that_does_not_is_left_to_a_trigger(
     assert master.wait_for_job(job_id, timeout=LONG).state.is_success
 
 
-class Clock:
-    """A time that passes only while somebody sleeps."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def monotonic(self) -> float:
-        return self.now
-
-    def sleep(self, seconds: float) -> None:
-        self.now += seconds
-
-
-class Old:
-    """A client of a master without WAIT, on which a job ends at a moment of that clock."""
-
-    def __init__(self, clock: Clock, end: float) -> None:
-        self._clock, self._end = clock, end
-        self.looks: list[float] = []
-
-    def server_info(self) -> ServerInfo:
-        return ServerInfo("Titan", "1", frozenset())
-
-    def get_job_statuses(self, ids: list[str], **_: object) -> dict[str, JobStatus]:
-        self.looks.append(self._clock.now)
-        over = self._clock.now >= self._end
-        return dict.fromkeys(ids, JobStatus.COMPLETED if over else JobStatus.RUNNING)
-
-    def read_logs(self, _: str, *, position: int, **__: object) -> LogPage:
-        return LogPage("", position)
-
-    def job_report(self, *_: object, **__: object) -> Any:
-        return SimpleNamespace(progress=None)
-
-
 @pytest.mark.parametrize(
     ("end", "late", "looks"), [(0.05, 0.1, 2), (0.3, 0.25, 6), (2.0, 1.2, 10), (600.0, 2.0, 420)]
 )
-def test_a_master_without_wait_is_looked_at_often_at_first_and_seldom_later(
+async def test_a_master_without_wait_is_looked_at_often_at_first_and_seldom_later(
     end: float, late: float, looks: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    clock = Clock()
-    monkeypatch.setattr(waiting, "time", clock)
-    client: Any = Old(clock, end)
-    JobWatch(client, "j", log=logging.getLogger("t"), requirement="GENERAL", poll_interval=2.0).wait()
-    assert end <= clock.now <= end + late
-    assert len(client.looks) <= looks
-    pauses = [after - before for before, after in itertools.pairwise(client.looks)]
+    now = 0.0
+    monkeypatch.setattr(module, "_now", lambda: now)
+    schedule = Schedule()
+    schedule.add("j", 2.0)
+    seen = []
+    while not seen or seen[-1] < end:
+        ((now, _),) = schedule._due
+        assert await schedule.next() == "j"
+        seen.append(now)
+        schedule.again("j", changed=False, slowest=0.0, many=False)
+    assert seen[-1] <= end + late
+    assert len(seen) <= looks
+    pauses = [after - before for before, after in itertools.pairwise(seen)]
     assert pauses[0] <= 0.1
     assert max(pauses) <= 2.0
 

@@ -11,12 +11,11 @@ import pytest
 
 from tests.support.airflow_run import unique
 from titan_provider.dags.plan import KnownJob
-from titan_provider.dags.watch import DagWatch
 from titan_provider.hooks.titan import TitanHook
-from titan_provider.operators.waiting import JobWatch
 from titan_provider.triggers.poller import lease
 from titan_provider.triggers.titan import TitanJobTrigger
 from titan_provider.waiting import PROGRESS_EVERY, ProgressLines, describe_progress
+from titan_provider.work.watch import WorkWatch
 from titan_sdk import TitanClient, TitanJob
 
 pytestmark = [pytest.mark.airflow, pytest.mark.usefixtures("airflow_connection")]
@@ -63,8 +62,10 @@ class Lines:
 
 
 async def watch_task(client: TitanClient, job_id: str, nonce: str, log: Lines, tag: str) -> None:
-    watch = JobWatch(client, job_id, nonce=nonce, log=log, requirement=tag, poll_interval=0.05)
-    await asyncio.to_thread(watch.wait)
+    jobs = {job_id: KnownJob(job_id, nonce, "", (), tag)}
+    watch = WorkWatch(jobs, log, poll_interval=0.05, unreachable_timeout=30)
+    async with lease(client.config) as master:
+        await watch.run(master)
 
 
 async def watch_trigger(client: TitanClient, job_id: str, nonce: str, log: Lines, tag: str) -> None:
@@ -75,7 +76,7 @@ async def watch_trigger(client: TitanClient, job_id: str, nonce: str, log: Lines
 
 async def watch_dag(client: TitanClient, job_id: str, nonce: str, log: Lines, tag: str) -> None:
     jobs = {"one": KnownJob(job_id, nonce, "", (), tag)}
-    watch = DagWatch(jobs, log, poll_interval=0.05, log_interval=0.05, unreachable_timeout=30)
+    watch = WorkWatch(jobs, log, poll_interval=0.05, log_interval=0.05, unreachable_timeout=30)
     async with lease(TitanHook().get_config()) as master:
         await watch.run(master)
 

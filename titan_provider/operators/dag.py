@@ -21,7 +21,6 @@ from titan_provider.dags.dispatch import DagSubmission
 from titan_provider.dags.jobs import read_jobs
 from titan_provider.dags.killing import DagKiller
 from titan_provider.dags.plan import DagRecord, children_first
-from titan_provider.dags.watch import DagWatch
 from titan_provider.events import JobEvent, Outcome
 from titan_provider.exceptions import (
     TitanDagFailed,
@@ -39,6 +38,7 @@ from titan_provider.operators.waiting import end_soon
 from titan_provider.triggers.dag import TitanDagTrigger
 from titan_provider.triggers.poller import lease
 from titan_provider.values import Duration, as_id, plain, read_durations
+from titan_provider.work.watch import WorkWatch
 from titan_sdk import ClientConfig, CorruptData, TitanClient, TitanError, TitanJob, xcom
 
 if TYPE_CHECKING:
@@ -217,7 +217,7 @@ class TitanDagOperator(TitanLineage, BaseOperator):
                 self.on_kill()
 
     async def _watch(self, config: ClientConfig, record: DagRecord) -> None:
-        watch = DagWatch(
+        watch = WorkWatch(
             record.open_jobs,
             self.log,
             poll_interval=self.poll_interval,

@@ -27,16 +27,17 @@ from titan_provider.exceptions import (
     TitanPlacementTimedOut,
 )
 from titan_provider.hooks.titan import TitanHook
-from titan_provider.joblog import LogCursor
+from titan_provider.joblog import MAX_LINES, LogCursor
 from titan_provider.links.titan import JOB_ID_XCOM, TitanJobLogLink, links
 from titan_provider.masking import env_texts, mask_env
 from titan_provider.openlineage import TitanLineage
 from titan_provider.operators.admission import try_to_enter, wait_to_enter
+from titan_provider.operators.apart import run_apart
 from titan_provider.operators.killing import JobKiller, announce_try
 from titan_provider.operators.memory import memory_of
 from titan_provider.operators.source import find_script, script_file
 from titan_provider.operators.submission import Submission, new_record
-from titan_provider.operators.waiting import JobWatch, end_soon
+from titan_provider.operators.waiting import end_soon
 from titan_provider.values import Duration, as_id, as_ids, plain, read_durations, to_json
 from titan_provider.waiting import describe_progress
 from titan_sdk import TitanClient, TitanError, TitanJob
@@ -233,9 +234,7 @@ class TitanJobOperator(TitanLineage, BaseOperator):
             self._check_job(context, client, job_id)
             if fired.outcome in _OUTCOMES:
                 raise _OUTCOMES[fired.outcome](fired.message)
-            cursor = LogCursor(fired.log_position, fired.log_lines)
-            shown = self._watch(client, job_id, cursor=cursor).wait()
-            return self._result(client, job_id, log_shown=shown)
+            return self._result(client, job_id, log_shown=fired.log_lines <= MAX_LINES)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """As Airflow does it, but a wait that Airflow itself broke off does not leave the job behind."""
@@ -268,7 +267,7 @@ class TitanJobOperator(TitanLineage, BaseOperator):
                 return record.job_id
             if self.deferrable and not end_soon(client, {record.job_id: record.nonce}):
                 self._hand_over(client, record, started)
-            shown = self._watch(client, record.job_id, record.nonce).wait()
+            shown = self._wait(client, record)
             return self._result(client, record.job_id, log_shown=shown)
 
     def _obtain(
@@ -349,21 +348,33 @@ class TitanJobOperator(TitanLineage, BaseOperator):
             cancel_grace=self.cancel_grace,
         )
 
-    def _watch(
-        self, client: TitanClient, job_id: str, nonce: str | None = None, cursor: LogCursor | None = None
-    ) -> JobWatch:
-        return JobWatch(
-            client,
-            job_id,
-            nonce=nonce,
-            owner_lease=None if nonce is None else self.owner_lease,
-            log=self.log,
-            requirement=self.requirement,
+    def _wait(self, client: TitanClient, record: Record) -> bool:
+        """Return when the job is over, however it ended, and whether all that it printed is in the task log."""
+        # Not while DAG files are parsed.
+        from titan_provider.dags.plan import KnownJob
+        from titan_provider.triggers.poller import lease
+        from titan_provider.work.watch import WorkWatch
+
+        job = KnownJob(record.job_id, record.nonce, "", (), str(self.requirement))
+        watch = WorkWatch(
+            {record.job_id: job},
+            self.log,
             poll_interval=self.poll_interval,
-            placement_timeout=self.placement_timeout,
             unreachable_timeout=self.unreachable_timeout,
-            cursor=cursor,
+            placement_timeout=self.placement_timeout,
+            owner_lease=self.owner_lease,
         )
+
+        async def wait() -> None:
+            async with lease(client.config) as master:
+                await watch.run(master)
+
+        try:
+            run_apart(wait())
+        except TitanPlacementTimedOut as exc:
+            client.cancel_job(record.job_id)
+            raise TitanPlacementTimedOut(f"{exc}; job {record.job_id!r} was cancelled") from None
+        return watch.is_whole
 
     def _hand_over(self, client: TitanClient, record: Record, started: float) -> NoReturn:
         from titan_provider.triggers.titan import TitanJobTrigger  # not while DAG files are parsed

@@ -18,6 +18,7 @@ from typing import Any, Protocol, TypeVar
 
 from titan_provider.triggers.pauses import wait_for_own
 from titan_provider.triggers.schedule import Schedule
+from titan_provider.waiting import FIRST_LOOK, GROWTH
 from titan_sdk import AsyncTitanClient, ClusterStats, JobStatus
 
 __all__ = ["MAX_RATE", "Board", "Watch"]
@@ -33,6 +34,9 @@ HOLD = 20.0
 
 JOIN_PAUSE = 0.2
 """Seconds for which jobs gather before a WAIT is asked anew, and for which ends gather at a busy master."""
+
+MANY = 20
+"""Jobs of a group for which that pause is as long."""
 
 GROUPS = 4
 POLLERS = 8
@@ -148,12 +152,12 @@ class Board:
                 await self._hold_once(group, waiting)
             else:
                 await group.joined.wait()
-            # What joins or ends together is handled together.
-            await asyncio.sleep(JOIN_PAUSE * random.uniform(0.75, 1.0))
+            # What joins or ends together is handled together; a job that is alone waits for no other.
+            await asyncio.sleep(group.gathering() * random.uniform(0.75, 1.0))
 
     async def _hold_once(self, group: _Group, waiting: list[str]) -> None:
         # Only an end is answered at once; that a job has started is seen when the hold is over.
-        seconds = min(HOLD, group.shortest_interval())
+        seconds = group.next_hold()
         held = asyncio.ensure_future(self._ask(lambda client: client.get_job_statuses(waiting, wait=seconds)))
         joined = asyncio.ensure_future(group.joined.wait())
         try:
@@ -211,10 +215,23 @@ class _Group:
     def __init__(self) -> None:
         self.watches: dict[str, set[Watch]] = {}
         self.joined = asyncio.Event()
+        self._hold = FIRST_LOOK
 
     def add(self, watch: Watch) -> None:
         self.watches.setdefault(watch.job_id, set()).add(watch)
+        self._hold = FIRST_LOOK
         self.joined.set()
+
+    def next_hold(self) -> float:
+        """Seconds for which the next WAIT is held: short after somebody has joined, whose job may start soon."""
+        interval = min(watch.interval for watches in self.watches.values() for watch in watches)
+        hold, self._hold = self._hold, self._hold * GROWTH
+        return min(hold, interval, HOLD)
+
+    def gathering(self) -> float:
+        """Seconds for which others may join before the next request."""
+        unknown = any(w.status is JobStatus.UNKNOWN for watches in self.watches.values() for w in watches)
+        return JOIN_PAUSE * (1.0 if unknown else min(len(self.watches) / MANY, 1.0))
 
     def remove(self, watch: Watch) -> bool:
         """Whether nobody watches that job any more."""
@@ -242,9 +259,6 @@ class _Group:
 
     def is_over(self, job_id: str) -> bool:
         return all(watch.status.is_terminal for watch in self.watches[job_id])
-
-    def shortest_interval(self) -> float:
-        return min(watch.interval for watches in self.watches.values() for watch in watches)
 
 
 def _seen_on_workers(stats: ClusterStats) -> set[tuple[str, str]]:

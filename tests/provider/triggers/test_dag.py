@@ -12,11 +12,11 @@ import pytest
 
 from tests.support.airflow_run import unique
 from tests.support.airflow_version import needs_airflow_3
-from titan_provider.dags import watch
 from titan_provider.dags.plan import KnownJob
 from titan_provider.events import JobEvent, Outcome
 from titan_provider.triggers import killing
 from titan_provider.triggers.dag import TitanDagTrigger
+from titan_provider.work import watch
 from titan_sdk import JobStatus, TitanClient, TitanJob
 
 pytestmark = [pytest.mark.airflow, pytest.mark.usefixtures("airflow_connection")]

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from tests.support.airflow_version import AIRFLOW_2, needs_airflow_3
+from titan_provider import joblog
 from titan_provider.events import JobEvent, Outcome
 from titan_provider.joblog import LogCursor
 from titan_provider.triggers import killing, passing
-from titan_provider.triggers import titan as module
 from titan_provider.triggers.titan import TitanJobTrigger
 from titan_sdk import AsyncTitanClient, JobStatus, TitanClient
 
@@ -51,7 +51,6 @@ def make(job_id: str, **arguments: Any) -> tuple[TitanJobTrigger, Lines]:
     trigger = TitanJobTrigger("titan_default", job_id, poll_interval=0.05, **arguments)
     lines = Lines()
     trigger._log = lines  # type: ignore[assignment]
-    trigger._joblog = module.JobLog(lines)
     return trigger, lines
 
 
@@ -169,7 +168,7 @@ async def test_lines_that_a_killed_triggerer_wrote_are_written_again_as_the_same
         raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(module.JobLog, "finish", die)
+        patch.setattr(joblog.JobLog, "finish", die)
         with pytest.raises(Killed):
             await fire(first)
     again, more = TitanJobTrigger(**first.serialize()[1]), Lines()

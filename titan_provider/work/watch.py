@@ -1,29 +1,34 @@
-"""The wait for the jobs of a Titan DAG, their logs copied as groups; the same code in a task and in a triggerer.
+"""The wait for the jobs of one task, their logs copied meanwhile; the same code in a task and in a triggerer.
 
-A job's lines come as foldable groups: one at the job's end and, while it runs, one for what it printed since the last,
-so that groups of jobs that run side by side do not mix. How a restarted triggerer avoids repeats: ``joblog.py``.
+A task of one job gets its lines as they come. Those of several jobs come as foldable groups: one at a job's end and, while
+it runs, one for what it printed since the last, so that groups of jobs that run side by side do not mix. How a restarted
+triggerer avoids repeats: ``joblog.py``.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import math
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from titan_provider.dags.plan import KnownJob, blocked_jobs
 from titan_provider.exceptions import TitanPlacementTimedOut
 from titan_provider.joblog import JobLog, LogCursor, Logger
+from titan_provider.masking import amask_env
 from titan_provider.triggers.board import Watch
 from titan_provider.triggers.passing import lines_passed_on
 from titan_provider.triggers.pauses import wait_for_own
 from titan_provider.triggers.poller import SharedMaster
 from titan_provider.waiting import (
+    GROWTH,
     LOG_CHUNKS,
     REASON_EVERY,
+    Lease,
     Pace,
     Patience,
     ProgressLines,
@@ -32,19 +37,25 @@ from titan_provider.waiting import (
 )
 from titan_sdk import AsyncTitanClient, JobStatus, LogPage, NotFound, TitanError
 
-__all__ = ["DagWatch"]
+__all__ = ["WorkWatch"]
 
 T = TypeVar("T")
 
-_SAVE_LIMIT = 3.0  # seconds; the positions in the logs are worth no longer delay of a triggerer that stops
+_QUIETEST = 10.0
+"""Seconds between two looks of a trigger for new lines, where nothing has been printed for a while."""
+_SAVE_LIMIT = 3.0
+"""Seconds. The positions in the logs are worth no longer delay of a triggerer that stops."""
 
 
-class DagWatch:
+class WorkWatch:
     """The jobs of one task until each of them has ended or can never run.
 
     :param jobs: by name; a parent that is not among them has completed earlier
-    :param log_interval: seconds between two groups of one job that goes on printing
+    :param log_interval: seconds between two groups of one job that goes on printing; None for a task of one job, whose
+        lines are copied as they come, and of which nothing else is told that the task does not tell itself
     :param placement_timeout: seconds for which a job may wait for a worker once its parents have completed
+    :param placement_deadline: in its place, the unix time until which a job may wait
+    :param owner_lease: seconds after which the job of such a task ends unless its lease is renewed here
     :param dated: whether ``log`` takes a line's time as ``timestamp=``
     :param log_key: where in TitanStore the positions in the logs are kept; None for a wait that nobody resumes
     """
@@ -55,25 +66,31 @@ class DagWatch:
         log: Logger,
         *,
         poll_interval: float,
-        log_interval: float,
         unreachable_timeout: float,
+        log_interval: float | None = None,
         placement_timeout: float | None = None,
+        placement_deadline: float | None = None,
+        owner_lease: float | None = None,
         dated: bool = False,
         log_key: str | None = None,
     ) -> None:
         self._jobs = jobs
-        self._watches: dict[str, Watch] = {}
-        self._news = asyncio.Event()
         self._log = log
         self._poll_interval = poll_interval
-        self._log_interval = log_interval
         self._unreachable_timeout = unreachable_timeout
+        self._is_alone = log_interval is None
+        self._log_interval = log_interval or 0.0
         self._placement_timeout = placement_timeout
+        self._placement_deadline = placement_deadline
+        self._lease = Lease(owner_lease)
         self._dated = dated
         self._log_key = log_key
+        self._watches: dict[str, Watch] = {}
+        self._news = asyncio.Event()
+        self._pace, self._quiet = Pace(poll_interval), poll_interval
         self._patience = Patience(unreachable_timeout)
-        self._logs = {name: JobLog(log, dated=dated, group=_group(name)) for name in jobs}
-        self._progress = {name: ProgressLines(log, f"Job {name}") for name in jobs}
+        self._logs = {name: self._joblog(name) for name in jobs}
+        self._progress = {name: ProgressLines(log, "" if self._is_alone else f"Job {name}") for name in jobs}
         self._copied_at = dict.fromkeys(jobs, float("-inf"))
         self._finished: set[str] = set()
         self._ready_at: dict[str, float] = {}
@@ -83,8 +100,19 @@ class DagWatch:
         self._reasons: dict[str, str] = {}
         self._reason_at = float("-inf")
         self._last_time = 0.0
+        self._saved = self._positions()
         self.statuses = dict.fromkeys(jobs, JobStatus.UNKNOWN)
         """The last known state, by name."""
+
+    @property
+    def copied(self) -> LogCursor:
+        """How far the log of the first job is copied."""
+        return next(iter(self._logs.values())).cursor
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all that the jobs printed is in the log, once they have ended."""
+        return not any(joblog.is_full for joblog in self._logs.values())
 
     async def run(self, master: SharedMaster) -> None:
         """Return when nothing more can happen to any of the jobs.
@@ -93,21 +121,22 @@ class DagWatch:
         :raises TitanPlacementTimedOut: a job found no worker in time; nothing is cancelled yet
         """
         await self._restore(master)
-        interval, news, pace = self._poll_interval, self._news, Pace(self._poll_interval)
         began = asyncio.get_running_loop().time()
         try:
             with ExitStack() as stack:
                 self._watches = {
-                    name: stack.enter_context(master.board.watch(job.job_id, interval, job.nonce, news))
+                    name: stack.enter_context(
+                        master.board.watch(job.job_id, self._poll_interval, job.nonce, self._news)
+                    )
                     for name, job in self._jobs.items()
                 }
                 while True:
                     master.insist(self._unreachable_timeout, began)
-                    if await self._turn(master):
-                        pace.restart()
+                    await self._renew_lease(master)
+                    pause = await self._turn(master)
                     if self._is_over():
                         return
-                    await wait_for_own(news, master.paced(pace.next()))
+                    await wait_for_own(self._news, master.paced(pause))
         except asyncio.CancelledError:
             # The triggerer stops: the trigger that goes on elsewhere starts from here.
             await self._save_quickly(master)
@@ -117,44 +146,62 @@ class DagWatch:
         blocked = blocked_jobs(self._jobs, self.statuses)
         return all(status.is_terminal or name in blocked for name, status in self.statuses.items())
 
-    async def _turn(self, master: SharedMaster) -> bool:
-        """Look at everything once; whether any job's state was new."""
-        changed = await self._read_statuses(master)
+    async def _turn(self, master: SharedMaster) -> float:
+        """Look at everything once; seconds until the next time, if nothing happens to the jobs."""
+        if await self._read_statuses(master):
+            self._pace.restart()
+        copied = False
         for name, status in self.statuses.items():
             if status.is_terminal or status is JobStatus.RUNNING:
-                await self._copy_log(master, name)
+                copied = await self._copy_log(master, name) or copied
             if status is JobStatus.RUNNING:
                 await self._tell_progress(master, name)
-        ready = self._waiting_for_a_worker()
-        await self._explain(master, ready)
-        await self._check_placement(master, ready)
-        return changed
+        waiting = self._waiting_for_a_worker()
+        await self._explain(master, waiting)
+        left = await self._until_placement(master, waiting)
+        return min(self._pause(copied), self._lease.pause, max(left, 0.01))
+
+    def _pause(self, copied: bool) -> float:
+        if JobStatus.RUNNING not in self.statuses.values():
+            return REASON_EVERY
+        if self._log_key is None:
+            return self._pace.next()
+        self._quiet = self._poll_interval if copied else min(self._quiet * GROWTH, _QUIETEST)
+        return max(self._quiet, self._poll_interval)
+
+    async def _renew_lease(self, master: SharedMaster) -> None:
+        if self._lease.is_due():
+            for job in self._jobs.values():
+                await self._ask(
+                    master,
+                    lambda client, job=job: client.renew_owner_lease(job.job_id, nonce=job.nonce or None),  # type: ignore[misc]
+                )
 
     # -- states ---------------------------------------------------------------------------------------------
 
     async def _read_statuses(self, master: SharedMaster) -> bool:
         """What the board has heard; whether that was new."""
         began = asyncio.get_running_loop().time()
-        while unknown := [w for w in self._watches.values() if w.status is JobStatus.UNKNOWN]:
+        while unknown := [watch for watch in self._watches.values() if watch.status is JobStatus.UNKNOWN]:
             master.insist(self._unreachable_timeout, began)
+            await self._renew_lease(master)
             answered = [watch.job_id for watch in unknown if watch.answered]
             if not answered:
                 await wait_for_own(self._news, 1.0)
                 continue
             # A Titan master also answers this while its store is down, so it is believed only after a while.
-            pause = self._patience.failed(
-                NotFound(f"the master does not know {', '.join(map(repr, answered[:5]))}")
-            )
+            names = f"the job {answered[0]!r}" if self._is_alone else ", ".join(map(repr, answered[:5]))
+            pause = self._patience.failed(NotFound(f"the master does not know {names}"))
             if self._patience.is_first_failure:
                 self._log.warning("The master does not know the job %s; asking again", answered[0])
-            await wait_for_own(self._news, pause)
+            await wait_for_own(self._news, min(pause, self._lease.pause))
         self._patience.succeeded()
         changed = False
         for name, watch in self._watches.items():
             status = watch.status
             if status is not self.statuses[name]:
                 changed = True
-                if not status.is_terminal:
+                if not status.is_terminal and not self._is_alone:
                     self._say("Job %s is %s", name, status)
                 self.statuses[name] = status
             if status is JobStatus.RUNNING:
@@ -171,24 +218,39 @@ class DagWatch:
             and all(self.statuses[p].is_success for p in job.parents if p in self._jobs)
         ]
 
-    async def _check_placement(self, master: SharedMaster, waiting: list[str]) -> None:
+    async def _until_placement(self, master: SharedMaster, waiting: list[str]) -> float:
+        """Seconds until a job that has never run has waited for too long.
+
+        :raises TitanPlacementTimedOut: one has
+        """
         limit, now = self._placement_timeout, time.time()
         waiting = [name for name in waiting if name not in self._started]
-        if limit is None or not waiting:
-            return
-        if fresh := [name for name in waiting if name not in self._ready_at]:
-            self._ready_at |= dict.fromkeys(fresh, now)
-            await lines_passed_on()
-            await self._save(master)
-        late = [name for name in waiting if now - self._ready_at[name] >= limit]
-        if late:
-            reason = why_waiting(
-                await master.stats(self._unreachable_timeout), self._jobs[late[0]].requirement
-            )
-            raise TitanPlacementTimedOut(
-                f"job {late[0]!r} had not started {limit:g} s after its parents had completed: {reason}; "
-                f"all {len(self._jobs)} jobs of the task were told to end"
-            )
+        if not waiting or (limit is None and self._placement_deadline is None):
+            return math.inf
+        if limit is None:
+            late = dict.fromkeys(waiting, self._placement_deadline or 0.0)
+        else:
+            if fresh := [name for name in waiting if name not in self._ready_at]:
+                self._ready_at |= dict.fromkeys(fresh, now)
+                await lines_passed_on()
+                await self._save(master)
+            late = {name: self._ready_at[name] + limit for name in waiting}
+        first = min(late, key=late.__getitem__)
+        if late[first] <= now:
+            raise await self._not_placed(master, first)
+        return late[first] - now
+
+    async def _not_placed(self, master: SharedMaster, name: str) -> TitanPlacementTimedOut:
+        stats = await master.stats(self._unreachable_timeout)
+        reason = why_waiting(stats, self._jobs[name].requirement)
+        limit = self._placement_timeout
+        if self._is_alone:
+            after = "within placement_timeout" if limit is None else f"after {limit:g} s"
+            return TitanPlacementTimedOut(f"not started {after}: {reason}")
+        return TitanPlacementTimedOut(
+            f"job {name!r} had not started {limit:g} s after its parents had completed: {reason}; "
+            f"all {len(self._jobs)} jobs of the task were told to end"
+        )
 
     async def _explain(self, master: SharedMaster, waiting: list[str]) -> None:
         if not waiting or time.monotonic() - self._reason_at < REASON_EVERY:
@@ -216,14 +278,15 @@ class DagWatch:
 
     # -- logs -----------------------------------------------------------------------------------------------
 
-    async def _copy_log(self, master: SharedMaster, name: str) -> None:
+    async def _copy_log(self, master: SharedMaster, name: str) -> bool:
+        """One page, so that a job that prints without end does not keep the others waiting; at the end all."""
         over = self.statuses[name].is_terminal
         if name in self._finished or (
             not over and time.monotonic() - self._copied_at[name] < self._log_interval
         ):
-            return
+            return False
         self._copied_at[name] = time.monotonic()
-        joblog, first = self._logs[name], True
+        joblog, copied = self._logs[name], False
         while not joblog.is_full:
             until = joblog.interrupted
             page = await self._read(master, name, until)
@@ -238,18 +301,24 @@ class DagWatch:
             is_last = over and page.position - joblog.cursor.position < LOG_CHUNKS
             joblog.take(page, last=is_last)
             self._last_time = max(self._last_time, joblog.cursor.dated)
-            first = False
+            copied = True
             if not over:
                 break
         if over:
             joblog.finish()
             self._finished.add(name)
-            report = await self._ask(master, lambda client: client.job_report(self._jobs[name].job_id))
-            self._progress[name].tell(report.progress)
-            self._say("%s", replace(report, job_id=name).describe())
-            if not first:
-                await lines_passed_on()
-                await self._save(master)
+            if not self._is_alone:
+                await self._tell_end(master, name)
+                if copied:
+                    await lines_passed_on()
+                    await self._save(master)
+        return copied
+
+    async def _tell_end(self, master: SharedMaster, name: str) -> None:
+        job = self._jobs[name]
+        report = await self._ask(master, lambda client: client.job_report(job.job_id))
+        self._progress[name].tell(report.progress)
+        self._say("%s", replace(report, job_id=name).describe())
 
     async def _read(self, master: SharedMaster, name: str, until: int | None) -> LogPage:
         job, position = self._jobs[name], self._logs[name].cursor.position
@@ -260,42 +329,61 @@ class DagWatch:
             ),
         )
 
+    def _joblog(self, name: str, cursor: LogCursor | None = None) -> JobLog:
+        group = "" if self._is_alone else f"Log of job {name}"
+        return JobLog(self._log, cursor, dated=self._dated, group=group)
+
+    # -- positions ------------------------------------------------------------------------------------------
+
     async def _restore(self, master: SharedMaster) -> None:
         key = self._log_key
         text = await self._ask(master, lambda client: client.store_get(key)) if key else None
-        saved = json.loads(text) if text else {"cursors": {}, "finished": []}
-        for name, cursor in saved["cursors"].items():
-            self._logs[name] = JobLog(
-                self._log, LogCursor.from_text(cursor), dated=self._dated, group=_group(name)
-            )
+        if not text:
+            return
+        if self._is_alone:
+            (name,) = self._jobs
+            cursor = LogCursor.from_text(text) or LogCursor()
+            saved: dict[str, Any] = {
+                "cursors": {name: text},
+                "finished": [],
+                "started": [name] if cursor.position else [],
+            }
+        else:
+            saved = json.loads(text)
+        for name, written in saved["cursors"].items():
+            self._logs[name] = self._joblog(name, LogCursor.from_text(written))
+            await amask_env(self._logs[name].cursor.env)
         self._finished |= set(saved["finished"])
         self._ready_at |= saved.get("ready", {})
         self._started |= set(saved.get("started", ()))
+        self._saved = self._positions()
 
     async def _save(self, master: SharedMaster) -> None:
-        if self._log_key is not None:
-            key, text = self._log_key, self._positions()
+        key, text = self._log_key, self._positions()
+        if key is not None and text != self._saved:
             await self._ask(master, lambda client: client.store_put(key, text))
+            self._saved = text
 
     async def _save_quickly(self, master: SharedMaster) -> None:
-        if self._log_key is None:
-            return
         key, text = self._log_key, self._positions()
+        if key is None or text == self._saved:
+            return  # thousands of triggers that stop together, most of them of quiet jobs
         try:
             async with asyncio.timeout(_SAVE_LIMIT):
-                await lines_passed_on()
+                await lines_passed_on()  # or the next trigger writes the last page again, as the same records
                 await master.once(lambda client: client.store_put(key, text))
         except (TitanError, TimeoutError):
             pass  # the lines since the last save are then written again, as the same records
 
     def _positions(self) -> str:
-        started = {
+        if self._is_alone:
+            return self.copied.to_text()
+        begun = {
             n: joblog for n, joblog in self._logs.items() if joblog.cursor.position or joblog.cursor.ahead
         }
-        cursors = {name: joblog.cursor.to_text() for name, joblog in started.items()}
         return json.dumps(
             {
-                "cursors": cursors,
+                "cursors": {name: joblog.cursor.to_text() for name, joblog in begun.items()},
                 "finished": sorted(self._finished),
                 "ready": self._ready_at,
                 "started": sorted(self._started),
@@ -304,7 +392,3 @@ class DagWatch:
 
     async def _ask(self, master: SharedMaster, request: Callable[[AsyncTitanClient], Awaitable[T]]) -> T:
         return await master.ask(request, self._unreachable_timeout)
-
-
-def _group(name: str) -> str:
-    return f"Log of job {name}"

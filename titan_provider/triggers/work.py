@@ -1,0 +1,154 @@
+"""What the triggers of deferred operators have in common: one wait, one event, and the end of the jobs when a person ends the task.
+
+Rules for editing. ``run`` may begin again at any moment, in another triggerer: nothing but the positions in the logs is
+remembered, in TitanStore. ``cleanup`` runs at every restart of a triggerer and must not cancel.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from abc import abstractmethod
+from collections.abc import AsyncIterator, Mapping
+from functools import partial
+
+from titan_provider.dags.plan import KnownJob, children_first
+from titan_provider.events import JobEvent, Outcome
+from titan_provider.exceptions import TitanMasterUnreachable, TitanPlacementTimedOut
+from titan_provider.hooks.titan import TitanHook
+from titan_provider.triggers.base import TitanTrigger, TriggerEvent, triggerer_calls_on_kill
+from titan_provider.triggers.killing import finish_kill, killed_state, warm_up
+from titan_provider.triggers.passing import lines_passed_on
+from titan_provider.triggers.poller import SharedMaster, lease
+from titan_provider.work.watch import WorkWatch
+from titan_sdk import AsyncTitanClient, ClientConfig, JobStatus, NotFound, TitanError
+
+__all__ = ["WorkTrigger"]
+
+
+class WorkTrigger(TitanTrigger):
+    """Waits for the jobs of one task, copies their logs into the task log, and fires once."""
+
+    titan_conn_id: str
+    master: str
+    deadline: float | None
+    cancel_on_kill: bool
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._statuses: dict[str, JobStatus] = {}
+        self._fired = False
+        self._asked = ""
+
+    @property
+    @abstractmethod
+    def known(self) -> Mapping[str, KnownJob]:
+        """The jobs to wait for, by name."""
+
+    @abstractmethod
+    def make_watch(self) -> WorkWatch:
+        """The wait for them."""
+
+    @abstractmethod
+    def event_of(self, watch: WorkWatch | None, outcome: Outcome, message: str) -> JobEvent:
+        """What is fired.
+
+        :param watch: the wait, as far as it came
+        """
+
+    @property
+    def _what(self) -> str:
+        """The jobs, in a line of a log."""
+        jobs = list(self.known.values())
+        return f"job {jobs[0].job_id}" if len(jobs) == 1 else f"{len(jobs)} jobs"
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Fire one event when nothing more can happen to the jobs, or when waiting for them is over."""
+        event = await self._wait()
+        await lines_passed_on()
+        self._fired = True
+        yield TriggerEvent(event.to_dict())  # type: ignore[no-untyped-call]
+
+    async def on_kill(self) -> None:
+        """Cancel the jobs when a person killed, cleared or marked the task.
+
+        Airflow also calls this when it moves a trigger to another triggerer. The task is then still deferred, and
+        its jobs must live.
+        """
+        if not self._fired and self.cancel_on_kill:
+            await finish_kill(self, self._what, self._cancel_if_killed())
+
+    async def cleanup(self) -> None:
+        """Before Airflow 3.3 the only sign of a kill; since then nothing to do."""
+        if not triggerer_calls_on_kill:
+            await self.on_kill()
+
+    async def _cancel_if_killed(self) -> None:
+        state = await killed_state(self, self._what)
+        if state is None:
+            return
+        async with AsyncTitanClient(config=await self._config()) as client:
+            for job_id in children_first(self.known).values():
+                try:
+                    status = await client.cancel_job(job_id)
+                    self.log.info("Task is %s: cancelled job %s; it is %s", state, job_id, status)
+                except TitanError as exc:
+                    self.log.error("Job %s could not be cancelled and may still be running: %s", job_id, exc)
+
+    async def _config(self) -> ClientConfig:
+        first = next(iter(self.known.values()))
+        return await TitanHook(self.titan_conn_id, master=self.master).get_config_of(first.job_id)
+
+    # -- waiting --------------------------------------------------------------------------------------------
+
+    async def _wait(self) -> JobEvent:
+        warm_up(self)
+        watch, self._asked = None, self.master
+        try:
+            config = await self._config()
+            self._asked = config.address
+            watch = self.make_watch()
+            async with lease(config) as master:
+                outcome, message = await self._watch(master, watch)
+        except TitanMasterUnreachable as exc:
+            outcome, message = Outcome.UNREACHABLE, str(exc)
+        except Exception as exc:
+            self.log.exception("Waiting for %s failed", self._what)
+            outcome = Outcome.FAILED
+            message = f"waiting for {self._what} failed: {type(exc).__name__}: {exc}"
+        return self.event_of(watch, outcome, message)
+
+    async def _watch(self, master: SharedMaster, watch: WorkWatch) -> tuple[Outcome, str]:
+        left = None if self.deadline is None else max(self.deadline - time.time(), 0.0)
+        try:
+            async with asyncio.timeout(left) as limit:
+                await watch.run(master)
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            return Outcome.TIMED_OUT, await self._give_up(master, watch, "execution_timeout was over")
+        except TitanPlacementTimedOut as exc:
+            return Outcome.NOT_PLACED, await self._give_up(master, watch, str(exc))
+        return Outcome.ENDED, ""
+
+    async def _give_up(self, master: SharedMaster, watch: WorkWatch, why: str) -> str:
+        trouble = []
+        for name, job_id in children_first(self.known).items():
+            try:
+                watch.statuses[name] = await master.once(partial(_cancel, job_id))
+            except NotFound as exc:
+                if len(self.known) == 1:
+                    trouble.append(f"job {job_id!r} must end, but could not be cancelled: {exc}")
+            except TitanError as exc:
+                trouble.append(f"job {job_id!r} must end, but could not be cancelled: {exc}")
+        job_ids = [job.job_id for job in self.known.values()]
+        told = (
+            f"job {job_ids[0]!r} was cancelled"
+            if len(job_ids) == 1
+            else f"{len(job_ids)} jobs were cancelled"
+        )
+        return "; ".join([why, *(trouble or [told])])
+
+
+async def _cancel(job_id: str, client: AsyncTitanClient) -> JobStatus:
+    return await client.cancel_job(job_id)
