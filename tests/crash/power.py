@@ -42,6 +42,8 @@ _LINE = re.compile(r"(\d+) +(?:(\w+)\(|<\.\.\. (\w+) resumed>)(.*)", re.DOTALL)
 _FD = re.compile(r"(?:\d+|AT_FDCWD)<((?:\\x[0-9a-f]{2})*)>(\(deleted\))?")
 _TEXT = re.compile(r'"((?:\\x[0-9a-f]{2})*)"')
 _TCP = re.compile(r"\d+<TCP(?:v6)?:\[[^\]>]*->[^\]]*:(\d+)\]>")
+_OF_PROCESS = re.compile(r"(/proc/self/fd/\d+)(/.*)")
+"""A path below a folder that the process holds open, as launchers know the data directory."""
 _UNFINISHED = " <unfinished ...>"
 SCRATCH = "-shm"
 """Ends the name of SQLite's index of its log, which it makes anew from the log when nobody has it open."""
@@ -119,6 +121,7 @@ def read_log(log: Path, root: Path, before: int = 0) -> list[Step | Reply]:
     steps: list[Step | Reply] = []
     count = before
     pending: dict[str, tuple[str, int]] = {}
+    held: dict[tuple[str, str], str] = {}
     with log.open("r", encoding="ascii", errors="replace") as lines:
         for line in lines:
             found = _LINE.match(line.rstrip("\n"))
@@ -139,13 +142,26 @@ def read_log(log: Path, root: Path, before: int = 0) -> list[Step | Reply]:
                 continue
             args, _, result = rest.rpartition(" = ")
             if result and not result.startswith(("-", "?")):
-                new = list(_steps(call or "", args, result, begun, str(root)))
+                held |= _held(pid, call or "", args, result)
+                folders = {start: folder for (owner, start), folder in held.items() if owner == pid}
+                new = list(_steps(call or "", args, result, begun, str(root), folders))
                 steps += new
                 count += len(new)
     return steps
 
 
-def _steps(call: str, args: str, result: str, begun: int, root: str) -> Iterator[Step]:
+def _held(pid: str, call: str, args: str, result: str) -> dict[tuple[str, str], str]:
+    """The folder that a process holds open, told by a file that it has opened below it."""
+    opened = _FD.match(result) if call == "openat" else None
+    below = [match for path in _paths(call, args, {}) if (match := _OF_PROCESS.match(path))] if opened else []
+    if opened is None or not below:
+        return {}
+    return {(pid, below[-1][1]): _bytes(opened[1]).decode("utf-8", "replace").removesuffix(below[-1][2])}
+
+
+def _steps(
+    call: str, args: str, result: str, begun: int, root: str, folders: dict[str, str]
+) -> Iterator[Step]:
     if call in _OF_FILES:
         file = _FD.match(args)
         here = "" if file is None else _bytes(file[1]).decode("utf-8", "replace")
@@ -154,7 +170,7 @@ def _steps(call: str, args: str, result: str, begun: int, root: str) -> Iterator
         return
     if call in _SENDS:
         return
-    paths = _paths(call, args)
+    paths = _paths(call, args, folders)
     if call == "openat":
         opened = _FD.match(result)
         path = "" if opened is None else _bytes(opened[1]).decode("utf-8", "replace")
@@ -198,14 +214,20 @@ def _sent(args: str, size: int) -> bytes:
         return os.pread(file.fileno(), size, int(offset[1]))
 
 
-def _paths(call: str, args: str) -> list[str]:
-    """The paths that a call names, each from where it begins to look for it."""
+def _paths(call: str, args: str, folders: dict[str, str]) -> list[str]:
+    """The paths that a call names, each from where it begins to look for it.
+
+    Args:
+        folders: what the process holds open, by how it calls that.
+    """
     starts = [_bytes(path).decode() for path, _ in _FD.findall(args)]
     texts = [_bytes(text) for text in _TEXT.findall(args)]
     made = []
     for number, text in enumerate(texts):
         start = starts[min(number, len(starts) - 1)] if starts else "/"
-        made.append(os.path.normpath(PurePosixPath(start) / text.decode("utf-8", "surrogateescape")))
+        path = os.path.normpath(PurePosixPath(start) / text.decode("utf-8", "surrogateescape"))
+        below = _OF_PROCESS.match(path)
+        made.append(folders[below[1]] + below[2] if below and below[1] in folders else path)
     return made
 
 

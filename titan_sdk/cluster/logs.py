@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import os
 import threading
 from collections.abc import Callable, Collection
@@ -26,6 +27,8 @@ __all__ = [
     "read_range",
     "tail_of",
 ]
+
+log = logging.getLogger(__name__)
 
 MAX_LOG_REPLY = 64 * 1024 * 1024
 """Bytes of a log that are read into memory for one reply; of a longer one the end is sent."""
@@ -144,8 +147,10 @@ class LogStore(Protocol):
     async def limit(self, job_ids: Collection[str]) -> None:
         """Cut the logs of jobs that write theirs themselves."""
 
-    def ended(self, job_id: str) -> None:
-        """Cut the log of a job whose run is over; what it printed since the last ``limit`` counts, too."""
+    async def ended(self, job_id: str) -> None:
+        """Cut the log of a job whose run is over; what it printed since the last ``limit`` counts, too. Before the end is
+        told, what was printed is as durable as the store's own writes.
+        """
 
 
 class FileLogs:
@@ -153,7 +158,7 @@ class FileLogs:
 
     Args:
         cap: bytes that are kept of a log.
-        synced: output that an engine brought outlives a power cut.
+        synced: output outlives a power cut, once the run is over or an engine was told that it has arrived.
     """
 
     def __init__(self, data: DataDir, cap: int, *, synced: bool = False) -> None:
@@ -215,9 +220,20 @@ class FileLogs:
         """See ``LogStore``."""
         await asyncio.to_thread(self._limit, job_ids)
 
-    def ended(self, job_id: str) -> None:
+    async def ended(self, job_id: str) -> None:
         """See ``LogStore``."""
         self._limit((job_id,))
+        if self._synced:
+            await asyncio.to_thread(self._sync, job_id)
+
+    def _sync(self, job_id: str) -> None:
+        try:
+            sync(self._data.log_path(job_id))
+            sync(self._data.logs)
+        except FileNotFoundError:
+            pass  # it printed nothing
+        except OSError as exc:
+            log.error("the output of job %s may not outlive a power cut: %s", job_id, exc)
 
     def _limit(self, job_ids: Collection[str]) -> None:
         for job_id in job_ids:

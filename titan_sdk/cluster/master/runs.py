@@ -187,7 +187,7 @@ class Runs:
     async def _job(self, run: Run) -> None:
         """A run of a job."""
         result = await self._until_gone(run)
-        self._state.logs.ended(run.request.job_id)
+        await self._state.logs.ended(run.request.job_id)
         job_id, scheduler = run.request.job_id, self._state.scheduler
         del self._jobs[job_id]
         if self._closing:
@@ -362,7 +362,7 @@ class Runs:
             if probe is not None:
                 probe.cancel()
             service.process = None
-        self._state.logs.ended(run.request.job_id)
+        await self._state.logs.ended(run.request.job_id)
         await self._save(SetGone(run.seq, run.request.run))
         self._forget(run)
         return result

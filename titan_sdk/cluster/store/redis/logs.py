@@ -58,8 +58,8 @@ class RedisLogs:
             return ""
         return tail_of(lambda offset, length: (data[max(offset - start, 0) :][:length], size), MAX_LOG_REPLY)
 
-    def ended(self, job_id: str) -> None:
-        """See ``LogStore``; it takes no more than it keeps."""
+    async def ended(self, job_id: str) -> None:
+        """See ``LogStore``: it takes no more than it keeps, and has written it."""
 
     async def limit(self, job_ids: Collection[str]) -> None:
         """Nothing: what is over the limit is not stored."""
