@@ -111,3 +111,31 @@ def test_a_run_that_redis_has_forgotten_is_ended_before_its_job_runs_again(
         assert info(peer, "forgotten")["attempts"] == 1
     finally:
         second.close()
+
+
+def test_a_run_that_lives_is_ended_before_its_job_which_redis_calls_pending_runs_again(
+    nodes: RayNodes, redis: RedisServer, meeting: Meeting, tmp_path: Path
+) -> None:
+    """The front lives when Redis loses what it has acknowledged, and stops; the next one is told to go on."""
+    settings = {"store": redis.url, "store_lease_seconds": 2.0}
+    first = MasterProcess(tmp_path / "first", nodes.address, **settings)
+    code = ALONE.format(lock=str(tmp_path / "lock")) + meeting.code("begun")
+    with (tmp_path / "said").open("wb") as errors:
+        peer = first.start(errors)
+        peer.submit(script("lives", counted(tmp_path, "lives", code), delay=5000))
+        assert peer.status("lives") == "PENDING"
+        with redis.losing():
+            meeting.arrival()
+            assert peer.until("lives", "RUNNING") == "RUNNING"
+        assert first.ended() == 1
+    assert "has lost commits" in (tmp_path / "said").read_text()
+    second = MasterProcess(tmp_path / "second", nodes.address, accept_lost_commits=True, **settings)
+    peer = second.start()
+    try:
+        meeting.arrival()
+        assert runs(tmp_path, "lives") == 2
+        meeting.let_go()
+        assert peer.until("lives") == "COMPLETED", peer.log("lives")
+        assert info(peer, "lives")["attempts"] == 1
+    finally:
+        second.close()

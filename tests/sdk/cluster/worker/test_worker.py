@@ -281,6 +281,16 @@ async def test_a_held_run_ends_with_the_connection_that_holds_it(
     assert all(has_ended(pid) for pid, _ in found.values())
 
 
+async def test_no_end_is_kept_for_a_holder_that_is_gone(
+    machine: Machine, worker: Worker, meeting: Meeting
+) -> None:
+    machine.start(worker, meeting.code("up"), held=True)
+    await asyncio.to_thread(meeting.arrival)
+    await worker.close()
+    await worker.ended(60)
+    assert [path.name for path in (machine.state / ENDED).iterdir()] == [worker.name]
+
+
 async def test_a_connection_that_is_cut_is_made_again(
     machine: Machine, worker: Worker, meeting: Meeting
 ) -> None:
