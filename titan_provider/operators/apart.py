@@ -61,7 +61,10 @@ class _Run(Generic[T]):
     def body(self) -> None:
         """What the loop's thread does."""
         self._begun = True
-        if self._given_up:  # the other side saw no beginning, and closed the coroutine
+        if self._given_up:  # the other side has closed the coroutine, or it saw a beginning and waits
+            self._work.close()
+            self._over = True
+            self._gate.release()
             return
         try:
             self.outcome.set_result(asyncio.run(self._main()))

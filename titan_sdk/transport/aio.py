@@ -29,12 +29,15 @@ async def exchange(
     connection = await AsyncConnection.open(config, operation)
     try:
         if greeting is None:
-            return (await connection.talk(operation, request))[0]
-        hello, frame = await connection.talk(operation, greeting[0] + request, replies=2)
-        greeting[1](hello)
-        return frame
-    finally:
-        await connection.close()
+            (frame,) = await connection.talk(operation, request)
+        else:
+            hello, frame = await connection.talk(operation, greeting[0] + request, replies=2)
+            greeting[1](hello)
+    except BaseException:
+        connection.abort()
+        raise
+    await connection.close()
+    return frame
 
 
 class AsyncConnection:
@@ -81,11 +84,14 @@ class AsyncConnection:
 
     def begin_close(self) -> None:
         """What is left to do of a close, the loop does."""
-        self._writer.close()
+        if self._writer.transport.get_write_buffer_size():
+            self.abort()  # a peer that does not read would keep it open for ever
+        else:
+            self._writer.close()
 
     async def close(self) -> None:
         """Close and wait for it; how the peer takes it changes nothing."""
-        self._writer.close()
+        self.begin_close()
         try:
             await self._writer.wait_closed()
         except OSError:
