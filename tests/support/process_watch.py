@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from titan_sdk.cluster.worker.protocol import IDLE
+
 __all__ = ["forks_of", "has_ended", "parent_of", "wait_for", "worker_processes"]
 
 
@@ -53,4 +55,4 @@ def forks_of(data_dir: Path) -> set[str]:
                 names.add((path / "comm").read_text().strip())
         except OSError:
             continue
-    return {name for name in names if name.startswith("titan-")}
+    return {name for name in names if name.startswith("titan-")} - {IDLE}

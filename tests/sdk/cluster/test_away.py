@@ -98,9 +98,8 @@ def test_a_job_whose_folder_was_removed_waits_for_nobody(
     code = "import os\n" + meeting.code("@").replace("b'@'", "str(os.getppid()).encode()")
     with TitanClient(*master.start().address) as client:
         client.submit_job(job(tmp_path, "j", code))
-        guard, connection = meeting.arrival()
-    launcher = int(Path(f"/proc/{guard}/stat").read_text().rpartition(")")[2].split()[1])
-    watch = Watch(launcher)
+        launcher, connection = meeting.arrival()
+    watch = Watch(int(launcher))
     master.kill()
     shutil.rmtree(tmp_path / "data")
     connection.close()

@@ -186,7 +186,7 @@ def _stage_script(request: RunRequest, data: Places, *, forks: bool) -> Command:
     grace, rest = grace_of(b"" if service else content)
     spec = spec_for(content, runtime_bundle()) if forks and not service else None
     if spec is not None:
-        return Command((), cwd, grace, rest, spec)
+        return Command((), cwd, grace, 0.0, spec)
     name = os.path.basename(line.filename.strip())
     staging = os.fspath(data.staging(request.worker, request.run))
     if service or is_launcher(content) or not line.job_id.startswith(DAG_PREFIX):

@@ -73,8 +73,8 @@ class Run:
     """``None`` until it is staged."""
     halt: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when it is to end, or not to begin."""
-    has_record: bool = False
-    """Whether its launcher has left a record, which is stored with its end."""
+    last: tuple[Change, ...] = ()
+    """What its launcher has left, to be stored with its end."""
     task: asyncio.Task[None] | None = None
 
 
@@ -199,7 +199,7 @@ class Runs:
         effects = scheduler.exited(job_id, result.outcome, result.reason, now, result.exit_code)
         self.perform(effects, gone=job_id)
         # The end of a cancelled job is stored already; all that is left to store is that its process is gone.
-        await self._save(*(() if is_concluded else (SetGone(run.seq, run.request.run),)))
+        await self._save(*run.last, *(() if is_concluded else (SetGone(run.seq, run.request.run),)))
         self._forget(run)
 
     async def _until_gone(self, run: Run, begun: Callable[[Process], None] | None = None) -> RunResult:
@@ -221,13 +221,10 @@ class Runs:
         return await self._with_record(run, await ended)
 
     async def _with_record(self, run: Run, result: RunResult) -> RunResult:
-        """Store what the launcher left, in one transaction with what this result leads to; and start no run again that
-        the job's own ``max_attempts`` rules out.
-        """
+        """Read what the launcher left, and start no run again that the job's own ``max_attempts`` rules out."""
         end = read_end(result.record) if result.record else self.ends.read(run.request.run)
         if end is not None:
-            run.has_record = True
-            self._state.store.journal.record(end.change)
+            run.last = (end.change,)
         if result.outcome is not Outcome.FAILURE:
             return result
         for_good = (
@@ -276,7 +273,7 @@ class Runs:
     def _forget(self, run: Run) -> None:
         if run.process is not None:
             self._engine.forget(run.process)
-        if run.has_record:
+        if run.last:
             self.ends.forget(run.request.run)
 
     def _save(self, *changes: Change) -> asyncio.Future[None]:
@@ -363,7 +360,7 @@ class Runs:
                 probe.cancel()
             service.process = None
         await self._state.logs.ended(run.request.job_id)
-        await self._save(SetGone(run.seq, run.request.run))
+        await self._save(*run.last, SetGone(run.seq, run.request.run))
         self._forget(run)
         return result
 
@@ -433,7 +430,7 @@ class Runs:
             now = self._state.clock.now()
             exited = self._state.scheduler.exited(run.request.job_id, result.outcome, result.reason, now)
             self.perform(exited)
-        await self._save(SetGone(run.seq, run.request.run))
+        await self._save(*run.last, SetGone(run.seq, run.request.run))
         self._forget(run)
 
     def resume_service(self, line: JobLine, seq: int, worker: str, *, up: bool, left: Process | None) -> None:

@@ -1,7 +1,7 @@
-"""The guard of a program: it leaves nothing of it alive, however it ends, and also when the worker process is killed.
+"""The guard of a run: it leaves nothing of it alive, however it ends, and also when the worker process is killed.
 
-A fork of the worker process, and subreaper of its program. It guards one program at a time and waits for the next one: a
-fork costs more than all else that is done for a short program. A job with the runtime has such a guard in its launcher.
+A fork of the worker process, and subreaper of its run. It guards one run at a time and waits for the next one: a fork
+costs more than all else that is done for a short run. To a job with the runtime it is the launcher, too.
 """
 
 from __future__ import annotations
@@ -12,15 +12,14 @@ import select
 import time
 from typing import NoReturn
 
-from titan_sdk.cluster.worker.protocol import RUN_MARK, Start, name_of
+from titan_sdk.cluster.worker.launcher import Launchers
+from titan_sdk.cluster.worker.protocol import IDLE, LOG_FLAGS, RUN_MARK, SIGNALS, STOP, Start, name_of
 from titan_sdk.runtime.worker import limits, processes
 from titan_sdk.runtime.worker.natives import signal
 
 __all__ = [
     "KILL_PATIENCE",
-    "LOG_FLAGS",
     "LONGEST",
-    "STOP",
     "failure",
     "loads_report",
     "serve",
@@ -28,10 +27,7 @@ __all__ = [
 ]
 
 KILL_PATIENCE = limits.KILL_PATIENCE
-STOP = b"stop"
 _HEARD = (signal.SIGCHLD, signal.SIGTERM)
-_DEFAULT = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGHUP, *_HEARD)
-LOG_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_APPEND
 LONGEST = 1 << 17
 """Bytes of a request; a socket takes more than that at once."""
 
@@ -52,21 +48,30 @@ def failure(exc: BaseException) -> bytes:
     return marshal.dumps((None, getattr(exc, "errno", None) or 0, str(exc)[:500] or type(exc).__name__))
 
 
-def serve(worker: int, start: Start, environment: dict[str, str]) -> NoReturn:
-    """Guard this program, and then those that are asked for.
+def serve(worker: int, start: Start, environment: dict[str, str], library: str) -> NoReturn:
+    """Guard this run, and then those that are asked for.
 
-    SIGTERM stops a program, and so does ``STOP``. So does the end of ``worker``, a socket that keeps messages apart, whose
-    other end only the worker process has. A guard that cannot end all of a program leaves with its exit code.
+    SIGTERM stops a run, and so does ``STOP``. So does the end of ``worker``, a socket that keeps messages apart, whose
+    other end only the worker process has. A guard that cannot end all of a run leaves with its exit code.
+
+    Args:
+        library: see ``Launchers``.
     """
     wake = _hear_signals()
     processes.become_subreaper()
     comm = os.open("/proc/self/comm", os.O_WRONLY)
+    launchers = Launchers(library, worker, wake)
     while True:
         os.write(comm, name_of(start.run).encode())
-        os.write(worker, _run(start, environment, wake, worker))
+        if start.spec:
+            report = _launch(start, environment, launchers)
+        else:
+            report = _run(start, environment, wake, worker)
+        os.write(comm, IDLE.encode())
+        os.write(worker, report)
         request = os.read(worker, LONGEST)
         if request in (b"", STOP):
-            os._exit(0)  # one that was to stop its program is given no other
+            os._exit(0)  # one that was to stop its run is given no other
         _forget_signals(wake)
         fields, environment = marshal.loads(request)
         start = Start(*fields)
@@ -84,7 +89,24 @@ def _run(start: Start, environment: dict[str, str], wake: int, worker: int) -> b
     finally:
         if not processes.kill_children(KILL_PATIENCE, guard.reaped, program) or not is_clean:
             os._exit(guard.code)
-    return marshal.dumps((guard.code, 0, ""))
+    return _report(guard.code)
+
+
+def _launch(start: Start, environment: dict[str, str], launchers: Launchers) -> bytes:
+    try:
+        code, is_clean = launchers.run(start, environment)
+    except (OSError, ValueError, SyntaxError) as exc:
+        return failure(exc)
+    finally:
+        os.chdir("/")
+    if not is_clean:
+        processes.kill_children(KILL_PATIENCE, lambda *_: None)
+        os._exit(code)
+    return _report(code)
+
+
+def _report(code: int) -> bytes:
+    return marshal.dumps((code, 0, ""))
 
 
 def _hear_signals() -> int:
@@ -121,7 +143,7 @@ def _spawn(start: Start, environment: dict[str, str]) -> int:
             file_actions=[(os.POSIX_SPAWN_DUP2, log, 1), (os.POSIX_SPAWN_DUP2, log, 2)],
             setsid=True,
             setsigmask=[],
-            setsigdef=_DEFAULT,
+            setsigdef=SIGNALS,
         )
     finally:
         os.chdir("/")

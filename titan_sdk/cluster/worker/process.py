@@ -10,10 +10,11 @@ import socket
 import struct
 import time
 import traceback
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NoReturn
 
 from titan_sdk.cluster.worker import child, guard, protocol
-from titan_sdk.cluster.worker.protocol import ENDED, MARK, NOT_STARTED, RUN_MARK, VERSION, Start, encode
+from titan_sdk.cluster.worker.protocol import ENDED, MARK, RUN_MARK, STOP, VERSION, Start, encode
 from titan_sdk.runtime.worker import limits, processes
 
 __all__ = ["main"]
@@ -25,7 +26,7 @@ _GUARD_SECONDS = limits.KILL_PATIENCE + 5.0
 _TRIES = 100
 """How often a process is killed, every 50 ms, before it no longer holds its slot: SIGKILL does not end it."""
 _IDLE = 8
-"""How many guards wait for the next program, at most."""
+"""How many guards wait for the next run, at most."""
 _PEER = struct.Struct("iII")
 
 
@@ -63,7 +64,10 @@ class Run:
         """Who is told."""
         self.holder = client if start.held else None
         self.pid = 0
-        """Its guard, or its launcher; 0 once that is reaped."""
+        """Its guard; 0 once that is reaped."""
+        self.environment: dict[str, str] = {}
+        self.dead = 0
+        """Its launcher, if that was killed and the job's end is not handed in yet."""
         self.code: int | None = None
         self.is_over = False
         self.is_kept = False
@@ -78,7 +82,7 @@ class Run:
 
 
 class Guard:
-    """A process that guards one program at a time."""
+    """A process that guards one run at a time."""
 
     def __init__(self, pid: int, sock: socket.socket) -> None:
         self.pid, self.sock = pid, sock
@@ -98,15 +102,14 @@ class Worker:
         self._idle: list[Guard] = []
         self._left: list[Run] = []
         """Runs whose first process has ended, and that may have left something."""
-        self._failed: dict[str, dict[str, Any]] = {}
-        """Why a child became no job, by run."""
+        self._heirs: dict[int, Run] = {}
+        """The processes that hand in the ends of jobs whose launchers were killed."""
         self._given_up: set[int] = set()
         """Processes that SIGKILL does not end, as they wait for a device."""
         self._disowned: set[str] = set()
         """Runs of which somebody was told that they never began."""
         self._next_try = 0.0
         self._wake, self._alarm = _pipe()
-        self._failures, self._failing = _pipe()
         self._library = library
         for number in (signal.SIGCHLD, signal.SIGTERM):
             signal.signal(number, lambda *_: None)
@@ -265,12 +268,14 @@ class Worker:
         environment = client.environments.get(start.environment)
         if environment is None:
             self._fail(run, 0, f"nobody has sent the environment {start.environment!r}")
-        elif start.spec or not self._hand_over(run, environment):
-            self._fork(run, environment)
+            return
+        run.environment = environment
+        if not self._hand_over(run):
+            self._new_guard(run)
 
-    def _hand_over(self, run: Run, environment: dict[str, str]) -> bool:
+    def _hand_over(self, run: Run) -> bool:
         """To a guard that has nothing to do, if there is one."""
-        request = guard.start_request(run.start, environment)
+        request = guard.start_request(run.start, run.environment)
         if not self._idle or len(request) > guard.LONGEST:
             return False
         found = self._idle.pop()
@@ -282,55 +287,55 @@ class Worker:
         self._begun(run, found.pid)
         return True
 
-    def _fork(self, run: Run, environment: dict[str, str]) -> None:
-        closes = [
+    def _new_guard(self, run: Run) -> None:
+        try:
+            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            with theirs:
+                try:
+                    pid = self._fork(
+                        lambda inherited: child.become_guard(
+                            run.start, run.environment, inherited, theirs.fileno()
+                        ),
+                        ours.fileno(),
+                    )
+                except OSError:
+                    ours.close()
+                    raise
+        except OSError as exc:
+            self._fail(run, exc.errno or 0, f"{type(exc).__name__}: {exc}")
+            return
+        ours.setblocking(False)
+        self._guards[pid] = Guard(pid, ours)
+        self._poll.register(ours, select.POLLIN)
+        self._begun(run, pid)
+
+    def _fork(self, become: Callable[[child.Inherited], NoReturn], *closes: int) -> int:
+        own = [
+            *closes,
             self._listener.fileno(),
             self._ended,
             *self._clients,
             self._wake,
             self._alarm,
-            self._failures,
             *(found.sock.fileno() for found in self._guards.values() if found.sock.fileno() >= 0),
         ]
-        inherited = child.Inherited(closes, self._failing, self._library)
+        inherited = child.Inherited(own, self._library)
         # The child's handlers write to this process's pipe until it has its own.
         signal.pthread_sigmask(signal.SIG_BLOCK, child.HELD_BACK)
         try:
-            if run.start.spec:
-                pid = os.fork()
-                if not pid:
-                    child.become_launcher(run.start, environment, inherited)
-            else:
-                pid = self._fork_guard(run, environment, inherited)
-        except OSError as exc:
-            self._fail(run, exc.errno or 0, f"{type(exc).__name__}: {exc}")
-        else:
-            self._begun(run, pid)
+            pid = os.fork()
+            if not pid:
+                become(inherited)
+            return pid
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, child.HELD_BACK)
-
-    def _fork_guard(self, run: Run, environment: dict[str, str], inherited: child.Inherited) -> int:
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs:
-            try:
-                pid = os.fork()
-            except OSError:
-                ours.close()
-                raise
-            if not pid:
-                ours.close()
-                child.become_guard(run.start, environment, inherited, theirs.fileno())
-        ours.setblocking(False)
-        self._guards[pid] = Guard(pid, ours)
-        self._poll.register(ours, select.POLLIN)
-        return pid
 
     def _begun(self, run: Run, pid: int) -> None:
         run.pid = pid
         self._pids[pid] = run
 
     def _hear_guard(self, found: Guard) -> None:
-        """Nothing is left of its program, or it has ended itself."""
+        """Nothing is left of its run, or it has ended itself."""
         try:
             report = found.sock.recv(4096)
         except BlockingIOError:
@@ -375,13 +380,13 @@ class Worker:
         run.dies_at = run.stopped_at + grace + (0.0 if now or run.start.spec else _GUARD_SECONDS)
         if not run.pid or not grace:
             return
-        if run.start.spec:
-            processes.send(run.pid, signal.SIGTERM)
-            return
         try:
-            self._guards[run.pid].sock.send(guard.STOP)
+            self._guards[run.pid].sock.send(STOP)
         except OSError:
-            pass  # it has ended, or is killed when it does not see to the end
+            return  # it has ended, or is killed when it does not see to the end
+        if run.start.spec:
+            # After the word, which tells those that were not listening yet.
+            processes.send(run.pid, signal.SIGTERM)
 
     def _hear(self) -> None:
         """Children have ended, or this process is to end its runs."""
@@ -402,43 +407,46 @@ class Worker:
                     self._dismiss(self._guards.pop(pid))
                 run = self._pids.pop(pid, None)
                 if run is not None:
-                    self._reaped(run, status)
+                    self._reaped(run, pid, status)
+                run = self._heirs.pop(pid, None)
+                if run is not None:
+                    self._conclude(run)
         except ChildProcessError:
             return
 
-    def _reaped(self, run: Run, status: int) -> None:
+    def _reaped(self, run: Run, pid: int, status: int) -> None:
         run.pid = 0
         killed = os.WIFSIGNALED(status)
         run.code = 128 + os.WTERMSIG(status) if killed else os.WEXITSTATUS(status)
-        if run.code == NOT_STARTED:
-            self._read_failures()
-            if run.start.run in self._failed:
-                failure = self._failed.pop(run.start.run)
-                self._fail(run, failure["errno"], failure["why"])
-                return
         if killed or any(not self._is_known(pid) for pid in processes.children()):
             now = time.monotonic()
             is_late = run.dies_at is not None and now >= run.dies_at
+            run.dead = pid if killed and run.start.spec and not is_late else 0
             run.killed_at = now + (0.0 if is_late else run.start.rest)
             self._left.append(run)
         else:
             self._conclude(run)
 
-    def _read_failures(self) -> None:
-        try:
-            lines = os.read(self._failures, 1 << 18).splitlines()
-        except BlockingIOError:
-            return
-        for line in lines:
-            failure = protocol.decode(line)
-            self._failed[failure["run"]] = failure
-
     def _conclude(self, run: Run) -> None:
+        """Nothing is left of it."""
+        dead, run.dead = run.dead, 0
+        if dead and self._has_heir(run, dead):
+            return
         run.is_over = True
         if run.client is not None:
             run.client.send(**{"is": "ended"}, run=run.start.run, code=run.code)
         else:
             self._keep(run)
+
+    def _has_heir(self, run: Run, dead: int) -> bool:
+        try:
+            heir = self._fork(
+                lambda inherited: child.become_heir(run.start, run.environment, inherited, dead)
+            )
+        except OSError:
+            return False  # its record goes silent
+        self._heirs[heir] = run
+        return True
 
     def _keep(self, run: Run) -> None:
         """For the next one who asks, should this process have ended by then."""
@@ -468,7 +476,7 @@ class Worker:
                     self._keep(run)
 
     def _is_known(self, pid: int) -> bool:
-        return pid in self._pids or pid in self._guards
+        return pid in self._pids or pid in self._guards or pid in self._heirs
 
     def _hunt(self, now: float) -> None:
         """End what has come up to this process: the guards of those are dead, and what serves no run may not go on."""

@@ -22,13 +22,16 @@ import json
 import os
 from typing import Any, NamedTuple
 
-from titan_sdk.runtime.worker.natives import sha256
+from titan_sdk.runtime.worker.natives import sha256, signal
 
 __all__ = [
     "ENDED",
+    "IDLE",
+    "LOG_FLAGS",
     "MARK",
-    "NOT_STARTED",
     "RUN_MARK",
+    "SIGNALS",
+    "STOP",
     "VERSION",
     "Start",
     "decode",
@@ -47,8 +50,11 @@ RUN_MARK = "TITAN_RUN"
 """The variable that names the run, in the environment of its programs."""
 ENDED = "ended"
 """The folder of ends that nobody was told of, in the state folder."""
-NOT_STARTED = 255
-"""Exit code of a child that became no job, after it has said why."""
+STOP = b"stop"
+"""The word to a guard."""
+LOG_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+SIGNALS = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD, signal.SIGTERM)
+"""Those that mean to a program what they mean by default, and something else to its guard."""
 
 
 class Start(NamedTuple):
@@ -67,11 +73,15 @@ class Start(NamedTuple):
     grace: float = 5.0
     """Seconds between SIGTERM and SIGKILL when it is stopped, or the worker process is killed."""
     rest: float = 0.0
-    """Seconds in which the rest of the run ends by itself when its first process is killed: it has a guard of its own."""
+    """Seconds in which the rest of the run ends by itself when its first process is killed, as a guard is below that."""
     spec: str = ""
     """For the launcher that the process has loaded: what the job's script tells it, a Python literal."""
     held: bool = False
     """Whether the run is killed when the connection that started it closes."""
+
+
+IDLE = "titan-waits"
+"""What a guard is called that has no run."""
 
 
 def name_of(run: str) -> str:

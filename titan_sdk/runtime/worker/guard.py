@@ -15,7 +15,7 @@ import os
 import select
 import time
 
-from . import jobdir, limits, processes
+from . import jobdir, limits, outcome, processes
 from .natives import signal
 
 TYPE_CHECKING = False
@@ -47,6 +47,47 @@ class Guard:
             # It is gone; its status pipe says so to whoever waits.
             pass
 
+    def pump(self, keep: Callable[[bytes], None]) -> Tuple[str, int]:
+        """Hand the output over until the guard has ended; its report and its wait status."""
+        poll = select.poll()
+        poll.register(self.output, select.POLLIN)
+        poll.register(self.status, select.POLLIN)
+        heard = b""
+        watching = True
+        while watching:
+            for descriptor, _ in poll.poll():
+                data = os.read(descriptor, 65536)
+                if descriptor == self.status:
+                    heard += data
+                    watching = bool(data)
+                elif data:
+                    keep(data)
+                else:
+                    poll.unregister(descriptor)
+        report = heard.decode("utf-8", "replace")
+        status = os.waitpid(self.pid, 0)[1]
+        # The guard leaves nothing alive; if it was itself killed, what it held has come up to this process.
+        processes.kill_children(limits.KILL_PATIENCE, _ignore, outcome.user_pid(report))
+        drain(self.output, keep)
+        return report, status
+
+
+def _ignore(*_: object) -> None:
+    pass
+
+
+def drain(output: int, keep: Callable[[bytes], None]) -> None:
+    """What a pipe still holds. Somebody out of reach may hold its other end for ever."""
+    os.set_blocking(output, False)
+    try:
+        while True:
+            data = os.read(output, 65536)
+            if not data:
+                return
+            keep(data)
+    except BlockingIOError:
+        return
+
 
 def start(
     argv: List[bytes],
@@ -69,7 +110,7 @@ def start(
     if pid == 0:
         for unused in (control[1], status[0]):
             os.close(unused)
-        warden = _Warden(output, control[0], status[1], folder, timeout, ignored, cwd)
+        warden = Warden(output, control[0], status[1], folder, timeout, ignored, cwd)
         warden.grace, warden.heir = grace, heir
         warden.watch(argv, env)
     for unused in (output[1], control[0], status[1]):
@@ -77,8 +118,8 @@ def start(
     return Guard(pid, output[0], control[1], status[0])
 
 
-class _Warden:
-    """The guard's side."""
+class Warden:
+    """The guard's side: starts the user's process, and sees to its end."""
 
     def __init__(
         self,
@@ -101,6 +142,7 @@ class _Warden:
         """Children that were sent SIGTERM."""
         self.folder, self.timeout, self.ignored, self.cwd = folder, timeout, ignored, cwd
         self.wake = (-1, -1)
+        self.poll = select.poll()
         self.user = 0
         self.ended: Optional[int] = None
         self.cause = "exit"
@@ -192,18 +234,21 @@ class _Warden:
 
     def _wait(self) -> None:
         """Until the user's process has ended, or nothing may run any longer."""
-        poll = select.poll()
-        poll.register(self.control, select.POLLIN)
-        poll.register(self.wake[0], select.POLLIN)
+        self.poll.register(self.control, select.POLLIN)
+        self.poll.register(self.wake[0], select.POLLIN)
         while not self._is_over():
-            ready = {descriptor for descriptor, _ in poll.poll(self._patience())}
+            ready = {descriptor for descriptor, _ in self.poll.poll(self._patience())}
             if self.wake[0] in ready:
                 received = os.read(self.wake[0], 4096)
                 if any(number in received for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)):
                     self._stop("stopped")
             if self.last_output in ready:
                 # Or the job would wait for room in the pipe, or be ended by writing to nobody.
-                self.left = (self.left + os.read(self.last_output, 65536))[-limits.CHUNK :]
+                data = os.read(self.last_output, 65536)
+                if data:
+                    self._heard(data)
+                else:
+                    self.poll.unregister(self.last_output)
             if self.control in ready:
                 word = os.read(self.control, 1)
                 if word == KILL:
@@ -211,9 +256,12 @@ class _Warden:
                     return
                 if not word:
                     self.orphaned = True
-                    poll.unregister(self.control)
-                    poll.register(self.last_output, select.POLLIN)
+                    self.poll.unregister(self.control)
+                    self.poll.register(self.last_output, select.POLLIN)
                 self._stop("stopped")
+
+    def _heard(self, data: bytes) -> None:
+        self.left = (self.left + data)[-limits.CHUNK :]
 
     def _is_over(self) -> bool:
         self._reap()
@@ -273,13 +321,7 @@ class _Warden:
 
     def _inherit(self) -> None:
         """What is left of the launcher's work."""
-        os.set_blocking(self.last_output, False)
-        try:
-            while data := os.read(self.last_output, 65536):
-                self.left = (self.left + data)[-limits.CHUNK :]
-        except OSError:
-            # Somebody out of reach still holds the pipe; what is in it has been read.
-            pass
+        drain(self.last_output, self._heard)
         try:
             if self.heir is not None:
                 os.dup2(self.worker, 1)

@@ -1,4 +1,5 @@
-"""What the guard hands in of a job whose launcher was killed, once nothing of the job is left.
+"""What is handed in of a job whose launcher was killed, once nothing of the job is left: by its guard, or by whoever
+started a launcher that was the guard, too.
 
 Who reads the record then knows that the job has ended, and sees its last words.
 """
@@ -8,13 +9,33 @@ from __future__ import annotations
 import os
 import time
 
-from . import limits, store
+from . import jobdir, keys, limits, store
 from .chunks import Chunker
 from .natives import dumps
+from .record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .record import Record
+    from typing import Any, Dict
+
+
+def hand_in_for(spec: Dict[str, Any], launcher: int) -> None:
+    """The same, by a process that knows no more than the job's spec and the launcher's process number."""
+    import json
+
+    jobdir.remove_left(spec["nonce"])
+    master = store.Master(spec["master"][0], spec["master"][1])
+    try:
+        master.meet()
+        text = master.get(keys.state_key(spec["id"], spec["nonce"]))
+    except store.StoreError:
+        return
+    fields = {} if text is None else json.loads(text)
+    if fields.get("pid") == launcher:
+        known = {"id": spec["id"], "nonce": spec["nonce"], "max_attempts": 1}
+        record = Record(dict(known, cancel_grace=fields["cancel_grace"]), fields["attempt"], 0)
+        record.token = fields["token"]
+        hand_in(master, record, b"")
 
 
 def hand_in(master: store.Master, record: Record, output: bytes) -> None:

@@ -47,11 +47,7 @@ def prepare(master: store.Master, spec: Dict[str, Any], until: Callable[[], floa
     """
     script = spec["script"]
     source = _source(master, script, until)
-    root = "%s/titan-job-%s-%s" % (
-        (os.environ.get("TMPDIR") or "/tmp").rstrip("/") or "/",
-        spec["nonce"],
-        binascii.hexlify(os.urandom(4)).decode(),
-    )
+    root = "%s/%s%s" % (_temporary(), _prefix(spec["nonce"]), binascii.hexlify(os.urandom(4)).decode())
     os.mkdir(root, 0o700)
     try:
         place = JobDir(root, script["name"])
@@ -68,6 +64,14 @@ def prepare(master: store.Master, spec: Dict[str, Any], until: Callable[[], floa
         remove(root)
         raise
     return place
+
+
+def _temporary() -> str:
+    return (os.environ.get("TMPDIR") or "/tmp").rstrip("/") or "/"
+
+
+def _prefix(nonce: str) -> str:
+    return "titan-job-%s-" % nonce
 
 
 def _source(master: store.Master, script: Dict[str, Any], until: Callable[[], float]) -> bytes:
@@ -113,6 +117,13 @@ def remove(root: str) -> None:
             return
         # A process on its way out may have created another file.
         time.sleep(limits.FLUSH_EVERY / 10)
+
+
+def remove_left(nonce: str) -> None:
+    """Delete what a launcher of this submission has left that was killed."""
+    for name in os.listdir(_temporary()):
+        if name.startswith(_prefix(nonce)):
+            remove("%s/%s" % (_temporary(), name))
 
 
 def _delete(how: Callable[[str], None], path: str) -> None:

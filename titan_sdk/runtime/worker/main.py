@@ -34,17 +34,24 @@ def main(spec: Dict[str, Any], bundle: str, cache: str, prefix: Optional[str]) -
     """
     code = UNREACHABLE
     try:
-        code = _Launch(spec, bundle, cache, prefix).run()
-    except Leave as leave:
-        code = leave.code
-        if str(leave):
-            say(str(leave))
-    except Exception as exc:  # noqa: BLE001 - ends the process either way; the log must say why
-        say("internal error, %s: %s" % (type(exc).__name__, exc))
-        sys.excepthook(*sys.exc_info())
+        code = attempt(Launch(spec, bundle, cache, prefix))
     finally:
         # Ends the death pipe too, should a guard still be there.
         os._exit(code)
+
+
+def attempt(launch: Launch) -> int:
+    """Its exit code, whatever happens; the log says what did."""
+    try:
+        return launch.run()
+    except Leave as leave:
+        if str(leave):
+            say(str(leave))
+        return leave.code
+    except Exception as exc:  # noqa: BLE001 - ends the process either way; the log must say why
+        say("internal error, %s: %s" % (type(exc).__name__, exc))
+        sys.excepthook(*sys.exc_info())
+        return UNREACHABLE
 
 
 def say(sentence: str) -> None:
@@ -88,15 +95,20 @@ def _is_somewhere() -> bool:
     return True
 
 
-def _ignore(*_: object) -> None:
-    pass
+class Launch:
+    """One attempt of a job. Where it is made with a `master`, that may have a connection already."""
 
-
-class _Launch:
-    def __init__(self, spec: Dict[str, Any], bundle: str, cache: str, prefix: Optional[str]) -> None:
+    def __init__(
+        self,
+        spec: Dict[str, Any],
+        bundle: str,
+        cache: str,
+        prefix: Optional[str],
+        master: Optional[store.Master] = None,
+    ) -> None:
         self.spec = dict(_DEFAULTS, **spec)
         self.bundle, self.cache, self.prefix = bundle, cache, prefix
-        self.master = store.Master(spec["master"][0], spec["master"][1])
+        self.master = master or store.Master(spec["master"][0], spec["master"][1])
         self.owner = Owner(self.master, self.spec)
         self.memory = memory.Kills()
         self.guard: Optional[guard.Guard] = None
@@ -109,6 +121,8 @@ class _Launch:
         self._line_end = ""
         self.abandoned = False
         self.ignored: List[int] = []
+        self.is_done = False
+        """Whether the job has run, its end is handed in, and no thread is left."""
 
     def run(self) -> int:
         self._open_standard_descriptors()
@@ -155,20 +169,9 @@ class _Launch:
         processes.become_subreaper()
         if not self.master.trusted:
             record.update(state="running", started_at=round(time.time(), 3))
-        started = guard.start(
-            self._argv(place),
-            self._environment(place, record),
-            place.root,
-            self.spec["timeout"],
-            self.ignored,
-            place.cwd,
-            self.spec["cancel_grace"],
-            lambda output: heir.hand_in(self.master, record, output),
-        )
-        self.guard = started
+        started = self.guard = self._start(record, place)
         if self.asked():
             started.tell(guard.STOP)
-        record.update(processes=processes.identity(os.getpid(), started.pid))
         if record.logs_to_master:
             # One byte beyond its limit tells the master that something is missing.
             self.tee = int(limits.LOG_LIMIT) + 1 if limits.LOG_LIMIT else sys.maxsize
@@ -184,9 +187,9 @@ class _Launch:
             started.tell,
             self._abandon,
         )
-        shipper.start()
+        self._accompany(shipper)
         self._compile_bundle()
-        report, status = self._pump(started)
+        report, status = started.pump(self._keep)
 
         def tell(sentence: str) -> None:
             self._keep(("titan-runtime: %s\n" % sentence).encode("utf-8", "backslashreplace"))
@@ -194,38 +197,22 @@ class _Launch:
         outcome.send_unsent(self.master, place, self._deadline(limits.END_PATIENCE), tell)
         return self._finish(record, place, shipper, report, status)
 
-    def _pump(self, started: guard.Guard) -> Tuple[str, int]:
-        """Tee the output until the guard has ended; its report and its wait status."""
-        poll = select.poll()
-        poll.register(started.output, select.POLLIN)
-        poll.register(started.status, select.POLLIN)
-        heard = b""
-        watching = True
-        while watching:
-            for descriptor, _ in poll.poll():
-                data = os.read(descriptor, 65536)
-                if descriptor == started.status:
-                    heard += data
-                    watching = bool(data)
-                elif data:
-                    self._keep(data)
-                else:
-                    poll.unregister(descriptor)
-        report = heard.decode("utf-8", "replace")
-        status = os.waitpid(started.pid, 0)[1]
-        # The guard leaves nothing alive; if it was itself killed, what it held has come up to this process.
-        processes.kill_children(limits.KILL_PATIENCE, _ignore, outcome.user_pid(report))
-        os.set_blocking(started.output, False)
-        while True:
-            try:
-                data = os.read(started.output, 65536)
-            except BlockingIOError:
-                # Somebody out of reach still holds the pipe; what is in it has been read.
-                break
-            if not data:
-                break
-            self._keep(data)
-        return report, status
+    def _start(self, record: Record, place: jobdir.JobDir) -> guard.Guard:
+        started = guard.start(
+            self._argv(place),
+            self._environment(place, record),
+            place.root,
+            self.spec["timeout"],
+            self.ignored,
+            place.cwd,
+            self.spec["cancel_grace"],
+            lambda output: heir.hand_in(self.master, record, output),
+        )
+        record.update(processes=processes.identity(os.getpid(), started.pid))
+        return started
+
+    def _accompany(self, shipper: Shipper) -> None:
+        shipper.start()
 
     def _keep(self, data: bytes) -> None:
         """Output for the job's log; and for the worker's own, as long as it listens and its report of the job can carry
@@ -289,7 +276,9 @@ class _Launch:
                 problem = str(exc)
         if problem:
             raise Leave(UNREACHABLE, self._unrecorded(code, problem))
-        return self._close(record, code, fields, until)
+        self._close(record, code, fields, until)
+        self.is_done = True
+        return code
 
     def _close(self, record: Record, code: int, fields: Dict[str, Any], until: Any = None) -> int:
         """Write the final record."""
@@ -340,7 +329,7 @@ class _Launch:
             "PYTHONUNBUFFERED": "1",
         }
         ours.update(self.spec["env"])
-        env = dict(os.environb)
+        env = self._inherited()
         for private in (b"TITAN_RUNTIME_SOCKET", b"TITAN_RUNTIME_ENDS"):
             env.pop(private, None)
         env.update(
@@ -354,6 +343,9 @@ class _Launch:
         library = os.fsencode(self.bundle) + b"/titan_runtime/lib"
         env[b"PYTHONPATH"] = b":".join(filter(None, (env.get(b"PYTHONPATH"), library)))
         return env
+
+    def _inherited(self) -> Dict[bytes, bytes]:
+        return dict(os.environb)
 
     def _handle_signals(self) -> None:
         """SIGTERM, SIGINT and SIGHUP stop the job, unless the worker ignores them (nohup)."""

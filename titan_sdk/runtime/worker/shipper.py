@@ -55,13 +55,18 @@ class Shipper:
         self._wake.acquire()
         self._done = _thread.allocate_lock()
         self._done.acquire()
+        self._is_started = False
 
     def start(self) -> None:
+        self._is_started = True
         processes.patiently(lambda: _thread.start_new_thread(self._run, ()))
 
     def finish(self, until: Callable[[], float]) -> Optional[str]:
         """Ship the rest; None when the store has all output, else why it has not by the time `until()`."""
         self._until = until
+        if not self._is_started:
+            self._drain()
+            return self._error
         self._wake.release()
         while not self._done.acquire(timeout=1.0):
             if time.monotonic() > until() + limits.REPLY_TIMEOUT:

@@ -1,10 +1,11 @@
-"""A job with the runtime is a fork of the worker process, and meets what it would meet as a program of its own."""
+"""The guard of a job with the runtime is its launcher, too; the job meets what it would meet below a launcher of its own."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import os
+import re
 import signal
 import sys
 import tempfile
@@ -32,8 +33,6 @@ def handled(number):
     except ValueError:
         return None
 umask = os.umask(0); os.umask(umask)
-def up(pid):
-    return int(open(f"/proc/{pid}/stat").read().rpartition(")")[2].split()[1])
 def own_fds():
     return sorted(int(fd) for fd in os.listdir("/proc/self/fd") if os.path.exists(f"/proc/self/fd/{fd}"))
 titan_job.result({
@@ -42,7 +41,7 @@ titan_job.result({
     "stdin": sys.stdin.read(), "umask": umask, "leader": os.getsid(0) == os.getpgid(0) == os.getpid(),
     "signals": {str(number): handled(number) for number in range(1, signal.NSIG)}, "fds": own_fds(),
     "mask": [int(number) for number in signal.pthread_sigmask(signal.SIG_BLOCK, [])],
-    "forked": b"start.py" in open(f"/proc/{up(os.getppid())}/cmdline", "rb").read(),
+    "forked": b"start.py" in open(f"/proc/{os.getppid()}/cmdline", "rb").read(), "parent": os.getppid(),
 })
 print("to the log", flush=True)
 os.system("echo and from a shell")
@@ -84,7 +83,6 @@ def forked(machine: Machine, bench: Bench, spec: RunSpec, run: str = "1") -> Sta
         log=str(machine.folder / f"{run}.log"),
         environment="here",
         grace=spec.cancel_grace + 5,
-        rest=spec.cancel_grace + 5,
         spec=ascii(json.loads(spec.to_json(runtime_bundle()))),
     )
 
@@ -93,16 +91,24 @@ async def test_nothing_but_its_command_line_tells_it_from_a_program(
     machine: Machine, bench: Bench, worker: Worker
 ) -> None:
     fields: dict[str, Any] = {"argv": ("a b", "ü"), "env": {"GIVEN": "ä"}, "params": {"x": [1, "'"]}}
-    found = {}
-    # The first job of a machine finds the runtime not compiled yet, elsewhere than all later ones.
-    for name in ("first", "exec", "fork"):
-        spec = bench.spec(REPORT, job_id="DAG-same", **fields)
-        start = forked(machine, bench, spec, name)
-        if name != "fork":
+    other: dict[str, Any] = {"env": {"OTHER": "1"}, "params": 1}
+    found, guards = {}, {}
+    # The first job of a machine finds the runtime not compiled yet, elsewhere than all later ones. The guard of the last
+    # one has served others before.
+    for name in ("first", "exec", "fork", "other", "again"):
+        spec = bench.spec(REPORT, job_id="DAG-same", **(other if name == "other" else fields))
+        start, environment = forked(machine, bench, spec, name), machine.environment
+        if name in ("first", "exec"):
             start = start._replace(spec="", argv=["/bin/bash", str(bench.stage(spec))])
-        assert await ended(worker.start(start, machine.environment)) == End(How.ENDED, 0), machine.log(name)
+        if name == "other":
+            folder = bench.shared.parent / "elsewhere"
+            folder.mkdir()
+            start = start._replace(cwd=str(folder), environment="there")
+            environment = {**environment, "MORE": "1"}
+        assert await ended(worker.start(start, environment)) == End(How.ENDED, 0), machine.log(name)
         assert machine.log(name) == "to the log\nand from a shell\n" == bench.log(spec)
         found[name] = bench.result(spec)
+        guards[name] = found[name].pop("parent")
         for variable in ("TITAN_NONCE", "TITAN_JOB_DIR", "TITAN_RUN", "_", "SHLVL"):
             found[name]["environment"].pop(variable, None)
         # Where the launcher's modules for jobs are: in its bundle, or in the worker process's folder.
@@ -110,10 +116,47 @@ async def test_nothing_but_its_command_line_tells_it_from_a_program(
         assert library == found[name]["path"].pop(0)
         found[name]["is there"] = ".zip/" in library or has_modules(library)
     assert (found["exec"].pop("forked"), found["fork"].pop("forked")) == (False, True)
-    for one in found["exec"], found["fork"]:
+    for one in found["exec"], found["fork"], found["again"]:
         one["modules"] = [name for name in one["modules"] if not name.startswith("zip")]
         one["environment"].pop("PWD", None)
     assert found["fork"] == found["exec"]
+    assert found["again"].pop("forked")
+    assert found["again"] == found["fork"]
+    assert found["other"]["environment"]["MORE"] == found["other"]["environment"]["OTHER"] == "1"
+    assert guards["fork"] == guards["other"] == guards["again"]
+
+
+@pytest.mark.parametrize(
+    ("source", "env"),
+    [
+        (b"def f():\n    return 1 / 0\nprint(__file__, f.__code__.co_filename)\nf()\n", {}),
+        (b"import sys\nprint(sys.argv, sys.path[0])\nx = 1\nprint(x is 1)\n", {}),
+        (b"print('\\d')\n", {"PYTHONWARNINGS": "always"}),
+        (b"if 1\n    pass\n", {}),
+        (b"# coding: latin-1\nprint(ascii('\xe4'))\n", {}),
+        (b"print('\0')\n", {}),
+        (b"assert False\nprint(__debug__)\n", {"PYTHONOPTIMIZE": "1"}),
+        (b"#!/usr/bin/env python3 -O\nassert False\nprint(__debug__)\n", {}),
+        (b"import pickle\nclass A: pass\nprint(pickle.loads(pickle.dumps(A())))\n", {}),
+        (b"x = " + b"(" * 300 + b")" * 300 + b"\n", {}),
+        (b"# " + b"x" * 70_000 + b"\nprint('long')\n", {}),
+    ],
+    ids=lambda value: None,
+)
+async def test_a_script_that_is_compiled_before_looks_as_any_other(
+    machine: Machine, bench: Bench, worker: Worker, source: bytes, env: dict[str, str]
+) -> None:
+    said = []
+    for name in ("exec", "fork"):
+        spec = bench.spec(source, env=env)
+        start = forked(machine, bench, spec, name)
+        if name == "exec":
+            start = start._replace(spec="", argv=["/bin/bash", str(bench.stage(spec))])
+        end = await ended(worker.start(start, machine.environment))
+        record = bench.state(spec)
+        text = re.sub(r"titan-job-\w+-\w+| at 0x\w+", "", f"{bench.log(spec)}\n{record.exception}")
+        said.append((end, record.state, text))
+    assert said[0] == said[1]
 
 
 @pytest.mark.parametrize(
@@ -144,27 +187,26 @@ async def test_a_stop_is_handed_in(machine: Machine, bench: Bench, worker: Worke
     assert all(has_ended(pid) for pid, _ in found.values())
 
 
-async def test_a_killed_launcher_leaves_the_rest_to_its_guard(
+async def test_a_killed_launcher_takes_its_job_along_and_its_end_is_handed_in(
     machine: Machine, bench: Bench, worker: Worker, meeting: Meeting
 ) -> None:
-    spec = bench.spec(family(meeting))
+    spec = bench.spec(family(meeting, deaf=True))
     end = worker.start(forked(machine, bench, spec), machine.environment)
     found = await arrivals(meeting)
-    os.kill(parent(found["script"][1]), signal.SIGKILL)
+    os.kill(int(found["script"][1]), signal.SIGKILL)
     assert (await ended(end)).code == 137
     assert all(has_ended(pid) for pid, _ in found.values())
     assert "its launcher was ended by SIGKILL" in str(bench.state(spec))
     assert bench.leftovers() == []
 
 
-@pytest.mark.parametrize("how", ["fork", "exec"])
 async def test_nothing_is_left_when_launcher_and_guard_are_killed_at_once(
-    machine: Machine, bench: Bench, worker: Worker, meeting: Meeting, how: str
+    machine: Machine, bench: Bench, worker: Worker, meeting: Meeting
 ) -> None:
     spec = bench.spec(family(meeting, deaf=True))
-    start = forked(machine, bench, spec)._replace(rest=1.0)
-    if how == "exec":
-        start = start._replace(spec="", argv=["/bin/bash", str(bench.stage(spec))])
+    start = forked(machine, bench, spec)._replace(
+        rest=1.0, spec="", argv=["/bin/bash", str(bench.stage(spec))]
+    )
     end = worker.start(start, machine.environment)
     found = await arrivals(meeting)
     guard = int(found["script"][1])
@@ -174,6 +216,23 @@ async def test_nothing_is_left_when_launcher_and_guard_are_killed_at_once(
             os.kill(pid, number)
     assert (await ended(end)).code == 137
     assert all(has_ended(pid) for pid, _ in found.values())
+
+
+async def test_a_stop_at_any_moment_of_the_start_is_heard(
+    machine: Machine, bench: Bench, worker: Worker
+) -> None:
+    # The first one makes the guard, later ones find it waiting.
+    for number in range(10):
+        spec = bench.spec("import time; time.sleep(600)", cancel_grace=1.0)
+        end = worker.start(forked(machine, bench, spec, str(number)), machine.environment)
+        await asyncio.sleep(0.005 * number)
+        worker.stop(f"{machine.tag}.{number}")
+        assert (await ended(end)).code == 143
+        last = bench.spec("")
+        assert (
+            await ended(worker.start(forked(machine, bench, last, f"{number}-last"), machine.environment))
+        ).code == 0
+    assert bench.leftovers() == []
 
 
 @pytest.mark.parametrize("how", ["fork", "exec"])

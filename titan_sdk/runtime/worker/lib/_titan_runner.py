@@ -20,9 +20,10 @@ if TYPE_CHECKING:
     from typing import Any, Dict, Optional, Type
 
 
-def main() -> None:
-    """Become ``sys.argv[1]``."""
+def main(is_compiled: bool = False) -> None:
+    """Become ``sys.argv[1]``, or, where the file of its code comes first, ``sys.argv[2]``."""
     del sys.argv[0]
+    compiled = sys.argv.pop(0) if is_compiled else None
     script = sys.argv[0]
     if not getattr(sys.flags, "safe_path", False):
         # The launcher has taken away the working directory, which "-c" puts here; a script has its own folder.
@@ -31,9 +32,12 @@ def main() -> None:
     _dress(namespace, script)
     process = os.getpid()
     try:
-        with open(script, "rb") as file:
+        with open(compiled or script, "rb") as file:
             source = file.read()
-        code = compile(source, script, "exec", dont_inherit=True)
+        if compiled:
+            code = sys.modules["marshal"].loads(source)
+        else:
+            code = compile(source, script, "exec", dont_inherit=True)
         exec(code, namespace)
     except SystemExit:
         raise
