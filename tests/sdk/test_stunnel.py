@@ -73,8 +73,8 @@ def tunnel(
     drain.start()
     yield port
     process.terminate()
-    process.wait(10)
-    drain.join(10)
+    process.wait(60)
+    drain.join(60)
     process.stderr.close()
 
 

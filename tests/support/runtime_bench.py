@@ -16,7 +16,7 @@ from titan_sdk.runtime.bundle import runtime_bundle
 from titan_sdk.runtime.spec import RunSpec, Script
 from titan_sdk.runtime.stub import build_stub
 
-DEADLINE = 30.0
+DEADLINE = 240.0
 
 
 @dataclass(frozen=True)

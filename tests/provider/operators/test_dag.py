@@ -240,4 +240,4 @@ class TestOnKill:
         monkeypatch.setenv("AIRFLOW_CONN_TITAN_DEFAULT", "titan://127.0.0.1:9")
         began = time.monotonic()
         self.armed(["a", "b", "c"]).on_kill()
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 15

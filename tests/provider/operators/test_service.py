@@ -163,7 +163,7 @@ def test_a_kill_does_not_wait_for_a_master_that_is_gone(monkeypatch: pytest.Monk
     task._killer.job_id = "x"
     began = time.monotonic()
     task.on_kill()
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 15
 
 
 def test_ending_it_twice_says_so(service: str, client: TitanClient) -> None:

@@ -265,7 +265,7 @@ class TestKill:
         monkeypatch.setenv("AIRFLOW_CONN_TITAN_DEFAULT", "titan://127.0.0.1:9")
         began = time.monotonic()
         self.armed("some-job").on_kill()
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 15
 
     def test_before_the_submit_there_is_nothing_to_cancel(self) -> None:
         TitanJobOperator(task_id="mine", script="print(1)").on_kill()

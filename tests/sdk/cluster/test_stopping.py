@@ -147,11 +147,11 @@ def test_a_clean_stop_lets_the_runtime_hand_in_what_became_of_the_job(
     path = tmp_path / "j.py"
     path.write_text("import time\nprint('begun', flush=True)\ntime.sleep(600)\n")
     with TitanClient(*peer.address) as client:
-        client.submit_job(TitanJob("j", str(path)))
+        client.submit_job(TitanJob("j", str(path), cancel_grace=120))
         wait_for(lambda: "begun" in client.fetch_logs("j"))
     begun = time.monotonic()
     assert master.stop() == 0
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < 60
     peer = master.start()
     with TitanClient(*peer.address) as client:
         report = client.job_handle("j").wait(300, raise_on_failure=False)
