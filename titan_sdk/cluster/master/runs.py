@@ -75,6 +75,8 @@ class Run:
     """Set when it is to end, or not to begin."""
     last: tuple[Change, ...] = ()
     """What its launcher has left, to be stored with its end."""
+    for_good: bool = False
+    """Whether it failed, and the job's own ``max_attempts`` rules out another one."""
     task: asyncio.Task[None] | None = None
 
 
@@ -193,7 +195,8 @@ class Runs:
         if self._closing:
             result = RunResult(Outcome.INTERRUPTED, None, _STOPPED)
         if result.outcome is Outcome.FATAL and result.exit_code is None:
-            self._state.note(job_id, f"{job_id} cannot run: {result.reason}")
+            how = "has ended" if run.for_good else "cannot run"
+            self._state.note(job_id, f"{job_id} {how}: {result.reason}")
         job, now = scheduler.jobs.get(job_id), self._state.clock.now()
         is_concluded = job is not None and job.phase is Phase.RUNNING
         effects = scheduler.exited(job_id, result.outcome, result.reason, now, result.exit_code)
@@ -227,10 +230,10 @@ class Runs:
             run.last = (end.change,)
         if result.outcome is not Outcome.FAILURE:
             return result
-        for_good = (
+        run.for_good = (
             end.is_failed_for_good if end else await is_failed_for_good(self._state.store, run.request.job_id)
         )
-        return replace(result, outcome=Outcome.FATAL) if for_good else result
+        return replace(result, outcome=Outcome.FATAL) if run.for_good else result
 
     async def _staged(self, run: Run) -> Process:
         """As ``Engine.stage``, which is tried until the machine has room for it and no trouble of its own."""
