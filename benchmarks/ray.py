@@ -23,9 +23,6 @@ AGAINST = "a plain Ray task with subprocess.run"
 def run(scale: float) -> Iterator[Figure]:
     if not installed("ray"):
         return
-    # Each way's workers are its own, and Ray ends those of the others while it is one's turn: what would be measured
-    # is how long Ray takes to start a worker process.
-    os.environ.setdefault("RAY_idle_worker_killing_time_threshold_ms", "600000")
     with tempfile.TemporaryDirectory(prefix="titan-bench-ray-") as folder:
         yield from _overhead(Path(folder), noop(Path(folder)), max(int(JOBS * scale), 10))
         yield from _scale(Path(folder), noop(Path(folder)), int(SCALE * scale))
@@ -36,8 +33,11 @@ def _overhead(folder: Path, script: Path, count: int) -> Iterator[Figure]:
 
     cores, rounds = len(os.sched_getaffinity(0)), Rounds()
     with (
+        # A cluster for each: of one, Ray ends those worker processes whose turn it is not, and what would be measured is
+        # how long it takes to start them again.
+        RayNodes(folder / "tasks.log", head={"num_cpus": cores}) as others,
         RayNodes(folder / "overhead.log", head={"num_cpus": cores}) as nodes,
-        peer("ray", script, cores, nodes.address) as plain_tasks,
+        peer("ray", script, cores, others.address) as plain_tasks,
         bundled("--engine", "ray", "--ray-address", nodes.address) as front,
     ):
         _run(front.client, script, count, True)  # starts worker processes
