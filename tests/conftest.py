@@ -127,7 +127,7 @@ def serve_cluster(
         need_ray()
         nodes = {"head": {"num_cpus": 0}, "one": {"num_cpus": 2}, "two": {"num_cpus": 0, "num_gpus": 1}}
         with RayNodes(data_dir / "ray.log", **nodes) as ray:
-            settings = RaySettings(ray.address, keep_jobs=False)
+            settings = RaySettings(ray.address, keep_jobs=False, connect_seconds=600.0)
             with LocalCluster(data_dir=data_dir, engine="ray", ray=settings, **options) as running:
                 yield running
         return

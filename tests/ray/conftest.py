@@ -30,7 +30,7 @@ def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RayNodes]:
 @pytest.fixture(scope="module")
 def front(nodes: RayNodes) -> Iterator[LocalCluster]:
     """A master for a whole file, which hands Ray nothing that has to wait there."""
-    settings = RaySettings(nodes.address, keep_jobs=False, prefetch=0)
+    settings = RaySettings(nodes.address, keep_jobs=False, prefetch=0, connect_seconds=600.0)
     with LocalCluster(engine="ray", ray=settings) as running:
         yield running
 

@@ -29,7 +29,7 @@ def autoscaling(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RayAutosca
 def test_a_job_that_is_shown_to_the_autoscaler_runs_on_the_node_that_it_starts(
     autoscaling: RayAutoscaling,
 ) -> None:
-    settings = RaySettings(autoscaling.address, keep_jobs=False, ahead=1)
+    settings = RaySettings(autoscaling.address, keep_jobs=False, connect_seconds=600.0, ahead=1)
     with LocalCluster(engine="ray", ray=settings) as cluster:
         peer = Peer((cluster.host, cluster.port))
         peer.submit(script("shown", "print('here')", tag="RARE"), script("next", "pass", tag="RARE"))

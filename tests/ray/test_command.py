@@ -60,7 +60,7 @@ def test_rays_worker_process_waits_for_the_next_job(tmp_path: Path) -> None:
     """Of a Ray job that is over, as that of the driver that attaches, Ray ends idle ones within a second or two."""
     need_ray()
     with RayNodes(tmp_path / "ray.log", head={"num_cpus": 1}) as ray:
-        settings = RaySettings(ray.address, keep_jobs=False)
+        settings = RaySettings(ray.address, keep_jobs=False, connect_seconds=600.0)
         with LocalCluster(engine="ray", ray=settings) as cluster:
             peer = Peer((cluster.host, cluster.port))
             peer.submit(script("first", "import os; print(os.environ['TITAN_SOCKET'])"))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ from tests.ray.asking import history, info
 from tests.ray.counting import counted, runs
 from tests.sdk.cluster.master_process import MasterProcess
 from tests.sdk.cluster.peer import Meeting, b64, script
+from tests.support.process_watch import has_ended
 from tests.support.ray_nodes import RayNodes, need_ray
 from titan_sdk.cluster import LocalCluster
 from titan_sdk.cluster.engines.ray.settings import RaySettings
@@ -133,6 +136,35 @@ def test_a_dispatcher_that_dies_costs_its_runs_and_nothing_else(
     )
     # Not the job's doing, so it does not count.
     assert (runs(tmp_path, "again"), info(peer, "again")["attempts"]) == (2, 1)
+
+
+def home_of(cluster: str) -> int:
+    """The driver that the dispatcher's tasks belong to."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):  # it has ended meanwhile
+            words = path.read_bytes()
+            if b"ray.inside.home\0" in words and cluster.encode() in words:
+                found.append(int(path.parent.name))
+    (pid,) = found
+    return pid
+
+
+def test_the_driver_beside_a_dispatcher_costs_nothing_when_it_dies(
+    master: MasterProcess, meeting: Meeting, tmp_path: Path
+) -> None:
+    peer = master.start()
+    peer.submit(script("goes-on", counted(tmp_path, "goes-on", meeting.code("begun"))))
+    meeting.arrival()
+    home = home_of((tmp_path / "data" / "cluster-id").read_text().strip())
+    os.kill(home, signal.SIGKILL)
+    until(lambda: has_ended(str(home)))
+    peer.submit(script("comes", counted(tmp_path, "comes", "")))
+    assert peer.until("comes") == "COMPLETED"
+    assert peer.status("goes-on") == "RUNNING"
+    meeting.let_go()
+    assert peer.until("goes-on") == "COMPLETED"
+    assert (runs(tmp_path, "goes-on"), runs(tmp_path, "comes")) == (1, 1)
 
 
 def test_a_service_outlives_its_dispatcher(master: MasterProcess, tmp_path: Path, nodes: RayNodes) -> None:

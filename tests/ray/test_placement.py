@@ -71,7 +71,9 @@ def test_jobs_wait_by_priority_whatever_came_first(peer: Peer, meeting: Meeting)
 
 
 def test_ray_has_the_next_jobs_ready_and_no_more(nodes: RayNodes, meeting: Meeting) -> None:
-    with LocalCluster(engine="ray", ray=RaySettings(nodes.address, keep_jobs=False, prefetch=2)) as cluster:
+    with LocalCluster(
+        engine="ray", ray=RaySettings(nodes.address, keep_jobs=False, connect_seconds=600.0, prefetch=2)
+    ) as cluster:
         peer = Peer((cluster.host, cluster.port))
         peer.submit(script("runs", meeting.code("x"), tag="HIGH_MEM"))
         meeting.arrival()
@@ -103,7 +105,9 @@ with open({audit!r}, "a") as audit:
 def test_what_a_node_tells_meanwhile_gives_no_place_away(nodes: RayNodes, tmp_path: Path) -> None:
     audit, places, count = tmp_path / "audit", 3, 8
     code = SPELL.format(audit=str(audit))
-    with LocalCluster(engine="ray", ray=RaySettings(nodes.address, keep_jobs=False, prefetch=4)) as cluster:
+    with LocalCluster(
+        engine="ray", ray=RaySettings(nodes.address, keep_jobs=False, connect_seconds=600.0, prefetch=4)
+    ) as cluster:
         peer = Peer((cluster.host, cluster.port))
         peer.submit(*(script(f"spell-{n}", code) for n in range(count)))
         for n in range(count):
@@ -123,7 +127,7 @@ def test_a_delayed_job_waits_and_says_so(peer: Peer) -> None:
 
 
 def test_a_gpu_can_be_shared_by_fractions(nodes: RayNodes, meeting: Meeting) -> None:
-    halves = RaySettings(nodes.address, {"GPU": Resources(gpus=0.5)}, keep_jobs=False)
+    halves = RaySettings(nodes.address, {"GPU": Resources(gpus=0.5)}, keep_jobs=False, connect_seconds=600.0)
     with LocalCluster(engine="ray", ray=halves) as cluster:
         peer = Peer((cluster.host, cluster.port))
         peer.submit(*(script(f"half-{n}", WHERE + "\n" + meeting.code("x"), tag="GPU") for n in range(2)))
@@ -136,7 +140,9 @@ def test_a_gpu_can_be_shared_by_fractions(nodes: RayNodes, meeting: Meeting) -> 
 
 
 def test_a_job_that_ray_does_not_take_is_told_of_and_holds_up_nobody(nodes: RayNodes) -> None:
-    odd = RaySettings(nodes.address, {"ODD": Resources(gpus=1.5)}, ahead=1, keep_jobs=False)
+    odd = RaySettings(
+        nodes.address, {"ODD": Resources(gpus=1.5)}, ahead=1, keep_jobs=False, connect_seconds=600.0
+    )
     with LocalCluster(engine="ray", ray=odd) as cluster:
         peer = Peer((cluster.host, cluster.port))
         peer.submit(script("odd", "pass", tag="ODD"), script("even", "pass"))

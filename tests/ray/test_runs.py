@@ -210,7 +210,7 @@ def test_jobs_reach_a_master_that_wants_tls_and_a_token(
 ) -> None:
     token = "a-token-that-nobody-guesses"
     tls = ServerTLS(authority.server.cert, authority.server.key)
-    ray = RaySettings(nodes.address, keep_jobs=False)
+    ray = RaySettings(nodes.address, keep_jobs=False, connect_seconds=600.0)
     code = tmp_path / "asks.py"
     code.write_text(
         "import os, titan_job\n"

@@ -81,7 +81,7 @@ def test_with_ship_code_jobs_of_every_kind_run_on_nodes_that_lack_this_package(
     with zipfile.ZipFile(packed, "w") as archive:
         archive.writestr("pkg/helper.py", "WORD = 'from the archive'")
         archive.writestr("pkg/main.py", "import helper; print(helper.WORD)")
-    settings = RaySettings(bare_nodes.address, keep_jobs=False, ship_code=True)
+    settings = RaySettings(bare_nodes.address, keep_jobs=False, connect_seconds=600.0, ship_code=True)
     with LocalCluster(engine="ray", ray=settings) as cluster:
         peer = Peer((cluster.host, cluster.port))
         assert peer.ask(0x53, f"project.zip|{b64(packed.getvalue())}").text == "UPLOAD_SUCCESS"
@@ -103,7 +103,9 @@ def test_with_ship_code_jobs_of_every_kind_run_on_nodes_that_lack_this_package(
 def test_a_node_without_this_package_is_what_its_jobs_say(nodes: RayNodes, bare: str) -> None:
     nodes.add("bare", python=bare, num_cpus=0, resources={"BARE": 1})
     try:
-        with LocalCluster(engine="ray", ray=RaySettings(nodes.address, keep_jobs=False)) as cluster:
+        with LocalCluster(
+            engine="ray", ray=RaySettings(nodes.address, keep_jobs=False, connect_seconds=600.0)
+        ) as cluster:
             peer = Peer((cluster.host, cluster.port))
             peer.submit(script("stranded", "pass", tag="BARE"))
             assert peer.until("stranded") == "DEAD"

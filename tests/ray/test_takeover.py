@@ -37,7 +37,7 @@ class Fronts:
 
     def __init__(self, folder: Path, ray: str, store: str) -> None:
         settings: dict[str, Any] = {"store": store, "store_lease_seconds": LEASE}
-        stops = {"address": ray, "keep_jobs": False, "prefetch": 0}
+        stops = {"address": ray, "keep_jobs": False, "prefetch": 0, "connect_seconds": 600.0}
         self.old, self.new = (MasterProcess(folder / name, stops, **settings) for name in ("old", "new"))
         self._errors = folder / "errors"
 

@@ -42,7 +42,9 @@ class MasterProcess:
         self._data_dir = data_dir
         limit = [] if descriptors is None else ["sh", "-c", f'ulimit -n {descriptors} && exec "$@"', "sh"]
         self._command = [*limit, sys.executable, "-c", _PROGRAM]
-        self._settings = {"ray": {"address": ray} if isinstance(ray, str) else ray, **settings}
+        # On a busy machine Ray's own processes take long, and its client gives up and is tried again.
+        patient = {"connect_seconds": 600.0}
+        self._settings = {"ray": {"address": ray, **patient} if isinstance(ray, str) else ray, **settings}
         self._process: subprocess.Popen[str] | None = None
 
     def start(self, errors: IO[bytes] | None = None) -> Peer:
