@@ -27,7 +27,7 @@ from titan_sdk.cluster.store.redis.store import was_used
 from titan_sdk.errors import InvalidArgument, TitanError
 from titan_sdk.model import gates
 from titan_sdk.model.rules import GATE_PREFIX, full_id, short_id
-from titan_sdk.wire.store_text import encode_key, encode_member
+from titan_sdk.wire.fields import encode_key, encode_member
 
 __all__ = ["Collected", "Housekeeping", "collect", "forget_before", "forget_manifests"]
 

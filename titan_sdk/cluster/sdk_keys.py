@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from titan_sdk.errors import CorruptData
 from titan_sdk.model.rules import full_id
-from titan_sdk.wire.store_text import MARK, decode_value, encode_key
+from titan_sdk.wire.fields import MARK, decode_value, encode_key
 
 __all__ = [
     "MANIFESTS",

@@ -18,9 +18,9 @@ from titan_sdk.flows.core import Flow, ask
 from titan_sdk.flows.server import server_info
 from titan_sdk.session import Session
 from titan_sdk.wire import calls, extended_calls
+from titan_sdk.wire.fields import PARTS_MARK, decode_value, encode_key, encode_value
 from titan_sdk.wire.frames import MAX_PAYLOAD
 from titan_sdk.wire.once import LARGEST_HEAD
-from titan_sdk.wire.store_text import PARTS_MARK, decode_value, encode_key, encode_value
 
 __all__ = ["MAX_VALUE", "drop_parts", "get", "is_large", "put"]
 

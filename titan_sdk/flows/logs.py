@@ -8,9 +8,9 @@ from __future__ import annotations
 from titan_sdk.flows.core import Flow, ask, now, pause
 from titan_sdk.flows.doubt import Pulse
 from titan_sdk.flows.master_log import MasterLog
-from titan_sdk.flows.outage import Outage
 from titan_sdk.flows.report import JobRef, read_run_state, resolve_nonce
 from titan_sdk.flows.server import server_info
+from titan_sdk.flows.wait import Outage
 from titan_sdk.model.loglines import LogLine, LogLines
 from titan_sdk.model.report import LogPage
 from titan_sdk.model.status import JobStatus

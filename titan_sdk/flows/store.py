@@ -11,7 +11,7 @@ from titan_sdk.flows.core import Flow, ask
 from titan_sdk.flows.server import require, server_info
 from titan_sdk.session import Session
 from titan_sdk.wire import calls, extended_calls
-from titan_sdk.wire.store_text import PARTS_MARK
+from titan_sdk.wire.fields import PARTS_MARK
 
 __all__ = [
     "store_delete",

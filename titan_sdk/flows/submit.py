@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import secrets
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 from titan_sdk.errors import (
     ConnectionLost,
     InvalidDag,
+    InvalidJob,
     NotSupported,
     PayloadTooLarge,
     StoreUnavailable,
@@ -21,18 +24,16 @@ from titan_sdk.flows import lease, staging
 from titan_sdk.flows.approvals import gate_values, reset_gates
 from titan_sdk.flows.archives import Archive, find_archives, put_archives
 from titan_sdk.flows.assets import ensure_asset
-from titan_sdk.flows.core import Flow, ask, pause
-from titan_sdk.flows.dashboard import tell_dashboard
+from titan_sdk.flows.core import Flow, ask, blocking, pause
 from titan_sdk.flows.doubt import store_answers
 from titan_sdk.flows.manifest import Submission, SubmittedJob, records_of, write_records
-from titan_sdk.flows.parents import settle_outside_parents
-from titan_sdk.flows.placement import check_placement
 from titan_sdk.flows.report import JobRef, read_run_state
-from titan_sdk.flows.server import server_info
+from titan_sdk.flows.server import cluster_stats, server_info
 from titan_sdk.flows.wait import job_statuses
-from titan_sdk.model.dag import order_jobs
+from titan_sdk.model.dag import order_jobs, outside_parents
 from titan_sdk.model.gates import add_gates
 from titan_sdk.model.job import TitanJob
+from titan_sdk.model.manifest import dashboard_manifest
 from titan_sdk.model.rules import full_id, short_id
 from titan_sdk.model.stats import ServerInfo
 from titan_sdk.model.status import JobStatus
@@ -42,7 +43,7 @@ from titan_sdk.session import Session
 from titan_sdk.wire import calls, extended_calls
 from titan_sdk.wire.calls import Call
 from titan_sdk.wire.frames import MAX_PAYLOAD
-from titan_sdk.wire.jobs import JobLine
+from titan_sdk.wire.jobs import JobLine, encode_line
 
 __all__ = ["submit_dag", "submit_expanded"]
 
@@ -119,14 +120,14 @@ def _submit(
     ordered = order_jobs(name, given)
     info = yield from server_info(session)
     staging.check_for_master(info, ordered)
-    yield from check_placement(info, ordered)
+    yield from _check_placement(info, ordered)
     if not info.is_bundled and not (yield from store_answers()):
         # Without its store a real master knows no id, and would take one that is in use.
         raise StoreUnavailable(
             f"DAG {name!r}: nothing was submitted, because the master's store does not answer now; try again once "
             "`titan doctor` finds it well"
         )
-    kept_parents = yield from settle_outside_parents(info, name, ordered)
+    kept_parents = yield from _settle_outside_parents(info, name, ordered)
     is_short = info.has("submit")
     before = {} if is_short else (yield from _states_before(session, name, ordered))
     run = nonce or secrets.token_hex(8)
@@ -149,7 +150,7 @@ def _submit(
         yield from _send_whole(submission, whole)
     else:
         yield from _send_in_steps(session, info, submission, call, messages, before, about_to_send)
-    yield from tell_dashboard(session, submission, lines)
+    yield from _tell_dashboard(session, submission, lines)
     return submission
 
 
@@ -158,7 +159,8 @@ def _whole(
 ) -> Call[tuple[str, JobStatus] | None] | None:
     """Everything in one request; ``None`` where it is larger than one may be."""
     own, values = records_of(submission, plain=False)
-    values |= gate_values(messages)
+    if messages:
+        values |= gate_values(messages)
     for job in submission.source:
         if job.owner_lease:
             values[keys.lease_key(job.full_id, submission.run_id)] = lease.renewal()
@@ -340,3 +342,111 @@ def _is_taken(job: SubmittedJob, before: JobStatus, accepted: bool) -> Flow[bool
         return accepted and state is not JobStatus.UNKNOWN
     # Also of an id without a state: a real master loses a status that it writes while its store is down.
     return (yield from read_run_state(JobRef(job.job_id, job.nonce))) is not None
+
+
+# ---------------------------------------------------------------------- what is asked before anything is sent
+
+
+def _check_placement(info: ServerInfo, jobs: Sequence[TitanJob]) -> Flow[None]:
+    """Nothing, where every job's tag has a live worker, or where the master keeps waiting jobs out of others' way.
+
+    Raises:
+        InvalidJob: no live worker has the tag. A real master would let the job delay everybody's for as long as
+            it is queued, and its tags are case-sensitive.
+    """
+    if info.has("strict_submit"):
+        return
+    stats = yield from cluster_stats()
+    for job in jobs:
+        if reason := stats.lacks_worker(job.requirement):
+            stop = "" if reason.endswith("?") else "."
+            raise InvalidJob(
+                f"job {job.job_id!r}: requirement {job.requirement!r}: {reason}{stop} On a real Titan such a job would "
+                "slow down every other one: correct the tag, or start such a worker first"
+            )
+
+
+def _settle_outside_parents(
+    info: ServerInfo, name: str, jobs: Sequence[TitanJob]
+) -> Flow[dict[str, tuple[str, ...]]]:
+    """The parents to send for each job (full ids).
+
+    The bundled master honours parents of earlier submissions. A real one waits for ever for a parent that has
+    ended already, so there a completed parent is left out, and an unfinished one is refused: it may end
+    before the child is registered.
+
+    Raises:
+        InvalidDag: a parent is neither in this DAG nor known to the master, or can no longer be waited for.
+    """
+    leave_out: set[str] = set()
+    for parent, children in outside_parents(jobs).items():
+        state = yield from ask(calls.job_status(parent))
+        about = {"job_id": children[0], "field": "parents"}
+        named = (
+            f"DAG {name!r}: job {children[0]!r} names the parent {parent.removeprefix('DAG-')!r}, which is"
+        )
+        if state is JobStatus.UNKNOWN:
+            raise InvalidDag(
+                f"{named} neither in this DAG nor known to the master; add the job or correct the id", **about
+            )
+        if state in {JobStatus.DEAD, JobStatus.CANCELLED}:
+            raise InvalidDag(
+                f"{named} {state}, so the job would never run; run the parent again under a new id", **about
+            )
+        if info.has("completed_parents"):
+            continue
+        if state is not JobStatus.COMPLETED:
+            raise InvalidDag(
+                f"{named} in another DAG and still {state}; a real Titan can miss its end. "
+                "Wait for it first, or submit both jobs in one DAG",
+                **about,
+            )
+        leave_out.add(parent)
+    return {job.full_id: tuple(p for p in job.parent_ids if p not in leave_out) for job in jobs}
+
+
+# ---------------------------------------------------------------------- Titan's HTTP dashboard
+
+
+def _tell_dashboard(session: Session, submission: Submission, lines: Sequence[JobLine]) -> Flow[None]:
+    """Hand the submission's manifest to whoever the session says; nothing happens where it says nobody."""
+    if session.on_submitted is None:
+        return
+    agent_run_id = submission.agent_run_id
+    once = {job.job_id for job in submission.jobs if job.nonce}
+    replayable = {
+        line.job_id: (encode_line(line), encode_line(line._replace(parents=())))
+        for line in lines
+        if line.job_id not in once
+    }
+    manifest = dashboard_manifest(
+        submission.name,
+        {job.job_id: job.parents for job in submission.jobs},
+        int(time.time() * 1000),
+        agent_run_id=agent_run_id,
+        stages=(yield from _stages(submission.name, agent_run_id)) if agent_run_id else (),
+        replayable=replayable,
+    )
+    yield from blocking(partial(session.on_submitted, manifest))
+
+
+def _stages(dag: str, agent_run_id: str) -> Flow[list[str]]:
+    """The run's DAGs so far, this one added. Kept in TitanStore, as stages may be submitted by different processes;
+    two that do so at the same instant may overwrite each other's entry.
+    """
+    key = f"titan:agent_run:{agent_run_id}"
+    text = yield from ask(calls.kv_get(key))
+    stages = _parse_stages(text)
+    if dag not in stages:
+        stages.append(dag)
+        yield from ask(calls.kv_set(key, json.dumps(stages)))
+    return stages
+
+
+def _parse_stages(text: str | None) -> list[str]:
+    try:
+        found = json.loads(text or "[]")
+    except ValueError:
+        # Somebody else's value under our key: a display is not worth failing a submit for.
+        return []
+    return [stage for stage in found if isinstance(stage, str)] if isinstance(found, list) else []

@@ -9,10 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from titan_sdk.errors import DagFailed, JobFailed, NotFound, WaitTimedOut
-from titan_sdk.flows.core import Flow, ask, now, pause
+from titan_sdk.errors import DagFailed, JobFailed, NotFound, TLSFailed, TransportError, WaitTimedOut
+from titan_sdk.flows.core import STEP_ERRORS, Ask, Flow, Run, Step, ask, now, pause
 from titan_sdk.flows.doubt import Pulse, has_record, store_answers
-from titan_sdk.flows.outage import Outage
 from titan_sdk.flows.report import JobRef, job_report, status_of
 from titan_sdk.flows.server import server_info
 from titan_sdk.model.dag import upstream_failures
@@ -24,7 +23,7 @@ from titan_sdk.wire import calls, extended_calls
 from titan_sdk.wire.extended_calls import RunReport, WaitAnswer
 from titan_sdk.wire.extensions import MAX_WAIT_IDS, MAX_WAIT_SECONDS
 
-__all__ = ["WaitTarget", "dag_report", "job_statuses", "wait_for_dag", "wait_for_job"]
+__all__ = ["PATIENCE", "Outage", "WaitTarget", "dag_report", "job_statuses", "wait_for_dag", "wait_for_job"]
 
 T = TypeVar("T")
 
@@ -41,6 +40,10 @@ _UNKNOWN_GRACE = 15.0
 """Seconds an id may be unknown before that is believed, if the store then answers."""
 _STORE_PATIENCE = 300.0
 """Seconds that a wait outlasts a store that is down: a real master answers NULL meanwhile."""
+PATIENCE = 120.0
+"""Seconds that a wait outlasts a master that cannot be reached."""
+_FIRST_AWAY, _LONGEST_AWAY = 0.25, 5.0
+"""Seconds between two tries meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -332,3 +335,75 @@ def _explained(report: JobReport, ref: JobRef, pulse: Pulse) -> JobReport:
     if ref.full_id in pulse.never_ran:
         return replace(report, reason=reason, never_started=True, log_tail="")
     return replace(report, reason=reason) if reason else report
+
+
+# ---------------------------------------------------------------------- while the master is away
+
+
+class Outage:
+    """The master is restarted, or the way to it is cut for a while (section 10).
+
+    Asks a question again until the master is back. Only of a master that has answered before: what was never
+    there is more likely a wrong address, which the first question should say.
+    """
+
+    def __init__(self, session: Session) -> None:
+        self._has_answered = session.was_known or session.server is not None
+
+    def outlast(self, flow: Flow[T], until: float | None = None) -> Flow[T]:
+        """Run a flow that only asks, so that it does not notice an outage.
+
+        Args:
+            until: moment at which whoever waits wants to be told; by default only the patience ends.
+
+        Raises:
+            WaitTimedOut: that moment came while the master was away.
+            TransportError: it was away for longer than the patience.
+        """
+        try:
+            run = Run(flow)
+            while run.step is not None:
+                try:
+                    outcome = yield from self._answer(run.step, until)
+                except STEP_ERRORS as exc:
+                    run.fail(exc)
+                else:
+                    run.answer(outcome)
+            return run.result
+        finally:
+            flow.close()
+
+    def _answer(self, step: Step, until: float | None) -> Flow[object]:
+        since: float | None = None
+        interval = _FIRST_AWAY
+        while True:
+            try:
+                outcome: object = yield step
+            except TransportError as exc:
+                if not isinstance(step, Ask) or not self._has_answered or isinstance(exc, TLSFailed):
+                    raise
+                if exc.outcome_unknown and step.call.changes and not step.call.repeatable:
+                    raise  # another copy might be another change
+                moment = yield from now()
+                since = moment if since is None else since
+                _check_patience(exc, moment, since, until)
+            else:
+                self._has_answered = self._has_answered or isinstance(step, Ask)
+                return outcome
+            wanted = interval * random.uniform(0.5, 1.0)
+            yield from pause(wanted if until is None else min(wanted, until - moment))
+            interval = min(interval * 2, _LONGEST_AWAY)
+
+
+def _check_patience(exc: TransportError, moment: float, since: float, until: float | None) -> None:
+    if until is not None and moment >= until:
+        raise WaitTimedOut(
+            f"wait: not over in time, and the master has been away for {moment - since:.1f} s ({exc}); the work may "
+            "go on, wait again when it is back"
+        ) from exc
+    if moment - since >= PATIENCE:
+        raise type(exc)(
+            f"{exc}; the master has been away for over {PATIENCE:g} s. The work may go on: wait again when it is back",
+            address=exc.address,
+            operation=exc.operation,
+        ) from exc

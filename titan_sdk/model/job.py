@@ -14,7 +14,7 @@ from typing import Any, cast
 from titan_sdk.errors import InvalidArgument, InvalidJob, MissingFile
 from titan_sdk.model import rules
 from titan_sdk.model.durations import parse_duration
-from titan_sdk.model.texts import as_text, plain_text
+from titan_sdk.model.rules import as_text, plain_text
 
 __all__ = ["JobKind", "TitanJob", "inline_name"]
 

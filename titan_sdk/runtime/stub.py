@@ -1,6 +1,6 @@
 """The text a worker is given to run: one line of bash that finds a Python, then a Python script for the same file.
 
-Nothing is started but that one interpreter: bash replaces itself (see ``wire.launch``), so the worker's SIGKILL
+Nothing is started but that one interpreter: bash replaces itself, so the worker's SIGKILL
 reaches the launcher directly.
 
 The Python part must parse on Python 2.7 to be able to say that it is too old. It finds the runtime bundle in a
@@ -12,12 +12,31 @@ from __future__ import annotations
 import functools
 import json
 import re
+import shlex
 
+from titan_sdk.model.rules import CANCEL_GRACE, LONGEST_GRACE
 from titan_sdk.runtime.bundle import Asset
 from titan_sdk.runtime.spec import RunSpec
-from titan_sdk.wire.launch import first_line, takes_any_python
 
-__all__ = ["build_stub", "spec_for"]
+__all__ = ["build_stub", "grace_of", "is_launcher", "spec_for"]
+
+_ANY = "python3 python python3.{14,13,12,11,10,9,8}"
+_IS_LAUNCHER = "shopt -s execfail;set -- "
+_FIND = (
+    _IS_LAUNCHER + "{candidates};{check}"
+    'while [ $# -gt 0 ];do p=$1;shift;command -v -- "$p">/dev/null&&exec "$p" -EsSx "$0" "$@";done;'
+)
+
+
+_GRACE = re.compile(rb" # cancel_grace=(\d+(?:\.\d+)?)$")
+_LAST_WORDS = 5.0
+"""Seconds a launcher has to hand in the record and the last output of a job that was ended."""
+
+
+_CHECK = (
+    'if command -v -- "$1">/dev/null&&[ "$("$1" -EsSc "print(6*7)" 2>/dev/null </dev/null)" != 42 ];'
+    "then echo {no_python};exit 98;fi;"
+)
 
 _NOT_FOUND = (
     "titan-runtime: this worker has no Python for job {id}: {what} on its PATH. The job's code was not started. "
@@ -128,7 +147,7 @@ main(S, Z, D, T)
 def build_stub(spec: RunSpec, bundle: Asset) -> bytes:
     """The staged ``.sh`` of a runtime job: the same bytes for the same arguments."""
     what = "neither python3 nor python" if spec.python is None else f"no {spec.python!r}"
-    line = first_line(
+    line = _first_line(
         spec.python,
         _NOT_FOUND.format(id=spec.job_id, what=what),
         _NO_PYTHON.format(id=spec.job_id, python=spec.python),
@@ -146,7 +165,7 @@ def spec_for(script: bytes, bundle: Asset) -> str | None:
     before, _, after = _minified().partition("{spec}")
     program = script.partition(b"\n")[2]
     if not (
-        takes_any_python(script) and program.startswith(before.encode()) and program.endswith(after.encode())
+        _takes_any_python(script) and program.startswith(before.encode()) and program.endswith(after.encode())
     ):
         return None
     spec = program[len(before) : -len(after)]
@@ -159,3 +178,42 @@ def spec_for(script: bytes, bundle: Asset) -> str | None:
 def _minified() -> str:
     lines = [re.sub(r"  #.*$", "", line) for line in _PYTHON.strip().splitlines()]
     return "\n".join(re.sub(r"^(    )+", lambda m: " " * (len(m[0]) // 4), line) for line in lines) + "\n"
+
+
+# ---------------------------------------------------------------------- its first line
+
+
+def _first_line(python: str | None, sentence: str, no_python: str, grace: float = CANCEL_GRACE) -> str:
+    """Become this Python (``None``: the first on the PATH) on the rest of the file, or say the sentence.
+
+    Args:
+        no_python: what to say where it is something else than Python. Only asked where its name leaves that open: the
+            answer costs the start of an interpreter.
+        grace: seconds the job may take to end after SIGTERM; a master that ends it reads them here.
+    """
+    candidates = _ANY if python is None else shlex.quote(python)
+    asks = python is not None and not re.match(r"(python|pypy)[\d.]*$", python.rpartition("/")[2])
+    check = _CHECK.format(no_python=shlex.quote(no_python)) if asks else ""
+    told = "" if grace == CANCEL_GRACE else f" # cancel_grace={grace:.3f}"
+    return f"{_FIND.format(candidates=candidates, check=check)}echo {shlex.quote(sentence)};exit 98{told}"
+
+
+def grace_of(script: bytes) -> tuple[float, float]:
+    """How long a run of this script may take to end after SIGTERM, and how long what is left of it may take once its
+    first process was killed: the guard of a job with the runtime ends the job itself then.
+    """
+    if not is_launcher(script):
+        return CANCEL_GRACE, 0.0
+    found = _GRACE.search(script.partition(b"\n")[0])
+    seconds = CANCEL_GRACE if found is None else min(float(found[1]), LONGEST_GRACE)
+    return seconds + _LAST_WORDS, seconds + _LAST_WORDS
+
+
+def is_launcher(script: bytes) -> bool:
+    """Whether this is the script of a job with the runtime, which brings the user's own with it."""
+    return script.startswith(_IS_LAUNCHER.encode())
+
+
+def _takes_any_python(script: bytes) -> bool:
+    """Whether this is the script of a job with the runtime that names no Python of its own."""
+    return script.startswith(_FIND.format(candidates=_ANY, check="").encode())

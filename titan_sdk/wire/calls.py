@@ -20,8 +20,17 @@ from titan_sdk.errors import (
 from titan_sdk.model.rules import full_id
 from titan_sdk.model.stats import ClusterStats, ServerInfo
 from titan_sdk.model.status import JobStatus
-from titan_sdk.wire import hello, statsjson, store_text
-from titan_sdk.wire.fields import decode_base64, encode_base64, join_pair
+from titan_sdk.wire import hello, statsjson
+from titan_sdk.wire.fields import (
+    decode_base64,
+    decode_value,
+    encode_base64,
+    encode_key,
+    encode_member,
+    encode_value,
+    join_pair,
+    split_members,
+)
 from titan_sdk.wire.frames import Frame
 from titan_sdk.wire.jobs import JobLine, encode_dag
 from titan_sdk.wire.opcodes import STORE_FAILED, Opcode
@@ -180,12 +189,12 @@ def fetch_asset(name: str) -> Call[bytes]:
 
 def kv_set(key: str, value: str) -> Call[str]:
     """0x60. ``OK`` is no promise of durability on a real master (hazard 12)."""
-    return kv_set_raw(key, store_text.encode_value(value))
+    return kv_set_raw(key, encode_value(value))
 
 
 def kv_set_raw(key: str, stored: str) -> Call[str]:
     """0x60, with a value that is in its stored form already."""
-    payload = join_pair(store_text.encode_key(key), stored)
+    payload = join_pair(encode_key(key), stored)
     name = f"store_put {key!r}"
     return Call(name, Opcode.KV_SET, payload, _expect(name, "OK"), advice=_STORE_ADVICE)
 
@@ -193,9 +202,7 @@ def kv_set_raw(key: str, stored: str) -> Call[str]:
 def kv_get(key: str) -> Call[str | None]:
     """0x61; ``None`` when absent (or, on a real master, when its store is down)."""
     name = f"store_get {key!r}"
-    return Call(
-        name, Opcode.KV_GET, store_text.encode_key(key), lambda frame: _read_value(name, frame), changes=False
-    )
+    return Call(name, Opcode.KV_GET, encode_key(key), lambda frame: _read_value(name, frame), changes=False)
 
 
 def kv_sadd(key: str, member: str) -> Call[int]:
@@ -203,7 +210,7 @@ def kv_sadd(key: str, member: str) -> Call[int]:
 
     Repeatable where it bears no id: a real master has nothing that takes a member away.
     """
-    payload = join_pair(store_text.encode_key(key), store_text.encode_member(member))
+    payload = join_pair(encode_key(key), encode_member(member))
     return Call(
         f"store_sadd {key!r}", Opcode.KV_SADD, payload, _read_count, advice=_STORE_ADVICE, repeatable=True
     )
@@ -215,9 +222,9 @@ def kv_smembers(key: str) -> Call[list[str]]:
 
     def read(frame: Frame) -> list[str]:
         check_store(name, frame.text)
-        return store_text.split_members(frame.text)
+        return split_members(frame.text)
 
-    return Call(name, Opcode.KV_SMEMBERS, store_text.encode_key(key), read, changes=False)
+    return Call(name, Opcode.KV_SMEMBERS, encode_key(key), read, changes=False)
 
 
 _UPLOAD_ADVICE = "a file of up to 7.86 MB fits; make it smaller or put it where the workers can read it"
@@ -277,7 +284,7 @@ def _read_stop(frame: Frame) -> str:
 
 def _read_value(operation: str, frame: Frame) -> str | None:
     check_store(operation, frame.text)
-    return None if frame.text == "NULL" else store_text.decode_value(frame.text)
+    return None if frame.text == "NULL" else decode_value(frame.text)
 
 
 def _read_count(frame: Frame) -> int:

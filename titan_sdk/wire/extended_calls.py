@@ -11,7 +11,6 @@ from titan_sdk.model.listing import JobChanges, ListPage
 from titan_sdk.model.report import JobDetails
 from titan_sdk.model.rules import full_id
 from titan_sdk.model.status import JobStatus
-from titan_sdk.wire import store_text
 from titan_sdk.wire.calls import Call, check_store
 from titan_sdk.wire.extensions import (
     MAX_WAIT_SECONDS,
@@ -27,6 +26,7 @@ from titan_sdk.wire.extensions import (
     split_content,
     write_object,
 )
+from titan_sdk.wire.fields import decode_value, encode_key, encode_value
 from titan_sdk.wire.frames import Frame
 from titan_sdk.wire.jobs import JobLine, encode_dag
 from titan_sdk.wire.listing import Changes, List, read_job
@@ -96,8 +96,8 @@ def submit(
     lines: Sequence[JobLine], mark: str, values: Mapping[str, str]
 ) -> Call[tuple[str, JobStatus] | None]:
     """A whole submission; an id that is in the way, with its state, or ``None`` where the master took it."""
-    stored = {store_text.encode_key(key): store_text.encode_value(value) for key, value in values.items()}
-    request = Submit(store_text.encode_key(mark), stored, encode_dag(lines))
+    stored = {encode_key(key): encode_value(value) for key, value in values.items()}
+    request = Submit(encode_key(mark), stored, encode_dag(lines))
 
     def taken(fields: Fields) -> tuple[str, JobStatus] | None:
         if fields.want("taken", bool):
@@ -143,7 +143,7 @@ def _report(fields: Fields) -> RunReport:
     record = fields.may("record", str)
     return RunReport(
         fields.may("nonce", str),
-        None if record is None else store_text.decode_value(record),
+        None if record is None else decode_value(record),
         fields.may("tail", str),
     )
 
@@ -242,7 +242,7 @@ def asset_read(name: str, offset: int, sha256: str = "") -> Call[ContentChunk]:
 
 def store_delete(key: str) -> Call[bool]:
     """Whether the key was there."""
-    payload = write_object(key=store_text.encode_key(key))
+    payload = write_object(key=encode_key(key))
     return Call(
         f"store_delete {key!r}",
         Opcode.STORE_DELETE,
@@ -268,9 +268,9 @@ def store_keys(prefix: str, after: str = "") -> Call[tuple[list[str], bool]]:
 
 def store_swap(key: str, expected: str | None, value: str | None) -> Call[bool]:
     """Whether the key held ``expected`` and now holds ``value``."""
-    encode = store_text.encode_value
+    encode = encode_value
     request = StoreSwap(
-        store_text.encode_key(key),
+        encode_key(key),
         None if expected is None else encode(expected),
         None if value is None else encode(value),
     )
@@ -287,7 +287,7 @@ def store_expire(key: str, seconds: float) -> Call[bool]:
     return Call(
         f"store_expire {key!r}",
         Opcode.STORE_EXPIRE,
-        write_object(key=store_text.encode_key(key), seconds=seconds),
+        write_object(key=encode_key(key), seconds=seconds),
         _reader("store_expire", lambda found: found.want("set", bool)),
     )
 

@@ -20,7 +20,7 @@ from titan_sdk.cluster.store.changes import (
 )
 from titan_sdk.cluster.store.rows import NewJob, Service
 from titan_sdk.model.status import JobStatus
-from titan_sdk.wire.store_text import encode_key
+from titan_sdk.wire.fields import encode_key
 
 DAY = 86_400.0
 

@@ -23,7 +23,7 @@ from titan_sdk.flows.report import JobRef
 from titan_sdk.flows.store import store_sadd
 from titan_sdk.flows.submit import submit_dag
 from titan_sdk.session import Session
-from titan_sdk.wire import store_text
+from titan_sdk.wire import fields
 from titan_sdk.wire.opcodes import Opcode
 
 
@@ -160,4 +160,4 @@ def test_a_value_whose_parts_are_gone_or_changed_is_an_error(session):
     with pytest.raises(CorruptData, match="part 1 of"):
         runner.run(large_values.get("k", master.kv["k"]))
     with pytest.raises(CorruptData, match="a reference that cannot be read"):
-        runner.run(large_values.get("k", store_text.PARTS_MARK + "{}"))
+        runner.run(large_values.get("k", fields.PARTS_MARK + "{}"))

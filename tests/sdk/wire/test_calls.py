@@ -20,10 +20,10 @@ from titan_sdk.errors import (
 from titan_sdk.model.status import JobStatus
 from titan_sdk.wire import calls, extended_calls
 from titan_sdk.wire.calls import Call
+from titan_sdk.wire.fields import encode_member, encode_value
 from titan_sdk.wire.frames import Frame
 from titan_sdk.wire.jobs import RUN_PAYLOAD, JobLine
 from titan_sdk.wire.opcodes import STORE_FAILED, Opcode, reply_opcode
-from titan_sdk.wire.store_text import encode_member, encode_value
 
 LINE = JobLine("DAG-a", RUN_PAYLOAD, ("f.py", "", "QQ==", "GPU"))
 

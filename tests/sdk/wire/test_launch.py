@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from titan_sdk.model.rules import CANCEL_GRACE, LONGEST_GRACE
-from titan_sdk.wire.launch import first_line, grace_of, takes_any_python
+from titan_sdk.runtime.stub import first_line, grace_of, takes_any_python
 
 
 def test_only_a_job_that_names_no_python_may_be_started_by_any() -> None:

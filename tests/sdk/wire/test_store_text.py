@@ -9,8 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from titan_sdk.errors import CorruptData
-from titan_sdk.wire.opcodes import Opcode, reply_opcode
-from titan_sdk.wire.store_text import (
+from titan_sdk.wire.fields import (
     MARK,
     decode_member,
     decode_value,
@@ -19,6 +18,7 @@ from titan_sdk.wire.store_text import (
     encode_value,
     split_members,
 )
+from titan_sdk.wire.opcodes import Opcode, reply_opcode
 
 HAZARDS = [
     "",

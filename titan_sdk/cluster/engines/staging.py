@@ -22,11 +22,10 @@ from titan_sdk.cluster.folders import safe_name
 from titan_sdk.errors import PeerProtocolError
 from titan_sdk.model.rules import DAG_PREFIX
 from titan_sdk.runtime.bundle import runtime_bundle
-from titan_sdk.runtime.stub import spec_for
+from titan_sdk.runtime.stub import grace_of, is_launcher, spec_for
 from titan_sdk.runtime.worker import interpreter
 from titan_sdk.wire.fields import decode_base64
 from titan_sdk.wire.jobs import DEPLOY_PAYLOAD, RUN_ARCHIVE, RUN_PAYLOAD, START_ARCHIVE_SERVICE, JobLine
-from titan_sdk.wire.launch import grace_of, is_launcher
 
 __all__ = [
     "ARCHIVES",

@@ -9,10 +9,9 @@ from titan_sdk.cluster.store.base import Store
 from titan_sdk.cluster.store.changes import AddMember, Delete, Expire, Put, Swap
 from titan_sdk.errors import CorruptData, PeerProtocolError
 from titan_sdk.wire.extensions import Fields, StoreSwap, read_object, write_object
-from titan_sdk.wire.fields import split_pair
+from titan_sdk.wire.fields import MARK, decode_value, split_pair
 from titan_sdk.wire.frames import Frame
 from titan_sdk.wire.opcodes import Opcode
-from titan_sdk.wire.store_text import MARK, decode_value
 
 __all__ = ["LARGE_REPLY", "ValueChange", "Values", "change_of", "reply_to"]
 

@@ -10,7 +10,7 @@ import pytest
 from titan_sdk.cluster.requests.values import Values
 from titan_sdk.cluster.store.base import Store
 from titan_sdk.cluster.store.changes import Expire, Put
-from titan_sdk.wire.store_text import MARK, encode_key
+from titan_sdk.wire.fields import MARK, encode_key
 
 
 async def listed(store: Store, prefix: str) -> list[str]:
