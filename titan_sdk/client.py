@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Literal, TypeVar, overload
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, Self, TypeVar, overload
 
-from titan_sdk.client_artifacts import ArtifactMethods
-from titan_sdk.client_store import StoreMethods
+from titan_sdk.config import ClientConfig
+from titan_sdk.dashboard import report_submission
+from titan_sdk.drivers import Driver
 from titan_sdk.errors import WaitTimedOut
 from titan_sdk.flows import (
     approvals,
+    artifacts,
     cancel,
     lease,
     listing,
@@ -18,11 +23,15 @@ from titan_sdk.flows import (
     manifest,
     pipeline,
     server,
+    store,
     submit,
 )
 from titan_sdk.flows import wait as wait_flow
+from titan_sdk.flows.core import Flow
 from titan_sdk.flows.report import JobRef, job_report, status_of
+from titan_sdk.flows.transfer import Progress
 from titan_sdk.handles import DagHandle, JobHandle
+from titan_sdk.model.artifact import ArtifactRef
 from titan_sdk.model.gates import Decision, PendingApproval
 from titan_sdk.model.job import TitanJob
 from titan_sdk.model.listing import JobChanges, ListedArtifact, ListedDag, ListedJob, ListPage
@@ -30,7 +39,9 @@ from titan_sdk.model.loglines import LogLine
 from titan_sdk.model.report import JobDetails, JobReport, LogPage
 from titan_sdk.model.stats import ClusterStats, ServerInfo
 from titan_sdk.model.status import JobStatus
+from titan_sdk.session import Session
 from titan_sdk.wire import calls
+from titan_sdk.wire.calls import Call
 from titan_sdk.wire.listing import List, read_artifact, read_dag, read_job
 
 __all__ = ["TitanClient"]
@@ -38,7 +49,7 @@ __all__ = ["TitanClient"]
 T = TypeVar("T")
 
 
-class TitanClient(StoreMethods, ArtifactMethods):
+class TitanClient:
     """A Titan master, reached over TCP.
 
     Making a client connects to nothing. Methods block, may be called from several threads, and raise subclasses
@@ -49,6 +60,37 @@ class TitanClient(StoreMethods, ArtifactMethods):
         port: default ``TITAN_PORT``, else 9090.
         config: everything else (timeouts, ``worker_address``); excludes ``host`` and ``port``.
     """
+
+    def __init__(
+        self, host: str | None = None, port: int | None = None, *, config: ClientConfig | None = None
+    ) -> None:
+        self.config = ClientConfig.choose(config, host, port, os.environ)
+        self._session = Session(self.config)
+        if self.config.dashboard_url:
+            self._session.on_submitted = partial(report_submission, self.config.dashboard_url)
+        self._driver = Driver(self._session)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections kept for reuse. Idempotent; the client may be used again."""
+        self._driver.close()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.config.address}>"
+
+    def _run(self, flow: Flow[T]) -> T:
+        return self._driver.run(flow)
+
+    def _ask(self, call: Call[T]) -> T:
+        # As a flow of one step, without the flow: what is polled thousands of times goes this way.
+        return self._driver.ask(call)
 
     # -- jobs and DAGs ----------------------------------------------------------------------------------------
 
@@ -472,3 +514,134 @@ class TitanClient(StoreMethods, ArtifactMethods):
     def cluster_stats(self) -> ClusterStats:
         """Workers with tags and load, and the queue, at this instant."""
         return self._run(server.cluster_stats())
+
+    # -- TitanStore: values and sets that all clients and jobs of a master share -------------------------------
+
+    def store_put(self, key: str, value: str) -> str:
+        """Set a key to any text up to 512 Mi characters; read back exactly by ``store_get``. Last writer wins.
+
+        Returns Titan's word ``OK``; anything else is raised. A value over 10 MiB is stored in parts, which only this SDK
+        puts together again.
+
+        Raises:
+            PayloadTooLarge: larger than that. Nothing was sent.
+            StoreUnavailable: the master's store does not keep it; ``outcome_unknown`` where another value reads back.
+            ConnectionLost, TimedOut: ``outcome_unknown`` tells whether it may be there.
+        """
+        self._run(store.store_put(self._session, key, value))
+        return "OK"
+
+    def store_get(self, key: str) -> str | None:
+        """The key's text, or ``None`` when it is absent; of a real master also while its store is away, which it does not tell."""
+        return self._run(store.store_get(key))
+
+    def store_sadd(self, key: str, member: str) -> int:
+        """Add to a set: 1 when the member is new, 0 when it was there.
+
+        Exact on the bundled master. A real one does not tell, so the members are read first: two clients that add
+        the same member at the same instant may both read 1.
+
+        Raises:
+            StoreUnavailable: the master's store does not keep it.
+        """
+        return self._run(store.store_sadd(self._session, key, member))
+
+    def store_smembers(self, key: str) -> list[str]:
+        """All members of a set, sorted; empty when there is no such set, and of a real master while its store is away."""
+        return self._run(store.store_smembers(key))
+
+    def store_delete(self, key: str) -> bool:
+        """Remove a value or a set; whether it was there. Idempotent.
+
+        Raises:
+            NotSupported: on a real master, which cannot delete.
+        """
+        return self._run(store.store_delete(self._session, key))
+
+    def store_keys(self, prefix: str = "") -> list[str]:
+        """Keys of values and sets that begin with ``prefix``, sorted.
+
+        Raises:
+            NotSupported: on a real master, which cannot list.
+        """
+        return self._run(store.store_keys(self._session, prefix))
+
+    def store_expire(self, key: str, seconds: float) -> bool:
+        """Delete a key after ``seconds``, unless it is written again before; whether it is there.
+
+        Raises:
+            NotSupported: on a real master, which keeps everything.
+        """
+        return self._run(store.store_expire(self._session, key, seconds))
+
+    def store_swap(self, key: str, expected: str | None, value: str | None) -> bool:
+        """Compare and set: write ``value`` only if the key holds ``expected``; whether it was written.
+
+        ``expected=None`` means absent, ``value=None`` deletes. Atomic among all clients of the master.
+
+        Raises:
+            NotSupported: on a real master, which has no such operation.
+        """
+        return self._run(store.store_swap(self._session, key, expected, value))
+
+    # -- the artifact registry: files by name ------------------------------------------------------------------
+
+    def upload_file(self, path: str | os.PathLike[str], *, progress: Progress | None = None) -> ArtifactRef:
+        """Store a file in the artifact registry under its base name, replacing what was there. Idempotent.
+
+        Args:
+            progress: called with the bytes sent and the bytes in all.
+
+        Raises:
+            MissingFile: there is no such file.
+            PayloadTooLarge: over about 7.86 MB on a real master, whose packet limit that is. Nothing was sent.
+        """
+        return self._run(artifacts.upload_file(self._session, path, progress))
+
+    def upload_project_folder(
+        self,
+        path: str | os.PathLike[str],
+        project_name: str | None = None,
+        *,
+        progress: Progress | None = None,
+    ) -> ArtifactRef:
+        """Zip a folder and store it as ``<project_name>.zip``; default name: the folder's. Idempotent.
+
+        Caches and what a ``.titanignore`` in it names (as a .gitignore) stay behind; the same files give the same zip.
+
+        Raises:
+            MissingFile, PayloadTooLarge: as ``upload_file``.
+        """
+        return self._run(artifacts.upload_project_folder(self._session, path, project_name, progress))
+
+    def fetch_artifact(
+        self, name: str, save_path: str | os.PathLike[str] | None = None, *, progress: Progress | None = None
+    ) -> Path:
+        """Write an artifact to ``save_path``, default its base name in the current folder; whole or not at all.
+
+        Raises:
+            NotFound: the registry has no artifact of that name.
+        """
+        return self._run(artifacts.fetch_artifact(self._session, name, save_path, progress))
+
+    def publish_artifact(self, key: str, path: str | os.PathLike[str]) -> ArtifactRef:
+        """Upload a file and store its name in TitanStore under ``key``.
+
+        Raises:
+            MissingFile, PayloadTooLarge: as ``upload_file``.
+            StoreUnavailable: as ``store_put``; the file is uploaded.
+        """
+        return self._run(artifacts.publish_artifact(self._session, key, path))
+
+    def get_artifact(self, key: str, save_path: str | os.PathLike[str] | None = None) -> Path:
+        """Fetch the file that was published under ``key``; see ``fetch_artifact``.
+
+        Raises:
+            NotFound: nothing is published under the key.
+            StoreUnavailable: the master's store does not answer, so nobody knows.
+        """
+        return self._run(artifacts.get_artifact(self._session, key, save_path))
+
+    def deploy_script(self, path: str | os.PathLike[str]) -> ArtifactRef:
+        """Put a script into the master's own script folder under its base name. Idempotent."""
+        return self._run(artifacts.deploy_script(path))

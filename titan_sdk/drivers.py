@@ -170,7 +170,9 @@ class AsyncDriver:
 
 
 def _keeps_connections(session: Session) -> bool:
-    return session.server is not None and session.config.keep_alive and session.server.has("keep_alive")
+    return (
+        session.server is not None and session.config.keep_alive and "keep_alive" in session.server.features
+    )
 
 
 def _greets_anew(session: Session, call: Call[T]) -> bool:

@@ -71,13 +71,13 @@ class Sending(Generic[T]):
         """
         server = self._session.server
         feature = self.call.feature
-        if feature is not None and not (server is not None and server.has(feature)):
+        if feature is not None and not (server is not None and feature in server.features):
             self._settle_until = 0.0
             raise self._doubt or NotSupported(
                 f"{self.call.name}: another master than before answers at {self._config.address}, which does not know "
                 "this request; nothing was sent, try again"
             )
-        knows_ids = server is not None and server.has("once")
+        knows_ids = server is not None and "once" in server.features
         if (
             self._request is None
             and not self._is_sent

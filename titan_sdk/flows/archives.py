@@ -98,7 +98,7 @@ def put_archives(session: Session, archives: Mapping[str, Archive]) -> Flow[None
 
 def _look_up(session: Session, name: str) -> Flow[Archive]:
     info = yield from server_info(session)
-    if info.has("chunked_artifacts"):
+    if "chunked_artifacts" in info.features:
         head = yield from ask(extended_calls.asset_read(name, BEYOND))
         archive = Archive(name, head.sha256, head.size)
         if (yield from is_there(session, archive.asset, archive.sha256)):

@@ -25,7 +25,7 @@ def is_there(session: Session, name: str, sha256: str) -> Flow[bool]:
     """
     info = yield from server_info(session)
     try:
-        if info.has("chunked_artifacts"):
+        if "chunked_artifacts" in info.features:
             return (yield from ask(extended_calls.asset_read(name, BEYOND))).sha256 == sha256
         data = yield from ask(calls.fetch_asset(name))
     except RequestRefused:

@@ -67,7 +67,7 @@ def wait_stopped(session: Session, ref: JobRef, timeout: float | None = None) ->
     seen: RunState | None = None
     length = _FIRST_PAUSE
     while True:
-        if info.has("job_info"):
+        if "job_info" in info.features:
             left = (yield from ask(extended_calls.job_info(ref.job_id))).stopping
         else:
             state = yield from read_run_state(ref)

@@ -93,7 +93,7 @@ def drop_parts(session: Session, key: str, reference: str) -> Flow[None]:
     fields = _read(key, reference)
     for index in range(fields["parts"]):
         part = _part_key(key, fields["write"], index)
-        if info.has("store_ops"):
+        if "store_ops" in info.features:
             yield from ask(extended_calls.store_delete(part))
         else:
             yield from ask(replace(calls.kv_set_raw(part, ""), repeatable=True))

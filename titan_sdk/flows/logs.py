@@ -48,7 +48,7 @@ def fetch_logs(session: Session, ref: JobRef) -> Flow[str]:
 def _is_at_master(session: Session, ref: JobRef) -> Flow[bool | None]:
     """Whether the master's log has the job's output; ``None`` while no record says so."""
     info = yield from server_info(session)
-    if not ref.nonce or not info.has("run_logs"):
+    if not ref.nonce or "run_logs" not in info.features:
         return False
     state = yield from read_run_state(ref)
     return None if state is None else state.logs_to_master

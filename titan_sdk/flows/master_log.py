@@ -29,7 +29,7 @@ class MasterLog:
     def more(self, until: int | None = None) -> Flow[str]:
         """New text, with LOG_READ not beyond that position; empty when there is none."""
         info = yield from server_info(self._session)
-        if info.has("log_read"):
+        if "log_read" in info.features:
             piece = yield from ask(extended_calls.log_read(self._job_id, self.position, self._nonce, until))
             self.position = piece.next_offset
             return piece.text
@@ -38,7 +38,7 @@ class MasterLog:
     def settle(self) -> Flow[None]:
         """Let lines arrive that a real master may still be waiting for when the job has ended already."""
         info = yield from server_info(self._session)
-        if not info.has("ordered_logs") and not self._seen.endswith("\n"):
+        if "ordered_logs" not in info.features and not self._seen.endswith("\n"):
             # A complete last line means that nothing is under way.
             yield from pause(_LATE_LINES)
 

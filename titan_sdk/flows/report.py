@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from titan_sdk.errors import CorruptData, NotFound, ResultUnavailable
 from titan_sdk.flows.core import Flow, ask, pause
@@ -47,10 +47,10 @@ class JobRef:
     nonce: str | None = None
     plain: bool = False
     """Known to have been submitted without a runtime: it leaves no record, so none is looked for."""
+    full_id: str = field(init=False, compare=False, repr=False)
 
-    @property
-    def full_id(self) -> str:
-        return full_id(self.job_id)
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "full_id", full_id(self.job_id))
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +162,7 @@ def job_report(
     """
     info = yield from server_info(session)
     is_known = status is not None
-    if found is None and info.has("reports") and not ref.plain:
+    if found is None and "reports" in info.features and not ref.plain:
         answer = yield from ask(extended_calls.wait([ref.job_id], 0.0, reports={ref.full_id: ref.nonce}))
         found = answer.reports.get(ref.full_id)
         status = answer.states.get(ref.full_id, JobStatus.UNKNOWN) if status is None else status

@@ -114,7 +114,7 @@ def _to_repeat(submission: Submission, report: DagReport) -> set[str]:
 def _continue(session: Session, track: Track, before: Submission, ids: set[str]) -> Flow[bool]:
     """Submit these jobs again; False where that cannot be done."""
     info = yield from server_info(session)
-    if not before.source or info.has("strict_submit"):
+    if not before.source or "strict_submit" in info.features:
         # Followed by name: the scripts are not here. The bundled master gives nothing up that could run.
         return False
     if (yield from blocking(partial(_have_changed, before))):

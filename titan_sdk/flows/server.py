@@ -28,7 +28,7 @@ def require(session: Session, feature: str, operation: str, instead: str) -> Flo
         NotSupported: it has not; the sentence says what to do instead.
     """
     info = yield from server_info(session)
-    if not info.has(feature):
+    if feature not in info.features:
         raise NotSupported(
             f"{operation}: the {info} at {session.config.address} has no such operation; {instead}"
         )

@@ -43,7 +43,7 @@ def check_for_master(info: ServerInfo, jobs: Sequence[TitanJob]) -> None:
         InvalidJob: the master is a real one, and an archive job without the runtime has arguments, or a service is
             no Python script.
     """
-    if info.has("archive_args"):
+    if "archive_args" in info.features:
         return
     for job in jobs:
         if job.kind is JobKind.SERVICE and job.runtime and not job.filename.endswith(".py"):

@@ -123,7 +123,7 @@ def store_sadd(session: Session, key: str, member: str) -> Flow[int]:
     _check_text("store_sadd", "key", key)
     _check_text("store_sadd", "member", member)
     info = yield from server_info(session)
-    if info.has("sadd_reply"):
+    if "sadd_reply" in info.features:
         return (yield from ask(replace(calls.kv_sadd(key, member), repeatable=False)))
     if member in (yield from ask(calls.kv_smembers(key))):
         return 0

@@ -128,7 +128,7 @@ def _submit(
             "`titan doctor` finds it well"
         )
     kept_parents = yield from _settle_outside_parents(info, name, ordered)
-    is_short = info.has("submit")
+    is_short = "submit" in info.features
     before = {} if is_short else (yield from _states_before(session, name, ordered))
     run = nonce or secrets.token_hex(8)
     yield from find_archives(session, ordered, archives)
@@ -205,7 +205,7 @@ def _send_in_steps(
     if about_to_send is not None:
         about_to_send(submission)
     yield from _send(submission, call, before)
-    if not info.has("strict_submit"):
+    if "strict_submit" not in info.features:
         yield from _confirm(submission, before)
 
 
@@ -354,7 +354,7 @@ def _check_placement(info: ServerInfo, jobs: Sequence[TitanJob]) -> Flow[None]:
         InvalidJob: no live worker has the tag. A real master would let the job delay everybody's for as long as
             it is queued, and its tags are case-sensitive.
     """
-    if info.has("strict_submit"):
+    if "strict_submit" in info.features:
         return
     stats = yield from cluster_stats()
     for job in jobs:
@@ -393,7 +393,7 @@ def _settle_outside_parents(
             raise InvalidDag(
                 f"{named} {state}, so the job would never run; run the parent again under a new id", **about
             )
-        if info.has("completed_parents"):
+        if "completed_parents" in info.features:
             continue
         if state is not JobStatus.COMPLETED:
             raise InvalidDag(

@@ -43,7 +43,7 @@ def send_stream(
         PayloadTooLarge: the master takes one frame only and this is more; nothing was sent.
     """
     info = yield from server_info(session)
-    if not info.has("chunked_artifacts"):
+    if "chunked_artifacts" not in info.features:
         return (yield from _send_whole(name, source, size, progress))
     start = source.tell()
     for _ in range(_BEGINNINGS - 1):
@@ -118,7 +118,7 @@ def receive(
 ) -> Flow[ArtifactRef]:
     """Write an artifact's bytes to an open file; the same errors as ``download``."""
     info = yield from server_info(session)
-    if info.has("chunked_artifacts"):
+    if "chunked_artifacts" in info.features:
         return (yield from _receive_chunks(name, file, progress))
     data = yield from ask(calls.fetch_asset(name))
     yield from blocking(partial(file.write, data))

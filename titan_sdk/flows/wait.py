@@ -164,7 +164,7 @@ def _look(
 ) -> Flow[tuple[dict[str, JobStatus], dict[str, RunReport]]]:
     """How the jobs stand now."""
     info = yield from server_info(session)
-    if info.has("reports"):
+    if "reports" in info.features:
         refs = {target.ref.full_id: target.ref for target in targets}
         answer = yield from _ask_all(list(refs), 0.0, reports=_nonces(refs))
         return {**dict.fromkeys(refs, JobStatus.UNKNOWN), **answer.states}, answer.reports
@@ -180,7 +180,7 @@ def _complete(
     """What the runs of all these jobs left, where the master tells; one answer has no room for those of thousands."""
     info = yield from server_info(session)
     known = dict(found)
-    wanted = _nonces(refs) if info.has("reports") else {}
+    wanted = _nonces(refs) if "reports" in info.features else {}
     while missing := [job_id for job_id in wanted if job_id not in known][:_REPORTS]:
         reports = {job_id: wanted[job_id] for job_id in missing}
         answer = yield from ask(extended_calls.wait(missing, 0.0, reports=reports))
@@ -206,7 +206,7 @@ def _until_over(
     """The states once nothing can change, why those differ from the master's word that do, and what the runs left, as
     far as the master has told.
     """
-    started = yield from now()
+    started = moment = yield from now()
     pulse = Pulse(session, {target.ref: target.parents for target in targets}, started)
     refs = {target.ref.full_id: target.ref for target in targets}
     states = dict.fromkeys(refs, JobStatus.UNKNOWN)
@@ -215,14 +215,13 @@ def _until_over(
     interval = _FIRST_PAUSE
     while True:
         info = yield from server_info(session)
-        moment = yield from now()
         left = None if timeout is None else max(started + timeout - moment, 0.0)
-        if info.has("wait"):
+        if "wait" in info.features:
             asked = _open(targets, states)
             # Answered well before this client would take the silence for a lost connection.
             longest = min(MAX_WAIT_SECONDS, session.config.timeout * 0.8)
             seconds = 0.0 if unknown_since else longest if left is None else min(left, longest)
-            wanted = _nonces({job_id: refs[job_id] for job_id in asked}) if info.has("reports") else {}
+            wanted = _nonces({job_id: refs[job_id] for job_id in asked}) if "reports" in info.features else {}
             answer = yield from _ask_all(asked, seconds, every=True, reports=wanted)
             states.update(answer.states)
             found.update(answer.reports)
@@ -238,10 +237,11 @@ def _until_over(
         left = None if timeout is None else started + timeout - moment
         if left is not None and left <= 0:
             raise _too_late(open_ids, states, timeout)
-        if not info.has("wait") or unknown_since:
+        if "wait" not in info.features or unknown_since:
             length = interval * random.uniform(*_JITTER)
             yield from pause(length if left is None else min(length, left))
             interval = min(interval * _GROWTH, _LONGEST_PAUSE)
+            moment = yield from now()
         yield from pulse.look(states)
 
 
@@ -269,7 +269,7 @@ def _ask_all(
 
 def _can_wait(session: Session) -> Flow[bool]:
     info = yield from server_info(session)
-    return info.has("wait")
+    return "wait" in info.features
 
 
 def _open(targets: Sequence[WaitTarget], states: dict[str, JobStatus]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +15,6 @@ from typing import Any, cast
 from titan_sdk.errors import InvalidArgument, InvalidJob, MissingFile
 from titan_sdk.model import rules
 from titan_sdk.model.durations import parse_duration
-from titan_sdk.model.rules import as_text, plain_text
 
 __all__ = ["JobKind", "TitanJob", "inline_name"]
 
@@ -133,12 +133,12 @@ class TitanJob:
         """The id as given; the name upstream's SDK uses."""
         return self.job_id
 
-    @property
+    @functools.cached_property
     def full_id(self) -> str:
         """The id as the master knows it, with ``DAG-``."""
         return rules.full_id(self.job_id)
 
-    @property
+    @functools.cached_property
     def parent_ids(self) -> tuple[str, ...]:
         """Full ids of the parents, each once: a real master never satisfies ``[a,a]`` (section 4.6)."""
         return tuple(dict.fromkeys(rules.full_id(p) for p in self.parents or ()))
@@ -168,7 +168,7 @@ class TitanJob:
         """The environment variables as the process gets them."""
         return cast("dict[str, str]", dict(self.env or {}))
 
-    @property
+    @functools.cached_property
     def kind(self) -> JobKind:
         """What the master is asked to do, from ``job_type`` and ``is_archive``."""
         service = self.job_type in _SERVICE_TYPES
@@ -200,26 +200,31 @@ class TitanJob:
     def _normalise(self) -> None:
         """Bring each field into its one frozen form."""
         self._read_source()
-        for name in ("job_id", "filename", "job_type", "requirement", "python", "hitl_message"):
-            self._freeze(name, plain_text(getattr(self, name)))
+        names = ("job_id", "filename", "job_type", "requirement", "python", "hitl_message")
+        texts = [rules.plain_text(getattr(self, name)) for name in names]
+        for name, text in zip(names, texts, strict=True):
+            self._freeze(name, text)
         if not _is_path(self.filename):
             raise self._invalid("filename", self.filename, "is not a path; give the script's path as a text")
-        self._freeze("filename", plain_text(os.fspath(self.filename)))
+        self._freeze("filename", rules.plain_text(os.fspath(self.filename)))
         self._freeze("requirement", _or_general(self.requirement))
         if _is_text(self.parents):
             raise self._invalid("parents", self.parents, "is a single text; give a list of job ids")
         if self.parents is not None and not _is_listing(self.parents):
             raise self._invalid("parents", self.parents, "is not a list of job ids")
-        self._freeze("parents", tuple(map(plain_text, self.parents or ())))
-        self._freeze("args", as_text(self.args))
+        self._freeze("parents", tuple(map(rules.plain_text, self.parents or ())))
+        self._freeze("args", rules.as_text(self.args))
         if self.args is not None and not isinstance(self.args, str):
             if not _is_listing(self.args):
                 raise self._invalid("args", self.args, "is neither a text nor a list of texts")
-            self._freeze("args", tuple(as_text(piece) for piece in cast("Sequence[object]", self.args)))
+            self._freeze("args", tuple(rules.as_text(piece) for piece in cast("Sequence[object]", self.args)))
         if not isinstance(self.env or {}, Mapping):
             raise self._invalid("env", self.env, "is not a mapping of names to texts")
         self._freeze(
-            "env", {plain_text(name): as_text(value) for name, value in self.env.items()} if self.env else {}
+            "env",
+            {rules.plain_text(name): rules.as_text(value) for name, value in self.env.items()}
+            if self.env
+            else {},
         )
         self._read_durations()
 
@@ -232,7 +237,7 @@ class TitanJob:
                 )
             self._freeze("source", self.script_content)
             self._freeze("script_content", None)
-        self._freeze("source", plain_text(self.source))
+        self._freeze("source", rules.plain_text(self.source))
         if self.source is None:
             if self.filename == "":
                 raise InvalidJob(

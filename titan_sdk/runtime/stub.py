@@ -18,7 +18,7 @@ from titan_sdk.model.rules import CANCEL_GRACE, LONGEST_GRACE
 from titan_sdk.runtime.bundle import Asset
 from titan_sdk.runtime.spec import RunSpec
 
-__all__ = ["build_stub", "grace_of", "is_launcher", "spec_for"]
+__all__ = ["build_stub", "first_line", "grace_of", "is_launcher", "spec_for", "takes_any_python"]
 
 _ANY = "python3 python python3.{14,13,12,11,10,9,8}"
 _IS_LAUNCHER = "shopt -s execfail;set -- "
@@ -147,7 +147,7 @@ main(S, Z, D, T)
 def build_stub(spec: RunSpec, bundle: Asset) -> bytes:
     """The staged ``.sh`` of a runtime job: the same bytes for the same arguments."""
     what = "neither python3 nor python" if spec.python is None else f"no {spec.python!r}"
-    line = _first_line(
+    line = first_line(
         spec.python,
         _NOT_FOUND.format(id=spec.job_id, what=what),
         _NO_PYTHON.format(id=spec.job_id, python=spec.python),
@@ -165,7 +165,7 @@ def spec_for(script: bytes, bundle: Asset) -> str | None:
     before, _, after = _minified().partition("{spec}")
     program = script.partition(b"\n")[2]
     if not (
-        _takes_any_python(script) and program.startswith(before.encode()) and program.endswith(after.encode())
+        takes_any_python(script) and program.startswith(before.encode()) and program.endswith(after.encode())
     ):
         return None
     spec = program[len(before) : -len(after)]
@@ -183,7 +183,7 @@ def _minified() -> str:
 # ---------------------------------------------------------------------- its first line
 
 
-def _first_line(python: str | None, sentence: str, no_python: str, grace: float = CANCEL_GRACE) -> str:
+def first_line(python: str | None, sentence: str, no_python: str, grace: float = CANCEL_GRACE) -> str:
     """Become this Python (``None``: the first on the PATH) on the rest of the file, or say the sentence.
 
     Args:
@@ -214,6 +214,6 @@ def is_launcher(script: bytes) -> bool:
     return script.startswith(_IS_LAUNCHER.encode())
 
 
-def _takes_any_python(script: bytes) -> bool:
+def takes_any_python(script: bytes) -> bool:
     """Whether this is the script of a job with the runtime that names no Python of its own."""
     return script.startswith(_FIND.format(candidates=_ANY, check="").encode())

@@ -15,16 +15,8 @@ from titan_sdk.model.report import JobDetails
 from titan_sdk.model.status import JobStatus
 from titan_sdk.wire import extended_calls as calls
 from titan_sdk.wire.calls import Call
-from titan_sdk.wire.extensions import (
-    MAX_WAIT_SECONDS,
-    AssetWrite,
-    ContentChunk,
-    LogPiece,
-    RunReport,
-    Submit,
-    WaitAnswer,
-    join_content,
-)
+from titan_sdk.wire.extended_calls import ContentChunk, LogPiece, RunReport, WaitAnswer
+from titan_sdk.wire.extensions import MAX_WAIT_SECONDS, AssetWrite, Submit, join_content
 from titan_sdk.wire.frames import Frame
 from titan_sdk.wire.jobs import JobLine, encode_dag
 from titan_sdk.wire.listing import List, read_artifact, read_dag, read_job, write_item
