@@ -32,7 +32,7 @@ ALLOWED: dict[str, set[str]] = {
     | {"wire", "wire.frames", "cluster", "cluster.local", "runtime", "runtime.worker", "runtime.bundle"},
     # What LocalCluster(strict_titan=True) starts instead of the bundled master, built on its server and staging.
     "cluster.local": BASE | {"wire", "cluster", "strict"},
-    "strict": BASE | {"wire", "wire.frames", "cluster", "strict"},
+    "strict": BASE | {"wire", "wire.frames", "cluster", "runtime.worker", "strict"},
     # Runs in Ray's processes only: Ray may be imported there, and nothing outside imports from there.
     INSIDE_RAY: BASE | {"wire", "wire.frames", "cluster", "runtime.bundle", INSIDE_RAY},
     "cli": {"*"},

@@ -12,6 +12,8 @@ import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 
+from titan_sdk.runtime.worker import processes
+
 __all__ = ["Script", "kill_all", "kill_tree", "worker_environment"]
 
 _PIECE = 64 * 1024
@@ -109,30 +111,23 @@ class Script:
         """A signal to the process itself, and to nothing that it started."""
         if self._process.returncode is None:
             # Not by asyncio's own method, which may reap the process before asyncio does.
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(self.pid, number)
+            processes.send(self.pid, number)
 
 
 def kill_tree(pid: int) -> None:
     """SIGKILL to a process and to everything below it, by the parents that they have now."""
-    children: dict[int, list[int]] = {}
-    for entry in os.listdir("/proc"):
-        with contextlib.suppress(OSError, ValueError):
-            stat = Path(f"/proc/{int(entry)}/stat").read_text("utf-8", "replace")
-            children.setdefault(int(stat.rpartition(")")[2].split()[1]), []).append(int(entry))
+    children = processes.by_parent()
     found = [pid]
     for one in found:
         found += children.get(one, [])
     for one in found:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(one, signal.SIGKILL)
+        processes.send(one, signal.SIGKILL)
 
 
-def kill_all(sessions: set[int], folder: Path | None = None) -> None:
+def kill_all(sessions: set[int], folder: Path) -> None:
     """SIGKILL to everything in these sessions and to everything that works below the folder."""
-    for entry in os.listdir("/proc"):
-        with contextlib.suppress(OSError, ValueError):
-            pid, session = int(entry), os.getsid(int(entry))
-            below = folder is not None and Path(os.readlink(f"/proc/{pid}/cwd")).is_relative_to(folder)
-            if session in sessions or below:
-                os.kill(pid, signal.SIGKILL)
+    for pid in processes.all_pids():
+        with contextlib.suppress(OSError):
+            below = Path(os.readlink(f"/proc/{pid}/cwd")).is_relative_to(folder)
+            if below or os.getsid(pid) in sessions:
+                processes.send(pid, signal.SIGKILL)

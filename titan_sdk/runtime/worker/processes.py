@@ -86,11 +86,20 @@ def children() -> List[int]:
 
 def children_by_scan() -> List[int]:
     """The same, slower. The kernel's list may lack one while another one ends; this has it, or one that is ending."""
-    mine = str(os.getpid())
-    return [pid for pid in _all_pids() if _stat(str(pid), "")[1:2] == [mine]]
+    return by_parent().get(os.getpid(), [])
 
 
-def _all_pids() -> List[int]:
+def by_parent() -> Dict[int, List[int]]:
+    """The processes of this machine by the parents that they have now."""
+    found: Dict[int, List[int]] = {}
+    for pid in all_pids():
+        fields = _stat(str(pid), "")
+        if len(fields) > 1:
+            found.setdefault(int(fields[1]), []).append(pid)
+    return found
+
+
+def all_pids() -> List[int]:
     try:
         return [int(name) for name in os.listdir("/proc") if name.isdigit()]
     except OSError:
@@ -175,7 +184,7 @@ def marks_of(pid: int, *variables: str) -> Optional[Dict[str, str]]:
 
 def find(is_meant: Callable[[Dict[str, str]], bool], *variables: str) -> List[int]:
     """The processes of this machine whose marks are meant."""
-    found = ((pid, marks_of(pid, *variables)) for pid in _all_pids())
+    found = ((pid, marks_of(pid, *variables)) for pid in all_pids())
     return [pid for pid, marks in found if marks is not None and is_meant(marks)]
 
 
@@ -187,7 +196,7 @@ def end(is_meant: Callable[[Dict[str, str]], bool], *variables: str) -> int:
     """
     total = 0
     for _ in range(_ROUNDS):
-        found = sum(_kill_if_meant(pid, is_meant, variables) for pid in _all_pids())
+        found = sum(_kill_if_meant(pid, is_meant, variables) for pid in all_pids())
         total += found
         if not found:
             break
