@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from titan_sdk.cluster import stats
-from titan_sdk.cluster.backing import Backing, open_backing
 from titan_sdk.cluster.disk import advice
 from titan_sdk.cluster.engines.ray.settings import RaySettings
 from titan_sdk.cluster.folders import DataDir
@@ -24,6 +23,7 @@ from titan_sdk.cluster.retention import Housekeeping
 from titan_sdk.cluster.server.metrics import MetricsServer
 from titan_sdk.cluster.server.server import Server
 from titan_sdk.cluster.settings import ClusterSettings
+from titan_sdk.cluster.storage import Backing, open_backing
 from titan_sdk.errors import TitanError
 
 __all__ = ["App", "run_master", "sdk_version"]

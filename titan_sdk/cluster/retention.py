@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from titan_sdk.cluster import sdk_keys
-from titan_sdk.cluster.backing import open_backing
 from titan_sdk.cluster.folders import DataDir, safe_name
 from titan_sdk.cluster.logs import LogStore
 from titan_sdk.cluster.master.master import Master
 from titan_sdk.cluster.settings import ClusterSettings
+from titan_sdk.cluster.storage import open_backing
 from titan_sdk.cluster.store.base import Store
 from titan_sdk.cluster.store.changes import Change, Delete, ForgetJobs, RemoveMember, StoreFailed, Swap, Sweep
 from titan_sdk.cluster.store.redis.store import was_used

@@ -11,7 +11,6 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from titan_sdk.cluster.backing import Backing
 from titan_sdk.cluster.engines.base import Engine
 from titan_sdk.cluster.engines.process import ProcessEngine
 from titan_sdk.cluster.folders import DataDir
@@ -23,6 +22,7 @@ from titan_sdk.cluster.master.runs import Runs
 from titan_sdk.cluster.master.scheduler import JobSpec, Kill
 from titan_sdk.cluster.master.state import State
 from titan_sdk.cluster.settings import ClusterSettings
+from titan_sdk.cluster.storage import Backing
 from titan_sdk.cluster.store.changes import Change, InsertJobs, SetEnded, SetService, StoreFailed
 from titan_sdk.cluster.store.journal import RETRY_SECONDS
 from titan_sdk.cluster.store.rows import Service

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from titan_sdk.cluster.backing import Backing
 from titan_sdk.cluster.engines.ray.engine import RayEngine
 from titan_sdk.cluster.engines.ray.resources import capacity, missing, resources_of, served_tags
 from titan_sdk.cluster.engines.ray.settings import RaySettings
 from titan_sdk.cluster.engines.ray.values import Front, NodeState
 from titan_sdk.cluster.master.scheduler import Effect, Scheduler
 from titan_sdk.cluster.settings import ClusterSettings
+from titan_sdk.cluster.storage import Backing
 
 __all__ = ["JobsDoor", "Pools", "ray_engine"]
 
