@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 from titan_sdk.errors import NotFound, RequestRefused, StoreUnavailable
 from titan_sdk.flows.core import Flow, ask
-from titan_sdk.flows.doubt import is_kept
 from titan_sdk.flows.keeping import put_own
+from titan_sdk.flows.liveness import is_kept
 from titan_sdk.model import gates
 from titan_sdk.model.gates import Decision, PendingApproval
 from titan_sdk.model.rules import GATE_PREFIX

@@ -12,7 +12,7 @@ from typing import IO
 from titan_sdk.archive import zip_folder
 from titan_sdk.errors import InvalidArgument, MissingFile, NotFound, StoreUnavailable
 from titan_sdk.flows.core import Flow, ask, blocking
-from titan_sdk.flows.doubt import store_answers
+from titan_sdk.flows.liveness import store_answers
 from titan_sdk.flows.server import server_info
 from titan_sdk.flows.store import store_get, store_put
 from titan_sdk.flows.transfer import Progress, download, send_stream

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from titan_sdk.errors import NotFound, NotSupported, StoreUnavailable, WaitTimedOut
 from titan_sdk.flows.core import Flow, ask, now, pause
-from titan_sdk.flows.doubt import mark_cancelled, store_answers
+from titan_sdk.flows.liveness import mark_cancelled, store_answers
 from titan_sdk.flows.report import (
     JobRecord,
     JobRef,

@@ -6,7 +6,7 @@ Where a job's output is, its record says: a launcher writes no chunks on a maste
 from __future__ import annotations
 
 from titan_sdk.flows.core import Flow, ask, now, pause
-from titan_sdk.flows.doubt import Pulse
+from titan_sdk.flows.liveness import Pulse
 from titan_sdk.flows.master_log import MasterLog
 from titan_sdk.flows.report import JobRef, read_run_state, resolve_nonce
 from titan_sdk.flows.server import server_info

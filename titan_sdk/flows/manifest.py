@@ -14,8 +14,8 @@ from typing import Any
 from titan_sdk.errors import CorruptData, NotFound, StoreUnavailable
 from titan_sdk.flows.archives import Archive
 from titan_sdk.flows.core import Flow, ask
-from titan_sdk.flows.doubt import is_kept
 from titan_sdk.flows.keeping import put_own
+from titan_sdk.flows.liveness import is_kept
 from titan_sdk.flows.report import JobRecord
 from titan_sdk.model.job import TitanJob
 from titan_sdk.model.rules import full_id

@@ -25,7 +25,7 @@ from titan_sdk.flows.approvals import gate_values, reset_gates
 from titan_sdk.flows.archives import Archive, find_archives, put_archives
 from titan_sdk.flows.assets import ensure_asset
 from titan_sdk.flows.core import Flow, ask, blocking, pause
-from titan_sdk.flows.doubt import store_answers
+from titan_sdk.flows.liveness import store_answers
 from titan_sdk.flows.manifest import Submission, SubmittedJob, records_of, write_records
 from titan_sdk.flows.report import JobRef, read_run_state
 from titan_sdk.flows.server import cluster_stats, server_info

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from titan_sdk.errors import DagFailed, JobFailed, NotFound, TLSFailed, TransportError, WaitTimedOut
 from titan_sdk.flows.core import STEP_ERRORS, Ask, Flow, Run, Step, ask, now, pause
-from titan_sdk.flows.doubt import Pulse, has_record, store_answers
+from titan_sdk.flows.liveness import Pulse, has_record, store_answers
 from titan_sdk.flows.report import JobRef, job_report, status_of
 from titan_sdk.flows.server import server_info
 from titan_sdk.model.dag import upstream_failures
