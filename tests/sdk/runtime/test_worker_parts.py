@@ -15,11 +15,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from titan_sdk.runtime.worker import limits, natives, outcome, processes
+from titan_sdk.runtime.worker import c_modules, limits, outcome, processes
 from titan_sdk.runtime.worker.chunks import Chunker
 from titan_sdk.runtime.worker.spool import Spool
 
-WORKER = Path(natives.__file__).parent
+WORKER = Path(c_modules.__file__).parent
 
 
 @given(st.lists(st.binary(max_size=30)))
@@ -95,14 +95,14 @@ VALUES = st.recursive(
 
 @given(VALUES)
 def test_the_small_json_writer_writes_json(value: object) -> None:
-    text = natives.dumps(value)
+    text = c_modules.dumps(value)
     assert text.isascii()
     assert json.loads(text) == value
 
 
 @pytest.mark.parametrize(("number", "name"), [(9, "SIGKILL"), (11, "SIGSEGV"), (34, "SIG34"), (0, "SIG0")])
 def test_signals_have_names(number: int, name: str) -> None:
-    assert natives.signal_name(number) == name
+    assert c_modules.signal_name(number) == name
 
 
 @pytest.mark.parametrize(

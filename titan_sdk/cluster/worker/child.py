@@ -8,7 +8,7 @@ from typing import NoReturn
 from titan_sdk.cluster.worker import guard, launcher
 from titan_sdk.cluster.worker.protocol import Start
 from titan_sdk.runtime.worker import processes
-from titan_sdk.runtime.worker.natives import signal
+from titan_sdk.runtime.worker.c_modules import signal
 
 __all__ = ["HELD_BACK", "Inherited", "become_guard", "become_heir"]
 

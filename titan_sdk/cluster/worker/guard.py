@@ -15,7 +15,7 @@ from typing import NoReturn
 from titan_sdk.cluster.worker.launcher import Launchers
 from titan_sdk.cluster.worker.protocol import IDLE, LOG_FLAGS, RUN_MARK, SIGNALS, STOP, Start, name_of
 from titan_sdk.runtime.worker import limits, processes
-from titan_sdk.runtime.worker.natives import signal
+from titan_sdk.runtime.worker.c_modules import signal
 
 __all__ = [
     "KILL_PATIENCE",

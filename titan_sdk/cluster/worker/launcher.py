@@ -16,7 +16,7 @@ from typing import Any
 
 from titan_sdk.cluster.worker.protocol import LOG_FLAGS, RUN_MARK, SIGNALS, Start
 from titan_sdk.runtime.worker import guard, heir, interpreter, jobdir, limits, main, processes, store
-from titan_sdk.runtime.worker.natives import signal
+from titan_sdk.runtime.worker.c_modules import signal
 from titan_sdk.runtime.worker.record import Record
 from titan_sdk.runtime.worker.shipper import Shipper
 

@@ -22,7 +22,7 @@ import json
 import os
 from typing import Any, NamedTuple
 
-from titan_sdk.runtime.worker.natives import sha256, signal
+from titan_sdk.runtime.worker.c_modules import sha256, signal
 
 __all__ = [
     "ENDED",

@@ -12,7 +12,7 @@ from __future__ import annotations
 import time
 
 from . import keys, limits, processes, store
-from .natives import dumps
+from .c_modules import dumps
 from .record import Record
 
 TYPE_CHECKING = False

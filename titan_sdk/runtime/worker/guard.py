@@ -16,7 +16,7 @@ import select
 import time
 
 from . import jobdir, limits, outcome, processes
-from .natives import signal
+from .c_modules import signal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ import os
 import time
 
 from . import jobdir, keys, limits, store
+from .c_modules import dumps
 from .chunks import Chunker
-from .natives import dumps
 from .record import Record
 
 TYPE_CHECKING = False

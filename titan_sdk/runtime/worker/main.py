@@ -11,8 +11,8 @@ import sys
 import time
 
 from . import guard, heir, jobdir, keys, limits, memory, outcome, processes, store
+from .c_modules import signal, signal_name
 from .claim import REFUSED, UNREACHABLE, Cancelled, Claimant, Leave
-from .natives import signal, signal_name
 from .owner import Owner
 from .shipper import Shipper
 from .spool import Spool

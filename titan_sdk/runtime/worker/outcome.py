@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from . import limits, store
-from .natives import dumps, partial, sha256, signal, signal_name
+from .c_modules import dumps, partial, sha256, signal, signal_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

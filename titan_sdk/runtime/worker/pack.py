@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 
-from .natives import sha256
+from .c_modules import sha256
 
 
 def compile_bundle(bundle: str, folder: str, prefix: str) -> None:

@@ -7,7 +7,7 @@ import sys
 import time
 
 from . import limits
-from .natives import signal
+from .c_modules import signal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

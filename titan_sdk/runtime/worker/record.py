@@ -7,7 +7,7 @@ import os
 import time
 
 from . import keys, processes, store
-from .natives import dumps
+from .c_modules import dumps
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ import os
 import time
 
 from . import guard, limits, outcome, processes, store
+from .c_modules import dumps
 from .chunks import Chunker
-from .natives import dumps
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ import os
 import time
 
 from . import limits
-from .natives import dumps, sha256, socket
+from .c_modules import dumps, sha256, socket
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
