@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from titan_sdk.config import ClientConfig
 from titan_sdk.errors import ConnectFailed, ConnectionLost, TimedOut
-from titan_sdk.flows.core import STEP_ERRORS, Ask, Blocking, Flow, Now, Pause, Run, Step
+from titan_sdk.flows.core import STEP_ERRORS, Ask, Blocking, Flow, FlowRun, Now, Pause, Step
 from titan_sdk.model.stats import ServerInfo
 from titan_sdk.sending import Sending
 from titan_sdk.session import Session
@@ -43,7 +43,7 @@ class Driver:
 
     def run(self, flow: Flow[T]) -> T:
         """Run a flow to its end."""
-        run = Run(flow)
+        run = FlowRun(flow)
         while run.step is not None:
             try:
                 outcome = self._do(run.step)
@@ -113,7 +113,7 @@ class AsyncDriver:
     async def run(self, flow: Flow[T]) -> T:
         """Run a flow to its end; cancelling ends it at its current step."""
         try:
-            run = Run(flow)
+            run = FlowRun(flow)
             while run.step is not None:
                 try:
                     outcome = await self._do(run.step)

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from titan_sdk.flows.core import STEP_ERRORS, Ask, Blocking, Flow, Now, Pause, Run
+from titan_sdk.flows.core import STEP_ERRORS, Ask, Blocking, Flow, FlowRun, Now, Pause
 from titan_sdk.runtime.bundle import runtime_bundle
 from titan_sdk.wire import statsjson
 from titan_sdk.wire.calls import Call
@@ -27,7 +27,7 @@ class FlowRunner:
         self.calls: list[tuple[Opcode, str]] = []
 
     def run(self, flow: Flow[T]) -> T:
-        run = Run(flow)
+        run = FlowRun(flow)
         while run.step is not None:
             try:
                 outcome = self._do(run.step)

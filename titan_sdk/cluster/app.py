@@ -23,7 +23,7 @@ from titan_sdk.cluster.retention import Housekeeping
 from titan_sdk.cluster.server.metrics import MetricsServer
 from titan_sdk.cluster.server.server import Server
 from titan_sdk.cluster.settings import ClusterSettings
-from titan_sdk.cluster.storage import Backing, open_backing
+from titan_sdk.cluster.storage import Storage, open_storage
 from titan_sdk.errors import TitanError
 
 __all__ = ["App", "run_master", "sdk_version"]
@@ -58,7 +58,7 @@ class App:
         self._settings = settings
         self._version = version
         self._data: DataDir | None = None
-        self._backing: Backing | None = None
+        self._storage: Storage | None = None
         self._master: Master | None = None
         self._server: Server | None = None
         self._housekeeping: Housekeeping | None = None
@@ -90,12 +90,12 @@ class App:
                     "stop what uses it, or give another port (0 for any free one)"
                 ) from exc
             address = ("127.0.0.1" if host in {"0.0.0.0", "::"} else host, port)
-            backing = self._backing = await open_backing(
+            storage = self._storage = await open_storage(
                 settings, data, jobs_write_here=settings.engine == "process"
             )
-            backing.store.on_lost(self._lose)
+            storage.store.on_lost(self._lose)
             door = None if settings.ray is None else self._jobs_door(settings.ray, address)
-            master = self._master = Master(settings, data, backing, address, socket_path, door)
+            master = self._master = Master(settings, data, storage, address, socket_path, door)
             loop = asyncio.get_running_loop()
             self._last_handler = loop.get_exception_handler()
             loop.set_exception_handler(self._on_unexpected)
@@ -130,7 +130,7 @@ class App:
         tls, token = self._settings.tls, None
         if self._settings.token is not None:
             token = secrets.token_hex(32)
-            self._server.gate.admit_jobs(token)
+            self._server.access.admit_jobs(token)
         certificate = None if tls is None else Path(tls.cert).read_text("ascii", "replace")
         return JobsDoor(host, port or address[1], token, certificate)
 
@@ -174,12 +174,12 @@ class App:
             await self._master.abandon()
         elif self._master is not None:
             await self._master.close()
-        elif self._backing is not None:
-            await self._backing.store.close()
+        elif self._storage is not None:
+            await self._storage.store.close()
         if self._data is not None:
             self._data.release()
         log.info("stopped")
-        self._server = self._master = self._data = self._housekeeping = self._metrics = self._backing = None
+        self._server = self._master = self._data = self._housekeeping = self._metrics = self._storage = None
 
 
 def run_master(

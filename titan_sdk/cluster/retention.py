@@ -20,7 +20,7 @@ from titan_sdk.cluster.folders import DataDir, safe_name
 from titan_sdk.cluster.logs import LogStore
 from titan_sdk.cluster.master.master import Master
 from titan_sdk.cluster.settings import ClusterSettings
-from titan_sdk.cluster.storage import open_backing
+from titan_sdk.cluster.storage import open_storage
 from titan_sdk.cluster.store.base import Store
 from titan_sdk.cluster.store.changes import Change, Delete, ForgetJobs, RemoveMember, StoreFailed, Swap, Sweep
 from titan_sdk.cluster.store.redis.store import was_used
@@ -270,14 +270,14 @@ async def collect(settings: ClusterSettings, before: float, *, dry_run: bool = F
         )
     data = DataDir(settings.data_dir)
     try:
-        backing = await open_backing(settings, data)
-        store, size = backing.store, await asyncio.to_thread(_size, data)
+        storage = await open_storage(settings, data)
+        store, size = storage.store, await asyncio.to_thread(_size, data)
         try:
             found = Collected(await store.count_finished(before), await store.count_expired(), 0)
             if dry_run:
                 return found
             await store.journal.write(Sweep())
-            await forget_before(before, store, backing.logs, data)
+            await forget_before(before, store, storage.logs, data)
             await store.compact()
         except StoreFailed as exc:
             raise TitanError(f"not everything could be removed: {exc}") from exc

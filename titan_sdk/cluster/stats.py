@@ -89,7 +89,7 @@ def stats_json(master: Master, version: str) -> str:
         queues=queues,
         delayed=master.state.scheduler.delayed,
         unfinished=len(master.state.scheduler),
-        problems=master.state.troubles(),
+        problems=master.state.failing(),
     )
 
 
@@ -142,7 +142,7 @@ def _worker(master: Master, view: WorkerView) -> dict[str, Any]:
 
 def health(master: Master) -> tuple[bool, dict[str, Any]]:
     """Whether it takes jobs, and what ``/health`` tells."""
-    problems = master.state.troubles()
+    problems = master.state.failing()
     word = "draining" if master.draining else "degraded" if problems else "ok"
     return not master.draining, {"status": word, **({"problems": problems} if problems else {})}
 
@@ -169,7 +169,7 @@ def _jobs(master: Master) -> Iterator[Metric]:
     for status, number in sorted(state.ended.items()):
         ended.add_metric([status], number)
     yield ended
-    problems = len(state.troubles())
+    problems = len(state.failing())
     yield GaugeMetricFamily("titan_problems", "What fails at present, as /health tells", problems)
     files = GaugeMetricFamily("titan_store_bytes", "Bytes that the store takes")
     files.add_metric([], state.store.size())

@@ -15,11 +15,11 @@ from titan_sdk.cluster.store.redis.logs import RedisLogs
 from titan_sdk.cluster.store.redis.store import open_redis
 from titan_sdk.cluster.store.sqlite import SqliteStore
 
-__all__ = ["Backing", "open_backing"]
+__all__ = ["Storage", "open_storage"]
 
 
 @dataclass(frozen=True, slots=True)
-class Backing:
+class Storage:
     store: Store
     logs: LogStore
     uploads: Area
@@ -30,8 +30,8 @@ class Backing:
     """The same for every master of this store."""
 
 
-async def open_backing(settings: ClusterSettings, data: DataDir, *, jobs_write_here: bool = True) -> Backing:
-    """Open everything; ``Backing.store`` is the caller's to close.
+async def open_storage(settings: ClusterSettings, data: DataDir, *, jobs_write_here: bool = True) -> Storage:
+    """Open everything; ``Storage.store`` is the caller's to close.
 
     Args:
         jobs_write_here: whether jobs write their logs to this machine's disk themselves.
@@ -51,7 +51,7 @@ async def open_backing(settings: ClusterSettings, data: DataDir, *, jobs_write_h
         identity = redis.identity
         if not jobs_write_here:
             logs = RedisLogs(redis.client, redis.journal, cap)
-    return Backing(store, logs, uploads, scripts, identity)
+    return Storage(store, logs, uploads, scripts, identity)
 
 
 def _areas(settings: ClusterSettings, data: DataDir) -> tuple[Area, Area]:

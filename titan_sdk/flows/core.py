@@ -18,9 +18,9 @@ __all__ = [
     "Ask",
     "Blocking",
     "Flow",
+    "FlowRun",
     "Now",
     "Pause",
-    "Run",
     "Step",
     "ask",
     "blocking",
@@ -63,7 +63,7 @@ STEP_ERRORS = (TitanError, OSError, ValueError)
 """What a step may end with that is the flow's to deal with; anything else ends whoever drives it."""
 
 
-class Run(Generic[T]):
+class FlowRun(Generic[T]):
     """A flow under way. Who drives it does ``step`` after ``step``, until there is none."""
 
     def __init__(self, flow: Flow[T]) -> None:

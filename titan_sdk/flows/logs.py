@@ -10,7 +10,7 @@ from titan_sdk.flows.liveness import Pulse
 from titan_sdk.flows.master_log import MasterLog
 from titan_sdk.flows.report import JobRef, read_run_state, resolve_nonce
 from titan_sdk.flows.server import server_info
-from titan_sdk.flows.wait import Outage
+from titan_sdk.flows.wait import Reconnect
 from titan_sdk.model.loglines import LogLine, LogLines
 from titan_sdk.model.report import LogPage
 from titan_sdk.model.status import JobStatus
@@ -96,7 +96,7 @@ class LogFollower:
         self._state_at = float("-inf")
         self._interval = _FIRST_PAUSE
         self._pulse: Pulse | None = None
-        self._outage = Outage(session)
+        self._reconnect = Reconnect(session)
 
     @property
     def position(self) -> int:
@@ -107,7 +107,7 @@ class LogFollower:
         """New lines, and at most once a second the state of one that the job rewrites (``LogLine.is_final`` is false);
         pauses briefly when there are none. Outlasts a master that is away for a while.
         """
-        lines = [LogLine(line) for line in (yield from self._outage.outlast(self._read()))]
+        lines = [LogLine(line) for line in (yield from self._reconnect.outlast(self._read()))]
         return lines + (yield from self._rewritten())
 
     def _rewritten(self) -> Flow[list[LogLine]]:

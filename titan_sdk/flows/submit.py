@@ -310,7 +310,7 @@ def _look_for(
     Args:
         accepted: it said that it took them.
     """
-    missing, trouble = list(submission.jobs), None
+    missing, error = list(submission.jobs), None
     for seconds in _CONFIRM_PAUSES:
         yield from pause(seconds)
         still = []
@@ -323,12 +323,12 @@ def _look_for(
                         break  # most likely none has arrived, and there may be thousands
         except TransportError as exc:
             # No word about what was sent: as the submission's own error it would say that nothing was.
-            trouble = exc
+            error = exc
             continue
-        missing, trouble = still, None
+        missing, error = still, None
         if not missing:
             break
-    return missing, trouble
+    return missing, error
 
 
 def _is_taken(job: SubmittedJob, before: JobStatus, accepted: bool) -> Flow[bool]:

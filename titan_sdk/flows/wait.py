@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from titan_sdk.errors import DagFailed, JobFailed, NotFound, TLSFailed, TransportError, WaitTimedOut
-from titan_sdk.flows.core import STEP_ERRORS, Ask, Flow, Run, Step, ask, now, pause
+from titan_sdk.flows.core import STEP_ERRORS, Ask, Flow, FlowRun, Step, ask, now, pause
 from titan_sdk.flows.liveness import Pulse, has_record, store_answers
 from titan_sdk.flows.report import JobRef, job_report, status_of
 from titan_sdk.flows.server import server_info
@@ -23,7 +23,15 @@ from titan_sdk.wire import calls, extended_calls
 from titan_sdk.wire.extended_calls import RunReport, WaitAnswer
 from titan_sdk.wire.extensions import MAX_WAIT_IDS, MAX_WAIT_SECONDS
 
-__all__ = ["PATIENCE", "Outage", "WaitTarget", "dag_report", "job_statuses", "wait_for_dag", "wait_for_job"]
+__all__ = [
+    "PATIENCE",
+    "Reconnect",
+    "WaitTarget",
+    "dag_report",
+    "job_statuses",
+    "wait_for_dag",
+    "wait_for_job",
+]
 
 T = TypeVar("T")
 
@@ -197,7 +205,7 @@ def _nonces(refs: Mapping[str, JobRef]) -> dict[str, str | None]:
 
 def _outlasting(session: Session, flow: Flow[T], timeout: float | None) -> Flow[T]:
     until = None if timeout is None else (yield from now()) + timeout
-    return (yield from Outage(session).outlast(flow, until))
+    return (yield from Reconnect(session).outlast(flow, until))
 
 
 def _until_over(
@@ -340,7 +348,7 @@ def _explained(report: JobReport, ref: JobRef, pulse: Pulse) -> JobReport:
 # ---------------------------------------------------------------------- while the master is away
 
 
-class Outage:
+class Reconnect:
     """The master is restarted, or the way to it is cut for a while (section 10).
 
     Asks a question again until the master is back. Only of a master that has answered before: what was never
@@ -361,7 +369,7 @@ class Outage:
             TransportError: it was away for longer than the patience.
         """
         try:
-            run = Run(flow)
+            run = FlowRun(flow)
             while run.step is not None:
                 try:
                     outcome = yield from self._answer(run.step, until)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from titan_sdk.runtime.worker import processes
 
-__all__ = ["Script", "kill_all", "kill_tree", "worker_environment"]
+__all__ = ["ScriptProcess", "kill_all", "kill_tree", "worker_environment"]
 
 _PIECE = 64 * 1024
 
@@ -35,7 +35,7 @@ def worker_environment(environ: Mapping[str, str]) -> dict[str, str]:
     return inherited
 
 
-class Script:
+class ScriptProcess:
     """A process with both outputs in one pipe; its input is a pipe that stays open and empty."""
 
     def __init__(self, process: asyncio.subprocess.Process, stdin: int) -> None:
@@ -46,7 +46,7 @@ class Script:
     @classmethod
     async def start(
         cls, command: Sequence[str], cwd: Path, environment: Mapping[str, str], *, read: bool = True
-    ) -> Script:
+    ) -> ScriptProcess:
         """Start it.
 
         Args:

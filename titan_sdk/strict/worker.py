@@ -17,7 +17,7 @@ from titan_sdk.cluster.settings import WorkerSpec
 from titan_sdk.errors import PeerProtocolError
 from titan_sdk.model.rules import DAG_PREFIX
 from titan_sdk.strict.logs import Batcher
-from titan_sdk.strict.processes import Script, kill_all, kill_tree
+from titan_sdk.strict.processes import ScriptProcess, kill_all, kill_tree
 from titan_sdk.strict.settings import StrictSettings
 from titan_sdk.wire.fields import decode_base64
 from titan_sdk.wire.frames import MAX_PAYLOAD
@@ -61,8 +61,8 @@ class StrictWorker:
         self._settings = settings
         self._environment = environment
         self._uplink = uplink
-        self._scripts: dict[str, Script] = {}
-        self._services: dict[str, Script] = {}
+        self._scripts: dict[str, ScriptProcess] = {}
+        self._services: dict[str, ScriptProcess] = {}
         self._stopped: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         (workspace / "shared").mkdir(parents=True, exist_ok=True)
@@ -189,7 +189,7 @@ class StrictWorker:
         if not filename.endswith((".py", ".sh")) or not script.exists():
             # Of another kind of file a real worker takes the job's id for the name.
             name = filename if filename.endswith((".py", ".sh")) else job_id
-            return f"ERROR: Script file not found: {name}"
+            return f"ERROR: ScriptProcess file not found: {name}"
         cwd = self._folder(job_id, filename)
         command = (*(("python", "-u") if script.suffix == ".py" else ("/bin/bash",)), str(script))
         limit = self._settings.plain_job_limit
@@ -197,7 +197,7 @@ class StrictWorker:
             limit = self._settings.dag_job_limit
         # Where its log cannot be written a real worker's reader dies, and the script of its closed output.
         log = cwd / f"{job_id}.log" if "/" not in job_id else None
-        process = await Script.start(
+        process = await ScriptProcess.start(
             (*command, *split_args(args)), cwd, self._environment, read=log is not None
         )
         self._scripts[job_id] = process
@@ -219,7 +219,7 @@ class StrictWorker:
         if self._scripts.get(job_id) is process:
             del self._scripts[job_id]
         if loop.time() > until:
-            return f"ERROR: Script timed out ({limit:g}s limit)"
+            return f"ERROR: ScriptProcess timed out ({limit:g}s limit)"
         return f"COMPLETED|{code}|" + "\n".join(output).strip()
 
     def _folder(self, job_id: str, filename: str) -> Path:
@@ -231,12 +231,14 @@ class StrictWorker:
 
     # ------------------------------------------------------------------ services
 
-    async def _start_service(self, service_id: str, script: Path) -> Script:
+    async def _start_service(self, service_id: str, script: Path) -> ScriptProcess:
         command = ("python", str(script)) if script.suffix == ".py" else (str(script),)
-        process = self._services[service_id] = await Script.start(command, script.parent, self._environment)
+        process = self._services[service_id] = await ScriptProcess.start(
+            command, script.parent, self._environment
+        )
         return process
 
-    async def _keep(self, service_id: str, script: Path, process: Script) -> None:
+    async def _keep(self, service_id: str, script: Path, process: ScriptProcess) -> None:
         """Start it again for ever, until STOP (section 5.5)."""
         while True:
             batcher = self._batcher(service_id)

@@ -333,7 +333,7 @@ async def test_no_value_of_a_field_is_a_surprise(
                 assert not reply.startswith(STORE_FAILED), shown
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
     assert target.app._master is not None
-    assert target.app._master.state.troubles() == []
+    assert target.app._master.state.failing() == []
     await target.check()
 
 

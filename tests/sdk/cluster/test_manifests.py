@@ -18,7 +18,7 @@ from titan_sdk.cluster.store.changes import (
     SetRunning,
     SetService,
 )
-from titan_sdk.cluster.store.rows import NewJob, Service
+from titan_sdk.cluster.store.rows import NewJob, ServiceState
 from titan_sdk.model.status import JobStatus
 from titan_sdk.wire.fields import encode_key
 
@@ -126,7 +126,7 @@ async def test_a_job_that_may_not_be_forgotten_keeps_it(store: Store) -> None:
     await insert(store, "a")
     row = store.job("DAG-a")
     assert row is not None
-    await store.journal.write(SetService(row.seq, Service.LIVE))
+    await store.journal.write(SetService(row.seq, ServiceState.LIVE))
     await end(store, "a", store.clock.now())
     for days in (31.0, 31.1, 100.0):
         assert await left(store, days) == ["titan:dag:service", "titan:dag:service:r1"]

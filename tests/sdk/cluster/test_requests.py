@@ -69,10 +69,10 @@ async def test_a_value_that_is_sent_at_its_readers_pace(app: App) -> None:
 async def test_a_large_value_is_read_once_from_the_file(app: App) -> None:
     large, statements = "x" * (LARGE_REPLY + 1), list[str]()
     assert await talk(app, frame(Opcode.KV_SET, f"k|{large}"), frame(Opcode.KV_SET, "s|v")) == ["OK", "OK"]
-    assert app._backing is not None
-    app._backing.store.db.set_trace_callback(statements.append)  # type: ignore[attr-defined]
+    assert app._storage is not None
+    app._storage.store.db.set_trace_callback(statements.append)  # type: ignore[attr-defined]
     assert await talk(app, frame(Opcode.KV_GET, "k"), frame(Opcode.KV_GET, "s")) == [large, "v"]
-    app._backing.store.db.set_trace_callback(None)  # type: ignore[attr-defined]
+    app._storage.store.db.set_trace_callback(None)  # type: ignore[attr-defined]
     assert [text for text in statements if text.startswith("SELECT value")] == [
         "SELECT value FROM kv WHERE key = 'k'"
     ]
@@ -116,7 +116,7 @@ async def test_a_submission_is_known_once_it_is_answered(app: App) -> None:
 
 
 async def test_what_the_store_does_not_take_is_not_acknowledged(app: App) -> None:
-    backing = app._backing
+    backing = app._storage
     assert backing is not None
     backing.store.db.execute("PRAGMA query_only = 1")  # type: ignore[attr-defined]
     submit = frame(Opcode.SUBMIT_DAG, script("a", "pass"))

@@ -19,7 +19,7 @@ from titan_sdk.cluster.master.runs import Runs
 from titan_sdk.cluster.master.scheduler import Outcome
 from titan_sdk.cluster.master.state import State
 from titan_sdk.cluster.store.changes import InsertJobs, StoreFailed
-from titan_sdk.cluster.store.rows import Service
+from titan_sdk.cluster.store.rows import ServiceState
 from titan_sdk.cluster.store.sqlite import SqliteStore
 from titan_sdk.model.status import JobStatus
 from titan_sdk.wire.jobs import JobLine
@@ -41,7 +41,7 @@ class Engine:
     """Does what a test tells it, and remembers what the store held at every step."""
 
     chooses_places = keeps_runs = False
-    trouble: str | None = None
+    problem: str | None = None
 
     def __init__(self, stored: Callable[[str], Stored]) -> None:
         self._stored = stored
@@ -223,4 +223,4 @@ async def test_a_service_whose_start_was_interrupted_is_started_again(master: Ma
     await master.submit("svc", "DEPLOY_PAYLOAD")
     await master.engine.begun.get()
     await master.until(JobStatus.COMPLETED, "svc", handle=True)
-    assert master.row("svc").service == Service.LIVE
+    assert master.row("svc").service == ServiceState.LIVE

@@ -21,7 +21,7 @@ from titan_sdk import (
 from titan_sdk.flows.core import Blocking, ask, blocking
 from titan_sdk.flows.logs import LogFollower
 from titan_sdk.flows.report import JobRef
-from titan_sdk.flows.wait import PATIENCE, Outage, WaitTarget, wait_for_dag, wait_for_job
+from titan_sdk.flows.wait import PATIENCE, Reconnect, WaitTarget, wait_for_dag, wait_for_job
 from titan_sdk.model.stats import ServerInfo
 from titan_sdk.session import Session
 from titan_sdk.wire import calls
@@ -120,7 +120,7 @@ def test_errors_reach_the_flow_that_asked(session, master):
     def broken():
         raise NotFound("not here")
 
-    assert FlowRunner(master).run(Outage(session).outlast(careful())) is JobStatus.RUNNING
+    assert FlowRunner(master).run(Reconnect(session).outlast(careful())) is JobStatus.RUNNING
 
 
 def test_a_step_that_asks_nothing_is_not_done_again(session):
@@ -131,7 +131,7 @@ def test_a_step_that_asks_nothing_is_not_done_again(session):
         raise ConnectFailed("from somewhere else")
 
     with pytest.raises(ConnectFailed, match="from somewhere else"):
-        FlowRunner(MasterModel()).run(Outage(session).outlast(blocking(once)))
+        FlowRunner(MasterModel()).run(Reconnect(session).outlast(blocking(once)))
     assert done == [1]
 
 
@@ -144,7 +144,7 @@ def test_ending_it_ends_the_flow(session):
         finally:
             ended.append(1)
 
-    running = Outage(session).outlast(flow())
+    running = Reconnect(session).outlast(flow())
     next(running)
     running.close()
     assert ended == [1]
@@ -169,7 +169,7 @@ def test_a_change_in_doubt_is_not_made_again(session, repeatable, sent):
         return found
 
     runner = FlowRunner(answer)
-    flow = Outage(session).outlast(ask(call))
+    flow = Reconnect(session).outlast(ask(call))
     if repeatable:
         assert runner.run(flow) == "OK"
     else:

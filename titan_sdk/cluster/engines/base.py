@@ -102,7 +102,7 @@ class Engine(Protocol):
     keeps_runs: bool
     """Whether runs go on when it is closed, for the next master to re-attach."""
 
-    trouble: str | None
+    problem: str | None
     """Why nothing can be started at the moment; one sentence."""
 
     async def open(self) -> None:

@@ -124,7 +124,7 @@ class ProcessEngine:
 
     chooses_places = False
     keeps_runs = False
-    trouble: str | None = None
+    problem: str | None = None
 
     async def open(self) -> None:
         """See ``Engine``."""

@@ -22,10 +22,10 @@ from titan_sdk.cluster.master.runs import Runs
 from titan_sdk.cluster.master.scheduler import JobSpec, Kill
 from titan_sdk.cluster.master.state import State
 from titan_sdk.cluster.settings import ClusterSettings
-from titan_sdk.cluster.storage import Backing
+from titan_sdk.cluster.storage import Storage
 from titan_sdk.cluster.store.changes import Change, InsertJobs, SetEnded, SetService, StoreFailed
 from titan_sdk.cluster.store.journal import RETRY_SECONDS
-from titan_sdk.cluster.store.rows import Service
+from titan_sdk.cluster.store.rows import ServiceState
 from titan_sdk.model.rules import full_id
 from titan_sdk.model.status import JobStatus
 from titan_sdk.wire.jobs import JobLine
@@ -39,7 +39,7 @@ class Master:
     """A master over an opened data directory. Use ``recovery.recover`` before serving anybody.
 
     Args:
-        backing: what it keeps things in; its to close.
+        storage: what it keeps things in; its to close.
         address: under which jobs reach it.
         socket_path: where they reach it if that takes more than the address.
         jobs_door: how jobs of other machines reach it.
@@ -49,20 +49,20 @@ class Master:
         self,
         settings: ClusterSettings,
         data: DataDir,
-        backing: Backing,
+        storage: Storage,
         address: tuple[str, int],
         socket_path: Path | None = None,
         jobs_door: JobsDoor | None = None,
     ) -> None:
         self.settings = settings
         self.data = data
-        self.uploads = backing.uploads
-        self.scripts = backing.scripts
+        self.uploads = storage.uploads
+        self.scripts = storage.scripts
         self._loop = asyncio.get_running_loop()
         self.draining = False
         self._arriving: dict[str, asyncio.Task[None]] = {}
         """Ids whose submission is being stored."""
-        self.state = State(backing.store, backing.logs)
+        self.state = State(storage.store, storage.logs)
         self.state.scheduler.ageing = settings.ageing_seconds
         self.pools: Pools | None = None
         """Of an engine that chooses the places itself."""
@@ -71,7 +71,7 @@ class Master:
             self.engine = ProcessEngine(
                 data,
                 Environments(settings, address, socket_path, data.ends),
-                uploads=backing.uploads,
+                uploads=storage.uploads,
                 shared=settings.store is not None,
             )
         else:
@@ -82,7 +82,7 @@ class Master:
                 lambda effects: self.runs.perform(effects),
                 lambda: self.services.by_tag(),
             )
-            self.engine = ray_engine(settings, settings.ray, backing, self.pools, jobs_door)
+            self.engine = ray_engine(settings, settings.ray, storage, self.pools, jobs_door)
         ends = Ends(data.ends if settings.ray is None else None)
         self.runs = Runs(self.state, self.engine, settings.service_start_seconds, ends)
         self.services = self.runs.services
@@ -197,7 +197,7 @@ class Master:
             seq, now = service.seq, self.state.clock.now()
             ended = SetEnded(seq, JobStatus.CANCELLED, None, "cancelled by a client", now)
             # No longer live, so a next master ends what is left of it.
-            await self.state.store.journal.write(SetService(seq, Service.DEPLOYING), ended)
+            await self.state.store.journal.write(SetService(seq, ServiceState.DEPLOYING), ended)
             self.runs.perform([Kill(job_id)])
             return True
         effects = self.state.scheduler.cancel(job_id)

@@ -11,7 +11,7 @@ from titan_sdk.cluster.engines.ray.settings import RaySettings
 from titan_sdk.cluster.engines.ray.values import Front, NodeState
 from titan_sdk.cluster.master.scheduler import Effect, Scheduler
 from titan_sdk.cluster.settings import ClusterSettings
-from titan_sdk.cluster.storage import Backing
+from titan_sdk.cluster.storage import Storage
 
 __all__ = ["JobsDoor", "Pools", "ray_engine"]
 
@@ -31,7 +31,7 @@ class JobsDoor:
 def ray_engine(
     settings: ClusterSettings,
     ray: RaySettings,
-    backing: Backing,
+    storage: Storage,
     pools: Pools,
     door: JobsDoor | None,
 ) -> RayEngine:
@@ -46,7 +46,7 @@ def ray_engine(
         door.token,
         door.certificate,
     )
-    return RayEngine(ray, backing.cluster_id, backing.logs, backing.uploads, front, pools.set_nodes)
+    return RayEngine(ray, storage.cluster_id, storage.logs, storage.uploads, front, pools.set_nodes)
 
 
 class Pools:
@@ -102,8 +102,8 @@ class Pools:
     def why_waiting(self, tag: str) -> str:
         """Why a job with this tag does not run, in terms of resources."""
         wanted, ahead = resources_of(tag, self._settings.tag_resources), self._settings.ahead
-        lacking = missing(wanted, self.nodes)
-        if not lacking:
+        absent = missing(wanted, self.nodes)
+        if not absent:
             taken = ", ".join(f"{name}: {amount:g}" for name, amount in wanted.as_ray().items())
             return f"waits for {taken or 'a place'}; every place for the tag {tag!r} on {len(self.nodes)} nodes is taken"
         help_ = "an autoscaler cannot bring it as it is shown nothing: start a node that has it, or titan up with --ray-ahead"
@@ -112,4 +112,4 @@ class Pools:
                 f"up to {ahead} such jobs are shown to the cluster's autoscaler, which starts a node if one of its node "
                 "types has it"
             )
-        return f"needs {', '.join(lacking)}, and no node of the Ray cluster has that; {help_}"
+        return f"needs {', '.join(absent)}, and no node of the Ray cluster has that; {help_}"

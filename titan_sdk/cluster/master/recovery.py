@@ -24,9 +24,9 @@ def recover(master: Master) -> None:
     store = master.state.store
     rows = store.table.unfinished()
     services = store.table.live_services()
-    leftovers = store.table.ended_but_alive()
-    refuse_live([*rows, *services, *leftovers], master.data.root)
-    _remove_files(master, {row.run for row in (*rows, *services, *leftovers) if row.run is not None})
+    cancelled = store.table.ended_but_alive()
+    refuse_live([*rows, *services, *cancelled], master.data.root)
+    _remove_files(master, {row.run for row in (*rows, *services, *cancelled) if row.run is not None})
     if master.pools is None:
         for worker in master.settings.worker_specs():
             master.runs.perform(
@@ -34,9 +34,9 @@ def recover(master: Master) -> None:
             )
     else:
         # Without a slot until the engine tells of nodes.
-        lines = (load_line(row.job_id, store.line(row.seq)) for row in (*rows, *services, *leftovers))
+        lines = (load_line(row.job_id, store.line(row.seq)) for row in (*rows, *services, *cancelled))
         master.pools.cover({line.requirement for line in lines})
-    _end_leftovers(master, leftovers)
+    _end_cancelled(master, cancelled)
     running = [row for row in rows if row.status is JobStatus.RUNNING]
     for row in running:
         # Before the waiting jobs, whose parents these may be.
@@ -104,9 +104,9 @@ def _resume_service(master: Master, row: JobRow, *, up: bool) -> None:
     master.runs.resume_service(line, row.seq, row.worker or "", up=up, left=left)
 
 
-def _end_leftovers(master: Master, leftovers: Collection[JobRow]) -> None:
+def _end_cancelled(master: Master, cancelled: Collection[JobRow]) -> None:
     """Cancelled jobs whose processes the last master could not see to the end; their slots are taken until then."""
-    for row in leftovers:
+    for row in cancelled:
         if row.handle is None or row.run is None:
             continue
         line = load_line(row.job_id, master.state.store.line(row.seq))

@@ -375,7 +375,7 @@ class Runs:
         service.up = True
         job_id, now = service.line.job_id, self._state.clock.now()
         if self._state.scheduler.jobs.get(job_id) is not None:
-            self._state.store.journal.record(SetService(service.seq, rows.Service.LIVE))
+            self._state.store.journal.record(SetService(service.seq, rows.ServiceState.LIVE))
             self.perform(self._state.scheduler.exited(job_id, Outcome.SUCCESS, None, now))
 
     def _too_late(self, service: Service) -> None:
@@ -404,7 +404,7 @@ class Runs:
         """Nothing of it is left; what that means for its job."""
         job_id, now = service.line.job_id, self._state.clock.now()
         if service.stopping and service.up:
-            self._state.store.journal.record(SetService(service.seq, rows.Service.DEPLOYING))
+            self._state.store.journal.record(SetService(service.seq, rows.ServiceState.DEPLOYING))
             self._state.note(job_id, "the service was stopped")
             return
         reason = "it was stopped"

@@ -127,7 +127,7 @@ class State:
         """What was submitted for an unfinished job that is to be started."""
         return load_line(job.job_id, self.store.line(job.spec.seq))
 
-    def troubles(self) -> list[dict[str, Any]]:
+    def failing(self) -> list[dict[str, Any]]:
         """What fails at present: ``what`` it is, and what the error ``says``."""
         failing = self.store.journal.failing
         store = [] if failing is None else [{"what": "writing the master's state", "says": str(failing)}]

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from titan_sdk.cluster.master.master import Master
-from titan_sdk.cluster.store.rows import JobRow, Service
+from titan_sdk.cluster.store.rows import JobRow, ServiceState
 from titan_sdk.errors import PeerProtocolError
 from titan_sdk.model.listing import ListedArtifact, ListedDag, ListedJob
 from titan_sdk.model.status import JobStatus
@@ -139,9 +139,9 @@ def _job(row: JobRow) -> ListedJob:
 
 
 def _service(row: JobRow) -> str | None:
-    if row.service == Service.NO:
+    if row.service == ServiceState.NO:
         return None
-    if row.service == Service.LIVE:
+    if row.service == ServiceState.LIVE:
         return "live"
     return "ended" if row.status.is_terminal else "starting"
 

@@ -142,11 +142,11 @@ class JobQuestions:
         if job.phase is Phase.DELAYED:
             return f"is delayed until {job.spec.due:.3f}"
         if job.phase is Phase.RUNNING and job.status is JobStatus.PENDING:
-            return self._master.engine.trouble or self._why_not_begun(job.spec.tag)
+            return self._master.engine.problem or self._why_not_begun(job.spec.tag)
         if job.phase is not Phase.READY:
             return None
         if self._master.pools is not None:
-            return self._master.engine.trouble or self._master.pools.why_waiting(job.spec.tag)
+            return self._master.engine.problem or self._master.pools.why_waiting(job.spec.tag)
         if job.spec.tag not in self._state.scheduler.workers.by_tag:
             return f"no worker has the tag {job.spec.tag!r}"
         return f"every worker with the tag {job.spec.tag!r} is busy"

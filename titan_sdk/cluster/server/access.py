@@ -9,13 +9,13 @@ from titan_sdk.wire import hello
 from titan_sdk.wire.frames import Frame
 from titan_sdk.wire.opcodes import Opcode
 
-__all__ = ["MIN_TOKEN", "Gate"]
+__all__ = ["MIN_TOKEN", "Access"]
 
 MIN_TOKEN = 16
 """Characters: what a request per microsecond cannot guess."""
 
 
-class Gate:
+class Access:
     """Lets a connection in when its HELLO shows the token. Without a token it is open to everybody."""
 
     def __init__(self, token: str | None) -> None:

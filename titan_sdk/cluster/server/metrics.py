@@ -125,7 +125,7 @@ class _Collector:
         yield GaugeMetricFamily("titan_requests_running", "Requests being answered", server.requests)
         yield GaugeMetricFamily("titan_buffered_bytes", "Bytes kept in memory for peers", server.buffered)
         yield CounterMetricFamily("titan_peers_dropped", "Peers dropped for lack of room", server.dropped)
-        yield CounterMetricFamily("titan_refused", "Requests without the token", server.gate.refused)
+        yield CounterMetricFamily("titan_refused", "Requests without the token", server.access.refused)
         requests = CounterMetricFamily("titan_requests", "Requests answered", labels=["operation"])
         for opcode, number in sorted(server.answered.items()):
             requests.add_metric([_name(opcode)], number)

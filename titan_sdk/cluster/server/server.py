@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from titan_sdk.cluster.problems import Sparingly
-from titan_sdk.cluster.server.access import Gate
+from titan_sdk.cluster.server.access import Access
 from titan_sdk.cluster.server.room import Budget, capacity
 from titan_sdk.cluster.settings import ClusterSettings
 from titan_sdk.errors import PeerProtocolError
@@ -118,7 +118,7 @@ class Connection:
         self._loop = server.loop
         self._reader, self._writer = reader, writer
         self._encrypts = server.context is not None and not trusted
-        self._may_ask = trusted or server.gate.is_open
+        self._may_ask = trusted or server.access.is_open
         self._keep = False
         self._held: tuple[Budget, int] | None = None
         self._deadline: float | None = None
@@ -234,7 +234,7 @@ class Connection:
         """The reply, or the rest of the work that makes it."""
         greets = frame.opcode == Opcode.HELLO
         if not self._may_ask:
-            refusal = self._server.gate.refusal(frame)
+            refusal = self._server.access.refusal(frame)
             if refusal is not None:
                 # A client sends HELLO and its first request together and reads two replies; it gets no third.
                 self._keep = greets and not self._keep
@@ -320,7 +320,7 @@ class Server:
         self.settings = settings
         self.keeps = keeps
         self.loop = asyncio.get_running_loop()
-        self.gate = Gate(settings.token)
+        self.access = Access(settings.token)
         self.context: ssl.SSLContext | None = None if settings.tls is None else settings.tls.context()
         self.budget = Budget(settings.max_buffered_bytes)
         """Of requests that are read and carried out, and of replies."""

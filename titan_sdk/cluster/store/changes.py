@@ -112,7 +112,7 @@ class SetGone:
 
 @dataclass(frozen=True, slots=True)
 class SetService:
-    """``state`` is one of ``rows.Service``."""
+    """``state`` is one of ``rows.ServiceState``."""
 
     seq: int
     state: int

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 from titan_sdk.model.status import JobStatus
 
-__all__ = ["KEPT_HISTORY", "DagRow", "HistoryRow", "JobRow", "NewJob", "Service"]
+__all__ = ["KEPT_HISTORY", "DagRow", "HistoryRow", "JobRow", "NewJob", "ServiceState"]
 
 KEPT_HISTORY = 200
 """Entries of an id's history that stay when it is submitted once more: some ids are used for years."""
 
 
-class Service:
+class ServiceState:
     """Values of ``JobRow.service``."""
 
     NO = 0

@@ -21,7 +21,7 @@ from titan_sdk.cluster.store.changes import (
     SetRunning,
     SetService,
 )
-from titan_sdk.cluster.store.rows import JobRow, NewJob, Service
+from titan_sdk.cluster.store.rows import JobRow, NewJob, ServiceState
 from titan_sdk.model.status import JobStatus
 
 __all__ = ["JobTable", "Step", "fresh", "is_settled", "transition"]
@@ -50,14 +50,14 @@ class JobTable:
         return [row for row in self.rows() if not row.status.is_terminal]
 
     def live_services(self) -> list[JobRow]:
-        return [row for row in self.rows() if row.service == Service.LIVE]
+        return [row for row in self.rows() if row.service == ServiceState.LIVE]
 
     def ended_but_alive(self) -> list[JobRow]:
         """Ended jobs whose process was not seen to be gone, live services left out."""
         return [
             row
             for row in self.rows()
-            if row.status.is_terminal and row.handle is not None and row.service != Service.LIVE
+            if row.status.is_terminal and row.handle is not None and row.service != ServiceState.LIVE
         ]
 
     def keep(self, row: JobRow) -> None:
@@ -137,7 +137,7 @@ def fresh(job: NewJob) -> JobRow:
         handle=None,
         exit_code=None,
         reason=None,
-        service=Service.DEPLOYING if job.service else Service.NO,
+        service=ServiceState.DEPLOYING if job.service else ServiceState.NO,
         submitted_at=job.submitted_at,
         due=job.due,
         started_at=None,
@@ -154,7 +154,7 @@ def transition(row: JobRow, change: Step) -> JobRow:
         case SetRunning():
             return replace(
                 row,
-                status=row.status if row.service == Service.LIVE else JobStatus.RUNNING,
+                status=row.status if row.service == ServiceState.LIVE else JobStatus.RUNNING,
                 worker=change.worker,
                 run=change.run,
                 handle=change.handle,
@@ -188,4 +188,4 @@ def transition(row: JobRow, change: Step) -> JobRow:
 
 def is_settled(row: JobRow) -> bool:
     """Whether nothing of the job is left to happen: it may be forgotten when it is old enough."""
-    return row.status.is_terminal and row.handle is None and row.service != Service.LIVE
+    return row.status.is_terminal and row.handle is None and row.service != ServiceState.LIVE

@@ -28,7 +28,7 @@ def test_a_job_of_a_pool_is_pending_until_its_place_is_known() -> None:
     assert job is not None
     assert job.status is JobStatus.PENDING
     scheduler.placed("a", "node-7")
-    assert (job.status, job.seat) == (JobStatus.RUNNING, "node-7")
+    assert (job.status, job.ran_on) == (JobStatus.RUNNING, "node-7")
 
 
 def test_a_second_run_has_no_place_yet() -> None:

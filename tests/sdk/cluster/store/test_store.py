@@ -27,7 +27,7 @@ from titan_sdk.cluster.store.changes import (
     Swap,
     Sweep,
 )
-from titan_sdk.cluster.store.rows import KEPT_HISTORY, NewJob, Service
+from titan_sdk.cluster.store.rows import KEPT_HISTORY, NewJob, ServiceState
 from titan_sdk.model.status import JobStatus
 
 TEXTS = ["", "NULL", "ERROR: x", "a|b\nc", "héllo 日本語 😀", "nul\0inside", " edges ", "x" * 3_000_000]
@@ -152,7 +152,7 @@ async def test_a_job_of_many_states_is_told_as_it_was(store: Store) -> None:
     assert row is not None
     assert (row.status, row.handle, row.attempts, row.exit_code, row.worker) == ("PENDING", None, 1, 7, "w")
     assert [entry.event for entry in await store.history("DAG-a")] == ["submitted", "started", "queued again"]
-    await write(SetRunning(2, "w", "run2", "h2", 1, 4.0), SetService(2, Service.LIVE))
+    await write(SetRunning(2, "w", "run2", "h2", 1, 4.0), SetService(2, ServiceState.LIVE))
     await write(SetEnded(2, JobStatus.COMPLETED, None, None, 5.0))
     await write(SetRunning(2, "w", "run3", "h3", 2, 6.0))
     assert [(row.job_id, row.status, row.handle) for row in store.table.live_services()] == [
@@ -180,7 +180,7 @@ async def test_a_large_submission_is_stored_whole(open_store: Open) -> None:
 async def test_jobs_are_forgotten_oldest_first(store: Store) -> None:
     write = store.journal.write
     await write(InsertJobs(tuple(new_job(f"DAG-{n}", n + 1, service=n == 3) for n in range(5))))
-    await write(SetService(4, Service.LIVE))
+    await write(SetService(4, ServiceState.LIVE))
     for n in range(4):
         await write(SetEnded(n + 1, JobStatus.COMPLETED, 0, None, 10.0 - n, gone=True))
     assert await store.finished_before(9.5) == [("DAG-2", 3), ("DAG-1", 2)]

@@ -15,13 +15,13 @@ from titan_sdk.cluster.store.changes import (
     SetRunning,
     SetService,
 )
-from titan_sdk.cluster.store.rows import JobRow, NewJob, Service
+from titan_sdk.cluster.store.rows import JobRow, NewJob, ServiceState
 from titan_sdk.cluster.store.table import Step, fresh, is_settled, transition
 from titan_sdk.model.status import JobStatus
 
 STATUSES = list(JobStatus)
 HANDLES = [None, "handle"]
-SERVICES = [Service.NO, Service.DEPLOYING, Service.LIVE]
+SERVICES = [ServiceState.NO, ServiceState.DEPLOYING, ServiceState.LIVE]
 RUNS = [None, "run1", "run2"]
 ROWS = [
     JobRow("DAG-a", 7, status, (("DAG-p", 3),), 1, "w", run, handle, 5, "why", service, 1.0, 2.0, 3.0, 4.0)
@@ -47,8 +47,8 @@ CHANGES: dict[Step, set[str]] = {
         "handle",
     },
     SetGone(7, "run1"): {"handle"},
-    SetService(7, Service.LIVE): {"service"},
-    SetService(7, Service.DEPLOYING): {"service"},
+    SetService(7, ServiceState.LIVE): {"service"},
+    SetService(7, ServiceState.DEPLOYING): {"service"},
 }
 """Each change, and what it may change."""
 
@@ -65,7 +65,7 @@ def test_a_change_changes_what_it_is_about_and_is_done_once(change: Step) -> Non
         for field in dataclasses.fields(change):
             same = {"attempt": "attempts", "state": "service"}.get(field.name, field.name)
             given = getattr(change, field.name)
-            if same in CHANGES[change] and not (same == "status" and row.service == Service.LIVE):
+            if same in CHANGES[change] and not (same == "status" and row.service == ServiceState.LIVE):
                 assert getattr(after, same) == given
             elif field.name == "at":
                 assert given in {after.started_at, after.ended_at}
@@ -74,7 +74,7 @@ def test_a_change_changes_what_it_is_about_and_is_done_once(change: Step) -> Non
 def test_a_live_service_keeps_its_status_when_it_is_started_again() -> None:
     for row in ROWS:
         status = transition(row, SetRunning(7, "w", "r", "h", 1, 1.0)).status
-        assert status == (row.status if row.service == Service.LIVE else JobStatus.RUNNING)
+        assert status == (row.status if row.service == ServiceState.LIVE else JobStatus.RUNNING)
 
 
 def test_a_run_that_is_gone_takes_only_its_own_handle() -> None:
@@ -94,7 +94,7 @@ def test_a_queued_job_has_nothing_alive_and_an_end_keeps_the_handle_unless_its_r
 
 def test_what_is_settled() -> None:
     for row in ROWS:
-        alive = row.handle is not None or row.service == Service.LIVE
+        alive = row.handle is not None or row.service == ServiceState.LIVE
         assert is_settled(row) == (row.status.is_terminal and not alive)
 
 

@@ -95,7 +95,7 @@ class RayEngine:
         self._tasks: set[asyncio.Task[None]] = set()
         self._closing = False
         self.nodes: tuple[NodeState, ...] = ()
-        self.trouble: str | None = (
+        self.problem: str | None = (
             f"the Ray cluster at {settings.address} has not answered yet; give --ray-address where its head answers "
             "(HOST:6379 on one of its nodes, ray://HOST:10001 from elsewhere)"
         )
@@ -114,7 +114,7 @@ class RayEngine:
             async with asyncio.timeout(self._settings.connect_seconds):
                 await self._opened
         except TimeoutError:
-            raise TitanError(self.trouble or "the Ray cluster did not answer") from None
+            raise TitanError(self.problem or "the Ray cluster did not answer") from None
 
     async def _stay_attached(self) -> None:
         pause = _FIRST_PAUSE
@@ -170,7 +170,7 @@ class RayEngine:
         """Prepare it; nothing is sent before ``run``."""
         epoch, archive, content = self._epoch, None, b""
         if self._stream is None:
-            raise StagingFailed(self.trouble or "Ray cannot be reached", Outcome.INTERRUPTED)
+            raise StagingFailed(self.problem or "Ray cannot be reached", Outcome.INTERRUPTED)
         if request.line.header in ARCHIVES:
             pointer = request.line.filename.strip()
             try:
@@ -300,7 +300,7 @@ class RayEngine:
                 self._let_go(sentence)
 
     def _let_go(self, sentence: str) -> None:
-        self._stream, self.trouble = None, sentence
+        self._stream, self.problem = None, sentence
         self._set_nodes(())
         self._lost.set()
 
@@ -355,7 +355,7 @@ class RayEngine:
 
     def _on_attached(self, epoch: str, runs: list[str], nodes: list[Any]) -> None:
         self._sent.clear()
-        self._epoch, self.trouble = epoch, None
+        self._epoch, self.problem = epoch, None
         known = frozenset(runs)
         for name in known - set(self._runs) - set(self._strays):
             self._strays[name] = asyncio.Event()

@@ -155,6 +155,6 @@ class Job:
         return JobStatus.RUNNING if begun else JobStatus.PENDING
 
     @property
-    def seat(self) -> str | None:
+    def ran_on(self) -> str | None:
         """The most that is known of where it runs or ran."""
         return self.place or self.worker

@@ -296,7 +296,7 @@ class Scheduler:
             del self.jobs[ended.job_id]
             own = code if ended is job else None
             ran = was is Phase.RUNNING
-            effects.append(Ended(ended.job_id, ended.spec.seq, how, ended.seat, why, ran, own))
+            effects.append(Ended(ended.job_id, ended.spec.seq, how, ended.ran_on, why, ran, own))
             if how is JobStatus.COMPLETED:
                 self._release_children(ended, now)
             else:
@@ -310,6 +310,6 @@ class Scheduler:
                 continue
             child.missing -= 1
             if child.spec.affinity and child.tied_to is None:
-                child.tied_to = parent.seat
+                child.tied_to = parent.ran_on
             if not child.missing:
                 self._make_ready(child, now)

@@ -12,7 +12,7 @@ import time
 from collections.abc import AsyncIterator
 from typing import Any
 
-from titan_sdk.cluster.store.rows import DagRow, JobRow, Service
+from titan_sdk.cluster.store.rows import DagRow, JobRow, ServiceState
 from titan_sdk.cluster.store.sqlite.jobs import COLUMNS, read_row
 from titan_sdk.model.rules import full_id
 from titan_sdk.wire.listing import List
@@ -131,7 +131,7 @@ def _filters(request: List) -> tuple[str, list[Any]]:
         others = "SELECT 1 FROM jobs AS other WHERE other.dag = jobs.dag AND other.dag_run = jobs.dag_run"
         want(f"EXISTS ({others} AND other.{words})" if dags else words, *request.states)
     if request.what == "services":
-        want(f"service != {Service.NO}")
+        want(f"service != {ServiceState.NO}")
     for column, wanted in (("tag", request.tag), ("+dag", request.dag), ("dag_run", request.run)):
         if wanted is not None:
             want(f"{column} = ?", wanted)
