@@ -1,4 +1,7 @@
-"""Files by name: the artifact registry (``uploads``) and deployed scripts (``perm_files``)."""
+"""Files by name: the artifact registry (``uploads``) and deployed scripts (``perm_files``).
+
+They are in a folder of this machine, or at a URL that fsspec takes: whoever is the master finds them there.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +24,10 @@ from titan_sdk.errors import InvalidArgument, TitanError
 from titan_sdk.model.listing import ListedArtifact
 
 __all__ = ["Area", "FileArea", "FsspecArea", "Opened", "OutsideArea", "open_area", "shown_url"]
+
+_CHUNK = 1024 * 1024
+_PARTS = ".parts"
+"""Where what is not complete is put; no name of a file here begins so."""
 
 
 class OutsideArea(Exception):
@@ -98,11 +105,9 @@ class FileArea:
         return path
 
     def check(self, name: str) -> None:
-        """See ``Area``."""
         self.path(name)
 
     def write(self, name: str, data: bytes) -> None:
-        """See ``Area``."""
         path = self.path(name)
         part = path.with_name(f".{secrets.token_hex(8)}.part")
         try:
@@ -115,7 +120,6 @@ class FileArea:
             raise
 
     def take(self, name: str, source: Path) -> None:
-        """See ``Area``."""
         self._replace(source, self.path(name))
 
     def _replace(self, source: Path, path: Path) -> None:
@@ -126,12 +130,10 @@ class FileArea:
             sync(path.parent)
 
     def read(self, name: str) -> bytes:
-        """See ``Area``."""
         return self.path(name).read_bytes()
 
     @contextlib.contextmanager
     def open(self, name: str) -> Iterator[Opened]:
-        """See ``Area``."""
         path = self.path(name)
         with open(path, "rb") as file:
             stat = os.fstat(file.fileno())
@@ -140,14 +142,12 @@ class FileArea:
 
     @contextlib.contextmanager
     def local(self, name: str) -> Iterator[Path]:
-        """See ``Area``."""
         path = self.path(name)
         if not path.is_file():
             raise FileNotFoundError(name)
         yield path
 
     def listed(self) -> list[ListedArtifact]:
-        """See ``Area``."""
         found = []
         for folder, _, names in os.walk(self._root):
             for name in names:
@@ -161,7 +161,6 @@ class FileArea:
         return found
 
     def find(self, name: str) -> str | None:
-        """See ``Area``."""
         wanted = Path(name).name
         for folder, _, files in os.walk(self._root):
             if wanted in files:
@@ -169,9 +168,7 @@ class FileArea:
         return None
 
 
-_CHUNK = 1024 * 1024
-_PARTS = ".parts"
-"""Where what is not complete is put; no name of a file here begins so."""
+# ---------------------------------------------------------------------- at a URL
 
 
 def open_area(url: str, folder: str, scratch: Path, *, synced: bool = False) -> FsspecArea:
@@ -252,18 +249,15 @@ class FsspecArea:
                 raise OutsideArea(path)
 
     def check(self, name: str) -> None:
-        """See ``Area``."""
         self._path(name)
 
     def write(self, name: str, data: bytes) -> None:
-        """See ``Area``."""
         path = self._path(name)
         with self._part() as part:
             self._system.pipe_file(part, data)
             self._put(part, path)
 
     def take(self, name: str, source: Path) -> None:
-        """See ``Area``."""
         path = self._path(name)
         with self._part() as part:
             with open(source, "rb") as read, self._system.open(part, "wb") as written:
@@ -295,14 +289,12 @@ class FsspecArea:
             sync(parent)
 
     def read(self, name: str) -> bytes:
-        """See ``Area``."""
         path = self._path(name)
         with _as_os_errors():
             return bytes(self._system.cat_file(path))
 
     @contextlib.contextmanager
     def open(self, name: str) -> Iterator[Opened]:
-        """See ``Area``."""
         path = self._path(name)
         with _as_os_errors():
             # Listings are cached by some file systems, and another master may have written.
@@ -324,7 +316,6 @@ class FsspecArea:
             yield copy
 
     def listed(self) -> list[ListedArtifact]:
-        """See ``Area``."""
         with _as_os_errors():
             self._system.invalidate_cache()
             found = self._system.find(self._root, detail=True)
@@ -336,7 +327,6 @@ class FsspecArea:
         ]
 
     def find(self, name: str) -> str | None:
-        """See ``Area``."""
         wanted = posixpath.basename(name)
         with _as_os_errors():
             self._system.invalidate_cache()

@@ -1,4 +1,4 @@
-"""STATS and STATS_JSON: the cluster at this instant, in the real master's shapes (protocol section 9)."""
+"""The master's numbers: STATS and STATS_JSON in the real master's shapes (protocol section 9), Prometheus metrics, health."""
 
 from __future__ import annotations
 
@@ -138,6 +138,9 @@ def _worker(master: Master, view: WorkerView) -> dict[str, Any]:
         "running": view.running,
     }
     return {**found, "resources": view.resources} if view.resources else found
+
+
+# ---------------------------------------------------------------------- for Prometheus: counts and tags, no ids
 
 
 def health(master: Master) -> tuple[bool, dict[str, Any]]:

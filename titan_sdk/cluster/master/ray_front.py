@@ -1,4 +1,8 @@
-"""What makes a master the front of a Ray cluster."""
+"""What makes a master the front of a Ray cluster: its engine, and one pool of slots per tag.
+
+Jobs wait here by priority, not in the engine's own queue: a pool has as many slots as the nodes can hold, and a
+few more, so that no place is empty between two jobs, and for an autoscaler to see what is missing.
+"""
 
 from __future__ import annotations
 

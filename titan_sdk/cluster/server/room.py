@@ -12,6 +12,13 @@ from titan_sdk.cluster.settings import ClusterSettings
 __all__ = ["Budget", "capacity"]
 
 
+log = logging.getLogger(__name__)
+
+_OWN = 128
+"""Files, sockets and pipes of the master's own, connections included that are just being accepted or given up."""
+_PER_SLOT = 4
+
+
 class Budget:
     """So many bytes may be held; a request for more than is left waits its turn.
 
@@ -43,13 +50,6 @@ class Budget:
 
     def _has_room(self, size: int) -> bool:
         return not self.held or self.held + size <= self._limit
-
-
-log = logging.getLogger(__name__)
-
-_OWN = 128
-"""Files, sockets and pipes of the master's own, connections included that are just being accepted or given up."""
-_PER_SLOT = 4
 
 
 def capacity(settings: ClusterSettings) -> int:

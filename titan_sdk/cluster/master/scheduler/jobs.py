@@ -1,4 +1,4 @@
-"""What goes into the scheduler and what comes out of it: plain values."""
+"""What goes into the scheduler and what comes out of it, as plain values; and an unfinished job inside it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Who is next: ready jobs per tag by rank, and delayed jobs by time. Every step is O(log n)."""
+"""Who is next, and where it goes: ready jobs per tag by rank, delayed jobs by time, workers with their slots.
+
+Every step is O(log n).
+"""
 
 from __future__ import annotations
 
@@ -145,6 +148,9 @@ class DelayQueue:
     def _drop_stale(self) -> None:
         while self._heap and self._heap[0][2].phase is not Phase.DELAYED:
             heapq.heappop(self._heap)
+
+
+# ---------------------------------------------------------------------- workers
 
 
 @dataclass(slots=True)

@@ -26,15 +26,12 @@ class RedisLogs:
         """Nothing: a log goes in the same step in which its job's row does, or gives way to a later submission's."""
 
     def note(self, job_id: str, sentence: str) -> None:
-        """See ``LogStore``."""
         self._journal.record(AddNote(job_id, note_line(sentence), self._cap))
 
     async def append(self, job_id: str, run: str, offset: int, data: bytes) -> int:
-        """See ``LogStore``."""
         return int(str(await self._journal.write(AppendLog(job_id, run, offset, data, self._cap))))
 
     async def read_range(self, job_id: str, offset: int, length: int) -> tuple[bytes, int]:
-        """See ``LogStore``."""
         key = self._client.key(f"log:{job_id}")
         size = int(await self._client.call("STRLEN", key))
         if not size:
@@ -49,7 +46,6 @@ class RedisLogs:
         return bytes(await self._client.call("GETRANGE", key, offset, offset + length - 1)) if length else b""
 
     async def read(self, job_id: str) -> str:
-        """See ``LogStore``."""
         try:
             size = (await self.read_range(job_id, 0, 0))[1]
             start = max(size - MAX_LOG_REPLY, 0)

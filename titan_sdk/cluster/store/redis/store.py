@@ -217,13 +217,11 @@ class RedisStore:
                 return
 
     def next_seq(self) -> int:
-        """See ``Store``."""
         return next(self._numbers)
 
     # ------------------------------------------------------------------ writing
 
     def commit(self, batch: Batch) -> Awaitable[list[object]]:
-        """See ``Backend``."""
         return self._commit(batch, words_of(batch) if len(batch.inserts) <= _MANY else None)
 
     async def _commit(self, batch: Batch, words: list[Any] | None) -> list[object]:
@@ -261,17 +259,14 @@ class RedisStore:
     # ------------------------------------------------------------------ jobs
 
     def job(self, job_id: str) -> JobRow | None:
-        """See ``Store``."""
         row = self.table.get(job_id)
         stored = None if row is not None else self._recent.get(job_id)
         return row if stored is None else decode(job_id, stored)
 
     def is_at_hand(self, job_id: str) -> bool:
-        """See ``Store``."""
         return self.table.get(job_id) is not None or job_id in self._recent
 
     async def bring(self, job_ids: Iterable[str]) -> None:
-        """See ``Store``."""
         missing = [job_id for job_id in dict.fromkeys(job_ids) if not self.is_at_hand(job_id)]
         for start in range(0, len(missing), _PAGE):
             await self._bring(missing[start : start + _PAGE])
@@ -296,7 +291,6 @@ class RedisStore:
             self._recent.popitem(last=False)
 
     def line(self, seq: int) -> str:
-        """See ``Store``."""
         try:
             return self._lines[seq]
         except KeyError as exc:
@@ -307,15 +301,12 @@ class RedisStore:
         return [HistoryRow(*json.loads(entry)) for entry in found]
 
     async def listed(self, request: List) -> list[JobRow]:
-        """See ``Store``."""
         return await listing.page(await self._listed.ready(), request)
 
     async def count_listed(self, request: List) -> int:
-        """See ``Store``."""
         return await listing.count(await self._listed.ready(), request)
 
     async def dag(self, name: str, run: str) -> list[DagRow]:
-        """See ``Store``."""
         return listing.dag(await self._listed.ready(), name, run)
 
     async def finished_before(self, before: float) -> list[tuple[str, int]]:
@@ -356,7 +347,6 @@ class RedisStore:
         return [key.decode() for key in found]
 
     async def count_expired(self) -> int:
-        """See ``Store``."""
         return int(await self.client.call("ZCOUNT", self.client.key("expiry"), "-inf", self._now()))
 
     def _now(self) -> str:
@@ -372,7 +362,6 @@ class RedisStore:
         return self._size
 
     def on_lost(self, listener: Callable[[str], None]) -> None:
-        """See ``Store``."""
         self._listener = listener
 
     def _lost(self, why: str) -> None:

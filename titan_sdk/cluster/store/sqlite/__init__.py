@@ -62,13 +62,11 @@ class SqliteStore:
         self.journal = Journal(self, self.table, loop)
 
     def next_seq(self) -> int:
-        """See ``Store``."""
         return next(self._numbers)
 
     # ------------------------------------------------------------------ writing
 
     def commit(self, batch: Batch) -> list[object] | Awaitable[list[object]]:
-        """See ``Backend``."""
         if len(batch.inserts) > _SLICE:
             return self._commit_in_slices(batch)
         with self._transaction():
@@ -111,7 +109,6 @@ class SqliteStore:
     # ------------------------------------------------------------------ jobs
 
     def job(self, job_id: str) -> JobRow | None:
-        """See ``Store``."""
         row = self.table.get(job_id) or self._giving_way.get(job_id)
         if row is not None:
             return row
@@ -123,40 +120,32 @@ class SqliteStore:
             raise StoreFailed(str(exc)) from exc
 
     def is_at_hand(self, job_id: str) -> bool:  # noqa: ARG002 - every row is
-        """See ``Store``."""
         return True
 
     async def bring(self, job_ids: Iterable[str]) -> None:
         """See ``Store``: every row is read at once."""
 
     def line(self, seq: int) -> str:
-        """See ``Store``."""
         return self._read(jobs.line, seq)
 
     async def history(self, job_id: str) -> list[HistoryRow]:
-        """See ``Store``."""
         return self._read(jobs.history, job_id)
 
     async def listed(self, request: List) -> list[JobRow]:
-        """See ``Store``."""
         with _said():
             return await listing.page(self.db, request, self._arriving)
 
     async def count_listed(self, request: List) -> int:
-        """See ``Store``."""
         with _said():
             return await listing.count(self.db, request, self._arriving)
 
     async def dag(self, name: str, run: str) -> list[DagRow]:
-        """See ``Store``."""
         return self._read(listing.dag, name, run)
 
     async def finished_before(self, before: float) -> list[tuple[str, int]]:
-        """See ``Store``."""
         return self._read(jobs.finished_before, before)
 
     async def count_finished(self, before: float) -> int:
-        """See ``Store``."""
         return self._read(jobs.count_finished, before)
 
     def _read(self, query: Callable[[sqlite3.Connection, Unpack[Args]], T], *args: *Args) -> T:
@@ -168,23 +157,18 @@ class SqliteStore:
     # ------------------------------------------------------------------ values and sets
 
     def value_at_hand(self, key: str, limit: int) -> str | Literal[False] | None:
-        """See ``Store``."""
         return self._read(values.get_small, key, limit, self.clock.now())
 
     async def get(self, key: str) -> str | None:
-        """See ``Store``."""
         return self._read(values.get, key, self.clock.now())
 
     async def members(self, key: str) -> list[str]:
-        """See ``Store``."""
         return self._read(values.members, key, self.clock.now())
 
     async def keys(self, prefix: str, after: str, limit: int) -> list[str]:
-        """See ``Store``."""
         return self._read(values.keys, prefix, after, limit, self.clock.now())
 
     async def count_expired(self) -> int:
-        """See ``Store``."""
         return self._read(values.count_expired, self.clock.now())
 
     # ------------------------------------------------------------------ itself
