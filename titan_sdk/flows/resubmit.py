@@ -69,7 +69,7 @@ def wait_for_tracked_job(
     session: Session, track: Track, index: int, timeout: float | None, raise_on_failure: bool, resubmits: int
 ) -> Flow[JobReport]:
     """As ``wait_for_job``; a job that was never started is submitted again up to ``resubmits`` times."""
-    started = yield from now()
+    started = 0.0 if timeout is None else (yield from now())
     report = track.named(
         (yield from wait_for_job(session, track.ref(index), timeout, raise_on_failure=False))
     )
