@@ -7,42 +7,27 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Literal, Self, TypeVar, overload
 
+from titan_sdk import flows, wire
+from titan_sdk.async_drivers import AsyncDriver
 from titan_sdk.async_handles import AsyncDagHandle, AsyncJobHandle
 from titan_sdk.config import ClientConfig
-from titan_sdk.dashboard import report_submission
-from titan_sdk.drivers import AsyncDriver
 from titan_sdk.errors import WaitTimedOut
-from titan_sdk.flows import (
-    approvals,
-    artifacts,
-    cancel,
-    lease,
-    listing,
-    logs,
-    manifest,
-    pipeline,
-    server,
-    store,
-    submit,
-)
-from titan_sdk.flows import wait as wait_flow
-from titan_sdk.flows.core import Flow
-from titan_sdk.flows.report import JobRef, job_report, status_of
-from titan_sdk.flows.transfer import Progress
-from titan_sdk.model.artifact import ArtifactRef
-from titan_sdk.model.gates import Decision, PendingApproval
-from titan_sdk.model.job import TitanJob
-from titan_sdk.model.listing import JobChanges, ListedArtifact, ListedDag, ListedJob, ListPage
-from titan_sdk.model.loglines import LogLine
-from titan_sdk.model.report import JobDetails, JobReport, LogPage
-from titan_sdk.model.stats import ClusterStats, ServerInfo
-from titan_sdk.model.status import JobStatus
 from titan_sdk.session import Session
-from titan_sdk.wire import calls
-from titan_sdk.wire.calls import Call
-from titan_sdk.wire.listing import List, read_artifact, read_dag, read_job
+
+if TYPE_CHECKING:
+    from titan_sdk.flows.core import Flow
+    from titan_sdk.flows.transfer import Progress
+    from titan_sdk.model.artifact import ArtifactRef
+    from titan_sdk.model.gates import PendingApproval
+    from titan_sdk.model.job import TitanJob
+    from titan_sdk.model.listing import JobChanges, ListedArtifact, ListedDag, ListedJob, ListPage
+    from titan_sdk.model.loglines import LogLine
+    from titan_sdk.model.report import JobDetails, JobReport, LogPage
+    from titan_sdk.model.stats import ClusterStats, ServerInfo
+    from titan_sdk.model.status import JobStatus
+    from titan_sdk.wire.calls import Call
 
 __all__ = ["AsyncTitanClient"]
 
@@ -67,6 +52,8 @@ class AsyncTitanClient:
         self.config = ClientConfig.choose(config, host, port, os.environ)
         self._session = Session(self.config)
         if self.config.dashboard_url:
+            from titan_sdk.dashboard import report_submission  # few have one
+
             self._session.on_submitted = partial(report_submission, self.config.dashboard_url)
         self._driver = AsyncDriver(self._session)
 
@@ -126,7 +113,8 @@ class AsyncTitanClient:
             RequestRefused, StoreUnavailable, SubmissionUnconfirmed: as ``submit_job``.
         """
         return AsyncDagHandle(
-            self, await self._run(submit.submit_dag(self._session, name, jobs, agent_run_id, nonce=nonce))
+            self,
+            await self._run(flows.submit.submit_dag(self._session, name, jobs, agent_run_id, nonce=nonce)),
         )
 
     @overload
@@ -164,7 +152,9 @@ class AsyncTitanClient:
         Raises:
             InvalidPipeline: names file, line and key. Nothing was sent.
         """
-        dag = AsyncDagHandle(self, await self._run(pipeline.submit_yaml(self._session, path, agent_run_id)))
+        dag = AsyncDagHandle(
+            self, await self._run(flows.pipeline.submit_yaml(self._session, path, agent_run_id))
+        )
         if wait:
             try:
                 if not (await dag.wait(timeout, raise_on_failure=False)).state.is_success:
@@ -179,7 +169,7 @@ class AsyncTitanClient:
         Args:
             nonce: which submission of the id is meant; default the latest one.
         """
-        return AsyncJobHandle(self, JobRef(job_id, nonce))
+        return AsyncJobHandle(self, flows.report.JobRef(job_id, nonce))
 
     async def find_dag(self, name: str, run: str | None = None) -> AsyncDagHandle:
         """The latest DAG submitted under that name through this SDK, or the run called ``run``.
@@ -187,7 +177,7 @@ class AsyncTitanClient:
         Raises:
             NotFound: there is none.
         """
-        return AsyncDagHandle(self, await self._run(manifest.find_dag(name, run)))
+        return AsyncDagHandle(self, await self._run(flows.manifest.find_dag(name, run)))
 
     async def get_job_status(self, job_id: str, *, nonce: str | None = None) -> JobStatus:
         """The master's word for the job; ``UNKNOWN`` when it has no such id (or its store is down).
@@ -197,8 +187,8 @@ class AsyncTitanClient:
                 reports an end, so with the nonce only this submission's own record says that it is over.
         """
         if nonce is None:
-            return await self._ask(calls.job_status(job_id))
-        return await self._run(status_of(self._session, JobRef(job_id, nonce)))
+            return await self._ask(wire.calls.job_status(job_id))
+        return await self._run(flows.report.status_of(self._session, flows.report.JobRef(job_id, nonce)))
 
     async def get_job_statuses(
         self, job_ids: Sequence[str], *, wait: float = 0.0, nonces: Mapping[str, str] | None = None
@@ -210,11 +200,11 @@ class AsyncTitanClient:
                 over already is answered at once.
             nonces: which submissions are meant, by id as given; see ``get_job_status``.
         """
-        return await self._run(wait_flow.job_statuses(self._session, job_ids, wait, nonces))
+        return await self._run(flows.wait.job_statuses(self._session, job_ids, wait, nonces))
 
     async def job_report(self, job_id: str, *, nonce: str | None = None) -> JobReport:
         """Everything known of the job now; does not wait."""
-        return await self._run(job_report(self._session, JobRef(job_id, nonce)))
+        return await self._run(flows.report.job_report(self._session, flows.report.JobRef(job_id, nonce)))
 
     async def wait_for_job(
         self,
@@ -235,7 +225,9 @@ class AsyncTitanClient:
             NotFound: the master does not know the id.
         """
         return await self._run(
-            wait_flow.wait_for_job(self._session, JobRef(job_id, nonce), timeout, raise_on_failure)
+            flows.wait.wait_for_job(
+                self._session, flows.report.JobRef(job_id, nonce), timeout, raise_on_failure
+            )
         )
 
     async def cancel_job(self, job_id: str, *, nonce: str | None = None) -> JobStatus:
@@ -254,7 +246,7 @@ class AsyncTitanClient:
             WaitTimedOut: the service is still starting, and a real Titan cannot stop it yet.
             NotSupported: the service never came up, and a real Titan cannot stop it any more.
         """
-        return await self._run(cancel.cancel_job(self._session, JobRef(job_id, nonce)))
+        return await self._run(flows.cancel.cancel_job(self._session, flows.report.JobRef(job_id, nonce)))
 
     async def wait_stopped(
         self, job_id: str, timeout: float | None = None, *, nonce: str | None = None
@@ -271,8 +263,8 @@ class AsyncTitanClient:
         Raises:
             NotFound: the bundled master does not know the job.
         """
-        ref = JobRef(job_id, nonce)
-        return await self._run(cancel.wait_stopped(self._session, ref, timeout))
+        ref = flows.report.JobRef(job_id, nonce)
+        return await self._run(flows.cancel.wait_stopped(self._session, ref, timeout))
 
     async def renew_owner_lease(self, job_id: str, *, nonce: str | None = None) -> None:
         """Say that whoever the job runs for is still there; wanted several times per ``owner_lease``. Idempotent.
@@ -280,7 +272,7 @@ class AsyncTitanClient:
         Raises:
             NotFound: nothing of the job is recorded, as it was not submitted with the runtime.
         """
-        await self._run(lease.renew(JobRef(job_id, nonce)))
+        await self._run(flows.lease.renew(flows.report.JobRef(job_id, nonce)))
 
     async def stop_service(self, service_id: str) -> str:
         """End a running service and its descendants; returns the master's words.
@@ -288,19 +280,19 @@ class AsyncTitanClient:
         Raises:
             NotFound: no service of that id is running.
         """
-        return await self._ask(calls.stop_service(service_id))
+        return await self._ask(wire.calls.stop_service(service_id))
 
     async def pending_approvals(self) -> list[PendingApproval]:
         """Gates (``TitanJob.hitl_message``) that wait for a decision now, the longest-waiting first."""
-        return await self._run(approvals.pending_approvals())
+        return await self._run(flows.approvals.pending_approvals())
 
     async def approve(self, gate_or_job_id: str) -> str:
         """Let what depends on the job run; the gate's id. Idempotent."""
-        return await self._run(approvals.decide(gate_or_job_id, Decision.APPROVED))
+        return await self._run(flows.approvals.decide(gate_or_job_id, approved=True))
 
     async def reject(self, gate_or_job_id: str) -> str:
         """Let nothing that depends on the job run; otherwise as ``approve``."""
-        return await self._run(approvals.decide(gate_or_job_id, Decision.REJECTED))
+        return await self._run(flows.approvals.decide(gate_or_job_id, approved=False))
 
     # -- logs -------------------------------------------------------------------------------------------------
 
@@ -309,7 +301,7 @@ class AsyncTitanClient:
 
         Complete and ordered for jobs with the runtime; see docs/runtime.md for the others.
         """
-        return await self._run(logs.fetch_logs(self._session, JobRef(job_id, nonce)))
+        return await self._run(flows.logs.fetch_logs(self._session, flows.report.JobRef(job_id, nonce)))
 
     async def follow_logs(
         self, job_id: str, *, nonce: str | None = None, position: int = 0
@@ -322,7 +314,9 @@ class AsyncTitanClient:
         Args:
             position: where to go on; see ``LogFollower``.
         """
-        follower = logs.LogFollower(self._session, JobRef(job_id, nonce), position=position)
+        follower = flows.logs.LogFollower(
+            self._session, flows.report.JobRef(job_id, nonce), position=position
+        )
         while not follower.done:
             for line in await self._run(follower.read()):
                 yield line
@@ -346,8 +340,8 @@ class AsyncTitanClient:
                 does not keep their logs itself.
             until: the position of an earlier page, beyond which nothing is read: the same page once more.
         """
-        ref = JobRef(job_id, nonce)
-        return await self._run(logs.read_logs(self._session, ref, position, chunks=chunks, until=until))
+        ref = flows.report.JobRef(job_id, nonce)
+        return await self._run(flows.logs.read_logs(self._session, ref, position, chunks=chunks, until=until))
 
     async def job_details(self, job_id: str) -> JobDetails:
         """What the master itself knows of a job: why it waits, how many go first, its history.
@@ -356,7 +350,7 @@ class AsyncTitanClient:
             NotSupported: on a real master, which tells no more than the state.
             NotFound: the master does not know the job.
         """
-        return await self._run(server.job_details(self._session, job_id))
+        return await self._run(flows.server.job_details(self._session, job_id))
 
     # -- what the master has ----------------------------------------------------------------------------------
 
@@ -393,10 +387,12 @@ class AsyncTitanClient:
             InvalidArgument: an argument is of no use. Nothing was sent.
             NotSupported: on a real master, which cannot list.
         """
-        request = List(
+        request = wire.listing.List(
             "jobs", order, limit, cursor, count, tuple(states), tag, dag, run, prefix, contains, since, until
         )
-        return await self._run(listing.list_page(self._session, "list_jobs", request, read_job))
+        return await self._run(
+            flows.listing.list_page(self._session, "list_jobs", request, wire.listing.read_job)
+        )
 
     async def list_services(
         self,
@@ -411,7 +407,7 @@ class AsyncTitanClient:
         count: bool = False,
     ) -> ListPage[ListedJob]:
         """Services only, also ended ones; otherwise as ``list_jobs``."""
-        request = List(
+        request = wire.listing.List(
             "services",
             order,
             limit,
@@ -422,7 +418,9 @@ class AsyncTitanClient:
             prefix=prefix,
             contains=contains,
         )
-        return await self._run(listing.list_page(self._session, "list_services", request, read_job))
+        return await self._run(
+            flows.listing.list_page(self._session, "list_services", request, wire.listing.read_job)
+        )
 
     async def list_dags(
         self,
@@ -444,7 +442,7 @@ class AsyncTitanClient:
             prefix: how the DAG's name begins; ``contains``: a part of it.
             order: ``newest`` or ``oldest``.
         """
-        request = List(
+        request = wire.listing.List(
             "dags",
             order,
             limit,
@@ -456,7 +454,9 @@ class AsyncTitanClient:
             since=since,
             until=until,
         )
-        return await self._run(listing.list_page(self._session, "list_dags", request, read_dag))
+        return await self._run(
+            flows.listing.list_page(self._session, "list_dags", request, wire.listing.read_dag)
+        )
 
     async def list_artifacts(
         self,
@@ -476,7 +476,7 @@ class AsyncTitanClient:
             since: written at this time or later; ``until``: before that one.
             order: ``newest`` or ``oldest``.
         """
-        request = List(
+        request = wire.listing.List(
             "artifacts",
             order,
             limit,
@@ -487,7 +487,9 @@ class AsyncTitanClient:
             since=since,
             until=until,
         )
-        return await self._run(listing.list_page(self._session, "list_artifacts", request, read_artifact))
+        return await self._run(
+            flows.listing.list_page(self._session, "list_artifacts", request, wire.listing.read_artifact)
+        )
 
     async def changes(self, cursor: str | None = None, *, wait: float = 0.0) -> JobChanges:
         """Jobs that have changed since a cursor: that of a page (``ListPage.changes``) or of the changes before.
@@ -500,17 +502,17 @@ class AsyncTitanClient:
         Raises:
             NotSupported: on a real master.
         """
-        return await self._run(listing.changes(self._session, cursor, wait))
+        return await self._run(flows.listing.changes(self._session, cursor, wait))
 
     # -- the master -------------------------------------------------------------------------------------------
 
     async def server_info(self) -> ServerInfo:
         """Which master answers and what it can do beyond Titan v1; asked once per client."""
-        return await self._run(server.server_info(self._session))
+        return await self._run(flows.server.server_info(self._session))
 
     async def cluster_stats(self) -> ClusterStats:
         """Workers with tags and load, and the queue, at this instant."""
-        return await self._run(server.cluster_stats())
+        return await self._run(flows.server.cluster_stats())
 
     # -- TitanStore: values and sets that all clients and jobs of a master share -------------------------------
 
@@ -525,12 +527,12 @@ class AsyncTitanClient:
             StoreUnavailable: the master's store does not keep it; ``outcome_unknown`` where another value reads back.
             ConnectionLost, TimedOut: ``outcome_unknown`` tells whether it may be there.
         """
-        await self._run(store.store_put(self._session, key, value))
+        await self._run(flows.store.store_put(self._session, key, value))
         return "OK"
 
     async def store_get(self, key: str) -> str | None:
         """The key's text, or ``None`` when it is absent; of a real master also while its store is away, which it does not tell."""
-        return await self._run(store.store_get(key))
+        return await self._run(flows.store.store_get(key))
 
     async def store_sadd(self, key: str, member: str) -> int:
         """Add to a set: 1 when the member is new, 0 when it was there.
@@ -541,11 +543,11 @@ class AsyncTitanClient:
         Raises:
             StoreUnavailable: the master's store does not keep it.
         """
-        return await self._run(store.store_sadd(self._session, key, member))
+        return await self._run(flows.store.store_sadd(self._session, key, member))
 
     async def store_smembers(self, key: str) -> list[str]:
         """All members of a set, sorted; empty when there is no such set, and of a real master while its store is away."""
-        return await self._run(store.store_smembers(key))
+        return await self._run(flows.store.store_smembers(key))
 
     async def store_delete(self, key: str) -> bool:
         """Remove a value or a set; whether it was there. Idempotent.
@@ -553,7 +555,7 @@ class AsyncTitanClient:
         Raises:
             NotSupported: on a real master, which cannot delete.
         """
-        return await self._run(store.store_delete(self._session, key))
+        return await self._run(flows.store.store_delete(self._session, key))
 
     async def store_keys(self, prefix: str = "") -> list[str]:
         """Keys of values and sets that begin with ``prefix``, sorted.
@@ -561,7 +563,7 @@ class AsyncTitanClient:
         Raises:
             NotSupported: on a real master, which cannot list.
         """
-        return await self._run(store.store_keys(self._session, prefix))
+        return await self._run(flows.store.store_keys(self._session, prefix))
 
     async def store_expire(self, key: str, seconds: float) -> bool:
         """Delete a key after ``seconds``, unless it is written again before; whether it is there.
@@ -569,7 +571,7 @@ class AsyncTitanClient:
         Raises:
             NotSupported: on a real master, which keeps everything.
         """
-        return await self._run(store.store_expire(self._session, key, seconds))
+        return await self._run(flows.store.store_expire(self._session, key, seconds))
 
     async def store_swap(self, key: str, expected: str | None, value: str | None) -> bool:
         """Compare and set: write ``value`` only if the key holds ``expected``; whether it was written.
@@ -579,7 +581,7 @@ class AsyncTitanClient:
         Raises:
             NotSupported: on a real master, which has no such operation.
         """
-        return await self._run(store.store_swap(self._session, key, expected, value))
+        return await self._run(flows.store.store_swap(self._session, key, expected, value))
 
     # -- the artifact registry: files by name ------------------------------------------------------------------
 
@@ -595,7 +597,7 @@ class AsyncTitanClient:
             MissingFile: there is no such file.
             PayloadTooLarge: over about 7.86 MB on a real master, whose packet limit that is. Nothing was sent.
         """
-        return await self._run(artifacts.upload_file(self._session, path, progress))
+        return await self._run(flows.artifacts.upload_file(self._session, path, progress))
 
     async def upload_project_folder(
         self,
@@ -611,7 +613,9 @@ class AsyncTitanClient:
         Raises:
             MissingFile, PayloadTooLarge: as ``upload_file``.
         """
-        return await self._run(artifacts.upload_project_folder(self._session, path, project_name, progress))
+        return await self._run(
+            flows.artifacts.upload_project_folder(self._session, path, project_name, progress)
+        )
 
     async def fetch_artifact(
         self, name: str, save_path: str | os.PathLike[str] | None = None, *, progress: Progress | None = None
@@ -621,7 +625,7 @@ class AsyncTitanClient:
         Raises:
             NotFound: the registry has no artifact of that name.
         """
-        return await self._run(artifacts.fetch_artifact(self._session, name, save_path, progress))
+        return await self._run(flows.artifacts.fetch_artifact(self._session, name, save_path, progress))
 
     async def publish_artifact(self, key: str, path: str | os.PathLike[str]) -> ArtifactRef:
         """Upload a file and store its name in TitanStore under ``key``.
@@ -630,7 +634,7 @@ class AsyncTitanClient:
             MissingFile, PayloadTooLarge: as ``upload_file``.
             StoreUnavailable: as ``store_put``; the file is uploaded.
         """
-        return await self._run(artifacts.publish_artifact(self._session, key, path))
+        return await self._run(flows.artifacts.publish_artifact(self._session, key, path))
 
     async def get_artifact(self, key: str, save_path: str | os.PathLike[str] | None = None) -> Path:
         """Fetch the file that was published under ``key``; see ``fetch_artifact``.
@@ -639,8 +643,8 @@ class AsyncTitanClient:
             NotFound: nothing is published under the key.
             StoreUnavailable: the master's store does not answer, so nobody knows.
         """
-        return await self._run(artifacts.get_artifact(self._session, key, save_path))
+        return await self._run(flows.artifacts.get_artifact(self._session, key, save_path))
 
     async def deploy_script(self, path: str | os.PathLike[str]) -> ArtifactRef:
         """Put a script into the master's own script folder under its base name. Idempotent."""
-        return await self._run(artifacts.deploy_script(path))
+        return await self._run(flows.artifacts.deploy_script(path))

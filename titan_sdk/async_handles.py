@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
-from titan_sdk.flows.cancel import cancel_dag
-from titan_sdk.flows.manifest import Submission
-from titan_sdk.flows.report import JobRef, job_report, job_result
-from titan_sdk.flows.resubmit import Track, wait_for_tracked_dag, wait_for_tracked_job
-from titan_sdk.flows.wait import dag_report, wait_for_job
+from titan_sdk import flows
 from titan_sdk.model.accepted import Accepted
-from titan_sdk.model.loglines import LogLine
-from titan_sdk.model.report import DagReport, JobReport
-from titan_sdk.model.status import JobStatus
 
 if TYPE_CHECKING:
     from titan_sdk.async_client import AsyncTitanClient
+    from titan_sdk.flows.manifest import Submission
+    from titan_sdk.flows.report import JobRef
+    from titan_sdk.flows.resubmit import Track
+    from titan_sdk.model.loglines import LogLine
+    from titan_sdk.model.report import DagReport, JobReport
+    from titan_sdk.model.status import JobStatus
 
 __all__ = ["AsyncDagHandle", "AsyncJobHandle"]
 
@@ -57,7 +56,7 @@ class AsyncJobHandle(Accepted):
 
     async def report(self) -> JobReport:
         """Everything known now; does not wait."""
-        return await self._client._run(job_report(self._client._session, self._ref))
+        return await self._client._run(flows.report.job_report(self._client._session, self._ref))
 
     async def wait(
         self, timeout: float | None = None, raise_on_failure: bool = True, *, max_resubmits: int = 3
@@ -76,9 +75,13 @@ class AsyncJobHandle(Accepted):
         """
         session = self._client._session
         if self._track is None:
-            return await self._client._run(wait_for_job(session, self._ref, timeout, raise_on_failure))
+            return await self._client._run(
+                flows.wait.wait_for_job(session, self._ref, timeout, raise_on_failure)
+            )
         return await self._client._run(
-            wait_for_tracked_job(session, self._track, self._index, timeout, raise_on_failure, max_resubmits)
+            flows.resubmit.wait_for_tracked_job(
+                session, self._track, self._index, timeout, raise_on_failure, max_resubmits
+            )
         )
 
     async def logs(self) -> str:
@@ -99,7 +102,7 @@ class AsyncJobHandle(Accepted):
         Raises:
             ResultUnavailable: the job has not completed, or left no result.
         """
-        return await self._client._run(job_result(self._client._session, self._ref))
+        return await self._client._run(flows.report.job_result(self._client._session, self._ref))
 
     async def cancel(self) -> JobStatus:
         """Cancel, and return the state after it; a job that has ended is left as it is. Idempotent."""
@@ -114,7 +117,7 @@ class AsyncDagHandle(Accepted):
 
     def __init__(self, client: AsyncTitanClient, submission: Submission) -> None:
         self._client = client
-        self._track = Track(submission)
+        self._track = flows.resubmit.Track(submission)
         self.name = submission.name
         self.run_id = submission.run_id
         """Names this submission in the manifest."""
@@ -125,7 +128,7 @@ class AsyncDagHandle(Accepted):
         """One handle per job, in the order given; approval gates stand behind the jobs they follow."""
 
     def __getitem__(self, job_id: str) -> AsyncJobHandle:
-        wanted = JobRef(job_id).full_id
+        wanted = flows.report.JobRef(job_id).full_id
         for job in self.jobs:
             if wanted in {job.full_id, job._given.full_id}:
                 return job
@@ -133,7 +136,9 @@ class AsyncDagHandle(Accepted):
 
     async def report(self) -> DagReport:
         """Every job as it stands now; does not wait."""
-        return await self._client._run(dag_report(self._client._session, self.name, self._track.targets()))
+        return await self._client._run(
+            flows.wait.dag_report(self._client._session, self.name, self._track.targets())
+        )
 
     async def status(self) -> JobStatus:
         """One word for the whole DAG: COMPLETED when all jobs are."""
@@ -152,7 +157,9 @@ class AsyncDagHandle(Accepted):
             WaitTimedOut: ``timeout`` seconds are over; the DAG goes on.
         """
         return await self._client._run(
-            wait_for_tracked_dag(self._client._session, self._track, timeout, raise_on_failure, max_resubmits)
+            flows.resubmit.wait_for_tracked_dag(
+                self._client._session, self._track, timeout, raise_on_failure, max_resubmits
+            )
         )
 
     async def result(self, job_id: str) -> Any:
@@ -161,7 +168,9 @@ class AsyncDagHandle(Accepted):
 
     async def cancel(self) -> dict[str, JobStatus]:
         """Cancel every job that has not ended; the states after it, by job id. Idempotent."""
-        return await self._client._run(cancel_dag(self._client._session, [job._ref for job in self.jobs]))
+        return await self._client._run(
+            flows.cancel.cancel_dag(self._client._session, [job._ref for job in self.jobs])
+        )
 
     def __repr__(self) -> str:
         return f"<AsyncDagHandle {self.name!r} run {self.run_id}: {len(self.jobs)} jobs on {self._client.config.address}>"

@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from titan_sdk.flows.cancel import cancel_dag
-from titan_sdk.flows.manifest import Submission
-from titan_sdk.flows.report import JobRef, job_report, job_result
-from titan_sdk.flows.resubmit import Track, wait_for_tracked_dag, wait_for_tracked_job
-from titan_sdk.flows.wait import dag_report, wait_for_job
+from titan_sdk import flows
 from titan_sdk.model.accepted import Accepted
-from titan_sdk.model.loglines import LogLine
-from titan_sdk.model.report import DagReport, JobReport
-from titan_sdk.model.status import JobStatus
 
 if TYPE_CHECKING:
     from titan_sdk.client import TitanClient
+    from titan_sdk.flows.manifest import Submission
+    from titan_sdk.flows.report import JobRef
+    from titan_sdk.flows.resubmit import Track
+    from titan_sdk.model.loglines import LogLine
+    from titan_sdk.model.report import DagReport, JobReport
+    from titan_sdk.model.status import JobStatus
 
 __all__ = ["DagHandle", "JobHandle"]
 
@@ -55,7 +54,7 @@ class JobHandle(Accepted):
 
     def report(self) -> JobReport:
         """Everything known now; does not wait."""
-        return self._client._run(job_report(self._client._session, self._ref))
+        return self._client._run(flows.report.job_report(self._client._session, self._ref))
 
     def wait(
         self, timeout: float | None = None, raise_on_failure: bool = True, *, max_resubmits: int = 3
@@ -74,9 +73,11 @@ class JobHandle(Accepted):
         """
         session = self._client._session
         if self._track is None:
-            return self._client._run(wait_for_job(session, self._ref, timeout, raise_on_failure))
+            return self._client._run(flows.wait.wait_for_job(session, self._ref, timeout, raise_on_failure))
         return self._client._run(
-            wait_for_tracked_job(session, self._track, self._index, timeout, raise_on_failure, max_resubmits)
+            flows.resubmit.wait_for_tracked_job(
+                session, self._track, self._index, timeout, raise_on_failure, max_resubmits
+            )
         )
 
     def logs(self) -> str:
@@ -95,7 +96,7 @@ class JobHandle(Accepted):
         Raises:
             ResultUnavailable: the job has not completed, or left no result.
         """
-        return self._client._run(job_result(self._client._session, self._ref))
+        return self._client._run(flows.report.job_result(self._client._session, self._ref))
 
     def cancel(self) -> JobStatus:
         """Cancel, and return the state after it; a job that has ended is left as it is. Idempotent."""
@@ -110,7 +111,7 @@ class DagHandle(Accepted):
 
     def __init__(self, client: TitanClient, submission: Submission) -> None:
         self._client = client
-        self._track = Track(submission)
+        self._track = flows.resubmit.Track(submission)
         self.name = submission.name
         self.run_id = submission.run_id
         """Names this submission in the manifest."""
@@ -121,7 +122,7 @@ class DagHandle(Accepted):
         """One handle per job, in the order given; approval gates stand behind the jobs they follow."""
 
     def __getitem__(self, job_id: str) -> JobHandle:
-        wanted = JobRef(job_id).full_id
+        wanted = flows.report.JobRef(job_id).full_id
         for job in self.jobs:
             if wanted in {job.full_id, job._given.full_id}:
                 return job
@@ -129,7 +130,9 @@ class DagHandle(Accepted):
 
     def report(self) -> DagReport:
         """Every job as it stands now; does not wait."""
-        return self._client._run(dag_report(self._client._session, self.name, self._track.targets()))
+        return self._client._run(
+            flows.wait.dag_report(self._client._session, self.name, self._track.targets())
+        )
 
     def status(self) -> JobStatus:
         """One word for the whole DAG: COMPLETED when all jobs are."""
@@ -148,7 +151,9 @@ class DagHandle(Accepted):
             WaitTimedOut: ``timeout`` seconds are over; the DAG goes on.
         """
         return self._client._run(
-            wait_for_tracked_dag(self._client._session, self._track, timeout, raise_on_failure, max_resubmits)
+            flows.resubmit.wait_for_tracked_dag(
+                self._client._session, self._track, timeout, raise_on_failure, max_resubmits
+            )
         )
 
     def result(self, job_id: str) -> Any:
@@ -157,7 +162,9 @@ class DagHandle(Accepted):
 
     def cancel(self) -> dict[str, JobStatus]:
         """Cancel every job that has not ended; the states after it, by job id. Idempotent."""
-        return self._client._run(cancel_dag(self._client._session, [job._ref for job in self.jobs]))
+        return self._client._run(
+            flows.cancel.cancel_dag(self._client._session, [job._ref for job in self.jobs])
+        )
 
     def __repr__(self) -> str:
         return f"<DagHandle {self.name!r} run {self.run_id}: {len(self.jobs)} jobs on {self._client.config.address}>"

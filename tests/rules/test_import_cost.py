@@ -53,6 +53,20 @@ def test_import_titan_sdk_does_not_load_the_cluster_or_the_cli(loaded: list[str]
     assert not parts & {"cluster", "cli"}
 
 
+@pytest.mark.parametrize(("name", "most"), [("TitanClient", 31), ("TitanJob", 9), ("AsyncTitanClient", 34)])
+def test_a_client_loads_what_it_does_when_it_does_it(name: str, most: int) -> None:
+    probe = (
+        f"import sys; sys.path.insert(0, {str(ROOT)!r}); from titan_sdk import {name}; print(*sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", probe], capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    loaded = done.stdout.split()
+    assert len([module for module in loaded if module.startswith("titan_sdk")]) <= most
+    assert ("asyncio" in loaded) is name.startswith("Async")
+
+
 def test_the_command_loads_a_subject_when_it_is_used() -> None:
     probe = "import sys; from titan_sdk.cli.main import app; app(['--version'], standalone_mode=False); print(*sys.modules)"
     done = subprocess.run(

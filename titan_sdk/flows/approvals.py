@@ -61,7 +61,7 @@ def pending_approvals() -> Flow[list[PendingApproval]]:
     return sorted(found, key=lambda pending: pending.since or 0.0)
 
 
-def decide(gate_or_job_id: str, decision: Decision) -> Flow[str]:
+def decide(gate_or_job_id: str, *, approved: bool) -> Flow[str]:
     """Write a decision; the gate's id. Deciding the same again changes nothing.
 
     Raises:
@@ -69,7 +69,7 @@ def decide(gate_or_job_id: str, decision: Decision) -> Flow[str]:
         RequestRefused: the decision did not stay in the store.
     """
     gate = gates.gate_of(gate_or_job_id)
-    verb = "approve" if decision is Decision.APPROVED else "reject"
+    decision, verb = (Decision.APPROVED, "approve") if approved else (Decision.REJECTED, "reject")
     word = yield from ask(calls.kv_get(gates.status_key(gate)))
     if word == decision:
         return gate

@@ -8,7 +8,6 @@ from tests.support.flow_runner import FlowRunner, MasterModel
 from titan_sdk import ClientConfig, NotFound, RequestRefused, StoreUnavailable, TitanJob
 from titan_sdk.flows.approvals import decide, pending_approvals
 from titan_sdk.flows.submit import submit_dag
-from titan_sdk.model.gates import Decision
 from titan_sdk.session import Session
 from titan_sdk.wire.opcodes import Opcode
 
@@ -35,15 +34,15 @@ def test_only_a_waiting_gate_can_be_approved(master, word, why):
         master.kv[STATUS] = word
     runner = FlowRunner(master)
     with pytest.raises(NotFound, match=why):
-        runner.run(decide("a", Decision.APPROVED))
+        runner.run(decide("a", approved=True))
     assert not runner.sent(Opcode.KV_SET)
 
 
 def test_an_approved_gate_cannot_be_rejected_and_may_be_approved_again(master):
     master.kv[STATUS] = "APPROVED"
-    assert FlowRunner(master).run(decide("a", Decision.APPROVED)) == "hitl-gate-a"
+    assert FlowRunner(master).run(decide("a", approved=True)) == "hitl-gate-a"
     with pytest.raises(NotFound, match=r"reject: .* \(it was approved\)"):
-        FlowRunner(master).run(decide("a", Decision.REJECTED))
+        FlowRunner(master).run(decide("a", approved=False))
 
 
 def test_a_decision_that_does_not_stay_is_an_error(master):
@@ -53,7 +52,7 @@ def test_a_decision_that_does_not_stay_is_an_error(master):
         return "OK" if call.opcode is Opcode.KV_SET else master(call)
 
     with pytest.raises(RequestRefused, match="reads 'WAITING' after the decision"):
-        FlowRunner(answer).run(decide("a", Decision.APPROVED))
+        FlowRunner(answer).run(decide("a", approved=True))
 
 
 def test_the_list_holds_what_waits_longest_first(master):
@@ -93,5 +92,5 @@ def test_a_store_that_keeps_nothing_stops_the_submit(master, tmp_path):
 
 def test_a_decision_that_stays_opens_the_gate(master):
     master.kv[STATUS] = "WAITING"
-    assert FlowRunner(master).run(decide("DAG-hitl-gate-a", Decision.REJECTED)) == "hitl-gate-a"
+    assert FlowRunner(master).run(decide("DAG-hitl-gate-a", approved=False)) == "hitl-gate-a"
     assert master.kv[STATUS] == "REJECTED"
