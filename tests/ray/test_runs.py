@@ -6,12 +6,14 @@ import io
 import os
 import socket
 import time
+import urllib.request
 import zipfile
 from pathlib import Path
 
 import pytest
 
 from tests.ray.asking import info
+from tests.sdk.cluster.master_process import MasterProcess
 from tests.sdk.cluster.peer import Meeting, Peer, b64, script
 from tests.support.certificates import Authority, make_authority
 from tests.support.ray_nodes import RayNodes
@@ -140,6 +142,25 @@ def test_a_timeout_ends_the_job_on_its_node(client: TitanClient, tmp_path: Path)
     report = handle.wait(timeout=300, raise_on_failure=False)
     assert not report.state.is_success
     assert "timeout" in (report.reason or "") + report.log_tail + report.describe()
+
+
+def test_a_launchers_last_record_comes_with_the_end_of_its_run(nodes: RayNodes, tmp_path: Path) -> None:
+    code = tmp_path / "job.py"
+    code.write_text("import titan_job\ntitan_job.result({'a': 1})\n")
+    with socket.create_server(("127.0.0.1", 0)) as chosen:
+        port = int(chosen.getsockname()[1])
+    ray = {"address": nodes.address, "keep_jobs": False, "connect_seconds": 600.0}
+    master = MasterProcess(tmp_path / "data", ray, metrics_port=port)
+    try:
+        with TitanClient(*master.start().address) as client:
+            report = client.submit_job(TitanJob("records", str(code))).wait(timeout=300)
+        assert (report.result, report.attempts) == ({"a": 1}, 1)
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as reply:
+            told = reply.read().decode()
+        # The claim is the only one that the launcher sends.
+        assert 'titan_requests_total{operation="STORE_SWAP"} 1.0' in told.splitlines(), told
+    finally:
+        master.close()
 
 
 def test_max_attempts_holds(client: TitanClient, tmp_path: Path) -> None:
