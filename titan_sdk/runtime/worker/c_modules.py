@@ -6,6 +6,8 @@ had these C modules under these names since before 3.8; elsewhere the public mod
 
 from __future__ import annotations
 
+import sys
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
@@ -40,6 +42,11 @@ _quote = _quoter()
 
 def dumps(value: Any) -> str:
     """JSON text, ASCII only, of None, bool, int, float, str, list and dict with text keys."""
+    json = sys.modules.get("json")
+    return _written(value) if json is None else str(json.dumps(value, separators=(",", ":")))
+
+
+def _written(value: Any) -> str:
     if value is None:
         return "null"
     if value is True:
@@ -51,8 +58,8 @@ def dumps(value: Any) -> str:
     if isinstance(value, (int, float)):
         return repr(value)
     if isinstance(value, dict):
-        return "{" + ",".join(_quote(key) + ":" + dumps(item) for key, item in value.items()) + "}"
-    return "[" + ",".join(map(dumps, value)) + "]"
+        return "{" + ",".join(_quote(key) + ":" + _written(item) for key, item in value.items()) + "}"
+    return "[" + ",".join(map(_written, value)) + "]"
 
 
 def signal_name(number: int) -> str:
