@@ -17,11 +17,11 @@ from tests.sdk.cluster.peer import Peer
 from tests.support.airflow_run import Outcome, unique
 from tests.support.airflow_version import AIRFLOW_2
 from titan_provider.dags.plan import KnownJob
-from titan_provider.operators.killing import JobKiller
 from titan_provider.operators.memory import AirflowMemory, TitanMemory
 from titan_provider.triggers import killing
 from titan_provider.triggers.poller import lease
 from titan_provider.triggers.titan import TitanJobTrigger
+from titan_provider.work.cancel import Killer
 from titan_provider.work.watch import WorkWatch
 from titan_sdk import ClientConfig, JobStatus, TitanClient, TitanJob
 from titan_sdk.cluster import LocalCluster
@@ -186,9 +186,9 @@ async def test_a_killed_tasks_delayed_job_does_not_run_when_due(
     job = TitanJob(unique("delayed"), str(tmp_path / "job.py"), delay=6000)
     await asyncio.to_thread(client.submit_job, job)
     if how == "sync":
-        killer = JobKiller()
+        killer = Killer()
         killer.arm(ClientConfig(host=client.config.host, port=client.config.port))
-        killer.job_id = job.job_id
+        killer.watch([job.job_id])
         await asyncio.to_thread(killer.kill, logging.getLogger("test"))
     else:
 

@@ -2,44 +2,34 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from titan_provider.compat import (
     AirflowException,
-    BaseOperator,
-    TaskDeferralError,
-    TaskDeferralTimeout,
     conf,
 )
 from titan_provider.dags.dispatch import DagSubmission
 from titan_provider.dags.jobs import read_jobs
-from titan_provider.dags.killing import DagKiller
 from titan_provider.dags.plan import DagRecord, children_first
-from titan_provider.events import JobEvent, Outcome
+from titan_provider.events import JobEvent
 from titan_provider.exceptions import (
     TitanDagFailed,
-    TitanJobTimedOut,
-    TitanMasterUnreachable,
-    TitanPlacementTimedOut,
 )
 from titan_provider.hooks.titan import TitanHook
 from titan_provider.links.titan import DAG_NAME_XCOM, TitanDagLink, links
-from titan_provider.openlineage import TitanLineage
-from titan_provider.operators.apart import run_apart
+from titan_provider.operators.base import TitanWorkOperator
 from titan_provider.operators.memory import memory_of
 from titan_provider.operators.submission import new_record
 from titan_provider.operators.waiting import end_soon
 from titan_provider.triggers.dag import TitanDagTrigger
-from titan_provider.triggers.poller import lease
 from titan_provider.values import Duration, as_id, plain, read_durations
+from titan_provider.work.cancel import announce_try
 from titan_provider.work.watch import WorkWatch
-from titan_sdk import ClientConfig, CorruptData, TitanClient, TitanError, TitanJob, xcom
+from titan_sdk import CorruptData, TitanClient, TitanError, TitanJob, xcom
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -49,17 +39,8 @@ __all__ = ["JOB_IDS_XCOM", "TitanDagOperator"]
 JOB_IDS_XCOM = "titan_job_ids"
 """Key of the XCom that holds the jobs' ids by name."""
 
-# See operators/titan.py.
-_TRIGGER_GRACE = timedelta(seconds=60)
-_OUTCOMES: dict[Outcome, type[AirflowException]] = {
-    Outcome.TIMED_OUT: TitanJobTimedOut,
-    Outcome.NOT_PLACED: TitanPlacementTimedOut,
-    Outcome.UNREACHABLE: TitanMasterUnreachable,
-    Outcome.FAILED: AirflowException,
-}
 
-
-class TitanDagOperator(TitanLineage, BaseOperator):
+class TitanDagOperator(TitanWorkOperator):
     """Runs several jobs as one Titan DAG and waits for all of them.
 
     The task's XCom is what each job gave to ``titan_job.result(...)``, by the job's name. A retry or a clear runs only
@@ -122,7 +103,6 @@ class TitanDagOperator(TitanLineage, BaseOperator):
         )
         self.cancel_on_kill = cancel_on_kill
         self.durable = durable
-        self._killer = DagKiller()
 
     # -- the task -------------------------------------------------------------------------------------------
 
@@ -130,13 +110,12 @@ class TitanDagOperator(TitanLineage, BaseOperator):
         """Submit the jobs, or find those of an earlier try; then wait, or hand the waiting to a trigger."""
         started = time.time()
         hook = TitanHook(self.titan_conn_id)
-        config = hook.get_config()
-        self._killer.arm(config)
+        self._killer.arm(hook.get_config(), context["ti"].try_number)
         with ExitStack() as stack:
             client = stack.enter_context(hook.get_conn())
             record = self._obtain(context, hook, client)
             if (there := hook.at(record.run.master)) is not hook:
-                client, config = stack.enter_context(there.get_conn()), there.get_config()
+                client = stack.enter_context(there.get_conn())
             if self.do_xcom_push:
                 context["ti"].xcom_push(key=JOB_IDS_XCOM, value=record.ids)
                 context["ti"].xcom_push(key=DAG_NAME_XCOM, value=self._dag_name(context))
@@ -145,7 +124,7 @@ class TitanDagOperator(TitanLineage, BaseOperator):
             nonces = {job.job_id: job.nonce for job in record.open_jobs.values()}
             if self.deferrable and not end_soon(client, nonces):
                 self._hand_over(record, started)
-            run_apart(self._watch(config, record))
+            self._wait(client, record)
             return self._results(client, record)
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> Any:
@@ -155,7 +134,7 @@ class TitanDagOperator(TitanLineage, BaseOperator):
         """
         fired = JobEvent.from_dict(event)
         hook = TitanHook(self.titan_conn_id, master=fired.master)
-        self._killer.arm(hook.get_config())
+        self._killer.arm(hook.get_config(), context["ti"].try_number)
         with hook.get_conn() as client:
             record = DagRecord.from_json(memory_of(context, client).load())
             if record is None:
@@ -167,24 +146,8 @@ class TitanDagOperator(TitanLineage, BaseOperator):
                 # A cleared task's old trigger may fire in its last moment.
                 self.log.info("A trigger told of other jobs than this try's; waiting on")
                 self._hand_over(record, time.time())
-            if fired.outcome in _OUTCOMES:
-                raise _OUTCOMES[fired.outcome](fired.message)
+            self._raise_for(fired)
             return self._results(client, record)
-
-    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
-        """As Airflow does it, but a wait that Airflow itself broke off does not leave the jobs behind."""
-        try:
-            return super().resume_execution(next_method, next_kwargs, context)
-        except (TaskDeferralError, TaskDeferralTimeout):
-            if self.cancel_on_kill:
-                self._cancel_recorded(context)
-            raise
-
-    def on_kill(self) -> None:
-        """Cancel the jobs."""
-        if self.cancel_on_kill:
-            self._killer.kill(self.log)
-        self._killer.killed = True
 
     # -- its parts ------------------------------------------------------------------------------------------
 
@@ -192,9 +155,15 @@ class TitanDagOperator(TitanLineage, BaseOperator):
         return as_id(self.dag_name) or f"{context['ti'].dag_id}.{self.task_id}"
 
     def _obtain(self, context: Context, hook: TitanHook, client: TitanClient) -> DagRecord:
+        run = new_record(context)
+
         def remember(record: DagRecord) -> None:
-            self._killer.arm(hook.at(record.run.master).get_config())
+            there, try_number = hook.at(record.run.master), context["ti"].try_number
+            self._killer.arm(there.get_config(), try_number)
             self._killer.watch(children_first(record.jobs).values())
+            if record.run.job_id != run.job_id and self._killer.job_ids:
+                with there.get_conn() as its_master:
+                    announce_try(its_master, self._killer.job_ids[0], try_number)
 
         dag_file = getattr(context.get("dag"), "fileloc", None)
         # A trigger's event is matched with the record, so a deferred wait keeps one in any case.
@@ -211,12 +180,12 @@ class TitanDagOperator(TitanLineage, BaseOperator):
                     log=self.log,
                     elsewhere=lambda master: hook.at(master).get_conn(),
                     unreachable_timeout=self.unreachable_timeout,
-                ).obtain(context, new_record(context), jobs)
+                ).obtain(context, run, jobs)
         finally:
             if self._killer.killed:  # the kill may have come before the master knew the jobs
                 self.on_kill()
 
-    async def _watch(self, config: ClientConfig, record: DagRecord) -> None:
+    def _wait(self, client: TitanClient, record: DagRecord) -> None:
         watch = WorkWatch(
             record.open_jobs,
             self.log,
@@ -225,28 +194,21 @@ class TitanDagOperator(TitanLineage, BaseOperator):
             unreachable_timeout=self.unreachable_timeout,
             placement_timeout=self.placement_timeout,
         )
-        async with lease(config) as master:
-            try:
-                await watch.run(master)
-            except TitanPlacementTimedOut:
-                await asyncio.to_thread(self._killer.kill, self.log)
-                raise
+        self._wait_here(client, watch)
 
     def _hand_over(self, record: DagRecord, started: float) -> NoReturn:
-        limit = self.execution_timeout
         trigger = TitanDagTrigger(
             titan_conn_id=self.titan_conn_id,
             jobs=TitanDagTrigger.plain(record.open_jobs),
             poll_interval=self.poll_interval,
             log_interval=self.log_interval,
-            deadline=None if limit is None else started + limit.total_seconds(),
+            deadline=self._deadline(started),
             unreachable_timeout=self.unreachable_timeout,
             cancel_on_kill=self.cancel_on_kill,
             master=record.run.master,
             placement_timeout=self.placement_timeout,
         )
-        grace = limit + _TRIGGER_GRACE if limit else None
-        self.defer(trigger=trigger, method_name="execute_complete", timeout=grace)
+        self._leave_to(trigger)
 
     def _results(self, client: TitanClient, record: DagRecord) -> dict[str, Any]:
         reports = {
@@ -281,16 +243,10 @@ class TitanDagOperator(TitanLineage, BaseOperator):
                     "Job %s, which waits for a failed one, could not be cancelled: %s", job_id, exc
                 )
 
-    def _cancel_recorded(self, context: Context) -> None:
-        try:
-            with TitanHook(self.titan_conn_id).get_conn() as client:
-                record = DagRecord.from_json(memory_of(context, client).load())
-            if record is not None:
-                self._killer.arm(TitanHook(self.titan_conn_id, master=record.run.master).get_config())
-                self._killer.watch(children_first(record.jobs).values())
-                self._killer.kill(self.log)
-        except TitanError as exc:
-            self.log.error("The jobs could not be cancelled and may still be running: %s", exc)
+    def recorded_jobs(self, context: Context, client: TitanClient) -> tuple[str, list[str]] | None:
+        """Those of this try and of earlier ones."""
+        record = DagRecord.from_json(memory_of(context, client).load())
+        return None if record is None else (record.run.master, list(children_first(record.jobs).values()))
 
 
 def _value(client: TitanClient, result: Any) -> Any:

@@ -183,7 +183,7 @@ class TitanServiceOperator(BaseOperator):
             return None
         if old.same_run(new):
             self._killer.arm(there.config)
-            self._killer.job_id = old.job_id
+            self._killer.watch([old.job_id])
             self.log.info("An earlier try of this task started service %s; waiting for it", old.job_id)
             return there
         self.log.warning("Service %s of an earlier run of this task is still there; ending it", old.job_id)
@@ -203,21 +203,21 @@ class TitanServiceOperator(BaseOperator):
     def _submit(self, client: TitanClient, memory: Any, record: Record, job: TitanJob) -> None:
         if memory is not None:
             memory.keep(record)
-        self._killer.job_id = record.job_id
+        self._killer.watch([record.job_id])
         client.submit_job(job)
         if memory is not None:
             memory.keep(record.confirmed())
 
     def _leave_nothing(self, client: TitanClient) -> None:
-        service_id = self._killer.job_id
-        if service_id is None:
-            return
-        try:
-            end_service(client, service_id, _END_PATIENCE)
-        except TitanError as exc:
-            self.log.error("Service %s could not be stopped and may still be running: %s", service_id, exc)
-        else:
-            self.log.info("Nothing of service %s is left running", service_id)
+        for service_id in self._killer.job_ids:
+            try:
+                end_service(client, service_id, _END_PATIENCE)
+            except TitanError as exc:
+                self.log.error(
+                    "Service %s could not be stopped and may still be running: %s", service_id, exc
+                )
+            else:
+                self.log.info("Nothing of service %s is left running", service_id)
 
 
 class TitanServiceStopOperator(BaseOperator):

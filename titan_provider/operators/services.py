@@ -11,9 +11,9 @@ import time
 
 from titan_provider.exceptions import TitanServiceFailed
 from titan_provider.joblog import Logger
-from titan_provider.operators.killing import JobKiller
 from titan_provider.operators.waiting import statuses_after
 from titan_provider.waiting import REASON_EVERY, Pace, Patience, tell_wait
+from titan_provider.work.cancel import Killer
 from titan_sdk import JobStatus, NotFound, NotSupported, TitanClient, TitanError, TransportError, WaitTimedOut
 
 __all__ = ["ServiceKiller", "end_service", "is_alive", "wait_until_up"]
@@ -122,17 +122,18 @@ def _obituary(client: TitanClient, service_id: str, status: JobStatus) -> str:
     return f"service {service_id!r} is {status}, its port never answered" + (f":\n{tail}" if tail else "")
 
 
-class ServiceKiller(JobKiller):
-    """Stops a task's service inside Airflow's signal handler; the rules are those of :class:`JobKiller`."""
+class ServiceKiller(Killer):
+    """Stops a task's service inside Airflow's signal handler; the rules are those of :class:`Killer`."""
 
     def kill(self, log: Logger) -> None:
         """Stop the service, if one was submitted or may be at any moment."""
         self.killed = True
-        if self._client is None or self.job_id is None:
+        if (client := self._client) is None:
             return
-        try:
-            end_service(self._client, self.job_id, patience=1.5)
-        except TitanError as exc:
-            log.warning("Service %s could not be stopped and may still be running: %s", self.job_id, exc)
-        else:
-            log.info("Stopped service %s", self.job_id)
+        for service_id in self.job_ids:
+            try:
+                end_service(client, service_id, patience=1.5)
+            except TitanError as exc:
+                log.warning("Service %s could not be stopped and may still be running: %s", service_id, exc)
+            else:
+                log.info("Stopped service %s", service_id)

@@ -11,10 +11,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from titan_provider.admission import Window
 from titan_provider.compat import (
-    AirflowException,
-    BaseOperator,
-    TaskDeferralError,
-    TaskDeferralTimeout,
     conf,
 )
 from titan_provider.dispatch import Record
@@ -22,25 +18,21 @@ from titan_provider.events import JobEvent, Outcome
 from titan_provider.exceptions import (
     TitanJobFailed,
     TitanJobFailedForGood,
-    TitanJobTimedOut,
-    TitanMasterUnreachable,
-    TitanPlacementTimedOut,
 )
 from titan_provider.hooks.titan import TitanHook
 from titan_provider.joblog import MAX_LINES, LogCursor
 from titan_provider.links.titan import JOB_ID_XCOM, TitanJobLogLink, links
 from titan_provider.masking import env_texts, mask_env
-from titan_provider.openlineage import TitanLineage
 from titan_provider.operators.admission import try_to_enter, wait_to_enter
-from titan_provider.operators.apart import run_apart
-from titan_provider.operators.killing import JobKiller, announce_try
+from titan_provider.operators.base import TitanWorkOperator
 from titan_provider.operators.memory import memory_of
 from titan_provider.operators.source import find_script, script_file
 from titan_provider.operators.submission import Submission, new_record
 from titan_provider.operators.waiting import end_soon
 from titan_provider.values import Duration, as_id, as_ids, plain, read_durations, to_json
 from titan_provider.waiting import describe_progress
-from titan_sdk import TitanClient, TitanError, TitanJob
+from titan_provider.work.cancel import announce_try
+from titan_sdk import TitanClient, TitanJob
 from titan_sdk.config import parse_duration
 
 if TYPE_CHECKING:
@@ -48,18 +40,8 @@ if TYPE_CHECKING:
 
 __all__ = ["TitanJobOperator"]
 
-# The trigger keeps the deadline and cancels the job; Airflow's own trigger timeout, which cancels nothing, only
-# has to come after it.
-_TRIGGER_GRACE = timedelta(seconds=60)
-_OUTCOMES: dict[Outcome, type[AirflowException]] = {
-    Outcome.TIMED_OUT: TitanJobTimedOut,
-    Outcome.NOT_PLACED: TitanPlacementTimedOut,
-    Outcome.UNREACHABLE: TitanMasterUnreachable,
-    Outcome.FAILED: AirflowException,
-}
 
-
-class TitanJobOperator(TitanLineage, BaseOperator):
+class TitanJobOperator(TitanWorkOperator):
     """Runs a script on a worker of a Titan cluster and waits for it.
 
     What the script passes to ``titan_job.result(...)`` becomes the task's XCom; None when it passes nothing.
@@ -197,7 +179,6 @@ class TitanJobOperator(TitanLineage, BaseOperator):
             unreachable_timeout=unreachable_timeout,
             cancel_grace=cancel_grace,
         )
-        self._killer = JobKiller()
 
     # -- the task -------------------------------------------------------------------------------------------
 
@@ -211,8 +192,7 @@ class TitanJobOperator(TitanLineage, BaseOperator):
         :param event: what the trigger fired
         """
         fired = JobEvent.from_dict(event)
-        if fired.outcome in _OUTCOMES:
-            raise _OUTCOMES[fired.outcome](fired.message)
+        self._raise_for(fired)
         record = new_record(context, as_id(self.job_id))
         if fired.outcome is Outcome.ADMITTED:
             (job_id,) = fired.statuses
@@ -229,26 +209,11 @@ class TitanJobOperator(TitanLineage, BaseOperator):
         mask_env(self.env)
         hook = TitanHook(self.titan_conn_id, master=fired.master)
         self._killer.arm(hook.get_config(), context["ti"].try_number)
-        self._killer.job_id = job_id
+        self._killer.watch([job_id])
         with hook.get_conn() as client:
             self._check_job(context, client, job_id)
-            if fired.outcome in _OUTCOMES:
-                raise _OUTCOMES[fired.outcome](fired.message)
+            self._raise_for(fired)
             return self._result(client, job_id, log_shown=fired.log_lines <= MAX_LINES)
-
-    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
-        """As Airflow does it, but a wait that Airflow itself broke off does not leave the job behind."""
-        try:
-            return super().resume_execution(next_method, next_kwargs, context)
-        except (TaskDeferralError, TaskDeferralTimeout):
-            self._cancel_recorded(context)
-            raise
-
-    def on_kill(self) -> None:
-        """Cancel the job."""
-        if self.cancel_on_kill:
-            self._killer.kill(self.log)
-        self._killer.killed = True
 
     # -- its parts ------------------------------------------------------------------------------------------
 
@@ -274,7 +239,7 @@ class TitanJobOperator(TitanLineage, BaseOperator):
         self, context: Context, hook: TitanHook, client: TitanClient, record: Record, started: float
     ) -> Record:
         def remember(found: Record) -> None:
-            self._killer.job_id = found.job_id
+            self._killer.watch([found.job_id])
             if found.job_id != record.job_id:
                 there, try_number = hook.at(found.master), context["ti"].try_number
                 self._killer.arm(there.get_config(), try_number)
@@ -317,14 +282,13 @@ class TitanJobOperator(TitanLineage, BaseOperator):
             return
         from titan_provider.triggers.admission import TitanAdmissionTrigger  # not while DAG files are parsed
 
-        seconds = self._time_limit()
         trigger = TitanAdmissionTrigger(
             titan_conn_id=self.titan_conn_id,
             job_id=job_id,
             tag=window.tag,
             limit=limit,
             since=started,
-            deadline=None if seconds is None else started + seconds,
+            deadline=self._deadline(started),
             unreachable_timeout=self.unreachable_timeout,
         )
         self.defer(trigger=trigger, method_name="execute_admitted")
@@ -352,7 +316,6 @@ class TitanJobOperator(TitanLineage, BaseOperator):
         """Return when the job is over, however it ended, and whether all that it printed is in the task log."""
         # Not while DAG files are parsed.
         from titan_provider.dags.plan import KnownJob
-        from titan_provider.triggers.poller import lease
         from titan_provider.work.watch import WorkWatch
 
         job = KnownJob(record.job_id, record.nonce, "", (), str(self.requirement))
@@ -364,29 +327,20 @@ class TitanJobOperator(TitanLineage, BaseOperator):
             placement_timeout=self.placement_timeout,
             owner_lease=self.owner_lease,
         )
-
-        async def wait() -> None:
-            async with lease(client.config) as master:
-                await watch.run(master)
-
-        try:
-            run_apart(wait())
-        except TitanPlacementTimedOut as exc:
-            client.cancel_job(record.job_id)
-            raise TitanPlacementTimedOut(f"{exc}; job {record.job_id!r} was cancelled") from None
+        self._wait_here(client, watch)
         return watch.is_whole
 
     def _hand_over(self, client: TitanClient, record: Record, started: float) -> NoReturn:
         from titan_provider.triggers.titan import TitanJobTrigger  # not while DAG files are parsed
 
-        placement, limit = self.placement_timeout, self._time_limit()
+        placement = self.placement_timeout
         trigger = TitanJobTrigger(
             titan_conn_id=self.titan_conn_id,
             job_id=record.job_id,
             nonce=record.nonce,
             requirement=self.requirement,
             poll_interval=self.poll_interval,
-            deadline=None if limit is None else started + limit,
+            deadline=self._deadline(started),
             # Not from the task's start: that may lie long before the job was let in and submitted.
             placement_deadline=None if placement is None else time.time() + placement,
             unreachable_timeout=self.unreachable_timeout,
@@ -396,11 +350,7 @@ class TitanJobOperator(TitanLineage, BaseOperator):
         )
         if self.env:
             client.store_put(trigger.log_key, LogCursor(env=env_texts(self.env)).to_text())
-        grace = self.execution_timeout + _TRIGGER_GRACE if self.execution_timeout else None
-        self.defer(trigger=trigger, method_name="execute_complete", timeout=grace)
-
-    def _time_limit(self) -> float | None:
-        return None if self.execution_timeout is None else self.execution_timeout.total_seconds()
+        self._leave_to(trigger)
 
     def _check_job(self, context: Context, client: TitanClient, job_id: str) -> None:
         """Wait on when the event is about another job than this try's.
@@ -410,8 +360,13 @@ class TitanJobOperator(TitanLineage, BaseOperator):
         record = memory_of(context, client).recall() if self.durable else None
         if record is not None and record.job_id != job_id:
             self.log.info("A trigger told of job %s, but this try waits for %s", job_id, record.job_id)
-            self._killer.job_id = record.job_id
+            self._killer.watch([record.job_id])
             self._hand_over(client, record, time.time())
+
+    def recorded_jobs(self, context: Context, client: TitanClient) -> tuple[str, list[str]] | None:
+        """That of the one job."""
+        record = memory_of(context, client).recall() if self.durable else None
+        return None if record is None else (record.master, [record.job_id])
 
     def _result(self, client: TitanClient, job_id: str, *, log_shown: bool) -> Any:
         report = client.job_report(job_id)
@@ -424,16 +379,3 @@ class TitanJobOperator(TitanLineage, BaseOperator):
         for_good = report.exit_code is not None and report.exit_code in self.no_retry_exit_codes
         kind = TitanJobFailedForGood if for_good else TitanJobFailed
         raise kind(report, report.log_tail, log_shown)
-
-    def _cancel_recorded(self, context: Context) -> None:
-        if not self.durable or not self.cancel_on_kill:
-            return
-        try:
-            with TitanHook(self.titan_conn_id).get_conn() as client:
-                record = memory_of(context, client).recall()
-            if record is not None:
-                with TitanHook(self.titan_conn_id, master=record.master).get_conn() as client:
-                    status = client.cancel_job(record.job_id)
-                self.log.info("Cancelled job %s; it is %s", record.job_id, status)
-        except TitanError as exc:
-            self.log.error("The job could not be cancelled and may still be running: %s", exc)

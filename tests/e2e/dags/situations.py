@@ -8,14 +8,14 @@ from typing import Any
 
 from airflow.sdk import DAG
 
-from titan_provider.operators import titan
+from titan_provider.operators import base
 from titan_provider.operators.dag import TitanDagOperator
 from titan_provider.operators.titan import TitanJobOperator
 
 LAB = os.environ["TITAN_LAB"]
 
 # Airflow's own timeout of a trigger is to come soon after the deadline that the dead trigger cannot keep.
-titan._TRIGGER_GRACE = timedelta(seconds=5)
+base._TRIGGER_GRACE = timedelta(seconds=5)
 
 # One line per start in <name>.count; ends when <name>.gate is there. Prints numbered lines until then.
 SCRIPT = r"""

@@ -245,7 +245,7 @@ class TestKill:
     def armed(self, job_id: str) -> TitanJobOperator:
         task = TitanJobOperator(task_id="mine", script="print(1)")
         task._killer.arm(TitanHook().get_config())
-        task._killer.job_id = job_id
+        task._killer.watch([job_id])
         return task
 
     def test_it_cancels_the_job(self, submit: Callable[..., str], client: TitanClient) -> None:

@@ -1,0 +1,119 @@
+"""What is left to do when Airflow kills a task: cancel its jobs, within the 5 s before SIGKILL."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import replace
+
+from titan_provider.joblog import Logger
+from titan_sdk import (
+    ClientConfig,
+    JobStatus,
+    NotFound,
+    RetryPolicy,
+    StoreUnavailable,
+    TitanClient,
+    TitanError,
+    TransportError,
+)
+
+__all__ = ["Killer", "announce_try"]
+
+_SECONDS = 1.5
+_BUDGET = 3.5
+
+
+def announce_try(client: TitanClient, job_id: str, try_number: int) -> None:
+    """Let earlier tries know that this one waits for their job now.
+
+    A try that Airflow gave up (its host froze) is told to end when it comes back; that must not cancel the job.
+
+    :param job_id: the job that was taken up; the first one to cancel of several
+    :param try_number: of the task instance that took it up
+    """
+    client.store_put(_key(job_id), str(try_number))
+
+
+def _key(job_id: str) -> str:
+    return f"titan:airflow:waiter:{job_id}"
+
+
+class Killer:
+    """Cancels a task's jobs inside Airflow's signal handler, which is followed by SIGKILL 5 s later.
+
+    The interrupted main thread may be anywhere, so this uses a client of its own, made before, and calls nothing of
+    Airflow; even the log lines come last.
+    """
+
+    def __init__(self) -> None:
+        self.killed = False
+        """Also true when the kill came before there was anything to cancel."""
+        self.job_ids: tuple[str, ...] = ()
+        """What is to be cancelled, children first."""
+        self._client: TitanClient | None = None
+        self._try_number = 0
+
+    def arm(self, config: ClientConfig, try_number: int = 0, *, hasty: bool = True) -> None:
+        """From now on a kill knows where the master is.
+
+        :param try_number: of the task instance that a kill is about
+        :param hasty: whether SIGKILL follows
+        """
+        self._try_number = try_number
+        if hasty:
+            once = RetryPolicy(attempts=1)
+            config = replace(config, connect_timeout=_SECONDS, timeout=_SECONDS, retry=once)
+        self._client = TitanClient(config=config)
+
+    def watch(self, job_ids: Iterable[str]) -> None:
+        """These are to be cancelled: they were submitted, or may be at any moment.
+
+        :param job_ids: children first
+        """
+        self.job_ids = tuple(job_ids)
+
+    def kill(self, log: Logger) -> None:
+        """Cancel the jobs, in their order."""
+        self.killed = True
+        client = self._client
+        if client is None or not self.job_ids:
+            return
+        if (waiter := self._later_try(client)) is not None:
+            what = f"Job {self.job_ids[0]} goes on" if len(self.job_ids) == 1 else "The jobs go on"
+            log.info("%s: try %s of this task waits now", what, waiter)
+            return
+        done, trouble = self._cancel(client)
+        if len(self.job_ids) > 1:
+            log.info("Cancelled %s of %s jobs", len(done), len(self.job_ids))
+        for job_id, status in done.items() if len(self.job_ids) == 1 else ():
+            log.info("Cancelled job %s; it is %s", job_id, status)
+        if left := [job_id for job_id in self.job_ids if job_id not in done]:
+            log.warning("Could not be cancelled and may still be running: %s: %s", ", ".join(left), trouble)
+
+    def _cancel(self, client: TitanClient) -> tuple[dict[str, JobStatus], str]:
+        """What became of the jobs, and why there is nothing about some of them."""
+        began, done, trouble = time.monotonic(), dict[str, JobStatus](), ""
+        for job_id in self.job_ids:
+            if time.monotonic() - began > _BUDGET:
+                return done, "there was no time left"
+            try:
+                done[job_id] = client.cancel_job(job_id)
+            except NotFound as exc:
+                trouble = str(exc)
+                if len(self.job_ids) > 1:  # it may depend on one that is gone
+                    done[job_id] = JobStatus.UNKNOWN
+            except StoreUnavailable as exc:
+                trouble = str(exc)  # the master was told all the same
+            except TransportError as exc:
+                return done, str(exc)
+            except TitanError as exc:
+                trouble = str(exc)
+        return done, trouble
+
+    def _later_try(self, client: TitanClient) -> int | None:
+        try:
+            waiter = client.store_get(_key(self.job_ids[0]))
+        except TitanError:
+            return None  # a kill that cannot be doubted is obeyed
+        return int(waiter) if waiter and int(waiter) > self._try_number else None
