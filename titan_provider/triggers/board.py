@@ -87,6 +87,7 @@ class Board:
         self._groups = tuple(_Group() for _ in range(GROUPS))
         self._schedule: Schedule | None = None
         self._task: asyncio.Task[None] | None = None
+        self._ending: asyncio.Task[None] | None = None
 
     def __len__(self) -> int:
         return sum(len(group.watches) for group in self._groups)
@@ -120,7 +121,13 @@ class Board:
         """End the task; it is started again when somebody watches."""
         if self._task is not None:
             self._task.cancel()
-            self._task = None
+            self._ending, self._task = self._task, None
+
+    async def ended(self) -> None:
+        """Return once nothing is left of a task that was told to end: neither a request, nor its connection."""
+        if self._ending is not None:
+            await asyncio.wait([self._ending])
+            await asyncio.sleep(0)  # the loop closes an aborted connection in its next turn
 
     def _group(self, job_id: str) -> _Group:
         return self._groups[hash(job_id) % GROUPS]

@@ -184,7 +184,10 @@ async def lease(config: ClientConfig) -> AsyncIterator[SharedMaster]:
         if not master.leases:
             masters.pop(config, None)
             master.board.stop()
-            await master.client.close()
+            try:
+                await master.board.ended()
+            finally:
+                await master.client.close()
 
 
 def _now() -> float:
