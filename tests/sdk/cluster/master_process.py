@@ -100,6 +100,7 @@ class MasterProcess:
 
     def close(self) -> None:
         if self.is_up:
+            self.go_on()  # should a test have failed while it was paused
             self.stop()
 
     def _end(self, number: signal.Signals) -> int:
@@ -109,8 +110,11 @@ class MasterProcess:
 
     def _reap(self) -> int:
         assert self._process is not None
-        code = self._process.wait(120)
-        assert self._process.stdout is not None
-        self._process.stdout.close()
-        self._process = None
-        return code
+        try:
+            return self._process.wait(120)
+        finally:
+            self._process.kill()
+            self._process.wait()
+            assert self._process.stdout is not None
+            self._process.stdout.close()
+            self._process = None

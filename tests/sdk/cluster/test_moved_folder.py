@@ -140,7 +140,9 @@ def test_a_copy_does_not_end_what_the_original_is_ending(
 ) -> None:
     original = masters["data"].start()
     deaf = "import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
-    original.submit(script("job", deaf + with_number(meeting)))
+    with client_of(original, None) as client:
+        # Its worker process is not paused, and would end it after the grace.
+        client.submit_job(TitanJob("job", source=deaf + with_number(meeting), cancel_grace=600))
     word, _ = meeting.arrival()
     assert original.cancel("job") == "CANCELLED"
     masters["data"].pause()
@@ -150,6 +152,7 @@ def test_a_copy_does_not_end_what_the_original_is_ending(
     assert copied.submit(script("job", "")).ok
     os.kill(int(word), 0)
     masters["data"].go_on()
+    meeting.let_go()
 
 
 def test_a_copy_does_not_start_the_originals_services(
