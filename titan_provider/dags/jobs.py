@@ -7,13 +7,12 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from decimal import Decimal
-from pathlib import Path
+from pathlib import PurePath
 from typing import Any
 
-from titan_provider.operators.source import find_script, script_file
+from titan_provider.operators.source import Script, find_script, inline_script
 from titan_provider.values import as_id, to_json
 from titan_sdk import TitanJob
 
@@ -23,6 +22,7 @@ __all__ = ["NamedJob", "read_jobs"]
 _MARKED = ("args", "params", "env", "python", "job_type", "is_archive")
 _FIELDS = {field.name for field in dataclasses.fields(TitanJob)}
 _WHOLE = {"priority", "max_attempts"}
+_INLINE = ("script", "source", "script_content")
 _REFUSED = {
     "owner_lease": "the task does not renew it; give the job a timeout",
     "hitl_message": "a task does not wait for people; submit such a DAG with the SDK and follow it with TitanDagSensor",
@@ -37,7 +37,7 @@ class NamedJob:
     name: str
     parents: tuple[str, ...]
     """Names of other jobs of the same task, or ids of any jobs."""
-    path: str
+    script: Script
     fields: Mapping[str, Any]
     """The other parameters of its TitanJob."""
     mark: str
@@ -53,28 +53,29 @@ class NamedJob:
         :param id_of: the id behind a name
         """
         parents = [id_of(parent) for parent in self.parents]
-        return TitanJob(id_of(self.name), self.path, parents=parents, **self.fields)
+        return TitanJob(
+            id_of(self.name), self.script.filename, source=self.script.source, parents=parents, **self.fields
+        )
 
 
-def read_jobs(task: str, given: Sequence[Any], dag_file: str | None, files: ExitStack) -> list[NamedJob]:
+def read_jobs(task: str, given: Sequence[Any], dag_file: str | None) -> list[NamedJob]:
     """The jobs in the order given.
 
     :param task: how a refusal names the task
     :param given: dicts or TitanJobs
     :param dag_file: scripts are looked for beside it
-    :param files: keeps the files of inline scripts until it is closed
     :raises ValueError: something in a dict makes no sense; TitanJob refuses the rest when it is built
     """
     if not isinstance(given, list | tuple) or not given:
         raise ValueError(f"{task}: jobs must be a list of at least one dict or TitanJob, not {given!r:.80}")
-    jobs = [_read_job(task, index, value, dag_file, files) for index, value in enumerate(given)]
+    jobs = [_read_job(task, index, value, dag_file) for index, value in enumerate(given)]
     names = [job.name for job in jobs]
     if twice := {name for name in names if names.count(name) > 1}:
         raise ValueError(f"{task}: more than one job is called {sorted(twice)[0]!r}; their names must differ")
     return jobs
 
 
-def _read_job(task: str, index: int, value: Any, dag_file: str | None, files: ExitStack) -> NamedJob:
+def _read_job(task: str, index: int, value: Any, dag_file: str | None) -> NamedJob:
     where = f"{task}: jobs[{index}]"
     fields = (
         _fields_of(value)
@@ -89,9 +90,7 @@ def _read_job(task: str, index: int, value: Any, dag_file: str | None, files: Ex
     if not isinstance(name, str) or not name:
         raise ValueError(f"{where} has no name; give it one with 'job_id'")
     where += f" ({name})"
-    filename, script = fields.pop("filename", None), fields.pop("script", None)
-    if (filename is None) == (script is None):
-        raise ValueError(f"{where}: give either 'filename' or 'script', and not both")
+    script = _script(where, fields, name, dag_file)
     parents = fields.pop("parents", None) or ()
     if isinstance(parents, str):
         raise ValueError(f"{where}: parents {parents!r} is a single text; give a list of names")
@@ -104,17 +103,24 @@ def _read_job(task: str, index: int, value: Any, dag_file: str | None, files: Ex
             raise ValueError(f"{where}: {refused!r} cannot be used here: {advice}")
     if "params" in fields:
         fields["params"] = to_json(fields["params"], f"{where}: params")
-    if script is not None:
-        path = files.enter_context(script_file(script, name))
-    else:
-        path = (
-            str(filename)
-            if fields.get("is_archive")
-            else files.enter_context(find_script(str(filename), dag_file))
-        )
     for whole in _WHOLE & fields.keys():
         fields[whole] = _whole(fields[whole], f"{where}: {whole}")
-    return NamedJob(name, tuple(map(as_id, parents)), path, fields, _mark(path, fields))
+    return NamedJob(name, tuple(map(as_id, parents)), script, fields, _mark(script, fields))
+
+
+def _script(where: str, fields: dict[str, Any], name: str, dag_file: str | None) -> Script:
+    """The job's script, taken out of its fields; the name of a ``source`` stands beside it."""
+    filename = fields.pop("filename", None) or None
+    given = {key: value for key in _INLINE if (value := fields.pop(key, None)) is not None}
+    if len(given) > 1 or (filename is not None and "script" in given) or (filename is None and not given):
+        raise ValueError(f"{where}: give either 'filename' or 'script', and not both")
+    if "script" in given:
+        return inline_script(given["script"], name)
+    if given:
+        (source,) = given.values()
+        text = source if isinstance(source, str) else source.decode("latin-1")
+        return Script(filename or inline_script(text, name).filename, source)
+    return Script(str(filename)) if fields.get("is_archive") else find_script(str(filename), dag_file)
 
 
 def _whole(value: Any, where: str) -> Any:
@@ -138,12 +144,10 @@ def _fields_of(job: TitanJob) -> dict[str, Any]:
     }
 
 
-def _mark(path: str, fields: Mapping[str, Any]) -> str:
-    script = Path(path)
-    content = script.read_bytes() if script.is_file() else path.encode()
-    relevant = [script.name, *(fields.get(name) for name in _MARKED)]
+def _mark(script: Script, fields: Mapping[str, Any]) -> str:
+    relevant = [PurePath(script.filename).name, *(fields.get(name) for name in _MARKED)]
     return hashlib.sha256(
-        content + json.dumps(relevant, sort_keys=True, default=_jsonable).encode()
+        script.content() + json.dumps(relevant, sort_keys=True, default=_jsonable).encode()
     ).hexdigest()[:16]
 
 

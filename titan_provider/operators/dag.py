@@ -168,19 +168,18 @@ class TitanDagOperator(TitanWorkOperator):
         dag_file = getattr(context.get("dag"), "fileloc", None)
         # A trigger's event is matched with the record, so a deferred wait keeps one in any case.
         remembers = self.durable or self.deferrable
+        jobs = read_jobs(f"task {self.task_id!r}", self.jobs, dag_file)
         try:
-            with ExitStack() as files:
-                jobs = read_jobs(f"task {self.task_id!r}", self.jobs, dag_file, files)
-                return DagSubmission(
-                    client=client,
-                    name=self._dag_name(context),
-                    memory=memory_of(context, client) if remembers else None,
-                    durable=self.durable,
-                    about_to_submit=remember,
-                    log=self.log,
-                    elsewhere=lambda master: hook.at(master).get_conn(),
-                    unreachable_timeout=self.unreachable_timeout,
-                ).obtain(context, run, jobs)
+            return DagSubmission(
+                client=client,
+                name=self._dag_name(context),
+                memory=memory_of(context, client) if remembers else None,
+                durable=self.durable,
+                about_to_submit=remember,
+                log=self.log,
+                elsewhere=lambda master: hook.at(master).get_conn(),
+                unreachable_timeout=self.unreachable_timeout,
+            ).obtain(context, run, jobs)
         finally:
             if self._killer.killed:  # the kill may have come before the master knew the jobs
                 self.on_kill()

@@ -15,7 +15,7 @@ from titan_provider.links.titan import JOB_ID_XCOM, TitanJobLogLink, links
 from titan_provider.operators.masters import master_of
 from titan_provider.operators.memory import memory_of
 from titan_provider.operators.services import ServiceKiller, end_service, is_alive, wait_until_up
-from titan_provider.operators.source import find_script, script_file
+from titan_provider.operators.source import Script, find_script, inline_script
 from titan_provider.operators.submission import new_record
 from titan_provider.values import Duration, as_id, plain, read_durations
 from titan_sdk import TitanClient, TitanError, TitanJob
@@ -156,13 +156,11 @@ class TitanServiceOperator(BaseOperator):
         old = memory.recall() if memory is not None else None
         if old is not None and (there := self._take_up(hook, client, old, record, stack)) is not None:
             return old.job_id, there
-        if self.script is None:
-            dag_file = getattr(context.get("dag"), "fileloc", None)
-            with find_script(str(self.filename), dag_file) as found:
-                self._submit(client, memory, record, self._job(record, found))
+        if self.script is not None:
+            script = inline_script(self.script, self.task_id)
         else:
-            with script_file(self.script, self.task_id) as written:
-                self._submit(client, memory, record, self._job(record, written))
+            script = find_script(str(self.filename), getattr(context.get("dag"), "fileloc", None))
+        self._submit(client, memory, record, self._job(record, script))
         self.log.info("Submitted service %s, to run on a worker tagged %s", record.job_id, self.requirement)
         return record.job_id, client
 
@@ -190,10 +188,11 @@ class TitanServiceOperator(BaseOperator):
         end_service(there, old.job_id, _END_PATIENCE)
         return None
 
-    def _job(self, record: Record, path: str) -> TitanJob:
+    def _job(self, record: Record, script: Script) -> TitanJob:
         return TitanJob(
             record.job_id,
-            path,
+            script.filename,
+            source=script.source,
             job_type="SERVICE",
             port=int(self.port),
             requirement=as_id(self.requirement),

@@ -1,26 +1,38 @@
-"""The script a task sends: found from a file name, or written from inline source for the moment of the submit."""
+"""The script a task sends: a file that is found by its name, or inline source."""
 
 from __future__ import annotations
 
-import os
 import posixpath
 import re
-import tempfile
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from titan_provider.compat import AirflowException
 
-__all__ = ["find_script", "is_shell", "script_file"]
+__all__ = ["Script", "find_script", "inline_script", "is_shell"]
 
 
-@contextmanager
-def find_script(filename: str, dag_file: str | None) -> Iterator[str]:
-    """Absolute path of the script: as given, else beside the DAG file, else in the current folder.
+@dataclass(frozen=True)
+class Script:
+    """What a job runs."""
 
-    Of a script in the zip of a packed DAG it is a copy, which exists while the block runs.
+    filename: str
+    """Path of the file; of a source, the name that it is shown under."""
+    source: str | bytes | None = None
+    """The script itself; None: it is read from the file when the job is submitted."""
+
+    def content(self) -> bytes:
+        """What would travel now; of a script in an archive, which is not here, its name."""
+        if self.source is not None:
+            return self.source.encode() if isinstance(self.source, str) else self.source
+        path = Path(self.filename)
+        return path.read_bytes() if path.is_file() else self.filename.encode()
+
+
+def find_script(filename: str, dag_file: str | None) -> Script:
+    """The script's file: as given, else beside the DAG file, else in the current folder. One in the zip of a packed DAG
+    is read from there.
 
     :param filename: what the DAG's author wrote
     :param dag_file: the file that defines the DAG, where known
@@ -31,15 +43,10 @@ def find_script(filename: str, dag_file: str | None) -> Iterator[str]:
     places = [path] if path.is_absolute() else [folder / path for folder in folders]
     for place in places:
         if place.is_file():
-            yield str(place.resolve())
-            return
+            return Script(str(place.resolve()))
         content = _packed(place)
         if content is not None:
-            with tempfile.TemporaryDirectory(prefix="titan-script-") as folder:
-                copy = Path(folder, place.name)
-                copy.write_bytes(content)
-                yield str(copy)
-            return
+            return Script(place.name, content)
     looked = " nor ".join(str(place) for place in dict.fromkeys(places))
     raise AirflowException(
         f"the script {filename!r} was not found: there is no file {looked}. "
@@ -68,12 +75,11 @@ def is_shell(source: str) -> bool:
     )
 
 
-@contextmanager
-def script_file(source: str, name: str) -> Iterator[str]:
-    """A file with that source while the block runs, named so that the job's tracebacks make sense.
+def inline_script(source: str, name: str) -> Script:
+    """A script of that source, named so that the job's tracebacks make sense.
 
     :param source: Python, or a shell script when its first line is a ``#!`` line that names a shell
-    :param name: what the file is called, without suffix
+    :param name: what the script is called, without suffix
     :raises AirflowException: the source is the name of a script
     """
     if re.fullmatch(r"\S+\.(py|sh)", source.strip()):
@@ -82,13 +88,10 @@ def script_file(source: str, name: str) -> Iterator[str]:
             "to end in .j2"
         )
     safe = "".join(c if c.isalnum() or c in "._-@" else "_" for c in name)[:100]
-    with tempfile.TemporaryDirectory(prefix="titan-script-") as folder:
-        suffix = ".sh" if is_shell(source) else ".py"
-        stem = safe.removesuffix(suffix)
-        if suffix == ".py" and stem.isidentifier():
-            # Never a module's name: the script's folder comes first on its path, and a task may be called "email".
-            stem += "-script"
-        path = os.path.join(folder, stem + suffix)
-        # An inline script starts with the line break after the opening quotes; a #! must be first.
-        Path(path).write_text(source.lstrip("\n"), encoding="utf-8")
-        yield path
+    suffix = ".sh" if is_shell(source) else ".py"
+    stem = safe.removesuffix(suffix)
+    if suffix == ".py" and stem.isidentifier():
+        # Never a module's name: the script's folder comes first on its path, and a task may be called "email".
+        stem += "-script"
+    # An inline script starts with the line break after the opening quotes; a #! must be first.
+    return Script(stem + suffix, source.lstrip("\n"))

@@ -26,7 +26,7 @@ from titan_provider.masking import env_texts, mask_env
 from titan_provider.operators.admission import try_to_enter, wait_to_enter
 from titan_provider.operators.base import TitanWorkOperator
 from titan_provider.operators.memory import memory_of
-from titan_provider.operators.source import find_script, script_file
+from titan_provider.operators.source import Script, find_script, inline_script
 from titan_provider.operators.submission import Submission, new_record
 from titan_provider.operators.waiting import end_soon
 from titan_provider.values import Duration, as_id, as_ids, plain, read_durations, to_json
@@ -246,25 +246,21 @@ class TitanJobOperator(TitanWorkOperator):
                 with there.get_conn() as its_master:
                     announce_try(its_master, found.job_id, try_number)
 
-        def obtain(path: str) -> Record:
+        if self.script is not None:
+            script = inline_script(self.script, self.script_name or self.task_id)
+        else:
+            script = find_script(str(self.filename), getattr(context.get("dag"), "fileloc", None))
+        try:
             return Submission(
                 client=client,
                 memory=memory_of(context, client) if self.durable else None,
-                build=lambda job_id: self._build(job_id, path),
+                build=lambda job_id: self._build(job_id, script),
                 admit=lambda job_id: self._admit(hook, client, job_id, started),
                 about_to_submit=remember,
                 log=self.log,
                 elsewhere=lambda master: hook.at(master).get_conn(),
                 unreachable_timeout=self.unreachable_timeout,
             ).obtain(record)
-
-        try:
-            if self.script is None:
-                dag_file = getattr(context.get("dag"), "fileloc", None)
-                with find_script(str(self.filename), dag_file) as found:
-                    return obtain(found)
-            with script_file(self.script, self.script_name or self.task_id) as written:
-                return obtain(written)
         finally:
             if self._killer.killed:  # the kill may have come before the master knew the job
                 self.on_kill()
@@ -293,10 +289,11 @@ class TitanJobOperator(TitanWorkOperator):
         )
         self.defer(trigger=trigger, method_name="execute_admitted")
 
-    def _build(self, job_id: str, path: str) -> TitanJob:
+    def _build(self, job_id: str, script: Script) -> TitanJob:
         return TitanJob(
             job_id,
-            path,
+            script.filename,
+            source=script.source,
             args=self.args,
             parents=as_ids(self.parents),
             priority=self.priority,

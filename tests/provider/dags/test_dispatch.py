@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from types import SimpleNamespace
 from typing import Any
 
@@ -54,18 +53,17 @@ class Task:
         self.ti.try_number += 1
         context: Any = {"ti": self.ti, "dag_run": self.dag_run}
         given = [{"job_id": n, "script": s, "parents": self.parents.get(n)} for n, s in self.scripts.items()]
-        with ExitStack() as files:
-            jobs = read_jobs("task 't'", given, None, files)
-            submission = DagSubmission(
-                client=self.client,
-                name=self.name,
-                memory=self.memory,
-                durable=True,
-                about_to_submit=lambda _: None,
-                log=logging.getLogger("test"),
-                elsewhere=TitanClient,
-            )
-            return submission.obtain(context, new_record(context), jobs)
+        jobs = read_jobs("task 't'", given, None)
+        submission = DagSubmission(
+            client=self.client,
+            name=self.name,
+            memory=self.memory,
+            durable=True,
+            about_to_submit=lambda _: None,
+            log=logging.getLogger("test"),
+            elsewhere=TitanClient,
+        )
+        return submission.obtain(context, new_record(context), jobs)
 
     def run(self) -> DagRecord:
         record = self.start()

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from airflow.providers.common.compat.sdk import AirflowException
 
-from titan_provider.operators.source import find_script, script_file
+from titan_provider.operators.source import Script, find_script, inline_script
 
 
 def test_a_script_is_found_beside_the_dag_file_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -23,8 +23,9 @@ def test_a_script_is_found_beside_the_dag_file_first(tmp_path: Path, monkeypatch
 
 
 def found(filename: str, dag_file: str | None) -> str:
-    with find_script(filename, dag_file) as path:
-        return path
+    script = find_script(filename, dag_file)
+    assert script.source is None
+    return script.filename
 
 
 def test_a_script_beside_a_packed_dag_is_read_from_the_zip(
@@ -41,10 +42,8 @@ def test_a_script_beside_a_packed_dag_is_read_from_the_zip(
         ("../shared.py", "shared"),
         (f"{tmp_path}/pack.zip/shared.py", "shared"),
     ):
-        with find_script(filename, dag_file) as path:
-            assert Path(path).name == Path(filename).name
-            assert Path(path).read_text() == f"print('{text}')"
-        assert not Path(path).exists()
+        name = Path(filename).name
+        assert find_script(filename, dag_file) == Script(name, f"print('{text}')".encode())
     with pytest.raises(AirflowException, match=r"no file .*/pack\.zip/team/gone\.py nor"):
         found("gone.py", dag_file)
 
@@ -72,23 +71,20 @@ def test_an_absolute_path_is_looked_for_there_only() -> None:
         ("#!/usr/bin/env python3\nprint(1)", "train-script.py"),
     ],
 )
-def test_inline_source_becomes_a_file_of_its_kind(source: str, name: str) -> None:
-    with script_file(source, "train") as path:
-        assert Path(path).name == name
-        assert Path(path).read_text() == source.lstrip("\n")
-    assert not Path(path).exists()
+def test_inline_source_is_named_by_its_kind(source: str, name: str) -> None:
+    assert inline_script(source, "train") == Script(name, source.lstrip("\n"))
 
 
 @pytest.mark.parametrize(
     "name", ["email", "statistics", "email.py", "json", "__init__", "load@email.py", "e-mail"]
 )
 def test_no_inline_script_can_be_imported(name: str) -> None:
-    with script_file("pass", name) as path:
-        assert not Path(path).stem.isidentifier()
-        assert path.endswith(".py")
+    path = inline_script("pass", name).filename
+    assert not Path(path).stem.isidentifier()
+    assert path.endswith(".py")
 
 
 def test_the_files_name_is_safe() -> None:
-    with script_file("", "group.task/../x" * 50) as path:
-        assert "/.." not in path
-        assert len(Path(path).name) < 120
+    path = inline_script("", "group.task/../x" * 50).filename
+    assert "/" not in path
+    assert len(path) < 120

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -20,6 +19,7 @@ from titan_provider.dags.jobs import read_jobs
 from titan_provider.dispatch import Record
 from titan_provider.job_ids import make_job_id
 from titan_provider.operators.memory import AirflowMemory, Memory, TitanMemory
+from titan_provider.operators.source import Script
 from titan_provider.operators.submission import Submission
 from titan_provider.operators.titan import TitanJobOperator
 from titan_sdk import JobStatus, TitanClient, TitanJob
@@ -320,11 +320,9 @@ def test_the_grace_may_be_given_wherever_a_job_is(tmp_path: Path, written: Any, 
     with DAG("grace", schedule=None):
         decorated = work().operator
     operator = TitanJobOperator(task_id="t", filename=str(path), cancel_grace=written)
-    with ExitStack() as files:
-        (job,) = read_jobs(
-            "t", [{"job_id": "a", "filename": str(path), "cancel_grace": written}], None, files
-        )
-    built = [operator._build("j", str(path)), decorated._build("j", str(path)), job.build(str)]
+    (job,) = read_jobs("t", [{"job_id": "a", "filename": str(path), "cancel_grace": written}], None)
+    script = Script(str(path))
+    built = [operator._build("j", script), decorated._build("j", script), job.build(str)]
     assert [made.cancel_grace for made in built] == [seconds] * 3
     with pytest.raises(ValueError, match="cancel_grace"):
         TitanJobOperator(task_id="t", script="", cancel_grace="soon")

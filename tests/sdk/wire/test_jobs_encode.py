@@ -16,8 +16,10 @@ from titan_sdk.wire.jobs import (
     RUN_PAYLOAD,
     START_ARCHIVE_SERVICE,
     JobLine,
+    dump_line,
     encode_dag,
     encode_line,
+    load_line,
     parse_dag,
     parse_line,
 )
@@ -168,3 +170,8 @@ def test_a_pickled_line_is_the_same_line(line: JobLine) -> None:
     back = pickle.loads(pickle.dumps(line, protocol=pickle.HIGHEST_PROTOCOL))
     assert type(back) is JobLine
     assert back == line
+
+
+def test_a_stored_line_is_read_back_exactly() -> None:
+    line = JobLine("a", RUN_PAYLOAD, ("é.py", "", "cHJpbnQ=", "GPU"), -3, 10, ("DAG-b", "c"), affinity=True)
+    assert load_line("a", dump_line(line)) == line
