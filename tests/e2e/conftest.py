@@ -12,8 +12,7 @@ from urllib.parse import quote
 import pytest
 
 from tests.conftest import Master
-from tests.e2e.lab import DAGS as LAB_DAGS
-from tests.e2e.lab import Standalone, master
+from tests.e2e.lab import DAGS as LAB_DAGS, Standalone, master
 from tests.rules.sources import ROOT
 from tests.support.http_dashboard import HttpDashboard
 from titan_sdk import TitanClient

@@ -4,8 +4,7 @@ import logging
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from titan_provider import joblog
 from titan_provider.joblog import JobLog, LogCursor

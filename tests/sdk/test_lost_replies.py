@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.sdk.cluster.master_process import MasterProcess
-from tests.sdk.cluster.peer import Peer
-from tests.sdk.cluster.peer import script as job_line
+from tests.sdk.cluster.peer import Peer, script as job_line
 from tests.support.blocking_async import BlockingAsyncClient
 from tests.support.flaky_proxy import FlakyProxy
 from tests.support.scripted_peer import ScriptedPeer, truncate

@@ -10,11 +10,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
-from titan_sdk import CorruptData
-from titan_sdk import xcom as module
+from titan_sdk import CorruptData, xcom as module
 from titan_sdk.xcom import Reference, TaskCoordinate, belongs_to, decode, encode, make_key, place_key
 
 KEY = "titan:xcom:d/r/t/-1/k/6b0cf723-e0e53408300d"

@@ -11,35 +11,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from titan_sdk.wire import (
         calls as calls,
-    )
-    from titan_sdk.wire import (
         extended_calls as extended_calls,
-    )
-    from titan_sdk.wire import (
         extensions as extensions,
-    )
-    from titan_sdk.wire import (
         fields as fields,
-    )
-    from titan_sdk.wire import (
         frames as frames,
-    )
-    from titan_sdk.wire import (
         hello as hello,
-    )
-    from titan_sdk.wire import (
         jobs as jobs,
-    )
-    from titan_sdk.wire import (
         listing as listing,
-    )
-    from titan_sdk.wire import (
         once as once,
-    )
-    from titan_sdk.wire import (
         opcodes as opcodes,
-    )
-    from titan_sdk.wire import (
         statsjson as statsjson,
     )
 

@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from airflow.providers.common.compat.sdk import DAG
-from airflow.providers.common.compat.sdk import task as decorators
+from airflow.providers.common.compat.sdk import DAG, task as decorators
 
 from tests.support.airflow_run import unique
 from titan_provider.dags.jobs import read_jobs

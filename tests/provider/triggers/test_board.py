@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 
-from titan_provider.triggers import board as module
-from titan_provider.triggers import schedule
+from titan_provider.triggers import board as module, schedule
 from titan_provider.triggers.board import Board
 from titan_sdk import ClusterStats, JobHistoryEntry, JobStatus, ServerInfo, WorkerStats
 

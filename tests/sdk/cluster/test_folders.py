@@ -3,8 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from titan_sdk.cluster.folders import DataDir, safe_name
 from titan_sdk.errors import TitanError

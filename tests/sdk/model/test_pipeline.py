@@ -8,8 +8,7 @@ from textwrap import dedent
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 
 from titan_sdk.errors import InvalidPipeline
 from titan_sdk.model.job import JobKind

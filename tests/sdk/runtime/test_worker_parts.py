@@ -12,8 +12,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from titan_sdk.runtime.worker import c_modules, limits, outcome, processes
 from titan_sdk.runtime.worker.chunks import Chunker

@@ -6,8 +6,7 @@ import contextlib
 import json
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from titan_sdk.errors import CorruptData, NotFound, PeerProtocolError, RequestRefused, TitanError
 from titan_sdk.model.listing import JobChanges, ListedArtifact, ListedDag, ListedJob, ListPage

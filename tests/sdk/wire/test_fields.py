@@ -5,8 +5,7 @@ from __future__ import annotations
 import contextlib
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from titan_sdk.errors import LocalProtocolError, PeerProtocolError
 from titan_sdk.wire.fields import decode_base64, encode_base64, join_pair, split_pair

@@ -5,8 +5,7 @@ from __future__ import annotations
 import struct
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from titan_sdk.errors import PayloadTooLarge, PeerProtocolError
 from titan_sdk.wire.frames import HEADER_SIZE, MAX_PAYLOAD, Frame, FrameDecoder, encode_frame

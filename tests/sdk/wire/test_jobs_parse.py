@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from titan_sdk.wire.jobs import RUN_PAYLOAD, JobLine, LineError, parse_dag, parse_line
 

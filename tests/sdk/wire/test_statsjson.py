@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from titan_sdk.errors import PeerProtocolError
 from titan_sdk.model.stats import ClusterStats, JobHistoryEntry, WorkerStats
