@@ -52,10 +52,16 @@ def sdk_version() -> str:
 
 
 class App:
-    """Start it, and stop it, in the loop that runs it."""
+    """Start it, and stop it, in the loop that runs it.
 
-    def __init__(self, settings: ClusterSettings, version: str) -> None:
+    Args:
+        is_temporary: no later master will use the folder. Its jobs end with this process even if that is killed;
+            else they go on for the next master.
+    """
+
+    def __init__(self, settings: ClusterSettings, version: str, *, is_temporary: bool = False) -> None:
         self._settings = settings
+        self._is_temporary = is_temporary
         self._version = version
         self._data: DataDir | None = None
         self._storage: Storage | None = None
@@ -95,7 +101,9 @@ class App:
             )
             storage.store.on_lost(self._lose)
             door = None if settings.ray is None else self._jobs_door(settings.ray, address)
-            master = self._master = Master(settings, data, storage, address, socket_path, door)
+            master = self._master = Master(
+                settings, data, storage, address, socket_path, door, is_temporary=self._is_temporary
+            )
             loop = asyncio.get_running_loop()
             self._last_handler = loop.get_exception_handler()
             loop.set_exception_handler(self._on_unexpected)

@@ -32,7 +32,8 @@ class LocalCluster:
     Args:
         workers: how many workers of each tag.
         data_dir: keeps state, logs and artifacts; a later cluster on the same folder goes on where this one
-            ended. Without it a temporary folder is used and removed, and jobs on a Ray cluster end with this.
+            ended, and jobs survive a kill of this program. Without it a temporary folder is used and removed, and
+            jobs end with this program, however that ends.
         port: 0 chooses a free one.
         strict_titan: behave as a real Titan master does, hazards included, to prove scripts and DAGs against it;
             ``StrictSettings`` (``titan_sdk.strict``) sets its pace. Values and job states then live in
@@ -164,7 +165,7 @@ class LocalCluster:
         app: App | StrictNode
         self._loop = asyncio.get_running_loop()
         if self._strict is None:
-            app = App(settings, sdk_version())
+            app = App(settings, sdk_version(), is_temporary=self._temporary)
         else:
             from titan_sdk.strict import StrictControl, StrictNode
 

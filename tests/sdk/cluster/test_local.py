@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from tests.sdk.cluster.peer import Meeting, Peer, script
+from tests.support.process_watch import has_ended, wait_for, worker_processes
 from titan_sdk.cluster import LocalCluster
 from titan_sdk.errors import InvalidArgument, TitanError
 
@@ -90,3 +94,33 @@ def test_more_slots_run_more_at_once(meeting: Meeting) -> None:
         assert peer.status("j3") == "PENDING"
         meeting.let_go()
         assert meeting.arrival()[0] == "3"
+
+
+PROGRAM = """
+import sys
+from titan_sdk import TitanClient, TitanJob
+from titan_sdk.cluster import LocalCluster
+with LocalCluster(workers={"GENERAL": 2}) as cluster, TitanClient("127.0.0.1", cluster.port) as client:
+    for runtime in (True, False):
+        name = f"runtime-{runtime}"
+        code = "import os, time; print(os.getpid(), flush=True); time.sleep(3600)"
+        job = client.submit_job(TitanJob(name, source=code, runtime=runtime))
+        print(cluster.data_dir, next(job.follow_logs()), flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_nothing_runs_on_when_a_program_with_a_temporary_cluster_is_killed(tmp_path: Path) -> None:
+    program = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+    )
+    with program:
+        assert program.stdout is not None
+        told = [program.stdout.readline().split() for _ in range(2)]
+        program.kill()
+    folder, jobs = Path(told[0][0]), [line[1] for line in told]
+    wait_for(lambda: all(map(has_ended, jobs)) and not worker_processes(folder))

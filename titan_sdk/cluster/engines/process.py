@@ -93,6 +93,7 @@ class ProcessEngine:
         environment: the environment of a worker's jobs, by the worker's name.
         uploads: where archives are; by default the data directory's own.
         shared: whether the store is not in the data directory.
+        held: whether jobs end with this process, even if that is killed: no later master will ask for them.
 
     Raises:
         OSError: the data directory cannot be written.
@@ -105,8 +106,10 @@ class ProcessEngine:
         *,
         uploads: Area | None = None,
         shared: bool = False,
+        held: bool = False,
     ) -> None:
         self._data = data
+        self._held = held
         self._uploads = FileArea(data.uploads) if uploads is None else uploads
         self._environment = environment
         self._loop = asyncio.get_running_loop()
@@ -159,6 +162,7 @@ class ProcessEngine:
             command.grace,
             command.rest,
             command.spec or "",
+            self._held,
         )
         process = Process(request, self._machine.handle(worker))
         self._runs[request.run] = _Run(process, command.grace, start, worker)

@@ -43,6 +43,7 @@ class Master:
         address: under which jobs reach it.
         socket_path: where they reach it if that takes more than the address.
         jobs_door: how jobs of other machines reach it.
+        is_temporary: no later master will use the folder, so local jobs end with this process, however it ends.
     """
 
     def __init__(
@@ -53,6 +54,8 @@ class Master:
         address: tuple[str, int],
         socket_path: Path | None = None,
         jobs_door: JobsDoor | None = None,
+        *,
+        is_temporary: bool = False,
     ) -> None:
         self.settings = settings
         self.data = data
@@ -73,6 +76,7 @@ class Master:
                 Environments(settings, address, socket_path, data.ends),
                 uploads=storage.uploads,
                 shared=settings.store is not None,
+                held=is_temporary,
             )
         else:
             # The engine tells of its nodes only when it is open.
