@@ -1,119 +1,154 @@
-"""What triggers need of Airflow, on 2.11 and 3. Apart from ``compat``: whoever only parses DAG files needs none of it."""
+"""What the triggers of deferred operators have in common: one wait, one event, and the end of the jobs when a person ends the task.
+
+Rules for editing. ``run`` may begin again at any moment, in another triggerer: nothing but the positions in the logs is
+remembered, in TitanStore. ``cleanup`` runs at every restart of a triggerer and must not cancel.
+"""
 
 from __future__ import annotations
 
-import inspect
-import sys
-from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+import asyncio
+import time
+from abc import abstractmethod
+from collections.abc import AsyncIterator, Mapping
+from functools import partial
 
-from airflow.triggers.base import BaseTrigger, TriggerEvent
+from titan_provider.dags.plan import KnownJob, children_first
+from titan_provider.events import JobEvent, Outcome
+from titan_provider.exceptions import TitanMasterUnreachable, TitanPlacementTimedOut
+from titan_provider.hooks.titan import TitanHook
+from titan_provider.triggers.base import TitanTrigger, TriggerEvent, triggerer_calls_on_kill
+from titan_provider.triggers.killing import finish_kill, killed_state, warm_up
+from titan_provider.triggers.passing import lines_passed_on
+from titan_provider.triggers.poller import SharedMaster, lease
+from titan_provider.work.watch import WorkWatch
+from titan_sdk import AsyncTitanClient, ClientConfig, JobStatus, NotFound, TitanError
 
-from titan_sdk.xcom import TaskCoordinate
-
-__all__ = [
-    "BaseTrigger",
-    "TitanTrigger",
-    "TriggerEvent",
-    "current_task_state",
-    "in_triggerer",
-    "log_channel",
-    "logs_take_timestamps",
-    "triggerer_calls_on_kill",
-]
-
-triggerer_calls_on_kill = hasattr(BaseTrigger, "on_kill")
-"""Airflow 3.3+ tells a trigger that its task was killed; before, there is only ``cleanup()``."""
+__all__ = ["WorkTrigger"]
 
 
-logs_take_timestamps = hasattr(BaseTrigger, "on_kill")
-"""Airflow 3's structured loggers keep a ``timestamp`` that a record brings along."""
+class WorkTrigger(TitanTrigger):
+    """Waits for the jobs of one task, copies their logs into the task log, and fires once."""
 
-
-class TitanTrigger(BaseTrigger):
-    """A trigger whose arguments are its public attributes of the same names.
-
-    Arguments lie in Airflow's database in plain text: ids, never secrets. A triggerer may die and another one start the
-    trigger again from its arguments at any moment, so times are wall-clock times.
-    """
-
-    attribute_of: ClassVar[Mapping[str, str]] = {}
-    """The attribute of an argument whose own name is a method's."""
+    titan_conn_id: str
+    master: str
+    deadline: float | None
+    cancel_on_kill: bool
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
+        self._statuses: dict[str, JobStatus] = {}
+        self._fired = False
+        self._asked = ""
 
-    def serialize(self) -> tuple[str, dict[str, Any]]:
-        """Class path and all arguments: the trigger built from them is equal to this one."""
-        path = f"{type(self).__module__}.{type(self).__qualname__}"
-        names = inspect.signature(type(self)).parameters
-        return path, {name: getattr(self, self.attribute_of.get(name, name)) for name in names}
+    @property
+    @abstractmethod
+    def known(self) -> Mapping[str, KnownJob]:
+        """The jobs to wait for, by name."""
 
+    @abstractmethod
+    def make_watch(self) -> WorkWatch:
+        """The wait for them."""
 
-def in_triggerer() -> bool:
-    """Whether this is a triggerer of Airflow 3; ``dags test`` runs triggers in the task's process, one request at a
-    time.
-    """
-    runner = sys.modules.get("airflow.sdk.execution_time.task_runner")
-    return type(getattr(runner, "SUPERVISOR_COMMS", None)).__name__ == "TriggerCommsDecoder"
+    @abstractmethod
+    def event_of(self, watch: WorkWatch | None, outcome: Outcome, message: str) -> JobEvent:
+        """What is fired.
 
+        :param watch: the wait, as far as it came
+        """
 
-def log_channel() -> int | None:
-    """Descriptor of the socket through which the lines of a triggerer's triggers go; None elsewhere."""
-    if not in_triggerer():
-        return None
-    import structlog  # comes with Airflow 3
+    @property
+    def _what(self) -> str:
+        """The jobs, in a line of a log."""
+        jobs = list(self.known.values())
+        return f"job {jobs[0].job_id}" if len(jobs) == 1 else f"{len(jobs)} jobs"
 
-    stream = getattr(structlog.get_config().get("logger_factory"), "io", None)
-    return None if stream is None else int(stream.fileno())
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Fire one event when nothing more can happen to the jobs, or when waiting for them is over."""
+        event = await self._wait()
+        await lines_passed_on()
+        self._fired = True
+        yield TriggerEvent(event.to_dict())  # type: ignore[no-untyped-call]
 
+    async def on_kill(self) -> None:
+        """Cancel the jobs when a person killed, cleared or marked the task.
 
-async def current_task_state(trigger: BaseTrigger) -> str | None:
-    """State of the task instance that a trigger works for, or None when it has none any more.
+        Airflow also calls this when it moves a trigger to another triggerer. The task is then still deferred, and
+        its jobs must live.
+        """
+        if not self._fired and self.cancel_on_kill:
+            await finish_kill(self, self._what, self._cancel_if_killed())
 
-    :param trigger: a trigger that runs in a triggerer
-    """
-    # asgiref comes with Airflow. A thread keeps the event loop free while the API server answers, and one of its own
-    # the thread that all other triggers share.
-    from asgiref.sync import sync_to_async
+    async def cleanup(self) -> None:
+        """Before Airflow 3.3 the only sign of a kill; since then nothing to do."""
+        if not triggerer_calls_on_kill:
+            await self.on_kill()
 
-    ti: Any = trigger.task_instance
-    if ti is None:
-        return None
-    return await sync_to_async(_state_reader(), thread_sensitive=False)(TaskCoordinate.of(ti))
+    async def _cancel_if_killed(self) -> None:
+        state = await killed_state(self, self._what)
+        if state is None:
+            return
+        async with AsyncTitanClient(config=await self._config()) as client:
+            for job_id in children_first(self.known).values():
+                try:
+                    status = await client.cancel_job(job_id)
+                    self.log.info("Task is %s: cancelled job %s; it is %s", state, job_id, status)
+                except TitanError as exc:
+                    self.log.error("Job %s could not be cancelled and may still be running: %s", job_id, exc)
 
+    async def _config(self) -> ClientConfig:
+        first = next(iter(self.known.values()))
+        return await TitanHook(self.titan_conn_id, master=self.master).get_config_of(first.job_id)
 
-def _state_reader() -> Callable[[TaskCoordinate], str | None]:
-    try:
-        from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
-    except ModuleNotFoundError:  # Airflow 2: triggers may read the database
-        return _state_from_database
+    # -- waiting --------------------------------------------------------------------------------------------
 
-    def read(task: TaskCoordinate) -> str | None:
-        regional: dict[str, Any] = {} if task.region is None else {"region_id": task.region}
-        states = RuntimeTaskInstance.get_task_states(
-            dag_id=task.dag_id,
-            task_ids=[task.task_id],
-            run_ids=[task.run_id],
-            map_index=task.map_index,
-            **regional,
+    async def _wait(self) -> JobEvent:
+        warm_up(self)
+        watch, self._asked = None, self.master
+        try:
+            config = await self._config()
+            self._asked = config.address
+            watch = self.make_watch()
+            async with lease(config) as master:
+                outcome, message = await self._watch(master, watch)
+        except TitanMasterUnreachable as exc:
+            outcome, message = Outcome.UNREACHABLE, str(exc)
+        except Exception as exc:
+            self.log.exception("Waiting for %s failed", self._what)
+            outcome = Outcome.FAILED
+            message = f"waiting for {self._what} failed: {type(exc).__name__}: {exc}"
+        return self.event_of(watch, outcome, message)
+
+    async def _watch(self, master: SharedMaster, watch: WorkWatch) -> tuple[Outcome, str]:
+        left = None if self.deadline is None else max(self.deadline - time.time(), 0.0)
+        try:
+            async with asyncio.timeout(left) as limit:
+                await watch.run(master)
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            return Outcome.TIMED_OUT, await self._give_up(master, watch, "execution_timeout was over")
+        except TitanPlacementTimedOut as exc:
+            return Outcome.NOT_PLACED, await self._give_up(master, watch, str(exc))
+        return Outcome.ENDED, ""
+
+    async def _give_up(self, master: SharedMaster, watch: WorkWatch, why: str) -> str:
+        trouble = []
+        for name, job_id in children_first(self.known).items():
+            try:
+                watch.statuses[name] = await master.once(partial(_cancel, job_id))
+            except NotFound as exc:
+                if len(self.known) == 1:
+                    trouble.append(f"job {job_id!r} must end, but could not be cancelled: {exc}")
+            except TitanError as exc:
+                trouble.append(f"job {job_id!r} must end, but could not be cancelled: {exc}")
+        job_ids = [job.job_id for job in self.known.values()]
+        told = (
+            f"job {job_ids[0]!r} was cancelled"
+            if len(job_ids) == 1
+            else f"{len(job_ids)} jobs were cancelled"
         )
-        # The answer's key of a mapped task has its index behind the task id.
-        key = f"{task.task_id}_{task.map_index}" if task.map_index >= 0 else task.task_id
-        state = states.get(task.run_id, {}).get(key)
-        return None if state is None else str(getattr(state, "value", state))
-
-    return read
+        return "; ".join([why, *(trouble or [told])])
 
 
-def _state_from_database(task: TaskCoordinate) -> str | None:
-    from airflow.models.taskinstance import TaskInstance
-    from airflow.utils.session import create_session
-
-    with create_session() as session:
-        row = (
-            session.query(TaskInstance)
-            .filter_by(dag_id=task.dag_id, task_id=task.task_id, run_id=task.run_id, map_index=task.map_index)
-            .one_or_none()
-        )
-        return None if row is None else str(row.state)
+async def _cancel(job_id: str, client: AsyncTitanClient) -> JobStatus:
+    return await client.cancel_job(job_id)

@@ -1,0 +1,119 @@
+"""What triggers need of Airflow, on 2.11 and 3. Apart from ``compat``: whoever only parses DAG files needs none of it."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
+
+from airflow.triggers.base import BaseTrigger, TriggerEvent
+
+from titan_sdk.xcom import TaskCoordinate
+
+__all__ = [
+    "BaseTrigger",
+    "TitanTrigger",
+    "TriggerEvent",
+    "current_task_state",
+    "in_triggerer",
+    "log_channel",
+    "logs_take_timestamps",
+    "triggerer_calls_on_kill",
+]
+
+triggerer_calls_on_kill = hasattr(BaseTrigger, "on_kill")
+"""Airflow 3.3+ tells a trigger that its task was killed; before, there is only ``cleanup()``."""
+
+
+logs_take_timestamps = hasattr(BaseTrigger, "on_kill")
+"""Airflow 3's structured loggers keep a ``timestamp`` that a record brings along."""
+
+
+class TitanTrigger(BaseTrigger):
+    """A trigger whose arguments are its public attributes of the same names.
+
+    Arguments lie in Airflow's database in plain text: ids, never secrets. A triggerer may die and another one start the
+    trigger again from its arguments at any moment, so times are wall-clock times.
+    """
+
+    attribute_of: ClassVar[Mapping[str, str]] = {}
+    """The attribute of an argument whose own name is a method's."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Class path and all arguments: the trigger built from them is equal to this one."""
+        path = f"{type(self).__module__}.{type(self).__qualname__}"
+        names = inspect.signature(type(self)).parameters
+        return path, {name: getattr(self, self.attribute_of.get(name, name)) for name in names}
+
+
+def in_triggerer() -> bool:
+    """Whether this is a triggerer of Airflow 3; ``dags test`` runs triggers in the task's process, one request at a
+    time.
+    """
+    runner = sys.modules.get("airflow.sdk.execution_time.task_runner")
+    return type(getattr(runner, "SUPERVISOR_COMMS", None)).__name__ == "TriggerCommsDecoder"
+
+
+def log_channel() -> int | None:
+    """Descriptor of the socket through which the lines of a triggerer's triggers go; None elsewhere."""
+    if not in_triggerer():
+        return None
+    import structlog  # comes with Airflow 3
+
+    stream = getattr(structlog.get_config().get("logger_factory"), "io", None)
+    return None if stream is None else int(stream.fileno())
+
+
+async def current_task_state(trigger: BaseTrigger) -> str | None:
+    """State of the task instance that a trigger works for, or None when it has none any more.
+
+    :param trigger: a trigger that runs in a triggerer
+    """
+    # asgiref comes with Airflow. A thread keeps the event loop free while the API server answers, and one of its own
+    # the thread that all other triggers share.
+    from asgiref.sync import sync_to_async
+
+    ti: Any = trigger.task_instance
+    if ti is None:
+        return None
+    return await sync_to_async(_state_reader(), thread_sensitive=False)(TaskCoordinate.of(ti))
+
+
+def _state_reader() -> Callable[[TaskCoordinate], str | None]:
+    try:
+        from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
+    except ModuleNotFoundError:  # Airflow 2: triggers may read the database
+        return _state_from_database
+
+    def read(task: TaskCoordinate) -> str | None:
+        regional: dict[str, Any] = {} if task.region is None else {"region_id": task.region}
+        states = RuntimeTaskInstance.get_task_states(
+            dag_id=task.dag_id,
+            task_ids=[task.task_id],
+            run_ids=[task.run_id],
+            map_index=task.map_index,
+            **regional,
+        )
+        # The answer's key of a mapped task has its index behind the task id.
+        key = f"{task.task_id}_{task.map_index}" if task.map_index >= 0 else task.task_id
+        state = states.get(task.run_id, {}).get(key)
+        return None if state is None else str(getattr(state, "value", state))
+
+    return read
+
+
+def _state_from_database(task: TaskCoordinate) -> str | None:
+    from airflow.models.taskinstance import TaskInstance
+    from airflow.utils.session import create_session
+
+    with create_session() as session:
+        row = (
+            session.query(TaskInstance)
+            .filter_by(dag_id=task.dag_id, task_id=task.task_id, run_id=task.run_id, map_index=task.map_index)
+            .one_or_none()
+        )
+        return None if row is None else str(row.state)
