@@ -163,7 +163,7 @@ async def _triggerer(folder: Path) -> None:
 
 
 async def _event(job_id: str, seen: dict[str, float], *, run: bool = True) -> None:
-    from titan_provider.triggers.titan import TitanJobTrigger
+    from titan_provider.triggers.job import TitanJobTrigger
 
     trigger = TitanJobTrigger(titan_conn_id="titan_default", job_id=job_id)
     # As in a triggerer, the trigger is what its arguments in the database say.

@@ -39,7 +39,7 @@ def get_provider_info() -> dict[str, object]:
                 "integration-name": "Titan",
                 "python-modules": [
                     "titan_provider.triggers.admission",
-                    "titan_provider.triggers.titan",
+                    "titan_provider.triggers.job",
                     "titan_provider.triggers.jobs",
                     "titan_provider.triggers.dag",
                 ],

@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from titan_provider.operators.source import is_shell
+from titan_provider.work.source import is_shell
 from titan_sdk import JobReport
 
 if TYPE_CHECKING:

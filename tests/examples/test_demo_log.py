@@ -23,7 +23,7 @@ def test_a_task_opens_with_its_name() -> None:
 @pytest.mark.parametrize(
     "logger",
     [
-        "titan_provider.operators.waiting",
+        "titan_provider.work.waiting",
         "airflow.task.operators.titan_provider.operators.titan.TitanJobOperator",
         "airflow.task.hooks.titan_provider.hooks.titan.TitanHook",
     ],

@@ -8,10 +8,9 @@ from typing import Any
 
 import pytest
 
-from titan_provider.dags.plan import DagRecord, KnownJob
-from titan_provider.dispatch import Record
 from titan_provider.events import JobEvent, Outcome
-from titan_provider.joblog import LogCursor
+from titan_provider.work.joblog import LogCursor
+from titan_provider.work.plan import DagRecord, KnownJob, Record
 from titan_sdk import JobStatus
 
 pytestmark = pytest.mark.airflow
@@ -75,12 +74,16 @@ TRIGGERS: dict[str, dict[str, Any]] = {
 }
 
 
+MOVED = {"titan_provider.triggers.titan.TitanJobTrigger": "titan_provider.triggers.job.TitanJobTrigger"}
+"""Class paths that only rows of an earlier version have, and those that are written now."""
+
+
 @pytest.mark.parametrize("path", TRIGGERS)
 def test_a_trigger_in_the_database_is_built_and_written_as_before(path: str) -> None:
     module, name = path.rsplit(".", 1)
     trigger = getattr(importlib.import_module(module), name)(**TRIGGERS[path])
     found, arguments = trigger.serialize()
-    assert (found, json.loads(json.dumps(arguments))) == (path, TRIGGERS[path])
+    assert (found, json.loads(json.dumps(arguments))) == (MOVED.get(path, path), TRIGGERS[path])
 
 
 def test_the_event_of_a_trigger() -> None:

@@ -27,7 +27,7 @@ def yardstick():
 
 before = cost(yardstick)
 added = cost(lambda: __import__("titan_provider.operators.titan"))
-print(added, (before + cost(yardstick)) / 2, "titan_provider.triggers.titan" in sys.modules)
+print(added, (before + cost(yardstick)) / 2, "titan_provider.triggers.job" in sys.modules)
 """
 
 YARDSTICK = 16.0

@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 from airflow.providers.common.compat.sdk import TaskDeferred
 
-from titan_provider.dags.plan import KnownJob
 from titan_provider.events import JobEvent, Outcome
 from titan_provider.hooks.titan import TitanHook
 from titan_provider.operators.titan import TitanJobOperator
-from titan_provider.triggers.poller import lease
-from titan_provider.triggers.titan import TitanJobTrigger
+from titan_provider.triggers.job import TitanJobTrigger
+from titan_provider.triggers.shared_client import shared_client
+from titan_provider.work.plan import KnownJob
 from titan_provider.work.watch import WorkWatch
 from titan_sdk import JobStatus, TitanClient, TitanJob
 from titan_sdk.cluster import LocalCluster
@@ -100,7 +100,7 @@ async def watch_task(place: Place, log: Lines) -> None:
         unreachable_timeout=30,
         placement_timeout=AT_ONCE,
     )
-    async with lease(TitanHook().get_config()) as master:
+    async with shared_client(TitanHook().get_config()) as master:
         await watch.run(master)
 
 
@@ -125,7 +125,7 @@ async def watch_dag(place: Place, log: Lines) -> None:
         unreachable_timeout=30,
         placement_timeout=AT_ONCE,
     )
-    async with lease(config) as master:
+    async with shared_client(config) as master:
         await watch.run(master)
 
 

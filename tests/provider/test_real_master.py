@@ -11,17 +11,17 @@ from typing import Any
 
 import pytest
 
-from tests.provider.dags.test_dispatch import Task as DagTask
-from tests.provider.operators.test_submission import AirflowState, Crash, Fragile, Task
+from tests.provider.work.test_dag_submission import Task as DagTask
+from tests.provider.work.test_submission import AirflowState, Crash, Fragile, Task
 from tests.sdk.cluster.peer import Peer
 from tests.support.airflow_run import Outcome, unique
 from tests.support.airflow_version import AIRFLOW_2
-from titan_provider.dags.plan import KnownJob
-from titan_provider.operators.memory import AirflowMemory, TitanMemory
-from titan_provider.triggers import killing
-from titan_provider.triggers.poller import lease
-from titan_provider.triggers.titan import TitanJobTrigger
+from titan_provider.triggers import cancellation
+from titan_provider.triggers.job import TitanJobTrigger
+from titan_provider.triggers.shared_client import shared_client
 from titan_provider.work.cancel import Killer
+from titan_provider.work.plan import KnownJob
+from titan_provider.work.records import AirflowMemory, TitanMemory
 from titan_provider.work.watch import WorkWatch
 from titan_sdk import ClientConfig, JobStatus, TitanClient, TitanJob
 from titan_sdk.cluster import LocalCluster
@@ -195,7 +195,7 @@ async def test_a_killed_tasks_delayed_job_does_not_run_when_due(
         async def failed(_: object) -> str:
             return "failed"
 
-        monkeypatch.setattr(killing, "current_task_state", failed)
+        monkeypatch.setattr(cancellation, "current_task_state", failed)
         await TitanJobTrigger(connection, job.job_id).on_kill()
     await asyncio.to_thread(pass_time, client, tmp_path, 7000)
     assert client.job_report(job.job_id).state is JobStatus.CANCELLED
@@ -231,7 +231,7 @@ async def test_an_end_that_somebody_else_reports_ends_no_task(
 
 
 async def _run(watch: WorkWatch, client: TitanClient) -> None:
-    async with lease(client.config) as master:
+    async with shared_client(client.config) as master:
         await watch.run(master)
 
 

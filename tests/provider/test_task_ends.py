@@ -16,13 +16,13 @@ from airflow.providers.common.compat.sdk import TaskDeferred
 from tests.support.airflow_run import unique
 from tests.support.airflow_version import AIRFLOW_2
 from titan_provider.exceptions import TitanPlacementTimedOut
-from titan_provider.operators import waiting
 from titan_provider.operators.dag import TitanDagOperator
 from titan_provider.operators.service import TitanServiceOperator, TitanServiceStopOperator
 from titan_provider.operators.titan import TitanJobOperator
-from titan_provider.triggers import schedule as module
-from titan_provider.triggers.schedule import Schedule
-from titan_provider.waiting import Pace
+from titan_provider.triggers import status_poller as module
+from titan_provider.triggers.status_poller import Schedule
+from titan_provider.work import waiting
+from titan_provider.work.waiting import Pace
 from titan_sdk import TitanClient
 from titan_sdk.cluster import LocalCluster
 
@@ -67,7 +67,7 @@ def in_time(work: Callable[[], Any]) -> Any:
 @pytest.fixture
 def told(monkeypatch: pytest.MonkeyPatch) -> None:
     """No look comes in time, so the master has to tell."""
-    monkeypatch.setattr("titan_provider.waiting.FIRST_LOOK", HOUR)
+    monkeypatch.setattr("titan_provider.work.waiting.FIRST_LOOK", HOUR)
 
 
 @pytest.mark.usefixtures("told")
@@ -174,7 +174,7 @@ async def test_a_master_without_wait_is_looked_at_often_at_first_and_seldom_late
 
 
 def test_the_pauses_grow_from_a_tenth_of_a_second_to_the_interval(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("titan_provider.waiting.jittered", lambda seconds: seconds)
+    monkeypatch.setattr("titan_provider.work.waiting.jittered", lambda seconds: seconds)
     pace = Pace(1.0)
     assert [round(pace.next(), 3) for _ in range(8)] == [0.1, 0.15, 0.225, 0.338, 0.506, 0.759, 1.0, 1.0]
     pace.restart()
@@ -184,7 +184,7 @@ def test_the_pauses_grow_from_a_tenth_of_a_second_to_the_interval(monkeypatch: p
 
 async def test_a_triggerer_asks_about_few_jobs_at_the_same_pace(monkeypatch: pytest.MonkeyPatch) -> None:
     """About many it asks more seldom: their master's statistics tell of ends."""
-    monkeypatch.setattr("titan_provider.triggers.schedule.random.uniform", lambda _, most: most)
+    monkeypatch.setattr("titan_provider.triggers.status_poller.random.uniform", lambda _, most: most)
     planned: list[float] = []
     monkeypatch.setattr(Schedule, "_put", lambda _, __, seconds: planned.append(seconds))
     for many, last in ((False, 1.0), (True, 15.0)):

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from tests.support.airflow_run import unique
-from titan_provider.dags.plan import KnownJob
 from titan_provider.hooks.titan import TitanHook
-from titan_provider.triggers.poller import lease
-from titan_provider.triggers.titan import TitanJobTrigger
-from titan_provider.waiting import PROGRESS_EVERY, ProgressLines, describe_progress
+from titan_provider.triggers.job import TitanJobTrigger
+from titan_provider.triggers.shared_client import shared_client
+from titan_provider.work.plan import KnownJob
+from titan_provider.work.waiting import PROGRESS_EVERY, ProgressLines, describe_progress
 from titan_provider.work.watch import WorkWatch
 from titan_sdk import TitanClient, TitanJob
 
@@ -64,7 +64,7 @@ class Lines:
 async def watch_task(client: TitanClient, job_id: str, nonce: str, log: Lines, tag: str) -> None:
     jobs = {job_id: KnownJob(job_id, nonce, "", (), tag)}
     watch = WorkWatch(jobs, log, poll_interval=0.05, unreachable_timeout=30)
-    async with lease(client.config) as master:
+    async with shared_client(client.config) as master:
         await watch.run(master)
 
 
@@ -77,7 +77,7 @@ async def watch_trigger(client: TitanClient, job_id: str, nonce: str, log: Lines
 async def watch_dag(client: TitanClient, job_id: str, nonce: str, log: Lines, tag: str) -> None:
     jobs = {"one": KnownJob(job_id, nonce, "", (), tag)}
     watch = WorkWatch(jobs, log, poll_interval=0.05, log_interval=0.05, unreachable_timeout=30)
-    async with lease(TitanHook().get_config()) as master:
+    async with shared_client(TitanHook().get_config()) as master:
         await watch.run(master)
 
 

@@ -16,10 +16,10 @@ from titan_provider.decorators.arguments import (
     job_arguments,
 )
 from titan_provider.decorators.shipping import plan_shipment
-from titan_provider.dispatch import Record
 from titan_provider.exceptions import TitanFunctionRefused
 from titan_provider.operators.titan import TitanJobOperator
 from titan_provider.values import plain
+from titan_provider.work.plan import Record
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

@@ -11,14 +11,14 @@ from titan_provider.events import JobEvent, Outcome
 from titan_provider.exceptions import TitanJobTimedOut, TitanMasterUnreachable, TitanPlacementTimedOut
 from titan_provider.hooks.titan import TitanHook
 from titan_provider.openlineage import TitanLineage
-from titan_provider.operators.apart import run_apart
 from titan_provider.work.cancel import Killer
+from titan_provider.work.run_in_thread import run_in_thread
 from titan_sdk import TitanClient, TitanError
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from titan_provider.triggers.poller import SharedMaster
+    from titan_provider.triggers.shared_client import SharedClient
     from titan_provider.work.watch import WorkWatch
 
 __all__ = ["TitanWorkOperator"]
@@ -79,15 +79,15 @@ class TitanWorkOperator(TitanLineage, BaseOperator):
 
     def _wait_here(self, client: TitanClient, watch: WorkWatch) -> None:
         """Return when nothing more can happen to the jobs."""
-        from titan_provider.triggers.poller import lease  # not while DAG files are parsed
+        from titan_provider.triggers.shared_client import shared_client  # not while DAG files are parsed
 
         async def wait() -> None:
-            master: SharedMaster
-            async with lease(client.config) as master:
+            master: SharedClient
+            async with shared_client(client.config) as master:
                 await watch.run(master)
 
         try:
-            run_apart(wait())
+            run_in_thread(wait())
         except TitanPlacementTimedOut:
             self._killer.kill(self.log)
             raise

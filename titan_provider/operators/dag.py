@@ -12,9 +12,6 @@ from titan_provider.compat import (
     AirflowException,
     conf,
 )
-from titan_provider.dags.dispatch import DagSubmission
-from titan_provider.dags.jobs import read_jobs
-from titan_provider.dags.plan import DagRecord, children_first
 from titan_provider.events import JobEvent
 from titan_provider.exceptions import (
     TitanDagFailed,
@@ -22,12 +19,14 @@ from titan_provider.exceptions import (
 from titan_provider.hooks.titan import TitanHook
 from titan_provider.links.titan import DAG_NAME_XCOM, TitanDagLink, links
 from titan_provider.operators.base import TitanWorkOperator
-from titan_provider.operators.memory import memory_of
-from titan_provider.operators.submission import new_record
-from titan_provider.operators.waiting import end_soon
 from titan_provider.triggers.dag import TitanDagTrigger
 from titan_provider.values import Duration, as_id, plain, read_durations
 from titan_provider.work.cancel import announce_try
+from titan_provider.work.jobs import read_jobs
+from titan_provider.work.plan import DagRecord, children_first
+from titan_provider.work.records import memory_of
+from titan_provider.work.submission import DagSubmission, new_record
+from titan_provider.work.waiting import end_soon
 from titan_provider.work.watch import WorkWatch
 from titan_sdk import CorruptData, TitanClient, TitanError, TitanJob, xcom
 

@@ -8,16 +8,15 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from titan_provider.compat import BaseOperator
-from titan_provider.dispatch import Record
 from titan_provider.exceptions import TitanServiceFailed
 from titan_provider.hooks.titan import TitanHook
 from titan_provider.links.titan import JOB_ID_XCOM, TitanJobLogLink, links
-from titan_provider.operators.masters import master_of
-from titan_provider.operators.memory import memory_of
-from titan_provider.operators.services import ServiceKiller, end_service, is_alive, wait_until_up
-from titan_provider.operators.source import Script, find_script, inline_script
-from titan_provider.operators.submission import new_record
 from titan_provider.values import Duration, as_id, plain, read_durations
+from titan_provider.work.plan import Record
+from titan_provider.work.records import memory_of
+from titan_provider.work.service import ServiceKiller, end_service, is_alive, wait_until_up
+from titan_provider.work.source import Script, find_script, inline_script
+from titan_provider.work.submission import master_of, new_record
 from titan_sdk import TitanClient, TitanError, TitanJob
 
 if TYPE_CHECKING:

@@ -9,29 +9,26 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
-from titan_provider.admission import Window
 from titan_provider.compat import (
     conf,
 )
-from titan_provider.dispatch import Record
 from titan_provider.events import JobEvent, Outcome
 from titan_provider.exceptions import (
     TitanJobFailed,
     TitanJobFailedForGood,
 )
 from titan_provider.hooks.titan import TitanHook
-from titan_provider.joblog import MAX_LINES, LogCursor
 from titan_provider.links.titan import JOB_ID_XCOM, TitanJobLogLink, links
-from titan_provider.masking import env_texts, mask_env
-from titan_provider.operators.admission import try_to_enter, wait_to_enter
 from titan_provider.operators.base import TitanWorkOperator
-from titan_provider.operators.memory import memory_of
-from titan_provider.operators.source import Script, find_script, inline_script
-from titan_provider.operators.submission import Submission, new_record
-from titan_provider.operators.waiting import end_soon
 from titan_provider.values import Duration, as_id, as_ids, plain, read_durations, to_json
-from titan_provider.waiting import describe_progress
+from titan_provider.work.admission import Window, try_to_enter, wait_to_enter
 from titan_provider.work.cancel import announce_try
+from titan_provider.work.joblog import MAX_LINES, LogCursor, env_texts, mask_env
+from titan_provider.work.plan import Record
+from titan_provider.work.records import memory_of
+from titan_provider.work.source import Script, find_script, inline_script
+from titan_provider.work.submission import Submission, new_record
+from titan_provider.work.waiting import describe_progress, end_soon
 from titan_sdk import TitanClient, TitanJob
 from titan_sdk.config import parse_duration
 
@@ -312,7 +309,7 @@ class TitanJobOperator(TitanWorkOperator):
     def _wait(self, client: TitanClient, record: Record) -> bool:
         """Return when the job is over, however it ended, and whether all that it printed is in the task log."""
         # Not while DAG files are parsed.
-        from titan_provider.dags.plan import KnownJob
+        from titan_provider.work.plan import KnownJob
         from titan_provider.work.watch import WorkWatch
 
         job = KnownJob(record.job_id, record.nonce, "", (), str(self.requirement))
@@ -328,7 +325,7 @@ class TitanJobOperator(TitanWorkOperator):
         return watch.is_whole
 
     def _hand_over(self, client: TitanClient, record: Record, started: float) -> NoReturn:
-        from titan_provider.triggers.titan import TitanJobTrigger  # not while DAG files are parsed
+        from titan_provider.triggers.job import TitanJobTrigger  # not while DAG files are parsed
 
         placement = self.placement_timeout
         trigger = TitanJobTrigger(

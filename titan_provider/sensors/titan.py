@@ -25,7 +25,7 @@ from titan_provider.exceptions import TitanMasterUnreachable, TitanWorkFailed
 from titan_provider.hooks.titan import TitanHook
 from titan_provider.triggers.jobs import TitanJobsTrigger
 from titan_provider.values import Duration, as_id, as_ids, plain, read_durations
-from titan_provider.waiting import Patience
+from titan_provider.work.waiting import Patience
 from titan_sdk import DagReport, NotFound, TitanClient, TransportError
 
 if TYPE_CHECKING:

@@ -7,14 +7,14 @@ import time
 from collections.abc import AsyncIterator
 from typing import Any
 
-from titan_provider.admission import Pause, Turn, Window, enter
 from titan_provider.events import JobEvent, Outcome
 from titan_provider.exceptions import TitanMasterUnreachable
 from titan_provider.hooks.titan import TitanHook
-from titan_provider.triggers.base import TitanTrigger, TriggerEvent
-from titan_provider.triggers.poller import SharedMaster, lease
-from titan_provider.triggers.queues import AdmissionQueue
-from titan_provider.waiting import jittered
+from titan_provider.triggers.base import TitanTrigger
+from titan_provider.triggers.compat import TriggerEvent
+from titan_provider.triggers.shared_client import SharedClient, shared_client
+from titan_provider.work.admission import AdmissionQueue, Pause, Turn, Window, enter
+from titan_provider.work.waiting import jittered
 from titan_sdk import JobStatus
 
 __all__ = ["TitanAdmissionTrigger"]
@@ -62,7 +62,7 @@ class TitanAdmissionTrigger(TitanTrigger):
         left = None if self.deadline is None else max(self.deadline - time.time(), 0.0)
         try:
             config = await TitanHook(self.titan_conn_id).get_async_config()
-            async with asyncio.timeout(left), lease(config) as master:
+            async with asyncio.timeout(left), shared_client(config) as master:
                 await self._enter(master, window)
         except TimeoutError:
             why = f"execution_timeout was over before job {self.job_id!r} could be submitted: {window.why_closed()}"
@@ -75,7 +75,7 @@ class TitanAdmissionTrigger(TitanTrigger):
             return self._event(Outcome.FAILED, why)
         return self._event(Outcome.ADMITTED)
 
-    async def _enter(self, master: SharedMaster, window: Window) -> None:
+    async def _enter(self, master: SharedClient, window: Window) -> None:
         queue = master.queues.setdefault(window.key, AdmissionQueue())
         with queue.place(self.job_id, self.limit):
             async with queue.turn:
@@ -85,7 +85,7 @@ class TitanAdmissionTrigger(TitanTrigger):
                     if self.job_id not in turn.admitted:
                         await self._until_one_ends(master, turn)
 
-    async def _look(self, master: SharedMaster, window: Window, queue: AdmissionQueue) -> Turn:
+    async def _look(self, master: SharedClient, window: Window, queue: AdmissionQueue) -> Turn:
         flow = enter(window, queue.wanted(self.limit), queue.sightings)
         outcome: Any = None
         while True:
@@ -100,7 +100,7 @@ class TitanAdmissionTrigger(TitanTrigger):
             else:
                 outcome = await master.ask(step, self.unreachable_timeout)
 
-    async def _until_one_ends(self, master: SharedMaster, turn: Turn) -> None:
+    async def _until_one_ends(self, master: SharedClient, turn: Turn) -> None:
         """Or for a little while, where the master does not tell."""
         began = time.monotonic()
         await master.ask(

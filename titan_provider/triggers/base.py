@@ -7,23 +7,44 @@ remembered, in TitanStore. ``cleanup`` runs at every restart of a triggerer and 
 from __future__ import annotations
 
 import asyncio
+import inspect
 import time
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Mapping
 from functools import partial
+from typing import Any, ClassVar
 
-from titan_provider.dags.plan import KnownJob, children_first
 from titan_provider.events import JobEvent, Outcome
 from titan_provider.exceptions import TitanMasterUnreachable, TitanPlacementTimedOut
 from titan_provider.hooks.titan import TitanHook
-from titan_provider.triggers.base import TitanTrigger, TriggerEvent, triggerer_calls_on_kill
-from titan_provider.triggers.killing import finish_kill, killed_state, warm_up
-from titan_provider.triggers.passing import lines_passed_on
-from titan_provider.triggers.poller import SharedMaster, lease
+from titan_provider.triggers.cancellation import finish_kill, killed_state, warm_up
+from titan_provider.triggers.compat import BaseTrigger, TriggerEvent, log_delivered, triggerer_calls_on_kill
+from titan_provider.triggers.shared_client import SharedClient, shared_client
+from titan_provider.work.plan import KnownJob, children_first
 from titan_provider.work.watch import WorkWatch
 from titan_sdk import AsyncTitanClient, ClientConfig, JobStatus, NotFound, TitanError
 
-__all__ = ["WorkTrigger"]
+__all__ = ["TitanTrigger", "WorkTrigger"]
+
+
+class TitanTrigger(BaseTrigger):
+    """A trigger whose arguments are its public attributes of the same names.
+
+    Arguments lie in Airflow's database in plain text: ids, never secrets. A triggerer may die and another one start the
+    trigger again from its arguments at any moment, so times are wall-clock times.
+    """
+
+    attribute_of: ClassVar[Mapping[str, str]] = {}
+    """The attribute of an argument whose own name is a method's."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Class path and all arguments: the trigger built from them is equal to this one."""
+        path = f"{type(self).__module__}.{type(self).__qualname__}"
+        names = inspect.signature(type(self)).parameters
+        return path, {name: getattr(self, self.attribute_of.get(name, name)) for name in names}
 
 
 class WorkTrigger(TitanTrigger):
@@ -65,7 +86,7 @@ class WorkTrigger(TitanTrigger):
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Fire one event when nothing more can happen to the jobs, or when waiting for them is over."""
         event = await self._wait()
-        await lines_passed_on()
+        await log_delivered()
         self._fired = True
         yield TriggerEvent(event.to_dict())  # type: ignore[no-untyped-call]
 
@@ -108,7 +129,7 @@ class WorkTrigger(TitanTrigger):
             config = await self._config()
             self._asked = config.address
             watch = self.make_watch()
-            async with lease(config) as master:
+            async with shared_client(config) as master:
                 outcome, message = await self._watch(master, watch)
         except TitanMasterUnreachable as exc:
             outcome, message = Outcome.UNREACHABLE, str(exc)
@@ -118,7 +139,7 @@ class WorkTrigger(TitanTrigger):
             message = f"waiting for {self._what} failed: {type(exc).__name__}: {exc}"
         return self.event_of(watch, outcome, message)
 
-    async def _watch(self, master: SharedMaster, watch: WorkWatch) -> tuple[Outcome, str]:
+    async def _watch(self, master: SharedClient, watch: WorkWatch) -> tuple[Outcome, str]:
         left = None if self.deadline is None else max(self.deadline - time.time(), 0.0)
         try:
             async with asyncio.timeout(left) as limit:
@@ -131,7 +152,7 @@ class WorkTrigger(TitanTrigger):
             return Outcome.NOT_PLACED, await self._give_up(master, watch, str(exc))
         return Outcome.ENDED, ""
 
-    async def _give_up(self, master: SharedMaster, watch: WorkWatch, why: str) -> str:
+    async def _give_up(self, master: SharedClient, watch: WorkWatch, why: str) -> str:
         trouble = []
         for name, job_id in children_first(self.known).items():
             try:

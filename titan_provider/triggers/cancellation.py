@@ -8,7 +8,7 @@ from collections.abc import Coroutine
 from typing import Any
 
 from titan_provider.compat import TaskInstanceState
-from titan_provider.triggers.base import (
+from titan_provider.triggers.compat import (
     BaseTrigger,
     current_task_state,
     in_triggerer,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
+import asyncio
+import struct
 import sys
-from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+import weakref
+from collections.abc import Callable
+from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
@@ -13,11 +15,11 @@ from titan_sdk.xcom import TaskCoordinate
 
 __all__ = [
     "BaseTrigger",
-    "TitanTrigger",
     "TriggerEvent",
     "current_task_state",
     "in_triggerer",
     "log_channel",
+    "log_delivered",
     "logs_take_timestamps",
     "triggerer_calls_on_kill",
 ]
@@ -28,26 +30,6 @@ triggerer_calls_on_kill = hasattr(BaseTrigger, "on_kill")
 
 logs_take_timestamps = hasattr(BaseTrigger, "on_kill")
 """Airflow 3's structured loggers keep a ``timestamp`` that a record brings along."""
-
-
-class TitanTrigger(BaseTrigger):
-    """A trigger whose arguments are its public attributes of the same names.
-
-    Arguments lie in Airflow's database in plain text: ids, never secrets. A triggerer may die and another one start the
-    trigger again from its arguments at any moment, so times are wall-clock times.
-    """
-
-    attribute_of: ClassVar[Mapping[str, str]] = {}
-    """The attribute of an argument whose own name is a method's."""
-
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-
-    def serialize(self) -> tuple[str, dict[str, Any]]:
-        """Class path and all arguments: the trigger built from them is equal to this one."""
-        path = f"{type(self).__module__}.{type(self).__qualname__}"
-        names = inspect.signature(type(self)).parameters
-        return path, {name: getattr(self, self.attribute_of.get(name, name)) for name in names}
 
 
 def in_triggerer() -> bool:
@@ -117,3 +99,47 @@ def _state_from_database(task: TaskCoordinate) -> str | None:
             .one_or_none()
         )
         return None if row is None else str(row.state)
+
+
+_LOOK = 0.05
+LONGEST = 60.0
+"""Seconds. A triggerer that is further behind loses lines whatever a trigger does."""
+
+_waits: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Task[None]] = weakref.WeakKeyDictionary()
+
+
+async def log_delivered(seconds: float = LONGEST) -> bool:
+    """Return once all lines written so far are in the task logs, or time is up; True where they are."""
+    if not unread():
+        return True
+    loop = asyncio.get_running_loop()
+    wait = _waits.get(loop)
+    if (
+        wait is None or wait.done()
+    ):  # thousands of triggers look at one socket, so one of them does it for all
+        wait = _waits[loop] = asyncio.create_task(_until_read())
+    # Not asyncio.timeout: see pauses.py.
+    done, _ = await asyncio.wait([wait], timeout=seconds)
+    return bool(done)
+
+
+async def _until_read() -> None:
+    empty = 0
+    while empty < 2:  # the second time, what was read last has been written
+        await asyncio.sleep(_LOOK)
+        empty = 0 if unread() else empty + 1
+
+
+def unread() -> int:
+    """Bytes that Airflow has not read yet; 0 where the system does not tell."""
+    channel = log_channel()
+    if channel is None or not sys.platform.startswith("linux"):
+        return 0
+    from fcntl import ioctl
+    from termios import TIOCOUTQ
+
+    try:
+        (count,) = struct.unpack("i", ioctl(channel, TIOCOUTQ, bytes(4)))
+    except OSError:  # the socket is closed: nobody reads any more
+        return 0
+    return int(count)

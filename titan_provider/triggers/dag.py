@@ -1,4 +1,4 @@
-"""The trigger of deferred tasks of several jobs. Rules for editing: see ``triggers/work.py``."""
+"""The trigger of deferred tasks of several jobs. Rules for editing: see ``triggers/base.py``."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from titan_provider.dags.plan import KnownJob
 from titan_provider.events import JobEvent, Outcome
-from titan_provider.triggers.base import logs_take_timestamps
-from titan_provider.triggers.work import WorkTrigger
+from titan_provider.triggers.base import WorkTrigger
+from titan_provider.triggers.compat import logs_take_timestamps
+from titan_provider.work.plan import KnownJob
 from titan_provider.work.watch import WorkWatch
 from titan_sdk import JobStatus
 

@@ -1,15 +1,15 @@
-"""The trigger of deferred tasks of one job. Rules for editing: see ``triggers/work.py``."""
+"""The trigger of deferred tasks of one job. Rules for editing: see ``triggers/base.py``."""
 
 from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
 
-from titan_provider.dags.plan import KnownJob
 from titan_provider.events import JobEvent, Outcome
-from titan_provider.joblog import LogCursor
-from titan_provider.triggers.base import logs_take_timestamps
-from titan_provider.triggers.work import WorkTrigger
+from titan_provider.triggers.base import WorkTrigger
+from titan_provider.triggers.compat import logs_take_timestamps
+from titan_provider.work.joblog import LogCursor
+from titan_provider.work.plan import KnownJob
 from titan_provider.work.watch import WorkWatch
 from titan_sdk import JobStatus
 

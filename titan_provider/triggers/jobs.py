@@ -1,4 +1,4 @@
-"""The trigger of deferred sensors: several jobs, no log, nothing to cancel. Rules: see ``triggers/titan.py``."""
+"""The trigger of deferred sensors: several jobs, no log, nothing to cancel. Rules: see ``triggers/base.py``."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from typing import ClassVar
 from titan_provider.events import JobEvent, Outcome
 from titan_provider.exceptions import TitanMasterUnreachable
 from titan_provider.hooks.titan import TitanHook
-from titan_provider.triggers.base import TitanTrigger, TriggerEvent
-from titan_provider.triggers.poller import SharedMaster, lease
+from titan_provider.triggers.base import TitanTrigger
+from titan_provider.triggers.compat import TriggerEvent
+from titan_provider.triggers.shared_client import SharedClient, shared_client
 from titan_sdk import DagReport, JobReport, NotFound
 
 __all__ = ["TitanJobsTrigger"]
@@ -75,7 +76,7 @@ class TitanJobsTrigger(TitanTrigger):
     async def _watch(self) -> JobEvent:
         try:
             config = await TitanHook(self.titan_conn_id).get_async_config()
-            async with lease(config) as master:
+            async with shared_client(config) as master:
                 while True:
                     report = await self._report(master)
                     if report is not None and all(job.will_not_run for job in report.jobs):
@@ -87,7 +88,7 @@ class TitanJobsTrigger(TitanTrigger):
             self.log.exception("Waiting for Titan jobs failed")
             return JobEvent(Outcome.FAILED, {}, message=f"waiting failed: {type(exc).__name__}: {exc}")
 
-    async def _report(self, master: SharedMaster) -> DagReport | None:
+    async def _report(self, master: SharedClient) -> DagReport | None:
         if self.dag_name is None:
             states = await master.ask(
                 lambda client: client.get_job_statuses(self.job_ids), self.unreachable_timeout

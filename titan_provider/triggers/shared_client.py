@@ -1,6 +1,6 @@
 """All requests that one triggerer process makes to one master, however many tasks it waits for.
 
-Triggers on the same master lease one :class:`SharedMaster`. Its board asks for the states of all their jobs. It bounds the connections they open together, and when
+Triggers on the same master lease one :class:`SharedClient`. Its board asks for the states of all their jobs. It bounds the connections they open together, and when
 the master goes silent one of them probes, with growing pauses, while the others wait: one warning, one recovery line.
 """
 
@@ -15,13 +15,12 @@ from typing import TypeVar
 from weakref import WeakKeyDictionary
 
 from titan_provider.exceptions import TitanMasterUnreachable
-from titan_provider.triggers.board import Board
-from titan_provider.triggers.pauses import wait_for_shared
-from titan_provider.triggers.queues import AdmissionQueue
-from titan_provider.waiting import jittered
+from titan_provider.triggers.status_poller import StatusPoller, wait_for_shared
+from titan_provider.work.admission import AdmissionQueue
+from titan_provider.work.waiting import jittered
 from titan_sdk import AsyncTitanClient, ClientConfig, ClusterStats, TransportError
 
-__all__ = ["MAX_CONNECTIONS", "SharedMaster", "lease"]
+__all__ = ["MAX_CONNECTIONS", "SharedClient", "shared_client"]
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -38,7 +37,7 @@ _STATS_AGE = 2.0
 _FIRST_PROBE, _LAST_PROBE, _LOOK_AGAIN = 0.5, 15.0, 2.0
 
 
-class SharedMaster:
+class SharedClient:
     """One master as all triggers of this process see it.
 
     :param client: makes the requests
@@ -46,8 +45,8 @@ class SharedMaster:
 
     def __init__(self, client: AsyncTitanClient, address: str) -> None:
         self.client = client
-        self.leases = 0
-        self.board = Board(self)
+        self.users = 0
+        self.poller = StatusPoller(self)
         self.queues: dict[str, AdmissionQueue] = {}
         """By admission window."""
         self._address = address
@@ -128,7 +127,7 @@ class SharedMaster:
 
     def paced(self, seconds: float) -> float:
         """A pause between two optional requests of one trigger, longer the more triggers there are."""
-        return jittered(max(seconds, self.leases / OPTIONAL_RATE))
+        return jittered(max(seconds, self.users / OPTIONAL_RATE))
 
     async def _wait_until_up(self, seconds: float) -> None:
         # Afterwards the caller looks whether to probe itself, and at its patience.
@@ -163,11 +162,11 @@ class SharedMaster:
         return error
 
 
-_shared: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[ClientConfig, SharedMaster]] = WeakKeyDictionary()
+_shared: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[ClientConfig, SharedClient]] = WeakKeyDictionary()
 
 
 @asynccontextmanager
-async def lease(config: ClientConfig) -> AsyncIterator[SharedMaster]:
+async def shared_client(config: ClientConfig) -> AsyncIterator[SharedClient]:
     """The master of that configuration, shared with everybody on this event loop who waits for the same one.
 
     :param config: two configurations that differ in anything, such as address or timeout, share nothing
@@ -175,17 +174,17 @@ async def lease(config: ClientConfig) -> AsyncIterator[SharedMaster]:
     masters = _shared.setdefault(asyncio.get_running_loop(), {})
     master = masters.get(config)
     if master is None:
-        master = masters[config] = SharedMaster(AsyncTitanClient(config=config), config.address)
-    master.leases += 1
+        master = masters[config] = SharedClient(AsyncTitanClient(config=config), config.address)
+    master.users += 1
     try:
         yield master
     finally:
-        master.leases -= 1
-        if not master.leases:
+        master.users -= 1
+        if not master.users:
             masters.pop(config, None)
-            master.board.stop()
+            master.poller.stop()
             try:
-                await master.board.ended()
+                await master.poller.ended()
             finally:
                 await master.client.close()
 

@@ -8,6 +8,7 @@ serve as a hint: a job that a worker has begun or ended since the last look is a
 from __future__ import annotations
 
 import asyncio
+import heapq
 import logging
 import math
 import random
@@ -16,12 +17,10 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
-from titan_provider.triggers.pauses import wait_for_own
-from titan_provider.triggers.schedule import Schedule
-from titan_provider.waiting import FIRST_LOOK, GROWTH
+from titan_provider.work.waiting import FIRST_LOOK, GROWTH
 from titan_sdk import AsyncTitanClient, ClusterStats, JobStatus
 
-__all__ = ["MAX_RATE", "Board", "Watch"]
+__all__ = ["MAX_RATE", "Schedule", "StatusPoller", "WatchedJob", "wait_for_own", "wait_for_shared"]
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -44,12 +43,12 @@ HINT_EVERY, WORTH_A_HINT = 1.0, 20
 
 
 class Asker(Protocol):
-    """The part of ``SharedMaster`` that is needed here."""
+    """The part of ``SharedClient`` that is needed here."""
 
     async def ask(self, request: Callable[[AsyncTitanClient], Awaitable[T]], patience: float) -> T: ...
 
 
-class Watch:
+class WatchedJob:
     """One job as one trigger sees it.
 
     :param news: set at each change; shared by the watches of one that waits for several jobs
@@ -79,7 +78,7 @@ class Watch:
         await wait_for_own(self._news, seconds)
 
 
-class Board:
+class StatusPoller:
     """All watches on one master, and the task that feeds them while there are any."""
 
     def __init__(self, master: Asker) -> None:
@@ -95,20 +94,20 @@ class Board:
     @contextmanager
     def watch(
         self, job_id: str, interval: float, nonce: str | None = None, news: asyncio.Event | None = None
-    ) -> Iterator[Watch]:
+    ) -> Iterator[WatchedJob]:
         """A job's state while the block runs.
 
         :param interval: the longest pause between two questions about it, where the master has to be polled; it is
             longer where there are many jobs
         :param nonce: of its submission: an end that is another's is none
-        :param news: see :class:`Watch`
+        :param news: see :class:`WatchedJob`
         """
-        watch, group = Watch(job_id, interval, nonce, news), self._group(job_id)
+        watch, group = WatchedJob(job_id, interval, nonce, news), self._group(job_id)
         group.add(watch)
         if self._schedule is not None:
             self._schedule.add(job_id, interval)
         if self._task is None:
-            self._task = asyncio.create_task(self._run(), name="titan-status-board")
+            self._task = asyncio.create_task(self._run(), name="titan-status-poller")
         try:
             yield watch
         finally:
@@ -220,11 +219,11 @@ class _Group:
     """A part of the jobs: those that share a request."""
 
     def __init__(self) -> None:
-        self.watches: dict[str, set[Watch]] = {}
+        self.watches: dict[str, set[WatchedJob]] = {}
         self.joined = asyncio.Event()
         self._hold = FIRST_LOOK
 
-    def add(self, watch: Watch) -> None:
+    def add(self, watch: WatchedJob) -> None:
         self.watches.setdefault(watch.job_id, set()).add(watch)
         self._hold = FIRST_LOOK
         self.joined.set()
@@ -240,7 +239,7 @@ class _Group:
         unknown = any(w.status is JobStatus.UNKNOWN for watches in self.watches.values() for w in watches)
         return JOIN_PAUSE * (1.0 if unknown else min(len(self.watches) / MANY, 1.0))
 
-    def remove(self, watch: Watch) -> bool:
+    def remove(self, watch: WatchedJob) -> bool:
         """Whether nobody watches that job any more."""
         left = self.watches[watch.job_id]
         left.discard(watch)
@@ -288,3 +287,99 @@ async def _until_one_fails(coroutines: Iterable[Coroutine[Any, Any, None]]) -> N
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+_LONGEST = 15.0
+"""Seconds between two questions about one of many jobs; the master's statistics tell of some changes earlier."""
+
+
+class Schedule:
+    """When to ask about which job: the longer nothing happens to it, the later, as :class:`~titan_provider.work.waiting.Pace`."""
+
+    def __init__(self) -> None:
+        self._pace: dict[str, tuple[float, float]] = {}
+        """By job: the longest pause between two questions about one of few, and the present one."""
+        self._due: list[tuple[float, str]] = []
+        self._when: dict[str, float] = {}
+        self._changed = asyncio.Event()
+
+    def add(self, job_id: str, interval: float) -> None:
+        if job_id not in self._pace:
+            self._pace[job_id] = (interval, min(FIRST_LOOK, interval))
+            self._put(job_id, 0.0)
+
+    def again(self, job_id: str, *, changed: bool, slowest: float, many: bool) -> None:
+        """Ask about it later.
+
+        :param changed: whether something has just happened to it
+        :param slowest: the shortest pause for everybody, in seconds
+        :param many: whether so many jobs are asked about that a quiet one may wait
+        """
+        if job_id in self._pace:
+            interval, pause = self._pace[job_id]
+            if changed:
+                pause = min(FIRST_LOOK, interval)
+            self._put(job_id, max(pause, slowest) * random.uniform(0.75, 1.0))
+            longest = max(interval, _LONGEST) if many else interval
+            self._pace[job_id] = (interval, min(pause * GROWTH, longest))
+
+    def hurry(self, job_id: str) -> None:
+        if job_id in self._when:
+            self._put(job_id, 0.0)
+
+    def forget(self, job_id: str) -> None:
+        self._pace.pop(job_id, None)
+        self._when.pop(job_id, None)
+
+    async def next(self) -> str:
+        """The job that is due first, once it is."""
+        while True:
+            while self._due and self._when.get(self._due[0][1]) != self._due[0][0]:
+                heapq.heappop(self._due)  # forgotten, or moved
+            left = self._due[0][0] - _now() if self._due else 60.0
+            if left <= 0:
+                _, job_id = heapq.heappop(self._due)
+                del self._when[job_id]
+                return job_id
+            self._changed.clear()
+            try:
+                async with asyncio.timeout(left):
+                    await self._changed.wait()
+            except TimeoutError:
+                pass
+
+    def _put(self, job_id: str, seconds: float) -> None:
+        at = _now() + seconds
+        self._when[job_id] = at
+        heapq.heappush(self._due, (at, job_id))
+        if self._due[0][0] == at:
+            self._changed.set()
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+async def wait_for_own(event: asyncio.Event, seconds: float) -> None:
+    """Return when the event is set, or after that long; either way it is cleared.
+
+    :param event: one that nobody else waits for
+    """
+    timer = asyncio.get_running_loop().call_later(seconds, event.set)
+    try:
+        await event.wait()
+    finally:
+        timer.cancel()
+    event.clear()
+
+
+async def wait_for_shared(event: asyncio.Event, seconds: float) -> None:
+    """Return when the event is set, or after that long.
+
+    :param event: left as it is
+    """
+    waiter = asyncio.ensure_future(event.wait())
+    try:
+        await asyncio.wait([waiter], timeout=seconds)
+    finally:
+        waiter.cancel()

@@ -12,15 +12,32 @@ that is exact as long as a write arrives within :data:`SETTLE` seconds, and othe
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from titan_sdk import JobStatus
+from titan_provider.compat import AirflowException
+from titan_provider.work.joblog import Logger
+from titan_provider.work.waiting import jittered
+from titan_sdk import JobStatus, TitanClient
 
-__all__ = ["RESERVED", "SETTLE", "Flow", "Pause", "Sightings", "Turn", "Window", "enter"]
+__all__ = [
+    "RESERVED",
+    "SETTLE",
+    "AdmissionQueue",
+    "Flow",
+    "Pause",
+    "Sightings",
+    "Turn",
+    "Window",
+    "enter",
+    "try_to_enter",
+    "wait_to_enter",
+]
 
 RESERVED = 180.0
 SETTLE = 0.3
@@ -134,3 +151,83 @@ def _read(text: str | None) -> Mapping[str, float]:
         return {}
     found = json.loads(text)
     return found["jobs"] if found.get("v") == 1 else {}
+
+
+class AdmissionQueue:
+    """In the order they came. Whose turn it is asks for everybody: a thousand of them must not ask a thousand times."""
+
+    def __init__(self) -> None:
+        self.turn = asyncio.Lock()
+        self.sightings = Sightings()
+        self.admitted: set[str] = set()
+        """Let in by somebody else's look, and not gone yet."""
+        self._waiting: dict[str, int] = {}
+
+    @contextmanager
+    def place(self, job_id: str, limit: int) -> Iterator[None]:
+        """A place in the queue while the block runs.
+
+        :param limit: jobs that the window holds for this one
+        """
+        self._waiting[job_id] = limit
+        try:
+            yield
+        finally:
+            del self._waiting[job_id]
+            self.admitted.discard(job_id)
+
+    def wanted(self, limit: int) -> list[str]:
+        """Who waits for a window of that size."""
+        return [
+            job_id for job_id, size in self._waiting.items() if size == limit and job_id not in self.admitted
+        ]
+
+
+_LOOK_AGAIN = 3.0
+
+
+def try_to_enter(
+    client: TitanClient, window: Window, job_id: str, sightings: Sightings | None = None
+) -> Turn:
+    """Look once: whether the id is inside, and who else is.
+
+    :param job_id: a job that has not been submitted yet
+    :param sightings: of whoever looks again and again
+    """
+    flow = enter(window, [job_id], sightings or Sightings())
+    outcome: Any = None
+    while True:
+        try:
+            step = flow.send(outcome)
+        except StopIteration as end:
+            turn: Turn = end.value
+            return turn
+        if isinstance(step, Pause):
+            time.sleep(step.seconds)
+            outcome = None
+        else:
+            outcome = step(client)
+
+
+def wait_to_enter(
+    client: TitanClient, window: Window, job_id: str, log: Logger, given_up: Callable[[], bool]
+) -> None:
+    """Return once the id is inside.
+
+    :param job_id: a job that has not been submitted yet
+    :param given_up: whether nobody waits any more
+    :raises AirflowException: nobody waits any more
+    """
+    said, sightings = False, Sightings()
+    while not given_up():
+        turn = try_to_enter(client, window, job_id, sightings)
+        if turn.admitted:
+            return
+        if not said:
+            log.info("Job %s is held back: %s", job_id, window.why_closed())
+            said = True
+        began = time.monotonic()
+        # A master with WAIT answers when one of them ends; another one at once.
+        client.get_job_statuses(turn.inside, wait=_LOOK_AGAIN)
+        time.sleep(max(jittered(_LOOK_AGAIN) - (time.monotonic() - began), 0.1))
+    raise AirflowException(f"the task was killed before its job {job_id!r} was submitted")

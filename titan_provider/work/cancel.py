@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import replace
 
-from titan_provider.joblog import Logger
+from titan_provider.work.joblog import Logger
 from titan_sdk import (
     ClientConfig,
     JobStatus,

@@ -15,9 +15,10 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
+from titan_provider.compat import amask_secret, mask_secret
 from titan_sdk import LogLines, LogPage
 
-__all__ = ["MAX_LINES", "JobLog", "LogCursor", "Logger"]
+__all__ = ["MAX_LINES", "JobLog", "LogCursor", "Logger", "amask_env", "env_texts", "mask_env"]
 
 MAX_LINES = 100_000
 """Lines of one job that are copied: a job that prints without end must not fill Airflow's disk."""
@@ -162,3 +163,33 @@ class JobLog:
 def _iso(at: float) -> str:
     """As Airflow writes it."""
     return datetime.fromtimestamp(at, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def env_texts(env: Any) -> dict[str, str]:
+    """The variables as the job will see them; none where ``env`` is nothing that a job could be given.
+
+    :param env: what the user wrote as a job's environment
+    """
+    if not isinstance(env, Mapping):
+        return {}
+    return {
+        str(name): str.__str__(value) if isinstance(value, str) else str(value) for name, value in env.items()
+    }
+
+
+def mask_env(env: Any) -> None:
+    """Mask the values whose names Airflow takes for a secret's, from now on, in this process's logs.
+
+    :param env: environment variables of a job
+    """
+    for name, value in env_texts(env).items():
+        mask_secret(value, name)
+
+
+async def amask_env(env: Any) -> None:
+    """As :func:`mask_env`, for the triggerer, whose event loop must not wait for Airflow's answer.
+
+    :param env: environment variables of a job
+    """
+    for name, value in env_texts(env).items():
+        await amask_secret(value, name)

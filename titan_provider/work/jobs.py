@@ -12,8 +12,8 @@ from decimal import Decimal
 from pathlib import PurePath
 from typing import Any
 
-from titan_provider.operators.source import Script, find_script, inline_script
 from titan_provider.values import as_id, to_json
+from titan_provider.work.source import Script, find_script, inline_script
 from titan_sdk import TitanJob
 
 __all__ = ["NamedJob", "read_jobs"]

@@ -7,8 +7,8 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, Protocol
 
 from titan_provider.compat import deployment, task_state_store
-from titan_provider.dispatch import Record
 from titan_provider.exceptions import TitanMasterUnreachable
+from titan_provider.work.plan import Record
 from titan_sdk import TitanClient
 from titan_sdk.xcom import TaskCoordinate
 

@@ -16,7 +16,7 @@ from functools import partial
 from threading import Lock, Thread
 from typing import Generic, TypeVar
 
-__all__ = ["run_apart"]
+__all__ = ["run_in_thread"]
 
 LOOK_SECONDS = 1.0
 """A signal that comes just before the main thread sleeps does not wake it; its handler runs at the next look."""
@@ -24,7 +24,7 @@ LOOK_SECONDS = 1.0
 T = TypeVar("T")
 
 
-def run_apart(work: Coroutine[None, None, T]) -> T:
+def run_in_thread(work: Coroutine[None, None, T]) -> T:
     """The coroutine's result, as of ``asyncio.run``, with the loop in a thread of its own.
 
     An exception that a signal handler raises meanwhile cancels the coroutine, and is raised here once that has ended;

@@ -2,26 +2,38 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from titan_provider.compat import dag_run_clear_number, dag_run_started
-from titan_provider.dispatch import Decision, Record, decide
-from titan_provider.job_ids import make_job_id
-from titan_provider.joblog import Logger
-from titan_provider.operators.masters import Elsewhere, master_of, wait_stopped
-from titan_provider.operators.memory import Memory
-from titan_provider.waiting import outlast_store
-from titan_sdk import JobStatus, NotFound, TitanClient, TitanJob
+from titan_provider.exceptions import TitanMasterUnreachable
+from titan_provider.work.joblog import Logger
+from titan_provider.work.jobs import NamedJob
+from titan_provider.work.plan import DagRecord, Decision, KnownJob, Plan, Record, decide, make_plan
+from titan_provider.work.records import Memory
+from titan_provider.work.waiting import outlast_store
+from titan_sdk import JobStatus, NotFound, TitanClient, TitanError, TitanJob
 from titan_sdk.xcom import TaskCoordinate
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-__all__ = ["Submission", "new_record", "settled_status"]
+__all__ = [
+    "DagSubmission",
+    "Elsewhere",
+    "Submission",
+    "make_job_id",
+    "master_of",
+    "new_record",
+    "settled_status",
+    "wait_stopped",
+]
 
 T = TypeVar("T")
 
@@ -137,3 +149,241 @@ class Submission:
 
     def _outlast(self, request: Callable[[], T]) -> T:
         return outlast_store(request, self.unreachable_timeout, self.log)
+
+
+Elsewhere = Callable[[str], TitanClient]
+"""Makes a client of the master at an address; all other settings are those of the task's connection."""
+
+
+def master_of(
+    client: TitanClient,
+    elsewhere: Elsewhere,
+    old: Record,
+    job_ids: Sequence[str],
+    *,
+    same_run: bool,
+    log: Logger,
+    stack: ExitStack,
+) -> TitanClient | None:
+    """A client of the master that an earlier try submitted its jobs to; None where that is given up.
+
+    A master that is reached by another name now knows the jobs, and is asked under the new name.
+
+    :param client: of the master that the connection names now
+    :param job_ids: what the earlier try submitted
+    :param same_run: whether no clear lies between the two tries
+    :param stack: closes the client that is opened for another master
+    :raises TitanMasterUnreachable: the recorded master does not answer, and nobody has asked for another run
+    """
+    here = client.config.address
+    if old.master in ("", here) or _knows(client, job_ids):
+        return client
+    there = stack.enter_context(elsewhere(old.master))
+    what = f"Job {job_ids[0]!r} of an earlier try of this task" + (", and others," if job_ids[1:] else "")
+    try:
+        is_known = _knows(there, job_ids)
+    except TitanError as exc:
+        if same_run:
+            raise TitanMasterUnreachable(
+                f"{what} was submitted to the master at {old.master}, which does not answer, and may be running there; "
+                f"the connection names {here} now. Nothing was submitted again: let that master answer for a retry to "
+                f"find the job, or clear the task to run it on {here}: {exc}"
+            ) from exc
+        log.warning(
+            "%s was submitted to the master at %s, which does not answer: it may still be running there",
+            what,
+            old.master,
+        )
+        return None
+    if is_known:
+        log.warning(
+            "%s was submitted to the master at %s, while the connection names %s now; asking the former about it",
+            what,
+            old.master,
+            here,
+        )
+    return there
+
+
+def _knows(client: TitanClient, job_ids: Sequence[str]) -> bool:
+    return any(status is not JobStatus.UNKNOWN for status in client.get_job_statuses(list(job_ids)).values())
+
+
+def wait_stopped(client: TitanClient, jobs: Mapping[str, str], log: Logger) -> None:
+    """Return when nothing is left of an earlier run: a cancelled script has its ``cancel_grace``, and two runs of one task
+    must not meet.
+
+    :param jobs: nonces of the submissions, by job id
+    """
+    for job_id, nonce in jobs.items():
+        try:
+            if client.wait_stopped(job_id, 0.0, nonce=nonce):
+                continue
+            log.info(
+                "Job %s of an earlier try was told to end and is doing so; waiting until nothing of it is left",
+                job_id,
+            )
+            client.wait_stopped(job_id, nonce=nonce)
+        except NotFound:
+            pass  # its master does not know it: nothing of it is there
+
+
+@dataclass(frozen=True)
+class DagSubmission:
+    """How one try gets the jobs that it waits for.
+
+    :param name: of the Titan DAG
+    :param memory: what outlives the try, or None for a task that remembers nothing
+    :param durable: look for the jobs of an earlier try
+    :param about_to_submit: told the record before anything is sent or waited for, so that a kill can cancel the jobs
+    :param elsewhere: reaches the master of an earlier try, if the connection names another one now
+    :param unreachable_timeout: seconds for which the master's store may be away
+    """
+
+    client: TitanClient
+    name: str
+    memory: Memory | None
+    durable: bool
+    about_to_submit: Callable[[DagRecord], None]
+    log: Logger
+    elsewhere: Elsewhere
+    unreachable_timeout: float = 300.0
+
+    def obtain(self, context: Context, run: Record, jobs: Sequence[NamedJob]) -> DagRecord:
+        """The record of the jobs to wait for, at the master that its run names.
+
+        :param context: the task's context
+        :param run: what this try would keep of itself
+        :param jobs: what its user wants
+        """
+        run = replace(run, master=self.client.config.address)
+        old = self._recalled()
+        plan, master = Plan(), ""
+        if old is not None:
+            plan, master = self._outlast(partial(self._plan, old, run, jobs))
+        if plan.attach and old is not None:
+            self.log.info("An earlier try of this task submitted these jobs; waiting for them: %s", old.ids)
+            old = replace(old, run=replace(old.run, master=master))
+            self.about_to_submit(old)
+            return old
+        record = self._new_record(context, run, jobs, plan)
+        new = [
+            job.build(lambda name: record.ids.get(name, name)) for job in jobs if job.name in record.open_jobs
+        ]
+        if self.memory is not None:
+            self.memory.save(record.to_json(), f"DAG {self.name!r}")
+        self.about_to_submit(record)
+        for name in plan.keep or {}:
+            self.log.info("Job %s completed in an earlier try and is not run again", name)
+        if new:
+            self._outlast(lambda: self.client.submit_dag(self.name, new, nonce=run.nonce))
+            self.log.info("Submitted %s jobs as Titan DAG %s, run %s", len(new), self.name, run.nonce)
+        for name, job in record.open_jobs.items():
+            self.log.info("Job %s has the id %s", name, job.job_id)
+        return record
+
+    def _recalled(self) -> DagRecord | None:
+        if self.memory is None or not self.durable:
+            return None
+        return DagRecord.from_json(self._outlast(self.memory.load))
+
+    def _outlast(self, request: Callable[[], T]) -> T:
+        return outlast_store(request, self.unreachable_timeout, self.log)
+
+    def _plan(self, old: DagRecord, run: Record, jobs: Sequence[NamedJob]) -> tuple[Plan, str]:
+        """What to do, and the address of the jobs' master. Jobs that must not go on have been cancelled."""
+        ids = list(old.ids.values())
+        with ExitStack() as stack:
+            client = master_of(
+                self.client,
+                self.elsewhere,
+                old.run,
+                ids,
+                same_run=old.run.same_run(run),
+                log=self.log,
+                stack=stack,
+            )
+            if client is None:
+                return Plan(), ""
+            by_id = _settled_statuses(client, old)
+            plan = make_plan(old, run, jobs, {name: by_id[job_id] for name, job_id in old.ids.items()})
+            if not plan.attach:
+                self._cancel(client, plan)
+                kept = plan.keep or {}
+                wait_stopped(
+                    client, {job.job_id: job.nonce for n, job in old.jobs.items() if n not in kept}, self.log
+                )
+            if plan.keep and client is not self.client:
+                # Their results are there, and a task takes its results from one master.
+                self.log.warning(
+                    "Jobs that completed at the master at %s are run again at %s, which the connection names now: %s",
+                    client.config.address,
+                    self.client.config.address,
+                    ", ".join(plan.keep),
+                )
+                plan = replace(plan, keep=None)
+            return plan, client.config.address
+
+    def _cancel(self, client: TitanClient, plan: Plan) -> None:
+        for job_id in plan.cancel:
+            self.log.warning("Job %s of an earlier run of this task still goes on; cancelling it", job_id)
+            try:
+                client.cancel_job(job_id)
+            except NotFound:
+                pass  # its master lost it in this moment: what was wanted
+
+    def _new_record(self, context: Context, run: Record, jobs: Sequence[NamedJob], plan: Plan) -> DagRecord:
+        task = TaskCoordinate.of(context["ti"])
+        names = {job.name for job in jobs}
+        known: dict[str, KnownJob] = {}
+        for job in jobs:
+            kept = (plan.keep or {}).get(job.name)
+            job_id = make_job_id(
+                task.dag_id,
+                f"{task.task_id}.{job.name}",
+                task.run_id,
+                map_index=task.map_index,
+                try_number=context["ti"].try_number,
+            )
+            known[job.name] = kept or KnownJob(
+                job_id=job_id,
+                nonce=run.nonce if job.fields.get("runtime", True) else "",
+                mark=job.mark,
+                parents=tuple(parent for parent in job.parents if parent in names),
+                requirement=job.requirement,
+            )
+        return DagRecord(replace(run, submitted=True), known)
+
+
+def _settled_statuses(client: TitanClient, old: DagRecord) -> dict[str, JobStatus]:
+    nonces = {job.job_id: job.nonce for job in old.jobs.values()}
+    states = client.get_job_statuses(list(nonces), nonces=nonces)
+    for job_id, status in states.items():
+        if status is JobStatus.UNKNOWN:
+            told = settled_status(client, job_id, nonces[job_id])
+            # What was cancelled just now is as good as never submitted.
+            states[job_id] = status if told is JobStatus.CANCELLED else told
+    return states
+
+
+# Titan's ids allow 200 characters, and `DAG-` is put in front of them; logs and dashboards are easier to
+# read with less. The unique part is never cut.
+_MAX = 180
+_UNSAFE = re.compile(r"[^A-Za-z0-9_.-]+")
+
+
+def make_job_id(dag_id: str, task_id: str, run_id: str, map_index: int = -1, try_number: int = 1) -> str:
+    """A new id for one submission of one task instance: ``dag.task.run.m3.t1-<10 hex digits>``.
+
+    Never the same twice: an id that was cancelled, or belongs to a deleted DAG run, must not be met again.
+
+    :param map_index: -1 for a task that is not mapped
+    """
+    readable = [dag_id, task_id, run_id]
+    unique = hashlib.sha256(
+        "\0".join([*readable, str(map_index), secrets.token_hex(8)]).encode()
+    ).hexdigest()[:10]
+    tail = f".m{map_index}" if map_index >= 0 else ""
+    tail += f".t{try_number}-{unique}"
+    head = ".".join(_UNSAFE.sub("_", part).strip("_.-") or "_" for part in readable)
+    return head[: _MAX - len(tail)] + tail

@@ -5,25 +5,27 @@ from __future__ import annotations
 import math
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 from titan_provider.exceptions import TitanMasterUnreachable
-from titan_provider.joblog import Logger
-from titan_sdk import ClusterStats, StoreUnavailable, TitanError
+from titan_provider.work.joblog import Logger
+from titan_sdk import ClusterStats, JobStatus, StoreUnavailable, TitanClient, TitanError
 
 __all__ = [
     "FIRST_LOOK",
     "LOG_CHUNKS",
     "PROGRESS_EVERY",
     "REASON_EVERY",
-    "Lease",
+    "OwnerLease",
     "Pace",
     "Patience",
     "ProgressLines",
     "describe_progress",
+    "end_soon",
     "jittered",
     "outlast_store",
+    "statuses_after",
     "tell_wait",
     "why_waiting",
 ]
@@ -48,7 +50,7 @@ LOG_CHUNKS = 8
 _LONGEST_PAUSE = 30.0
 
 
-class Lease:
+class OwnerLease:
     """When the owner's lease of a job has to be renewed.
 
     :param seconds: the lease's length; None where there is none
@@ -224,3 +226,45 @@ def describe_progress(progress: tuple[float | None, str] | None) -> str:
     words = " ".join(words.split())[:200]
     percent = "" if fraction is None else f"{fraction * 100:.0f} %"
     return ", ".join(part for part in (percent, words) if part)
+
+
+SOON = 1.0
+"""Seconds that a deferrable task waits by itself. A deferral costs more: two starts of a process, and a trigger."""
+
+
+def statuses_after(
+    client: TitanClient, seconds: float, job_ids: Sequence[str], nonces: Mapping[str, str] | None = None
+) -> dict[str, JobStatus]:
+    """How the jobs stand after that many seconds, or as soon as one of them has ended where the master tells that.
+
+    :param nonces: names of the submissions, by job id
+    """
+    end = time.monotonic() + seconds
+    while True:
+        left = max(end - time.monotonic(), 0.0)
+        if not client.server_info().has("wait"):
+            time.sleep(left)
+            left = 0.0
+        states = client.get_job_statuses(job_ids, wait=left, nonces=nonces)
+        # The master may answer before the time is over.
+        if left == 0 or any(status.is_terminal or status is JobStatus.UNKNOWN for status in states.values()):
+            return states
+
+
+def end_soon(client: TitanClient, nonces: Mapping[str, str]) -> bool:
+    """Whether all jobs have ended within about a second. False also where the master does not tell.
+
+    :param nonces: names of the submissions, by job id
+    """
+    end, pace = time.monotonic() + SOON, Pace(SOON)
+    waiting = list(nonces)
+    try:
+        is_told = client.server_info().has("wait")
+        while waiting and (left := end - time.monotonic()) > 0:
+            states = statuses_after(client, left if is_told else min(pace.next(), left), waiting, nonces)
+            waiting = [job_id for job_id, status in states.items() if not status.is_terminal]
+            if JobStatus.UNKNOWN in states.values():
+                break
+    except TitanError:
+        return False
+    return not waiting

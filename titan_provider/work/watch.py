@@ -16,19 +16,17 @@ from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from titan_provider.dags.plan import KnownJob, blocked_jobs
 from titan_provider.exceptions import TitanPlacementTimedOut
-from titan_provider.joblog import JobLog, LogCursor, Logger
-from titan_provider.masking import amask_env
-from titan_provider.triggers.board import Watch
-from titan_provider.triggers.passing import lines_passed_on
-from titan_provider.triggers.pauses import wait_for_own
-from titan_provider.triggers.poller import SharedMaster
-from titan_provider.waiting import (
+from titan_provider.triggers.compat import log_delivered
+from titan_provider.triggers.shared_client import SharedClient
+from titan_provider.triggers.status_poller import WatchedJob, wait_for_own
+from titan_provider.work.joblog import JobLog, LogCursor, Logger, amask_env
+from titan_provider.work.plan import KnownJob, blocked_jobs
+from titan_provider.work.waiting import (
     GROWTH,
     LOG_CHUNKS,
     REASON_EVERY,
-    Lease,
+    OwnerLease,
     Pace,
     Patience,
     ProgressLines,
@@ -82,10 +80,10 @@ class WorkWatch:
         self._log_interval = log_interval or 0.0
         self._placement_timeout = placement_timeout
         self._placement_deadline = placement_deadline
-        self._lease = Lease(owner_lease)
+        self._lease = OwnerLease(owner_lease)
         self._dated = dated
         self._log_key = log_key
-        self._watches: dict[str, Watch] = {}
+        self._watches: dict[str, WatchedJob] = {}
         self._news = asyncio.Event()
         self._pace, self._quiet = Pace(poll_interval), poll_interval
         self._patience = Patience(unreachable_timeout)
@@ -114,7 +112,7 @@ class WorkWatch:
         """Whether all that the jobs printed is in the log, once they have ended."""
         return not any(joblog.is_full for joblog in self._logs.values())
 
-    async def run(self, master: SharedMaster) -> None:
+    async def run(self, master: SharedClient) -> None:
         """Return when nothing more can happen to any of the jobs.
 
         :raises TitanMasterUnreachable: the master was silent for too long
@@ -126,7 +124,7 @@ class WorkWatch:
             with ExitStack() as stack:
                 self._watches = {
                     name: stack.enter_context(
-                        master.board.watch(job.job_id, self._poll_interval, job.nonce, self._news)
+                        master.poller.watch(job.job_id, self._poll_interval, job.nonce, self._news)
                     )
                     for name, job in self._jobs.items()
                 }
@@ -146,7 +144,7 @@ class WorkWatch:
         blocked = blocked_jobs(self._jobs, self.statuses)
         return all(status.is_terminal or name in blocked for name, status in self.statuses.items())
 
-    async def _turn(self, master: SharedMaster) -> float:
+    async def _turn(self, master: SharedClient) -> float:
         """Look at everything once; seconds until the next time, if nothing happens to the jobs."""
         if await self._read_statuses(master):
             self._pace.restart()
@@ -169,7 +167,7 @@ class WorkWatch:
         self._quiet = self._poll_interval if copied else min(self._quiet * GROWTH, _QUIETEST)
         return max(self._quiet, self._poll_interval)
 
-    async def _renew_lease(self, master: SharedMaster) -> None:
+    async def _renew_lease(self, master: SharedClient) -> None:
         if self._lease.is_due():
             for job in self._jobs.values():
                 await self._ask(
@@ -179,7 +177,7 @@ class WorkWatch:
 
     # -- states ---------------------------------------------------------------------------------------------
 
-    async def _read_statuses(self, master: SharedMaster) -> bool:
+    async def _read_statuses(self, master: SharedClient) -> bool:
         """What the board has heard; whether that was new."""
         began = asyncio.get_running_loop().time()
         while unknown := [watch for watch in self._watches.values() if watch.status is JobStatus.UNKNOWN]:
@@ -218,7 +216,7 @@ class WorkWatch:
             and all(self.statuses[p].is_success for p in job.parents if p in self._jobs)
         ]
 
-    async def _until_placement(self, master: SharedMaster, waiting: list[str]) -> float:
+    async def _until_placement(self, master: SharedClient, waiting: list[str]) -> float:
         """Seconds until a job that has never run has waited for too long.
 
         :raises TitanPlacementTimedOut: one has
@@ -232,7 +230,7 @@ class WorkWatch:
         else:
             if fresh := [name for name in waiting if name not in self._ready_at]:
                 self._ready_at |= dict.fromkeys(fresh, now)
-                await lines_passed_on()
+                await log_delivered()
                 await self._save(master)
             late = {name: self._ready_at[name] + limit for name in waiting}
         first = min(late, key=late.__getitem__)
@@ -240,7 +238,7 @@ class WorkWatch:
             raise await self._not_placed(master, first)
         return late[first] - now
 
-    async def _not_placed(self, master: SharedMaster, name: str) -> TitanPlacementTimedOut:
+    async def _not_placed(self, master: SharedClient, name: str) -> TitanPlacementTimedOut:
         stats = await master.stats(self._unreachable_timeout)
         reason = why_waiting(stats, self._jobs[name].requirement)
         limit = self._placement_timeout
@@ -252,7 +250,7 @@ class WorkWatch:
             f"all {len(self._jobs)} jobs of the task were told to end"
         )
 
-    async def _explain(self, master: SharedMaster, waiting: list[str]) -> None:
+    async def _explain(self, master: SharedClient, waiting: list[str]) -> None:
         if not waiting or time.monotonic() - self._reason_at < REASON_EVERY:
             return
         stats = await master.stats(self._unreachable_timeout)
@@ -264,7 +262,7 @@ class WorkWatch:
             self._last_time = time.time()
         self._reason_at = time.monotonic()
 
-    async def _tell_progress(self, master: SharedMaster, name: str) -> None:
+    async def _tell_progress(self, master: SharedClient, name: str) -> None:
         if not self._progress[name].is_due():
             return
         job = self._jobs[name]
@@ -278,7 +276,7 @@ class WorkWatch:
 
     # -- logs -----------------------------------------------------------------------------------------------
 
-    async def _copy_log(self, master: SharedMaster, name: str) -> bool:
+    async def _copy_log(self, master: SharedClient, name: str) -> bool:
         """One page, so that a job that prints without end does not keep the others waiting; at the end all."""
         over = self.statuses[name].is_terminal
         if name in self._finished or (
@@ -295,7 +293,7 @@ class WorkWatch:
             if until is None:
                 # Groups follow each other: Airflow orders lines by their times.
                 joblog.cursor = replace(joblog.cursor, dated=max(self._last_time, joblog.cursor.dated))
-                await lines_passed_on()  # the positions count the lines of the pages before
+                await log_delivered()  # the positions count the lines of the pages before
                 joblog.begin(page, time.time())
                 await self._save(master)
             is_last = over and page.position - joblog.cursor.position < LOG_CHUNKS
@@ -310,17 +308,17 @@ class WorkWatch:
             if not self._is_alone:
                 await self._tell_end(master, name)
                 if copied:
-                    await lines_passed_on()
+                    await log_delivered()
                     await self._save(master)
         return copied
 
-    async def _tell_end(self, master: SharedMaster, name: str) -> None:
+    async def _tell_end(self, master: SharedClient, name: str) -> None:
         job = self._jobs[name]
         report = await self._ask(master, lambda client: client.job_report(job.job_id))
         self._progress[name].tell(report.progress)
         self._say("%s", replace(report, job_id=name).describe())
 
-    async def _read(self, master: SharedMaster, name: str, until: int | None) -> LogPage:
+    async def _read(self, master: SharedClient, name: str, until: int | None) -> LogPage:
         job, position = self._jobs[name], self._logs[name].cursor.position
         return await self._ask(
             master,
@@ -335,7 +333,7 @@ class WorkWatch:
 
     # -- positions ------------------------------------------------------------------------------------------
 
-    async def _restore(self, master: SharedMaster) -> None:
+    async def _restore(self, master: SharedClient) -> None:
         key = self._log_key
         text = await self._ask(master, lambda client: client.store_get(key)) if key else None
         if not text:
@@ -358,19 +356,19 @@ class WorkWatch:
         self._started |= set(saved.get("started", ()))
         self._saved = self._positions()
 
-    async def _save(self, master: SharedMaster) -> None:
+    async def _save(self, master: SharedClient) -> None:
         key, text = self._log_key, self._positions()
         if key is not None and text != self._saved:
             await self._ask(master, lambda client: client.store_put(key, text))
             self._saved = text
 
-    async def _save_quickly(self, master: SharedMaster) -> None:
+    async def _save_quickly(self, master: SharedClient) -> None:
         key, text = self._log_key, self._positions()
         if key is None or text == self._saved:
             return  # thousands of triggers that stop together, most of them of quiet jobs
         try:
             async with asyncio.timeout(_SAVE_LIMIT):
-                await lines_passed_on()  # or the next trigger writes the last page again, as the same records
+                await log_delivered()  # or the next trigger writes the last page again, as the same records
                 await master.once(lambda client: client.store_put(key, text))
         except (TitanError, TimeoutError):
             pass  # the lines since the last save are then written again, as the same records
@@ -390,5 +388,5 @@ class WorkWatch:
             }
         )
 
-    async def _ask(self, master: SharedMaster, request: Callable[[AsyncTitanClient], Awaitable[T]]) -> T:
+    async def _ask(self, master: SharedClient, request: Callable[[AsyncTitanClient], Awaitable[T]]) -> T:
         return await master.ask(request, self._unreachable_timeout)

@@ -8,7 +8,7 @@ import pytest
 
 from tests.e2e.lab import Lab
 from tests.support.airflow_run import unique
-from titan_provider.joblog import MAX_LINES
+from titan_provider.work.joblog import MAX_LINES
 
 pytestmark = pytest.mark.timeout(480)
 

@@ -10,11 +10,11 @@ import pytest
 from airflow.providers.common.compat.sdk import TaskDeferred
 
 from titan_provider.compat import TaskDeferralError, TaskDeferralTimeout
-from titan_provider.dispatch import Record
 from titan_provider.events import JobEvent, Outcome
 from titan_provider.exceptions import TitanJobTimedOut
-from titan_provider.operators.memory import AirflowMemory
 from titan_provider.operators.titan import TitanJobOperator
+from titan_provider.work.plan import Record
+from titan_provider.work.records import AirflowMemory
 from titan_sdk import JobStatus, TitanClient
 
 pytestmark = [pytest.mark.airflow, pytest.mark.usefixtures("airflow_connection")]

@@ -16,7 +16,7 @@ from tests.support.process_watch import wait_for
 from titan_provider.exceptions import TitanServiceFailed
 from titan_provider.hooks.titan import TitanHook
 from titan_provider.operators.service import TitanServiceOperator, TitanServiceStopOperator
-from titan_provider.operators.services import end_service, is_alive
+from titan_provider.work.service import end_service, is_alive
 from titan_sdk import NotSupported, TitanClient, TitanJob
 from titan_sdk.cluster import LocalCluster
 

@@ -12,11 +12,11 @@ import pytest
 
 from tests.support.airflow_run import unique
 from tests.support.airflow_version import needs_airflow_3
-from titan_provider.dags.plan import KnownJob
 from titan_provider.events import JobEvent, Outcome
-from titan_provider.triggers import killing
+from titan_provider.triggers import cancellation
 from titan_provider.triggers.dag import TitanDagTrigger
 from titan_provider.work import watch
+from titan_provider.work.plan import KnownJob
 from titan_sdk import JobStatus, TitanClient, TitanJob
 
 pytestmark = [pytest.mark.airflow, pytest.mark.usefixtures("airflow_connection")]
@@ -187,7 +187,7 @@ async def test_a_kill_cancels_them_and_a_move_does_not(
     async def answer(_: object) -> object:
         return state
 
-    monkeypatch.setattr(killing, "current_task_state", answer)
+    monkeypatch.setattr(cancellation, "current_task_state", answer)
     jobs = submit_dag("print(1)", "print(2)", requirement="QUANTUM")
     trigger, _ = make(jobs)
     await trigger.on_kill()

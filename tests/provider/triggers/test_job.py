@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 from tests.support.airflow_version import AIRFLOW_2, needs_airflow_3
-from titan_provider import joblog
 from titan_provider.events import JobEvent, Outcome
-from titan_provider.joblog import LogCursor
-from titan_provider.triggers import killing, passing
-from titan_provider.triggers.titan import TitanJobTrigger
+from titan_provider.triggers import cancellation, compat
+from titan_provider.triggers.job import TitanJobTrigger
+from titan_provider.work import joblog
+from titan_provider.work.joblog import LogCursor
 from titan_sdk import AsyncTitanClient, JobStatus, TitanClient
 
 # Slow: Triggers time out, lose their master and are killed.
@@ -78,7 +78,7 @@ def test_it_is_rebuilt_exactly_from_what_it_serializes() -> None:
     }
     assert set(given) == set(inspect.signature(TitanJobTrigger).parameters)
     path, arguments = TitanJobTrigger(**given).serialize()  # type: ignore[arg-type]
-    assert path == "titan_provider.triggers.titan.TitanJobTrigger"
+    assert path == "titan_provider.triggers.job.TitanJobTrigger"
     assert arguments == given
 
 
@@ -186,7 +186,7 @@ class Triggerer:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self._triggers, self._reads = socket.socketpair()
         self._looks, self._looked = 0, asyncio.Event()
-        monkeypatch.setattr(passing, "log_channel", self._look)
+        monkeypatch.setattr(compat, "log_channel", self._look)
 
     def _look(self) -> int:
         self._looks -= 1
@@ -330,7 +330,7 @@ class TestKill:
                 raise self.state
             return self.state
 
-        monkeypatch.setattr(killing, "current_task_state", answer)
+        monkeypatch.setattr(cancellation, "current_task_state", answer)
 
     @pytest.mark.parametrize("state", ["failed", "success", "removed", None])
     async def test_a_killed_task_takes_its_job_along(
@@ -345,7 +345,7 @@ class TestKill:
     async def test_a_trigger_that_only_moves_leaves_the_job_alone(
         self, submit: Submit, client: TitanClient, monkeypatch: pytest.MonkeyPatch, state: object
     ) -> None:
-        monkeypatch.setattr(killing, "_PATIENCE", 0.5)
+        monkeypatch.setattr(cancellation, "_PATIENCE", 0.5)
         job_id = submit("print(1)", requirement="QUANTUM")
         self.state = state
         trigger, lines = make(job_id)
@@ -368,16 +368,16 @@ class TestKill:
                 raise answer
             return answer
 
-        monkeypatch.setattr(killing, "current_task_state", state_of)
-        monkeypatch.setattr(killing, "_SECONDS", 0.1)
-        monkeypatch.setattr(killing, "_AGAIN", 0.01)
+        monkeypatch.setattr(cancellation, "current_task_state", state_of)
+        monkeypatch.setattr(cancellation, "_SECONDS", 0.1)
+        monkeypatch.setattr(cancellation, "_AGAIN", 0.01)
         job_id = submit("print(1)", requirement="QUANTUM")
         trigger, lines = make(job_id)
         await trigger.on_kill()
         assert "is not cancelled yet" in lines.copied[-1]
         assert client.get_job_status(job_id) is JobStatus.PENDING
         built.set()
-        await asyncio.gather(*killing._under_way)
+        await asyncio.gather(*cancellation._under_way)
         assert client.get_job_status(job_id) is JobStatus.CANCELLED
         assert f"Task is failed: cancelled job {job_id}" in lines.copied[-1]
 
@@ -393,11 +393,11 @@ class TestKill:
                 raise RuntimeError("no API yet")
             return "deferred"
 
-        monkeypatch.setattr(killing, "current_task_state", state_of)
+        monkeypatch.setattr(cancellation, "current_task_state", state_of)
         job_id = submit("print(1)")
         await fire(make(job_id)[0])
         assert asked == [], "not in `dags test`, whose process answers one request at a time"
-        monkeypatch.setattr(killing, "in_triggerer", lambda: True)
+        monkeypatch.setattr(cancellation, "in_triggerer", lambda: True)
         made = [make(job_id) for _ in range(3)]
         for trigger, _ in made:
             await fire(trigger)
@@ -420,7 +420,7 @@ class TestKill:
             await answer.wait()
             return "failed"
 
-        monkeypatch.setattr(killing, "current_task_state", state_of)
+        monkeypatch.setattr(cancellation, "current_task_state", state_of)
         job_id = submit("print(1)", requirement="QUANTUM")
         trigger, lines = make(job_id)
         lines.wanted = 1  # why it waits

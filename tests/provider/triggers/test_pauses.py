@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from titan_provider.triggers.pauses import wait_for_own, wait_for_shared
+from titan_provider.triggers.status_poller import wait_for_own, wait_for_shared
 
 pytestmark = pytest.mark.airflow
 

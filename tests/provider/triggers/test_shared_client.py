@@ -6,8 +6,8 @@ import logging
 import pytest
 
 from titan_provider.exceptions import TitanMasterUnreachable
-from titan_provider.triggers import poller
-from titan_provider.triggers.poller import MAX_CONNECTIONS, lease
+from titan_provider.triggers import shared_client as module
+from titan_provider.triggers.shared_client import MAX_CONNECTIONS, shared_client
 from titan_sdk import AsyncTitanClient, ClientConfig, ConnectFailed, JobStatus
 
 CONFIG = ClientConfig(host="127.0.0.1", port=1)
@@ -15,8 +15,8 @@ CONFIG = ClientConfig(host="127.0.0.1", port=1)
 
 @pytest.fixture(autouse=True)
 def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(poller, "_FIRST_PROBE", 0.01)
-    monkeypatch.setattr(poller, "_LAST_PROBE", 0.05)
+    monkeypatch.setattr(module, "_FIRST_PROBE", 0.01)
+    monkeypatch.setattr(module, "_LAST_PROBE", 0.05)
 
 
 class Master:
@@ -48,17 +48,21 @@ class Master:
 
 
 async def test_triggers_on_one_master_share_it() -> None:
-    async with lease(CONFIG) as one, lease(CONFIG) as two, lease(ClientConfig(port=2)) as other:
+    async with (
+        shared_client(CONFIG) as one,
+        shared_client(CONFIG) as two,
+        shared_client(ClientConfig(port=2)) as other,
+    ):
         assert one is two
         assert one is not other
-    async with lease(CONFIG) as later:
+    async with shared_client(CONFIG) as later:
         assert later is not one
 
 
 async def test_connections_are_bounded_however_many_triggers_wait() -> None:
     master = Master()
     master.up.set()
-    async with lease(CONFIG) as shared:
+    async with shared_client(CONFIG) as shared:
         await asyncio.gather(*(shared.ask(master.status, 5) for _ in range(500)))
     assert master.requests == 500
     assert master.most_open == MAX_CONNECTIONS
@@ -66,7 +70,7 @@ async def test_connections_are_bounded_however_many_triggers_wait() -> None:
 
 async def test_what_is_asked_once_shares_the_connections_and_is_not_repeated() -> None:
     master = Master()
-    async with lease(CONFIG) as shared:
+    async with shared_client(CONFIG) as shared:
         with pytest.raises(ConnectFailed):
             await shared.once(master.status)
         assert master.requests == 1
@@ -78,7 +82,7 @@ async def test_what_is_asked_once_shares_the_connections_and_is_not_repeated() -
 async def test_an_outage_is_probed_by_one_and_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     master = Master()
     with caplog.at_level(logging.WARNING):
-        async with lease(CONFIG) as shared:
+        async with shared_client(CONFIG) as shared:
             waiting = [asyncio.create_task(shared.ask(master.status, 30)) for _ in range(200)]
             await master.asked(MAX_CONNECTIONS + 5)
             during = master.requests
@@ -92,7 +96,7 @@ async def test_an_outage_is_probed_by_one_and_logged_once(caplog: pytest.LogCapt
 
 async def test_everybody_gives_up_when_their_patience_is_over() -> None:
     master = Master()
-    async with lease(CONFIG) as shared:
+    async with shared_client(CONFIG) as shared:
         asked = [shared.ask(master.status, 0.2) for _ in range(50)]
         outcomes = await asyncio.gather(*asked, return_exceptions=True)
     assert {type(outcome) for outcome in outcomes} == {TitanMasterUnreachable}
@@ -101,7 +105,7 @@ async def test_everybody_gives_up_when_their_patience_is_over() -> None:
 
 async def test_a_probing_trigger_that_is_cancelled_hands_over() -> None:
     master = Master()
-    async with lease(CONFIG) as shared:
+    async with shared_client(CONFIG) as shared:
         first = asyncio.create_task(shared.ask(master.status, 30))
         await master.asked(2)
         second = asyncio.create_task(shared.ask(master.status, 30))
@@ -115,6 +119,6 @@ async def test_what_is_no_transport_error_is_the_callers() -> None:
     async def broken(_: AsyncTitanClient) -> None:
         raise ValueError("mine")
 
-    async with lease(CONFIG) as shared:
+    async with shared_client(CONFIG) as shared:
         with pytest.raises(ValueError, match="mine"):
             await shared.ask(broken, 5)

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from titan_provider.triggers import board as module, schedule
-from titan_provider.triggers.board import Board
+from titan_provider.triggers import status_poller as module
+from titan_provider.triggers.status_poller import StatusPoller
 from titan_sdk import ClusterStats, JobHistoryEntry, JobStatus, ServerInfo, WorkerStats
 
 RUNNING, COMPLETED, UNKNOWN = JobStatus.RUNNING, JobStatus.COMPLETED, JobStatus.UNKNOWN
@@ -81,7 +81,7 @@ def master(request: pytest.FixtureRequest) -> Master:
 
 
 async def test_a_change_wakes_who_watches(master: Master) -> None:
-    board = Board(master)
+    board = StatusPoller(master)
     master.states = {"a": RUNNING, "b": RUNNING}
     with board.watch("a", 0.05) as a, board.watch("b", 0.05) as b:
         await until(a, RUNNING)
@@ -98,17 +98,17 @@ async def test_a_change_wakes_who_watches(master: Master) -> None:
 
 
 async def test_it_stops_with_the_last_watch_and_starts_again(master: Master) -> None:
-    board = Board(master)
+    board = StatusPoller(master)
     master.states = {"a": COMPLETED}
     for _ in range(2):
         with board.watch("a", 0.05) as watch:
             await until(watch, COMPLETED)
         tasks = {task.get_name() for task in asyncio.all_tasks() if not task.cancelling()}
-        assert "titan-status-board" not in tasks
+        assert "titan-status-poller" not in tasks
 
 
 async def test_trouble_does_not_end_it(master: Master, caplog: pytest.LogCaptureFixture) -> None:
-    board = Board(master)
+    board = StatusPoller(master)
     master.trouble = RuntimeError("what nobody thought of")
     master.states = {"a": COMPLETED}
     with board.watch("a", 0.05) as watch:
@@ -118,7 +118,7 @@ async def test_trouble_does_not_end_it(master: Master, caplog: pytest.LogCapture
 
 async def test_a_thousand_jobs_share_a_few_requests() -> None:
     master = Master("wait")
-    board = Board(master)
+    board = StatusPoller(master)
     ids = [f"job-{n}" for n in range(1000)]
     master.states = dict.fromkeys(ids, RUNNING)
     watches = [(job_id, board.watch(job_id, 5.0)) for job_id in ids]
@@ -137,7 +137,7 @@ async def test_a_thousand_jobs_share_a_few_requests() -> None:
 async def test_polling_stays_within_its_rate(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAX_RATE", 500.0)
     master = Master()
-    board = Board(master)
+    board = StatusPoller(master)
     master.states = {f"job-{n}": RUNNING for n in range(500)}
     opened = [board.watch(job_id, 0.001) for job_id in master.states]
     watches = [watch.__enter__() for watch in opened]
@@ -160,9 +160,9 @@ async def test_the_masters_statistics_hurry_what_a_worker_has_ended(
     """A real worker names only one of the jobs it runs, but the last ten that it ended."""
     monkeypatch.setattr(module, "HINT_EVERY", 0.05)
     monkeypatch.setattr(module, "WORTH_A_HINT", 1)
-    monkeypatch.setattr(schedule, "FIRST_LOOK", 600.0)
+    monkeypatch.setattr(module, "FIRST_LOOK", 600.0)
     master = Master()
-    board = Board(master)
+    board = StatusPoller(master)
     master.states = {job_id: RUNNING}
     master.active = ("DAG-a",) if sign == "active" else ("DAG-other",)
     with board.watch(job_id, 600.0) as watch:

@@ -13,12 +13,11 @@ from typing import Any
 import pytest
 
 from tests.support.airflow_run import Outcome, unique
-from titan_provider import admission
-from titan_provider.admission import Sightings, Window
-from titan_provider.operators.admission import try_to_enter, wait_to_enter
 from titan_provider.operators.titan import TitanJobOperator
 from titan_provider.triggers import admission as trigger_module
 from titan_provider.triggers.admission import TitanAdmissionTrigger
+from titan_provider.work import admission
+from titan_provider.work.admission import Sightings, Window, try_to_enter, wait_to_enter
 from titan_sdk import JobStatus, ServerInfo, TitanClient, TitanJob
 
 # Slow: Tasks wait for each other's jobs.

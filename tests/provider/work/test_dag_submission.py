@@ -10,11 +10,10 @@ from typing import Any
 import pytest
 
 from tests.support.airflow_run import unique
-from titan_provider.dags.dispatch import DagSubmission
-from titan_provider.dags.jobs import read_jobs
-from titan_provider.dags.plan import DagRecord
-from titan_provider.operators.memory import AirflowMemory
-from titan_provider.operators.submission import new_record
+from titan_provider.work.jobs import read_jobs
+from titan_provider.work.plan import DagRecord
+from titan_provider.work.records import AirflowMemory
+from titan_provider.work.submission import DagSubmission, new_record
 from titan_sdk import JobStatus, TitanClient
 from titan_sdk.cluster import LocalCluster
 

@@ -6,8 +6,8 @@ from itertools import pairwise
 import pytest
 from hypothesis import given, strategies as st
 
-from titan_provider import joblog
-from titan_provider.joblog import JobLog, LogCursor
+from titan_provider.work import joblog
+from titan_provider.work.joblog import JobLog, LogCursor
 from titan_sdk import LogPage
 
 

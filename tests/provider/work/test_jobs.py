@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from titan_provider.dags.jobs import NamedJob, read_jobs
+from titan_provider.work.jobs import NamedJob, read_jobs
 from titan_sdk import TitanJob
 
 

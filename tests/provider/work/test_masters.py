@@ -16,9 +16,9 @@ from titan_provider.events import JobEvent, Outcome
 from titan_provider.exceptions import TitanMasterUnreachable
 from titan_provider.operators.dag import TitanDagOperator
 from titan_provider.operators.service import TitanServiceOperator, TitanServiceStopOperator
-from titan_provider.operators.services import is_alive
 from titan_provider.operators.titan import TitanJobOperator
-from titan_provider.triggers.titan import TitanJobTrigger
+from titan_provider.triggers.job import TitanJobTrigger
+from titan_provider.work.service import is_alive
 from titan_sdk import JobStatus, TitanClient
 from titan_sdk.cluster import LocalCluster
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from titan_provider.dispatch import Decision, Record, decide
+from titan_provider.work.plan import Decision, Record, decide
 from titan_sdk import JobStatus
 
 FIRST = Record("first", "0" * 16, max_tries=2, clear_number=0, run_started="Monday", submitted=True)

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from tests.support.airflow_run import unique
-from titan_provider.dispatch import Record
 from titan_provider.exceptions import TitanMasterUnreachable
-from titan_provider.operators.memory import AirflowMemory, TitanMemory, memory_of
-from titan_provider.operators.submission import new_record
+from titan_provider.work.plan import Record
+from titan_provider.work.records import AirflowMemory, TitanMemory, memory_of
+from titan_provider.work.submission import new_record
 from titan_sdk import TitanClient
 
 pytestmark = pytest.mark.airflow

@@ -12,7 +12,7 @@ from types import FrameType
 import pytest
 from pytest_mock import MockerFixture
 
-from titan_provider.operators.apart import run_apart
+from titan_provider.work.run_in_thread import run_in_thread
 
 # Slow: Threads meet thousands of times.
 pytestmark = pytest.mark.slow
@@ -46,12 +46,12 @@ async def fail() -> None:
 
 
 def test_the_result_is_the_coroutines() -> None:
-    assert run_apart(give(7)) == 7
+    assert run_in_thread(give(7)) == 7
 
 
 def test_so_is_its_exception() -> None:
     with pytest.raises(KeyError, match="no such thing"):
-        run_apart(fail())
+        run_in_thread(fail())
 
 
 @pytest.mark.parametrize("where", ["callback", "background", "self"])
@@ -77,7 +77,7 @@ def test_an_exception_of_a_signal_handler_ends_it_wherever_the_loop_is(where: st
             raise
 
     with pytest.raises(TooLong):
-        run_apart(wait())
+        run_in_thread(wait())
     assert len(ended) == 1
     assert ended[0].startswith("titan-wait")
 
@@ -92,7 +92,7 @@ def test_it_ends_however_the_threads_meet() -> None:
 
     for _ in range(1000):
         with pytest.raises(TooLong):
-            run_apart(wait())
+            run_in_thread(wait())
 
 
 @pytest.mark.usefixtures("alarm")
@@ -111,7 +111,7 @@ def test_an_exception_as_its_thread_starts_leaves_nothing_running(mocker: Mocker
 
     mocker.patch.object(threading.Thread, "start", start)
     with pytest.raises(TooLong):
-        run_apart(work())
+        run_in_thread(work())
     mocker.stopall()
     late[0].start()
     late[0].join()

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from airflow.providers.common.compat.sdk import AirflowException
 
-from titan_provider.operators.source import Script, find_script, inline_script
+from titan_provider.work.source import Script, find_script, inline_script
 
 
 def test_a_script_is_found_beside_the_dag_file_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

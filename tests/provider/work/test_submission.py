@@ -14,13 +14,12 @@ import pytest
 from airflow.providers.common.compat.sdk import DAG, task as decorators
 
 from tests.support.airflow_run import unique
-from titan_provider.dags.jobs import read_jobs
-from titan_provider.dispatch import Record
-from titan_provider.job_ids import make_job_id
-from titan_provider.operators.memory import AirflowMemory, Memory, TitanMemory
-from titan_provider.operators.source import Script
-from titan_provider.operators.submission import Submission
 from titan_provider.operators.titan import TitanJobOperator
+from titan_provider.work.jobs import read_jobs
+from titan_provider.work.plan import Record
+from titan_provider.work.records import AirflowMemory, Memory, TitanMemory
+from titan_provider.work.source import Script
+from titan_provider.work.submission import Submission, make_job_id
 from titan_sdk import JobStatus, TitanClient, TitanJob
 from titan_sdk.cluster import LocalCluster
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from titan_provider.exceptions import TitanMasterUnreachable
-from titan_provider.waiting import Lease, Patience, jittered, why_waiting
+from titan_provider.work.waiting import OwnerLease, Patience, jittered, why_waiting
 from titan_sdk import ClusterStats, ConnectFailed, WorkerStats
 
 DOWN = ConnectFailed("cannot connect to 10.0.0.1:9090")
@@ -64,10 +64,10 @@ def test_a_free_slot_is_no_reason_to_wait() -> None:
 
 def test_a_lease_is_due_at_once_and_then_several_times_per_length() -> None:
     clock = iter([0.0, 0.0, 0.0, 5.0, 15.0, 15.0]).__next__
-    lease = Lease(60.0, clock)
+    lease = OwnerLease(60.0, clock)
     assert lease.pause == 15.0
     assert [lease.is_due() for _ in range(3)] == [True, False, True]
 
 
 def test_without_a_lease_nothing_is_due() -> None:
-    assert not Lease(None).is_due()
+    assert not OwnerLease(None).is_due()
