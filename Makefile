@@ -11,6 +11,7 @@
 #   make crash   the bundled master killed 200 times per store and kind of load, each of its system calls failed once, and 1,000
 #                histories of what eight clients see meanwhile (40 minutes; TITAN_CRASH_SEED repeats a run)
 #   make bench   how fast it is here, and whether the ceilings hold (a quarter of an hour; ARGS=--quick, --page)
+#   make unasync   write the blocking half of the client from the asynchronous one
 #   make clean   remove what the others made
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
@@ -25,7 +26,7 @@ CONSTRAINTS ?= -c constraints.txt
 WORKERS ?= 2
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --quiet --no-input --disable-pip-version-check $(CONSTRAINTS)
 
-.PHONY: help setup demo test test-all test-ray test-redis test-airflow2 constraints-airflow2 e2e chaos crash coverage check fix bench clean constraints _demo _test _test_all _e2e _chaos _crash _coverage _check _test_ray _test_redis _test_airflow2
+.PHONY: help setup demo test test-all test-ray test-redis test-airflow2 constraints-airflow2 e2e chaos crash coverage check fix unasync bench clean constraints _demo _test _test_all _e2e _chaos _crash _coverage _check _test_ray _test_redis _test_airflow2
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -117,6 +118,9 @@ _check: $(STAMP)
 fix: $(STAMP)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+unasync: $(STAMP)
+	$(BIN)/python tools/unasync.py
 
 # Other runners of processes, to stand beside ours. The figures without them are complete, too.
 BENCH_STAMP := $(VENV)/.installed-bench

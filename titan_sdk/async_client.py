@@ -1,4 +1,4 @@
-"""AsyncTitanClient: the same names as TitanClient, awaited."""
+"""AsyncTitanClient: the asynchronous entry to a Titan cluster."""
 
 from __future__ import annotations
 
@@ -37,8 +37,9 @@ T = TypeVar("T")
 class AsyncTitanClient:
     """A Titan master, reached over TCP.
 
-    Making a client connects to nothing. Methods belong to the event loop they are awaited on,
-    may run concurrently, are safe to cancel, and raise subclasses of ``TitanError``. Ids may be given with or without Titan's ``DAG-`` prefix.
+    Making a client connects to nothing. Ids may be given with or without Titan's ``DAG-`` prefix. Methods raise
+    subclasses of ``TitanError``; they belong to the event loop they are awaited on, may run concurrently, and are safe
+    to cancel.
 
     Args:
         host: default ``TITAN_HOST``, else ``localhost``.
@@ -76,6 +77,7 @@ class AsyncTitanClient:
         return await self._driver.run(flow)
 
     async def _ask(self, call: Call[T]) -> T:
+        # As a flow of one step, without the flow: what is polled thousands of times goes this way.
         return await self._driver.ask(call)
 
     # -- jobs and DAGs ----------------------------------------------------------------------------------------
@@ -92,7 +94,8 @@ class AsyncTitanClient:
             StoreUnavailable: the master's store does not answer. Nothing was sent.
             SubmissionUnconfirmed: sent, outcome unknown.
         """
-        return (await self.submit_dag(job.job_id, [job], nonce=nonce)).jobs[0]
+        dag = await self.submit_dag(job.job_id, [job], nonce=nonce)
+        return dag.jobs[0]
 
     async def submit_dag(
         self,
@@ -112,10 +115,8 @@ class AsyncTitanClient:
             InvalidDag: an id twice, a cycle, an unknown parent. Nothing was sent.
             RequestRefused, StoreUnavailable, SubmissionUnconfirmed: as ``submit_job``.
         """
-        return AsyncDagHandle(
-            self,
-            await self._run(flows.submit.submit_dag(self._session, name, jobs, agent_run_id, nonce=nonce)),
-        )
+        flow = flows.submit.submit_dag(self._session, name, jobs, agent_run_id, nonce=nonce)
+        return AsyncDagHandle(self, await self._run(flow))
 
     @overload
     async def submit_yaml(
@@ -152,14 +153,14 @@ class AsyncTitanClient:
         Raises:
             InvalidPipeline: names file, line and key. Nothing was sent.
         """
-        dag = AsyncDagHandle(
-            self, await self._run(flows.pipeline.submit_yaml(self._session, path, agent_run_id))
-        )
+        submission = await self._run(flows.pipeline.submit_yaml(self._session, path, agent_run_id))
+        dag = AsyncDagHandle(self, submission)
         if wait:
             try:
-                if not (await dag.wait(timeout, raise_on_failure=False)).state.is_success:
-                    return False
+                report = await dag.wait(timeout, raise_on_failure=False)
             except WaitTimedOut:
+                return False
+            if not report.state.is_success:
                 return False
         return dag
 
@@ -251,7 +252,7 @@ class AsyncTitanClient:
     async def wait_stopped(
         self, job_id: str, timeout: float | None = None, *, nonce: str | None = None
     ) -> bool:
-        """Wait until nothing is left of a cancelled job's run, whose script has its ``cancel_grace`` to end. Blocks.
+        """Wait until nothing is left of a cancelled job's run, whose script has its ``cancel_grace`` to end.
 
         Returns whether nothing is left. A real Titan is asked for the runtime's record; a job without the runtime has
         none, so true is returned at once there.
@@ -282,12 +283,19 @@ class AsyncTitanClient:
         """
         return await self._ask(wire.calls.stop_service(service_id))
 
+    # -- approval gates ---------------------------------------------------------------------------------------
+
     async def pending_approvals(self) -> list[PendingApproval]:
         """Gates (``TitanJob.hitl_message``) that wait for a decision now, the longest-waiting first."""
         return await self._run(flows.approvals.pending_approvals())
 
     async def approve(self, gate_or_job_id: str) -> str:
-        """Let what depends on the job run; the gate's id. Idempotent."""
+        """Let what depends on the job run; the gate's id. Idempotent.
+
+        Raises:
+            NotFound: no such gate is waiting.
+            RequestRefused: the decision did not stay in the master's store.
+        """
         return await self._run(flows.approvals.decide(gate_or_job_id, approved=True))
 
     async def reject(self, gate_or_job_id: str) -> str:

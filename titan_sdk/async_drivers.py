@@ -1,4 +1,7 @@
-"""The loop that runs flows behind ``AsyncTitanClient``: the twin of ``drivers.py``, in a file that a blocking client does not load."""
+"""The loop that runs flows behind ``AsyncTitanClient``: it does what a flow asks for, over a transport.
+
+What is repeated is said in ``sending.py``.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,9 @@ import asyncio
 import time
 from typing import TypeVar
 
-from titan_sdk.drivers import greeting_of, greets_anew, keeps_connections
 from titan_sdk.errors import ConnectFailed, ConnectionLost, TimedOut
 from titan_sdk.flows.core import STEP_ERRORS, Ask, Blocking, Flow, FlowRun, Now, Pause, Step
-from titan_sdk.sending import Sending
+from titan_sdk.sending import Sending, greeting_of
 from titan_sdk.session import Session
 from titan_sdk.transport import aio
 from titan_sdk.transport.aio_pool import AsyncPool
@@ -85,11 +87,12 @@ class AsyncDriver:
         self._session.server = greeting.read(frame)
 
     async def _exchange(self, call: Call[T], opcode: int, payload: bytes) -> Frame:
-        if keeps_connections(self._session):
+        if self._session.keeps_connections:
             return await self._pool.exchange(call.name, opcode, payload)
-        greeting = self._greeting if greets_anew(self._session, call) else None
+        is_hello = call.opcode is Opcode.HELLO
+        greeting = self._greeting if self._session.greets_anew and not is_hello else None
         frame = await aio.exchange(self._config, call.name, opcode, payload, greeting)
-        if greeting is None and call.opcode is not Opcode.HELLO and calls.is_refusal(frame):
+        if greeting is None and not is_hello and calls.is_refusal(frame):
             # Stored text or a log may look the same: HELLO tells, by raising, whether the master refused.
             await self._greet()
         return frame

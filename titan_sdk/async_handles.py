@@ -1,4 +1,4 @@
-"""The handles of AsyncTitanClient: the same names as in handles.py, awaited."""
+"""What a submit of ``AsyncTitanClient`` returns: a job or DAG to ask, wait for, read and cancel."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["AsyncDagHandle", "AsyncJobHandle"]
 
 
 class AsyncJobHandle(Accepted):
-    """One submitted job. Holds no connection."""
+    """One submitted job. Holds no connection; use it on its client's event loop, as long as the client is not closed."""
 
     def __init__(
         self, client: AsyncTitanClient, ref: JobRef, track: Track | None = None, index: int = 0
@@ -142,7 +142,8 @@ class AsyncDagHandle(Accepted):
 
     async def status(self) -> JobStatus:
         """One word for the whole DAG: COMPLETED when all jobs are."""
-        return (await self.report()).state
+        report = await self.report()
+        return report.state
 
     async def wait(
         self, timeout: float | None = None, raise_on_failure: bool = True, *, max_resubmits: int = 3

@@ -1,3 +1,4 @@
+# Made from async_client.py by `make unasync`: edit that file, not this one.
 """TitanClient: the synchronous entry to a Titan cluster."""
 
 from __future__ import annotations
@@ -37,8 +38,8 @@ T = TypeVar("T")
 class TitanClient:
     """A Titan master, reached over TCP.
 
-    Making a client connects to nothing. Methods block, may be called from several threads, and raise subclasses
-    of ``TitanError``. Ids may be given with or without Titan's ``DAG-`` prefix.
+    Making a client connects to nothing. Ids may be given with or without Titan's ``DAG-`` prefix. Methods raise
+    subclasses of ``TitanError``; they block, and may be called from several threads.
 
     Args:
         host: default ``TITAN_HOST``, else ``localhost``.
@@ -93,7 +94,8 @@ class TitanClient:
             StoreUnavailable: the master's store does not answer. Nothing was sent.
             SubmissionUnconfirmed: sent, outcome unknown.
         """
-        return self.submit_dag(job.job_id, [job], nonce=nonce).jobs[0]
+        dag = self.submit_dag(job.job_id, [job], nonce=nonce)
+        return dag.jobs[0]
 
     def submit_dag(
         self,
@@ -113,9 +115,8 @@ class TitanClient:
             InvalidDag: an id twice, a cycle, an unknown parent. Nothing was sent.
             RequestRefused, StoreUnavailable, SubmissionUnconfirmed: as ``submit_job``.
         """
-        return DagHandle(
-            self, self._run(flows.submit.submit_dag(self._session, name, jobs, agent_run_id, nonce=nonce))
-        )
+        flow = flows.submit.submit_dag(self._session, name, jobs, agent_run_id, nonce=nonce)
+        return DagHandle(self, self._run(flow))
 
     @overload
     def submit_yaml(
@@ -152,12 +153,14 @@ class TitanClient:
         Raises:
             InvalidPipeline: names file, line and key. Nothing was sent.
         """
-        dag = DagHandle(self, self._run(flows.pipeline.submit_yaml(self._session, path, agent_run_id)))
+        submission = self._run(flows.pipeline.submit_yaml(self._session, path, agent_run_id))
+        dag = DagHandle(self, submission)
         if wait:
             try:
-                if not dag.wait(timeout, raise_on_failure=False).state.is_success:
-                    return False
+                report = dag.wait(timeout, raise_on_failure=False)
             except WaitTimedOut:
+                return False
+            if not report.state.is_success:
                 return False
         return dag
 
@@ -212,7 +215,7 @@ class TitanClient:
         *,
         nonce: str | None = None,
     ) -> JobReport:
-        """Wait until the job has ended.
+        """Block until the job has ended.
 
         Args:
             timeout: seconds; ``None`` waits for ever.
@@ -247,7 +250,7 @@ class TitanClient:
         return self._run(flows.cancel.cancel_job(self._session, flows.report.JobRef(job_id, nonce)))
 
     def wait_stopped(self, job_id: str, timeout: float | None = None, *, nonce: str | None = None) -> bool:
-        """Wait until nothing is left of a cancelled job's run, whose script has its ``cancel_grace`` to end. Blocks.
+        """Block until nothing is left of a cancelled job's run, whose script has its ``cancel_grace`` to end.
 
         Returns whether nothing is left. A real Titan is asked for the runtime's record; a job without the runtime has
         none, so true is returned at once there.

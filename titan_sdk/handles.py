@@ -1,4 +1,5 @@
-"""What a submit returns to a synchronous caller: a job or DAG to ask, wait for, read and cancel."""
+# Made from async_handles.py by `make unasync`: edit that file, not this one.
+"""What a submit of ``TitanClient`` returns: a job or DAG to ask, wait for, read and cancel."""
 
 from __future__ import annotations
 
@@ -21,7 +22,7 @@ __all__ = ["DagHandle", "JobHandle"]
 
 
 class JobHandle(Accepted):
-    """One submitted job. Holds no connection; use it from any thread, as long as its client is not closed."""
+    """One submitted job. Holds no connection; use it from any thread, as long as the client is not closed."""
 
     def __init__(self, client: TitanClient, ref: JobRef, track: Track | None = None, index: int = 0) -> None:
         self._client = client
@@ -85,8 +86,10 @@ class JobHandle(Accepted):
         return self._client.fetch_logs(self.job_id, nonce=self.nonce)
 
     def follow_logs(self) -> Iterator[LogLine]:
-        """New lines as they come, each once, until the job has ended; blocks between them. A line that the job rewrites
-        by carriage returns also comes as it changes, at most once a second (``LogLine.is_final`` is false then).
+        """New lines as they come, each once, until the job has ended.
+
+        A line that the job rewrites by carriage returns also comes as it changes, at most once a second, with
+        ``LogLine.is_final`` false.
         """
         return self._client.follow_logs(self.job_id, nonce=self.nonce)
 
@@ -136,7 +139,8 @@ class DagHandle(Accepted):
 
     def status(self) -> JobStatus:
         """One word for the whole DAG: COMPLETED when all jobs are."""
-        return self.report().state
+        report = self.report()
+        return report.state
 
     def wait(
         self, timeout: float | None = None, raise_on_failure: bool = True, *, max_resubmits: int = 3

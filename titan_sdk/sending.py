@@ -19,14 +19,16 @@ from titan_sdk.errors import (
     TLSFailed,
     TransportError,
 )
+from titan_sdk.model.stats import ServerInfo
 from titan_sdk.session import Session
-from titan_sdk.wire import once
+from titan_sdk.transport.sync import Greeting
+from titan_sdk.wire import calls, hello, once
 from titan_sdk.wire.calls import Call
-from titan_sdk.wire.frames import MAX_PAYLOAD, Frame
+from titan_sdk.wire.frames import MAX_PAYLOAD, Frame, encode_frame
 from titan_sdk.wire.once import RequestId
 from titan_sdk.wire.opcodes import Opcode
 
-__all__ = ["SETTLE_SECONDS", "Sending", "retry_pause"]
+__all__ = ["SETTLE_SECONDS", "Sending", "greeting_of", "retry_pause"]
 
 T = TypeVar("T")
 
@@ -160,3 +162,9 @@ def retry_pause(tries: int, config: ClientConfig) -> float:
     """Seconds before the next try: doubling, with jitter so that many clients do not return at once."""
     nominal = config.retry.first_pause * float(2 ** min(tries - 1, 20))
     return min(nominal, max(_LONGEST_PAUSE, config.retry.first_pause)) * random.uniform(0.5, 1.0)
+
+
+def greeting_of(config: ClientConfig) -> tuple[Call[ServerInfo], Greeting]:
+    """HELLO: as a call that says who the master is, and as the frame that opens a connection."""
+    call = calls.server_info(config.auth_token)
+    return call, (encode_frame(call.opcode, call.encoded()), lambda frame: hello.check_reply(frame.text))

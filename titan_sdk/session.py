@@ -56,6 +56,18 @@ class Session:
     """Told the manifest of every DAG that was submitted; may block, must not raise."""
     request_ids: RequestIds = field(default_factory=RequestIds)
 
+    @property
+    def keeps_connections(self) -> bool:
+        """Whether requests share connections; a real master serves one per connection."""
+        return self.server is not None and self.config.keep_alive and "keep_alive" in self.server.features
+
+    @property
+    def greets_anew(self) -> bool:
+        """Whether every connection has to show the token; a real master, which knows none, would answer nothing else."""
+        return (
+            self.config.auth_token is not None and self.server is not None and self.server.kind == "bundled"
+        )
+
     def forget_server(self, exc: TitanError) -> None:
         """After a lost connection another master may stand at the address, so what it can do is asked again."""
         if isinstance(exc, ConnectionLost) and self.server is not None:

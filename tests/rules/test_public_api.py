@@ -32,11 +32,6 @@ SEED_JOB = {
     "affinity": False,
     "requirement": "GENERAL",
 }
-TWINS = [
-    ("TitanClient", "AsyncTitanClient"),
-    ("JobHandle", "AsyncJobHandle"),
-    ("DagHandle", "AsyncDagHandle"),
-]
 
 
 def test_facade_is_frozen_and_sorted() -> None:
@@ -59,18 +54,6 @@ def test_titan_job_keeps_the_seeds_constructor() -> None:
 
 def public(cls: type) -> dict[str, object]:
     return {name: value for name, value in vars(cls).items() if not name.startswith("_")}
-
-
-@pytest.mark.parametrize(("sync", "asynchronous"), TWINS)
-def test_both_clients_have_the_same_names_parameters_and_promises(sync: str, asynchronous: str) -> None:
-    one, other = public(getattr(titan_sdk, sync)), public(getattr(titan_sdk, asynchronous))
-    # An async with block has its own way of closing.
-    assert one.keys() - {"close"} == other.keys() - {"aclose", "close"}
-    for name in one.keys() & other.keys():
-        if inspect.isfunction(one[name]):
-            assert list(inspect.signature(one[name]).parameters) == list(
-                inspect.signature(other[name]).parameters  # type: ignore[arg-type]
-            ), name
 
 
 def test_every_public_name_says_what_it_is() -> None:
