@@ -1,8 +1,9 @@
 """Project folders as zip files: the same files give the same bytes, whatever their size in bounded memory.
 
 What travels: every file, with whether it may be executed; folders that would be empty; a link inside the folder as what
-it leads to. What stays behind: caches (``_SKIPPED``), what ``.titanignore`` names, and what is neither file nor folder
-(sockets, pipes, devices). Everything else is refused with its path, so that nothing is left out without a word.
+it leads to. What stays behind: caches (``_SKIPPED``), what ``.titanignore`` names (a project that has none: what its
+``.gitignore`` names), and what is neither file nor folder (sockets, pipes, devices). Everything else is refused with its
+path, so that nothing is left out without a word.
 """
 
 from __future__ import annotations
@@ -10,61 +11,100 @@ from __future__ import annotations
 import os
 import stat
 import zipfile
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 from titan_sdk.errors import InvalidArgument, MissingFile
 
-__all__ = ["IGNORE_FILE", "zip_folder"]
+__all__ = ["IGNORE_FILE", "PROJECT_IGNORE_FILES", "zip_folder"]
 
 IGNORE_FILE = ".titanignore"
 """Patterns of files not to upload, as in a .gitignore; read from the folder's root."""
+PROJECT_IGNORE_FILES = (IGNORE_FILE, ".gitignore")
+"""A project's: the first one that its root has."""
+LARGEST = 1024 * 1024 * 1024
+MOST_FILES = 20_000
+"""What a worker unpacks at most, in bytes and in files and folders."""
 
 _SKIPPED = frozenset({"__pycache__", ".git", ".venv", ".mypy_cache", ".ruff_cache", ".pytest_cache"})
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 """The earliest time a zip can hold; real times would change the bytes with every checkout."""
-_ADVICE = f"or name it in {IGNORE_FILE}"
 
 
-def zip_folder(folder: Path, target: IO[bytes]) -> int:
-    """Write what travels of the folder, in sorted order; how many files there were.
+def zip_folder(
+    folder: Path, target: IO[bytes], ignore_files: Sequence[str] = (IGNORE_FILE,), *, bounded: bool = False
+) -> frozenset[str]:
+    """Write what travels of the folder, in sorted order; the names of its files.
+
+    Args:
+        ignore_files: of these, the first that the folder has says what stays behind.
+        bounded: refuse more than a worker unpacks.
 
     Raises:
         MissingFile: there is no such folder.
-        InvalidArgument: it has no files, or something in it cannot travel; names it and the fix.
+        InvalidArgument: it has no files, or too many, or something in it cannot travel; names it and the fix.
     """
     if not folder.is_dir():
         raise MissingFile(f"there is no folder {str(folder)!r} (current folder {os.getcwd()!r})")
-    count = 0
+    rules = next((name for name in ignore_files if os.path.lexists(folder / name)), ignore_files[0])
+    walk = _Walk(folder, rules)
+    found = list(walk.below("", str(folder), (os.path.realpath(folder),)))
+    names = frozenset(entry.name for entry in found if not entry.is_folder)
+    if not names:
+        left_out = f" that {rules} does not leave out" if os.path.lexists(folder / rules) else ""
+        raise InvalidArgument(f"the folder {str(folder)!r} has no files to upload{left_out}")
+    if bounded:
+        _check_size(folder, found, rules)
     with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
-        for found in _Walk(folder).below("", str(folder), (os.path.realpath(folder),)):
-            entry = zipfile.ZipInfo(found.name, _EPOCH)
-            entry.create_system = 3
-            # As git does: other permissions depend on the umask of whoever made the file.
-            entry.external_attr = (0o100755 if found.executable else 0o100644) << 16
-            if found.is_folder:
-                entry.external_attr = 0o040755 << 16 | 0x10
-                archive.writestr(entry, b"")
-                continue
-            entry.compress_type = zipfile.ZIP_DEFLATED
-            with archive.open(entry, "w", force_zip64=True) as packed:
-                for piece in _content(found.path):
-                    packed.write(piece)
-            count += 1
-    if not count:
-        raise InvalidArgument(f"the folder {str(folder)!r} has no files to upload")
-    return count
+        for entry in found:
+            _add(archive, entry, walk.advice)
+    return names
 
 
-def _content(path: str) -> Iterator[bytes]:
+def _add(archive: zipfile.ZipFile, found: _Found, advice: str) -> None:
+    entry = zipfile.ZipInfo(found.name, _EPOCH)
+    entry.create_system = 3
+    if found.is_folder:
+        entry.external_attr = 0o040755 << 16 | 0x10
+        archive.writestr(entry, b"")
+        return
+    # As git does: other permissions depend on the umask of whoever made the file.
+    entry.external_attr = (0o100755 if found.executable else 0o100644) << 16
+    entry.compress_type = zipfile.ZIP_DEFLATED
+    with archive.open(entry, "w", force_zip64=True) as packed:
+        for piece in _content(found.path, advice):
+            packed.write(piece)
+
+
+def _check_size(folder: Path, found: Sequence[_Found], rules: str) -> None:
+    size = sum(entry.size for entry in found)
+    if size <= LARGEST and len(found) <= MOST_FILES:
+        return
+    by_size = size > LARGEST
+    weights: Counter[str] = Counter()
+    for entry in found:
+        first, slash, _ = entry.name.partition("/")
+        weights[first + slash] += entry.size if by_size else 1
+    biggest = ", ".join(
+        f"{name} ({weight:,} {'bytes' if by_size else 'files'})" for name, weight in weights.most_common(5)
+    )
+    raise InvalidArgument(
+        f"the folder {str(folder)!r} has {size:,} bytes in {len(found):,} files and folders; a worker takes up to "
+        f"{LARGEST:,} bytes and {MOST_FILES:,}. Most of it is {biggest}: name in {rules} what the job does not need, "
+        "or put data where the workers can read it"
+    )
+
+
+def _content(path: str, advice: str) -> Iterator[bytes]:
     try:
         with open(path, "rb") as file:
             while piece := file.read(1 << 20):
                 yield piece
     except OSError as exc:
-        raise _unreadable(path, exc) from exc
+        raise _unreadable(path, exc, advice) from exc
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +113,7 @@ class _Found:
     """In the zip; a folder's ends with a slash."""
     path: str
     executable: bool = False
+    size: int = 0
 
     @property
     def is_folder(self) -> bool:
@@ -82,9 +123,10 @@ class _Found:
 class _Walk:
     """What travels of a folder."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, rules: str) -> None:
         self._root = os.path.realpath(folder)
-        self._ignored = _ignore_rules(folder)
+        self.advice = f"or name it in {rules}"
+        self._ignored, self._may_come_back = _ignore_rules(folder / rules)
 
     def below(self, prefix: str, folder: str, inside: tuple[str, ...]) -> Iterator[_Found]:
         """Files first, then folders, each sorted.
@@ -98,33 +140,42 @@ class _Walk:
         except OSError as exc:
             if prefix and self._ignored(prefix):
                 return
-            raise _unreadable(folder, exc) from exc
+            raise _unreadable(folder, exc, self.advice) from exc
         modes = {n: self._mode(prefix + n, f"{folder}/{n}") for n in names if n not in _SKIPPED}
         empty = True
         for name, mode in modes.items():
             path = f"{folder}/{name}"
             if stat.S_ISREG(mode) and not self._ignored(prefix + name):
                 empty = False
-                yield _Found(_checked(prefix + name, path), path, bool(mode & 0o100))
+                checked = _checked(prefix + name, path, self.advice)
+                yield _Found(checked, path, bool(mode & 0o100), self._size(path))
         for name in [name for name, mode in modes.items() if stat.S_ISDIR(mode)]:
             path = f"{folder}/{name}"
+            if not self._may_come_back and self._ignored(f"{prefix}{name}/"):
+                continue  # it may hold a million files
             real = os.path.realpath(path)
             if real in inside:
                 raise InvalidArgument(
-                    f"{path!r} is a link to a folder that it lies in, so it has no end; remove the link, {_ADVICE}"
+                    f"{path!r} is a link to a folder that it lies in, so it has no end; remove the link, {self.advice}"
                 )
             for found in self.below(f"{prefix}{name}/", path, (*inside, real)):
                 empty = False
                 yield found
         if empty and prefix and not self._ignored(prefix):
-            yield _Found(_checked(prefix, folder), folder)
+            yield _Found(_checked(prefix, folder, self.advice), folder)
+
+    def _size(self, path: str) -> int:
+        try:
+            return os.path.getsize(path)
+        except OSError as exc:
+            raise _unreadable(path, exc, self.advice) from exc
 
     def _mode(self, name: str, path: str) -> int:
         """Of what a path leads to; 0 for a link that is ignored."""
         try:
             mode = os.lstat(path).st_mode
         except OSError as exc:
-            raise _unreadable(path, exc) from exc
+            raise _unreadable(path, exc, self.advice) from exc
         if not stat.S_ISLNK(mode):
             return mode
         # Whoever ignores "data/" means the link as well.
@@ -136,39 +187,38 @@ class _Walk:
         except OSError as exc:
             raise InvalidArgument(
                 f"{path!r} is a link to {os.readlink(path)!r}, which leads nowhere ({exc.strerror}); "
-                f"remove it, {_ADVICE}"
+                f"remove it, {self.advice}"
             ) from exc
         if os.path.commonpath((real, self._root)) != self._root:
             what = "folder" if stat.S_ISDIR(mode) else "file"
             raise InvalidArgument(
-                f"{path!r} is a link out of the folder, to {real!r}; copy the {what} into it, {_ADVICE}"
+                f"{path!r} is a link out of the folder, to {real!r}; copy the {what} into it, {self.advice}"
             )
         return mode
 
 
-def _checked(name: str, path: str) -> str:
+def _checked(name: str, path: str, advice: str) -> str:
     try:
         name.encode("utf-8")
     except UnicodeEncodeError:
         raise InvalidArgument(
-            f"the name of {path!r} is not UTF-8, which a zip's names are; rename it, {_ADVICE}"
+            f"the name of {path!r} is not UTF-8, which a zip's names are; rename it, {advice}"
         ) from None
     if "\\" in name:
         raise InvalidArgument(
-            f"the name of {path!r} has a backslash, which in a zip may separate folders; rename it, {_ADVICE}"
+            f"the name of {path!r} has a backslash, which in a zip may separate folders; rename it, {advice}"
         )
     return name
 
 
-def _unreadable(path: str, exc: OSError) -> InvalidArgument:
-    return InvalidArgument(f"{path!r} cannot be read ({exc.strerror or exc}); change that, {_ADVICE}")
+def _unreadable(path: str, exc: OSError, advice: str) -> InvalidArgument:
+    return InvalidArgument(f"{path!r} cannot be read ({exc.strerror or exc}); change that, {advice}")
 
 
-def _ignore_rules(folder: Path) -> Callable[[str], bool]:
-    """Whether a name in the zip is to stay behind."""
-    rules = folder / IGNORE_FILE
+def _ignore_rules(rules: Path) -> tuple[Callable[[str], bool], bool]:
+    """Whether a name in the zip is to stay behind; and whether something below a folder that does may travel."""
     if not os.path.lexists(rules):
-        return lambda _: False
+        return lambda _: False, False
     try:
         # Editors of some systems begin a file with a byte order mark.
         lines = rules.read_bytes().decode("utf-8-sig").splitlines()
@@ -187,4 +237,6 @@ def _ignore_rules(folder: Path) -> Callable[[str], bool]:
                 f"{str(rules)!r}, line {number}: {text!r} is no pattern of a .gitignore"
             ) from exc
     spec = GitIgnoreSpec.from_lines(lines)
-    return lambda name: name == IGNORE_FILE or spec.match_file(name)
+    own = rules.name
+    comes_back = any(pattern.include is False for pattern in spec.patterns)
+    return lambda name: name == own or spec.match_file(name), comes_back

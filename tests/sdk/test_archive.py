@@ -10,8 +10,9 @@ import zipfile
 
 import pytest
 
-from titan_sdk import InvalidArgument
+from titan_sdk import InvalidArgument, archive
 from titan_sdk.archive import zip_folder
+from titan_sdk.runtime.worker import limits
 
 
 @pytest.fixture
@@ -162,3 +163,73 @@ def test_the_bytes_depend_on_contents_names_and_the_executable_bit_only(project,
     assert packed(project) == packed(other)
     (other / "main.py").chmod(0o700)
     assert packed(project) != packed(other)
+
+
+def packed(folder, **options):
+    return sorted(archive.zip_folder(folder, io.BytesIO(), archive.PROJECT_IGNORE_FILES, **options))
+
+
+def test_a_project_without_a_titanignore_leaves_out_what_git_does(project):
+    (project / ".gitignore").write_text("*.log\n/data/\n!keep.log\n")
+    (project / "data").mkdir()
+    for name in ("a.log", "keep.log", "data/big.bin"):
+        (project / name).write_text("x")
+    assert names(project) == [".gitignore", "a.log", "keep.log", "main.py", "data/big.bin"]
+    assert packed(project) == ["keep.log", "main.py"]
+    (project / ".titanignore").write_text("main.*")
+    assert packed(project) == [".gitignore", "a.log", "data/big.bin", "keep.log"]
+
+
+def test_below_a_folder_that_stays_behind_nothing_is_looked_at(project):
+    (project / ".gitignore").write_text("env/")
+    (project / "env" / "deep").mkdir(parents=True)
+    (project / "env" / "out").symlink_to("/usr/bin/env")
+    (project / "env" / "deep" / "keep.py").write_text("x")
+    assert packed(project) == ["main.py"]
+    (project / "env" / "out").unlink()
+    (project / ".gitignore").write_text("env/\n!env/deep/keep.py")
+    assert packed(project) == ["env/deep/keep.py", "main.py"]
+
+
+def test_advice_names_the_file_that_is_in_force(project):
+    (project / "link").symlink_to("gone")
+    (project / ".gitignore").write_text("*.log")
+    with pytest.raises(InvalidArgument, match=r"or name it in \.gitignore"):
+        packed(project)
+
+
+@pytest.mark.parametrize(
+    ("limit", "value", "sentence"),
+    [
+        (
+            "LARGEST",
+            1000,
+            r"has 2,004 bytes in 4 .*Most of it is data/ \(1,500 bytes\), model\.bin \(500 bytes\)",
+        ),
+        (
+            "MOST_FILES",
+            3,
+            r"in 4 files and folders; .*Most of it is data/ \(2 files\), .*: name in \.titanignore",
+        ),
+    ],
+)
+def test_a_project_that_is_too_large_is_refused_with_its_biggest_entries(
+    project, mocker, limit, value, sentence
+):
+    (project / "data" / "raw").mkdir(parents=True)
+    (project / "data" / "a").write_bytes(bytes(700))
+    (project / "data" / "raw" / "b").write_bytes(bytes(800))
+    (project / "model.bin").write_bytes(bytes(500))
+    mocker.patch.object(archive, limit, value)
+    with pytest.raises(InvalidArgument, match=sentence):
+        packed(project, bounded=True)
+    assert len(packed(project)) == 4
+
+
+def test_the_limits_are_the_workers(project):
+    assert (archive.LARGEST, archive.MOST_FILES) == (limits.PROJECT_SIZE, limits.PROJECT_FILES)
+    (project / ".titanignore").write_text("*")
+    with pytest.raises(
+        InvalidArgument, match=r"has no files to upload that \.titanignore does not leave out"
+    ):
+        packed(project)

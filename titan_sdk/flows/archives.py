@@ -1,8 +1,9 @@
-"""Archives as they are when jobs that point into them are submitted.
+"""Archives and project folders as they are when jobs that run in them are submitted.
 
-A name such as ``proj.zip`` says nothing of the content, and whoever uploads again under it would replace the code of
+A folder is packed here; equal files make equal bytes. A name such as ``proj.zip`` says nothing of the content, and whoever uploads again under it would replace the code of
 jobs that were accepted before. So a submit reads what stands under the name, puts it under a name made of its own
-checksum, which nobody overwrites with anything else, and the jobs point there.
+checksum, which nobody overwrites with anything else, and the jobs point there. Where a packet is too small for it, it
+travels in parts that are named in the same way.
 """
 
 from __future__ import annotations
@@ -11,23 +12,27 @@ import hashlib
 import tempfile
 import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import IO
 
-from titan_sdk.archive import zip_folder
-from titan_sdk.errors import CorruptData, InvalidJob, NotFound, RequestRefused
-from titan_sdk.flows.assets import BEYOND, is_there
+from titan_sdk.archive import IGNORE_FILE, PROJECT_IGNORE_FILES, zip_folder
+from titan_sdk.errors import CorruptData, InvalidArgument, InvalidJob, NotFound, RequestRefused
+from titan_sdk.flows.assets import BEYOND, ensure_asset, is_there
 from titan_sdk.flows.core import Flow, ask, blocking, pause
 from titan_sdk.flows.server import server_info
-from titan_sdk.flows.transfer import receive, send_stream
+from titan_sdk.flows.transfer import Progress, receive, send_stream
 from titan_sdk.model.artifact import ArtifactRef
 from titan_sdk.model.job import TitanJob
+from titan_sdk.runtime.bundle import part_asset
 from titan_sdk.session import Session
 from titan_sdk.wire import extended_calls
 
-__all__ = ["Archive", "find_archives", "pack_folder", "put_archives"]
+__all__ = ["Archive", "find_archives", "pack_folder", "pack_projects", "put_archives"]
+
+PART = 7 * 1024 * 1024
+"""Bytes of an archive that travel at once where the master takes it in one packet of 10 MiB, in Base64."""
 
 _REREAD_PAUSES = (0.0, 0.1, 0.3, 0.5, 1.0)
 """A real master shows an archive that is being uploaded while it grows."""
@@ -42,6 +47,8 @@ class Archive:
     size: int
     content: IO[bytes] | None = field(default=None, compare=False, repr=False)
     """Where the master may not have it under its own name yet; whoever made this closes it."""
+    parts: tuple[str, ...] = ()
+    """SHA-256 of each piece of ``PART`` bytes, if that is how it is on the master."""
 
     @property
     def asset(self) -> str:
@@ -51,15 +58,67 @@ class Archive:
 
 def pack_folder(folder: Path, name: str) -> Archive:
     """The folder's files as an archive of that name, in a file without a name."""
+    return _pack(folder, name, (IGNORE_FILE,))[0]
+
+
+def pack_projects(session: Session, jobs: Sequence[TitanJob], found: dict[str, Archive]) -> Flow[None]:
+    """Add the archive of every folder that the jobs have as their project; nothing is sent.
+
+    Args:
+        found: by name; those that are in it are not packed again.
+
+    Raises:
+        InvalidJob: a folder cannot travel, or what the job runs is not among what travels of it.
+    """
+    names: dict[str, frozenset[str]] = {}
+    for job in jobs:
+        key = job.project_key
+        if key is None or (key in found and key not in names):
+            continue
+        folder = Path(key)
+        if key not in names:
+            try:
+                pack = partial(_pack, folder, key, PROJECT_IGNORE_FILES, bounded=True)
+                found[key], names[key] = yield from blocking(pack)
+            except InvalidArgument as exc:
+                raise InvalidJob(f"job {job.job_id!r}: project: {exc}") from exc
+            info = yield from server_info(session)
+            if found[key].size > PART and "chunked_artifacts" not in info.features:
+                found[key] = replace(found[key], parts=(yield from blocking(partial(_parts, found[key]))))
+        if job.entry is not None and job.entry not in names[key]:
+            raise InvalidJob(f"job {job.job_id!r}: {_left_out(folder, job.entry)}")
+
+
+def _left_out(folder: Path, entry: str) -> str:
+    rules = next((name for name in PROJECT_IGNORE_FILES if (folder / name).exists()), None)
+    why = (
+        f"{rules} leaves it out. Take it in again with a line '!{entry}', or change the line that names it"
+        if rules
+        else "caches such as .venv and __pycache__ stay behind. Move it"
+    )
+    return f"the job runs {entry!r}, which is not in what travels of the project {str(folder)!r}: {why}"
+
+
+def _pack(
+    folder: Path, name: str, ignore_files: Sequence[str], *, bounded: bool = False
+) -> tuple[Archive, frozenset[str]]:
     packed = tempfile.TemporaryFile()  # noqa: SIM115 - the archive's owner closes it
     try:
-        zip_folder(folder, packed)
+        names = zip_folder(folder, packed, ignore_files, bounded=bounded)
         size = packed.tell()
         packed.seek(0)
-        return Archive(name, hashlib.file_digest(packed, "sha256").hexdigest(), size, packed)
+        return Archive(name, hashlib.file_digest(packed, "sha256").hexdigest(), size, packed), names
     except BaseException:
         packed.close()
         raise
+
+
+def _parts(archive: Archive) -> tuple[str, ...]:
+    assert archive.content is not None
+    archive.content.seek(0)
+    return tuple(
+        hashlib.sha256(piece).hexdigest() for piece in iter(partial(archive.content.read, PART), b"")
+    )
 
 
 def find_archives(session: Session, jobs: Sequence[TitanJob], found: dict[str, Archive]) -> Flow[None]:
@@ -87,13 +146,32 @@ def find_archives(session: Session, jobs: Sequence[TitanJob], found: dict[str, A
             raise InvalidJob(f"job {job.job_id!r}: {exc}") from exc
 
 
-def put_archives(session: Session, archives: Mapping[str, Archive]) -> Flow[None]:
+def put_archives(
+    session: Session, archives: Mapping[str, Archive], progress: Progress | None = None
+) -> Flow[None]:
     """Make every archive available under the name of its content."""
     for archive in archives.values():
-        if archive.content is None or (yield from is_there(session, archive.asset, archive.sha256)):
+        if archive.content is None:
             continue
-        archive.content.seek(0)
-        yield from send_stream(session, archive.asset, archive.content, archive.size, None)
+        if archive.parts:
+            yield from _put_parts(session, archive, archive.content, progress)
+        elif not (yield from is_there(session, archive.asset, archive.sha256)):
+            archive.content.seek(0)
+            yield from send_stream(session, archive.asset, archive.content, archive.size, progress)
+
+
+def _put_parts(
+    session: Session, archive: Archive, content: IO[bytes], progress: Progress | None
+) -> Flow[None]:
+    content.seek(0)
+    done = 0
+    for digest in archive.parts:
+        piece = yield from blocking(partial(content.read, PART))
+        part = part_asset(digest, piece)
+        yield from ensure_asset(session, part.name, part.data, part.sha256)
+        done += len(piece)
+        if progress is not None:
+            yield from blocking(partial(progress, done, archive.size))
 
 
 def _look_up(session: Session, name: str) -> Flow[Archive]:

@@ -15,7 +15,7 @@ from titan_sdk.model.job import JobKind, TitanJob
 from titan_sdk.model.rules import full_id
 from titan_sdk.model.stats import ServerInfo
 from titan_sdk.runtime.bundle import Asset, runtime_bundle
-from titan_sdk.runtime.spec import RunSpec, Script
+from titan_sdk.runtime.spec import Project, RunSpec, Script
 from titan_sdk.runtime.stub import build_stub
 from titan_sdk.session import Session
 from titan_sdk.wire.fields import encode_base64
@@ -69,7 +69,7 @@ def stage(
 
     Args:
         parents: those to send, by full id.
-        archives: what the jobs point into, by the names they use.
+        archives: what the jobs point into, by the names they use, and their projects.
     """
     by_id = {job.full_id: job for job in jobs}
     inside = {job_id: tuple(p for p in ps if p in by_id) for job_id, ps in parents.items()}
@@ -77,30 +77,37 @@ def stage(
     assets: dict[str, Asset] = {}
     scripts: dict[str, bytes] = {}
     for index, job in enumerate(jobs):
-        in_file = job.source is None and not job.kind.is_archive
-        if in_file and job.filename not in scripts:
+        if job.reads_file and job.filename not in scripts:
             scripts[job.filename] = yield from blocking(job.read_script)
-        content = scripts[job.filename] if in_file else job.read_script()
+        content = scripts[job.filename] if job.reads_file else job.read_script()
         archive = archives.get(job.archive_name) if job.kind.is_archive else None
         if not job.uses_runtime:
             lines[job.full_id] = plain_line(job, content, parents[job.full_id], run, archive)
             continue
         bundle = runtime_bundle()
-        if job.kind.is_archive:
-            pinned = (archive.asset, archive.sha256) if archive else (None, None)
-            source, blob = Script.in_archive(job.filename, *pinned), None
-        else:
-            source, blob = Script.of(Path(job.filename).name, content)
-            _check_size(job, blob)
+        source, blob = _script(job, content, archive)
         for asset in (bundle, blob):
             if asset:
                 assets[asset.name] = asset
         watched = {p: run for p in inside[job.full_id] if by_id[p].uses_runtime}
-        stub = build_stub(_spec(session, job, run, source, watched), bundle)
+        project = None if job.project_key is None else archives[job.project_key]
+        stub = build_stub(_spec(session, job, run, source, watched, project), bundle)
         fields = (f"titan-{run}-{index}.sh", "", encode_base64(stub), job.requirement)
         lines[job.full_id] = _line(job, JobKind.SCRIPT, fields, parents[job.full_id])
     digests = {name: hashlib.sha256(content).hexdigest() for name, content in scripts.items()}
     return Staged(lines, tuple(assets.values()), inside, digests)
+
+
+def _script(job: TitanJob, content: bytes, archive: Archive | None) -> tuple[Script, Asset | None]:
+    if job.kind.is_archive:
+        return Script.in_archive(job.filename, *((archive.asset, archive.sha256) if archive else ())), None
+    if job.module is not None:
+        return Script.module(job.module), None
+    if job.entry is not None:
+        return Script.in_project(job.entry), None
+    source, blob = Script.of(Path(job.filename).name, content)
+    _check_size(job, blob)
+    return source, blob
 
 
 def plain_line(
@@ -125,7 +132,14 @@ def _line(job: TitanJob, kind: JobKind, fields: tuple[str, ...], parents: tuple[
     return JobLine(job.job_id, kind.value, fields, job.priority, job.delay_ms, short, job.affinity)
 
 
-def _spec(session: Session, job: TitanJob, run: str, source: Script, watched: dict[str, str]) -> RunSpec:
+def _spec(
+    session: Session,
+    job: TitanJob,
+    run: str,
+    source: Script,
+    watched: dict[str, str],
+    project: Archive | None,
+) -> RunSpec:
     host, port = session.config.address_for_workers
     return RunSpec(
         job_id=job.full_id,
@@ -142,6 +156,8 @@ def _spec(session: Session, job: TitanJob, run: str, source: Script, watched: di
         cancel_grace=job.grace_seconds,
         owner_lease=job.owner_lease_seconds,
         parents=watched,
+        project=Project(project.asset, project.sha256, project.size, project.parts) if project else None,
+        cwd=job.cwd,
     )
 
 

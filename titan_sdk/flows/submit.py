@@ -22,13 +22,14 @@ from titan_sdk.errors import (
 )
 from titan_sdk.flows import lease, staging
 from titan_sdk.flows.approvals import gate_values, reset_gates
-from titan_sdk.flows.archives import Archive, find_archives, put_archives
+from titan_sdk.flows.archives import Archive, find_archives, pack_projects, put_archives
 from titan_sdk.flows.assets import ensure_asset
 from titan_sdk.flows.core import Flow, ask, blocking, pause
 from titan_sdk.flows.liveness import store_answers
 from titan_sdk.flows.manifest import Submission, SubmittedJob, records_of, write_records
 from titan_sdk.flows.report import JobRef, read_run_state
 from titan_sdk.flows.server import cluster_stats, server_info
+from titan_sdk.flows.transfer import Progress
 from titan_sdk.flows.wait import job_statuses
 from titan_sdk.model.dag import order_jobs, outside_parents
 from titan_sdk.model.gates import add_gates
@@ -58,6 +59,7 @@ def submit_dag(
     *,
     nonce: str | None = None,
     archives: Mapping[str, Archive] | None = None,
+    progress: Progress | None = None,
 ) -> Flow[Submission]:
     """Send the jobs as one DAG and make sure that the master took every one of them.
 
@@ -65,7 +67,8 @@ def submit_dag(
         nonce: 16 hex digits naming this submission; chosen by a caller who must be able to find it again after
             a crash of its own. Default: random.
         archives: what the jobs' archives are, by the names that the jobs use; closed when this ends. All others
-            are those that the master has now.
+            are those that the master has now, and the folders of projects as they are now.
+        progress: told of archives that are uploaded.
 
     Raises:
         InvalidDag: refused here, nothing was sent.
@@ -76,7 +79,14 @@ def submit_dag(
     given, messages = _with_gates(name, tuple(jobs))
     return (
         yield from submit_expanded(
-            session, name, given, messages, agent_run_id, nonce=nonce, archives=archives
+            session,
+            name,
+            given,
+            messages,
+            agent_run_id,
+            nonce=nonce,
+            archives=archives,
+            progress=progress,
         )
     )
 
@@ -91,6 +101,7 @@ def submit_expanded(
     nonce: str | None = None,
     archives: Mapping[str, Archive] | None = None,
     about_to_send: Callable[[Submission], None] | None = None,
+    progress: Progress | None = None,
 ) -> Flow[Submission]:
     """As ``submit_dag``, for jobs whose gates stand among them.
 
@@ -100,7 +111,11 @@ def submit_expanded(
     """
     held = dict(archives or {})
     try:
-        return (yield from _submit(session, name, given, messages, agent_run_id, nonce, held, about_to_send))
+        return (
+            yield from _submit(
+                session, name, given, messages, agent_run_id, nonce, held, about_to_send, progress
+            )
+        )
     finally:
         for archive in held.values():
             if archive.content is not None:
@@ -116,6 +131,7 @@ def _submit(
     nonce: str | None,
     archives: dict[str, Archive],
     about_to_send: Callable[[Submission], None] | None,
+    progress: Progress | None,
 ) -> Flow[Submission]:
     ordered = order_jobs(name, given)
     info = yield from server_info(session)
@@ -131,13 +147,14 @@ def _submit(
     is_short = "submit" in info.features
     before = {} if is_short else (yield from _states_before(session, name, ordered))
     run = nonce or secrets.token_hex(8)
+    yield from pack_projects(session, ordered, archives)
     yield from find_archives(session, ordered, archives)
     staged = yield from staging.stage(session, ordered, run, kept_parents, archives)
     # A real master registers line by line, so a parent listed first may finish before its child exists (section 14).
     lines = [staged.lines[job.full_id] for job in reversed(ordered)]
     call = calls.submit_dag(lines)
     _check_size(name, call, lines, given)
-    yield from put_archives(session, archives)
+    yield from put_archives(session, archives, progress)
     for asset in staged.assets:
         if asset.sha256 != info.runtime:
             yield from ensure_asset(session, asset.name, asset.data, asset.sha256)

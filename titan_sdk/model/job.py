@@ -15,6 +15,13 @@ from typing import Any, cast
 from titan_sdk.errors import InvalidArgument, InvalidJob, MissingFile
 from titan_sdk.model import rules
 from titan_sdk.model.durations import parse_duration
+from titan_sdk.model.project import (
+    ProjectProblem,
+    check_folder,
+    check_module,
+    entry_of_file,
+    entry_of_module,
+)
 
 __all__ = ["JobKind", "TitanJob", "inline_name"]
 
@@ -26,6 +33,11 @@ _TASK_TYPES = frozenset({"RUN_PAYLOAD", "TASK", "RUN_ARCHIVE"})
 _NO_PYTHON = frozenset(
     {"sh", "bash", "dash", "zsh", "ksh", "csh", "tcsh", "fish", "env", "perl", "ruby", "node"}
 )
+_RUNTIME_FIELDS = (
+    *("params", "env", "python", "max_attempts", "timeout", "owner_lease", "cancel_grace"),
+    *("project", "module"),
+)
+"""What only the runtime carries."""
 _SHOWN = 200
 """Characters of a value that a refusal repeats."""
 
@@ -55,7 +67,7 @@ class TitanJob:
         job_id: letters, digits, ``.``, ``_``, ``-``; at most 200. With or without Titan's ``DAG-`` prefix. Ids are
             global on a master and permanent: use a new one for each run unless you mean "run that again".
         filename: path of the script, checked now and read at submission; for archives ``name.zip/entry.py``. With
-            ``source``, the name that it has on the worker and in tracebacks.
+            ``source``, the name that it has on the worker and in tracebacks; with ``project``, the file's path in it.
         job_type: ``RUN_PAYLOAD``, or ``SERVICE`` for a long-running process that listens on ``port``.
         args: command-line arguments. A list arrives exactly. A string is split at spaces, as Titan does, and
             nothing else in it is interpreted: quotes are kept. Numbers, booleans and paths are the texts that
@@ -71,6 +83,12 @@ class TitanJob:
         source: the script itself instead of a file; it travels byte for byte, a text as UTF-8. Without a
             ``filename`` it is named after the job: ``.sh`` where its first line is a ``#!`` line that names a shell,
             else ``.py``.
+        module: a module to run as ``python -m`` does, of the project or of the worker, in place of a file.
+        project: a folder, packed at submission, that travels with the job: its root is on ``sys.path`` and on that of
+            every Python that the job starts, and ``TITAN_PROJECT_DIR`` names it. Equal folders are uploaded once per
+            master. What its ``.titanignore``, else its ``.gitignore`` names stays behind. Each attempt has a copy of
+            its own, which is removed with the attempt. At most 1 GiB and 20,000 files; needs the runtime.
+        cwd: the current folder of a job with a project: ``project``, its root, or ``worker``, the worker's own.
         script_content: the name that upstream's tools have for ``source``; read into it and ``None`` afterwards.
         params: any JSON value, read in the script as ``titan_job.params``.
         env: environment variables added to the worker's; numbers and booleans as in ``args``. They travel in the
@@ -107,6 +125,9 @@ class TitanJob:
     requirement: str = "GENERAL"
     source: str | bytes | None = field(default=None, kw_only=True, repr=False)
     script_content: str | bytes | None = field(default=None, kw_only=True, repr=False)
+    module: str | None = field(default=None, kw_only=True)
+    project: str | os.PathLike[str] | None = field(default=None, kw_only=True)
+    cwd: str = field(default="project", kw_only=True)
     params: Any = field(default=None, kw_only=True)
     env: Mapping[str, str | float] | None = field(default=None, kw_only=True)
     runtime: bool = field(default=True, kw_only=True)
@@ -120,10 +141,12 @@ class TitanJob:
 
     def __post_init__(self) -> None:
         self._normalise()
+        self._check_ways()
         self._check_names()
         self._check_numbers()
         self._check_carriers()
-        if not self.kind.is_archive and self.source is None:
+        self._check_project()
+        if self.reads_file:
             self._check_file()
 
     # -- identity ---------------------------------------------------------------------------------------------
@@ -182,6 +205,28 @@ class TitanJob:
         return self.filename.partition(".zip")[0] + ".zip"
 
     @property
+    def reads_file(self) -> bool:
+        """Whether what it runs is a file of its own, and travels alone."""
+        return (
+            not self.kind.is_archive and self.source is None and self.module is None and self.project is None
+        )
+
+    @property
+    def project_key(self) -> str | None:
+        """The name of the project's archive among those of a submission: the folder, with a slash at its end."""
+        return None if self.project is None else os.path.join(cast(str, self.project), "")
+
+    @functools.cached_property
+    def entry(self) -> str | None:
+        """The file of the project that it runs, with slashes; ``None`` where that is no file of a project."""
+        if self.project is None or self.source is not None:
+            return None
+        folder = cast(str, self.project)
+        if self.module is not None:
+            return entry_of_module(folder, self.module)
+        return entry_of_file(folder, self.filename)
+
+    @property
     def uses_runtime(self) -> bool:
         """Whether the runtime travels with this job: scripts and archives, unless switched off; not services."""
         return self.runtime and not self.kind.is_service
@@ -200,13 +245,17 @@ class TitanJob:
     def _normalise(self) -> None:
         """Bring each field into its one frozen form."""
         self._read_source()
-        names = ("job_id", "filename", "job_type", "requirement", "python", "hitl_message")
+        names = ("job_id", "filename", "job_type", "requirement", "python", "hitl_message", "module", "cwd")
         texts = [rules.plain_text(getattr(self, name)) for name in names]
         for name, text in zip(names, texts, strict=True):
             self._freeze(name, text)
         if not _is_path(self.filename):
             raise self._invalid("filename", self.filename, "is not a path; give the script's path as a text")
         self._freeze("filename", rules.plain_text(os.fspath(self.filename)))
+        if self.project is not None:
+            if not _is_path(self.project):
+                raise self._invalid("project", self.project, "is not a path; give a folder's path as a text")
+            self._freeze("project", rules.plain_text(os.fspath(self.project)))
         self._freeze("requirement", _or_general(self.requirement))
         if _is_text(self.parents):
             raise self._invalid("parents", self.parents, "is a single text; give a list of job ids")
@@ -239,10 +288,9 @@ class TitanJob:
             self._freeze("script_content", None)
         self._freeze("source", rules.plain_text(self.source))
         if self.source is None:
-            if self.filename == "":
-                raise InvalidJob(
-                    f"job {self.job_id!r}: there is no script; give the path of one (filename), or its text (source)"
-                )
+            if self.filename == "" and self.module is None:
+                ways = "its path (filename), its text (source), or a module"
+                raise InvalidJob(f"job {self.job_id!r}: nothing says what to run; give {ways}")
             return
         if not isinstance(self.source, str | bytes):
             raise self._invalid("source", self.source, "is neither a text nor bytes")
@@ -285,13 +333,23 @@ class TitanJob:
         except InvalidArgument as exc:
             raise InvalidJob(str(exc)) from exc
 
+    def _check_project(self) -> None:
+        try:
+            if self.module is not None:
+                check_module(self.module)
+            if self.project is not None:
+                check_folder(cast(str, self.project))
+                _ = self.entry
+        except ProjectProblem as exc:
+            raise InvalidJob(f"job {self.job_id!r}: {exc}") from exc
+
     def _check_file(self) -> None:
         if Path(self.filename).is_dir():
             raise self._invalid(
                 "filename",
                 self.filename,
-                "is a folder; give the script to run. A whole folder goes by upload_project_folder(), and "
-                "filename='NAME.zip/script.py' with is_archive=True runs a script of it",
+                "is a folder; give the script to run. A whole folder travels as project=, with filename= or module= "
+                "for what to run of it",
             )
         if not Path(self.filename).is_file():
             raise MissingFile(
@@ -364,7 +422,7 @@ class TitanJob:
             if problem := rules.check_json(self.params):
                 raise self._invalid("params", self.params, problem)
             return
-        for name in ("params", "env", "python", "max_attempts", "timeout", "owner_lease", "cancel_grace"):
+        for name in _RUNTIME_FIELDS:
             if getattr(self, name) not in (None, {}, rules.CANCEL_GRACE if name == "cancel_grace" else None):
                 raise self._invalid(
                     name,
@@ -378,6 +436,21 @@ class TitanJob:
                 "has a space or an empty piece, which Titan splits or drops without the runtime",
             )
         self._check_plain_fields()
+
+    def _check_ways(self) -> None:
+        """What runs is told in one way."""
+        if self.module is not None and (self.filename or self.source is not None):
+            other = "source" if self.source is not None else "filename"
+            raise InvalidJob(
+                f"job {self.job_id!r}: {other} and module exclude each other; give the one that is to run"
+            )
+        for name in ("project", "module"):
+            if self.is_archive and getattr(self, name) is not None:
+                raise InvalidJob(
+                    f"job {self.job_id!r}: {name} and is_archive exclude each other; project= uploads the folder itself"
+                )
+        if self.cwd not in ("project", "worker"):
+            raise self._invalid("cwd", self.cwd, "is neither 'project' nor 'worker'")
 
     def _check_env(self) -> None:
         for name, value in self.variables.items():
@@ -412,15 +485,15 @@ class TitanJob:
             )
 
     def read_script(self) -> bytes:
-        """The script as it travels: the source, or what the file holds now; nothing for an archive.
+        """The script as it travels: the source, or what the file holds now; nothing where it is in an archive or a module.
 
         Raises:
             MissingFile: the file is gone since the job was made.
         """
-        if self.kind.is_archive:
-            return b""
         if self.source is not None:
             return self.source.encode() if isinstance(self.source, str) else self.source
+        if not self.reads_file:
+            return b""
         try:
             return Path(self.filename).read_bytes()
         except FileNotFoundError as exc:

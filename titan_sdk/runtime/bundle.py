@@ -9,7 +9,7 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Asset", "blob_asset", "runtime_bundle"]
+__all__ = ["Asset", "blob_asset", "part_asset", "runtime_bundle"]
 
 _WORKER = Path(__file__).with_name("worker")
 
@@ -34,6 +34,11 @@ def _named(stem: str, suffix: str, data: bytes) -> Asset:
 def blob_asset(data: bytes) -> Asset:
     """A script too large for the job's stub."""
     return _named("titan-blob", ".bin", data)
+
+
+def part_asset(digest: str, data: bytes) -> Asset:
+    """A piece of a project that one packet cannot take; the launcher makes its name of the digest in the same way."""
+    return Asset(f"titan-part-{digest[:32]}.bin", data, digest)
 
 
 @functools.cache

@@ -16,9 +16,9 @@ from titan_sdk.errors import InvalidJob
 from titan_sdk.model.rules import CANCEL_GRACE
 from titan_sdk.runtime.bundle import Asset, blob_asset
 
-__all__ = ["INLINE_LIMIT", "RunSpec", "Script", "ScriptKind"]
+__all__ = ["INLINE_LIMIT", "Project", "RunSpec", "Script", "ScriptKind"]
 
-ScriptKind = Literal["python", "shell", "executable"]
+ScriptKind = Literal["python", "shell", "executable", "module"]
 
 INLINE_LIMIT = 4096
 """Packed bytes up to which a script travels inside the stub; above it is an asset, uploaded once per content."""
@@ -28,7 +28,9 @@ _NONCE = re.compile(r"[0-9a-f]{16}")
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """The user's file: its own base name, how it is started, and its content: inline, by asset, or in an archive."""
+    """The user's file: its own base name, how it is started, and its content: inline, by asset, or in an archive. Or a
+    module, whose name it has.
+    """
 
     name: str
     kind: ScriptKind
@@ -36,8 +38,21 @@ class Script:
     asset: str | None = None
     sha256: str | None = None
     archive: str | None = None
-    """The name that the job uses for an uploaded zip, which is the asset if there is one; and the path inside it."""
+    """The name that the job uses for an uploaded zip, which is the asset if there is one; and the path inside it, or
+    inside the run's project.
+    """
     entry: str | None = None
+
+    @classmethod
+    def in_project(cls, entry: str) -> Script:
+        """A file of the run's project."""
+        name = PurePosixPath(entry).name
+        return cls(name, cls.kind_of(name), entry=entry)
+
+    @classmethod
+    def module(cls, name: str) -> Script:
+        """What ``python -m name`` runs."""
+        return cls(name, "module")
 
     @classmethod
     def in_archive(cls, pointer: str, asset: str | None = None, sha256: str | None = None) -> Script:
@@ -85,6 +100,22 @@ class Script:
 
 
 @dataclass(frozen=True, slots=True)
+class Project:
+    """A folder that travels as a zip: an uploaded file, or several that are its parts."""
+
+    asset: str
+    sha256: str
+    bytes: int
+    parts: tuple[str, ...] = ()
+    """The SHA-256 of each."""
+
+    def to_dict(self) -> dict[str, object]:
+        """The JSON form."""
+        whole = {"asset": self.asset, "sha256": self.sha256, "bytes": self.bytes}
+        return {**whole, "parts": list(self.parts)} if self.parts else whole
+
+
+@dataclass(frozen=True, slots=True)
 class RunSpec:
     """Everything one submission tells its launcher.
 
@@ -113,6 +144,9 @@ class RunSpec:
     """Seconds after which the job ends unless its owner renews the lease."""
     parents: Mapping[str, str] = field(default_factory=dict)
     """Full ids of parents in the same submission that use the runtime, with their nonces."""
+    project: Project | None = None
+    cwd: str = "project"
+    """Where a job with a project runs: ``project``, its root, or ``worker``."""
 
     def __post_init__(self) -> None:
         self._check_script()
@@ -166,6 +200,8 @@ class RunSpec:
             "timeout": self.timeout,
             "owner_lease": self.owner_lease,
             "parents": dict(self.parents),
+            "project": self.project and self.project.to_dict(),
+            "cwd": None if self.cwd == "project" else self.cwd,
         }
         # Not among those: its 0 says something.
         grace = {} if self.cancel_grace == CANCEL_GRACE else {"cancel_grace": self.cancel_grace}

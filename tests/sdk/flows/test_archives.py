@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import base64
 import hashlib
 import io
 import json
+import re
 import tempfile
 import zipfile
 
@@ -13,6 +15,7 @@ import pytest
 
 from tests.support.flow_runner import FlowRunner, MasterModel
 from titan_sdk import ClientConfig, InvalidArgument, InvalidJob, RequestRefused, TitanJob
+from titan_sdk.flows import archives
 from titan_sdk.flows.archives import pack_folder
 from titan_sdk.flows.submit import submit_dag
 from titan_sdk.session import Session
@@ -194,3 +197,86 @@ def test_a_folder_that_cannot_be_packed_leaves_nothing_open(tmp_path, mocker):
     with pytest.raises(InvalidArgument, match="has no files to upload"):
         pack_folder(tmp_path, "p.zip")
     assert made.spy_return.closed
+
+
+@pytest.fixture
+def team(tmp_path):
+    folder = tmp_path / "team"
+    folder.mkdir()
+    (folder / "main.py").write_text("print('code')")
+    return folder
+
+
+def in_project(team, job_id="a", **options):
+    return TitanJob(job_id, "main.py", project=team, **options)
+
+
+def submit_spec(runner, *jobs):
+    """What the launchers are told of their projects."""
+    submit(runner, *jobs)
+    stubs = [line.content_b64 for line in parse_dag(runner.sent(Opcode.SUBMIT_DAG)[-1])]
+    found = [re.search(r"'project': (\{.*?\})", base64.b64decode(stub).decode()) for stub in stubs]
+    return [ast.literal_eval(match[1]) for match in found]
+
+
+@pytest.mark.parametrize("kind", [Real, Bundled])
+def test_a_folder_is_packed_and_sent_once(kind, team):
+    master = kind()
+    runner = FlowRunner(master)
+    first, second = submit_spec(runner, in_project(team, "a"), in_project(team, "b"))
+    assert first == second
+    assert uploads(runner) == [first["asset"]]
+    content = master.has(first["asset"])
+    assert (hashlib.sha256(content).hexdigest(), len(content)) == (first["sha256"], first["bytes"])
+    assert submit_spec(runner, TitanJob("c", module="main", project=team)) == [first]
+    assert uploads(runner) == [first["asset"]]
+    (team / "main.py").write_text("print('other')")
+    assert submit_spec(runner, in_project(team, "d"))[0]["asset"] != first["asset"]
+
+
+def test_where_a_packet_is_too_small_the_folder_goes_in_parts(team, monkeypatch):
+    monkeypatch.setattr(archives, "PART", 100)
+    told = []
+    master = Real()
+    runner = FlowRunner(master)
+    flow = submit_dag(Session(ClientConfig()), "d", [in_project(team)], progress=lambda *at: told.append(at))
+    pinned = runner.run(flow).archives[f"{team}/"]
+    names = [f"titan-part-{digest[:32]}.bin" for digest in pinned.parts]
+    assert uploads(runner) == names
+    assert hashlib.sha256(b"".join(map(master.has, names))).hexdigest() == pinned.sha256
+    assert told[-1] == (pinned.size, pinned.size)
+    again = submit_dag(Session(ClientConfig()), "e", [in_project(team, "b")], archives={f"{team}/": pinned})
+    assert runner.run(again).archives == {f"{team}/": pinned}
+    runner.run(submit_dag(Session(ClientConfig()), "f", [in_project(team, "c")]))
+    assert uploads(runner) == names
+
+
+def test_a_folder_that_cannot_travel_is_refused_by_its_job(team):
+    (team / "link").symlink_to("/etc/passwd")
+    with pytest.raises(
+        InvalidJob, match=r"job 'a': project: '.*/link' is a link out of the folder, to '/etc/passwd'"
+    ):
+        submit(FlowRunner(Bundled()), in_project(team))
+
+
+@pytest.mark.parametrize(
+    ("entry", "rules", "sentence"),
+    [
+        ("main.py", ".titanignore", "titanignore leaves it out. Take it in again with a line '!main.py'"),
+        ("main.py", ".gitignore", "gitignore leaves it out. Take it in again with a line '!main.py'"),
+        (".venv/x.py", None, "caches such as .venv and __pycache__ stay behind. Move it"),
+    ],
+)
+def test_what_a_job_runs_must_travel(team, entry, rules, sentence):
+    (team / ".venv").mkdir()
+    (team / ".venv" / "x.py").write_text("")
+    (team / "other.py").write_text("")
+    if rules:
+        (team / rules).write_text("main.*")
+    runner = FlowRunner(Bundled())
+    with pytest.raises(InvalidJob, match=re.escape(sentence)):
+        submit(runner, TitanJob("a", entry, project=team))
+    assert not uploads(runner)
+    if rules:
+        (team / rules).write_text("main.*\n!main.py")
+        submit(runner, TitanJob("a", entry, project=team))

@@ -20,6 +20,9 @@ from titan_sdk.model.job import JobKind, TitanJob
 KEYWORD_ONLY = [
     ("source", None),
     ("script_content", None),
+    ("module", None),
+    ("project", None),
+    ("cwd", "project"),
     ("params", None),
     ("env", None),
     ("runtime", True),
@@ -523,7 +526,7 @@ def test_upstream_s_name_for_the_source_is_another_word_for_it() -> None:
 @pytest.mark.parametrize(
     ("given", "problem"),
     [
-        ({}, "there is no script; give the path of one (filename), or its text (source)"),
+        ({}, "nothing says what to run; give its path (filename), its text (source), or a module"),
         ({"source": 1}, "source 1 is neither a text nor bytes"),
         ({"source": Path("x.py")}, "is neither a text nor bytes"),
         ({"source": "a\ud800"}, "lone surrogate '\\ud800' at character 1"),

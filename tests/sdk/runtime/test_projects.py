@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import stat
 import zipfile
@@ -11,7 +12,7 @@ import pytest
 
 from tests.support.runtime_bench import Bench
 from titan_sdk import InvalidJob
-from titan_sdk.runtime.spec import RunSpec, Script
+from titan_sdk.runtime.spec import Project, RunSpec, Script
 from titan_sdk.runtime.worker import limits, project
 
 SOURCE = "import os, sys, titan_job\nimport near\ntitan_job.result([near.X, os.path.basename(os.getcwd()), sys.argv[1:]])"
@@ -121,13 +122,13 @@ def test_hostile_and_damaged_zips_are_refused(tmp_path, monkeypatch, content: by
     monkeypatch.setattr(limits, "PROJECT_SIZE", 1000)
     monkeypatch.setattr(limits, "PROJECT_FILES", 5)
     with pytest.raises(ValueError, match=problem):
-        project.unpack(content, bytes(tmp_path / "p"), "p.zip")
+        project.unpack(io.BytesIO(content), bytes(tmp_path / "p"), "p.zip")
 
 
 def test_members_keep_their_executable_bit(tmp_path) -> None:
     entry = zipfile.ZipInfo("run")
     entry.external_attr = 0o755 << 16
-    project.unpack(packed((entry, "x"), ("plain", "y")), bytes(tmp_path / "p"), "p.zip")
+    project.unpack(io.BytesIO(packed((entry, "x"), ("plain", "y"))), bytes(tmp_path / "p"), "p.zip")
     assert (tmp_path / "p" / "run").stat().st_mode & 0o100
     assert not (tmp_path / "p" / "plain").stat().st_mode & 0o100
 
@@ -154,3 +155,43 @@ def test_a_result_of_the_largest_size_travels_in_slices(bench: Bench) -> None:
 def test_an_entry_that_is_no_file_name_is_refused_before_sending(bench: Bench) -> None:
     with pytest.raises(InvalidJob, match="is not the base name of a file"):
         spec_for(bench, "p.zip/..")
+
+
+def in_project(bench: Bench, content: bytes, **fields: object) -> RunSpec:
+    digest = hashlib.sha256(content).hexdigest()
+    script = Script.in_project(str(fields.pop("entry", "src/main.py")))
+    return replace(bench.spec("", **fields), script=script, project=Project("p.zip", digest, len(content)))
+
+
+def test_a_project_runs_in_its_root_and_leaves_nothing(bench: Bench) -> None:
+    bench.store.assets["p.zip"] = PROJECT
+    spec = in_project(bench, PROJECT, argv=("a b", ""))
+    assert bench.run(spec).code == 0
+    assert bench.result(spec) == ["near", "project", ["a b", ""]]
+    assert bench.leftovers() == []
+
+
+def test_the_project_of_a_job_is_not_that_of_the_jobs_that_it_starts(bench: Bench) -> None:
+    spec = bench.spec("import os, titan_job; titan_job.result(os.environ.get('TITAN_PROJECT_DIR'))")
+    assert bench.run(spec, TITAN_PROJECT_DIR="/elsewhere").code == 0
+    assert bench.result(spec) is None
+
+
+@pytest.mark.parametrize(
+    ("content", "held", "entry", "sentence"),
+    [
+        (PROJECT, PROJECT[:-1], "src/main.py", "does not hold asset p.zip intact"),
+        (PROJECT, None, "src/main.py", "does not hold asset p.zip intact"),
+        (PROJECT, PROJECT, "gone.py", "the archive 'p.zip' has no file 'gone.py'"),
+        (b"no zip", b"no zip", "main.py", "the archive 'p.zip' cannot be unpacked"),
+    ],
+)
+def test_a_project_that_is_not_what_was_submitted_runs_nothing(
+    bench: Bench, content: bytes, held: bytes | None, entry: str, sentence: str
+) -> None:
+    if held is not None:
+        bench.store.assets["p.zip"] = held
+    spec = in_project(bench, content, entry=entry)
+    done = bench.run(spec, TITAN_RUNTIME_START_PATIENCE="0.2")
+    assert (done.code, bench.leftovers()) == (97 if held != content else 98, [])
+    assert sentence in done.text

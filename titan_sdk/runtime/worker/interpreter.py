@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 # Nothing of ours is looked for in the folder the job runs in, which "-c" puts on the path.
 RUNNER = b"import sys; getattr(sys.flags, 'safe_path', 0) or sys.path.pop(0); import _titan_runner; _titan_runner.main()"
+MODULE_RUNNER = RUNNER.replace(b"main()", b"run_module()")
 _LINE = 4096
 _USUAL = (b"", b"/bin", b"/usr/bin", b"/usr/local/bin")
 """Where a script expects Python that means any."""
@@ -53,6 +54,16 @@ def command(script: bytes, kind: str, path: str, chosen: bool = False, runner: b
         return _python_command(_present(program, path), options, script, runner)
     program, argument = words
     return [_present(program, path)] + ([argument] if argument else []) + [script]
+
+
+def module_command(module: bytes) -> List[bytes]:
+    """The same for what ``python -m`` runs."""
+    return _python_command(os.fsencode(sys.executable), [], module, MODULE_RUNNER)
+
+
+def has_runner(arguments: List[bytes]) -> bool:
+    """Whether our runner comes before the script."""
+    return RUNNER in arguments or MODULE_RUNNER in arguments
 
 
 def _words(head: bytes) -> Optional[Tuple[bytes, bytes]]:

@@ -4,6 +4,8 @@ It is ``titan-job-<nonce>-<random>`` below TMPDIR or /tmp, 0700, TITAN_JOB_DIR t
 
 - ``script/<own base name>``: alone there, as it is sys.path[0], where a neighbour could shadow a module;
 - ``project/``: an archive job's zip, unpacked, instead; the job runs in the folder of its entry, as in Titan;
+- ``project/``: the folder that travels with a job, unpacked; the job runs in its root, unless it is to run in the
+  worker's folder;
 - ``params.json``: written before the start;
 - ``result.json``, ``progress.json``, ``exception.json``: written by titan_job and the Python runner.
 """
@@ -21,6 +23,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, Dict, List, Optional
 
+PROJECT_DIR = b"TITAN_PROJECT_DIR"
+"""The variable that names the project's root to the job, and to the runner."""
+
 
 class JobDir:
     """Paths of one attempt's folder."""
@@ -31,14 +36,21 @@ class JobDir:
         """Where the job runs; None is the worker's own folder."""
         self.command: List[bytes] = []
         """What runs the script, before its arguments."""
+        self.project: Optional[bytes] = None
+        """The root of the project."""
         self.script = os.fsencode(root) + b"/script/" + script_name.encode("utf-8", "surrogateescape")
 
     def path(self, name: str) -> str:
         return self.root + "/" + name
 
 
-def prepare(master: store.Master, spec: Dict[str, Any], until: Callable[[], float]) -> JobDir:
-    """Make the folder and put script and params in it.
+def prepare(
+    master: store.Master, spec: Dict[str, Any], deadline: Callable[[], Callable[[], float]]
+) -> JobDir:
+    """Make the folder and put script, project and params in it.
+
+    Args:
+        deadline: makes the time until which to ask the master, anew for each request.
 
     Raises:
         StoreError: a large script or a project could not be fetched from the master.
@@ -46,19 +58,29 @@ def prepare(master: store.Master, spec: Dict[str, Any], until: Callable[[], floa
         ValueError: the project's zip cannot be unpacked or lacks the entry, or the worker what runs the script.
     """
     script = spec["script"]
-    source = _source(master, script, until)
+    source = _source(master, script, deadline())
     root = "%s/%s%s" % (_temporary(), _prefix(spec["nonce"]), binascii.hexlify(os.urandom(4)).decode())
     os.mkdir(root, 0o700)
     try:
         place = JobDir(root, script["name"])
-        if "archive" in script:
+        if spec["project"]:
+            place.project = _project(master, place, spec["project"], deadline)
+            if spec["cwd"] == "project":
+                place.cwd = place.project
+        if source is None:
+            if "entry" in script:
+                _enter(place, script, spec["project"]["asset"])
+        elif "archive" in script:
             _unpack(place, script, source)
         else:
             os.mkdir(root + "/script", 0o700)
             mode = 0o700 if script["kind"] == "executable" else 0o600
             _write(place.script, source, mode)
-        path = spec["env"].get("PATH") or os.environ.get("PATH") or os.defpath
-        place.command = interpreter.command(place.script, script["kind"], path, bool(spec["python"]))
+        if script["kind"] == "module":
+            place.command = interpreter.module_command(script["name"].encode("utf-8"))
+        else:
+            path = spec["env"].get("PATH") or os.environ.get("PATH") or os.defpath
+            place.command = interpreter.command(place.script, script["kind"], path, bool(spec["python"]))
         _write(place.path("params.json"), spec["params"].encode("ascii"), 0o600)
     except BaseException:
         remove(root)
@@ -74,23 +96,47 @@ def _prefix(nonce: str) -> str:
     return "titan-job-%s-" % nonce
 
 
-def _source(master: store.Master, script: Dict[str, Any], until: Callable[[], float]) -> bytes:
+def _source(master: store.Master, script: Dict[str, Any], until: Callable[[], float]) -> Optional[bytes]:
+    """What the script or its archive is; None where the project or the worker has it."""
     if "archive" in script and "asset" not in script:
         # A parent was to upload it, so nobody could name its content.
         return project.fetch(master, script["archive"], until)
     packed = script.get("data")
     if packed is not None:
         return zlib.decompress(binascii.a2b_base64(packed))
+    if "asset" not in script:
+        return None
     return store.persist(lambda: master.asset(script["asset"], script["sha256"]), until)
 
 
-def _unpack(place: JobDir, script: Dict[str, Any], data: bytes) -> None:
+def _project(
+    master: store.Master,
+    place: JobDir,
+    packed: Dict[str, Any],
+    deadline: Callable[[], Callable[[], float]],
+) -> bytes:
+    path = place.path("project.zip")
+    project.fetch_parts(master, packed, path, deadline)
     folder = os.fsencode(place.root) + b"/project"
-    project.unpack(data, folder, script["archive"])
-    place.script = folder + b"/" + script["entry"].encode("utf-8", "surrogateescape")
+    project.unpack(path, folder, packed["asset"])
+    os.unlink(path)
+    return folder
+
+
+def _unpack(place: JobDir, script: Dict[str, Any], data: bytes) -> None:
+    import io
+
+    folder = os.fsencode(place.root) + b"/project"
+    project.unpack(io.BytesIO(data), folder, script["archive"])
+    _enter(place, script, script["archive"])
     place.cwd = os.path.dirname(place.script)
+
+
+def _enter(place: JobDir, script: Dict[str, Any], archive: str) -> None:
+    """The script is the entry of what was unpacked."""
+    place.script = os.fsencode(place.root) + b"/project/" + script["entry"].encode("utf-8", "surrogateescape")
     if not os.path.isfile(place.script):
-        raise ValueError("the archive %r has no file %r" % (script["archive"], script["entry"]))
+        raise ValueError("the archive %r has no file %r" % (archive, script["entry"]))
     if script["kind"] == "executable":
         os.chmod(place.script, 0o700)
 

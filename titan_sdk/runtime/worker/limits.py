@@ -77,6 +77,9 @@ PROJECT_SIZE = 1024 * 1024 * 1024
 PROJECT_FILES = 20_000
 """What one project's zip may unpack to; a real master takes zips of up to 7.8 MB."""
 
+PROJECT_WHOLE = 4 * 1024 * 1024
+"""A larger project's zip is asked for in pieces, of a master that gives it so."""
+
 OUTPUT_LOST = "\n[titan-runtime: %d bytes of output lost, the disk is full]\n"
 
 TEE = 4 * 1024 * 1024

@@ -10,7 +10,7 @@ import select
 import sys
 import time
 
-from . import guard, heir, jobdir, keys, limits, memory, outcome, processes, store
+from . import guard, heir, interpreter, jobdir, keys, limits, memory, outcome, processes, store
 from .c_modules import signal, signal_name
 from .claim import REFUSED, UNREACHABLE, Cancelled, Claimant, Leave
 from .owner import Owner
@@ -84,6 +84,8 @@ _DEFAULTS: Dict[str, Any] = {
     "cancel_grace": limits.GRACE,
     "owner_lease": None,
     "parents": {},
+    "project": None,
+    "cwd": "project",
 }
 
 
@@ -148,7 +150,7 @@ class Launch:
             if not self.owner.is_here(self.asked):
                 claimant.refuse(record, self.owner.sentence)
             try:
-                place = jobdir.prepare(self.master, self.spec, self._start_deadline())
+                place = jobdir.prepare(self.master, self.spec, self._start_deadline)
             except (OSError, ValueError) as exc:
                 claimant.refuse(record, "the script cannot be put in place on this worker: %s" % exc)
             except store.StoreError as exc:
@@ -341,7 +343,14 @@ class Launch:
             env.pop(b"TITAN_SOCKET", None)
         # Where `import titan_job` is found, by the script and by any Python it starts.
         library = os.fsencode(self.bundle) + b"/titan_runtime/lib"
-        env[b"PYTHONPATH"] = b":".join(filter(None, (env.get(b"PYTHONPATH"), library)))
+        paths = [env.get(b"PYTHONPATH"), library]
+        env.pop(jobdir.PROJECT_DIR, None)
+        if place.project is not None:
+            env[jobdir.PROJECT_DIR] = place.project
+            if not interpreter.has_runner(place.command):
+                # The runner adds it when it has loaded what the project's files could hide from it.
+                paths.insert(0, place.project)
+        env[b"PYTHONPATH"] = b":".join(filter(None, paths))
         return env
 
     def _inherited(self) -> Dict[bytes, bytes]:

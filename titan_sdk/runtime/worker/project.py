@@ -1,7 +1,7 @@
-"""A project's zip, fetched from the master by its name and unpacked for one attempt.
+"""A project's zip, fetched from the master and unpacked for one attempt.
 
-The name says nothing of the content, so a stranger may have made it: nothing is written outside the folder, links
-and devices are refused, and what it unpacks to is bounded. Every member's checksum is verified in passing.
+A stranger may have made it: nothing is written outside the folder, links and devices are refused, and what it unpacks
+to is bounded. Every member's checksum is verified in passing.
 """
 
 from __future__ import annotations
@@ -9,10 +9,11 @@ from __future__ import annotations
 import os
 
 from . import limits, store
+from .c_modules import partial, sha256
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable
+    from typing import Any, Callable, Dict, Iterator
 
 _FILE, _FOLDER = 0o100000, 0o040000
 
@@ -37,19 +38,61 @@ def fetch(master: store.Master, name: str, until: Callable[[], float]) -> bytes:
     return store.persist(whole, until)
 
 
-def unpack(data: bytes, folder: bytes, name: str) -> None:
-    """All files of the zip below `folder`, which must not exist yet.
+def fetch_parts(
+    master: store.Master,
+    packed: Dict[str, Any],
+    path: str,
+    deadline: Callable[[], Callable[[], float]],
+) -> None:
+    """Write the zip that a spec describes to a new file; a piece at a time, where there are pieces.
+
+    Raises:
+        StoreError: the master cannot be reached, or does not have the very bytes that were submitted.
+        OSError: the worker's disk.
+    """
+    digest = sha256()
+    with open(path, "xb") as file:
+        for piece in _pieces(master, packed, deadline):
+            digest.update(piece)
+            file.write(piece)
+    if digest.hexdigest() != packed["sha256"]:
+        raise store.StoreError(
+            "what the master holds as %r is not what was submitted; submit the job again" % packed["asset"]
+        )
+
+
+def _pieces(
+    master: store.Master, packed: Dict[str, Any], deadline: Callable[[], Callable[[], float]]
+) -> Iterator[bytes]:
+    name, digest = packed["asset"], packed["sha256"]
+    parts = packed.get("parts")
+    if parts:
+        for part in parts:
+            # The name that titan_sdk.runtime.bundle.part_asset gives it.
+            asked = partial(master.asset, "titan-part-%s.bin" % part[:32], part)
+            yield store.persist(asked, deadline())
+    elif master.trusted and packed["bytes"] > limits.PROJECT_WHOLE:
+        offset = 0
+        while offset < packed["bytes"]:
+            piece = store.persist(partial(master.asset_piece, name, digest, offset), deadline())
+            offset += len(piece)
+            yield piece
+    else:
+        yield store.persist(partial(master.asset, name, digest), deadline())
+
+
+def unpack(zipped: Any, folder: bytes, name: str) -> None:
+    """All files of the zip, a path or an open file, below `folder`, which must not exist yet.
 
     Raises:
         ValueError: it is damaged, too large, or names a place outside the folder.
     """
-    import io
     import zipfile
 
     os.mkdir(folder, 0o700)
     left = limits.PROJECT_SIZE
     try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        with zipfile.ZipFile(zipped) as archive:
             members = archive.infolist()
             if len(members) > limits.PROJECT_FILES:
                 raise ValueError("it has more than %d members" % limits.PROJECT_FILES)

@@ -28,6 +28,7 @@ def main(is_compiled: bool = False) -> None:
     if not getattr(sys.flags, "safe_path", False):
         # The launcher has taken away the working directory, which "-c" puts here; a script has its own folder.
         sys.path.insert(0, os.path.dirname(script))
+    _add_project()
     namespace = sys.modules["__main__"].__dict__
     _dress(namespace, script)
     process = os.getpid()
@@ -47,6 +48,36 @@ def main(is_compiled: bool = False) -> None:
         if os.getpid() == process:
             _note(exc)
         raise
+
+
+def run_module() -> None:
+    """Become ``python -m sys.argv[1]``."""
+    del sys.argv[0]
+    runpy = titan_job._standard("runpy")
+    _add_project()
+    sys.modules["__main__"].__dict__.pop("_titan_runner", None)
+    process = os.getpid()
+    try:
+        # What the interpreter itself calls for -m.
+        runpy._run_module_as_main(sys.argv[0])
+    except SystemExit:
+        raise
+    except BaseException as exc:
+        _hide_own_frames(exc)
+        if os.getpid() == process:
+            _note(exc)
+        raise
+
+
+def _add_project() -> None:
+    """The project's root goes behind the script's folder, and before all that a Python started from here finds."""
+    root = os.environ.get("TITAN_PROJECT_DIR")
+    if root is None:
+        return
+    at = 1 if sys.path and sys.argv and sys.path[0] == os.path.dirname(sys.argv[0]) else 0
+    if root not in sys.path[:1]:
+        sys.path.insert(at, root)
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
 
 
 def _dress(namespace: Dict[str, Any], script: str) -> None:
