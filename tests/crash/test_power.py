@@ -387,7 +387,8 @@ def test_a_power_cut_loses_no_more_than_the_mode_allows(
         }
 
 
-@pytest.mark.slow  # tens of megabytes go through strace
+# Slow: Tens of megabytes go through strace.
+@pytest.mark.slow
 @pytest.mark.timeout(3600 if ALL else 600)
 @pytest.mark.parametrize("durability", ["full", "normal"])
 def test_a_power_cut_while_the_log_goes_into_the_database(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from tests.sdk.cluster.master_process import MasterProcess
 from tests.sdk.cluster.peer import Peer, script as job_line
 from tests.support.blocking_async import BlockingAsyncClient
 from tests.support.flaky_proxy import FlakyProxy
+from tests.support.process_watch import wait_for
 from tests.support.scripted_peer import ScriptedPeer, truncate
 from titan_sdk import (
     ClientConfig,
@@ -94,7 +94,10 @@ def test_no_change_reaches_over_what_came_after_it(
             address, kind, request_.format(key=key), lambda: other.store_put(key, "theirs")
         ) as client:
             assert change(client, key) == result
-        time.sleep(0.3 if "seconds" in request_ else 0)  # would have expired by then
+        if "seconds" in request_:
+            other.store_put(f"{key}-later", "")
+            other.store_expire(f"{key}-later", 0.2)
+            wait_for(lambda: other.store_get(f"{key}-later") is None)
         assert other.store_get(key) == "theirs"
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 from titan_sdk.cluster.worker.protocol import IDLE
 
-__all__ = ["forks_of", "has_ended", "parent_of", "wait_for", "worker_processes"]
+__all__ = ["forks_of", "has_ended", "launchers_of", "parent_of", "pauses_of", "wait_for", "worker_processes"]
 
 
 def has_ended(pid: str) -> bool:
@@ -47,12 +48,25 @@ def worker_processes(data_dir: Path) -> list[int]:
 
 def forks_of(data_dir: Path) -> set[str]:
     """Names of the forks of its worker processes: one for each run that has begun and not ended."""
-    parents, names = {str(pid) for pid in worker_processes(data_dir)}, set()
+    return set(launchers_of(data_dir))
+
+
+def launchers_of(data_dir: Path) -> dict[str, int]:
+    """Those forks' process numbers, by name; of a job with the runtime it is its launcher."""
+    parents, found = {str(pid) for pid in worker_processes(data_dir)}, {}
     for path in Path("/proc").glob("[0-9]*"):
         try:
-            words = (path / "stat").read_text().rpartition(")")[2].split()
-            if words[1] in parents:
-                names.add((path / "comm").read_text().strip())
+            if (path / "stat").read_text().rpartition(")")[2].split()[1] in parents:
+                found[(path / "comm").read_text().strip()] = int(path.name)
         except OSError:
             continue
-    return {name for name in names if name.startswith("titan-")} - {IDLE}
+    return {name: pid for name, pid in found.items() if name.startswith("titan-") and name != IDLE}
+
+
+def pauses_of(pid: int) -> float:
+    """How often a process has gone to sleep so far; endless for one that is gone."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return math.inf
+    return int(status.partition("\nvoluntary_ctxt_switches:")[2].split()[0])

@@ -50,8 +50,16 @@ class RedisServer:
     def url(self) -> str:
         return f"redis://127.0.0.1:{self.port}/0"
 
-    def start(self, *more: str, attempts: int = 50) -> RedisServer:
+    def start(self, *more: str) -> RedisServer:
         """Serve what is in the folder; returns when it answers."""
+        for _ in range(50):
+            if self._try_to_start(more):
+                return self
+            # Somebody's outgoing connection was given the port while nobody listened there.
+            time.sleep(0.2)
+        raise AssertionError((self.folder / "redis.log").read_text())
+
+    def _try_to_start(self, more: tuple[str, ...]) -> bool:
         assert _SERVER is not None
         settings = ["--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder), "--save", ""]
         settings += ["--appendonly", "yes", "--appendfsync", "always", "--loglevel", "warning"]
@@ -63,15 +71,12 @@ class RedisServer:
         while self._process.poll() is None:
             try:
                 if b"PONG" in self.say("PING") or b"AUTH" in self.say("PING"):
-                    return self
+                    return True
             except OSError:
                 time.sleep(0.01)
         said = (self.folder / "redis.log").read_text()
-        if "Address already in use" in said[-2000:] and attempts:
-            # Somebody's outgoing connection was given the port while nobody listened there.
-            time.sleep(0.2)
-            return self.start(*more, attempts=attempts - 1)
-        raise AssertionError(said)
+        assert "Address already in use" in said[-2000:], said
+        return False
 
     def say(self, *words: str) -> bytes:
         """One command; the reply as it travels."""

@@ -34,7 +34,7 @@ async def test_a_late_timer_sets_nothing() -> None:
     event = asyncio.Event()
     event.set()
     await wait_for_own(event, 0.001)
-    await asyncio.sleep(0.01)
+    await wait_for_shared(asyncio.Event(), 0.002)  # a timer that is due after its
     assert not event.is_set()
 
 

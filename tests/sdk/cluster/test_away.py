@@ -10,7 +10,14 @@ import pytest
 
 from tests.sdk.cluster.master_process import MasterProcess
 from tests.sdk.cluster.peer import Meeting
-from tests.support.process_watch import forks_of, wait_for, worker_processes
+from tests.support.process_watch import (
+    forks_of,
+    has_ended,
+    launchers_of,
+    pauses_of,
+    wait_for,
+    worker_processes,
+)
 from titan_sdk import TitanClient, TitanJob
 
 # Slow: Masters are away for seconds while jobs end.
@@ -40,6 +47,12 @@ def wait_for_word(log: Path, word: str) -> None:
         time.sleep(0.02)
 
 
+def wait_until_patience_is_over(launcher: int) -> None:
+    """It has ended, or slept more often than in 0.1 s: first for 0.05 s, then for twice as long each time."""
+    before = pauses_of(launcher)
+    wait_for(lambda: has_ended(str(launcher)) or pauses_of(launcher) > before + 3)
+
+
 def test_a_job_that_ends_while_the_master_is_away_hands_in_what_it_did(
     master: MasterProcess, meeting: Meeting, tmp_path: Path
 ) -> None:
@@ -50,11 +63,12 @@ def test_a_job_that_ends_while_the_master_is_away_hands_in_what_it_did(
         client.submit_job(job(tmp_path, "j", code))
         _, connection = meeting.arrival()
         port = client.config.port
+    (launcher,) = launchers_of(tmp_path / "data").values()
     master.kill()
     connection.close()
     # Its patience begins when it has ended.
     wait_for_word(tmp_path / "data" / "logs" / "DAG-j.log", "line 2")
-    time.sleep(1.0)
+    wait_until_patience_is_over(launcher)
     peer = master.start()
     assert peer.address[1] != port
     with TitanClient(*peer.address) as client:
@@ -82,7 +96,8 @@ def test_a_job_that_starts_as_the_master_goes_away_runs_when_there_is_one(
             lambda: forks_of(tmp_path / "data") - first or client.get_job_status("second") == "COMPLETED"
         )
     master.kill()
-    time.sleep(1.0)
+    for launcher in launchers_of(tmp_path / "data").values():
+        wait_until_patience_is_over(launcher)
     with TitanClient(*master.start().address) as client:
         assert client.job_handle("second").wait(300).result == 1
 

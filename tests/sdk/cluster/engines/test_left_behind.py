@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-import time
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,9 +14,7 @@ from tests.sdk.cluster.peer import Meeting
 from tests.support.runtime_bench import Watch
 from titan_sdk import JobFailed, TitanClient, TitanJob
 from titan_sdk.cluster import LocalCluster
-
-# Slow: What is left behind is looked for over seconds.
-pytestmark = pytest.mark.slow
+from titan_sdk.cluster.worker import client as client_of_worker
 
 # The script, a child in a session of its own, and that child's child in another. The last two ignore what they can.
 FAMILY = """
@@ -34,8 +32,40 @@ if os.fork() == 0:
 WORDS = "f'{name} {os.getpid()} {os.getppid()}'.encode()"
 
 
+# A worker process that gets to look at its clock once an hour, as long as there is a certain file. Its forks do not.
+SLOW = """
+import os, runpy, sys, time
+_, slow, *sys.argv = sys.argv
+real, hours, whose = time.monotonic, 0, 0
+def monotonic():
+    global hours, whose
+    whose = whose or os.getpid()
+    hours += whose == os.getpid() and os.path.exists(slow)
+    return real() + 3600 * hours
+time.monotonic = monotonic
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+PYTHON = """#!/bin/sh
+shift 2
+exec '{python}' -I -S '{program}' '{slow}' "$@"
+"""
+
+
 @pytest.fixture(scope="module")
-def single() -> Iterator[TitanClient]:
+def slow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The file that makes worker processes slow."""
+    folder = tmp_path_factory.mktemp("clock")
+    slow, program, python = folder / "slow", folder / "slow.py", folder / "python"
+    program.write_text(SLOW)
+    python.write_text(PYTHON.format(python=sys.executable, program=program, slow=slow))
+    python.chmod(0o700)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(client_of_worker, "python_as_found", lambda: str(python))
+        yield slow
+
+
+@pytest.fixture(scope="module")
+def single(slow: Path) -> Iterator[TitanClient]:
     """A master with one slot: whoever does not give it back is noticed."""
     with (
         LocalCluster({"GENERAL": 1}) as running,
@@ -50,10 +80,6 @@ def watched() -> Iterator[list[Watch]]:
     yield made
     for watch in made:
         watch.close()
-
-
-def parent(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
 def job(folder: Path, job_id: str, code: str) -> TitanJob:
@@ -81,22 +107,17 @@ def test_death_of_the_launcher_leaves_nothing_and_frees_the_slot(
 
 
 def test_a_worker_process_that_stood_still_has_not_tried_yet(
-    single: TitanClient, meeting: Meeting, tmp_path: Path, watched: list[Watch]
+    single: TitanClient, slow: Path, meeting: Meeting, tmp_path: Path, watched: list[Watch]
 ) -> None:
     """It gives a slot away over what it cannot kill, not over what it had no time to kill."""
     code = FAMILY + meeting.code("@").replace("b'@'", WORDS)
     handle = single.submit_job(job(tmp_path, "paused", code))
     words = {name: list(map(int, pids)) for name, *pids in (meeting.arrival()[0].split() for _ in range(3))}
     watched += [Watch(pid) for pid, _ in words.values()]
-    launcher = words["script"][1]
-    worker = parent(launcher)
-    os.kill(worker, signal.SIGSTOP)
-    try:
-        os.kill(launcher, signal.SIGKILL)
-        time.sleep(6)  # what is tested is time that it does not see
-    finally:
-        os.kill(worker, signal.SIGCONT)
+    slow.touch()
+    os.kill(words["script"][1], signal.SIGKILL)
     single.submit_job(job(tmp_path, "next-paused", "")).wait(300)
+    slow.unlink()
     assert all(watch.has_ended(0) for watch in watched)
     with pytest.raises(JobFailed, match="its launcher was ended by SIGKILL"):
         handle.wait(300)
