@@ -118,6 +118,7 @@ while not os.path.exists({open!r}): time.sleep(0.02)
 """
 
 
+# Slow: Four jobs run one after the other, with both clients.
 @pytest.mark.slow
 def test_a_job_runs_the_folder_as_it_was_at_its_submission(api, unique, folder, tmp_path):
     """Whatever becomes of the folder, of others of its name, and of submissions that are refused."""
@@ -141,6 +142,7 @@ def test_a_job_runs_the_folder_as_it_was_at_its_submission(api, unique, folder, 
     assert third.wait(timeout=300).result["word"] == "third"
 
 
+# Slow: Megabytes travel in parts, with both clients.
 @pytest.mark.slow
 def test_a_project_over_the_packet_limit_travels(api, unique, tmp_path):
     """In parts where the master takes one packet only."""
