@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from titan_sdk.cli.context import Session, command
+from titan_sdk.cli.uploads import uploading
 from titan_sdk.errors import InvalidArgument
 
 __all__ = ["register"]
@@ -29,13 +29,11 @@ def upload(
     """Store a file or folder in the artifact registry; a real Titan takes up to about 7.86 MB."""
     if name is not None and not path.is_dir():
         raise InvalidArgument(f"--name names a folder's zip, but {str(path)!r} is not a folder")
-    with session.client() as client:
-        columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-        # Titan v1 takes an artifact in one packet, so there is a beginning and an end and nothing between.
-        console = session.output.progress
-        with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-            task = progress.add_task(f"uploading {path.name or path}", total=None)
-            ref = client.upload_project_folder(path, name) if path.is_dir() else client.upload_file(path)
-            progress.update(task, total=1, completed=1)
+    with session.client() as client, uploading(session, f"uploading {path.name or path}") as progress:
+        ref = (
+            client.upload_project_folder(path, name, progress=progress)
+            if path.is_dir()
+            else client.upload_file(path, progress=progress)
+        )
     facts = {"name": ref.name, "bytes": ref.bytes, "sha256": ref.sha256}
     session.output.answer(facts, f"uploaded {ref.name} ({ref.bytes:,} bytes, sha256 {ref.sha256})")

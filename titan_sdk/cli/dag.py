@@ -11,8 +11,11 @@ from titan_sdk.cli.context import Group, Session, command
 from titan_sdk.cli.durations import DURATION
 from titan_sdk.cli.exits import reported
 from titan_sdk.cli.render import jobs_table
+from titan_sdk.cli.uploads import uploading
 from titan_sdk.cli.watch import warn_of_missing_tags, watch_dag
 from titan_sdk.errors import DagFailed
+from titan_sdk.flows import pipeline
+from titan_sdk.handles import DagHandle
 
 __all__ = ["register"]
 
@@ -46,7 +49,9 @@ def submit(
 ) -> None:
     """Submit the DAG that a pipeline file describes."""
     with session.client() as client:
-        handle = client.submit_yaml(file)
+        with uploading(session, f"uploading {file.resolve().parent.name}") as progress:
+            flow = pipeline.submit_yaml(client._session, file, progress=progress)
+            handle = DagHandle(client, client._run(flow))
         warn_of_missing_tags(client, handle._track.submission.source)
         if not wait and wait_timeout is None:
             ids = [job.job_id for job in handle.jobs]

@@ -13,11 +13,11 @@ import typer
 from titan_sdk.cli.context import Session, command
 from titan_sdk.cli.durations import DURATION
 from titan_sdk.cli.exits import complain, reported
+from titan_sdk.cli.uploads import uploading
 from titan_sdk.cli.watch import show_lines, warn_of_missing_tags, watch_job
 from titan_sdk.client import TitanClient
 from titan_sdk.errors import InvalidArgument, JobFailed, NotFound
 from titan_sdk.flows import submit as submit_flow
-from titan_sdk.flows.archives import pack_folder
 from titan_sdk.handles import DagHandle, JobHandle
 from titan_sdk.model.job import TitanJob
 from titan_sdk.model.status import JobStatus
@@ -37,11 +37,13 @@ def register(app: typer.Typer) -> None:
 def submit(
     session: Session,
     file: Annotated[
-        Path,
+        str | None,
         typer.Argument(
-            help="The script: Python, shell, or any executable; or a folder with a __main__.py, which travels whole."
+            help="The script: Python, shell, or any executable; or a folder with a __main__.py, which travels whole. "
+            "With --project, a file of that folder.",
+            show_default=False,
         ),
-    ],
+    ] = None,
     args: Annotated[
         list[str] | None,
         typer.Argument(help="Its arguments, passed exactly; put -- before those that begin with -."),
@@ -50,6 +52,19 @@ def submit(
         str | None,
         typer.Option("--id", help="Default: the file's name and a random ending.", show_default=False),
     ] = None,
+    project: Annotated[
+        str | None, typer.Option("--project", help="Folder that travels with the job.", metavar="FOLDER")
+    ] = None,
+    module: Annotated[
+        str | None,
+        typer.Option("--module", "-m", help="Module to run, as by python -m, in place of a file."),
+    ] = None,
+    cwd: Annotated[
+        str,
+        typer.Option(
+            "--cwd", help="Where a job with a project runs: project, its root, or worker.", metavar="WHERE"
+        ),
+    ] = "project",
     requirement: Annotated[
         str, typer.Option("--requirement", "-r", help="Tag the worker must have.")
     ] = "GENERAL",
@@ -87,12 +102,21 @@ def submit(
         ),
     ] = None,
 ) -> None:
-    """Run a script, or a folder of them, on the cluster."""
-    folder = _check_folder(file) if file.is_dir() else None
+    """Run a script, a module, or a folder of them, on the cluster."""
+    if module is not None and file is not None:
+        # The module is what runs: the words behind it are its arguments.
+        args, file = [file, *(args or [])], None
+    if file is None and module is None:
+        raise InvalidArgument("nothing says what to run; give a file, or --module")
+    name = module or str(file)
+    if file is not None and project is None and Path(file).is_dir():
+        project, file = _check_folder(Path(file)), "__main__.py"
     job = TitanJob(
-        job_id or job_id_for(file.resolve()),
-        str(file) if folder is None else f"{folder}/__main__.py",
-        is_archive=folder is not None,
+        job_id or (module_job_id(module) if module is not None else job_id_for(Path(name).resolve())),
+        file or "",
+        module=module,
+        project=project,
+        cwd=cwd,
         args=args or None,
         requirement=requirement,
         priority=priority,
@@ -104,11 +128,8 @@ def submit(
         timeout=timeout,
     )
     with session.client() as client:
-        if folder is None:
-            handle = client.submit_job(job)
-        else:
-            archives = {folder: pack_folder(file, folder)}
-            flow = submit_flow.submit_dag(client._session, job.job_id, [job], archives=archives)
+        with uploading(session, f"uploading {project}") as progress:
+            flow = submit_flow.submit_dag(client._session, job.job_id, [job], progress=progress)
             handle = DagHandle(client, client._run(flow)).jobs[0]
         warn_of_missing_tags(client, [job])
         if wait or follow or wait_timeout is not None:
@@ -118,18 +139,19 @@ def submit(
 
 
 def _check_folder(folder: Path) -> str:
-    """The name of its archive.
+    """The folder as a job's project, whose ``__main__.py`` runs.
 
     Raises:
         InvalidArgument: nothing says which of its files is to run.
     """
     if (folder / "__main__.py").is_file():
-        return "project.zip"
+        return str(folder)
     pipelines = sorted(path.name for pattern in ("*.yaml", "*.yml") for path in folder.glob(pattern))
     scripts = sorted(path.name for path in folder.glob("*.py"))
     ways = [f"titan dag submit {folder / pipelines[0]}"] if pipelines else []
     ways += [f"titan submit {folder / scripts[0]} (that file alone)"] if scripts else []
-    ways.append("call the file that begins __main__.py, and the whole folder travels")
+    ways.append(f"titan submit --project {folder} FILE, and the whole folder travels")
+    ways.append("call the file that begins __main__.py")
     raise InvalidArgument(f"{str(folder)!r} is a folder; say which file is to run: {', or '.join(ways)}")
 
 
@@ -161,7 +183,16 @@ def _to_stderr(line: str) -> None:
 
 def job_id_for(file: Path) -> str:
     """A new id that tells the script: ids are permanent on a master, so each submit needs its own."""
-    stem = re.sub(r"[^A-Za-z0-9._-]+", "-", file.stem).strip("-.") or "job"
+    return _new_id(file.stem)
+
+
+def module_job_id(module: str) -> str:
+    """The same of a module."""
+    return _new_id(module)
+
+
+def _new_id(stem: str) -> str:
+    stem = re.sub(r"[^A-Za-z0-9._-]+", "-", stem).strip("-.") or "job"
     return f"{stem[:150]}-{secrets.token_hex(4)}"
 
 

@@ -10,6 +10,7 @@ from titan_sdk.flows.archives import pack_folder
 from titan_sdk.flows.core import Flow, blocking
 from titan_sdk.flows.manifest import Submission
 from titan_sdk.flows.submit import submit_dag
+from titan_sdk.flows.transfer import Progress
 from titan_sdk.model.pipeline import load_pipeline
 from titan_sdk.session import Session
 
@@ -17,9 +18,16 @@ __all__ = ["submit_yaml"]
 
 
 def submit_yaml(
-    session: Session, path: str | os.PathLike[str], agent_run_id: str | None = None
+    session: Session,
+    path: str | os.PathLike[str],
+    agent_run_id: str | None = None,
+    *,
+    progress: Progress | None = None,
 ) -> Flow[Submission]:
     """Submit the pipeline a file describes.
+
+    Args:
+        progress: told of archives that are uploaded.
 
     Raises:
         InvalidPipeline: the file is wrong; names file, line and key. Nothing was sent.
@@ -30,7 +38,11 @@ def submit_yaml(
         packed = yield from blocking(partial(pack_folder, pipeline.base_dir, f"{pipeline.name}.zip"))
         archives = {packed.name: packed}
     try:
-        return (yield from submit_dag(session, pipeline.name, pipeline.jobs, agent_run_id, archives=archives))
+        return (
+            yield from submit_dag(
+                session, pipeline.name, pipeline.jobs, agent_run_id, archives=archives, progress=progress
+            )
+        )
     except InvalidDag as exc:
         # Only the master knew: a parent that is nowhere, an id in use.
         place = pipeline.places.get((exc.job_id, exc.field))

@@ -39,7 +39,10 @@ _JOB_KEYS = (
     "hitl_message",
     "max_wait_seconds",
 )
-_RUNTIME_KEYS = ("params", "env", "python", "max_attempts", "timeout", "cancel_grace", "runtime")
+_RUNTIME_KEYS = (
+    *("params", "env", "python", "max_attempts", "timeout", "cancel_grace", "runtime"),
+    *("project", "module", "cwd"),
+)
 """Ours: what the runtime carries; services do not have it."""
 
 _KEY_OF_FIELD = {"job_id": "id", "filename": "file", "parents": "depends_on", "job_type": "type"}
@@ -53,7 +56,7 @@ class Pipeline:
 
     name: str
     project: bool
-    """Whether the folder of the file travels as ``<name>.zip`` and the jobs point into it."""
+    """Whether the folder of the file travels as ``<name>.zip`` and jobs without a project of their own point into it."""
     base_dir: Path
     """The folder of the file; the jobs' files are relative to it."""
     jobs: tuple[TitanJob, ...]
@@ -72,26 +75,40 @@ def load_pipeline(path: str | os.PathLike[str]) -> Pipeline:
     top = source.mapping(source.root, "the file", _TOP_KEYS)
     name = top.get("name", Entry.text, _DEFAULT_NAME)
     top.get("version", Entry.words, "")
-    project = top.get("project", Entry.flag, True)
-    if project and (not name.strip() or "/" in name or ".zip" in name):
+    base_dir = Path(path).resolve().parent
+    project = top.get("project", Entry.flag_or_text, True)
+    folder = None if isinstance(project, bool) else _folder(base_dir, top.entry("project"))
+    if project is True and (not name.strip() or "/" in name or ".zip" in name):
         top.entry("name").fail(
             f"{name!r} cannot name the project's zip file; use letters, digits, '_' and '-'"
         )
     listed = top.entry("jobs").items()
     if not listed:
         top.entry("jobs").fail("there are no jobs; list at least one")
-    base_dir = Path(path).resolve().parent
-    reader = _JobReader(name, project, base_dir)
-    return Pipeline(name, project, base_dir, reader.read_all(source, listed), reader.places)
+    reader = _JobReader(name, project is True, base_dir, folder)
+    jobs = reader.read_all(source, listed)
+    return Pipeline(name, any(job.is_archive for job in jobs), base_dir, jobs, reader.places)
+
+
+def _folder(base_dir: Path, entry: Entry) -> str:
+    path = base_dir / entry.text()
+    if not path.is_dir():
+        entry.fail(f"{entry.text()!r} is neither true nor false, nor a folder in {str(base_dir)!r}")
+    return str(path)
 
 
 class _JobReader:
-    """Turns the entries of ``jobs`` into TitanJobs."""
+    """Turns the entries of ``jobs`` into TitanJobs.
 
-    def __init__(self, name: str, project: bool, base_dir: Path) -> None:
+    Args:
+        folder: the project of jobs that name none.
+    """
+
+    def __init__(self, name: str, project: bool, base_dir: Path, folder: str | None) -> None:
         self._name = name
         self._project = project
         self._base_dir = base_dir
+        self._folder = folder
         self.places: dict[tuple[str, str], str] = {}
 
     def read_all(self, source: Source, entries: list[Entry]) -> tuple[TitanJob, ...]:
@@ -117,12 +134,11 @@ class _JobReader:
         port = job.entry("port").whole() if kind == "service" else job.get("port", Entry.whole, 0)
         given: dict[str, Any] = {
             "job_id": job.entry("id").text(),
-            "filename": self._filename(job.entry("file")),
+            **self._what_runs(job),
             "job_type": "SERVICE" if kind == "service" else "TASK",
             "args": job.get("args", Entry.words_or_list, None),
             "parents": job.get("depends_on", Entry.texts, None),
             "port": port,
-            "is_archive": self._project,
             "priority": job.get("priority", Entry.whole, 1),
             "delay": round(job.get("delay", Entry.seconds, 0.0) * 1000),
             "affinity": job.get("affinity", Entry.flag, False),
@@ -141,6 +157,16 @@ class _JobReader:
             return TitanJob(**given)
         except InvalidArgument as exc:
             _refuse(job, given["job_id"], exc)
+
+    def _what_runs(self, job: Mapping) -> dict[str, Any]:
+        folder = _folder(self._base_dir, job.entry("project")) if "project" in job else self._folder
+        module = job.get("module", Entry.text, None)
+        if folder is None and module is not None and self._project:
+            folder = str(self._base_dir)
+        if folder is None and module is None:
+            return {"filename": self._filename(job.entry("file")), "is_archive": self._project}
+        filename = job.entry("file").text() if "file" in job or module is None else ""
+        return {"filename": filename.replace("\\", "/"), "module": module, "project": folder}
 
     def _filename(self, entry: Entry) -> str:
         relative = entry.text()
@@ -166,6 +192,7 @@ _RUNTIME_READERS: dict[str, Callable[[Entry], Any]] = {
     "timeout": Entry.duration,
     "cancel_grace": Entry.duration,
     "runtime": Entry.flag,
+    "cwd": Entry.text,
 }
 
 

@@ -233,6 +233,13 @@ class Entry:
             self.fail(f"{self.node.value!r} is neither true nor false")
         return value
 
+    def flag_or_text(self) -> bool | str:
+        """``true``, ``false`` or a text."""
+        value = self._scalar()
+        if not isinstance(value, bool | str):
+            self.fail(f"{self.node.value!r} is neither true nor false, nor a text")
+        return value
+
     def _scalar(self) -> Any:
         if _kind(self.node) != "a single value":
             self.fail(f"is {_kind(self.node)}, not a single value")

@@ -22,7 +22,7 @@ def check_folder(project: str) -> None:
         )
     if not os.path.isdir(project):
         raise ProjectProblem(
-            f"there is no project folder {project!r} (current folder {os.getcwd()!r}); give one that exists on this machine"
+            f"project {project!r} is no folder of this machine (current folder {os.getcwd()!r}); give one that is"
         )
 
 
@@ -44,7 +44,7 @@ def entry_of_file(project: str, filename: str) -> str:
         near = os.path.relpath(filename, project)
         found = not near.startswith(os.pardir) and Path(project, near).is_file()
         advice = f"{Path(near).as_posix()!r} is" if found else "filename is the path in it"
-        raise ProjectProblem(f"the project {project!r} has no file {filename!r}; {advice}")
+        raise ProjectProblem(f"filename {filename!r} is no file of the project {project!r}; {advice}")
     return entry
 
 
@@ -81,4 +81,4 @@ def entry_of_module(project: str, module: str) -> str | None:
         if Path(project, asked).is_dir()
         else f"write {asked}.py, or correct the name"
     )
-    raise ProjectProblem(f"the project {project!r} has no module {module!r} to run: {advice}")
+    raise ProjectProblem(f"module {module!r} cannot be run of the project {project!r}: {advice}")

@@ -61,13 +61,66 @@ def test_a_folder_travels_whole_where_something_says_what_runs(titan, tmp_path: 
     assert (
         f"{str(folder)!r} is a folder; say which file is to run: titan submit {folder}/helper.py" in ran.err
     )
-    assert "call the file that begins __main__.py, and the whole folder travels" in " ".join(ran.err.split())
+    assert f"titan submit --project {folder} FILE, and the whole folder travels" in " ".join(ran.err.split())
     (folder / "p.yaml").touch()
     assert f"titan dag submit {folder}/p.yaml" in titan("submit", folder).err
     (folder / "__main__.py").write_text("import sys, helper; print(helper.WORD, sys.argv[1:])")
     ran = titan("submit", folder, "--wait", "--", "-x", "a b")
     assert ran.code == 0, ran.err
     assert re.match(r"helped \['-x', 'a b'\]\njob 'my-project-[0-9a-f]{8}' completed", ran.out)
+
+
+@pytest.fixture
+def team(tmp_path: Path) -> Path:
+    folder = tmp_path / "team"
+    (folder / "pkg").mkdir(parents=True)
+    (folder / "pkg" / "words.py").write_text("WORD = 'helped'")
+    (folder / "pkg" / "train.py").write_text(
+        "import os, sys\nfrom pkg.words import WORD\nprint(WORD, sys.argv[1:], os.path.exists('pkg'))"
+    )
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        (["pkg/train.py", "a b", "--", "-x"], r"helped \['a b', '-x'\] True\njob 'train-\w{8}' completed"),
+        (
+            ["-m", "pkg.train", "a b", "--", "-x"],
+            r"helped \['a b', '-x'\] True\njob 'pkg\.train-\w{8}' completed",
+        ),
+        (["--cwd", "worker", "pkg/train.py"], r"helped \[\] False"),
+    ],
+)
+def test_a_file_or_module_of_a_project_runs(titan, team: Path, given: list[str], shown: str) -> None:
+    ran = titan("submit", "--project", team, "--wait", *given)
+    assert ran.code == 0, ran.err
+    assert re.match(shown, ran.out)
+
+
+def test_a_module_of_the_worker_runs(titan) -> None:
+    ran = titan("submit", "--wait", "--module", "calendar", "2026", "11")
+    assert "November 2026" in ran.out
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ([], "nothing says what to run; give a file, or --module"),
+        (["--project", "{team}"], "nothing says what to run; give a file, or --module"),
+        (["--project", "{team}", "gone.py"], "filename 'gone.py' is no file of the project"),
+        (["--project", "{team}/gone", "a.py"], "is no folder of this machine"),
+        (
+            ["--project", "{team}", "--cwd", "home", "pkg/train.py"],
+            "cwd 'home' is neither 'project' nor 'worker'",
+        ),
+        (["--project", "{team}", "-m", "pkg/train.py"], "is a file; give it as filename"),
+    ],
+)
+def test_what_cannot_run_of_a_project_is_said(titan, team: Path, given: list[str], sentence: str) -> None:
+    ran = titan("submit", *(word.format(team=team) for word in given))
+    assert ran.code == 2
+    assert sentence in " ".join(ran.err.split())
 
 
 def test_wait_as_json_is_the_report_alone(titan, script: Script) -> None:

@@ -94,3 +94,13 @@ def test_a_narrow_terminal_shows_every_workers_name_and_the_last_jobs_id(cluster
     cells = [line.strip("│").split("│") for line in lines if line.startswith("│")]
     assert names <= {row[0].strip() for row in cells}
     assert job_id in "".join(row[-1].strip() for row in cells)
+
+
+def test_a_project_that_is_uploaded_shows_how_far_it_is(cluster: Master, tmp_path: Path) -> None:
+    (tmp_path / "main.py").write_text("print('ran')")
+    (tmp_path / "weights.bin").write_bytes(os.urandom(9_000_000))
+    command = ("submit", "--project", str(tmp_path), "main.py", "--wait")
+    first = on_a_terminal(cluster, *command)
+    assert re.search(r"uploading \S+ .*9\.0 MB", first)
+    assert screen(first)[0] == "ran"
+    assert "uploading" not in on_a_terminal(cluster, *command)

@@ -391,3 +391,78 @@ def test_the_sdks_names_of_keys_are_known_too(folder: Path) -> None:
         load(folder, "jobs: [{id: a, file: a.py, depends_on: [], parents: []}]")
     with pytest.raises(InvalidPipeline, match="key 'parents': is a single value, not a list"):
         load(folder, "jobs: [{id: a, file: a.py, parents: b}]")
+
+
+@pytest.fixture
+def team(folder: Path) -> Path:
+    (folder / "team" / "pkg").mkdir(parents=True)
+    (folder / "team" / "main.py").touch()
+    (folder / "team" / "pkg" / "train.py").touch()
+    return folder
+
+
+TEAM = """\
+project: team
+jobs:
+  - {id: a, file: main.py, cwd: worker}
+  - {id: b, module: pkg.train, depends_on: [a]}
+  - {id: c, project: team/pkg, file: train.py}
+"""
+
+
+def test_a_folder_beside_the_file_is_the_jobs_project(team: Path) -> None:
+    pipeline = load(team, TEAM)
+    root = str(team.resolve() / "team")
+    assert [(job.entry, job.project, job.cwd) for job in pipeline.jobs] == [
+        ("main.py", root, "worker"),
+        ("pkg/train.py", root, "project"),
+        ("train.py", f"{root}/pkg", "project"),
+    ]
+    assert not pipeline.project
+
+
+def test_a_project_of_one_job_or_a_module_leaves_the_others_in_the_files_folder(team: Path) -> None:
+    pipeline = load(
+        team, "jobs: [{id: a, file: a.py}, {id: b, project: team, module: pkg.train}, {id: c, module: a}]"
+    )
+    assert [(job.is_archive, job.entry) for job in pipeline.jobs] == [
+        (True, None),
+        (False, "pkg/train.py"),
+        (False, "a.py"),
+    ]
+    assert pipeline.project
+    assert pipeline.jobs[2].project == str(team.resolve())
+    alone = load(team, "project: false\njobs: [{id: a, module: calendar}]").jobs[0]
+    assert (alone.module, alone.project) == ("calendar", None)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        (
+            "project: gone\njobs: [{id: a, file: main.py}]",
+            ":1: key 'project': 'gone' is neither true nor false, nor a folder in ",
+        ),
+        (
+            "project: 3\njobs: [{id: a, file: main.py}]",
+            ":1: key 'project': '3' is neither true nor false, nor a text",
+        ),
+        (
+            "project: team\njobs: [{id: a, file: a.py}]",
+            ":2: key 'file': job 'a': filename 'a.py' is no file of the project",
+        ),
+        ("project: team\njobs: [{id: a}]", ":2: job 1 has no key 'file'; add it"),
+        (
+            "jobs: [{id: a, project: team, module: main, file: main.py}]",
+            ":1: key 'file': job 'a': filename and module",
+        ),
+        ("jobs: [{id: a, module: team.gone}]", ":1: key 'module': job 'a': module 'team.gone'"),
+        (
+            "project: team\njobs: [{id: a, file: main.py, type: service, port: 80}]",
+            ":2: key 'project': job 'a': project '",
+        ),
+    ],
+)
+def test_what_is_wrong_with_a_project_is_said_at_its_line(team: Path, text: str, sentence: str) -> None:
+    (team / "team" / "__init__.py").touch()
+    assert refusal(team, text).startswith(sentence)

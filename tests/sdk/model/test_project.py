@@ -63,7 +63,7 @@ def test_a_file_may_be_named_by_its_whole_path(folder):
         ({"filename": "main.py", "cwd": None}, "cwd None is neither"),
         ({"filename": "../main.py"}, "filename '../main.py' lies outside the project"),
         ({"filename": "/etc/passwd"}, "lies outside the project"),
-        ({"filename": "gone.py"}, "has no file 'gone.py'; filename is the path in it"),
+        ({"filename": "gone.py"}, "filename 'gone.py' is no file of the project"),
         ({"filename": "jobs"}, "'jobs' is a folder of the project; name the file to run"),
         ({"filename": "tool"}, "Its __main__.py is run by module="),
         ({"module": "pkg/train.py"}, "module 'pkg/train.py' is a file"),
@@ -71,12 +71,12 @@ def test_a_file_may_be_named_by_its_whole_path(folder):
         ({"module": "pkg..train"}, "is not a module's name"),
         ({"module": ""}, "is not a text"),
         ({"module": 3}, "is not a text"),
-        ({"module": "pkg.gone"}, "has no module 'pkg.gone' to run: write pkg/gone.py"),
+        ({"module": "pkg.gone"}, "write pkg/gone.py, or correct the name"),
         ({"module": "pkg"}, "it is a package without a __main__.py"),
-        ({"module": "main.part"}, "has no module 'main.part'"),
+        ({"module": "main.part"}, "module 'main.part' cannot be run of the project"),
         ({"filename": "main.py", "project": 3}, "project 3 is not a path"),
         ({"filename": "main.py", "project": ""}, "project is empty"),
-        ({"filename": "main.py", "project": "/gone"}, "there is no project folder '/gone'"),
+        ({"filename": "main.py", "project": "/gone"}, "project '/gone' is no folder of this machine"),
     ],
 )
 def test_what_cannot_run_is_refused(folder, given, sentence):
@@ -91,7 +91,9 @@ def test_a_file_is_no_project_and_a_path_from_here_is_understood(folder, monkeyp
     ):
         TitanJob("a", "main.py", project=folder / "main.py")
     monkeypatch.chdir(folder.parent)
-    with pytest.raises(InvalidJob, match=r"has no file 'team/jobs/run\.py'; 'jobs/run\.py' is"):
+    with pytest.raises(
+        InvalidJob, match=r"filename 'team/jobs/run\.py' is no file of the project 'team'; 'jobs/run\.py' is"
+    ):
         TitanJob("a", "team/jobs/run.py", project="team")
 
 

@@ -1,0 +1,30 @@
+"""The bar that a terminal shows while something is uploaded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from titan_sdk.cli.context import Session
+
+__all__ = ["uploading"]
+
+
+@contextmanager
+def uploading(session: Session, description: str) -> Iterator[Callable[[int, int], None]]:
+    """What is to be told how far an upload is; the bar is there from its first word on, and gone afterwards."""
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+    console = session.output.progress
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+    task = bar.add_task(description, total=None)
+
+    def told(done: int, size: int) -> None:
+        bar.start()
+        bar.update(task, completed=done, total=size)
+
+    try:
+        yield told
+    finally:
+        bar.stop()
