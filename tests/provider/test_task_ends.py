@@ -15,15 +15,17 @@ from airflow.providers.common.compat.sdk import TaskDeferred
 
 from tests.support.airflow_run import unique
 from tests.support.airflow_version import AIRFLOW_2
+from titan_provider.events import JobEvent, Outcome
 from titan_provider.exceptions import TitanPlacementTimedOut
 from titan_provider.operators.dag import TitanDagOperator
 from titan_provider.operators.service import TitanServiceOperator, TitanServiceStopOperator
 from titan_provider.operators.titan import TitanJobOperator
 from titan_provider.triggers import status_poller as module
+from titan_provider.triggers.jobs import TitanJobsTrigger
 from titan_provider.triggers.status_poller import Schedule
-from titan_provider.work import waiting
+from titan_provider.work import own_client
 from titan_provider.work.waiting import Pace
-from titan_sdk import TitanClient
+from titan_sdk import JobStatus, TitanClient, TitanJob
 from titan_sdk.cluster import LocalCluster
 
 pytestmark = [pytest.mark.airflow, pytest.mark.usefixtures("airflow_connection")]
@@ -106,6 +108,34 @@ def test_a_job_that_is_not_placed_is_given_up_in_time(context: Any) -> None:
         in_time(lambda: task.execute(context))
 
 
+@pytest.mark.usefixtures("told")
+@pytest.mark.parametrize("by", ["id", "name"])
+async def test_jobs_are_over_for_a_deferred_sensor_at_once(
+    by: str, client: TitanClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked, wait_for_news = asyncio.Event(), TitanJobsTrigger._news
+
+    async def wait(*given: Any) -> None:
+        looked.set()
+        await wait_for_news(*given)
+
+    monkeypatch.setattr(TitanJobsTrigger, "_news", wait)
+    (tmp_path / "job.py").write_text(
+        "import os, sys, time\nwhile not os.path.exists(sys.argv[1]): time.sleep(0.05)"
+    )
+    name, gate = unique("dag"), tmp_path / "gate"
+    jobs = [TitanJob(f"{name}-{n}", str(tmp_path / "job.py"), args=[str(gate)]) for n in range(2)]
+    client.submit_dag(name, jobs)
+    ids = [job.job_id for job in jobs]
+    given: dict[str, Any] = {"dag_name": name} if by == "name" else {"job_ids": ids}
+    trigger = TitanJobsTrigger("titan_default", **given, poll_interval=HOUR)
+    waiting = asyncio.ensure_future(anext(aiter(trigger.run())))
+    await asyncio.wait_for(looked.wait(), LONG)
+    gate.touch()
+    event = JobEvent.from_dict((await asyncio.wait_for(waiting, LONG)).payload)
+    assert event == JobEvent(Outcome.ENDED, dict.fromkeys(ids, JobStatus.COMPLETED))
+
+
 @pytest.fixture(params=["bundled", "strict"])
 def master(
     request: pytest.FixtureRequest, client: TitanClient, monkeypatch: pytest.MonkeyPatch
@@ -130,7 +160,7 @@ def operator_of(kind: str, script: str) -> Any:
 def test_a_job_that_ends_soon_never_defers_its_task(
     kind: str, context: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(waiting, "SOON", LONG)
+    monkeypatch.setattr(own_client, "SOON", LONG)
     script = "import titan_job; titan_job.result(7)"
     assert in_time(lambda: operator_of(kind, script).execute(context)) == (7 if kind == "job" else {"a": 7})
 
@@ -139,7 +169,7 @@ def test_a_job_that_ends_soon_never_defers_its_task(
 def test_one_that_does_not_is_left_to_a_trigger(
     kind: str, context: Any, master: TitanClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(waiting, "SOON", 0.3)
+    monkeypatch.setattr(own_client, "SOON", 0.3)
     gate = tmp_path / "gate"
     script = f"import os, time\nwhile not os.path.exists({str(gate)!r}): time.sleep(0.05)"
     with pytest.raises(TaskDeferred) as deferred:

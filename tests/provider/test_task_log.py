@@ -14,8 +14,7 @@ from titan_provider.hooks.titan import TitanHook
 from titan_provider.triggers.job import TitanJobTrigger
 from titan_provider.triggers.shared_client import shared_client
 from titan_provider.work.plan import KnownJob
-from titan_provider.work.waiting import PROGRESS_EVERY, ProgressLines, describe_progress
-from titan_provider.work.watch import WorkWatch
+from titan_provider.work.watch import PROGRESS_EVERY, ProgressLines, WorkWatch, describe_progress
 from titan_sdk import TitanClient, TitanJob
 
 pytestmark = [pytest.mark.airflow, pytest.mark.usefixtures("airflow_connection")]

@@ -12,13 +12,12 @@ from titan_provider.exceptions import TitanJobTimedOut, TitanMasterUnreachable, 
 from titan_provider.hooks.titan import TitanHook
 from titan_provider.openlineage import TitanLineage
 from titan_provider.work.cancel import Killer
-from titan_provider.work.run_in_thread import run_in_thread
+from titan_provider.work.own_client import OwnClient, run_blocking
 from titan_sdk import TitanClient, TitanError
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from titan_provider.triggers.shared_client import SharedClient
     from titan_provider.work.watch import WorkWatch
 
 __all__ = ["TitanWorkOperator"]
@@ -79,15 +78,8 @@ class TitanWorkOperator(TitanLineage, BaseOperator):
 
     def _wait_here(self, client: TitanClient, watch: WorkWatch) -> None:
         """Return when nothing more can happen to the jobs."""
-        from titan_provider.triggers.shared_client import shared_client  # not while DAG files are parsed
-
-        async def wait() -> None:
-            master: SharedClient
-            async with shared_client(client.config) as master:
-                await watch.run(master)
-
         try:
-            run_in_thread(wait())
+            run_blocking(watch.run(OwnClient(client, self.log)))
         except TitanPlacementTimedOut:
             self._killer.kill(self.log)
             raise

@@ -23,10 +23,10 @@ from titan_provider.triggers.dag import TitanDagTrigger
 from titan_provider.values import Duration, as_id, plain, read_durations
 from titan_provider.work.cancel import announce_try
 from titan_provider.work.jobs import read_jobs
+from titan_provider.work.own_client import end_soon
 from titan_provider.work.plan import DagRecord, children_first
 from titan_provider.work.records import memory_of
 from titan_provider.work.submission import DagSubmission, new_record
-from titan_provider.work.waiting import end_soon
 from titan_provider.work.watch import WorkWatch
 from titan_sdk import CorruptData, TitanClient, TitanError, TitanJob, xcom
 

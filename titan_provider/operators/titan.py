@@ -9,9 +9,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
-from titan_provider.compat import (
-    conf,
-)
+from titan_provider.compat import AirflowException, conf
 from titan_provider.events import JobEvent, Outcome
 from titan_provider.exceptions import (
     TitanJobFailed,
@@ -21,14 +19,15 @@ from titan_provider.hooks.titan import TitanHook
 from titan_provider.links.titan import JOB_ID_XCOM, TitanJobLogLink, links
 from titan_provider.operators.base import TitanWorkOperator
 from titan_provider.values import Duration, as_id, as_ids, plain, read_durations, to_json
-from titan_provider.work.admission import Window, try_to_enter, wait_to_enter
+from titan_provider.work.admission import AdmissionQueue, Sightings, Window, enter, wait_for_room
 from titan_provider.work.cancel import announce_try
 from titan_provider.work.joblog import MAX_LINES, LogCursor, env_texts, mask_env
+from titan_provider.work.own_client import OwnClient, end_soon, run_blocking
 from titan_provider.work.plan import Record
 from titan_provider.work.records import memory_of
 from titan_provider.work.source import Script, find_script, inline_script
 from titan_provider.work.submission import Submission, new_record
-from titan_provider.work.waiting import describe_progress, end_soon
+from titan_provider.work.watch import describe_progress
 from titan_sdk import TitanClient, TitanJob
 from titan_sdk.config import parse_duration
 
@@ -268,10 +267,16 @@ class TitanJobOperator(TitanWorkOperator):
         if limit is None:
             return
         window = Window(self.requirement, limit)
-        if not self.deferrable:
-            wait_to_enter(client, window, job_id, self.log, lambda: self._killer.killed)
+        own, patience = OwnClient(client, self.log), self.unreachable_timeout
+        if run_blocking(enter(own, window, [job_id], Sightings(), patience)).admitted:
             return
-        if try_to_enter(client, window, job_id).admitted:
+        if not self.deferrable:
+            self.log.info("Job %s is held back: %s", job_id, window.why_closed())
+            has_room = wait_for_room(
+                own, window, job_id, AdmissionQueue(), patience, lambda: self._killer.killed
+            )
+            if not run_blocking(has_room):
+                raise AirflowException(f"the task was killed before its job {job_id!r} was submitted")
             return
         from titan_provider.triggers.admission import TitanAdmissionTrigger  # not while DAG files are parsed
 

@@ -5,16 +5,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from typing import Any
 
 from titan_provider.events import JobEvent, Outcome
 from titan_provider.exceptions import TitanMasterUnreachable
 from titan_provider.hooks.titan import TitanHook
 from titan_provider.triggers.base import TitanTrigger
 from titan_provider.triggers.compat import TriggerEvent
-from titan_provider.triggers.shared_client import SharedClient, shared_client
-from titan_provider.work.admission import AdmissionQueue, Pause, Turn, Window, enter
-from titan_provider.work.waiting import jittered
+from titan_provider.triggers.shared_client import shared_client
+from titan_provider.work.admission import AdmissionQueue, Window, wait_for_room
 from titan_sdk import JobStatus
 
 __all__ = ["TitanAdmissionTrigger"]
@@ -63,7 +61,8 @@ class TitanAdmissionTrigger(TitanTrigger):
         try:
             config = await TitanHook(self.titan_conn_id).get_async_config()
             async with asyncio.timeout(left), shared_client(config) as master:
-                await self._enter(master, window)
+                queue = master.queues.setdefault(window.key, AdmissionQueue())
+                await wait_for_room(master, window, self.job_id, queue, self.unreachable_timeout)
         except TimeoutError:
             why = f"execution_timeout was over before job {self.job_id!r} could be submitted: {window.why_closed()}"
             return self._event(Outcome.TIMED_OUT, why)
@@ -74,39 +73,6 @@ class TitanAdmissionTrigger(TitanTrigger):
             why = f"waiting for a place for job {self.job_id!r} failed: {type(exc).__name__}: {exc}"
             return self._event(Outcome.FAILED, why)
         return self._event(Outcome.ADMITTED)
-
-    async def _enter(self, master: SharedClient, window: Window) -> None:
-        queue = master.queues.setdefault(window.key, AdmissionQueue())
-        with queue.place(self.job_id, self.limit):
-            async with queue.turn:
-                while self.job_id not in queue.admitted:
-                    turn = await self._look(master, window, queue)
-                    queue.admitted.update(turn.admitted)
-                    if self.job_id not in turn.admitted:
-                        await self._until_one_ends(master, turn)
-
-    async def _look(self, master: SharedClient, window: Window, queue: AdmissionQueue) -> Turn:
-        flow = enter(window, queue.wanted(self.limit), queue.sightings)
-        outcome: Any = None
-        while True:
-            try:
-                step = flow.send(outcome)
-            except StopIteration as end:
-                turn: Turn = end.value
-                return turn
-            if isinstance(step, Pause):
-                await asyncio.sleep(step.seconds)
-                outcome = None
-            else:
-                outcome = await master.ask(step, self.unreachable_timeout)
-
-    async def _until_one_ends(self, master: SharedClient, turn: Turn) -> None:
-        """Or for a little while, where the master does not tell."""
-        began = time.monotonic()
-        await master.ask(
-            lambda client: client.get_job_statuses(turn.inside, wait=_LOOK_AGAIN), self.unreachable_timeout
-        )
-        await asyncio.sleep(max(jittered(_LOOK_AGAIN) - (time.monotonic() - began), 0.05))
 
     def _event(self, outcome: Outcome, message: str = "") -> JobEvent:
         return JobEvent(outcome, {self.job_id: JobStatus.UNKNOWN}, message=message, since=self.since)

@@ -7,6 +7,7 @@ remembered, in TitanStore. ``cleanup`` runs at every restart of a triggerer and 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
 import time
 from abc import abstractmethod
@@ -25,6 +26,10 @@ from titan_provider.work.watch import WorkWatch
 from titan_sdk import AsyncTitanClient, ClientConfig, JobStatus, NotFound, TitanError
 
 __all__ = ["TitanTrigger", "WorkTrigger"]
+
+
+_SAVE_LIMIT = 3.0
+"""Seconds. The positions in the logs are worth no longer delay of a triggerer that stops."""
 
 
 class TitanTrigger(BaseTrigger):
@@ -150,6 +155,11 @@ class WorkTrigger(TitanTrigger):
             return Outcome.TIMED_OUT, await self._give_up(master, watch, "execution_timeout was over")
         except TitanPlacementTimedOut as exc:
             return Outcome.NOT_PLACED, await self._give_up(master, watch, str(exc))
+        except asyncio.CancelledError:
+            with contextlib.suppress(TitanError, TimeoutError):
+                async with asyncio.timeout(_SAVE_LIMIT):
+                    await watch.save_at_stop(master)
+            raise
         return Outcome.ENDED, ""
 
     async def _give_up(self, master: SharedClient, watch: WorkWatch, why: str) -> str:

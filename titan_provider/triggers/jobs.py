@@ -14,7 +14,7 @@ from titan_provider.hooks.titan import TitanHook
 from titan_provider.triggers.base import TitanTrigger
 from titan_provider.triggers.compat import TriggerEvent
 from titan_provider.triggers.shared_client import SharedClient, shared_client
-from titan_sdk import DagReport, JobReport, NotFound
+from titan_sdk import DagReport, JobReport, JobStatus, NotFound
 
 __all__ = ["TitanJobsTrigger"]
 
@@ -77,16 +77,38 @@ class TitanJobsTrigger(TitanTrigger):
         try:
             config = await TitanHook(self.titan_conn_id).get_async_config()
             async with shared_client(config) as master:
-                while True:
-                    report = await self._report(master)
-                    if report is not None and all(job.will_not_run for job in report.jobs):
-                        return JobEvent(Outcome.ENDED, {job.job_id: job.state for job in report.jobs})
-                    await asyncio.sleep(master.paced(self.poll_interval))
+                return JobEvent(Outcome.ENDED, await self._until_over(master))
         except TitanMasterUnreachable as exc:
             return JobEvent(Outcome.UNREACHABLE, {}, message=str(exc))
         except Exception as exc:
             self.log.exception("Waiting for Titan jobs failed")
             return JobEvent(Outcome.FAILED, {}, message=f"waiting failed: {type(exc).__name__}: {exc}")
+
+    async def _until_over(self, master: SharedClient) -> dict[str, JobStatus]:
+        """The states of the jobs, once nothing more can happen to any of them."""
+        while True:
+            report = await self._report(master)
+            jobs = () if report is None else report.jobs
+            if jobs and all(job.will_not_run for job in jobs):
+                return {job.job_id: job.state for job in jobs}
+            going = [job.job_id for job in jobs if job.state in (JobStatus.PENDING, JobStatus.RUNNING)]
+            await self._news(master, going)
+
+    async def _news(self, master: SharedClient, job_ids: Sequence[str]) -> None:
+        """Return when all of these jobs have ended, or one of them without success; or after ``poll_interval``, as others
+        may have been submitted.
+        """
+        loop = asyncio.get_running_loop()
+        end = loop.time() + self.poll_interval
+        with master.watch(
+            dict.fromkeys(job_ids, ""), self.poll_interval, self.unreachable_timeout
+        ) as statuses:
+            while (left := end - loop.time()) > 0:
+                await statuses.news(left)
+                found = [statuses.get(job_id) or JobStatus.UNKNOWN for job_id in job_ids]
+                ended = [status for status in found if status.is_terminal]
+                if (found and len(ended) == len(found)) or not all(s.is_success for s in ended):
+                    return
 
     async def _report(self, master: SharedClient) -> DagReport | None:
         if self.dag_name is None:

@@ -9,16 +9,17 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from typing import TypeVar
 from weakref import WeakKeyDictionary
 
 from titan_provider.exceptions import TitanMasterUnreachable
-from titan_provider.triggers.status_poller import StatusPoller, wait_for_shared
+from titan_provider.triggers.compat import log_delivered
+from titan_provider.triggers.status_poller import StatusPoller, WatchedJob, wait_for_own, wait_for_shared
 from titan_provider.work.admission import AdmissionQueue
 from titan_provider.work.waiting import jittered
-from titan_sdk import AsyncTitanClient, ClientConfig, ClusterStats, TransportError
+from titan_sdk import AsyncTitanClient, ClientConfig, ClusterStats, JobStatus, TransportError
 
 __all__ = ["MAX_CONNECTIONS", "SharedClient", "shared_client"]
 
@@ -108,6 +109,30 @@ class SharedClient:
             finally:
                 self._probing = False
 
+    @contextmanager
+    def watch(self, nonces: Mapping[str, str], interval: float, patience: float) -> Iterator[_Statuses]:
+        """The jobs' states while the block runs; the poller asks for those of all triggers together.
+
+        :param nonces: names of the submissions, by job id; empty where there is none
+        :param interval: the longest pause between two questions about a job, where the master has to be polled
+        :param patience: as for :meth:`ask`
+        """
+        news = asyncio.Event()
+        with ExitStack() as stack:
+            watched = [
+                stack.enter_context(self.poller.watch(job_id, interval, nonce or None, news))
+                for job_id, nonce in nonces.items()
+            ]
+            yield _Statuses(self, {job.job_id: job for job in watched}, news, patience)
+
+    async def sleep(self, seconds: float) -> None:
+        """Let that much time pass."""
+        await asyncio.sleep(seconds)
+
+    async def log_delivered(self) -> None:
+        """Return once Airflow has all log lines that triggers have written so far."""
+        await log_delivered()
+
     async def once(self, request: Callable[[AsyncTitanClient], Awaitable[T]]) -> T:
         """The request's answer, not repeated. Thousands of triggers that stop together still share the connections.
 
@@ -160,6 +185,30 @@ class SharedClient:
         )
         error.__cause__ = self._last_error
         return error
+
+
+class _Statuses:
+    """What the poller has heard of the jobs of one trigger.
+
+    :param news: set by the poller at each change
+    """
+
+    def __init__(
+        self, shared: SharedClient, watched: Mapping[str, WatchedJob], news: asyncio.Event, patience: float
+    ) -> None:
+        self._shared = shared
+        self._watched = watched
+        self._news = news
+        self._patience = patience
+        self._began = _now()
+
+    def get(self, job_id: str) -> JobStatus | None:
+        job = self._watched[job_id]
+        return job.status if job.answered else None
+
+    async def news(self, seconds: float) -> None:
+        await wait_for_own(self._news, self._shared.paced(seconds))
+        self._shared.insist(self._patience, self._began)
 
 
 _shared: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[ClientConfig, SharedClient]] = WeakKeyDictionary()

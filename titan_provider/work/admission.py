@@ -1,4 +1,4 @@
-"""The admission window: at most so many unfinished submissions per tag on a master. No I/O.
+"""The admission window: at most so many unfinished submissions per tag on a master.
 
 A queued job on a saturated real master may die unrun, so a mapped task of a thousand must not send a thousand jobs. Who
 is inside stands in one value of TitanStore per tag, shared by every task of every process. A job leaves the window
@@ -15,39 +15,29 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from functools import partial
+from typing import Any
 
-from titan_provider.compat import AirflowException
-from titan_provider.work.joblog import Logger
-from titan_provider.work.waiting import jittered
-from titan_sdk import JobStatus, TitanClient
+from titan_provider.work.waiting import Master, jittered
+from titan_sdk import JobStatus
 
 __all__ = [
     "RESERVED",
     "SETTLE",
     "AdmissionQueue",
-    "Flow",
-    "Pause",
     "Sightings",
     "Turn",
     "Window",
     "enter",
-    "try_to_enter",
-    "wait_to_enter",
+    "wait_for_room",
 ]
 
 RESERVED = 180.0
 SETTLE = 0.3
-
-
-@dataclass(frozen=True, slots=True)
-class Pause:
-    """Let that many seconds pass."""
-
-    seconds: float
+_LOOK_AGAIN = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,22 +96,20 @@ class Sightings:
         }
 
 
-# A step is a call on a client, blocking or not: both have the same names. The driver sends its outcome back.
-Flow: TypeAlias = Generator[Callable[[Any], Any] | Pause, Any, Turn]
-
-
-def enter(window: Window, wanted: Sequence[str], sightings: Sightings) -> Flow:
+async def enter(
+    master: Master, window: Window, wanted: Sequence[str], sightings: Sightings, patience: float
+) -> Turn:
     """Let in as many of the wanted ids as there is room for, in their order.
 
     :param wanted: job ids that nobody has submitted yet; one that is inside already stays so
-    :param sightings: of whoever looks, kept between its looks
+    :param sightings: kept from one look to the next
+    :param patience: seconds for which the master may be silent
     """
-    info = yield lambda client: client.server_info()
+    info = await master.ask(lambda client: client.server_info(), patience)
     while True:
-        text = yield lambda client: client.store_get(window.key)
+        text = await master.ask(lambda client: client.store_get(window.key), patience)
         entries = _read(text)
-        known = tuple(entries)
-        states = yield lambda client: client.get_job_statuses(known)  # noqa: B023 - called at once
+        states = await master.ask(partial(_statuses, tuple(entries)), patience)
         counted = sightings.look(states)
         inside = {job_id: at for job_id, at in entries.items() if job_id in counted}
         room = max(window.limit - len(inside), 0)
@@ -129,21 +117,26 @@ def enter(window: Window, wanted: Sequence[str], sightings: Sightings) -> Flow:
         inside |= dict.fromkeys(new, time.time())  # for people
         admitted = tuple(job_id for job_id in wanted if job_id in inside)
         value = json.dumps({"v": 1, "jobs": inside})
-        if not new or (yield from _swap(window.key, text, value, exact=info.has("store_ops"))):
+        swap = _swap if info.has("store_ops") else _write_and_read_back
+        if not new or await swap(master, window.key, text, value, patience):
             return Turn(admitted, tuple(inside))
 
 
-def _swap(key: str, old: str | None, new: str, *, exact: bool) -> Generator[Any, Any, bool]:
-    if exact:
-        swapped: bool = yield lambda client: client.store_swap(key, old, new)
-        return swapped
-    if (yield lambda client: client.store_get(key)) != old:
+async def _swap(master: Master, key: str, old: str | None, new: str, patience: float) -> bool:
+    return bool(await master.ask(lambda client: client.store_swap(key, old, new), patience))
+
+
+async def _write_and_read_back(master: Master, key: str, old: str | None, new: str, patience: float) -> bool:
+    if await master.ask(lambda client: client.store_get(key), patience) != old:
         return False
-    yield lambda client: client.store_put(key, new)
-    # Whoever read the old value before this write has written by the end of the pause.
-    yield Pause(SETTLE)
-    kept: bool = (yield lambda client: client.store_get(key)) == new
-    return kept
+    await master.ask(lambda client: client.store_put(key, new), patience)
+    # A writer that read the old value before this write has written by the end of the pause.
+    await master.sleep(SETTLE)
+    return bool(await master.ask(lambda client: client.store_get(key), patience) == new)
+
+
+def _statuses(job_ids: Sequence[str], client: Any) -> Any:
+    return client.get_job_statuses(job_ids)
 
 
 def _read(text: str | None) -> Mapping[str, float]:
@@ -183,51 +176,35 @@ class AdmissionQueue:
         ]
 
 
-_LOOK_AGAIN = 3.0
-
-
-def try_to_enter(
-    client: TitanClient, window: Window, job_id: str, sightings: Sightings | None = None
-) -> Turn:
-    """Look once: whether the id is inside, and who else is.
-
-    :param job_id: a job that has not been submitted yet
-    :param sightings: of whoever looks again and again
-    """
-    flow = enter(window, [job_id], sightings or Sightings())
-    outcome: Any = None
-    while True:
-        try:
-            step = flow.send(outcome)
-        except StopIteration as end:
-            turn: Turn = end.value
-            return turn
-        if isinstance(step, Pause):
-            time.sleep(step.seconds)
-            outcome = None
-        else:
-            outcome = step(client)
-
-
-def wait_to_enter(
-    client: TitanClient, window: Window, job_id: str, log: Logger, given_up: Callable[[], bool]
-) -> None:
-    """Return once the id is inside.
+async def wait_for_room(
+    master: Master,
+    window: Window,
+    job_id: str,
+    queue: AdmissionQueue,
+    patience: float,
+    given_up: Callable[[], bool] = lambda: False,
+) -> bool:
+    """Return True once the id is inside, False once nobody waits any more.
 
     :param job_id: a job that has not been submitted yet
+    :param queue: of all waits of this process for that window
+    :param patience: seconds for which the master may be silent
     :param given_up: whether nobody waits any more
-    :raises AirflowException: nobody waits any more
     """
-    said, sightings = False, Sightings()
-    while not given_up():
-        turn = try_to_enter(client, window, job_id, sightings)
-        if turn.admitted:
-            return
-        if not said:
-            log.info("Job %s is held back: %s", job_id, window.why_closed())
-            said = True
-        began = time.monotonic()
-        # A master with WAIT answers when one of them ends; another one at once.
-        client.get_job_statuses(turn.inside, wait=_LOOK_AGAIN)
-        time.sleep(max(jittered(_LOOK_AGAIN) - (time.monotonic() - began), 0.1))
-    raise AirflowException(f"the task was killed before its job {job_id!r} was submitted")
+    with queue.place(job_id, window.limit):
+        async with queue.turn:
+            while job_id not in queue.admitted:
+                if given_up():
+                    return False
+                turn = await enter(master, window, queue.wanted(window.limit), queue.sightings, patience)
+                queue.admitted.update(turn.admitted)
+                if job_id not in turn.admitted:
+                    await _until_one_ends(master, turn, patience)
+    return True
+
+
+async def _until_one_ends(master: Master, turn: Turn, patience: float) -> None:
+    """A master with WAIT tells of the end; another one answers at once, and is asked again after a while."""
+    began = time.monotonic()
+    await master.ask(lambda client: client.get_job_statuses(turn.inside, wait=_LOOK_AGAIN), patience)
+    await master.sleep(max(jittered(_LOOK_AGAIN) - (time.monotonic() - began), 0.05))

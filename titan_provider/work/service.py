@@ -12,7 +12,9 @@ import time
 from titan_provider.exceptions import TitanServiceFailed
 from titan_provider.work.cancel import Killer
 from titan_provider.work.joblog import Logger
-from titan_provider.work.waiting import REASON_EVERY, Pace, Patience, statuses_after, tell_wait
+from titan_provider.work.own_client import statuses_after
+from titan_provider.work.waiting import Pace, Patience
+from titan_provider.work.watch import REASON_EVERY, tell_wait
 from titan_sdk import JobStatus, NotFound, NotSupported, TitanClient, TitanError, TransportError, WaitTimedOut
 
 __all__ = ["ServiceKiller", "end_service", "is_alive", "wait_until_up"]

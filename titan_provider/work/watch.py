@@ -7,42 +7,42 @@ triggerer avoids repeats: ``joblog.py``.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import math
 import time
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any
 
 from titan_provider.exceptions import TitanPlacementTimedOut
-from titan_provider.triggers.compat import log_delivered
-from titan_provider.triggers.shared_client import SharedClient
-from titan_provider.triggers.status_poller import WatchedJob, wait_for_own
 from titan_provider.work.joblog import JobLog, LogCursor, Logger, amask_env
 from titan_provider.work.plan import KnownJob, blocked_jobs
-from titan_provider.work.waiting import (
-    GROWTH,
-    LOG_CHUNKS,
-    REASON_EVERY,
-    OwnerLease,
-    Pace,
-    Patience,
-    ProgressLines,
-    tell_wait,
-    why_waiting,
-)
-from titan_sdk import AsyncTitanClient, JobStatus, LogPage, NotFound, TitanError
+from titan_provider.work.waiting import GROWTH, Master, Pace, Patience, Statuses
+from titan_sdk import ClusterStats, JobStatus, LogPage, NotFound
 
-__all__ = ["WorkWatch"]
+__all__ = [
+    "PROGRESS_EVERY",
+    "REASON_EVERY",
+    "OwnerLease",
+    "ProgressLines",
+    "WorkWatch",
+    "describe_progress",
+    "tell_wait",
+    "why_waiting",
+]
 
-T = TypeVar("T")
+REASON_EVERY = 10.0
+"""Seconds between two looks at the cluster's numbers for a job that waits."""
+
+PROGRESS_EVERY = 10.0
+"""The longest pause between two looks at the progress of a job that runs."""
+
+LOG_CHUNKS = 8
+"""Chunks of a job's log that are copied in one turn: 2 MiB at most."""
+
 
 _QUIETEST = 10.0
 """Seconds between two looks of a trigger for new lines, where nothing has been printed for a while."""
-_SAVE_LIMIT = 3.0
-"""Seconds. The positions in the logs are worth no longer delay of a triggerer that stops."""
 
 
 class WorkWatch:
@@ -80,11 +80,9 @@ class WorkWatch:
         self._log_interval = log_interval or 0.0
         self._placement_timeout = placement_timeout
         self._placement_deadline = placement_deadline
-        self._lease = OwnerLease(owner_lease)
+        self._lease = None if owner_lease is None else OwnerLease(owner_lease)
         self._dated = dated
         self._log_key = log_key
-        self._watches: dict[str, WatchedJob] = {}
-        self._news = asyncio.Event()
         self._pace, self._quiet = Pace(poll_interval), poll_interval
         self._patience = Patience(unreachable_timeout)
         self._logs = {name: self._joblog(name) for name in jobs}
@@ -98,7 +96,7 @@ class WorkWatch:
         self._reasons: dict[str, str] = {}
         self._reason_at = float("-inf")
         self._last_time = 0.0
-        self._saved = self._positions()
+        self._saved = "" if log_key is None else self._positions()
         self.statuses = dict.fromkeys(jobs, JobStatus.UNKNOWN)
         """The last known state, by name."""
 
@@ -112,54 +110,49 @@ class WorkWatch:
         """Whether all that the jobs printed is in the log, once they have ended."""
         return not any(joblog.is_full for joblog in self._logs.values())
 
-    async def run(self, master: SharedClient) -> None:
+    async def run(self, master: Master) -> None:
         """Return when nothing more can happen to any of the jobs.
+
+        Where it is cancelled, :meth:`save_at_stop` keeps how far the logs are copied.
 
         :raises TitanMasterUnreachable: the master was silent for too long
         :raises TitanPlacementTimedOut: a job found no worker in time; nothing is cancelled yet
         """
         await self._restore(master)
-        began = asyncio.get_running_loop().time()
-        try:
-            with ExitStack() as stack:
-                self._watches = {
-                    name: stack.enter_context(
-                        master.poller.watch(job.job_id, self._poll_interval, job.nonce, self._news)
-                    )
-                    for name, job in self._jobs.items()
-                }
-                while True:
-                    master.insist(self._unreachable_timeout, began)
-                    await self._renew_lease(master)
-                    pause = await self._turn(master)
-                    if self._is_over():
-                        return
-                    await wait_for_own(self._news, master.paced(pause))
-        except asyncio.CancelledError:
-            # The triggerer stops: the trigger that goes on elsewhere starts from here.
-            await self._save_quickly(master)
-            raise
+        nonces = {job.job_id: job.nonce for job in self._jobs.values()}
+        with master.watch(nonces, self._poll_interval, self._unreachable_timeout) as statuses:
+            while True:
+                await self._renew_lease(master)
+                if await self._read_statuses(master, statuses):
+                    self._pace.restart()
+                copied = await self._copy_logs(master)
+                blocked = blocked_jobs(self._jobs, self.statuses)
+                if all(status.is_terminal or name in blocked for name, status in self.statuses.items()):
+                    return
+                waiting = self._waiting_for_a_worker(blocked)
+                await self._explain(master, waiting)
+                left = await self._until_placement(master, waiting)
+                await statuses.news(min(self._pause(copied), max(left, 0.01)))
 
-    def _is_over(self) -> bool:
-        blocked = blocked_jobs(self._jobs, self.statuses)
-        return all(status.is_terminal or name in blocked for name, status in self.statuses.items())
-
-    async def _turn(self, master: SharedClient) -> float:
-        """Look at everything once; seconds until the next time, if nothing happens to the jobs."""
-        if await self._read_statuses(master):
-            self._pace.restart()
+    async def _copy_logs(self, master: Master) -> bool:
+        """Copy from each log whatever is due; whether that was anything."""
         copied = False
         for name, status in self.statuses.items():
             if status.is_terminal or status is JobStatus.RUNNING:
                 copied = await self._copy_log(master, name) or copied
             if status is JobStatus.RUNNING:
                 await self._tell_progress(master, name)
-        waiting = self._waiting_for_a_worker()
-        await self._explain(master, waiting)
-        left = await self._until_placement(master, waiting)
-        return min(self._pause(copied), self._lease.pause, max(left, 0.01))
+        return copied
 
     def _pause(self, copied: bool) -> float:
+        """Seconds until the next turn, if nothing happens to the jobs.
+
+        :param copied: whether one of them has just printed something
+        """
+        pause = self._pause_of_logs(copied)
+        return pause if self._lease is None else min(pause, self._lease.pause)
+
+    def _pause_of_logs(self, copied: bool) -> float:
         if JobStatus.RUNNING not in self.statuses.values():
             return REASON_EVERY
         if self._log_key is None:
@@ -167,8 +160,8 @@ class WorkWatch:
         self._quiet = self._poll_interval if copied else min(self._quiet * GROWTH, _QUIETEST)
         return max(self._quiet, self._poll_interval)
 
-    async def _renew_lease(self, master: SharedClient) -> None:
-        if self._lease.is_due():
+    async def _renew_lease(self, master: Master) -> None:
+        if self._lease is not None and self._lease.is_due():
             for job in self._jobs.values():
                 await self._ask(
                     master,
@@ -177,26 +170,20 @@ class WorkWatch:
 
     # -- states ---------------------------------------------------------------------------------------------
 
-    async def _read_statuses(self, master: SharedClient) -> bool:
-        """What the board has heard; whether that was new."""
-        began = asyncio.get_running_loop().time()
-        while unknown := [watch for watch in self._watches.values() if watch.status is JobStatus.UNKNOWN]:
-            master.insist(self._unreachable_timeout, began)
+    async def _read_statuses(self, master: Master, statuses: Statuses) -> bool:
+        """What the master has said by now; whether that was new."""
+        while True:
+            found = {name: statuses.get(job.job_id) for name, job in self._jobs.items()}
+            unknown = [name for name, status in found.items() if status is JobStatus.UNKNOWN]
+            if not unknown and None not in found.values():
+                break
             await self._renew_lease(master)
-            answered = [watch.job_id for watch in unknown if watch.answered]
-            if not answered:
-                await wait_for_own(self._news, 1.0)
-                continue
-            # A Titan master also answers this while its store is down, so it is believed only after a while.
-            names = f"the job {answered[0]!r}" if self._is_alone else ", ".join(map(repr, answered[:5]))
-            pause = self._patience.failed(NotFound(f"the master does not know {names}"))
-            if self._patience.is_first_failure:
-                self._log.warning("The master does not know the job %s; asking again", answered[0])
-            await wait_for_own(self._news, min(pause, self._lease.pause))
+            pause = self._doubt(unknown) if unknown else 1.0
+            await statuses.news(pause if self._lease is None else min(pause, self._lease.pause))
         self._patience.succeeded()
         changed = False
-        for name, watch in self._watches.items():
-            status = watch.status
+        for name, status in found.items():
+            assert status is not None
             if status is not self.statuses[name]:
                 changed = True
                 if not status.is_terminal and not self._is_alone:
@@ -206,8 +193,21 @@ class WorkWatch:
                 self._started.add(name)
         return changed
 
-    def _waiting_for_a_worker(self) -> list[str]:
-        blocked = blocked_jobs(self._jobs, self.statuses)
+    def _doubt(self, unknown: list[str]) -> float:
+        """Seconds until the master is asked again about jobs that it does not know.
+
+        A Titan master also answers this while its store is down, so it is believed only after a while.
+
+        :raises TitanMasterUnreachable: it has said so for too long
+        """
+        job_ids = [self._jobs[name].job_id for name in unknown]
+        names = f"the job {job_ids[0]!r}" if self._is_alone else ", ".join(map(repr, job_ids[:5]))
+        pause = self._patience.failed(NotFound(f"the master does not know {names}"))
+        if self._patience.is_first_failure:
+            self._log.warning("The master does not know the job %s; asking again", job_ids[0])
+        return pause
+
+    def _waiting_for_a_worker(self, blocked: set[str]) -> list[str]:
         return [
             name
             for name, job in self._jobs.items()
@@ -216,7 +216,7 @@ class WorkWatch:
             and all(self.statuses[p].is_success for p in job.parents if p in self._jobs)
         ]
 
-    async def _until_placement(self, master: SharedClient, waiting: list[str]) -> float:
+    async def _until_placement(self, master: Master, waiting: list[str]) -> float:
         """Seconds until a job that has never run has waited for too long.
 
         :raises TitanPlacementTimedOut: one has
@@ -230,7 +230,7 @@ class WorkWatch:
         else:
             if fresh := [name for name in waiting if name not in self._ready_at]:
                 self._ready_at |= dict.fromkeys(fresh, now)
-                await log_delivered()
+                await master.log_delivered()
                 await self._save(master)
             late = {name: self._ready_at[name] + limit for name in waiting}
         first = min(late, key=late.__getitem__)
@@ -238,7 +238,7 @@ class WorkWatch:
             raise await self._not_placed(master, first)
         return late[first] - now
 
-    async def _not_placed(self, master: SharedClient, name: str) -> TitanPlacementTimedOut:
+    async def _not_placed(self, master: Master, name: str) -> TitanPlacementTimedOut:
         stats = await master.stats(self._unreachable_timeout)
         reason = why_waiting(stats, self._jobs[name].requirement)
         limit = self._placement_timeout
@@ -250,7 +250,7 @@ class WorkWatch:
             f"all {len(self._jobs)} jobs of the task were told to end"
         )
 
-    async def _explain(self, master: SharedClient, waiting: list[str]) -> None:
+    async def _explain(self, master: Master, waiting: list[str]) -> None:
         if not waiting or time.monotonic() - self._reason_at < REASON_EVERY:
             return
         stats = await master.stats(self._unreachable_timeout)
@@ -262,7 +262,7 @@ class WorkWatch:
             self._last_time = time.time()
         self._reason_at = time.monotonic()
 
-    async def _tell_progress(self, master: SharedClient, name: str) -> None:
+    async def _tell_progress(self, master: Master, name: str) -> None:
         if not self._progress[name].is_due():
             return
         job = self._jobs[name]
@@ -276,7 +276,7 @@ class WorkWatch:
 
     # -- logs -----------------------------------------------------------------------------------------------
 
-    async def _copy_log(self, master: SharedClient, name: str) -> bool:
+    async def _copy_log(self, master: Master, name: str) -> bool:
         """One page, so that a job that prints without end does not keep the others waiting; at the end all."""
         over = self.statuses[name].is_terminal
         if name in self._finished or (
@@ -293,7 +293,7 @@ class WorkWatch:
             if until is None:
                 # Groups follow each other: Airflow orders lines by their times.
                 joblog.cursor = replace(joblog.cursor, dated=max(self._last_time, joblog.cursor.dated))
-                await log_delivered()  # the positions count the lines of the pages before
+                await master.log_delivered()  # the positions count the lines of the pages before
                 joblog.begin(page, time.time())
                 await self._save(master)
             is_last = over and page.position - joblog.cursor.position < LOG_CHUNKS
@@ -308,24 +308,25 @@ class WorkWatch:
             if not self._is_alone:
                 await self._tell_end(master, name)
                 if copied:
-                    await log_delivered()
+                    await master.log_delivered()
                     await self._save(master)
         return copied
 
-    async def _tell_end(self, master: SharedClient, name: str) -> None:
+    async def _tell_end(self, master: Master, name: str) -> None:
         job = self._jobs[name]
         report = await self._ask(master, lambda client: client.job_report(job.job_id))
         self._progress[name].tell(report.progress)
         self._say("%s", replace(report, job_id=name).describe())
 
-    async def _read(self, master: SharedClient, name: str, until: int | None) -> LogPage:
+    async def _read(self, master: Master, name: str, until: int | None) -> LogPage:
         job, position = self._jobs[name], self._logs[name].cursor.position
-        return await self._ask(
+        page: LogPage = await self._ask(
             master,
             lambda client: client.read_logs(
                 job.job_id, nonce=job.nonce, position=position, chunks=LOG_CHUNKS, until=until
             ),
         )
+        return page
 
     def _joblog(self, name: str, cursor: LogCursor | None = None) -> JobLog:
         group = "" if self._is_alone else f"Log of job {name}"
@@ -333,7 +334,7 @@ class WorkWatch:
 
     # -- positions ------------------------------------------------------------------------------------------
 
-    async def _restore(self, master: SharedClient) -> None:
+    async def _restore(self, master: Master) -> None:
         key = self._log_key
         text = await self._ask(master, lambda client: client.store_get(key)) if key else None
         if not text:
@@ -356,22 +357,24 @@ class WorkWatch:
         self._started |= set(saved.get("started", ()))
         self._saved = self._positions()
 
-    async def _save(self, master: SharedClient) -> None:
+    async def _save(self, master: Master) -> None:
         key, text = self._log_key, self._positions()
         if key is not None and text != self._saved:
             await self._ask(master, lambda client: client.store_put(key, text))
             self._saved = text
 
-    async def _save_quickly(self, master: SharedClient) -> None:
+    async def save_at_stop(self, master: Master) -> None:
+        """The triggerer stops: the trigger that goes on elsewhere starts from here.
+
+        Nothing is repeated, because thousands of triggers stop together. Where this fails, the lines since the last save
+        are written again, as the same records.
+
+        :raises TitanError: the positions could not be kept
+        """
         key, text = self._log_key, self._positions()
-        if key is None or text == self._saved:
-            return  # thousands of triggers that stop together, most of them of quiet jobs
-        try:
-            async with asyncio.timeout(_SAVE_LIMIT):
-                await log_delivered()  # or the next trigger writes the last page again, as the same records
-                await master.once(lambda client: client.store_put(key, text))
-        except (TitanError, TimeoutError):
-            pass  # the lines since the last save are then written again, as the same records
+        if key is not None and text != self._saved:  # most jobs are quiet
+            await master.log_delivered()  # or the next trigger writes the last page again
+            await master.once(lambda client: client.store_put(key, text))
 
     def _positions(self) -> str:
         if self._is_alone:
@@ -388,5 +391,98 @@ class WorkWatch:
             }
         )
 
-    async def _ask(self, master: SharedClient, request: Callable[[AsyncTitanClient], Awaitable[T]]) -> T:
+    async def _ask(self, master: Master, request: Callable[[Any], Any]) -> Any:
         return await master.ask(request, self._unreachable_timeout)
+
+
+class OwnerLease:
+    """When the owner's lease of a job has to be renewed.
+
+    :param seconds: the lease's length; None where there is none
+    """
+
+    def __init__(self, seconds: float | None, clock: Callable[[], float] = time.monotonic) -> None:
+        self.pause = math.inf if seconds is None else seconds / 4
+        """The longest that its owner may sleep."""
+        self._clock = clock
+        self._next = clock()
+
+    def is_due(self) -> bool:
+        """Whether to renew now; asked again only after a while."""
+        if self.pause == math.inf or self._clock() < self._next:
+            return False
+        self._next = self._clock() + self.pause
+        return True
+
+
+def why_waiting(stats: ClusterStats, requirement: str) -> str:
+    """A sentence on what a pending job waits for, as far as the cluster's numbers tell.
+
+    :param requirement: the tag its worker must have
+    """
+    if reason := stats.lacks_worker(requirement):
+        return reason
+    able = [worker for worker in stats.workers if requirement in worker.tags]
+    if any(worker.free for worker in able):
+        return f"a worker with the tag {requirement!r} has a free slot, so it should start at any moment"
+    slots = sum(worker.slots for worker in able)
+    return (
+        f"all {slots} slots with the tag {requirement!r} are taken, and {stats.queue_size} jobs wait in all"
+    )
+
+
+def tell_wait(log: Logger, job: str, stats: ClusterStats, requirement: str, told: str) -> str:
+    """Log why a job waits, unless that was told already; as a warning where no worker can ever take it.
+
+    :param job: how the line names the job
+    :param told: what this function returned the last time
+    """
+    reason = why_waiting(stats, requirement)
+    if reason != told:
+        # The reason first: ids are long, and lists of log lines are cut.
+        tell = log.warning if stats.lacks_worker(requirement) else log.info
+        tell("Waiting for a worker: %s (%s)", reason, job)
+    return reason
+
+
+class ProgressLines:
+    """What a job told with ``titan_job.progress``, as lines of the task log: soon after its start, then every ten seconds.
+
+    :param clock: seconds that only grow
+    """
+
+    def __init__(self, log: Logger, name: str = "", clock: Callable[[], float] = time.monotonic) -> None:
+        self._log = log
+        self._name = f"{name}: " if name else ""
+        self._clock = clock
+        self._next = float("-inf")
+        self._pause = 0.5
+        self._told = ""
+
+    def is_due(self) -> bool:
+        """Whether to ask for the progress now; asked again only after a while."""
+        if self._clock() < self._next:
+            return False
+        self._pause = min(self._pause * 2, PROGRESS_EVERY)
+        self._next = self._clock() + self._pause
+        return True
+
+    def tell(self, progress: tuple[float | None, str] | None) -> None:
+        """Log it, unless that was told already.
+
+        :param progress: of the job's report
+        """
+        text = describe_progress(progress)
+        if text and text != self._told:
+            self._log.info("%sProgress: %s", self._name, text)
+        self._told = text or self._told
+
+
+def describe_progress(progress: tuple[float | None, str] | None) -> str:
+    """``40 %, epoch 4``; empty where the job told nothing."""
+    if progress is None:
+        return ""
+    fraction, words = progress
+    words = " ".join(words.split())[:200]
+    percent = "" if fraction is None else f"{fraction * 100:.0f} %"
+    return ", ".join(part for part in (percent, words) if part)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -14,10 +15,10 @@ import pytest
 
 from tests.support.airflow_run import Outcome, unique
 from titan_provider.operators.titan import TitanJobOperator
-from titan_provider.triggers import admission as trigger_module
 from titan_provider.triggers.admission import TitanAdmissionTrigger
 from titan_provider.work import admission
-from titan_provider.work.admission import Sightings, Window, try_to_enter, wait_to_enter
+from titan_provider.work.admission import AdmissionQueue, Sightings, Turn, Window, wait_for_room
+from titan_provider.work.own_client import OwnClient, run_blocking
 from titan_sdk import JobStatus, ServerInfo, TitanClient, TitanJob
 
 # Slow: Tasks wait for each other's jobs.
@@ -31,6 +32,17 @@ def window(request: pytest.FixtureRequest, client: TitanClient, monkeypatch: pyt
         monkeypatch.setattr(TitanClient, "server_info", lambda _: ServerInfo("titan"))
         monkeypatch.setattr(admission, "SETTLE", 0.05)
     return Window(unique("TAG"), 2)
+
+
+PATIENCE = 60.0
+
+
+def try_to_enter(
+    client: TitanClient, window: Window, job_id: str, sightings: Sightings | None = None
+) -> Turn:
+    """One look, for one job."""
+    own = OwnClient(client, logging.getLogger("test"))
+    return run_blocking(admission.enter(own, window, [job_id], sightings or Sightings(), PATIENCE))
 
 
 def inside(client: TitanClient, window: Window) -> list[str]:
@@ -110,39 +122,31 @@ def test_many_at_once_never_are_too_many(client: TitanClient, window: Window) ->
     assert sorted(inside(client, window)) == sorted(admitted)
 
 
-def test_waiting_says_why_once_and_ends_with_the_task(client: TitanClient, window: Window) -> None:
-    said: list[str] = []
-
-    class Log:
-        def info(self, event: str, *args: object, **_: object) -> None:
-            said.append(event % args)
-
+def test_waiting_ends_with_the_task(client: TitanClient, window: Window) -> None:
     for n in range(2):
         try_to_enter(client, window, f"j{n}")
     killed = iter([False, False, True]).__next__
-    with pytest.raises(Exception, match="was killed before its job 'late' was submitted"):
-        wait_to_enter(client, window, "late", Log(), killed)  # type: ignore[arg-type]
-    (sentence,) = said
-    assert "2 submissions with the tag" in sentence
-    assert "this one waits, unsubmitted" in sentence
+    own = OwnClient(client, logging.getLogger("test"))
+    assert not run_blocking(wait_for_room(own, window, "late", AdmissionQueue(), PATIENCE, killed))
+    assert sorted(inside(client, window)) == ["j0", "j1"]
 
 
 async def test_the_triggers_of_a_process_are_let_in_together(
     airflow_connection: str, client: TitanClient, window: Window, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looks: list[int] = []
-    real = trigger_module.enter
+    real = admission.enter
 
-    def counted(window: Window, wanted: Sequence[str], sightings: Sightings) -> Any:
+    async def counted(master: Any, window: Window, wanted: Sequence[str], *more: Any) -> Turn:
         looks.append(len(wanted))
-        return real(window, wanted, sightings)
+        return await real(master, window, wanted, *more)
 
     async def fire(job_id: str) -> str:
         trigger = TitanAdmissionTrigger(airflow_connection, job_id, window.tag, 30, time.time())
         (event,) = [event async for event in trigger.run()]
         return str(event.payload["outcome"])
 
-    monkeypatch.setattr(trigger_module, "enter", counted)
+    monkeypatch.setattr(admission, "enter", counted)
     outcomes = await asyncio.gather(*(fire(f"j{n}") for n in range(30)))
     assert set(outcomes) == {"admitted"}
     assert len(inside(client, window)) == 30

@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 
 from titan_provider.exceptions import TitanMasterUnreachable
-from titan_provider.work.waiting import OwnerLease, Patience, jittered, why_waiting
+from titan_provider.work.waiting import Patience, jittered
+from titan_provider.work.watch import OwnerLease, why_waiting
 from titan_sdk import ClusterStats, ConnectFailed, WorkerStats
 
 DOWN = ConnectFailed("cannot connect to 10.0.0.1:9090")
