@@ -49,7 +49,8 @@ if TYPE_CHECKING:
     from titan_sdk.model.listing import JobChanges, ListedArtifact, ListedDag, ListedJob, ListPage
     from titan_sdk.model.loglines import LogLine, LogLines
     from titan_sdk.model.report import DagReport, JobDetails, JobReport, LogPage, RemoteException
-    from titan_sdk.model.stats import ClusterStats, JobHistoryEntry, ServerInfo, WorkerStats
+    from titan_sdk.model.server import ServerInfo
+    from titan_sdk.model.stats import ClusterStats, JobHistoryEntry, WorkerStats
     from titan_sdk.model.status import JobStatus
 
 __version__ = "0.1.0"
@@ -130,7 +131,8 @@ _MODULES = {
     "titan_sdk.model.listing": "JobChanges ListPage ListedArtifact ListedDag ListedJob",
     "titan_sdk.model.loglines": "LogLine LogLines",
     "titan_sdk.model.report": "DagReport JobDetails JobReport LogPage RemoteException",
-    "titan_sdk.model.stats": "ClusterStats JobHistoryEntry ServerInfo WorkerStats",
+    "titan_sdk.model.server": "ServerInfo",
+    "titan_sdk.model.stats": "ClusterStats JobHistoryEntry WorkerStats",
     "titan_sdk.model.status": "JobStatus",
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names.split()}

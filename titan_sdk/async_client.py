@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from functools import partial
-from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Self, TypeVar, overload
 
 from titan_sdk import flows, wire
@@ -17,6 +15,9 @@ from titan_sdk.errors import WaitTimedOut
 from titan_sdk.session import Session
 
 if TYPE_CHECKING:
+    from pathlib import Path
+    from types import TracebackType
+
     from titan_sdk.flows.core import Flow
     from titan_sdk.flows.transfer import Progress
     from titan_sdk.model.artifact import ArtifactRef
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
     from titan_sdk.model.listing import JobChanges, ListedArtifact, ListedDag, ListedJob, ListPage
     from titan_sdk.model.loglines import LogLine
     from titan_sdk.model.report import JobDetails, JobReport, LogPage
-    from titan_sdk.model.stats import ClusterStats, ServerInfo
+    from titan_sdk.model.server import ServerInfo
+    from titan_sdk.model.stats import ClusterStats
     from titan_sdk.model.status import JobStatus
     from titan_sdk.wire.calls import Call
 

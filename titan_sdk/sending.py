@@ -6,7 +6,6 @@ master remembers (ONCE), it names its submission (SUBMIT), or a copy changes not
 
 from __future__ import annotations
 
-import random
 import time
 from typing import Generic, TypeVar
 
@@ -19,7 +18,7 @@ from titan_sdk.errors import (
     TLSFailed,
     TransportError,
 )
-from titan_sdk.model.stats import ServerInfo
+from titan_sdk.model.server import ServerInfo
 from titan_sdk.session import Session
 from titan_sdk.transport.sync import Greeting
 from titan_sdk.wire import calls, hello, once
@@ -160,6 +159,8 @@ class Sending(Generic[T]):
 
 def retry_pause(tries: int, config: ClientConfig) -> float:
     """Seconds before the next try: doubling, with jitter so that many clients do not return at once."""
+    import random  # after a failure only
+
     nominal = config.retry.first_pause * float(2 ** min(tries - 1, 20))
     return min(nominal, max(_LONGEST_PAUSE, config.retry.first_pause)) * random.uniform(0.5, 1.0)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -11,7 +10,7 @@ from typing import Any
 
 from titan_sdk.config import ClientConfig
 from titan_sdk.errors import ConnectionLost, TitanError
-from titan_sdk.model.stats import ServerInfo
+from titan_sdk.model.server import ServerInfo
 from titan_sdk.wire.once import RequestId
 
 __all__ = ["RequestIds", "Session"]
@@ -32,8 +31,8 @@ class RequestIds:
         try:
             channel, number = self._free.pop()
         except IndexError:
-            channel, number = secrets.token_hex(8), 0
-        return RequestId(channel, number + 1, secrets.token_hex(4))
+            channel, number = os.urandom(8).hex(), 0
+        return RequestId(channel, number + 1, os.urandom(4).hex())
 
     def give_back(self, request: RequestId) -> None:
         """Nobody will send that request again."""

@@ -23,7 +23,7 @@ from titan_sdk import JobFailed, JobStatus, NotSupported, TitanClient, TitanJob
 from titan_sdk.cluster import LocalCluster
 from titan_sdk.cluster.requests import table
 from titan_sdk.flows import staging
-from titan_sdk.model.stats import ServerInfo
+from titan_sdk.model.server import ServerInfo
 from titan_sdk.runtime import bundle
 from titan_sdk.runtime.bundle import Asset
 from titan_sdk.wire import hello

@@ -12,7 +12,8 @@ from rich.text import Text
 
 from titan_sdk.model.gates import PendingApproval
 from titan_sdk.model.report import JobReport
-from titan_sdk.model.stats import ClusterStats, ServerInfo, WorkerStats
+from titan_sdk.model.server import ServerInfo
+from titan_sdk.model.stats import ClusterStats, WorkerStats
 from titan_sdk.model.status import JobStatus
 
 __all__ = ["approvals_table", "jobs_table", "state_text", "status_tables"]

@@ -5,7 +5,8 @@ from __future__ import annotations
 from titan_sdk.errors import NotSupported, PeerProtocolError
 from titan_sdk.flows.core import Flow, ask, pause
 from titan_sdk.model.report import JobDetails
-from titan_sdk.model.stats import ClusterStats, ServerInfo
+from titan_sdk.model.server import ServerInfo
+from titan_sdk.model.stats import ClusterStats
 from titan_sdk.session import Session
 from titan_sdk.wire import calls, extended_calls
 

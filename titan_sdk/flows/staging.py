@@ -13,7 +13,7 @@ from titan_sdk.flows.archives import Archive
 from titan_sdk.flows.core import Flow, blocking
 from titan_sdk.model.job import JobKind, TitanJob
 from titan_sdk.model.rules import full_id
-from titan_sdk.model.stats import ServerInfo
+from titan_sdk.model.server import ServerInfo
 from titan_sdk.runtime.bundle import Asset, runtime_bundle
 from titan_sdk.runtime.spec import Project, RunSpec, Script
 from titan_sdk.runtime.stub import build_stub

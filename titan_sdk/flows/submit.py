@@ -36,7 +36,7 @@ from titan_sdk.model.gates import add_gates
 from titan_sdk.model.job import TitanJob
 from titan_sdk.model.manifest import dashboard_manifest
 from titan_sdk.model.rules import full_id, short_id
-from titan_sdk.model.stats import ServerInfo
+from titan_sdk.model.server import ServerInfo
 from titan_sdk.model.status import JobStatus
 from titan_sdk.runtime import keys
 from titan_sdk.runtime.gate import GATE_SCRIPT

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
-from urllib.parse import urlsplit
 
 from titan_sdk.errors import InvalidArgument
 
@@ -81,6 +79,8 @@ def parse_url(value: object, what: str) -> str:
     Raises:
         InvalidArgument: it is none, or its host or port cannot be.
     """
+    from urllib.parse import urlsplit  # few clients are given a URL
+
     text = value.strip() if isinstance(value, str) else ""
     try:
         parts = urlsplit(text)
@@ -99,6 +99,8 @@ def show_address(host: str, port: int) -> str:
 
 def is_loopback(host: str) -> bool:
     """Whether only this machine is reached under that name or address."""
+    import ipaddress
+
     try:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -121,6 +123,8 @@ def _bracketed(text: str) -> str | None:
 
 def _is_host(text: str) -> bool:
     if ":" in text or text.replace(".", "").isdecimal():
+        import ipaddress  # a name does without
+
         try:
             ipaddress.ip_address(text)
         except ValueError:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-from datetime import timedelta
 from numbers import Real
 from typing import Final
 
@@ -14,8 +13,8 @@ __all__ = ["parse_duration"]
 
 _SECONDS: Final = {"w": 604_800.0, "d": 86_400.0, "h": 3_600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 _WORDS: Final = {"s": "seconds", "ms": "milliseconds"}
-_PLAIN = re.compile(r"\d+(\.\d+)?", re.ASCII)
-_PARTS = re.compile("".join(rf"(?:(?P<{unit}>\d+(?:\.\d+)?)\s*{unit}\s*)?" for unit in _SECONDS), re.ASCII)
+_PLAIN = r"\d+(\.\d+)?"
+_PARTS = "".join(rf"(?:(?P<{unit}>\d+(?:\.\d+)?)\s*{unit}\s*)?" for unit in _SECONDS)
 _LONGEST = 1e9
 """Seconds, over thirty years: no clock of an operating system can be asked to wait longer."""
 
@@ -49,19 +48,19 @@ def parse_duration(
 
 
 def _seconds(value: object, factor: float) -> float | None:
-    if isinstance(value, timedelta):
-        return value.total_seconds()
     if isinstance(value, bool):
         return None
     if isinstance(value, Real):
         number = float(value)
         return None if math.isnan(number) else number * factor
     if not isinstance(value, str):
-        return None
+        from datetime import timedelta  # most durations are numbers
+
+        return value.total_seconds() if isinstance(value, timedelta) else None
     text = value.strip()
-    if _PLAIN.fullmatch(text):
+    if re.fullmatch(_PLAIN, text, re.ASCII):
         return float(text) * factor
-    found = _PARTS.fullmatch(text) if text else None
+    found = re.fullmatch(_PARTS, text, re.ASCII) if text else None
     if found is None:
         return None
     return sum(float(amount) * _SECONDS[unit] for unit, amount in found.groupdict().items() if amount)

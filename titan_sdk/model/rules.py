@@ -11,7 +11,6 @@ import json
 import os
 import re
 from collections.abc import Iterable
-from decimal import Decimal
 from enum import Enum
 from numbers import Real
 
@@ -198,6 +197,8 @@ def as_text(value: object) -> object:
     """
     if isinstance(value, Enum) and not isinstance(value, int):
         value = value.value
+    from decimal import Decimal  # of those who submit jobs alone
+
     if isinstance(value, bool | Real | Decimal):
         return str(value)
     if isinstance(value, os.PathLike):

@@ -1,36 +1,11 @@
-"""What a master says of itself: who it is, its workers, its queue (protocol section 9)."""
+"""What a master says of its workers and its queue (protocol section 9)."""
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-__all__ = ["ClusterStats", "JobHistoryEntry", "ServerInfo", "WorkerStats"]
-
-
-@dataclass(frozen=True, slots=True)
-class ServerInfo:
-    """Which master answers. ``kind`` is ``"bundled"`` (this project's) or ``"titan"`` (the real one)."""
-
-    kind: str
-    version: str | None = None
-    features: frozenset[str] = frozenset()
-    runtime: str | None = None
-    """SHA-256 of the launcher that its workers have loaded: a submit need not bring one of that content."""
-
-    def has(self, feature: str) -> bool:
-        """Whether the master announced that extension (docs/protocol.md)."""
-        return feature in self.features
-
-    @property
-    def is_bundled(self) -> bool:
-        """Whether it is this project's own master, which stores what it acknowledges and keeps submissions apart."""
-        return self.kind == "bundled"
-
-    def __str__(self) -> str:
-        name = "bundled master" if self.is_bundled else "Titan master"
-        return f"{name} {self.version}" if self.version else name
+__all__ = ["ClusterStats", "JobHistoryEntry", "WorkerStats"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +84,8 @@ class ClusterStats:
             return None
         if not self.workers:
             return "the cluster has no workers"
+        import difflib  # for this sentence alone
+
         there = sorted(self.tags)
         text = f"no worker has the tag {requirement!r} (tags present: {', '.join(there) or 'none'})"
         near = [tag for tag in there if tag.lower() == requirement.lower()]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import select
 import socket
-import ssl
 from collections.abc import Callable
 
 from titan_sdk.config import ClientConfig
@@ -118,7 +117,8 @@ class Connection:
 
 def is_quiet(opened: socket.socket) -> bool:
     """Whether the peer has neither closed nor sent anything that was not received."""
-    if isinstance(opened, ssl.SSLSocket) and opened.pending():
+    pending = getattr(opened, "pending", None)  # over TLS: bytes that are decrypted already
+    if pending is not None and pending():
         return False
     if not hasattr(select, "poll"):
         return not select.select([opened], [], [], 0)[0]

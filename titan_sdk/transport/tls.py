@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import functools
 import os
-import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from titan_sdk.config import TLS, ClientConfig
 from titan_sdk.errors import InvalidArgument, MissingFile, TLSFailed
+
+if TYPE_CHECKING:
+    import ssl  # OpenSSL is loaded by those who use TLS
 
 __all__ = ["REFUSED_CERTIFICATE", "client_context", "explain_tls", "no_password", "server_name"]
 
@@ -37,6 +40,8 @@ def server_name(config: ClientConfig) -> str:
 
 @functools.lru_cache(maxsize=32)
 def _context(tls: TLS, versions: object) -> ssl.SSLContext:
+    import ssl
+
     del versions  # a part of the cache's key only
     try:
         context = ssl.create_default_context(cafile=tls.ca_cert)
@@ -87,6 +92,8 @@ def explain_tls(config: ClientConfig, operation: str, *, connecting: bool) -> It
     if config.tls is None:
         yield
         return
+    import ssl
+
     try:
         yield
     except (ssl.SSLError, ConnectionError) as exc:
@@ -104,6 +111,8 @@ def explain_tls(config: ClientConfig, operation: str, *, connecting: bool) -> It
 
 
 def _sentence(exc: Exception, config: ClientConfig) -> str:
+    import ssl
+
     assert config.tls is not None
     wanted = server_name(config)
     if isinstance(exc, ssl.SSLCertVerificationError):

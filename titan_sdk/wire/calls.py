@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from titan_sdk.errors import (
     LocalProtocolError,
@@ -18,9 +18,9 @@ from titan_sdk.errors import (
     StoreUnavailable,
 )
 from titan_sdk.model.rules import full_id
-from titan_sdk.model.stats import ClusterStats, ServerInfo
+from titan_sdk.model.server import ServerInfo
 from titan_sdk.model.status import JobStatus
-from titan_sdk.wire import hello, statsjson
+from titan_sdk.wire import hello
 from titan_sdk.wire.fields import (
     decode_base64,
     decode_value,
@@ -32,8 +32,11 @@ from titan_sdk.wire.fields import (
     split_members,
 )
 from titan_sdk.wire.frames import Frame
-from titan_sdk.wire.jobs import JobLine, encode_dag
 from titan_sdk.wire.opcodes import STORE_FAILED, Opcode
+
+if TYPE_CHECKING:
+    from titan_sdk.model.stats import ClusterStats
+    from titan_sdk.wire.jobs import JobLine
 
 __all__ = [
     "Call",
@@ -98,6 +101,8 @@ class Call(Generic[T]):
 
 def submit_dag(lines: Sequence[JobLine]) -> Call[str]:
     """0x04. A real master answers ``DAG_ACCEPTED`` to anything; the bundled one refuses with a sentence."""
+    from titan_sdk.wire.jobs import encode_dag  # a client that submits nothing does without
+
     return Call(
         "submit_dag",
         Opcode.SUBMIT_DAG,
@@ -133,6 +138,8 @@ def get_logs(job_id: str) -> Call[str]:
 
 def cluster_stats() -> Call[ClusterStats]:
     """0x09."""
+    from titan_sdk.wire import statsjson  # few ask for them
+
     return Call(
         "cluster_stats", Opcode.STATS_JSON, "", lambda frame: statsjson.parse(frame.text), changes=False
     )

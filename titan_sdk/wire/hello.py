@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable
 
 from titan_sdk.errors import AuthenticationFailed, PeerProtocolError
-from titan_sdk.model.stats import ServerInfo
+from titan_sdk.model.server import ServerInfo
 
 __all__ = ["BUNDLED_SERVER", "REFUSED", "check_reply", "read_reply", "read_token", "reply", "request"]
 

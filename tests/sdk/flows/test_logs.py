@@ -10,7 +10,7 @@ from tests.support.flow_runner import FlowRunner, MasterModel
 from titan_sdk import ClientConfig
 from titan_sdk.flows.logs import LogFollower, fetch_logs, read_logs
 from titan_sdk.flows.report import JobRef
-from titan_sdk.model.stats import ServerInfo
+from titan_sdk.model.server import ServerInfo
 from titan_sdk.session import Session
 from titan_sdk.wire.opcodes import Opcode
 

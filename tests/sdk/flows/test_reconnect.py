@@ -22,7 +22,7 @@ from titan_sdk.flows.core import Blocking, ask, blocking
 from titan_sdk.flows.logs import LogFollower
 from titan_sdk.flows.report import JobRef
 from titan_sdk.flows.wait import PATIENCE, Reconnect, WaitTarget, wait_for_dag, wait_for_job
-from titan_sdk.model.stats import ServerInfo
+from titan_sdk.model.server import ServerInfo
 from titan_sdk.session import Session
 from titan_sdk.wire import calls
 from titan_sdk.wire.opcodes import Opcode

@@ -13,7 +13,7 @@ from titan_sdk import ClientConfig, CorruptData, JobStatus, NotFound, ResultUnav
 from titan_sdk.flows.report import JobRecord, JobRef, job_report, job_result, own_status, read_job_record
 from titan_sdk.flows.submit import submit_dag
 from titan_sdk.flows.wait import WaitTarget, dag_report, wait_for_dag, wait_for_job
-from titan_sdk.model.stats import ServerInfo
+from titan_sdk.model.server import ServerInfo
 from titan_sdk.runtime import reader
 from titan_sdk.session import Session
 from titan_sdk.wire.opcodes import Opcode

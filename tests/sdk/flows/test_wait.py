@@ -10,7 +10,7 @@ from tests.support.flow_runner import FlowRunner, MasterModel
 from titan_sdk import ClientConfig, DagFailed, JobFailed, JobStatus, NotFound, WaitTimedOut
 from titan_sdk.flows.report import JobRef
 from titan_sdk.flows.wait import WaitTarget, dag_report, job_statuses, wait_for_dag, wait_for_job
-from titan_sdk.model.stats import ServerInfo
+from titan_sdk.model.server import ServerInfo
 from titan_sdk.session import Session
 
 

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from titan_sdk.errors import AuthenticationFailed, PeerProtocolError
-from titan_sdk.model.stats import ServerInfo
+from titan_sdk.model.server import ServerInfo
 from titan_sdk.wire import hello
 
 
