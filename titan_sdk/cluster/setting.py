@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import MISSING, Field, dataclass, field, fields
+from numbers import Integral, Real
 from typing import Any
 
 from titan_sdk.errors import InvalidArgument
@@ -85,10 +86,20 @@ def settings_of(of: type) -> Iterator[tuple[Field[Any], Setting, Any]]:
 
 
 def check_bounds(given: Any) -> None:
-    """Refuse numbers that are out of the bounds of their settings.
+    """Refuse what is not a number where a setting is one, and numbers that are out of its bounds.
 
     Raises:
         InvalidArgument: the sentence names setting and bounds.
     """
     for each in fields(given):
-        each.metadata["setting"].check(each.name, getattr(given, each.name))
+        value = getattr(given, each.name)
+        kind, _, or_none = str(each.type).partition(" | ")
+        if kind in _NUMBERS and not (or_none and value is None):
+            wanted, words = _NUMBERS[kind]
+            if isinstance(value, bool) or not isinstance(value, wanted):
+                raise InvalidArgument(f"{each.name} {value!r} is not {words}")
+        each.metadata["setting"].check(each.name, value)
+
+
+_NUMBERS: dict[str, tuple[type, str]] = {"int": (Integral, "a whole number"), "float": (Real, "a number")}
+"""What the type of a field asks of its value."""

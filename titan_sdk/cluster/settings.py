@@ -12,7 +12,7 @@ from titan_sdk.cluster.server.access import MIN_TOKEN
 from titan_sdk.cluster.server.tls import ServerTLS
 from titan_sdk.cluster.setting import MIB, check_bounds, setting
 from titan_sdk.cluster.store.redis.location import Location
-from titan_sdk.config import Secret, check_port, check_token, is_loopback, parse_host
+from titan_sdk.config import Secret, check_token, is_loopback, parse_host
 from titan_sdk.errors import InvalidArgument
 from titan_sdk.model.rules import check_requirement
 from titan_sdk.wire.frames import MAX_PAYLOAD
@@ -194,20 +194,18 @@ class ClusterSettings:
         if self.gpus is not None:
             object.__setattr__(self, "gpus", tuple(self.gpus))
         check_bounds(self)
-        check_port(self.port, "port", zero=True)
         if not self.host:
             raise InvalidArgument("host is empty; give 127.0.0.1 to listen on this machine only")
         object.__setattr__(self, "host", parse_host(self.host, "host"))
         if self.metrics_port is not None:
-            check_port(self.metrics_port, "metrics_port", zero=True)
             object.__setattr__(self, "metrics_host", parse_host(self.metrics_host, "metrics_host"))
         for tag, count in self.workers.items():
             problem = check_requirement(tag)
             if problem is not None:
                 raise InvalidArgument(f"worker tag {tag!r} {problem}")
-            if count < 0:
+            if type(count) is not int or count < 0:
                 raise InvalidArgument(
-                    f"workers={{{tag!r}: {count}}}: the number of workers cannot be negative"
+                    f"workers={{{tag!r}: {count!r}}}: the number of workers is not a whole number from 0 up"
                 )
         if self.durability not in {"normal", "full"}:
             raise InvalidArgument(f"durability {self.durability!r} is none; give normal or full")

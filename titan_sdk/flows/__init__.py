@@ -37,7 +37,10 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> Any:
+    module = f"{__name__}.{name}"
     try:
-        return importlib.import_module(f"{__name__}.{name}")
-    except ModuleNotFoundError:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as exc:
+        if exc.name != module:
+            raise  # one that this module imports
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None
