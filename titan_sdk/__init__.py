@@ -1,7 +1,7 @@
-"""Titan SDK: submit jobs and DAGs to a Titan cluster, follow them, share state between them.
+"""Titan SDK: submit jobs and DAGs to a Titan cluster, follow them, and share state between them.
 
 Importing this package imports nothing outside the standard library and reads nothing from the environment. A name is
-loaded when it is first used: a job that only wants ``TitanClient`` does not wait for the async one.
+loaded when it is first used, so a program pays only for the names that it uses.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The loop that runs flows behind ``AsyncTitanClient``: it does what a flow asks for, over a transport.
 
-What is repeated is said in ``sending.py``.
+The retry rule is in ``retry.py``.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from titan_sdk.errors import ConnectFailed, ConnectionLost, TimedOut
 from titan_sdk.flows.core import STEP_ERRORS, Ask, Blocking, Flow, FlowRun, Now, Pause, Step
-from titan_sdk.sending import Sending, greeting_of
+from titan_sdk.retry import Attempts, greeting_of
 from titan_sdk.session import Session
 from titan_sdk.transport import aio
 from titan_sdk.transport.aio_pool import AsyncPool
@@ -67,19 +67,19 @@ class AsyncDriver:
 
     async def ask(self, call: Call[T]) -> T:
         """One call, as a step of a flow makes it."""
-        sending = Sending(self._session, call)
+        attempts = Attempts(self._session, call)
         try:
             while True:
                 try:
-                    if sending.must_greet:
+                    if attempts.must_greet:
                         await self._greet()
-                    frame = await self._exchange(call, *sending.next())
+                    frame = await self._exchange(call, *attempts.next())
                 except (ConnectFailed, ConnectionLost, TimedOut) as exc:
-                    await asyncio.sleep(sending.pause_after(exc))
+                    await asyncio.sleep(attempts.pause_after(exc))
                 else:
-                    return sending.read(frame)
+                    return attempts.read(frame)
         finally:
-            sending.close()
+            attempts.close()
 
     async def _greet(self) -> None:
         greeting = self._hello

@@ -1,4 +1,4 @@
-"""How to reach a master: frozen values, and the environment variables they can come from."""
+"""The client's configuration: frozen values, and the environment variables that set them."""
 
 from __future__ import annotations
 
@@ -45,16 +45,16 @@ D = TypeVar("D")
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How often an exchange is tried in all when it can be repeated safely.
+    """How often a request is attempted in all.
 
-    A connection that could not be made is always tried again; a request whose reply was lost, where a copy of it changes
-    nothing more. A bundled master knows copies, so a change is repeated there for up to 30 s, until its outcome is
-    known. With one attempt nothing is repeated.
+    A failed connect is always attempted again. A request whose reply was lost is repeated if a copy of it changes nothing
+    more. A bundled master recognizes copies, so a change is repeated there for up to 30 s, until its outcome is known.
+    With one attempt nothing is repeated.
     """
 
     attempts: int = 3
     first_pause: float = 0.1
-    """Seconds before the second try; doubled for each further one."""
+    """Seconds before the second attempt. They double for each further one."""
 
     def __post_init__(self) -> None:
         if not self.attempts >= 1 or not self.first_pause >= 0:
@@ -62,7 +62,7 @@ class RetryPolicy:
 
 
 class Secret(str):
-    """Text that ``repr`` does not show, so that no log line or traceback holds it by accident."""
+    """Text that ``repr`` hides, so that logs and tracebacks do not show it by accident."""
 
     __slots__ = ()
 
@@ -72,20 +72,20 @@ class Secret(str):
 
 @dataclass(frozen=True, slots=True)
 class TLS:
-    """How to know the master, and how to be known by it. The master's certificate is always verified.
+    """TLS and mutual TLS. The master's certificate is always verified.
 
-    There is no switch that turns verification off: give a self-signed certificate as ``ca_cert``, and the name it
-    bears as ``server_name`` where the host is called otherwise. Files are PEM, and read when connecting.
+    Verification cannot be turned off: give a self-signed certificate as ``ca_cert``, and the certificate's name as
+    ``server_name`` if it differs from the host. Files are PEM and are read at every connect.
     """
 
     ca_cert: str | None = None
-    """Certificates to trust; ``None``: those the operating system trusts."""
+    """Trusted certificates; ``None``: those that the operating system trusts."""
     client_cert: str | None = None
-    """Certificate to show to a master that asks for one (mutual TLS), with its chain."""
+    """The client's certificate with its chain, for a master that asks for one (mutual TLS)."""
     client_key: str | None = None
-    """Its private key, not encrypted; ``None``: it is in the ``client_cert`` file."""
+    """The certificate's private key, not encrypted; ``None``: it is in the ``client_cert`` file."""
     server_name: str | None = None
-    """The name that the master's certificate must bear; ``None``: the host."""
+    """The name in the master's certificate; ``None``: the host."""
 
     def __post_init__(self) -> None:
         for name in ("ca_cert", "client_cert", "client_key"):
@@ -95,9 +95,7 @@ class TLS:
             path = os.fspath(value)
             object.__setattr__(self, name, path)
             if "-----BEGIN" in path or "\n" in path:
-                raise InvalidArgument(
-                    f"{name} holds a PEM text; write it into a file and give the file's path"
-                )
+                raise InvalidArgument(f"{name} is a PEM text; write it into a file and give the file's path")
             if not path:
                 raise InvalidArgument(f"{name} is empty; give the path of a PEM file, or leave it out")
         if self.client_key is not None and self.client_cert is None:
@@ -108,30 +106,30 @@ class TLS:
 
 @dataclass(frozen=True, slots=True)
 class ClientConfig:
-    """Where a master is and how patient to be with it."""
+    """The address of a master, timeouts, retries and credentials."""
 
     host: str = DEFAULT_HOST
     port: int = DEFAULT_PORT
     connect_timeout: float = 5.0
-    """Seconds for making a connection."""
+    """Seconds for a connect."""
     timeout: float = _TIMEOUT
-    """Seconds without any progress on an open connection; a real master itself never gives up (section 1)."""
+    """Seconds without progress on an open connection. A real master itself never times out (section 1)."""
     worker_address: tuple[str, int] | None = None
-    """Host and port under which *workers* reach the master, where that differs from the client's (a tunnel,
-    ``localhost``). ``None``: the client's own."""
+    """Host and port at which *workers* reach the master, if the client uses another address (a tunnel,
+    ``localhost``). ``None``: the client's address."""
     dashboard_url: str | None = None
     """Base URL of Titan's HTTP dashboard, such as ``http://titan:5000``."""
     keep_alive: bool = True
-    """Whether to keep connections where the master allows it (the bundled one does). It is asked once, before the
-    first call; ``False`` makes one connection per call, as Titan v1 does, and asks nothing."""
+    """Whether to keep connections open if the master allows it, as the bundled one does. The client asks once, before
+    the first request. ``False``: one connection per request, as Titan v1 does, and no question."""
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     tls: TLS | None = None
-    """Encrypt, and verify the master; ``None`` sends everything in the clear, as Titan v1 does."""
+    """Encrypt, and verify the master. ``None``: everything travels in the clear, as in Titan v1."""
     auth_token: str | None = None
-    """Shown to the master with HELLO, over whatever connection there is: combine it with ``tls`` beyond this machine."""
+    """Sent to the master with HELLO, also over an unencrypted connection: use ``tls`` too beyond this machine."""
     socket_path: str | None = None
-    """A Unix socket of a bundled master on this machine, used instead of host and port; jobs are given one by a
-    master that wants TLS or a token (docs/security.md)."""
+    """A Unix socket of a bundled master on this machine, used instead of host and port. A master with TLS or a token
+    gives its jobs one (docs/security.md)."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "host", parse_host(self.host, "host"))
@@ -148,28 +146,29 @@ class ClientConfig:
 
     @property
     def address(self) -> str:
-        """``host:port``, brackets around an IPv6 host; ``unix:PATH`` for a Unix socket."""
+        """``host:port``, with brackets around an IPv6 host; ``unix:PATH`` for a Unix socket."""
         if self.socket_path is not None:
             return f"unix:{self.socket_path}"
         return show_address(self.host, self.port)
 
     @property
     def address_for_workers(self) -> tuple[str, int]:
-        """What jobs are told to connect to."""
+        """The address that jobs connect to."""
         return self.worker_address or (self.host, self.port)
 
     @classmethod
     def from_env(
         cls, environ: Mapping[str, str], *, host: str | None = None, port: int | None = None
     ) -> ClientConfig:
-        """The configuration that ``TITAN_HOST``, ``TITAN_PORT``, ``TITAN_WORKER_ADDRESS``, ``TITAN_DASHBOARD_URL``,
-        ``TITAN_TIMEOUT`` (seconds), ``TITAN_TLS``, ``TITAN_CA_CERT``, ``TITAN_CLIENT_CERT``, ``TITAN_CLIENT_KEY``,
-        ``TITAN_TLS_SERVER_NAME`` and ``TITAN_AUTH_TOKEN`` describe; arguments win over the environment.
+        """The configuration from the environment; arguments win over it.
 
-        ``TITAN_SOCKET`` is what a job is given; a host or port given as an argument means another master.
+        The variables are ``TITAN_HOST``, ``TITAN_PORT``, ``TITAN_WORKER_ADDRESS``, ``TITAN_DASHBOARD_URL``,
+        ``TITAN_TIMEOUT`` (seconds), ``TITAN_TLS``, ``TITAN_CA_CERT``, ``TITAN_CLIENT_CERT``, ``TITAN_CLIENT_KEY``,
+        ``TITAN_TLS_SERVER_NAME`` and ``TITAN_AUTH_TOKEN``. A job also gets ``TITAN_SOCKET``, which is ignored if a host
+        or port is given: that means another master.
 
         Raises:
-            InvalidArgument: a variable is set and makes no sense; the sentence names it.
+            InvalidArgument: a variable has an invalid value; the sentence names it.
         """
         here = environ.get("TITAN_SOCKET") if host is None and port is None else None
         return cls(
@@ -190,7 +189,7 @@ class ClientConfig:
         """The configuration of a client made with these arguments.
 
         Raises:
-            InvalidArgument: both a configuration and a host or port were given.
+            InvalidArgument: a configuration was given together with a host or port.
         """
         if config is None:
             return cls.from_env(environ, host=host, port=port)
@@ -200,7 +199,7 @@ class ClientConfig:
 
 
 def check_token(token: str, what: str) -> None:
-    """Refuse what cannot be a token, without showing it.
+    """Refuse a text that cannot be a token, without showing it.
 
     Raises:
         InvalidArgument: it is empty, or holds spaces or characters outside printable ASCII.

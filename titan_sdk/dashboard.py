@@ -1,6 +1,6 @@
-"""Titan's HTTP dashboard: tell it of a DAG, and ask it (protocol section 11). It has no authentication.
+"""A client of Titan's HTTP dashboard (protocol section 11). The dashboard has no authentication.
 
-``ClientConfig.dashboard_url`` makes every submit report itself there, so that the dashboard can group a DAG's jobs.
+With ``ClientConfig.dashboard_url`` every submit reports itself there, so that the dashboard can group a DAG's jobs.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ __all__ = ["Dashboard", "DashboardDag", "DashboardJob", "report_submission"]
 
 _log = logging.getLogger(__name__)
 _REPORT_TIMEOUT = 2.0
-"""A submit waits no longer than this for a dashboard."""
+"""Seconds for which a submit waits for the dashboard."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class DashboardJob:
 
 @dataclass(frozen=True, slots=True)
 class DashboardDag:
-    """A DAG as the dashboard shows it. Derived from its workers' last ten jobs each: a hint, not the truth."""
+    """A DAG as the dashboard shows it. Only a hint: it is derived from the last ten jobs of each worker."""
 
     name: str
     status: str
@@ -82,19 +82,19 @@ class Dashboard:
             raise self._unreadable("/api/dag_status", found) from exc
 
     def logs(self, job_id: str) -> str:
-        """What the master's log has of the job; the dashboard's own sentence when there is nothing."""
+        """The job's log on the master, or the dashboard's own sentence if there is none."""
         return str(self._ask("GET", f"/api/logs_raw/{_part(full_id(job_id))}").text)
 
     def cancel_job(self, job_id: str) -> None:
         """Cancel a job.
 
         Raises:
-            NotFound: the master said NOT_FOUND, which on a real one can also mean that it worked; ask its status.
+            NotFound: the master said NOT_FOUND. On a real master the cancel may have worked all the same; ask the status.
         """
         self._json("POST", f"/api/job/{_part(full_id(job_id))}/cancel")
 
     def cancel_dag(self, name: str) -> list[str]:
-        """Cancel what is left of a DAG; full ids of the jobs that were.
+        """Cancel the unfinished jobs of a DAG. Returns the full ids of the cancelled ones.
 
         Raises:
             NotFound: the dashboard has no DAG of that name.
@@ -119,7 +119,7 @@ class Dashboard:
             raise self._unreadable("/api/hitl/pending", found) from exc
 
     def approve(self, gate_or_job_id: str) -> None:
-        """Approve a gate. The dashboard says yes to any id; ``TitanClient.approve`` refuses one that is not waiting."""
+        """Approve a gate. The dashboard accepts any id; ``TitanClient.approve`` refuses a gate that is not waiting."""
         self._json("POST", f"/api/hitl/approve/{_part(gate_of(gate_or_job_id))}")
 
     def reject(self, gate_or_job_id: str) -> None:
@@ -166,7 +166,7 @@ def _part(text: str) -> str:
 
 
 def report_submission(url: str, manifest: Mapping[str, Any]) -> None:
-    """Tell the dashboard of a submission. Never fails: the jobs run whether it listens or not."""
+    """Report a submission to the dashboard. Never raises: the jobs do not depend on the dashboard."""
     try:
         Dashboard(url, timeout=_REPORT_TIMEOUT).sync_manifest(manifest)
     except TitanError as exc:

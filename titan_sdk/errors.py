@@ -1,30 +1,30 @@
-"""Every exception the SDK raises, as one tree.
+"""The tree of the SDK's exceptions.
 
 ::
 
     TitanError
-    ├── TransportError            the bytes did not travel
+    ├── TransportError            the exchange with the master broke
     │   ├── ConnectFailed         nothing was sent
-    │   │   └── TLSFailed         no trust between the two ends; trying again cannot help
-    │   ├── ConnectionLost        sent in part or whole, no complete reply
+    │   │   └── TLSFailed         the two ends do not trust each other; retrying cannot help
+    │   ├── ConnectionLost        sent in part or whole, without a complete reply
     │   ├── TimedOut              no complete reply in time
-    │   └── StoreUnavailable      the master answered, and its store does not; trying again helps
+    │   └── StoreUnavailable      the master answered, but its store did not; retry later
     ├── ProtocolError
-    │   ├── LocalProtocolError    this process would have sent something illegal; nothing was sent
+    │   ├── LocalProtocolError    the request breaks the protocol; nothing was sent
     │   │   └── PayloadTooLarge
     │   └── PeerProtocolError     the peer does not speak Titan v1
-    ├── RequestRefused            the master answered no; its text is in ``.detail``
+    ├── RequestRefused            the master refused; its text is in ``.detail``
     │   ├── NotFound
     │   └── AuthenticationFailed  it wants a token, or another one
     ├── NotSupported              this master has no such operation; nothing was sent
     ├── InvalidArgument           (ValueError) a call's argument cannot be carried
     │   ├── InvalidJob
     │   ├── InvalidDag
-    │   ├── InvalidPipeline       a YAML file; names file, line and key
+    │   ├── InvalidPipeline       a YAML file is wrong; names file, line and key
     │   └── MissingFile           (FileNotFoundError)
     ├── SubmissionUnconfirmed     the outcome of a submit is unknown
-    ├── WaitTimedOut              (TimeoutError) the job goes on; the caller stopped waiting
-    ├── ResultUnavailable         the job left no result that can be read
+    ├── WaitTimedOut              (TimeoutError) the wait ended; the job goes on
+    ├── ResultUnavailable         the job has no readable result
     ├── CorruptData               stored bytes do not match their checksum or form
     └── JobFailed                 the job ended without success; ``.report`` says how
         └── DagFailed
@@ -73,14 +73,14 @@ __all__ = [
 
 
 class TitanError(Exception):
-    """Root of everything the SDK raises on purpose."""
+    """The root of all exceptions that the SDK raises on purpose."""
 
     outcome_unknown: bool = False
     """True when the request may have taken effect although no reply says so."""
 
 
 class TransportError(TitanError):
-    """The exchange with the master broke; ``.address`` and ``.operation`` say which one."""
+    """The exchange with the master broke; ``.address`` and ``.operation`` name it."""
 
     def __init__(self, message: str, *, address: str = "", operation: str = "") -> None:
         super().__init__(message)
@@ -89,11 +89,11 @@ class TransportError(TitanError):
 
 
 class ConnectFailed(TransportError):
-    """No connection could be made, so nothing was sent; safe to retry."""
+    """The connect failed, so nothing was sent. Safe to retry."""
 
 
 class TLSFailed(ConnectFailed):
-    """The two ends could not agree on an encrypted connection or on who they are; nothing was carried out."""
+    """The TLS handshake failed, or a certificate was refused. Nothing was carried out."""
 
 
 class ConnectionLost(TransportError):
@@ -119,11 +119,11 @@ class StoreUnavailable(TransportError):
 
 
 class ProtocolError(TitanError):
-    """Something on the wire was not Titan v1."""
+    """A message was not Titan v1."""
 
 
 class LocalProtocolError(ProtocolError):
-    """This process was about to send something the protocol cannot carry; nothing was sent."""
+    """The protocol cannot carry the request; nothing was sent."""
 
 
 class PayloadTooLarge(LocalProtocolError):
@@ -142,11 +142,11 @@ class PayloadTooLarge(LocalProtocolError):
 
 
 class PeerProtocolError(ProtocolError):
-    """The peer answered with something that is not a Titan v1 frame."""
+    """The peer answered with bytes that are not a Titan v1 frame."""
 
 
 class RequestRefused(TitanError):
-    """The master answered no. ``.detail`` is its text, verbatim."""
+    """The master refused the request. ``.detail`` is its text, verbatim."""
 
     def __init__(self, message: str, *, detail: str = "") -> None:
         super().__init__(message)
@@ -154,11 +154,11 @@ class RequestRefused(TitanError):
 
 
 class NotFound(RequestRefused):
-    """The master does not have what was asked for."""
+    """The master does not have the requested object."""
 
 
 class AuthenticationFailed(RequestRefused):
-    """The master takes requests only with its token, and got none or another one; nothing was carried out."""
+    """The master wants its token and got none or another one. Nothing was carried out."""
 
 
 class NotSupported(TitanError):
@@ -166,7 +166,7 @@ class NotSupported(TitanError):
 
 
 class InvalidArgument(TitanError, ValueError):
-    """An argument cannot be carried or makes no sense; nothing was sent."""
+    """An argument is invalid or cannot be carried; nothing was sent."""
 
 
 class InvalidJob(InvalidArgument):
@@ -174,14 +174,14 @@ class InvalidJob(InvalidArgument):
 
 
 class InvalidDag(InvalidArgument):
-    """The jobs do not form a DAG that can run; the sentence names the jobs."""
+    """The jobs do not form a valid DAG; the sentence names the jobs."""
 
     def __init__(self, message: str, *, job_id: str = "", field: str = "") -> None:
         super().__init__(message)
         self.job_id = job_id
-        """The job it is about, where it is about one."""
+        """The id of the wrong job; empty if the whole DAG is wrong."""
         self.field = field
-        """The ``TitanJob`` field of it that is wrong."""
+        """The wrong field of that ``TitanJob``."""
 
 
 class InvalidPipeline(InvalidArgument):
@@ -189,11 +189,11 @@ class InvalidPipeline(InvalidArgument):
 
 
 class MissingFile(InvalidArgument, FileNotFoundError):
-    """A file or folder that was to be sent is not there."""
+    """A file or folder to send does not exist."""
 
 
 class SubmissionUnconfirmed(TitanError):
-    """A submit was sent and no answer settles whether the master took it. ``.job_ids`` are its ids."""
+    """A submit was sent, and its outcome could not be determined. ``.job_ids`` are the ids of the jobs."""
 
     outcome_unknown = True
 
@@ -203,11 +203,11 @@ class SubmissionUnconfirmed(TitanError):
 
 
 class WaitTimedOut(TitanError, TimeoutError):
-    """The wait ended before the work did. The work goes on; wait again or cancel it."""
+    """The wait ended before the job. The job goes on: wait again, or cancel it."""
 
 
 class ResultUnavailable(TitanError):
-    """The job has left no result, or has not ended yet."""
+    """The job has no result, or has not ended yet."""
 
 
 class CorruptData(TitanError):
@@ -239,11 +239,11 @@ class DagFailed(JobFailed):
 
 @contextmanager
 def map_os_errors(*, address: str, operation: str, connecting: bool, seconds: float) -> Iterator[None]:
-    """Translate what the operating system raises into this tree: the one border where that is done."""
+    """Translate errors of the operating system into this tree. No other place does that."""
     try:
         yield
     except TitanError:
-        raise  # some of them are OSErrors as well, and they have their sentence
+        raise  # some of them are OSErrors too, and already have a sentence
     except (OSError, UnicodeError) as exc:
         raise transport_error(
             exc, address=address, operation=operation, connecting=connecting, seconds=seconds
@@ -253,7 +253,7 @@ def map_os_errors(*, address: str, operation: str, connecting: bool, seconds: fl
 def transport_error(
     exc: OSError | UnicodeError, *, address: str, operation: str, connecting: bool, seconds: float
 ) -> TransportError:
-    """What an error of the operating system means here. A host name that IDNA cannot encode is a UnicodeError."""
+    """The exception for an error of the operating system. A host name that IDNA cannot encode is a UnicodeError."""
     named = {"address": address, "operation": operation}
     if isinstance(exc, TimeoutError):
         if connecting:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from titan_sdk import flows
-from titan_sdk.model.accepted import Accepted
+from titan_sdk.model.upstream_words import Accepted
 
 if TYPE_CHECKING:
     from titan_sdk.client import TitanClient

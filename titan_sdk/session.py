@@ -1,4 +1,4 @@
-"""What a client remembers between calls: who the master is, and the ids of its requests."""
+"""The state of a client between calls: which master answers, and the ids of its requests."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from typing import Any
 from titan_sdk.config import ClientConfig
 from titan_sdk.errors import ConnectionLost, TitanError
 from titan_sdk.model.server import ServerInfo
-from titan_sdk.wire.once import RequestId
+from titan_sdk.wire.exactly_once import RequestId
 
 __all__ = ["RequestIds", "Session"]
 
 
 class RequestIds:
-    """Ids for requests that a master is to carry out once. Each is its channel's only one under way."""
+    """Ids for requests that a master carries out once (ONCE). A channel has one request under way."""
 
     def __init__(self) -> None:
         self._free: deque[tuple[str, int]] = deque()
@@ -26,7 +26,7 @@ class RequestIds:
     def take(self) -> RequestId:
         """A new id, for one request and its copies."""
         if self._pid != os.getpid():
-            # After a fork parent and child would give two requests one number.
+            # After a fork, parent and child would give two requests the same number.
             self._free, self._pid = deque(), os.getpid()
         try:
             channel, number = self._free.pop()
@@ -35,24 +35,24 @@ class RequestIds:
         return RequestId(channel, number + 1, os.urandom(4).hex())
 
     def give_back(self, request: RequestId) -> None:
-        """Nobody will send that request again."""
+        """The request will not be sent again, so its channel is free."""
         if self._pid == os.getpid():
             self._free.append((request.channel, request.number))
 
 
 @dataclass
 class Session:
-    """One client's memory. Every field may be lost at any time; it only saves questions.
+    """The state of one client. Every field is a cache and may be lost at any time.
 
-    Shared by threads without a lock: assignments are atomic, and doing one twice is harmless.
+    Threads share it without a lock: assignments are atomic, and a repeated one is harmless.
     """
 
     config: ClientConfig
     server: ServerInfo | None = None
     was_known: bool = False
-    """Whether a master has said before who it is, although it has to be asked again."""
+    """Whether a master has already answered HELLO, even if it has to be asked again."""
     on_submitted: Callable[[dict[str, Any]], None] | None = None
-    """Told the manifest of every DAG that was submitted; may block, must not raise."""
+    """Called with the manifest of every submitted DAG. May block, must not raise."""
     request_ids: RequestIds = field(default_factory=RequestIds)
 
     @property
@@ -68,6 +68,6 @@ class Session:
         )
 
     def forget_server(self, exc: TitanError) -> None:
-        """After a lost connection another master may stand at the address, so what it can do is asked again."""
+        """Forget the master's features: after a lost connection another master may answer at the address."""
         if isinstance(exc, ConnectionLost) and self.server is not None:
             self.server, self.was_known = None, True

@@ -1,4 +1,4 @@
-"""Which XCom values in TitanStore nobody needs any more. Airflow never tells when it deletes a DAG run or an XCom."""
+"""Garbage collection of XCom values in TitanStore. Airflow does not report the deletion of a DAG run or an XCom."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["GRACE", "Garbage", "collect", "empty_referred", "find_garbage"]
 
 GRACE = 3600.0
-"""Seconds for which a value is left alone although nobody refers to it: its task may be about to say that it exists."""
+"""Seconds for which a value without a reference is kept: its task may be about to push the reference."""
 
 _VALUE = re.compile(
     r"(?P<key>titan:xcom(?:-job)?:.+/(?P<time>[0-9a-f]{1,12})-[0-9a-f]{12})(?::\d+|:ref)?", re.S
@@ -26,24 +26,24 @@ _PLACES = "titan:xcom-at:"
 
 @dataclass(frozen=True)
 class Garbage:
-    """One value that may go."""
+    """A value that may be deleted."""
 
     key: str
     store_keys: tuple[str, ...]
-    """Everything stored for it."""
+    """All keys of the value."""
     age: float
-    """Seconds since it was written."""
+    """Seconds since the write."""
     why: str
 
 
 def find_garbage(
     client: TitanClient, *, referred: Collection[str] | None, older_than: float | None, now: float
 ) -> list[Garbage]:
-    """Values that Airflow does not refer to, and values over an age; oldest first.
+    """The values without a reference in Airflow, and the values above an age; oldest first.
 
     Args:
-        referred: keys that Airflow's XComs refer to; ``None`` where that is not known.
-        older_than: seconds; ``None`` for no limit of age.
+        referred: the keys that Airflow's XComs refer to; ``None`` if they are not known.
+        older_than: the age in seconds; ``None``: no limit.
         now: unix time.
 
     Raises:
@@ -91,10 +91,10 @@ def _points_to(text: str | None) -> str | None:
 def empty_referred(
     client: TitanClient, references: Collection[Reference], older_than: float, now: float, *, do: bool
 ) -> list[str]:
-    """All that can be done on a master that neither lists nor deletes: overwrite old values that Airflow still knows.
+    """Overwrite old values that Airflow still refers to. A real master neither lists nor deletes keys, so this is all.
 
     Returns:
-        their keys.
+        the keys of the overwritten values.
     """
     keys = []
     for reference in references:

@@ -182,5 +182,5 @@ def test_a_master_that_cannot_list_is_named(api, capabilities, operation):
 @pytest.mark.needs("list")
 def test_a_cursor_of_another_kind_is_refused(api):
     for cursor in ("x", "1:name", "x:1", "1:9999999999999999999"):
-        with pytest.raises(RequestRefused, match="is none that a list has given"):
+        with pytest.raises(RequestRefused, match="was not given by a list"):
             api.list_jobs(cursor=cursor)

@@ -22,7 +22,7 @@ from tests.sdk.cluster.master_process import MasterProcess
 from tests.support.blocking_async import BlockingAsyncClient
 from tests.support.flaky_proxy import FlakyProxy
 from titan_sdk import TitanClient
-from titan_sdk.sending import Sending
+from titan_sdk.retry import Attempts
 
 # Slow: Masters are killed and started again, many times.
 pytestmark = pytest.mark.slow
@@ -100,12 +100,12 @@ def test_every_history_has_an_order(store: str, tmp_path: Path, request: pytest.
 def test_blind_repetition_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The load and the checker together: with what the client did before, some history has no order."""
 
-    def without_id(self: Sending[object]) -> tuple[int, bytes]:
+    def without_id(self: Attempts[object]) -> tuple[int, bytes]:
         object.__setattr__(self.call, "repeatable", True)
         self._is_sent = True
         return self.call.opcode, self.call.encoded()
 
-    monkeypatch.setattr(Sending, "next", without_id)
+    monkeypatch.setattr(Attempts, "next", without_id)
     chance, cutting = random.Random(SEED), random.Random(SEED + 1)
     master = MasterProcess(tmp_path / "data")
     try:

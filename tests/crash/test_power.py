@@ -41,7 +41,7 @@ from tests.sdk.cluster.master_process import MasterProcess
 from tests.sdk.cluster.peer import Peer, frame, read_reply, script
 from titan_sdk import TitanClient, TitanJob
 from titan_sdk.cluster import LocalCluster
-from titan_sdk.cluster.worker import client, machine
+from titan_sdk.cluster.worker import client, local_workers
 from titan_sdk.runtime import keys
 from titan_sdk.wire.extensions import AssetWrite
 from titan_sdk.wire.opcodes import Opcode
@@ -226,7 +226,7 @@ def record(tmp_path: Path, strace: str, lives: list[Life], *, large: int = 0) ->
 @pytest.fixture(autouse=True)
 def _machine_starts_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """Before a folder is opened. The master of the recording, a process of its own, met the machine as it is."""
-    for module in (client, machine):
+    for module in (client, local_workers):
         monkeypatch.setattr(module, "boot_id", lambda: "another")
 
 

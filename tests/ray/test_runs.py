@@ -98,7 +98,7 @@ def test_nothing_is_left_when_rays_worker_process_is_killed(peer: Peer, meeting:
 def test_nothing_is_left_when_the_worker_process_of_the_node_is_killed(peer: Peer, meeting: Meeting) -> None:
     pids = tree(peer, meeting, "guarded")
     worker = parent_of(parent_of(pids[0]))  # the job's guard is between
-    assert b"start.py" in Path(f"/proc/{worker}/cmdline").read_bytes()
+    assert b"bootstrap.py" in Path(f"/proc/{worker}/cmdline").read_bytes()
     os.kill(worker, 9)
     meeting.arrival()  # the second run, by another one
     assert all(gone(pid) for pid in pids)

@@ -18,7 +18,7 @@ from tests.sdk.cluster.peer import Peer, b64, script
 from tests.support.ray_nodes import RayNodes, need_ray
 from titan_sdk import TitanClient, TitanJob
 from titan_sdk.cluster import LocalCluster
-from titan_sdk.cluster.engines.ray.attaching import NotAttached, attach
+from titan_sdk.cluster.engines.ray.attach import NotAttached, attach
 from titan_sdk.cluster.engines.ray.inside.missing_package import WITHOUT_PACKAGE
 from titan_sdk.cluster.engines.ray.settings import RaySettings
 from titan_sdk.cluster.engines.ray.values import Front, Setup

@@ -8,7 +8,7 @@ import re
 import pytest
 
 from tests.rules.sources import ROOT, sources
-from titan_sdk.cluster.requests.table import FEATURES
+from titan_sdk.cluster.requests.opcode_table import FEATURES
 from titan_sdk.wire.opcodes import Opcode
 
 DOCS = ROOT / "docs"

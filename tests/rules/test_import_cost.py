@@ -92,7 +92,7 @@ def test_the_command_loads_a_subject_when_it_is_used() -> None:
         "titan_sdk",
         "titan_sdk.cli",
         "titan_sdk.cli.context",
-        "titan_sdk.cli.exits",
+        "titan_sdk.cli.exit_codes",
         "titan_sdk.cli.main",
         "titan_sdk.cli.output",
         "titan_sdk.errors",

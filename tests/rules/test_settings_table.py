@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from tests.rules.sources import ROOT
 from titan_sdk.cluster.engines.ray.settings import RaySettings
-from titan_sdk.cluster.setting import Setting, settings_of
 from titan_sdk.cluster.settings import ClusterSettings
+from titan_sdk.cluster.settings_fields import Setting, settings_of
 
 
 def shown(setting: Setting, default: object) -> str:

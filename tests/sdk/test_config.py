@@ -199,7 +199,7 @@ def test_tls_from_the_environment(environ: dict[str, str], tls: TLS | None) -> N
         ({"TITAN_TLS": "perhaps"}, "TITAN_TLS='perhaps' is neither 1 nor 0"),
         ({"TITAN_TLS": "0", "TITAN_CA_CERT": "ca"}, "TITAN_TLS=0 turns TLS off, but TITAN_CA_CERT is set"),
         ({"TITAN_CLIENT_KEY": "k"}, "client_key 'k' is given without client_cert"),
-        ({"TITAN_CA_CERT": "-----BEGIN X"}, "ca_cert holds a PEM text; write it into a file"),
+        ({"TITAN_CA_CERT": "-----BEGIN X"}, "ca_cert is a PEM text; write it into a file"),
         ({"TITAN_AUTH_TOKEN": "a b"}, "auth_token is empty or holds spaces"),
     ],
 )

@@ -20,7 +20,7 @@ from titan_sdk import (
     TitanClient,
 )
 from titan_sdk.config import RetryPolicy
-from titan_sdk.sending import retry_pause
+from titan_sdk.retry import retry_pause
 from titan_sdk.transport import aio, sync
 from titan_sdk.wire.opcodes import Opcode
 

@@ -21,7 +21,7 @@ from pytest_mock import MockerFixture
 
 from titan_sdk import JobFailed, JobStatus, NotSupported, TitanClient, TitanJob
 from titan_sdk.cluster import LocalCluster
-from titan_sdk.cluster.requests import table
+from titan_sdk.cluster.requests import opcode_table
 from titan_sdk.flows import staging
 from titan_sdk.model.server import ServerInfo
 from titan_sdk.runtime import bundle
@@ -74,13 +74,15 @@ def older(request: pytest.FixtureRequest, mocker: MockerFixture) -> str:
         mocker.patch("titan_sdk.wire.calls.hello.read_reply", as_before)
         mocker.patch.object(staging, "runtime_bundle", return_value=other)
     else:
-        mocker.patch.object(table, "FEATURES", tuple(name for name in table.FEATURES if name not in LATER))
-        real = table.hello.reply
+        mocker.patch.object(
+            opcode_table, "FEATURES", tuple(name for name in opcode_table.FEATURES if name not in LATER)
+        )
+        real = opcode_table.hello.reply
 
         def said(version: str, features: Any, runtime: str) -> str:
             return real(version, features, runtime).replace(f', "runtime": "{runtime}"', "")
 
-        mocker.patch("titan_sdk.cluster.requests.table.hello.reply", said)
+        mocker.patch("titan_sdk.cluster.requests.opcode_table.hello.reply", said)
         mocker.patch("titan_sdk.cluster.engines.staging.runtime_bundle", return_value=other)
     return str(request.param)
 
@@ -89,13 +91,13 @@ def older(request: pytest.FixtureRequest, mocker: MockerFixture) -> str:
 def asked(mocker: MockerFixture) -> Counter[int]:
     """How often each request came, from clients and launchers."""
     counts: Counter[int] = Counter()
-    real = table.Requests.answer
+    real = opcode_table.Requests.answer
 
-    def answer(requests: table.Requests, frame: Any) -> Any:
+    def answer(requests: opcode_table.Requests, frame: Any) -> Any:
         counts[frame.opcode] += 1
         return real(requests, frame)
 
-    mocker.patch.object(table.Requests, "answer", answer)
+    mocker.patch.object(opcode_table.Requests, "answer", answer)
     return counts
 
 

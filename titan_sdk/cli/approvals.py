@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from titan_sdk.cli.context import Group, Session, command
+from titan_sdk.cli.context import CliSession, CommandGroup, command
 from titan_sdk.cli.render import approvals_table
 
 __all__ = ["register"]
@@ -15,7 +15,7 @@ Gate = Annotated[str, typer.Argument(help="The gate's id, or the id of the job i
 
 approvals = typer.Typer(
     name="approvals",
-    cls=Group,
+    cls=CommandGroup,
     no_args_is_help=True,
     help="Decide on jobs that ask a person before others go on.",
 )
@@ -27,7 +27,7 @@ def register(app: typer.Typer) -> None:
 
 
 @command(approvals, "list")
-def show(session: Session) -> None:
+def show(session: CliSession) -> None:
     """Print the gates that wait for a decision, the longest-waiting first."""
     with session.client() as client:
         pending = client.pending_approvals()
@@ -35,7 +35,7 @@ def show(session: Session) -> None:
 
 
 @command(approvals, "approve")
-def approve(session: Session, gate: Gate) -> None:
+def approve(session: CliSession, gate: Gate) -> None:
     """Let what depends on the job run; exit code 5 when no such gate is waiting."""
     with session.client() as client:
         decided = client.approve(gate)
@@ -43,7 +43,7 @@ def approve(session: Session, gate: Gate) -> None:
 
 
 @command(approvals, "reject")
-def reject(session: Session, gate: Gate) -> None:
+def reject(session: CliSession, gate: Gate) -> None:
     """Let nothing that depends on the job run; exit code 5 when no such gate is waiting."""
     with session.client() as client:
         decided = client.reject(gate)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from titan_sdk.cli.context import Session, command
+from titan_sdk.cli.context import CliSession, command
 from titan_sdk.cli.uploads import uploading
 from titan_sdk.errors import InvalidArgument
 
@@ -20,7 +20,7 @@ def register(app: typer.Typer) -> None:
 
 
 def upload(
-    session: Session,
+    session: CliSession,
     path: Annotated[Path, typer.Argument(help="A file, or a folder, which is zipped.")],
     name: Annotated[
         str | None, typer.Option("--name", help="Project name of a folder: it is stored as NAME.zip.")

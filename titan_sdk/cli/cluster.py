@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from titan_sdk.cli.context import Session, command
+from titan_sdk.cli.context import CliSession, command
 from titan_sdk.cli.render import status_tables
 
 __all__ = ["register"]
@@ -15,7 +15,7 @@ def register(app: typer.Typer) -> None:
     command(app, "status")(status)
 
 
-def status(session: Session) -> None:
+def status(session: CliSession) -> None:
     """Show the workers with their tags and load, and the queue."""
     with session.client() as client:
         info = client.server_info()

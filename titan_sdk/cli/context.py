@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from titan_sdk.cli.exits import reported
+from titan_sdk.cli.exit_codes import reported
 from titan_sdk.cli.output import Output
 from titan_sdk.errors import InvalidArgument, MissingFile
 
 __all__ = [
-    "Group",
+    "CliSession",
+    "CommandGroup",
     "HostOption",
     "JsonOption",
     "PortOption",
-    "Session",
     "command",
     "read_token",
 ]
@@ -49,7 +49,7 @@ F = TypeVar("F", bound=Callable[..., None])
 
 
 @dataclass
-class Session:
+class CliSession:
     """One run of the command. Options may stand before or behind the subcommand; the later one wins."""
 
     host: str | None = None
@@ -59,12 +59,12 @@ class Session:
     security: dict[str, str] = field(default_factory=dict, repr=False)
     """Environment variables that global options stand for: TLS files and the token."""
 
-    def override(self, host: str | None = None, port: int | None = None, as_json: bool = False) -> Session:
+    def override(self, host: str | None = None, port: int | None = None, as_json: bool = False) -> CliSession:
         """The session with a subcommand's own options."""
         as_json = as_json or self.as_json
         port = self.port if port is None else port
         host = self.host if host is None else host
-        return Session(host, port, as_json, Output(as_json), self.security)
+        return CliSession(host, port, as_json, Output(as_json), self.security)
 
     def client(self) -> TitanClient:
         """A client for the chosen master; connects to nothing yet."""
@@ -87,7 +87,7 @@ def command(app: typer.Typer, name: str, *, connects: bool = True) -> Callable[[
 
         @functools.wraps(function)
         def run(ctx: typer.Context, **given: Any) -> None:
-            session: Session = ctx.obj or Session()
+            session: CliSession = ctx.obj or CliSession()
             with reported():
                 function(session.override(**{key: given.pop(key) for key in shared}), **given)
 
@@ -116,7 +116,7 @@ class _Sections(TyperCommand):
                     formatter.write_dl(records)
 
 
-class Group(TyperGroup):
+class CommandGroup(TyperGroup):
     """Commands whose help shows the first sentence of each whole; click cuts it to what is left of one line."""
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:

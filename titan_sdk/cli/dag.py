@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from titan_sdk.cli.context import Group, Session, command
+from titan_sdk.cli.context import CliSession, CommandGroup, command
 from titan_sdk.cli.durations import DURATION
-from titan_sdk.cli.exits import reported
+from titan_sdk.cli.exit_codes import reported
 from titan_sdk.cli.render import jobs_table
 from titan_sdk.cli.uploads import uploading
 from titan_sdk.cli.watch import warn_of_missing_tags, watch_dag
@@ -19,7 +19,7 @@ from titan_sdk.handles import DagHandle
 
 __all__ = ["register"]
 
-dag = typer.Typer(name="dag", cls=Group, no_args_is_help=True, help="Submit DAGs.")
+dag = typer.Typer(name="dag", cls=CommandGroup, no_args_is_help=True, help="Submit DAGs.")
 
 
 def register(app: typer.Typer) -> None:
@@ -35,7 +35,7 @@ def _group() -> None:
 
 @command(dag, "submit")
 def submit(
-    session: Session,
+    session: CliSession,
     file: Annotated[Path, typer.Argument(help="A pipeline file (YAML).")],
     wait: Annotated[
         bool, typer.Option("--wait", "-w", help="Wait for the end; exit code 1 if a job fails.")

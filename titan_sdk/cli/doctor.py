@@ -12,8 +12,8 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from titan_sdk.cli.context import Session, command
-from titan_sdk.cli.exits import ExitCode, code_for
+from titan_sdk.cli.context import CliSession, command
+from titan_sdk.cli.exit_codes import ExitCode, code_for
 from titan_sdk.client import TitanClient
 from titan_sdk.config import is_loopback
 from titan_sdk.errors import StoreUnavailable, TitanError
@@ -52,7 +52,7 @@ def register(app: typer.Typer) -> None:
 
 
 def doctor(
-    session: Session,
+    session: CliSession,
     tags: Annotated[
         list[str] | None,
         typer.Option("--tag", metavar="TAG", help="A tag that some worker must have; repeatable."),

@@ -10,9 +10,9 @@ from typing import Annotated, Any
 
 import typer
 
-from titan_sdk.cli.context import Session, command
+from titan_sdk.cli.context import CliSession, command
 from titan_sdk.cli.durations import DURATION
-from titan_sdk.cli.exits import complain, reported
+from titan_sdk.cli.exit_codes import complain, reported
 from titan_sdk.cli.uploads import uploading
 from titan_sdk.cli.watch import show_lines, warn_of_missing_tags, watch_job
 from titan_sdk.client import TitanClient
@@ -35,7 +35,7 @@ def register(app: typer.Typer) -> None:
 
 
 def submit(
-    session: Session,
+    session: CliSession,
     file: Annotated[
         str | None,
         typer.Argument(
@@ -155,13 +155,13 @@ def _check_folder(folder: Path) -> str:
     raise InvalidArgument(f"{str(folder)!r} is a folder; say which file is to run: {', or '.join(ways)}")
 
 
-def _say_submitted(session: Session, handle: JobHandle) -> None:
+def _say_submitted(session: CliSession, handle: JobHandle) -> None:
     facts = {"job_id": handle.job_id, "full_id": handle.full_id, "nonce": handle.nonce}
     session.output.answer(facts, f"submitted {handle.job_id}")
 
 
 def _await_end(
-    session: Session, client: TitanClient, handle: JobHandle, follow: bool | None, timeout: float | None
+    session: CliSession, client: TitanClient, handle: JobHandle, follow: bool | None, timeout: float | None
 ) -> None:
     """Show and wait. With ``--json`` stdout is the report alone, so output lines go to stderr and only if asked for."""
     show = _to_stderr if session.as_json else session.output.line
@@ -218,7 +218,7 @@ def _parse_params(text: str | None) -> Any:
 
 
 def logs(
-    session: Session,
+    session: CliSession,
     job_id: JobId,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the job has ended.")] = False,
 ) -> None:
@@ -241,7 +241,7 @@ def logs(
     session.output.answer({"job_id": job_id, "text": text}, text.removesuffix("\n") if text else None)
 
 
-def cancel(session: Session, job_id: JobId) -> None:
+def cancel(session: CliSession, job_id: JobId) -> None:
     """Cancel a job; one that has ended is left as it is."""
     with session.client() as client:
         state = client.cancel_job(job_id)

@@ -12,8 +12,8 @@ from typing import Annotated, Any
 import typer
 
 from titan_sdk import __version__
-from titan_sdk.cli.context import Group, HostOption, JsonOption, PortOption, Session, read_token
-from titan_sdk.cli.exits import HELP, reported
+from titan_sdk.cli.context import CliSession, CommandGroup, HostOption, JsonOption, PortOption, read_token
+from titan_sdk.cli.exit_codes import HELP, reported
 from titan_sdk.cli.output import Output
 
 __all__ = ["app", "main"]
@@ -35,7 +35,7 @@ _SUBJECTS = {
 """Which module of this package has a command; it is imported when the command is wanted."""
 
 
-class _Commands(Group):
+class _Commands(CommandGroup):
     """Commands that cost their imports only when they are run, or listed."""
 
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002 - click's
@@ -109,7 +109,7 @@ def titan(
     if token_file is not None:
         with reported():
             security["TITAN_AUTH_TOKEN"] = read_token(token_file)
-    ctx.obj = Session(host, port, as_json, Output(as_json), security)
+    ctx.obj = CliSession(host, port, as_json, Output(as_json), security)
 
 
 def main() -> None:

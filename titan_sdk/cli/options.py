@@ -12,7 +12,7 @@ import typer
 
 from titan_sdk.cluster.engines.ray.resources import parse_resources
 from titan_sdk.cluster.engines.ray.settings import parse_advertised
-from titan_sdk.cluster.setting import Setting, settings_of
+from titan_sdk.cluster.settings_fields import Setting, settings_of
 from titan_sdk.errors import InvalidArgument
 
 __all__ = ["parameters", "parse_workers", "read", "with_options"]

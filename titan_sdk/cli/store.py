@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from titan_sdk.cli.context import Group, Session, command
+from titan_sdk.cli.context import CliSession, CommandGroup, command
 from titan_sdk.errors import NotFound
 
 __all__ = ["register"]
@@ -15,7 +15,10 @@ __all__ = ["register"]
 Key = Annotated[str, typer.Argument(help="The key.")]
 
 store = typer.Typer(
-    name="store", cls=Group, no_args_is_help=True, help="Read and write TitanStore, the shared data bus."
+    name="store",
+    cls=CommandGroup,
+    no_args_is_help=True,
+    help="Read and write TitanStore, the shared data bus.",
 )
 
 
@@ -25,7 +28,7 @@ def register(app: typer.Typer) -> None:
 
 
 @command(store, "get")
-def get(session: Session, key: Key) -> None:
+def get(session: CliSession, key: Key) -> None:
     """Print the text of a key; exit code 5 when there is none."""
     with session.client() as client:
         value = client.store_get(key)
@@ -36,7 +39,7 @@ def get(session: Session, key: Key) -> None:
 
 @command(store, "put")
 def put(
-    session: Session,
+    session: CliSession,
     key: Key,
     value: Annotated[str, typer.Argument(help="Any text; '-' reads it from standard input.")],
 ) -> None:
@@ -48,7 +51,7 @@ def put(
 
 
 @command(store, "sadd")
-def sadd(session: Session, key: Key, member: Annotated[str, typer.Argument(help="The member.")]) -> None:
+def sadd(session: CliSession, key: Key, member: Annotated[str, typer.Argument(help="The member.")]) -> None:
     """Add a member to a set; prints 1 when it is new, 0 when it was there."""
     with session.client() as client:
         added = client.store_sadd(key, member)
@@ -56,7 +59,7 @@ def sadd(session: Session, key: Key, member: Annotated[str, typer.Argument(help=
 
 
 @command(store, "smembers")
-def smembers(session: Session, key: Key) -> None:
+def smembers(session: CliSession, key: Key) -> None:
     """Print the members of a set, sorted, one per line."""
     with session.client() as client:
         members = client.store_smembers(key)

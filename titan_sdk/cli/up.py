@@ -13,16 +13,16 @@ from typing import Annotated, Any
 
 import typer
 
-from titan_sdk.cli.context import Session, command, read_token
-from titan_sdk.cli.exits import complain
+from titan_sdk.cli.context import CliSession, command, read_token
+from titan_sdk.cli.exit_codes import complain
 from titan_sdk.cli.logformat import LogFormat, configure_logging
 from titan_sdk.cli.options import parameters, read, with_options
 from titan_sdk.cluster.app import run_master
 from titan_sdk.cluster.engines.ray.settings import RaySettings
 from titan_sdk.cluster.retention import collect
 from titan_sdk.cluster.server.tls import ServerTLS
-from titan_sdk.cluster.setting import MIB, settings_of
 from titan_sdk.cluster.settings import DAY, WARM_PYTHON, ClusterSettings
+from titan_sdk.cluster.settings_fields import MIB, settings_of
 from titan_sdk.config import is_loopback, parse_host, show_address
 from titan_sdk.errors import InvalidArgument
 
@@ -56,7 +56,7 @@ def register(app: typer.Typer) -> None:
 
 
 def up(
-    session: Session,
+    session: CliSession,
     *,
     warm_python: Annotated[bool, typer.Option("--warm-python", hidden=True)] = False,
     data_dir: DataDir = None,
@@ -198,7 +198,7 @@ def _server_tls(cert: Path | None, key: Path | None, client_ca: Path | None) -> 
     )
 
 
-def _announce(session: Session, settings: ClusterSettings, host: str, port: int) -> None:
+def _announce(session: CliSession, settings: ClusterSettings, host: str, port: int) -> None:
     address = show_address(host, port)
     location = settings.store_location()
     listed = ", ".join(f"{tag}={count}" for tag, count in settings.workers.items())
@@ -233,7 +233,7 @@ def _state_folder(port: int) -> Path:
 
 
 def gc(
-    session: Session,
+    session: CliSession,
     *,
     data_dir: DataDir = None,
     store_password_file: StorePasswordFile = None,

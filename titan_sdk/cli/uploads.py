@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from titan_sdk.cli.context import Session
+from titan_sdk.cli.context import CliSession
 
 __all__ = ["uploading"]
 
 
 @contextmanager
-def uploading(session: Session, description: str) -> Iterator[Callable[[int, int], None]]:
+def uploading(session: CliSession, description: str) -> Iterator[Callable[[int, int], None]]:
     """What is to be told how far an upload is; the bar is there from its first word on, and gone afterwards."""
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 

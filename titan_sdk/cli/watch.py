@@ -11,7 +11,7 @@ from rich.status import Status
 from rich.table import Table
 from rich.text import Text
 
-from titan_sdk.cli.exits import complain
+from titan_sdk.cli.exit_codes import complain
 from titan_sdk.cli.output import Output
 from titan_sdk.cli.render import jobs_table
 from titan_sdk.client import TitanClient

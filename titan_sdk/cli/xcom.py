@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from titan_sdk.cli.context import Group, Session, command
+from titan_sdk.cli.context import CliSession, CommandGroup, command
 from titan_sdk.config import parse_duration
 from titan_sdk.errors import CorruptData, InvalidArgument, NotSupported
 from titan_sdk.xcom import Reference
@@ -24,7 +24,7 @@ _REFERENCES = "titan_provider.xcom.references"
 
 xcom = typer.Typer(
     name="xcom",
-    cls=Group,
+    cls=CommandGroup,
     no_args_is_help=True,
     help="Airflow's XComs in TitanStore (TitanStoreXComBackend).",
 )
@@ -37,7 +37,7 @@ def register(app: typer.Typer) -> None:
 
 @command(xcom, "gc")
 def gc(
-    session: Session,
+    session: CliSession,
     airflow: Annotated[
         bool,
         typer.Option(
@@ -88,7 +88,11 @@ def _listing(garbage: list[Garbage], deleted: bool) -> str:
 
 
 def _without_a_list(
-    session: Session, client: Any, references: list[Reference] | None, older_than: float | None, delete: bool
+    session: CliSession,
+    client: Any,
+    references: list[Reference] | None,
+    older_than: float | None,
+    delete: bool,
 ) -> None:
     """A real Titan can be asked for a value by its name, and nothing else."""
     stays = (

@@ -18,7 +18,7 @@ from titan_sdk.cluster.folders import DataDir
 from titan_sdk.cluster.master.master import Master
 from titan_sdk.cluster.master.ray_front import JobsDoor
 from titan_sdk.cluster.master.recovery import recover
-from titan_sdk.cluster.requests.table import Requests
+from titan_sdk.cluster.requests.opcode_table import Requests
 from titan_sdk.cluster.retention import Housekeeping
 from titan_sdk.cluster.server.metrics import MetricsServer
 from titan_sdk.cluster.server.server import Server

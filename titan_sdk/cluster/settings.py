@@ -10,7 +10,7 @@ from types import MappingProxyType
 from titan_sdk.cluster.engines.ray.settings import RaySettings
 from titan_sdk.cluster.server.access import MIN_TOKEN
 from titan_sdk.cluster.server.tls import ServerTLS
-from titan_sdk.cluster.setting import MIB, check_bounds, setting
+from titan_sdk.cluster.settings_fields import MIB, check_bounds, setting
 from titan_sdk.cluster.store.redis.location import Location
 from titan_sdk.config import Secret, check_token, is_loopback, parse_host
 from titan_sdk.errors import InvalidArgument

@@ -1,6 +1,6 @@
 """Multi-step operations, each written once for both clients.
 
-A module is loaded when it is first used: what a script does not do costs it no imports.
+A module is loaded when it is first used, so a script imports only what it needs.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ if TYPE_CHECKING:
         artifacts as artifacts,
         assets as assets,
         cancel as cancel,
+        confirmed_writes as confirmed_writes,
         core as core,
-        keeping as keeping,
         large_values as large_values,
-        lease as lease,
         listing as listing,
         liveness as liveness,
         logs as logs,
         manifest as manifest,
         master_log as master_log,
+        owner_lease as owner_lease,
         pipeline as pipeline,
         report as report,
         resubmit as resubmit,

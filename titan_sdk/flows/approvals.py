@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from titan_sdk.errors import NotFound, RequestRefused, StoreUnavailable
+from titan_sdk.flows.confirmed_writes import put_own
 from titan_sdk.flows.core import Flow, ask
-from titan_sdk.flows.keeping import put_own
 from titan_sdk.flows.liveness import is_kept
 from titan_sdk.model import gates
 from titan_sdk.model.gates import Decision, PendingApproval
@@ -17,7 +17,7 @@ __all__ = ["decide", "gate_values", "pending_approvals", "reset_gates"]
 
 
 def gate_values(messages: Mapping[str, str]) -> dict[str, str]:
-    """What the store is to hold of gates that are submitted: what is asked, and no answer of an earlier run."""
+    """The store's values for submitted gates: the question of each, and no answer of an earlier run."""
     return {
         key: value
         for gate, message in messages.items()
@@ -29,22 +29,22 @@ def gate_values(messages: Mapping[str, str]) -> dict[str, str]:
 
 
 def reset_gates(messages: Mapping[str, str]) -> Flow[None]:
-    """Take back what an earlier run of the same gates left, and store what is asked; by gate id.
+    """Remove the answers of an earlier run of the gates, and store the questions, by gate id.
 
     Raises:
-        StoreUnavailable: the store does not keep what it is told; an old approval might come back with it.
+        StoreUnavailable: the store does not keep values. An old approval might come back with it.
     """
     for gate, message in messages.items():
         yield from put_own(gates.message_key(gate), message)
         if not (yield from is_kept(gates.status_key(gate), Decision.CLEARED)):
             raise StoreUnavailable(
-                f"the approval gate {gate!r} cannot be reset: the master's store does not keep what is written to it; "
+                f"the approval gate {gate!r} cannot be reset: the master's store does not keep values; "
                 "nothing was submitted. `titan doctor` tells more"
             )
 
 
 def pending_approvals() -> Flow[list[PendingApproval]]:
-    """The gates that wait now, the longest-waiting first."""
+    """The waiting gates, the longest-waiting first."""
     found = []
     for gate in (yield from ask(calls.kv_smembers(gates.QUEUE_KEY))):
         word = yield from ask(calls.kv_get(gates.status_key(gate)))
@@ -52,7 +52,7 @@ def pending_approvals() -> Flow[list[PendingApproval]]:
             continue
         state = yield from ask(calls.job_status(gate))
         if state.is_terminal:
-            # Killed while it waited: nobody was there to take its word back.
+            # The gate was killed while it waited, so it could not withdraw its question.
             continue
         message = yield from ask(calls.kv_get(gates.message_key(gate)))
         since = yield from ask(calls.kv_get(gates.since_key(gate)))
@@ -62,11 +62,11 @@ def pending_approvals() -> Flow[list[PendingApproval]]:
 
 
 def decide(gate_or_job_id: str, *, approved: bool) -> Flow[str]:
-    """Write a decision; the gate's id. Deciding the same again changes nothing.
+    """Write a decision and return the gate's id. The same decision again changes nothing.
 
     Raises:
         NotFound: no such gate is waiting.
-        RequestRefused: the decision did not stay in the store.
+        RequestRefused: the store did not keep the decision.
     """
     gate = gates.gate_of(gate_or_job_id)
     decision, verb = (Decision.APPROVED, "approve") if approved else (Decision.REJECTED, "reject")

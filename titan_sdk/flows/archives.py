@@ -35,12 +35,12 @@ PART = 7 * 1024 * 1024
 """Bytes of an archive that travel at once where the master takes it in one packet of 10 MiB, in Base64."""
 
 _REREAD_PAUSES = (0.0, 0.1, 0.3, 0.5, 1.0)
-"""A real master shows an archive that is being uploaded while it grows."""
+"""How often an incomplete archive is read again: a real master shows an upload while it grows."""
 
 
 @dataclass(frozen=True, slots=True)
 class Archive:
-    """A zip, and the name by which jobs point at it."""
+    """A zip, and the name by which jobs refer to it."""
 
     name: str
     sha256: str
@@ -52,7 +52,7 @@ class Archive:
 
     @property
     def asset(self) -> str:
-        """Its name on the master; equal names mean equal bytes."""
+        """The archive's name on the master. Equal names mean equal bytes."""
         return f"titan-project-{self.sha256[:32]}.zip"
 
 
@@ -122,14 +122,14 @@ def _parts(archive: Archive) -> tuple[str, ...]:
 
 
 def find_archives(session: Session, jobs: Sequence[TitanJob], found: dict[str, Archive]) -> Flow[None]:
-    """Add the archive behind every name that the jobs point at; nothing is changed on the master.
+    """Find the archive of every name that the jobs refer to. Nothing changes on the master.
 
     Args:
-        found: by name; those that are in it are not asked for.
+        found: the archives by name. The found ones are added; those already in it are not asked for.
 
     Raises:
-        InvalidJob: the master has no archive of that name. Where the job has parents it may be one of them that
-            uploads it, so such a job takes what stands under the name when it starts.
+        InvalidJob: the master has no archive of that name. A job with parents is not refused, because a parent may
+            upload the archive; it runs the archive that exists when it starts.
     """
     for job in jobs:
         if not job.kind.is_archive or job.archive_name in found:
@@ -191,7 +191,7 @@ def _look_up(session: Session, name: str) -> Flow[Archive]:
 
 
 def _receive_whole(session: Session, name: str, file: IO[bytes]) -> Flow[ArtifactRef]:
-    problem: Exception = CorruptData(f"what the master has as {name!r} is not a whole zip; upload it again")
+    problem: Exception = CorruptData(f"the master's file {name!r} is not a whole zip; upload it again")
     for seconds in _REREAD_PAUSES:
         yield from pause(seconds)
         file.seek(0)
@@ -201,7 +201,7 @@ def _receive_whole(session: Session, name: str, file: IO[bytes]) -> Flow[Artifac
         except NotFound:
             raise
         except RequestRefused as exc:
-            problem = exc  # such as: it was replaced while it was fetched
+            problem = exc  # such as a replacement during the download
             continue
         if (yield from blocking(partial(zipfile.is_zipfile, file))):
             return ref

@@ -1,4 +1,4 @@
-"""Artifacts: files in the master's registry, under names of their own."""
+"""Artifacts: named files in the master's registry."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ Location = str | os.PathLike[str]
 
 
 def upload_file(session: Session, path: Location, progress: Progress | None = None) -> Flow[ArtifactRef]:
-    """Store a file under its base name, replacing what was there. Idempotent."""
+    """Store a file under its base name. It replaces an earlier one. Idempotent."""
     source = Path(path)
     name = _safe_name(source.name)
     file = yield from blocking(partial(_open, source))
@@ -44,7 +44,7 @@ def upload_file(session: Session, path: Location, progress: Progress | None = No
 def upload_project_folder(
     session: Session, path: Location, project_name: str | None = None, progress: Progress | None = None
 ) -> Flow[ArtifactRef]:
-    """Store a folder as ``<project_name>.zip``; jobs then point at ``<project_name>.zip/<entry>``. Idempotent."""
+    """Store a folder as ``<project_name>.zip``; jobs refer to ``<project_name>.zip/<entry>``. Idempotent."""
     folder = Path(path)
     name = _safe_name(f"{project_name or folder.resolve().name}.zip")
     if ".zip" in name.removesuffix(".zip"):
@@ -76,7 +76,7 @@ def publish_artifact(session: Session, key: str, path: Location) -> Flow[Artifac
 
 
 def get_artifact(session: Session, key: str, save_path: Location | None = None) -> Flow[Path]:
-    """Fetch what was published under ``key``."""
+    """Fetch the artifact that was published under ``key``."""
     name = yield from store_get(key)
     if not name or name == "CLEARED":  # upstream's word for "withdrawn"
         if (

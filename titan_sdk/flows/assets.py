@@ -1,5 +1,5 @@
-"""Files that are named by their content. Whether the master has one is asked at every submit: its folder may have been
-emptied since the last one, and a job whose launcher is gone fails only on the worker.
+"""Files that are named by their content, such as the launcher. Every submit asks whether the master still has them: its
+folder may have been emptied, and a job without its launcher would fail only on the worker.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from titan_sdk.wire import calls, extended_calls
 __all__ = ["BEYOND", "ensure_asset", "is_there"]
 
 BEYOND = 1 << 40
-"""An offset behind every artifact's end: the reply is what the artifact is, without a byte of it."""
+"""An offset behind every artifact's end: the reply has the artifact's size and checksum, but no content."""
 
 
 def is_there(session: Session, name: str, sha256: str) -> Flow[bool]:
-    """Whether the master has it whole. A real one is asked for the bytes: to write what is there already would show it
-    cut off to whoever reads it at that moment.
+    """Whether the master has the whole file. A real master is asked for its bytes: writing an existing file again would
+    show a truncated file to a job that reads it at that moment.
     """
     info = yield from server_info(session)
     try:
@@ -34,7 +34,7 @@ def is_there(session: Session, name: str, sha256: str) -> Flow[bool]:
 
 
 def ensure_asset(session: Session, name: str, data: bytes, sha256: str) -> Flow[None]:
-    """Make it available."""
+    """Upload the file, unless the master has it."""
     if not (yield from is_there(session, name, sha256)):
-        # Whoever writes under that name writes the same.
+        # Every writer of this name writes the same bytes.
         yield from ask(replace(calls.upload_asset(name, data), with_id=False, repeatable=True))

@@ -1,5 +1,6 @@
-"""Cancelling. The bundled master ends what it says that it ends. A real one starts a delayed job all the same, and lets
-services run on (section 7): so the job's runtime is told by a mark in TitanStore, and services are stopped.
+"""Cancelling jobs. The bundled master's answer is reliable. A real master still starts a cancelled job that was delayed,
+and lets cancelled services run on (section 7). A mark in TitanStore therefore tells the job's runtime of the cancel, and
+services are stopped.
 """
 
 from __future__ import annotations
@@ -28,21 +29,21 @@ __all__ = ["cancel_dag", "cancel_job", "wait_stopped"]
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0
 _LAST_WORDS = 30.0
-"""Seconds that a real worker's guard may take besides the grace: to end what it finds, and to hand in the record."""
+"""Seconds of a real worker's guard beyond the grace: to end all processes and to write the record."""
 
 _SERVICE_PATIENCE = 30.0
-"""A real master gives a service 20 s for its port, and cannot stop it before it answers."""
+"""Seconds to wait for a starting service. A real master gives its port 20 s, and cannot stop it earlier."""
 _SERVICE_PAUSE = 0.5
 _CLOCKS = 5.0
-"""Seconds by which the clocks of two clients may differ."""
+"""The largest difference between two clients' clocks, in seconds."""
 
 
 def cancel_job(session: Session, ref: JobRef) -> Flow[JobStatus]:
-    """What becomes of the job. One that has ended already is left as it is.
+    """Cancel a job and return its state afterwards. A job that has ended stays as it is.
 
     Raises:
-        NotFound: the master does not know the id; nothing was sent that could create it.
-        StoreUnavailable: the master's store does not answer, so the job may run all the same.
+        NotFound: the master does not know the id. No request was sent that could create it.
+        StoreUnavailable: the master's store does not answer, so the job may still run.
     """
     info = yield from server_info(session)
     if info.is_bundled:
@@ -60,7 +61,7 @@ def cancel_job(session: Session, ref: JobRef) -> Flow[JobStatus]:
 
 
 def wait_stopped(session: Session, ref: JobRef, timeout: float | None = None) -> Flow[bool]:
-    """Until nothing is left of the run of a job that was cancelled. False: ``timeout`` seconds have passed before."""
+    """Wait until no process of a cancelled job is left. False: ``timeout`` seconds passed first."""
     info = yield from server_info(session)
     ref = yield from resolve_nonce(ref)
     begun = changed = yield from now()
@@ -74,7 +75,7 @@ def wait_stopped(session: Session, ref: JobRef, timeout: float | None = None) ->
             moment = yield from now()
             if state != seen:
                 seen, changed = state, moment
-            # A launcher that was killed before it had a guard leaves a record that never ends.
+            # A launcher that was killed before it had a guard leaves a record that stays unfinished.
             left = (
                 state is not None and not state.ended and moment - changed < state.cancel_grace + _LAST_WORDS
             )
@@ -88,7 +89,7 @@ def wait_stopped(session: Session, ref: JobRef, timeout: float | None = None) ->
 
 
 def cancel_dag(session: Session, refs: Sequence[JobRef]) -> Flow[dict[str, JobStatus]]:
-    """What becomes of every job; children are cancelled first, so none starts meanwhile."""
+    """Cancel every job; returns their states afterwards. Children come first, so that none starts meanwhile."""
     states: dict[str, JobStatus] = {}
     for ref in reversed(refs):
         states[ref.job_id] = yield from cancel_job(session, ref)
@@ -101,7 +102,7 @@ def _cancel_at_bundled(ref: JobRef) -> Flow[JobStatus]:
         raise _not_found(ref)
     if state in {JobStatus.DEAD, JobStatus.CANCELLED}:
         return state
-    # Also of a completed one, which may be a service that runs: this master changes nothing where nothing is left.
+    # Also for a completed job, which may be a running service. Otherwise the master changes nothing.
     yield from ask(calls.cancel_job(ref.job_id))
     return (yield from ask(calls.job_status(ref.job_id)))
 
@@ -121,7 +122,7 @@ def _cancel_runtime_job(ref: JobRef, word: JobStatus) -> Flow[JobStatus]:
             f"cancel_job: the master was told to cancel {ref.job_id!r}, but its store does not answer now, so a job that "
             "was delayed or about to start may run all the same; cancel it again"
         )
-    # Read after the mark was written: a launcher that claims the job later reads the mark before it starts anything.
+    # This read must follow the mark: a launcher that claims the job later reads the mark before it starts the job.
     told = own_status(
         (yield from ask(calls.job_status(ref.job_id))), (yield from read_run_state(ref)), trusted=False
     )
@@ -132,17 +133,17 @@ def _cancel_plain_job(ref: JobRef, record: JobRecord | None, word: JobStatus) ->
     if word.is_terminal:
         return word
     if word is JobStatus.PENDING and record is not None and (yield from _is_delayed(record)):
-        # A real master would call it CANCELLED, run it when due, and lose its end.
+        # A real master would report CANCELLED, run the job when it is due, and lose its end.
         return word
     found = yield from ask(calls.cancel_job(ref.job_id))
     if word is JobStatus.PENDING and not found and record is None:
-        # It was queued, and is gone; or it is delayed, and runs when due. Only its submitter can know.
+        # It was queued and is gone, or it is delayed and runs when it is due. Only its submitter can know.
         return JobStatus.UNKNOWN
     return (yield from ask(calls.job_status(ref.job_id)))
 
 
 def _is_delayed(record: JobRecord) -> Flow[bool]:
-    """Whether a real master keeps it where no cancel reaches it; while it waits for a parent, one does."""
+    """Whether the job is in a real master's delay queue, which no cancel reaches. While it waits for a parent, one does."""
     if record.due_at is None or time.time() > record.due_at + _CLOCKS:
         return False
     for parent in record.parents:
@@ -152,7 +153,7 @@ def _is_delayed(record: JobRecord) -> Flow[bool]:
 
 
 def _is_service(ref: JobRef, word: JobStatus) -> Flow[bool]:
-    """Whether a worker runs a service of that id, whoever deployed it."""
+    """Whether a worker runs a service of that id."""
     if word not in {JobStatus.RUNNING, JobStatus.COMPLETED}:
         return False
     stats = yield from cluster_stats()
@@ -160,12 +161,12 @@ def _is_service(ref: JobRef, word: JobStatus) -> Flow[bool]:
 
 
 def _end_service(ref: JobRef, word: JobStatus) -> Flow[JobStatus]:
-    """Stop it wherever it is in its life: a real master cannot stop one that is starting, nor end one by a cancel."""
+    """Stop a service in any state. A real master cannot stop a starting service, nor end a service by a cancel."""
     until = (yield from now()) + _SERVICE_PATIENCE
     while word in {JobStatus.PENDING, JobStatus.RUNNING, JobStatus.COMPLETED}:
         if word is JobStatus.PENDING:
             yield from ask(calls.cancel_job(ref.job_id))
-            # It may have been on its way to a worker in that moment; the next look tells.
+            # It may have been on its way to a worker at that moment; the next question tells.
             return (yield from ask(calls.job_status(ref.job_id)))
         try:
             yield from ask(calls.stop_service(ref.job_id))
@@ -190,7 +191,7 @@ def _end_service(ref: JobRef, word: JobStatus) -> Flow[JobStatus]:
 
 
 def _known(ref: JobRef) -> Flow[JobStatus]:
-    """The master's word, once its store has shown that it answers."""
+    """The master's state of the job, once its store is known to answer."""
     if not (yield from store_answers()):
         raise StoreUnavailable(
             f"cancel_job: the master's store does not answer now, so nobody knows whether it has a job {ref.job_id!r}; "

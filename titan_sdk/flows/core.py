@@ -1,7 +1,7 @@
 """Flows: multi-step operations as generators that do no I/O and hold no clock.
 
-A flow yields *steps* and is answered with their outcome; the drivers of ``drivers.py`` do the steps. So an
-operation is written once and both clients run it. Write ``reply = yield from ask(call)``; never yield directly.
+A flow yields *steps*. A driver of ``drivers.py`` carries out each step and sends its outcome back. An operation is
+therefore written once, and both clients run it. Write ``reply = yield from ask(call)``; never yield directly.
 """
 
 from __future__ import annotations
@@ -40,19 +40,19 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """Do nothing for that many seconds."""
+    """Wait for ``seconds``."""
 
     seconds: float
 
 
 @dataclass(frozen=True, slots=True)
 class Now:
-    """Answer with the driver's monotonic clock, in seconds."""
+    """Read the driver's monotonic clock, in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Blocking:
-    """Call a function that may block on the disk; an asyncio driver runs it in a thread."""
+    """Call a function that may block on the disk. An asyncio driver runs it in a thread."""
 
     function: Callable[[], Any]
 
@@ -60,11 +60,11 @@ class Blocking:
 Step: TypeAlias = Ask | Pause | Now | Blocking
 Flow: TypeAlias = Generator[Step, Any, T]
 STEP_ERRORS = (TitanError, OSError, ValueError)
-"""What a step may end with that is the flow's to deal with; anything else ends whoever drives it."""
+"""The errors of a step that are sent into the flow. Any other exception ends the driver."""
 
 
 class FlowRun(Generic[T]):
-    """A flow under way. Who drives it does ``step`` after ``step``, until there is none."""
+    """A running flow. Its driver carries out ``step`` after ``step``, until there is none."""
 
     def __init__(self, flow: Flow[T]) -> None:
         self._flow = flow
@@ -74,15 +74,15 @@ class FlowRun(Generic[T]):
 
     @property
     def result(self) -> T:
-        """What the flow returned, once it is over."""
+        """The flow's return value, once the flow has ended."""
         return cast("T", self._result)
 
     def answer(self, outcome: object) -> None:
-        """The step was done. Raises what the flow raises."""
+        """Send the step's outcome into the flow. Raises what the flow raises."""
         self._go_on(self._flow.send, outcome)
 
     def fail(self, error: Exception) -> None:
-        """It ended with this. Raises what the flow makes of it."""
+        """Raise the step's error in the flow. Raises what the flow raises."""
         self._go_on(self._flow.throw, error)
 
     def _go_on(self, move: Callable[[Any], Step], value: object) -> None:
@@ -98,7 +98,7 @@ def ask(call: Call[T]) -> Flow[T]:
 
 
 def pause(seconds: float) -> Flow[None]:
-    """Let time pass."""
+    """Wait for ``seconds``, without blocking an event loop."""
     yield Pause(seconds)
 
 

@@ -1,7 +1,7 @@
 """Values over the packet limit: stored in parts, behind a reference under their own key.
 
-The reference is written last, so a reader sees the old value or the whole new one. Parts carry a name of their
-own for each write and are never overwritten by another.
+The reference is written last, so a reader sees the old value or the whole new one. The names of the parts differ with
+every write, so no write overwrites another's parts.
 """
 
 from __future__ import annotations
@@ -13,31 +13,31 @@ from dataclasses import replace
 from typing import Any
 
 from titan_sdk.errors import CorruptData, PayloadTooLarge
-from titan_sdk.flows import keeping
+from titan_sdk.flows import confirmed_writes
 from titan_sdk.flows.core import Flow, ask
 from titan_sdk.flows.server import server_info
 from titan_sdk.session import Session
 from titan_sdk.wire import calls, extended_calls
+from titan_sdk.wire.exactly_once import LARGEST_HEAD
 from titan_sdk.wire.fields import PARTS_MARK, decode_value, encode_key, encode_value
 from titan_sdk.wire.frames import MAX_PAYLOAD
-from titan_sdk.wire.once import LARGEST_HEAD
 
 __all__ = ["MAX_VALUE", "drop_parts", "get", "is_large", "put"]
 
 MAX_VALUE = 512 * 1024 * 1024
-"""Characters of the largest value: it is held in memory whole, here and wherever it is read."""
+"""The largest value, in characters. Its writer and its readers hold it in memory whole."""
 _PART = 8 * 1024 * 1024
 
 
 def is_large(key: str, value: str) -> bool:
     """Whether a value needs more than one frame."""
-    # Its stored form is never shorter, so most values are settled without making it.
+    # The stored form is never shorter, so most values need no encoding here.
     room = MAX_PAYLOAD - len(encode_key(key)) - 1 - LARGEST_HEAD
     return len(value) > room or (len(value) * 12 > room and len(encode_value(value)) > room)
 
 
 def put(session: Session, key: str, value: str) -> Flow[None]:
-    """Store the parts, then the reference, then remove the parts of the value it replaces.
+    """Store the parts, then the reference, then remove the parts of the earlier value.
 
     Raises:
         PayloadTooLarge: over ``MAX_VALUE``; nothing was sent.
@@ -52,14 +52,14 @@ def put(session: Session, key: str, value: str) -> Flow[None]:
     count = 0
     for start in range(0, len(stored), _PART):
         name, part = _part_key(key, write, count), "=" + stored[start : start + _PART]
-        # Nobody else writes under that name.
+        # No other client writes under this name.
         call = replace(calls.kv_set_raw(name, part), repeatable=True)
-        yield from keeping.write(session, call, name, part)
+        yield from confirmed_writes.write(session, call, name, part)
         count += 1
     digest = hashlib.sha256(stored.encode("ascii")).hexdigest()
     fields = {"parts": count, "write": write, "characters": len(stored), "sha256": digest}
     reference = PARTS_MARK + json.dumps(fields)
-    yield from keeping.write(session, calls.kv_set_raw(key, reference), key, reference)
+    yield from confirmed_writes.write(session, calls.kv_set_raw(key, reference), key, reference)
     if old is not None and old.startswith(PARTS_MARK):
         yield from drop_parts(session, key, old)
 
@@ -68,7 +68,7 @@ def get(key: str, reference: str) -> Flow[str]:
     """The value behind a reference.
 
     Raises:
-        CorruptData: a part is missing, or the whole is not what was written.
+        CorruptData: a part is missing, or the checksum does not match.
     """
     fields = _read(key, reference)
     parts: list[str] = []
@@ -88,7 +88,7 @@ def get(key: str, reference: str) -> Flow[str]:
 
 
 def drop_parts(session: Session, key: str, reference: str) -> Flow[None]:
-    """Remove parts that no reference names any more; a real master cannot delete, so there they become empty."""
+    """Remove parts without a reference. A real master cannot delete, so there they become empty."""
     info = yield from server_info(session)
     fields = _read(key, reference)
     for index in range(fields["parts"]):

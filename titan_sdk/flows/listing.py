@@ -1,4 +1,4 @@
-"""Lists of what a master has, and what has changed in them."""
+"""Lists of a master's jobs, DAGs, services and artifacts, and the changes of its jobs."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ _WORDS = [str(status) for status in JobStatus if status is not JobStatus.UNKNOWN
 def list_page(
     session: Session, operation: str, request: List, read: Callable[[Fields], T]
 ) -> Flow[ListPage[T]]:
-    """A page.
+    """A page of a list.
 
     Raises:
-        InvalidArgument: the order, the limit or a filter is none. Nothing was sent.
+        InvalidArgument: the order, the limit or a filter is invalid. Nothing was sent.
         NotSupported: the master is a real one.
     """
     _check(operation, request)
@@ -43,10 +43,10 @@ def list_page(
 
 
 def changes(session: Session, cursor: str | None, wait: float) -> Flow[JobChanges]:
-    """Jobs that have changed since.
+    """The jobs that have changed since the cursor.
 
     Raises:
-        InvalidArgument: ``wait`` is no number of seconds. Nothing was sent.
+        InvalidArgument: ``wait`` is not a number of seconds. Nothing was sent.
         NotSupported: the master is a real one.
     """
     if type(wait) not in (int, float) or not wait >= 0:

@@ -1,5 +1,5 @@
-"""What to believe of a master that may be wrong: its store down, a worker gone, an id used by somebody else too
-(hazards 6, 12, 19). Each doubt is settled by something that this client or the job's own runtime wrote.
+"""Checks of a real master's states, which may be wrong: its store is down, a worker is gone, or another client uses the
+same id (hazards 6, 12, 19). Each doubt is settled by a value that this client or the job's runtime wrote.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 
+from titan_sdk.flows.confirmed_writes import put_own
 from titan_sdk.flows.core import Flow, ask, now
-from titan_sdk.flows.keeping import put_own
 from titan_sdk.flows.report import JobRef, own_status, read_run_state, resolve_nonce
 from titan_sdk.flows.server import cluster_stats, server_info
 from titan_sdk.model.status import JobStatus
@@ -23,18 +23,18 @@ __all__ = ["SILENCE", "Pulse", "has_record", "is_kept", "mark_cancelled", "store
 
 _PROBE_KEY = "titan:probe"
 SILENCE = 60.0
-"""A runtime that runs writes its record every 5 s; one that has not for so long is gone."""
+"""Seconds without a new record after which a runtime counts as gone. A live one writes every 5 s."""
 _SILENCE_AFTER_THE_END = 5.0
-"""Nothing is written after the last record but the worker's own report, which comes within a second."""
+"""Seconds between a job's last record and the worker's report, after which the report counts as lost. It takes 1 s."""
 _LOOK_EVERY = 10.0
 _DEAF = 45.0
-"""Whoever has not been able to listen for so long has heard no silence: what cut this client off from the master, or
-the master from its store, may have kept the runtime from writing as well.
+"""Seconds without a look at the records after which an earlier silence does not count: the outage that kept this client
+from reading may have kept the runtime from writing.
 """
 
 
 def is_kept(key: str, value: str) -> Flow[bool]:
-    """Write a value that nobody else writes, and read it back: a real master answers ``OK`` while its store is down
+    """Write a value of this client's own and read it back. A real master answers ``OK`` while its store is down
     (hazard 12).
     """
     yield from put_own(key, value)
@@ -42,21 +42,21 @@ def is_kept(key: str, value: str) -> Flow[bool]:
 
 
 def store_answers() -> Flow[bool]:
-    """Whether the master's store keeps a value: a real one answers ``OK`` and ``NULL`` for it while it is down."""
+    """Whether the master's store keeps a value. While it is down, a real master answers ``OK`` and ``NULL``."""
     probe = calls.kv_set(_PROBE_KEY, json.dumps({"v": 1, "probe": secrets.token_hex(8)}))
-    yield from ask(replace(probe, with_id=False, repeatable=True))  # whose it is matters to nobody
+    yield from ask(replace(probe, with_id=False, repeatable=True))  # any client's probe will do
     return (yield from ask(calls.kv_get(_PROBE_KEY))) is not None
 
 
 def has_record(ref: JobRef) -> Flow[bool]:
-    """Whether the store holds what a submit of that id wrote first."""
+    """Whether the store holds the record that a submit of that id writes first."""
     return (yield from ask(calls.kv_get(keys.job_key(ref.full_id)))) is not None
 
 
 def mark_cancelled(ref: JobRef) -> Flow[bool]:
-    """Have the submission's runtime start nothing from now on, and end what runs; False if the store did not keep it.
+    """Tell the submission's runtime to start nothing more, and to end the running code. False: the store did not keep it.
 
-    Whoever reads the submission's record after this, and finds none, knows that its code never runs.
+    If the submission has no record after this, its code never runs.
     """
     assert ref.nonce is not None
     mark = json.dumps({"v": 1, "cancelled_at": time.time()})
@@ -64,31 +64,30 @@ def mark_cancelled(ref: JobRef) -> Flow[bool]:
 
 
 class Pulse:
-    """Looks after jobs whose master may be wrong. A worker that is lost, or a report of the end that never arrived,
-    leaves RUNNING for ever; another submission of the id, or anybody's report, makes it COMPLETED (section 6). The
-    runtime's record tells.
+    """Corrects the states of a real master by the runtimes' records. A lost worker or a lost report leaves a job RUNNING
+    for ever. Another submission of the id, or a report by any client, makes it COMPLETED (section 6).
     """
 
     def __init__(self, session: Session, refs: Mapping[JobRef, tuple[str, ...]], moment: float) -> None:
-        """``refs``: each job's parents among them, by full id."""
+        """``refs``: the jobs, each with the full ids of its parents among them."""
         self._session = session
         self._refs = {ref.full_id: ref for ref in refs}
         self._parents = {ref.full_id: parents for ref, parents in refs.items()}
         self._next = moment + _LOOK_EVERY
         self._seen: dict[str, tuple[object, float, float]] = {}
-        """What a record said last, since when, and when that was read."""
+        """The last content of a record, since when it stands, and when it was read."""
         self._words: dict[str, JobStatus] = {}
-        """What the master says of jobs of which it is not true."""
+        """The master's states that are known to be wrong."""
         self._unproven: dict[str, float] = {}
-        """Since when the master calls a job over of which no record exists."""
+        """Since when the master reports a job without a record as ended."""
         self._settled: set[str] = set()
         self.reasons: dict[str, str] = {}
         """Why a state was corrected, by full id."""
         self.never_ran: set[str] = set()
-        """Jobs called COMPLETED that this submission never ran, and never will."""
+        """Jobs that the master reports as COMPLETED, but that this submission neither ran nor will run."""
 
     def prove(self, states: dict[str, JobStatus]) -> Flow[None]:
-        """Correct ends that are not these submissions' own; only a real master tells of such."""
+        """Correct ends that belong to other submissions. Only a real master reports such."""
         doubtful = [
             job_id
             for job_id in self._refs
@@ -102,7 +101,7 @@ class Pulse:
             ref = self._refs[job_id] = yield from resolve_nonce(self._refs[job_id])
             state = yield from read_run_state(ref)
             if ref.nonce and state is None and word in {JobStatus.DEAD, JobStatus.CANCELLED}:
-                # The word may be about another submission of the id, or about a delayed job: from here on it is true.
+                # The state may belong to another submission, or to a delayed job. From here on it counts.
                 kept = yield from mark_cancelled(ref)
                 state = yield from read_run_state(ref)
                 states[job_id] = own_status(word, state, trusted=False) if kept else JobStatus.PENDING
@@ -116,7 +115,7 @@ class Pulse:
                 yield from self._await_record(ref, states)
 
     def _await_record(self, ref: JobRef, states: dict[str, JobStatus]) -> Flow[None]:
-        """The job may still be queued, or have been dropped by a master that takes it for completed."""
+        """Wait for the record of a job that may be queued, or dropped by a master that counts it as completed."""
         moment = yield from now()
         since = self._unproven.setdefault(ref.full_id, moment)
         waits = any(not states[parent].is_terminal for parent in self._parents[ref.full_id])
@@ -135,7 +134,7 @@ class Pulse:
             )
 
     def look(self, states: dict[str, JobStatus]) -> Flow[None]:
-        """Correct jobs called RUNNING that the records have disproved; asks every ten seconds at most."""
+        """Correct RUNNING states that the records disprove. Reads the records every ten seconds at most."""
         moment = yield from now()
         if moment < self._next:
             return

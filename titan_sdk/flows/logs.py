@@ -1,6 +1,6 @@
-"""Logs: the master's own where it keeps them whole, else the runtime's numbered chunks (section 8.3).
+"""Logs: the master's log if the master keeps it whole, else the runtime's numbered chunks (section 8.3).
 
-Where a job's output is, its record says: a launcher writes no chunks on a master that keeps the log itself.
+A job's record says where its output is: a launcher writes no chunks if the master keeps the log.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ _FIRST_PAUSE = 0.05
 _LONGEST_PAUSE = 1.0
 _GROWTH = 1.5
 _STATE_SECONDS = 1.0
-"""The least time between two states of a line that the job rewrites."""
+"""The shortest time between two versions of a line that the job rewrites, in seconds."""
 
 
 def fetch_logs(session: Session, ref: JobRef) -> Flow[str]:
-    """Everything the job has printed so far.
+    """The output of the job so far.
 
-    Complete and in order where the runtime travelled with the job. Otherwise what the master has: a real one
-    keeps the last 100 lines, not always in order, of all runs of the id.
+    It is complete and in order for a job with the runtime. For other jobs it is the master's log: a real master keeps
+    the last 100 lines of all runs of the id, not always in order.
     """
     ref = yield from resolve_nonce(ref)
     parts: list[str] = []
@@ -46,7 +46,7 @@ def fetch_logs(session: Session, ref: JobRef) -> Flow[str]:
 
 
 def _is_at_master(session: Session, ref: JobRef) -> Flow[bool | None]:
-    """Whether the master's log has the job's output; ``None`` while no record says so."""
+    """Whether the job's output is in the master's log; ``None`` while there is no record."""
     info = yield from server_info(session)
     if not ref.nonce or "run_logs" not in info.features:
         return False
@@ -64,7 +64,7 @@ def _chunk(ref: JobRef, index: int) -> Flow[str | None]:
 def read_logs(
     session: Session, ref: JobRef, position: int = 0, *, chunks: int = 64, until: int | None = None
 ) -> Flow[LogPage]:
-    """What was printed from ``position`` on, without waiting."""
+    """The output from ``position`` on, without waiting."""
     ref = yield from resolve_nonce(ref)
     if not ref.nonce or (yield from _is_at_master(session, ref)):
         log = MasterLog(session, ref.job_id, position, ref.nonce)
@@ -78,9 +78,9 @@ def read_logs(
 
 
 class LogFollower:
-    """Hands out a job's output as it comes, each line once, over all its attempts. For one thread at a time.
+    """Follows a job's output over all its attempts; each line comes once. For one thread at a time.
 
-    ``position`` may be stored and given back later to go on without a gap or a repeat; it is exact for jobs with
+    ``position`` may be stored and given back later, to go on without a gap or a repetition. It is exact for jobs with
     the runtime. Loop: ``lines = yield from follower.read(); ...; if follower.done: stop``.
     """
 
@@ -100,12 +100,12 @@ class LogFollower:
 
     @property
     def position(self) -> int:
-        """Chunks consumed so far; of the master's log, how much of it."""
+        """The number of chunks read so far, or the position in the master's log."""
         return self._chunks if self._ref.nonce and not self._at_master else self._log.position
 
     def read(self) -> Flow[list[LogLine]]:
-        """New lines, and at most once a second the state of one that the job rewrites (``LogLine.is_final`` is false);
-        pauses briefly when there are none. Outlasts a master that is away for a while.
+        """The new lines, and at most once a second the current text of a line that the job rewrites
+        (``LogLine.is_final`` is false). Pauses briefly if there are none. Outlasts a master that is away for a while.
         """
         lines = [LogLine(line) for line in (yield from self._reconnect.outlast(self._read()))]
         return lines + (yield from self._rewritten())
@@ -130,7 +130,7 @@ class LogFollower:
         return []
 
     def _state(self) -> Flow[JobStatus]:
-        """The master's word, unless the runtime's record has disproved it."""
+        """The master's state, unless the runtime's record disproves it."""
         states = {self._ref.full_id: (yield from ask(calls.job_status(self._ref.job_id)))}
         if self._pulse is None:
             self._pulse = Pulse(self._session, {self._ref: ()}, (yield from now()))
@@ -139,12 +139,12 @@ class LogFollower:
         return states[self._ref.full_id]
 
     def _new_text(self) -> Flow[str | None]:
-        """What was printed since the last look, or ``None``."""
+        """The output since the last read, or ``None``."""
         if self._ref.nonce and self._at_master is None:
             self._at_master = yield from _is_at_master(self._session, self._ref)
             self._log = MasterLog(self._session, self._ref.job_id, self._log.position, self._ref.nonce)
             if self._at_master is None:
-                return None  # it has not started: nothing is written before its record
+                return None  # not started: the record comes before the first output
         if not self._ref.nonce or self._at_master:
             return (yield from self._log.more()) or None
         text = yield from _chunk(self._ref, self._chunks)
@@ -152,14 +152,14 @@ class LogFollower:
         return text
 
     def _rest(self) -> Flow[list[str]]:
-        """What came between the last look and the end, and the line that no line end closes."""
+        """The output between the last read and the end, including an unterminated last line."""
         if not self._ref.nonce:
             yield from self._log.settle()
         lines: list[str] = []
         while (text := (yield from self._new_text())) is not None:
             lines += self._lines.take(text)
         if self._ref.nonce and not self._at_master and not self._chunks:
-            # The runtime never came to print anything; what its stub said is in the master's log.
+            # The runtime has printed nothing. The stub's own lines are in the master's log.
             lines += self._lines.take((yield from ask(calls.get_logs(self._ref.job_id))))
         self.done = True
         return lines + self._lines.rest()

@@ -1,4 +1,4 @@
-"""The manifest a submit leaves in TitanStore, so that whoever knows a DAG's name can follow it.
+"""The manifest of a submission in TitanStore, by which any client can follow a DAG by its name.
 
 ``titan:dag:<name>`` names the latest run, ``titan:dag:<name>:<run>`` lists its jobs.
 """
@@ -13,8 +13,8 @@ from typing import Any
 
 from titan_sdk.errors import CorruptData, NotFound, StoreUnavailable
 from titan_sdk.flows.archives import Archive
+from titan_sdk.flows.confirmed_writes import put_own
 from titan_sdk.flows.core import Flow, ask
-from titan_sdk.flows.keeping import put_own
 from titan_sdk.flows.liveness import is_kept
 from titan_sdk.flows.report import JobRecord
 from titan_sdk.model.job import TitanJob
@@ -27,14 +27,14 @@ __all__ = ["Submission", "SubmittedJob", "find_dag", "records_of", "write_manife
 
 @dataclass(frozen=True, slots=True)
 class SubmittedJob:
-    """What is needed to follow a job. ``nonce`` is ``None`` where no runtime travels with it."""
+    """The data for following a job. ``nonce`` is ``None`` for a job without the runtime."""
 
     job_id: str
     nonce: str | None
     parents: tuple[str, ...] = ()
     """Full ids of its parents inside the same DAG."""
     first_id: str | None = None
-    """The id first asked for, where the job was submitted again under another one."""
+    """The id of the first submission, if the job was submitted again under another id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,23 +44,24 @@ class Submission:
     name: str
     run_id: str
     jobs: tuple[SubmittedJob, ...]
-    """In the order the jobs were given, approval gates behind theirs."""
+    """In the given order, with the approval gates at the end."""
     agent_run_id: str | None = None
     source: tuple[TitanJob, ...] = field(default=(), compare=False, repr=False)
-    """What was submitted, in this process only."""
+    """The submitted jobs; in this process only."""
     archives: Mapping[str, Archive] = field(default_factory=dict, compare=False, repr=False)
-    """What their archives were, by the names the jobs use; in this process only."""
+    """The archives of the jobs, by the names that the jobs use; in this process only."""
     scripts: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
     """The SHA-256 of their script files; in this process only."""
 
 
 def write_records(submission: Submission) -> Flow[None]:
-    """What lets anybody who knows a job's id or a DAG's name follow it, before the jobs are sent, so that it is never
-    missing. Everything is read back: a real master loses what it acknowledges while its store is down. Jobs without the
-    runtime have records there too: only they tell a later cancel what it can do.
+    """Write the records by which other clients find the jobs, before the jobs are sent, so that no job is without one.
+
+    Every record is read back: a real master loses acknowledged writes while its store is down. On a real master jobs
+    without the runtime have records too, because a later cancel needs them.
 
     Raises:
-        StoreUnavailable: a record did not stay.
+        StoreUnavailable: the store did not keep a record.
     """
     for key, text in records_of(submission, plain=True)[1].items():
         if not (yield from is_kept(key, text)):
@@ -72,10 +73,10 @@ def write_records(submission: Submission) -> Flow[None]:
 
 
 def records_of(submission: Submission, *, plain: bool) -> tuple[str, dict[str, str]]:
-    """The records as they are stored, by key; the first is the key of this submission's own manifest.
+    """The key of the submission's manifest, and all records in their stored form, by key.
 
     Args:
-        plain: also of jobs without the runtime.
+        plain: whether to include jobs without the runtime.
     """
     now = time.time()
     source = {job.full_id: job for job in submission.source}
@@ -102,7 +103,7 @@ def _record_of(job: SubmittedJob, source: TitanJob | None, now: float) -> JobRec
 
 
 def write_manifest(submission: Submission) -> Flow[None]:
-    """The list of the submission's jobs, replacing an earlier one of the same run."""
+    """Write the list of the submission's jobs. It replaces an earlier one of the same run."""
     text = json.dumps({"v": 1, **_manifest(submission)})
     yield from put_own(_run_key(submission.name, submission.run_id), text)
 
@@ -123,10 +124,10 @@ def _entry(job: SubmittedJob) -> dict[str, Any]:
 
 
 def find_dag(name: str, run: str | None = None) -> Flow[Submission]:
-    """The latest submission under that name, or the one called ``run``.
+    """The latest submission of that name, or the one called ``run``.
 
     Raises:
-        NotFound: nobody submitted a DAG of that name through this SDK (foreign DAGs are followed by job ids).
+        NotFound: no DAG of that name was submitted through this SDK. Follow other DAGs by their job ids.
     """
     if run is None:
         latest = yield from _record(_latest_key(name), name)
@@ -143,7 +144,7 @@ def find_dag(name: str, run: str | None = None) -> Flow[Submission]:
 
 
 def _latest_key(name: str) -> str:
-    # A colon in a name would make "a:b" the run "b" of the DAG "a".
+    # Without the escape, the DAG "a:b" would be the run "b" of the DAG "a".
     return "titan:dag:" + name.replace("%", "%25").replace(":", "%3A")
 
 

@@ -1,4 +1,4 @@
-"""The log that the master itself keeps: by LOG_READ from an offset where it can, else the whole text each time."""
+"""The log that the master keeps. With LOG_READ it is read from an offset, otherwise the whole text is read each time."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from titan_sdk.wire import calls, extended_calls
 __all__ = ["MasterLog"]
 
 _LATE_LINES = 2.5
-"""Seconds after the end in which a real worker may still deliver lines (section 8.3)."""
+"""Seconds after a job's end for which a real worker may still deliver lines (section 8.3)."""
 
 
 class MasterLog:
-    """What was printed since the last look. ``position`` counts bytes with LOG_READ, characters without.
+    """Reads the output since the last read. ``position`` counts bytes with LOG_READ, otherwise characters.
 
     Args:
-        nonce: of which submission of the id, on a master that tells them apart.
+        nonce: the submission of the id, on a master that tells submissions apart.
     """
 
     def __init__(self, session: Session, job_id: str, position: int = 0, nonce: str | None = None) -> None:
@@ -27,7 +27,7 @@ class MasterLog:
         self._seen = ""
 
     def more(self, until: int | None = None) -> Flow[str]:
-        """New text, with LOG_READ not beyond that position; empty when there is none."""
+        """The new text, or an empty one. With LOG_READ it ends at ``until``."""
         info = yield from server_info(self._session)
         if "log_read" in info.features:
             piece = yield from ask(extended_calls.log_read(self._job_id, self.position, self._nonce, until))
@@ -36,14 +36,14 @@ class MasterLog:
         return self._unseen((yield from ask(calls.get_logs(self._job_id))))
 
     def settle(self) -> Flow[None]:
-        """Let lines arrive that a real master may still be waiting for when the job has ended already."""
+        """Wait for the last lines, which may reach a real master after the job's end."""
         info = yield from server_info(self._session)
         if "ordered_logs" not in info.features and not self._seen.endswith("\n"):
-            # A complete last line means that nothing is under way.
+            # A complete last line means that no more text is on its way.
             yield from pause(_LATE_LINES)
 
     def _unseen(self, text: str) -> str:
-        """The part that was not there at the last look; a real master's log loses its beginning."""
+        """The text after the last read. A real master's log loses its beginning."""
         old, self._seen = self._seen, text
         if not old and self.position:
             fresh = text[self.position :]

@@ -24,7 +24,7 @@ def submit_yaml(
     *,
     progress: Progress | None = None,
 ) -> Flow[Submission]:
-    """Submit the pipeline a file describes.
+    """Submit the pipeline of a YAML file.
 
     Args:
         progress: told of archives that are uploaded.
@@ -44,7 +44,7 @@ def submit_yaml(
             )
         )
     except InvalidDag as exc:
-        # Only the master knew: a parent that is nowhere, an id in use.
+        # Only the master could know: an unknown parent, or an id in use.
         place = pipeline.places.get((exc.job_id, exc.field))
         if place is None:
             raise

@@ -1,4 +1,4 @@
-"""What is known of a job: the master's word, and the record its runtime left in TitanStore."""
+"""The report of a job, from the master's state and the record that the job's runtime keeps in TitanStore."""
 
 from __future__ import annotations
 
@@ -32,21 +32,21 @@ __all__ = [
 _SAYS = "titan-runtime: "
 """Begins the launcher's own lines in a log."""
 _STALE = 300.0
-"""Seconds for which the runtime of a job that the master calls over may be silent, clocks that differ included: its
-record is renewed every 5 s.
+"""Seconds after which a silent runtime counts as gone, if the master says that the job has ended. The runtime renews its
+record every 5 s; the rest allows for clocks that differ.
 """
 _LATE_LINES = 2.5
-"""Seconds after the end in which a real worker may still deliver lines (section 8.3)."""
+"""Seconds after a job's end for which a real worker may still deliver lines (section 8.3)."""
 
 
 @dataclass(frozen=True, slots=True)
 class JobRef:
-    """A job and, where known, the submission of it that is meant."""
+    """A job, and its submission if that is known."""
 
     job_id: str
     nonce: str | None = None
     plain: bool = False
-    """Known to have been submitted without a runtime: it leaves no record, so none is looked for."""
+    """Whether the job is known to have no runtime. It then has no record to read."""
     full_id: str = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -55,18 +55,18 @@ class JobRef:
 
 @dataclass(frozen=True, slots=True)
 class JobRecord:
-    """What a submit wrote of a job before it sent it."""
+    """The record that a submit writes before it sends a job."""
 
     nonce: str | None
-    """``None`` where no runtime travels with it."""
+    """``None`` for a job without the runtime."""
     service: bool = False
     due_at: float | None = None
-    """Unix seconds, by the submitter's clock, before which it does not start; for jobs without the runtime."""
+    """The earliest start in Unix seconds, by the submitter's clock; only for jobs without the runtime."""
     parents: tuple[str, ...] = ()
-    """Full ids, where ``due_at`` is told."""
+    """Full ids; only together with ``due_at``."""
 
     def to_json(self) -> dict[str, object]:
-        """The fields as they are stored."""
+        """The stored form."""
         fields: dict[str, object] = {"nonce": self.nonce, "runtime": self.nonce is not None}
         if self.service:
             fields["service"] = True
@@ -76,7 +76,7 @@ class JobRecord:
 
 
 def read_job_record(job_id: str) -> Flow[JobRecord | None]:
-    """The record of the id's latest submission by this SDK; ``None`` where there is none, or the store is down."""
+    """The record of the id's latest submission by this SDK; ``None`` if there is none, or the store is down."""
     key = keys.job_key(full_id(job_id))
     text = yield from ask(calls.kv_get(key))
     if text is None:
@@ -94,7 +94,7 @@ def read_job_record(job_id: str) -> Flow[JobRecord | None]:
 
 
 def resolve_nonce(ref: JobRef) -> Flow[JobRef]:
-    """The reference with the nonce of the id's latest submission, if its runtime left one."""
+    """The reference with the nonce of the id's latest submission, if that has one."""
     if ref.nonce or ref.plain:
         return ref
     record = yield from read_job_record(ref.job_id)
@@ -104,7 +104,7 @@ def resolve_nonce(ref: JobRef) -> Flow[JobRef]:
 
 
 def read_run_state(ref: JobRef) -> Flow[reader.RunState | None]:
-    """The runtime's record, or ``None`` while it has not claimed the job (or where no runtime travels)."""
+    """The runtime's record. ``None`` before the launcher's claim, and for a job without the runtime."""
     if not ref.nonce:
         return None
     text = yield from ask(calls.kv_get(keys.state_key(ref.full_id, ref.nonce)))
@@ -112,13 +112,13 @@ def read_run_state(ref: JobRef) -> Flow[reader.RunState | None]:
 
 
 def own_status(word: JobStatus, state: reader.RunState | None, *, trusted: bool) -> JobStatus:
-    """How one submission stands, from the master's word for its id and the submission's own record.
+    """The state of one submission, from the master's state for its id and the submission's own record.
 
-    A real master keeps one word per id, and believes anybody who reports an end (sections 2.1 and 6): its word may be
-    about another submission. So a completion counts only with the submission's own record of it.
+    A real master keeps one state per id, and believes every report of an end (sections 2.1 and 6), so its state may
+    belong to another submission. A completion therefore counts only if the submission's own record confirms it.
 
     Args:
-        trusted: the master is the bundled one, which gives an id to one submission at a time.
+        trusted: whether the master is the bundled one, where only one submission at a time uses an id.
     """
     if trusted and word is JobStatus.CANCELLED:
         return word
@@ -136,7 +136,7 @@ def own_status(word: JobStatus, state: reader.RunState | None, *, trusted: bool)
 
 
 def status_of(session: Session, ref: JobRef) -> Flow[JobStatus]:
-    """As ``own_status``, by as few questions as will do: one, until the master says that the job is over."""
+    """``own_status`` with few requests: one, as long as the master does not say that the job has ended."""
     word = yield from ask(calls.job_status(ref.job_id))
     if not ref.nonce or word in {JobStatus.PENDING, JobStatus.RUNNING}:
         return word
@@ -153,12 +153,11 @@ def job_report(
     patient: bool = False,
     found: RunReport | None = None,
 ) -> Flow[JobReport]:
-    """The job as it stands, in one to a few exchanges.
+    """The job's report, in one to a few requests.
 
     Args:
-        status: how it stands, and ``found`` what its run left, where the caller knows.
-        patient: give the late lines of a job that left no record time to arrive; without them it counts as never
-            started.
+        status: the job's state, and ``found`` the record of its run, as far as the caller has them.
+        patient: whether to wait for late log lines of a job without a record. Without lines it counts as never started.
     """
     info = yield from server_info(session)
     is_known = status is not None
@@ -203,11 +202,11 @@ def job_report(
 
 
 def job_result(session: Session, ref: JobRef) -> Flow[object]:
-    """What the job gave to ``titan_job.result``.
+    """The value that the job gave to ``titan_job.result``.
 
     Raises:
         NotFound: the master does not know the id.
-        ResultUnavailable: the job has not completed, or left no result.
+        ResultUnavailable: the job has not completed, or has no result.
     """
     report = yield from job_report(session, ref)
     if report.state is JobStatus.UNKNOWN:
@@ -239,7 +238,7 @@ def _read_result(ref: JobRef, state: reader.RunState) -> Flow[object]:
 
 
 def _log_tail(ref: JobRef, state: reader.RunState, lines: int = 20) -> Flow[str]:
-    """The end of the output, from the last chunks the runtime wrote, else from the master's log."""
+    """The end of the output, from the runtime's last chunks or the master's log."""
     text = ""
     if state.log_chunks and ref.nonce and not state.logs_to_master:
         for index in range(state.log_chunks - 1, -1, -1):
@@ -258,8 +257,8 @@ def _exception(state: reader.RunState) -> RemoteException | None:
 
 
 def _mute_report(session: Session, ref: JobRef, status: JobStatus, patient: bool) -> Flow[JobReport]:
-    """Of a job without a record. A saturated real master gives jobs up unstarted, as does one whose worker has just
-    died (section 5.2); a launcher that could start nothing says why in the log.
+    """The report of a job without a record. A real master gives up jobs unstarted when it is saturated, or when a worker
+    has just died (section 5.2). A launcher that could start nothing says why in the log.
     """
     report = JobReport(ref.job_id, status)
     if not ref.nonce or status is not JobStatus.DEAD:
@@ -272,7 +271,7 @@ def _mute_report(session: Session, ref: JobRef, status: JobStatus, patient: bool
         told = [line for line in text.splitlines() if line.startswith(_SAYS)]
         reason = told[-1].removeprefix(_SAYS) if told else "it left no record, but a log"
         return replace(report, reason=reason, log_tail="\n".join(text.splitlines()[-20:]))
-    # The record's absence counts only if the store can be read; this was written to it before the submit.
+    # The missing record proves something only if the store can be read. This value was written before the submit.
     if (yield from ask(calls.kv_get(keys.job_key(ref.full_id)))) is None:
         return replace(report, reason="it left no record, and the master's store does not answer")
     if (yield from read_run_state(ref)) is not None:

@@ -1,4 +1,4 @@
-"""Jobs that a master gave up without starting them are submitted again, under new ids (section 14)."""
+"""Submits jobs again, under new ids, that a master gave up without starting them (section 14)."""
 
 from __future__ import annotations
 
@@ -31,23 +31,23 @@ _AGAIN = re.compile(r"-again\d+$")
 
 @dataclass
 class Track:
-    """A submission that may be continued under new ids; shared by the handles of its jobs."""
+    """A submission that may continue under new ids. The handles of its jobs share it."""
 
     submission: Submission
     is_taken: bool = False
-    """Somebody is submitting again."""
+    """Whether a thread is submitting again."""
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def ref(self, index: int) -> JobRef:
-        """The job as it was submitted last."""
+        """The latest submission of the job."""
         return _ref(self.submission.jobs[index])
 
     def targets(self) -> list[WaitTarget]:
-        """The jobs as the wait flows take them."""
+        """The jobs as targets of the wait flows."""
         return [WaitTarget(_ref(job), job.parents) for job in self.submission.jobs]
 
     def take(self, seen: Submission) -> bool:
-        """Whether the caller is the one to submit again; of several threads that wait, one is."""
+        """Whether the caller submits again. Of several waiting threads, one does."""
         with self._lock:
             if self.is_taken or self.submission is not seen:
                 return False
@@ -55,11 +55,11 @@ class Track:
             return True
 
     def release(self) -> None:
-        """After ``take``."""
+        """End what ``take`` began, so that another thread may submit again."""
         self.is_taken = False
 
     def named(self, report: JobReport) -> JobReport:
-        """The report, with the id that was first asked for."""
+        """The report under the id of the first submission."""
         wanted = full_id(report.job_id)
         first = next((j.first_id for j in self.submission.jobs if full_id(j.job_id) == wanted), None)
         return replace(report, resubmitted_from=first) if first else report
@@ -68,13 +68,13 @@ class Track:
 def wait_for_tracked_job(
     session: Session, track: Track, index: int, timeout: float | None, raise_on_failure: bool, resubmits: int
 ) -> Flow[JobReport]:
-    """As ``wait_for_job``; a job that was never started is submitted again up to ``resubmits`` times."""
+    """``wait_for_job``, which submits a job that was never started again, up to ``resubmits`` times."""
     started = 0.0 if timeout is None else (yield from now())
     report = track.named(
         (yield from wait_for_job(session, track.ref(index), timeout, raise_on_failure=False))
     )
     if report.never_started and resubmits > 0:
-        # What waits for it must go along, which is possible once nothing else of the DAG can change.
+        # Its descendants must be submitted with it, which is possible once no other job of the DAG can change.
         left = None if timeout is None else max(started + timeout - (yield from now()), 0.0)
         report = (yield from wait_for_tracked_dag(session, track, left, False, resubmits)).jobs[index]
     if raise_on_failure and not report.state.is_success:
@@ -85,7 +85,7 @@ def wait_for_tracked_job(
 def wait_for_tracked_dag(
     session: Session, track: Track, timeout: float | None, raise_on_failure: bool, resubmits: int
 ) -> Flow[DagReport]:
-    """As ``wait_for_dag``; jobs that were never started, and what waits for them, are submitted again."""
+    """``wait_for_dag``, which submits jobs that were never started again, together with their descendants."""
     until = None if timeout is None else (yield from now()) + timeout
     while True:
         left = None if until is None else max(until - (yield from now()), 0.0)
@@ -102,7 +102,7 @@ def wait_for_tracked_dag(
 
 
 def _to_repeat(submission: Submission, report: DagReport) -> set[str]:
-    """Full ids of the jobs that were never started and of all below them; not what is below another failure."""
+    """Full ids of the jobs that were never started and of their descendants, except those below another failure."""
     lost: set[str] = set()
     failed: set[str] = set()
     for job in report.failures:
@@ -112,13 +112,13 @@ def _to_repeat(submission: Submission, report: DagReport) -> set[str]:
 
 
 def _continue(session: Session, track: Track, before: Submission, ids: set[str]) -> Flow[bool]:
-    """Submit these jobs again; False where that cannot be done."""
+    """Submit these jobs again. Returns whether that was possible."""
     info = yield from server_info(session)
     if not before.source or "strict_submit" in info.features:
-        # Followed by name: the scripts are not here. The bundled master gives nothing up that could run.
+        # A DAG followed by name has no scripts here. The bundled master gives up no job that could run.
         return False
     if (yield from blocking(partial(_have_changed, before))):
-        return False  # it would be other code under the name of what was submitted
+        return False  # the script has changed: this would run other code than was submitted
     if not track.take(before):
         while track.submission is before and track.is_taken:
             yield from pause(0.2)
@@ -127,7 +127,7 @@ def _continue(session: Session, track: Track, before: Submission, ids: set[str])
     try:
         jobs, messages, first = _renamed(before, ids)
         for job in before.jobs:
-            # Or a real master would run what waits, without its parents, after its next restart (section 10).
+            # Otherwise a real master would run the waiting jobs without their parents after its next restart (section 10).
             if full_id(job.job_id) in ids and (yield from status_of(session, _ref(job))) is JobStatus.PENDING:
                 yield from cancel_job(session, _ref(job))
         name = f"{before.name}-again"
@@ -141,10 +141,10 @@ def _continue(session: Session, track: Track, before: Submission, ids: set[str])
             about_to_send=sent.append,
         )
     except InvalidArgument:
-        return False  # the ids leave no room for a suffix, or a script is gone: the report says enough
+        return False  # an id has no room for a suffix, or a script is gone; the report says enough
     except BaseException as exc:
         if sent and getattr(exc, "outcome_unknown", True):
-            # They may run: whoever waits again waits for them, instead of sending them once more.
+            # They may run, so the next wait waits for them and does not send them once more.
             track.submission = _merged(before, sent[0], ids, first)
         if isinstance(exc, SubmissionUnconfirmed):
             with contextlib.suppress(TitanError):
@@ -159,7 +159,7 @@ def _continue(session: Session, track: Track, before: Submission, ids: set[str])
 
 
 def _have_changed(submission: Submission) -> bool:
-    """Whether a script file no longer holds what was submitted."""
+    """Whether a script file differs from the submitted one."""
     for name, digest in submission.scripts.items():
         try:
             with open(name, "rb") as file:
@@ -180,7 +180,7 @@ def _with_descendants(submission: Submission, lost: set[str]) -> set[str]:
 
 
 def _renamed(submission: Submission, ids: set[str]) -> tuple[list[TitanJob], dict[str, str], dict[str, str]]:
-    """The jobs under new ids, what their gates ask, and each new id's old one (full ids)."""
+    """The jobs under new ids, the questions of their gates, and the old id of each new one (full ids)."""
     source = [job for job in submission.source if job.full_id in ids]
     new = {job.full_id: _next_id(job.job_id) for job in source}
     jobs: list[TitanJob] = []
@@ -201,7 +201,7 @@ def _next_id(job_id: str) -> str:
 
 
 def _merged(before: Submission, part: Submission, ids: set[str], first: dict[str, str]) -> Submission:
-    """The submission with the new jobs in the places of the old ones."""
+    """The submission, with the old jobs replaced by the new ones."""
     renamed = {old: job for job in part.jobs for old in (first[full_id(job.job_id)],)}
     jobs: list[SubmittedJob] = []
     for job in before.jobs:

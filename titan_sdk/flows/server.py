@@ -16,17 +16,17 @@ _STATS_TRIES = 3
 
 
 def server_info(session: Session) -> Flow[ServerInfo]:
-    """Which master answers; asked once per client."""
+    """The kind and features of the master. A client asks once."""
     if session.server is None:
         session.server = yield from ask(calls.server_info(session.config.auth_token))
     return session.server
 
 
 def require(session: Session, feature: str, operation: str, instead: str) -> Flow[None]:
-    """Nothing, where the master has the feature.
+    """Check that the master has the feature.
 
     Raises:
-        NotSupported: it has not; the sentence says what to do instead.
+        NotSupported: it does not; the sentence names an alternative.
     """
     info = yield from server_info(session)
     if feature not in info.features:
@@ -36,7 +36,7 @@ def require(session: Session, feature: str, operation: str, instead: str) -> Flo
 
 
 def job_details(session: Session, job_id: str) -> Flow[JobDetails]:
-    """What the bundled master itself knows of a job.
+    """The bundled master's details of a job.
 
     Raises:
         NotSupported: the master is a real one.
@@ -49,7 +49,7 @@ def job_details(session: Session, job_id: str) -> Flow[JobDetails]:
 
 
 def cluster_stats() -> Flow[ClusterStats]:
-    """Workers and queue. A real master may print broken JSON while a worker comes or goes, so ask again."""
+    """Workers and queue. Broken JSON, which a real master may send while a worker comes or goes, is asked for again."""
     for _ in range(_STATS_TRIES - 1):
         try:
             return (yield from ask(calls.cluster_stats()))

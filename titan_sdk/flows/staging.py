@@ -1,4 +1,4 @@
-"""Turn jobs into job lines: what travels for each kind of job, and what must be on the master before."""
+"""Builds the job lines of each kind of job, and the list of assets that the master must have before."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ __all__ = ["Staged", "check_for_master", "plain_line", "stage"]
 
 @dataclass(frozen=True, slots=True)
 class Staged:
-    """Everything a submit sends, by full id."""
+    """Everything that a submit sends, by full id."""
 
     lines: dict[str, JobLine]
     assets: tuple[Asset, ...]
@@ -37,11 +37,11 @@ class Staged:
 
 
 def check_for_master(info: ServerInfo, jobs: Sequence[TitanJob]) -> None:
-    """Refuse what this master would drop without a word (section 5.4).
+    """Refuse jobs of which this master would silently drop a part (section 5.4).
 
     Raises:
-        InvalidJob: the master is a real one, and an archive job without the runtime has arguments, or a service is
-            no Python script.
+        InvalidJob: the master is a real one, and an archive job without the runtime has arguments, or a service is not
+            a Python script.
     """
     if "archive_args" in info.features:
         return
@@ -113,9 +113,11 @@ def _script(job: TitanJob, content: bytes, archive: Archive | None) -> tuple[Scr
 def plain_line(
     job: TitanJob, content: bytes, parents: tuple[str, ...], run: str, archive: Archive | None = None
 ) -> JobLine:
-    """The line upstream's SDK would send, but for two names. A service's script gets one of its own: staged files
-    share one folder per worker, so two services called ``app.py`` would overwrite each other (hazard 7). An archive
-    is called after its content, as the master reads it only when the job starts.
+    """The line that upstream's SDK would send, except for two names.
+
+    A service's script gets a unique name: staged files share one folder per worker, so two services called ``app.py``
+    would overwrite each other (hazard 7). An archive is named by its content, because the master reads it only when the
+    job starts.
     """
     if archive is not None:
         job = replace(job, filename=archive.asset + job.filename.removeprefix(archive.name))
@@ -126,7 +128,7 @@ def plain_line(
 
 
 def _line(job: TitanJob, kind: JobKind, fields: tuple[str, ...], parents: tuple[str, ...]) -> JobLine:
-    """Ids stand as the user wrote them; the master puts ``DAG-`` in front (section 4.1, rule 5)."""
+    """The line with the ids as the user wrote them. The master adds ``DAG-`` (section 4.1, rule 5)."""
     named = {full_id(p): p for p in job.parents} if job.parents else {}
     short = tuple([named[p] for p in parents]) if parents else ()
     return JobLine(job.job_id, kind.value, fields, job.priority, job.delay_ms, short, job.affinity)

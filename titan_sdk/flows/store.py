@@ -6,7 +6,7 @@ import math
 from dataclasses import replace
 
 from titan_sdk.errors import InvalidArgument
-from titan_sdk.flows import keeping, large_values
+from titan_sdk.flows import confirmed_writes, large_values
 from titan_sdk.flows.core import Flow, ask
 from titan_sdk.flows.server import require, server_info
 from titan_sdk.session import Session
@@ -29,14 +29,14 @@ def store_put(session: Session, key: str, value: str) -> Flow[None]:
     """Set one key.
 
     Raises:
-        StoreUnavailable: a real master's store does not keep it.
+        StoreUnavailable: a real master's store does not keep the value.
     """
     _check_text("store_put", "key", key)
     _check_text("store_put", "value", value)
     if large_values.is_large(key, value):
         yield from large_values.put(session, key, value)
     else:
-        yield from keeping.write(session, calls.kv_set(key, value), key, value)
+        yield from confirmed_writes.write(session, calls.kv_set(key, value), key, value)
 
 
 def store_get(key: str) -> Flow[str | None]:
@@ -49,7 +49,7 @@ def store_get(key: str) -> Flow[str | None]:
 
 
 def store_delete(session: Session, key: str) -> Flow[bool]:
-    """Whether the key was there. Removes a value with its parts, or a set.
+    """Remove a value with its parts, or a set. Returns whether the key existed.
 
     Raises:
         NotSupported: the master is a real one, which cannot delete.
@@ -64,7 +64,7 @@ def store_delete(session: Session, key: str) -> Flow[bool]:
 
 
 def store_keys(session: Session, prefix: str = "") -> Flow[list[str]]:
-    """Keys of values and sets that begin with the prefix, sorted.
+    """The keys of values and sets with the prefix, sorted.
 
     Raises:
         NotSupported: the master is a real one, which cannot list.
@@ -80,7 +80,7 @@ def store_keys(session: Session, prefix: str = "") -> Flow[list[str]]:
 
 
 def store_expire(session: Session, key: str, seconds: float) -> Flow[bool]:
-    """Whether the key is there and will be deleted after ``seconds``; the next write of it takes that back.
+    """Delete the key after ``seconds``, unless it is written before. Returns whether the key exists.
 
     Raises:
         NotSupported: the master is a real one, which keeps everything.
@@ -97,7 +97,7 @@ def store_expire(session: Session, key: str, seconds: float) -> Flow[bool]:
 
 
 def store_swap(session: Session, key: str, expected: str | None, value: str | None) -> Flow[bool]:
-    """Set a value only if it is as expected (``None``: absent), atomically; ``value=None`` deletes it.
+    """Set a value if the key holds ``expected`` (``None``: is absent), atomically. ``value=None`` deletes it.
 
     Raises:
         NotSupported: the master is a real one, which has no such operation.
@@ -111,14 +111,14 @@ def store_swap(session: Session, key: str, expected: str | None, value: str | No
 
 
 def store_sadd(session: Session, key: str, member: str) -> Flow[int]:
-    """1 when the member is new, 0 when it was there.
+    """Add a member to a set. Returns 1 if the member is new, 0 if it was there.
 
-    A real master always answers 0, so there the members are read first; two clients that add the same member
-    at the same instant may then both read 1. And read again afterwards, as it answers so while its store is down.
+    A real master always answers 0, so the members are read before and after. Two clients that add the same member at the
+    same instant may both get 1. The second read confirms the write, as the master answers the same while its store is
+    down.
 
     Raises:
         StoreUnavailable: a real master's store does not keep the member.
-
     """
     _check_text("store_sadd", "key", key)
     _check_text("store_sadd", "member", member)
@@ -130,12 +130,12 @@ def store_sadd(session: Session, key: str, member: str) -> Flow[int]:
     call = calls.kv_sadd(key, member)
     yield from ask(call)
     if member not in (yield from ask(calls.kv_smembers(key))):
-        raise keeping.store_is_away(call.name)
+        raise confirmed_writes.store_is_away(call.name)
     return 1
 
 
 def store_smembers(key: str) -> Flow[list[str]]:
-    """All members, sorted: a real master gives them in no order."""
+    """All members, sorted. A real master returns them in no order."""
     _check_text("store_smembers", "key", key)
     return sorted((yield from ask(calls.kv_smembers(key))))
 

@@ -1,4 +1,4 @@
-"""Submitting: check, stage, record, send, confirm. Nothing is sent before everything that can be checked is."""
+"""Submitting: check, stage, record, send, confirm. Every check comes before the first request that changes something."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from titan_sdk.errors import (
     TimedOut,
     TransportError,
 )
-from titan_sdk.flows import lease, staging
+from titan_sdk.flows import owner_lease, staging
 from titan_sdk.flows.approvals import gate_values, reset_gates
 from titan_sdk.flows.archives import Archive, find_archives, pack_projects, put_archives
 from titan_sdk.flows.assets import ensure_asset
@@ -61,20 +61,20 @@ def submit_dag(
     archives: Mapping[str, Archive] | None = None,
     progress: Progress | None = None,
 ) -> Flow[Submission]:
-    """Send the jobs as one DAG and make sure that the master took every one of them.
+    """Send the jobs as one DAG, and confirm that the master took each of them.
 
     Args:
-        nonce: 16 hex digits naming this submission; chosen by a caller who must be able to find it again after
-            a crash of its own. Default: random.
-        archives: what the jobs' archives are, by the names that the jobs use; closed when this ends. All others
-            are those that the master has now, and the folders of projects as they are now.
-        progress: told of archives that are uploaded.
+        nonce: 16 hex digits that name this submission. A caller chooses them to find the submission again after its
+            own crash. Default: random.
+        archives: the contents of the jobs' archives, by the names that the jobs use; closed when this ends. Any other
+            archive is the one that the master has now, and a project's folder is read now.
+        progress: called with the progress of archive uploads.
 
     Raises:
-        InvalidDag: refused here, nothing was sent.
-        RequestRefused: the bundled master refused it as a whole.
-        StoreUnavailable: the master's store cannot remember the submission now. Nothing was sent.
-        SubmissionUnconfirmed: sent, but no answer settles whether it was taken.
+        InvalidDag: the jobs form no valid DAG; nothing was sent.
+        RequestRefused: the bundled master refused the whole DAG.
+        StoreUnavailable: the master's store does not keep the submission's record now; nothing was sent.
+        SubmissionUnconfirmed: the DAG was sent, and its outcome could not be determined.
     """
     given, messages = _with_gates(name, tuple(jobs))
     return (
@@ -103,11 +103,11 @@ def submit_expanded(
     about_to_send: Callable[[Submission], None] | None = None,
     progress: Progress | None = None,
 ) -> Flow[Submission]:
-    """As ``submit_dag``, for jobs whose gates stand among them.
+    """``submit_dag`` for a list of jobs that already contains their approval gates.
 
     Args:
-        messages: what these ask, by gate id.
-        about_to_send: told what may exist from then on, however this ends.
+        messages: the gates' questions, by gate id.
+        about_to_send: called with the submission before it is sent. From then on its jobs may exist, even after an error.
     """
     held = dict(archives or {})
     try:
@@ -138,7 +138,7 @@ def _submit(
     staging.check_for_master(info, ordered)
     yield from _check_placement(info, ordered)
     if not info.is_bundled and not (yield from store_answers()):
-        # Without its store a real master knows no id, and would take one that is in use.
+        # Without its store a real master knows no id, and would accept an id that is in use.
         raise StoreUnavailable(
             f"DAG {name!r}: nothing was submitted, because the master's store does not answer now; try again once "
             "`titan doctor` finds it well"
@@ -150,7 +150,7 @@ def _submit(
     yield from pack_projects(session, ordered, archives)
     yield from find_archives(session, ordered, archives)
     staged = yield from staging.stage(session, ordered, run, kept_parents, archives)
-    # A real master registers line by line, so a parent listed first may finish before its child exists (section 14).
+    # A real master registers line by line. A parent listed first may finish before its child exists (section 14).
     lines = [staged.lines[job.full_id] for job in reversed(ordered)]
     call = calls.submit_dag(lines)
     _check_size(name, call, lines, given)
@@ -174,19 +174,19 @@ def _submit(
 def _whole(
     submission: Submission, lines: Sequence[JobLine], messages: Mapping[str, str]
 ) -> Call[tuple[str, JobStatus] | None] | None:
-    """Everything in one request; ``None`` where it is larger than one may be."""
+    """The whole submission as one SUBMIT request; ``None`` if it is over the packet limit."""
     own, values = records_of(submission, plain=False)
     if messages:
         values |= gate_values(messages)
     for job in submission.source:
         if job.owner_lease:
-            values[keys.lease_key(job.full_id, submission.run_id)] = lease.renewal()
+            values[keys.lease_key(job.full_id, submission.run_id)] = owner_lease.renewal()
     call = extended_calls.submit(lines, own, values)
     return call if len(call.payload) <= MAX_PAYLOAD else None
 
 
 def _send_whole(submission: Submission, call: Call[tuple[str, JobStatus] | None]) -> Flow[None]:
-    """A lost reply is answered by sending it again: the master knows a submission that it has taken."""
+    """Send it again after a lost reply: the master recognizes a submission that it has taken."""
     try:
         refused = yield from ask(call)
     except (ConnectionLost, TimedOut):
@@ -211,12 +211,12 @@ def _send_in_steps(
     before: dict[str, JobStatus],
     about_to_send: Callable[[Submission], None] | None,
 ) -> Flow[None]:
-    """For a master that does not know a whole submission: first what leads to the jobs, then these."""
+    """Submit to a master without SUBMIT: the records first, then the jobs, so that no job is without its record."""
     if not before:
         before = yield from _states_before(session, submission.name, submission.source)
     for job in submission.source:
         if job.owner_lease:
-            yield from lease.renew(JobRef(job.job_id, submission.run_id))
+            yield from owner_lease.renew(JobRef(job.job_id, submission.run_id))
     yield from reset_gates(messages)
     yield from write_records(submission)
     if about_to_send is not None:
@@ -229,7 +229,7 @@ def _send_in_steps(
 def _with_gates(name: str, jobs: tuple[TitanJob, ...]) -> tuple[tuple[TitanJob, ...], dict[str, str]]:
     if all(getattr(job, "hitl_message", None) is None for job in jobs):
         return jobs, {}
-    order_jobs(name, jobs)  # first, so that what it refuses is what the caller gave
+    order_jobs(name, jobs)  # first, so that a refusal names the caller's jobs and no gate
     return add_gates(jobs, str(GATE_SCRIPT))
 
 
@@ -238,7 +238,7 @@ def _submitted(job: TitanJob, run: str, inside: dict[str, tuple[str, ...]]) -> S
 
 
 def _states_before(session: Session, name: str, jobs: Sequence[TitanJob]) -> Flow[dict[str, JobStatus]]:
-    """Each id's state now; ids that must not be sent again are refused (hazard 6, section 7)."""
+    """The current state of each id. An id that must not be sent again is refused (hazard 6, section 7)."""
     states = yield from job_statuses(session, [job.full_id for job in jobs])
     for job in jobs:
         if states[job.full_id] in {JobStatus.PENDING, JobStatus.RUNNING, JobStatus.CANCELLED}:
@@ -279,16 +279,16 @@ def _check_size(name: str, call: calls.Call[str], lines: Sequence[JobLine], jobs
         part = max(weights, key=lambda key: weights[key])
         what = f"its {part} ({weights[part]:,} characters)"
     else:
-        what = "its file, which only the runtime (runtime=True) sends apart"
+        what = "its file, which only the runtime (runtime=True) sends separately"
     advice = (
-        f"what is too large is job {job.job_id!r}: {what}. Put what is large into a file (upload_file) or into TitanStore "
+        f"the cause is job {job.job_id!r}: {what}. Put large data into a file (upload_file) or into TitanStore "
         "(store_put), and give the job its name"
     )
     raise PayloadTooLarge(f"DAG {name!r}", size, MAX_PAYLOAD, advice)
 
 
 def _send(submission: Submission, call: calls.Call[str], before: dict[str, JobStatus]) -> Flow[None]:
-    """One try. A lost reply is settled by asking for the ids, never by sending again (hazard 23)."""
+    """Send once. After a lost reply the ids' states are asked; the DAG is never sent again (hazard 23)."""
     try:
         yield from ask(call)
     except (ConnectionLost, TimedOut) as exc:
@@ -308,7 +308,7 @@ def _settle_lost_reply(
 
 
 def _confirm(submission: Submission, before: dict[str, JobStatus]) -> Flow[None]:
-    """A real master accepts anything; only a status proves that it took a job (hazard 1)."""
+    """Check that the master took every job: a real master accepts anything, and only a status is proof (hazard 1)."""
     missing, cause = yield from _look_for(submission, before, accepted=True)
     if missing:
         raise SubmissionUnconfirmed(
@@ -322,10 +322,10 @@ def _confirm(submission: Submission, before: dict[str, JobStatus]) -> Flow[None]
 def _look_for(
     submission: Submission, before: dict[str, JobStatus], *, accepted: bool
 ) -> Flow[tuple[list[SubmittedJob], TransportError | None]]:
-    """The jobs of which the master shows no trace after some seconds, and why it could not be asked at last.
+    """The jobs that the master does not show after some seconds, and the error of the last question.
 
     Args:
-        accepted: it said that it took them.
+        accepted: whether the master has answered that it took them.
     """
     missing, error = list(submission.jobs), None
     for seconds in _CONFIRM_PAUSES:
@@ -337,9 +337,9 @@ def _look_for(
                     still.append(job)
                     if not accepted:
                         still += missing[place + 1 :]
-                        break  # most likely none has arrived, and there may be thousands
+                        break  # most likely no job has arrived, and there may be thousands
         except TransportError as exc:
-            # No word about what was sent: as the submission's own error it would say that nothing was.
+            # Its text would claim that nothing was sent, which is true of the question and not of the submission.
             error = exc
             continue
         missing, error = still, None
@@ -349,27 +349,27 @@ def _look_for(
 
 
 def _is_taken(job: SubmittedJob, before: JobStatus, accepted: bool) -> Flow[bool]:
-    """Whether the master shows this submission. The state an id had before proves nothing: a re-run of a fast job
-    may have ended again already, and then only the runtime's own record tells it from the earlier run.
+    """Whether the master shows this submission. The state that an id had before proves nothing: the new run of a fast
+    job may already have ended, and only the runtime's record tells it from the earlier run.
     """
     state = yield from ask(calls.job_status(job.job_id))
     if state not in {before, JobStatus.UNKNOWN}:
         return True
     if job.nonce is None:
         return accepted and state is not JobStatus.UNKNOWN
-    # Also of an id without a state: a real master loses a status that it writes while its store is down.
+    # Also for an id without a state: a real master loses a status that it writes while its store is down.
     return (yield from read_run_state(JobRef(job.job_id, job.nonce))) is not None
 
 
-# ---------------------------------------------------------------------- what is asked before anything is sent
+# ---------------------------------------------------------------------- checks with the master, before anything is sent
 
 
 def _check_placement(info: ServerInfo, jobs: Sequence[TitanJob]) -> Flow[None]:
-    """Nothing, where every job's tag has a live worker, or where the master keeps waiting jobs out of others' way.
+    """Refuse jobs without a worker for their tag, on a master where such a job would delay the others.
 
     Raises:
-        InvalidJob: no live worker has the tag. A real master would let the job delay everybody's for as long as
-            it is queued, and its tags are case-sensitive.
+        InvalidJob: no live worker has the tag. On a real master the job would delay every other job while it is
+            queued. Tags are case-sensitive there.
     """
     if "strict_submit" in info.features:
         return
@@ -388,12 +388,12 @@ def _settle_outside_parents(
 ) -> Flow[dict[str, tuple[str, ...]]]:
     """The parents to send for each job (full ids).
 
-    The bundled master honours parents of earlier submissions. A real one waits for ever for a parent that has
-    ended already, so there a completed parent is left out, and an unfinished one is refused: it may end
-    before the child is registered.
+    The bundled master accepts parents of earlier submissions. A real one waits for ever for a parent that has already
+    ended. There a completed parent is left out, and an unfinished one is refused, as it may end before the child is
+    registered.
 
     Raises:
-        InvalidDag: a parent is neither in this DAG nor known to the master, or can no longer be waited for.
+        InvalidDag: a parent is neither in this DAG nor known to the master, or will never complete.
     """
     leave_out: set[str] = set()
     for parent, children in outside_parents(jobs).items():
@@ -426,7 +426,7 @@ def _settle_outside_parents(
 
 
 def _tell_dashboard(session: Session, submission: Submission, lines: Sequence[JobLine]) -> Flow[None]:
-    """Hand the submission's manifest to whoever the session says; nothing happens where it says nobody."""
+    """Pass the submission's manifest to the session's listener, if it has one."""
     if session.on_submitted is None:
         return
     agent_run_id = submission.agent_run_id
@@ -448,8 +448,8 @@ def _tell_dashboard(session: Session, submission: Submission, lines: Sequence[Jo
 
 
 def _stages(dag: str, agent_run_id: str) -> Flow[list[str]]:
-    """The run's DAGs so far, this one added. Kept in TitanStore, as stages may be submitted by different processes;
-    two that do so at the same instant may overwrite each other's entry.
+    """The DAGs of the run so far, and this one. TitanStore keeps them, as different processes may submit the stages. Two
+    that do so at the same instant may overwrite each other's entry.
     """
     key = f"titan:agent_run:{agent_run_id}"
     text = yield from ask(calls.kv_get(key))
@@ -464,6 +464,6 @@ def _parse_stages(text: str | None) -> list[str]:
     try:
         found = json.loads(text or "[]")
     except ValueError:
-        # Somebody else's value under our key: a display is not worth failing a submit for.
+        # Another program's value is under this key. A display must not fail a submit.
         return []
     return [stage for stage in found if isinstance(stage, str)] if isinstance(found, list) else []

@@ -1,4 +1,4 @@
-"""Moving file content: in chunks and bounded memory where the master can, else whole in one frame (section 8.2)."""
+"""Transfers of files: in chunks with bounded memory on the bundled master, else in one frame (section 8.2)."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ from titan_sdk.wire.frames import MAX_PAYLOAD
 __all__ = ["Progress", "download", "receive", "send_stream"]
 
 Progress = Callable[[int, int], None]
-"""Called with the bytes moved so far and the bytes in all; on another thread under asyncio."""
+"""Called with the bytes transferred so far and the bytes in all; under asyncio on another thread."""
 
 _BEGINNINGS = 5
-"""How often an upload is begun whose master is started anew meanwhile."""
+"""How often an upload is begun if its master is restarted meanwhile."""
 
 
 def send_stream(
     session: Session, name: str, source: IO[bytes], size: int, progress: Progress | None
 ) -> Flow[ArtifactRef]:
-    """Store ``size`` bytes of a stream, read from where it stands.
+    """Store ``size`` bytes of a stream, from its current position.
 
     Raises:
-        PayloadTooLarge: the master takes one frame only and this is more; nothing was sent.
+        PayloadTooLarge: the master takes one frame only, and the file needs more. Nothing was sent.
     """
     info = yield from server_info(session)
     if "chunked_artifacts" not in info.features:
@@ -52,7 +52,7 @@ def send_stream(
         except RequestRefused as exc:
             if BEGIN_AGAIN not in exc.detail:
                 raise
-            # The master was started anew; nothing was put in place.
+            # The master was restarted; no part of the artifact is in place.
             yield from blocking(partial(source.seek, start))
     return (yield from _send_chunks(name, source, size, progress))
 
@@ -75,7 +75,7 @@ def _send_chunks(name: str, source: IO[bytes], size: int, progress: Progress | N
 
 
 def _is_there(name: str, size: int, sha256: str) -> Flow[bool]:
-    """Whether the artifact is what was sent, where nobody knows whether it arrived."""
+    """Whether the master has the sent artifact, after a lost reply."""
     try:
         return (yield from ask(extended_calls.asset_read(name, size))).sha256 == sha256
     except TitanError:

@@ -1,5 +1,5 @@
-"""Waiting: until nothing more can happen. By WAIT where the master has it, which answers at the moment a job ends;
-else by polling, often at first and ever more slowly later.
+"""Waiting for the end of jobs. A master with WAIT answers at the moment a job ends. Any other master is polled: often
+at first, then more and more slowly.
 """
 
 from __future__ import annotations
@@ -39,19 +39,19 @@ _FIRST_PAUSE = 0.01
 _LONGEST_PAUSE = 1.0
 _GROWTH = 1.4
 _JITTER = (0.7, 1.0)
-"""So that clients that began to wait at one moment do not go on asking at one moment."""
+"""Jitter of the pauses, so that clients that begin to wait together do not poll together."""
 _REPORTS = 1000
-"""Runs that are asked about in one request."""
+"""The most runs of one request."""
 _SPLIT_SECONDS = 1.0
-"""The longest WAIT for a part of the jobs: the end of another one is no reason to answer it."""
+"""Seconds of the longest WAIT for a part of the jobs: the end of a job in another part does not end it."""
 _UNKNOWN_GRACE = 15.0
-"""Seconds an id may be unknown before that is believed, if the store then answers."""
+"""Seconds for which an id must be unknown, with a store that answers, before the wait ends."""
 _STORE_PATIENCE = 300.0
-"""Seconds that a wait outlasts a store that is down: a real master answers NULL meanwhile."""
+"""Seconds for which a wait outlasts a store that is down. A real master answers NULL meanwhile."""
 PATIENCE = 120.0
-"""Seconds that a wait outlasts a master that cannot be reached."""
+"""Seconds for which a wait outlasts an unreachable master."""
 _FIRST_AWAY, _LONGEST_AWAY = 0.25, 5.0
-"""Seconds between two tries meanwhile."""
+"""Seconds between two attempts meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +65,11 @@ class WaitTarget:
 def job_statuses(
     session: Session, job_ids: Sequence[str], wait: float = 0.0, nonces: Mapping[str, str] | None = None
 ) -> Flow[dict[str, JobStatus]]:
-    """States of many jobs, by the ids as given; in one request where the master has WAIT.
+    """The states of many jobs, by the given ids. A master with WAIT is asked once for all of them.
 
     Args:
-        wait: seconds for which such a master may hold its answer until one of the jobs is over.
-        nonces: by id, which submission is meant; a master with WAIT has only one of an id at a time.
+        wait: seconds for which a master with WAIT may delay its answer until one of the jobs has ended.
+        nonces: the submission of each id. A master with WAIT has only one submission of an id at a time.
     """
     if job_ids and (yield from _can_wait(session)):
         seconds = min(wait, MAX_WAIT_SECONDS, session.config.timeout * 0.8)
@@ -84,13 +84,13 @@ def job_statuses(
 def wait_for_job(
     session: Session, ref: JobRef, timeout: float | None = None, raise_on_failure: bool = True
 ) -> Flow[JobReport]:
-    """Until the job has ended.
+    """Wait until the job has ended.
 
     Raises:
         JobFailed: it ended without success, unless ``raise_on_failure`` is false.
         WaitTimedOut: ``timeout`` seconds have passed; the job goes on.
-        NotFound: the master does not know the id, and did not for a while.
-        TransportError: the master cannot be reached, and could not for a while.
+        NotFound: the master has not known the id for a while.
+        TransportError: the master has been unreachable for longer than the wait outlasts.
     """
 
     def whole() -> Flow[JobReport]:
@@ -113,7 +113,7 @@ def wait_for_dag(
     timeout: float | None = None,
     raise_on_failure: bool = True,
 ) -> Flow[DagReport]:
-    """Until every job has ended or can never run because of a parent that failed.
+    """Wait until every job has ended, or can never run because a parent failed.
 
     Raises:
         DagFailed, WaitTimedOut, NotFound, TransportError: as ``wait_for_job``, for the DAG.
@@ -139,10 +139,10 @@ def dag_report(
     states: dict[str, JobStatus] | None = None,
     found: Mapping[str, RunReport] | None = None,
 ) -> Flow[DagReport]:
-    """Every job as it stands, in the order given.
+    """The reports of all jobs, in the given order.
 
     Args:
-        states: how they stand, and ``found`` what their runs left, where the caller knows.
+        states: the jobs' states, and ``found`` the records of their runs, as far as the caller has them.
     """
     patient = states is not None
     if states is None:
@@ -170,7 +170,7 @@ def dag_report(
 def _look(
     session: Session, targets: Sequence[WaitTarget]
 ) -> Flow[tuple[dict[str, JobStatus], dict[str, RunReport]]]:
-    """How the jobs stand now."""
+    """The jobs' states now."""
     info = yield from server_info(session)
     if "reports" in info.features:
         refs = {target.ref.full_id: target.ref for target in targets}
@@ -185,7 +185,7 @@ def _look(
 def _complete(
     session: Session, refs: Mapping[str, JobRef], found: Mapping[str, RunReport]
 ) -> Flow[dict[str, RunReport]]:
-    """What the runs of all these jobs left, where the master tells; one answer has no room for those of thousands."""
+    """The records of these jobs' runs, if the master sends them. One answer has no room for thousands."""
     info = yield from server_info(session)
     known = dict(found)
     wanted = _nonces(refs) if "reports" in info.features else {}
@@ -199,7 +199,7 @@ def _complete(
 
 
 def _nonces(refs: Mapping[str, JobRef]) -> dict[str, str | None]:
-    """What to ask of the runs, by full id; nothing of jobs that leave no record."""
+    """The runs to ask for, by full id. Jobs without a record are left out."""
     return {job_id: ref.nonce for job_id, ref in refs.items() if not ref.plain}
 
 
@@ -211,8 +211,8 @@ def _outlasting(session: Session, flow: Flow[T], timeout: float | None) -> Flow[
 def _until_over(
     session: Session, targets: Sequence[WaitTarget], timeout: float | None
 ) -> Flow[tuple[dict[str, JobStatus], Pulse, dict[str, RunReport]]]:
-    """The states once nothing can change, why those differ from the master's word that do, and what the runs left, as
-    far as the master has told.
+    """Wait until no state can change. Returns the states, the reason for each state that differs from the master's
+    answer, and the records of the runs that the master has sent.
     """
     started = moment = yield from now()
     pulse = Pulse(session, {target.ref: target.parents for target in targets}, started)
@@ -226,7 +226,7 @@ def _until_over(
         left = None if timeout is None else max(started + timeout - moment, 0.0)
         if "wait" in info.features:
             asked = _open(targets, states)
-            # Answered well before this client would take the silence for a lost connection.
+            # The answer must come well before this client's read timeout.
             longest = min(MAX_WAIT_SECONDS, session.config.timeout * 0.8)
             seconds = 0.0 if unknown_since else longest if left is None else min(left, longest)
             wanted = _nonces({job_id: refs[job_id] for job_id in asked}) if "reports" in info.features else {}
@@ -260,7 +260,7 @@ def _ask_all(
     every: bool = False,
     reports: Mapping[str, str | None] | None = None,
 ) -> Flow[WaitAnswer]:
-    """States by full id, by one WAIT; by several if it cannot name so many: the last is held, for a moment only."""
+    """The states by full id: by one WAIT, or by several for many jobs, of which the last waits for a moment only."""
     states: dict[str, JobStatus] = {}
     found: dict[str, RunReport] = {}
     for start in range(0, len(job_ids), MAX_WAIT_IDS):
@@ -295,7 +295,7 @@ def _too_late(open_ids: Sequence[str], states: dict[str, JobStatus], timeout: fl
 
 
 def _blocked(targets: Sequence[WaitTarget], states: dict[str, JobStatus]) -> dict[str, tuple[str, ...]]:
-    """Jobs that wait for a failed parent; a real master leaves them PENDING for ever (section 6)."""
+    """The jobs that wait for a failed parent. A real master leaves them PENDING for ever (section 6)."""
     failed = [job_id for job_id, state in states.items() if state.is_terminal and not state.is_success]
     if not failed:
         return {}
@@ -305,7 +305,7 @@ def _blocked(targets: Sequence[WaitTarget], states: dict[str, JobStatus]) -> dic
 def _check_known(
     targets: Sequence[WaitTarget], states: dict[str, JobStatus], since: dict[str, float], moment: float
 ) -> Flow[None]:
-    """End the wait for an id that is unknown, once that is certain: NULL can also mean that the store is down."""
+    """End the wait for an unknown id, once that is certain: NULL can also mean that the store is down."""
     for target in targets:
         job_id = target.ref.full_id
         if states[job_id] is not JobStatus.UNKNOWN:
@@ -315,7 +315,7 @@ def _check_known(
         if unknown_for <= _UNKNOWN_GRACE:
             continue
         if (yield from store_answers()):
-            # Asked once more: the store may have come back between the two answers.
+            # Ask once more: the store may have come back between the two answers.
             states[job_id] = yield from ask(calls.job_status(job_id))
             if states[job_id] is JobStatus.UNKNOWN:
                 raise (yield from _vanished(target.ref))
@@ -349,24 +349,24 @@ def _explained(report: JobReport, ref: JobRef, pulse: Pulse) -> JobReport:
 
 
 class Reconnect:
-    """The master is restarted, or the way to it is cut for a while (section 10).
+    """Outlasts a restart of the master, or a cut connection to it (section 10).
 
-    Asks a question again until the master is back. Only of a master that has answered before: what was never
-    there is more likely a wrong address, which the first question should say.
+    A question is repeated until the master is back. This is done only after a first answer: a master that has never
+    answered is more likely a wrong address, and the first question should report that.
     """
 
     def __init__(self, session: Session) -> None:
         self._has_answered = session.was_known or session.server is not None
 
     def outlast(self, flow: Flow[T], until: float | None = None) -> Flow[T]:
-        """Run a flow that only asks, so that it does not notice an outage.
+        """Run a flow of questions so that it does not notice an outage.
 
         Args:
-            until: moment at which whoever waits wants to be told; by default only the patience ends.
+            until: the deadline of the wait, by the driver's clock. Default: only the patience with the master ends it.
 
         Raises:
-            WaitTimedOut: that moment came while the master was away.
-            TransportError: it was away for longer than the patience.
+            WaitTimedOut: the deadline passed while the master was away.
+            TransportError: the master was away for longer than ``PATIENCE``.
         """
         try:
             run = FlowRun(flow)
@@ -391,7 +391,7 @@ class Reconnect:
                 if not isinstance(step, Ask) or not self._has_answered or isinstance(exc, TLSFailed):
                     raise
                 if exc.outcome_unknown and step.call.changes and not step.call.repeatable:
-                    raise  # another copy might be another change
+                    raise  # a copy of this request could be a second change
                 moment = yield from now()
                 since = moment if since is None else since
                 _check_patience(exc, moment, since, until)

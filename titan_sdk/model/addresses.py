@@ -1,4 +1,4 @@
-"""The one reader of hosts, ports, ``host:port`` and URLs: what is ambiguous or cannot be is refused with the fix."""
+"""The one parser of hosts, ports, ``host:port`` and URLs. Ambiguous or impossible values are refused with the fix."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _EXAMPLE = "titan.example.org"
 
 
 def parse_host(value: object, what: str) -> str:
-    """A name or an IP address alone; an IPv6 address may stand in brackets, which are taken off.
+    """A host name or an IP address. The brackets of an IPv6 address are removed.
 
     Args:
         what: names the host in a refusal.
 
     Raises:
-        InvalidArgument: it is anything else, such as ``host:port`` or a URL.
+        InvalidArgument: the value is no host, such as ``host:port`` or a URL.
     """
     text = value.strip() if isinstance(value, str) else ""
     host = _bracketed(text) or text
@@ -36,10 +36,10 @@ def parse_host(value: object, what: str) -> str:
 
 
 def check_port(value: object, what: str, *, zero: bool = False) -> int:
-    """The port.
+    """The value as a port number.
 
     Raises:
-        InvalidArgument: it is no whole number from 1, or from 0 where ``zero`` is set, to 65535.
+        InvalidArgument: it is not a whole number from 1 (with ``zero``: 0) to 65535.
     """
     lowest = 0 if zero else 1
     if not isinstance(value, int) or isinstance(value, bool) or not lowest <= value <= 65535:
@@ -48,14 +48,14 @@ def check_port(value: object, what: str, *, zero: bool = False) -> int:
 
 
 def parse_address(text: object, what: str = "address", *, port: int | None = None) -> tuple[str, int]:
-    """Host and port of ``host:port`` or ``[ipv6]:port``.
+    """The host and port of ``host:port`` or ``[ipv6]:port``.
 
     Args:
         what: names the address in a refusal.
-        port: the port of an address without one; by default every address needs one. 0 is allowed if this is 0.
+        port: the default port. Without it every address needs a port. If it is 0, 0 is an allowed port.
 
     Raises:
-        InvalidArgument: the text is no such pair, or an IPv6 address whose last part may be the port.
+        InvalidArgument: the text is not such a pair, or is an IPv6 address whose last part may be the port.
     """
     given = text.strip() if isinstance(text, str) else ""
     form = "host:port" if port is None else "HOST or HOST:PORT"
@@ -74,10 +74,10 @@ def parse_address(text: object, what: str = "address", *, port: int | None = Non
 
 
 def parse_url(value: object, what: str) -> str:
-    """An ``http`` or ``https`` URL, without slashes at its end.
+    """An ``http`` or ``https`` URL without trailing slashes.
 
     Raises:
-        InvalidArgument: it is none, or its host or port cannot be.
+        InvalidArgument: the value is no such URL, or its host or port is invalid.
     """
     from urllib.parse import urlsplit  # few clients are given a URL
 
@@ -93,7 +93,7 @@ def parse_url(value: object, what: str) -> str:
 
 
 def show_address(host: str, port: int) -> str:
-    """``host:port``, brackets around an IPv6 host."""
+    """``host:port``, with brackets around an IPv6 host."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
@@ -108,7 +108,7 @@ def is_loopback(host: str) -> bool:
 
 
 def _split(text: str) -> tuple[str, str | None]:
-    """Host and what follows its colon, or None without one."""
+    """The host, and the text behind its colon, or None without a colon."""
     if text.startswith("["):
         inside, bracket, rest = text[1:].partition("]")
         host = inside if bracket and ":" in inside else ""

@@ -6,17 +6,17 @@ __all__ = ["ArtifactRef"]
 
 
 class ArtifactRef(str):
-    """What was uploaded. As a text it equals the master's word, ``UPLOAD_SUCCESS`` or ``DEPLOY_SUCCESS``, as programs for
-    upstream's SDK expect.
+    """An uploaded artifact. As a text it equals the master's reply, ``UPLOAD_SUCCESS`` or ``DEPLOY_SUCCESS``, which
+    programs for upstream's SDK compare it with.
     """
 
     __slots__ = ("bytes", "name", "sha256")
     name: str
-    """The name to fetch it by."""
+    """The name under which ``fetch_artifact`` finds it."""
     bytes: int
-    """Its size."""
+    """The size in bytes."""
     sha256: str
-    """The SHA-256 of its content in hex."""
+    """The SHA-256 of the content, in hex."""
 
     def __new__(cls, name: str, size: int, sha256: str, word: str = "UPLOAD_SUCCESS") -> ArtifactRef:
         self = super().__new__(cls, word)

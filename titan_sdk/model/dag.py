@@ -1,4 +1,4 @@
-"""A DAG of jobs: the checks a master does not make, and the order in which lines are sent."""
+"""A DAG of jobs: the checks that a master does not make, and the order of the jobs."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ def order_jobs(name: str, jobs: Iterable[TitanJob]) -> tuple[TitanJob, ...]:
     """The jobs, parents before children.
 
     Raises:
-        InvalidDag: no jobs, an id twice, or a cycle; a real master would answer ``DAG_ACCEPTED`` to each
-            (section 4.1).
+        InvalidDag: there are no jobs, an id is used twice, or there is a cycle. A real master would answer
+            ``DAG_ACCEPTED`` to each (section 4.1).
     """
     if not _is_name(name):
         raise InvalidDag(f"the DAG's name {name!r} is not a text, or empty; give it a name")
@@ -47,7 +47,7 @@ def _is_name(value: object) -> bool:
 
 
 def outside_parents(jobs: Sequence[TitanJob]) -> dict[str, tuple[str, ...]]:
-    """Parents that are not among the jobs, and the ids of the jobs that name them."""
+    """The parents that are not among the jobs, each with the ids of its children."""
     inside = {job.full_id for job in jobs}
     found: dict[str, list[str]] = {}
     for job in jobs:
@@ -60,10 +60,10 @@ def outside_parents(jobs: Sequence[TitanJob]) -> dict[str, tuple[str, ...]]:
 def upstream_failures(
     parents: dict[str, tuple[str, ...]], failed: Iterable[str]
 ) -> dict[str, tuple[str, ...]]:
-    """For each job below a failed one, the failed jobs that it waits for, not themselves below others.
+    """For each job below a failed one, the failed jobs that it waits for: only those that are not below another failure.
 
-    Such a job never ran: a real master leaves it PENDING for ever (section 6), the bundled one makes it DEAD. So
-    its end is derived from the graph. Keys and values are full ids; ``parents`` maps each job to its parents.
+    Such a job never ran. A real master leaves it PENDING for ever (section 6), the bundled one makes it DEAD, so its end
+    is derived from the graph. Keys and values are full ids; ``parents`` maps each job to its parents.
     """
     bad = set(failed)
     blocked: dict[str, tuple[str, ...]] = {}

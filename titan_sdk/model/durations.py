@@ -1,4 +1,4 @@
-"""The one reader of durations: a number in a unit that its parameter names, a text such as ``1h30m``, a timedelta."""
+"""The one parser of durations: a number in the parameter's unit, a text such as ``1h30m``, or a timedelta."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _WORDS: Final = {"s": "seconds", "ms": "milliseconds"}
 _PLAIN = r"\d+(\.\d+)?"
 _PARTS = "".join(rf"(?:(?P<{unit}>\d+(?:\.\d+)?)\s*{unit}\s*)?" for unit in _SECONDS)
 _LONGEST = 1e9
-"""Seconds, over thirty years: no clock of an operating system can be asked to wait longer."""
+"""The longest duration in seconds, over thirty years. Operating systems cannot wait longer."""
 
 
 def parse_duration(
@@ -27,11 +27,11 @@ def parse_duration(
     Args:
         what: names the duration in a refusal.
         unit: the unit of a number without one, ``s`` or ``ms``.
-        zero: whether none at all is a duration too.
-        longest: the seconds that it may have at most; by default over thirty years.
+        zero: whether 0 is allowed.
+        longest: the most seconds; by default over thirty years.
 
     Raises:
-        InvalidArgument: it is none of these, negative, 0 where ``zero`` is not set, or too long.
+        InvalidArgument: the value is no duration, negative, 0 without ``zero``, or too long.
     """
     seconds = _seconds(value, _SECONDS[unit])
     if seconds is None or not (0 <= seconds <= longest) or (seconds == 0 and not zero):

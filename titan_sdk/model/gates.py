@@ -1,4 +1,4 @@
-"""Human approval gates: a job that asks for one is followed by a gate job, for which everything below it waits.
+"""Human approval gates. A job with a ``hitl_message`` is followed by a gate job, and all its descendants wait for the gate.
 
 Gate names and store keys are Titan's own (protocol section 11.1), so its dashboard shows and decides the same gates.
 """
@@ -26,19 +26,19 @@ __all__ = [
 ]
 
 QUEUE_KEY = "titan:hitl:queue"
-"""The set of all gates that ever waited."""
+"""The key of the set of all gates that ever waited."""
 
 
 class Decision(StrEnum):
-    """How a gate stands; the words in the store."""
+    """The state of a gate, as stored."""
 
     CLEARED = "CLEARED"
-    """Submitted, not reached yet; or cancelled."""
+    """Submitted and not reached yet, or cancelled."""
     WAITING = "WAITING"
     APPROVED = "APPROVED"
     REJECTED = "REJECTED"
     TIMEOUT = "TIMEOUT"
-    """Nobody decided in time."""
+    """The gate's time passed without a decision."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,42 +47,43 @@ class PendingApproval:
 
     gate_id: str
     job_id: str
-    """The job whose outcome is to be approved."""
+    """The job whose outcome needs approval."""
     message: str
     since: float | None = None
     """Unix seconds on the worker's clock."""
 
 
 def status_key(gate: str) -> str:
-    """Where the decision is written and read."""
+    """The key of the gate's state, where the decision is written."""
     return f"titan:hitl:status:{gate}"
 
 
 def message_key(gate: str) -> str:
-    """What the deciding person is asked."""
+    """The key of the question."""
     return f"titan:hitl:message:{gate}"
 
 
 def since_key(gate: str) -> str:
-    """Since when it waits, in milliseconds."""
+    """The key of the time since when the gate waits, in milliseconds."""
     return f"titan:hitl:ts:{gate}"
 
 
 def gate_of(gate_or_job_id: str) -> str:
-    """The gate's id, from itself or from the job it follows."""
+    """The gate's id, from itself or from the id of its job."""
     name = short_id(gate_or_job_id)
     return name if name.startswith(GATE_PREFIX) else gate_id(name)
 
 
 def add_gates(jobs: Sequence[TitanJob], script: str) -> tuple[tuple[TitanJob, ...], dict[str, str]]:
-    """The jobs with a gate behind each one that has a ``hitl_message``, and what hangs on such a job hung on its
-    gate; and the messages by gate id. Jobs without either are the same objects.
+    """Add a gate behind each job with a ``hitl_message``. The children of such a job become children of its gate.
+
+    Returns the jobs and gates, and the messages by gate id. Jobs without a change are the same objects.
 
     Args:
-        script: path of the gate's script.
+        script: the path of the gate's script.
 
     Raises:
-        InvalidDag: a job already has the name of a gate.
+        InvalidDag: a job has the name of a gate.
     """
     gates = {job.full_id: gate_id(job.job_id) for job in jobs if job.hitl_message is not None}
     taken = {job.full_id: job for job in jobs}
@@ -103,14 +104,14 @@ def add_gates(jobs: Sequence[TitanJob], script: str) -> tuple[tuple[TitanJob, ..
 
 
 def renamed_gate(job: TitanJob, job_id: str) -> TitanJob:
-    """The job under another id; a gate's script is told its own new one."""
+    """The job under another id. A gate's script gets its new id."""
     if job.argv[:1] == (job.job_id,) and job.job_id.startswith(GATE_PREFIX):
         return replace(job, job_id=job_id, args=[job_id, *job.argv[1:]])
     return replace(job, job_id=job_id)
 
 
 def _gate(job: TitanJob, gate: str, script: str) -> TitanJob:
-    # One attempt: a gate that nobody answered, or that was rejected, is not asked again.
+    # One attempt: a gate that was rejected, or that nobody answered, must not ask again.
     return TitanJob(
         gate,
         script,

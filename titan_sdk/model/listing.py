@@ -1,4 +1,4 @@
-"""Pages of what a master has: jobs, DAGs, artifacts; and which jobs have changed since."""
+"""Pages of a master's jobs, DAGs, services and artifacts, and the changes of its jobs."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class ListedJob:
-    """A job as the master lists it. Times are unix seconds of the master's clock."""
+    """A job in a list. Times are unix seconds of the master's clock."""
 
     job_id: str
     state: JobStatus
     submitted_at: float
     tag: str | None = None
-    """``None`` for one that was submitted to an older version of the master."""
+    """``None`` for a job that was submitted to an older version of the master."""
     dag: str | None = None
-    """The DAG with which it was submitted; ``None`` for a job by itself, or one sent by another SDK."""
+    """The DAG of the job; ``None`` for a single job, and for a job of another SDK."""
     run: str | None = None
-    """Which submission of the DAG; see ``find_dag``."""
+    """The run of the DAG, as ``find_dag`` takes it."""
     service: str | None = None
-    """``starting``, ``live`` or ``ended``; ``None`` for a job."""
+    """``starting``, ``live`` or ``ended``; ``None`` unless it is a service."""
     attempts: int = 0
     worker: str | None = None
     exit_code: int | None = None
     reason: str | None = None
-    """Why it ended, at most 500 characters."""
+    """The reason of its end, at most 500 characters."""
     started_at: float | None = None
     """Of the latest attempt."""
     ended_at: float | None = None
@@ -45,15 +45,15 @@ class ListedDag:
     name: str
     run: str
     states: Mapping[JobStatus, int]
-    """How many of its jobs are in each state; a job whose id was submitted again elsewhere is not counted."""
+    """The number of its jobs in each state. A job whose id was submitted again elsewhere is not counted."""
     submitted_at: float
     started_at: float | None = None
     ended_at: float | None = None
-    """When its last job ended; ``None`` while one is unfinished."""
+    """The end of its last job; ``None`` while a job is unfinished."""
 
     @property
     def state(self) -> JobStatus:
-        """RUNNING once something has begun and not all is over; then the worst end of its jobs."""
+        """PENDING before its first job begins, RUNNING until its last one ends, then the worst state of its jobs."""
         there = {state for state, count in self.states.items() if count}
         if any(not state.is_terminal for state in there):
             return JobStatus.PENDING if there == {JobStatus.PENDING} else JobStatus.RUNNING
@@ -72,26 +72,26 @@ class ListedArtifact:
 
 @dataclass(frozen=True, slots=True)
 class ListPage(Generic[T]):
-    """A part of a list. What is added meanwhile moves nothing between two pages."""
+    """A part of a list. Items that are added meanwhile move no item to another page."""
 
     items: tuple[T, ...]
     cursor: str | None = None
-    """Give it back for the next page; ``None`` at the end. A page may be shorter than its limit."""
+    """The cursor of the next page; ``None`` at the end. A page may be shorter than its limit."""
     total: int | None = None
-    """How many there are in all, where asked for."""
+    """The number of all items, if it was asked for."""
     changes: str | None = None
-    """From where ``changes`` tells what has happened to jobs since."""
+    """The cursor for ``changes``: it tells the changes since this list."""
 
 
 @dataclass(frozen=True, slots=True)
 class JobChanges:
-    """What has happened to jobs. A job that has changed several times comes once, as it is now."""
+    """The changes of jobs. A job that has changed several times comes once, in its present state."""
 
     jobs: tuple[ListedJob, ...]
     """In the order of their latest changes."""
     removed: tuple[str, ...]
-    """Ids that the master does not know any more."""
+    """The ids that the master no longer knows."""
     cursor: str
-    """From where to ask next."""
+    """The cursor for the next call."""
     list_again: bool = False
-    """The master cannot tell all that has happened since, as that is too long ago or another master was there."""
+    """Whether the list must be read again: the cursor is too old, or from another master."""

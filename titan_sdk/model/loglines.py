@@ -1,4 +1,4 @@
-"""A job's output cut into lines, with progress bars as a terminal would leave them."""
+"""A job's output cut into lines. Progress bars appear as a terminal would show them."""
 
 from __future__ import annotations
 
@@ -6,54 +6,54 @@ __all__ = ["LogLine", "LogLines"]
 
 
 class LogLine(str):
-    """One line of a job's output, without its end.
+    """One line of a job's output, without its line end.
 
-    A line that the job rewrites by carriage returns, as progress bars do, comes several times: its state while it changes,
-    with ``is_final`` false, and once as it was when it ended. Every other line comes once, with ``is_final`` true.
+    A line that the job rewrites with carriage returns, as progress bars do, comes several times: with ``is_final`` false
+    while it changes, and once more with its last text. Every other line comes once, with ``is_final`` true.
     """
 
     __slots__ = ("is_final",)
     is_final: bool
 
     def __new__(cls, text: str, is_final: bool = True) -> LogLine:
-        """The text is the whole line."""
+        """A line with this text."""
         line = super().__new__(cls, text)
         line.is_final = is_final
         return line
 
 
 class LogLines:
-    """Cuts a text that comes in pieces into lines. A line that carriage returns rewrite keeps its last state only.
+    """Cuts text that arrives in pieces into lines. Of a line with carriage returns only the last version stays.
 
     Args:
-        carry: what an earlier instance had as ``carry`` after its last piece.
+        carry: the ``carry`` of an earlier instance after its last piece.
     """
 
     def __init__(self, carry: str = "") -> None:
         self.carry = carry
-        """The beginning of the line that has no end yet."""
+        """The beginning of the unfinished line."""
 
     @property
     def state(self) -> str | None:
-        """What a terminal shows of the unfinished line, if the job rewrites it; else ``None``."""
+        """The visible text of the unfinished line, if the job rewrites it; else ``None``."""
         return _shown(self.carry) if "\r" in self.carry else None
 
     def take(self, text: str) -> list[str]:
-        """The lines that this piece ends."""
+        """The lines that end within this piece."""
         *ended, carry = (self.carry + text).split("\n")
-        # The states before the last one are overwritten; kept, they would be most of a long bar's line.
+        # Earlier versions of the line are dropped: they would fill most of a long progress bar's line.
         before, rewritten, last = carry.rpartition("\r")
         self.carry = f"{_shown(before)}\r{last}" if rewritten else carry
         return [_shown(line) for line in ended]
 
     def rest(self) -> list[str]:
-        """The line that the end of the output has left unfinished, if there is one."""
+        """The unfinished last line at the end of the output, if there is one."""
         last, self.carry = self.carry, ""
         return [_shown(last)] if last else []
 
 
 def _shown(line: str) -> str:
-    """The last state that is not blank: bars that clean up after themselves overwrite it with spaces."""
+    """The last version that is not blank: a bar that clears itself ends with spaces."""
     if "\r" not in line:
         return line
     states = line.split("\r")

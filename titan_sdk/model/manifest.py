@@ -1,4 +1,4 @@
-"""What Titan's HTTP dashboard is told of a DAG, key for key as upstream's SDK does it (protocol section 11)."""
+"""The manifest of a DAG for Titan's HTTP dashboard, with the keys of upstream's SDK (protocol section 11)."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ def dashboard_manifest(
     stages: Sequence[str] = (),
     replayable: Mapping[str, tuple[str, str]] | None = None,
 ) -> dict[str, Any]:
-    """The manifest of one submission, to be merged by the dashboard with what it has.
+    """The manifest of one submission. The dashboard merges it with its own.
 
     Args:
-        parents: by id, every job of the DAG and what it depends on.
-        run_ts: when it was submitted, in milliseconds.
-        stages: DAGs of the agent run so far, this one included, in order.
-        replayable: by id, the job's line as it was sent and without its parents: what the dashboard sends again for
-            "redeploy" and "replay". Left out where that would not run again: a job with the runtime runs once per
-            submission. The dashboard then says so.
+        parents: the ids of each job's parents, by the job's id.
+        run_ts: the time of the submission, in milliseconds.
+        stages: the DAGs of the agent run so far, including this one, in order.
+        replayable: by id, the job's line as it was sent, without its parents. The dashboard sends it again for "redeploy"
+            and "replay". Jobs with the runtime are left out, because they run once per submission; the dashboard then
+            says so.
     """
     manifest: dict[str, Any] = {}
     for job_id, above in parents.items():

@@ -1,4 +1,4 @@
-"""What is known of a job or DAG once somebody asked: typed, frozen, and able to say it in a sentence."""
+"""Reports of jobs and DAGs: frozen values that can describe themselves in a sentence."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ class RemoteException:
 
 @dataclass(frozen=True, slots=True)
 class JobReport:
-    """How a job stands or ended.
+    """The state of a job, and how it ended.
 
-    Everything but ``job_id`` and ``state`` comes from the runtime that travels with a script job and is
-    ``None`` (or 0) for jobs without it. Times are unix seconds on the worker's clock.
+    All fields except ``job_id`` and ``state`` come from the job's runtime. They are ``None`` (or 0) for jobs without it.
+    Times are unix seconds on the worker's clock.
     """
 
     job_id: str
@@ -40,34 +40,34 @@ class JobReport:
     ended_at: float | None = None
     exception: RemoteException | None = None
     reason: str | None = None
-    """A sentence of the runtime or the client where neither exit code nor exception tells why."""
+    """The reason as a sentence, if neither exit code nor exception explains the end."""
     has_result: bool = False
     result: Any = None
-    """What ``titan_job.result(obj)`` was given; meaningful when ``has_result``."""
+    """The value given to ``titan_job.result(obj)``. It is valid only if ``has_result``."""
     progress: tuple[float | None, str] | None = None
     log_tail: str = ""
     upstream_failed: tuple[str, ...] = ()
-    """Parents whose failure means that this job never runs."""
+    """The failed parents, because of which this job never runs."""
     never_started: bool = False
-    """The master gave the job up and nothing of it ever ran: neither its runtime's mark nor a log exists. A saturated
-    real master does so, or one whose worker has just died. Submitting it again, under a new id, repeats nothing."""
+    """Whether the master gave the job up before it ran: it has neither a record nor a log. A real master does so when it
+    is saturated, or when a worker has just died. The job may be submitted again under a new id."""
     resubmitted_from: str | None = None
-    """The id first asked for, where the job was submitted again under another one."""
+    """The id of the first submission, if the job was submitted again under another id."""
 
     @property
     def seconds(self) -> float | None:
-        """How long the user's process ran."""
+        """The duration of the user's process, in seconds."""
         if self.started_at is None or self.ended_at is None:
             return None
         return max(self.ended_at - self.started_at, 0.0)
 
     @property
     def will_not_run(self) -> bool:
-        """Over, whatever the master's word is: terminal, or waiting for a parent that failed."""
+        """Whether the job has ended or can never run, because a parent failed."""
         return self.state.is_terminal or bool(self.upstream_failed)
 
     def describe(self) -> str:
-        """One sentence: what happened to the job and why."""
+        """One sentence: the job's state and the reason."""
         text = f"job {self.job_id!r} {self.outcome}"
         if self.worker:
             text += f" on worker {self.worker}"
@@ -79,7 +79,7 @@ class JobReport:
 
     @property
     def outcome(self) -> str:
-        """How the job stands or ended, without its id and the reason, such as ``failed with exit code 1``."""
+        """The state or end without id and reason, such as ``failed with exit code 1``."""
         if self.upstream_failed:
             return f"will not run because {', '.join(map(repr, self.upstream_failed))} did not succeed"
         if self.state is JobStatus.COMPLETED:
@@ -99,12 +99,12 @@ class JobReport:
 
 @dataclass(frozen=True, slots=True)
 class JobDetails:
-    """What the bundled master itself knows of a job, whatever travels with it. Times are unix seconds."""
+    """The bundled master's details of a job, with or without the runtime. Times are unix seconds."""
 
     job_id: str
     state: JobStatus
     reason: str | None
-    """Why it is not running, or why it ended as it did."""
+    """The reason why the job is not running, or why it ended so."""
     attempts: int
     worker: str | None
     exit_code: int | None
@@ -112,32 +112,32 @@ class JobDetails:
     started_at: float | None
     ended_at: float | None
     ahead: int | None
-    """Ready jobs of its tag that go first, while it is ready itself."""
+    """The number of ready jobs of the same tag that start first, while the job is ready."""
     history: tuple[tuple[float, str], ...] = ()
-    """What happened when, oldest first."""
+    """The events with their times, oldest first."""
     stopping: bool = False
-    """Whether it was cancelled and something of its run may still be alive, as within its ``cancel_grace``."""
+    """Whether it was cancelled and processes of its run may still live, as within its ``cancel_grace``."""
 
 
 @dataclass(frozen=True, slots=True)
 class LogPage:
-    """A piece of a job's output, and where the next one begins."""
+    """A piece of a job's output, and the position of the next one."""
 
     text: str
     position: int
-    """Opaque; give it to the next ``read_logs`` of the same submission, also from another process."""
+    """The position for the next ``read_logs`` of the same submission, also from another process. Opaque."""
 
 
 @dataclass(frozen=True, slots=True)
 class DagReport:
-    """All jobs of one submitted DAG, in the order they were given."""
+    """The reports of a DAG's jobs, in the order of the submission."""
 
     name: str
     jobs: tuple[JobReport, ...]
 
     @property
     def state(self) -> JobStatus:
-        """COMPLETED when all are; DEAD when any failed and none can go on; else RUNNING or PENDING."""
+        """COMPLETED if all jobs are; DEAD if any failed and none can go on; else RUNNING or PENDING."""
         states = {report.state for report in self.jobs}
         if states <= {JobStatus.COMPLETED}:
             return JobStatus.COMPLETED
@@ -147,13 +147,13 @@ class DagReport:
 
     @property
     def failures(self) -> tuple[JobReport, ...]:
-        """Jobs that ended without success or never will run, root causes first."""
+        """The jobs that failed or will never run, root causes first."""
         bad = [r for r in self.jobs if r.will_not_run and not r.state.is_success]
         return tuple(sorted(bad, key=lambda r: bool(r.upstream_failed)))
 
     @property
     def first_failure(self) -> JobReport:
-        """The likeliest root cause. Only meaningful when there are ``failures``."""
+        """The likeliest root cause. Only valid if there are ``failures``."""
         return self.failures[0]
 
     def __getitem__(self, job_id: str) -> JobReport:
@@ -166,7 +166,7 @@ class DagReport:
         raise KeyError(f"DAG {self.name!r} has no job {job_id!r}; it has {[r.job_id for r in self.jobs]}")
 
     def describe(self) -> str:
-        """One sentence for the DAG, and the root cause's."""
+        """One sentence about the DAG and its root cause."""
         bad = self.failures
         if not bad:
             return f"DAG {self.name!r} is {self.state}"

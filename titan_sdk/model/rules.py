@@ -1,8 +1,8 @@
-"""Rules on a job's ids, tags, file names and arguments: what a real master reads back as it was written.
+"""Rules for a job's ids, tags, file names and arguments: only texts that a real master reads back unchanged are allowed.
 
-There is no escaping in Titan's job lines: they are cut at every ``;`` and ``|`` (protocol section 4.4). These
-rules are the only thing between a user's text and somebody else's job, so they refuse and never alter. Each
-check returns the end of a sentence ("contains ';' ...") or ``None``.
+Titan's job lines have no escaping: they are cut at every ``;`` and ``|`` (protocol section 4.4). Without these rules a
+user's text could change another job, so they refuse, and never alter. Each check returns the end of a sentence
+("contains ';' ...") or ``None``.
 """
 
 from __future__ import annotations
@@ -41,16 +41,16 @@ DAG_PREFIX = "DAG-"
 GATE_PREFIX = "hitl-gate-"
 """Begins the ids of approval gates (section 11.1)."""
 MAX_ID_LENGTH = 200
-"""A worker's log file is ``DAG-<id>.log``; over 255 bytes it cannot be opened and the job dies mute (4.4)."""
+"""The longest id. A worker cannot open a log file ``DAG-<id>.log`` of over 255 bytes; the job dies silently (4.4)."""
 MAX_REQUIREMENT_LENGTH = 19
-"""A requirement of 20 characters or more silently becomes GENERAL (section 4.3, rule 4)."""
+"""The longest tag. A requirement of 20 characters or more silently becomes GENERAL (section 4.3, rule 4)."""
 CANCEL_GRACE = 5.0
-"""Seconds between the SIGTERM and the SIGKILL of a job that is ended, unless it says otherwise."""
+"""The default of ``cancel_grace``: seconds between SIGTERM and SIGKILL of a job that is stopped."""
 LONGEST_GRACE = 3600
 MAX_PROCESS_TEXT = 128 * 1024 - 1
-"""Bytes of one argument, or of one variable with its name and the ``=``, without the NUL at its end (MAX_ARG_STRLEN)."""
+"""The largest argument in bytes, or variable with its name and the ``=``, without the final NUL (MAX_ARG_STRLEN)."""
 MAX_PROCESS_TEXTS = 2 * 1024 * 1024
-"""Bytes of all arguments and variables, as Linux takes them where the stack has its usual limit of 8 MiB."""
+"""The largest size of all arguments and variables in bytes, with Linux's usual stack limit of 8 MiB."""
 INT32_MIN, INT32_MAX = -(2**31), 2**31 - 1
 INT64_MAX = 2**63 - 1
 
@@ -59,8 +59,8 @@ _INTEGER = re.compile(r"[+-]?\d+")
 
 
 def full_id(job_id: str) -> str:
-    """The id as the master stores it: ``DAG-`` in front unless it is there already (section 4.1, rule 5)."""
-    text = str.__str__(job_id)  # of a (str, Enum) the value, where an f-string would write the name
+    """The id as the master stores it, with the prefix ``DAG-`` (section 4.1, rule 5)."""
+    text = str.__str__(job_id)  # the value of a (str, Enum) member; an f-string would write its name
     return text if text.startswith(DAG_PREFIX) else DAG_PREFIX + text
 
 
@@ -75,7 +75,7 @@ def gate_id(job_id: str) -> str:
 
 
 def check_id(job_id: str) -> str | None:
-    """Why this id cannot be used, or ``None``."""
+    """The reason why this id cannot be used, or ``None``."""
     if not job_id or job_id == DAG_PREFIX:
         return "is empty; give the job a name"
     if not _SAFE_ID.fullmatch(job_id):
@@ -89,7 +89,7 @@ def check_id(job_id: str) -> str | None:
 
 
 def check_filename(name: str) -> str | None:
-    """Why this file name cannot stand in a job line, or ``None``."""
+    """The reason why this file name cannot stand in a job line, or ``None``."""
     if not name.strip():
         return "is empty"
     advice = "rename the file, or let the runtime carry it (runtime=True)"
@@ -97,13 +97,13 @@ def check_filename(name: str) -> str | None:
 
 
 def check_args(args: str) -> str | None:
-    """Why this argument text cannot stand in a job line, or ``None``."""
+    """The reason why this argument text cannot stand in a job line, or ``None``."""
     advice = "use a script job with the runtime (runtime=True), which carries any text"
     return _refuse_internal_scale(args) or _refuse(args, ";|", advice)
 
 
 def check_json(value: object) -> str | None:
-    """Why JSON cannot hold this value as it is, or ``None``. Tuples count as lists."""
+    """The reason why JSON cannot hold this value unchanged, or ``None``. Tuples count as lists."""
     try:
         json.dumps(value, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as exc:
@@ -114,7 +114,7 @@ def check_json(value: object) -> str | None:
         if isinstance(item, dict):
             for key in item:
                 if not isinstance(key, str):
-                    # json.dumps would turn it into a text without a word.
+                    # json.dumps would silently turn the key into a text.
                     return (
                         f"is not JSON (the key {key!r} is of type {type(key).__name__}; JSON keys are texts)"
                     )
@@ -125,11 +125,11 @@ def check_json(value: object) -> str | None:
 
 
 def check_process_text(text: str) -> str | None:
-    """Why no process can be given this text as an argument or a variable, or ``None``."""
+    """The reason why this text cannot be an argument or variable of a process, or ``None``."""
     if "\0" in text:
         return "contains a NUL character, which no process can be given"
     try:
-        # Bytes that are no UTF-8 are allowed, in the form in which Python itself hands them out.
+        # Bytes that are not UTF-8 are allowed, in Python's own form (surrogateescape).
         size = len(text.encode("utf-8", "surrogateescape"))
         if size > MAX_PROCESS_TEXT:
             return (
@@ -142,7 +142,7 @@ def check_process_text(text: str) -> str | None:
 
 
 def check_requirement(tag: str) -> str | None:
-    """Why a master would not read this requirement as the tag it is, or ``None`` (section 4.3)."""
+    """The reason why a master would not read this requirement as a tag, or ``None`` (section 4.3)."""
     if not tag.strip():
         return "is empty; name a tag such as GENERAL or GPU"
     if tag != tag.strip():
@@ -160,7 +160,7 @@ def check_requirement(tag: str) -> str | None:
 
 
 def _refuse_internal_scale(text: str) -> str | None:
-    """Anywhere in a job line that word makes the job GENERAL, whatever it requires (section 4.3, rule 1)."""
+    """Refuse INTERNAL_SCALE: anywhere in a job line it makes the job GENERAL (section 4.3, rule 1)."""
     if "INTERNAL_SCALE" in text:
         return "contains INTERNAL_SCALE, which Titan always sends to GENERAL; choose another word"
     return None
@@ -179,21 +179,21 @@ def _shown(characters: Iterable[str]) -> str:
 
 # ---------------------------------------------------------------------- what counts as text
 #
-# A member of an enumeration of texts is its value, whatever it would print as; and in arguments and environment variables
-# a number or a boolean is the text that Python prints.
+# A member of a (str, Enum) counts as its value, although it may print as its name. In arguments and environment
+# variables, a number or a boolean counts as the text that Python prints.
 
 
 def plain_text(value: object) -> object:
-    """A text as itself: ``f"{Tag.GPU}"`` of a ``class Tag(str, Enum)`` is its name. Anything else as it is."""
+    """A text as a plain ``str``: ``f"{Tag.GPU}"`` of a ``(str, Enum)`` would be its name. Other values are unchanged."""
     if isinstance(value, Enum) and isinstance(value.value, str):
         value = value.value
     return str.__str__(value) if isinstance(value, str) else value
 
 
 def as_text(value: object) -> object:
-    """The text of a text, number, boolean or path; anything else as it is, for the caller to refuse.
+    """The text of a text, number, boolean or path. Any other value is unchanged, and the caller refuses it.
 
-    An Airflow template that renders to native values makes numbers of texts; they arrive as what was written.
+    An Airflow template that renders to native values turns texts into numbers; they arrive as they were written.
     """
     if isinstance(value, Enum) and not isinstance(value, int):
         value = value.value

@@ -10,18 +10,18 @@ __all__ = ["ClusterStats", "JobHistoryEntry", "WorkerStats"]
 
 @dataclass(frozen=True, slots=True)
 class JobHistoryEntry:
-    """One of a worker's latest jobs (a real master shows at most 10)."""
+    """One of a worker's latest jobs. A real master shows at most 10."""
 
     job_id: str
     status: str
     time: str = ""
     completed_at: float | None = None
-    """Unix seconds, where the job has ended."""
+    """The end in unix seconds; ``None`` while the job runs."""
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerStats:
-    """One worker. A real master gives no host, so ``name`` is its port there."""
+    """One worker. On a real master ``name`` is the worker's port, as it reports no host."""
 
     name: str
     port: int
@@ -32,7 +32,7 @@ class WorkerStats:
     services: tuple[str, ...] = ()
     history: tuple[JobHistoryEntry, ...] = ()
     resources: Mapping[str, tuple[float, float]] = field(default_factory=dict)
-    """Free and all of each resource of a node of a Ray cluster."""
+    """The free and the total amount of each resource; only for a node of a Ray cluster."""
 
     @property
     def free(self) -> int:
@@ -41,17 +41,17 @@ class WorkerStats:
 
 @dataclass(frozen=True, slots=True)
 class ClusterStats:
-    """Workers and queue at one instant: a hint for people and checks, never a proof of a job's state."""
+    """Workers and queue at one instant. A hint for people and checks, but no proof of a job's state."""
 
     workers: tuple[WorkerStats, ...] = ()
     queue_size: int = 0
-    """Ready jobs without a slot; a real master leaves out delayed jobs and jobs waiting for parents."""
+    """The number of ready jobs without a slot. A real master leaves out delayed jobs and jobs that wait for parents."""
     extra: dict[str, object] = field(default_factory=dict, compare=False)
-    """What the master said beyond the above, untouched."""
+    """All other fields of the master's answer, unchanged."""
 
     @property
     def tags(self) -> dict[str, int]:
-        """How many live workers hold each tag."""
+        """The number of live workers of each tag."""
         count: dict[str, int] = {}
         for worker in self.workers:
             for tag in worker.tags:
@@ -60,7 +60,7 @@ class ClusterStats:
 
     @property
     def queues(self) -> dict[str, int]:
-        """Queued jobs by the tag they ask for; empty on a real master, which does not tell."""
+        """The number of queued jobs by tag; empty on a real master, which does not report it."""
         told = self.extra.get("queues")
         if not isinstance(told, dict):
             return {}
@@ -68,18 +68,18 @@ class ClusterStats:
 
     @property
     def problems(self) -> tuple[str, ...]:
-        """A sentence for each thing that fails on the master at present; empty on a real master, which does not tell."""
+        """A sentence for each present problem of the master; empty on a real master, which reports none."""
         told = self.extra.get("problems")
         if not isinstance(told, list):
             return ()
         return tuple(f"{item.get('what')}: {item.get('says')}" for item in told if isinstance(item, dict))
 
     def has_worker_for(self, requirement: str) -> bool:
-        """Whether any live worker holds that tag; tags are case-sensitive (section 4.3, rule 5)."""
+        """Whether a live worker has the tag. Tags are case-sensitive (section 4.3, rule 5)."""
         return requirement in self.tags
 
     def lacks_worker(self, requirement: str) -> str | None:
-        """Why no live worker can run a job with that tag, with the nearest tag there is; ``None`` where one can."""
+        """The reason why no live worker can run a job of that tag, with the nearest tag; ``None`` if one can."""
         if self.has_worker_for(requirement):
             return None
         if not self.workers:

@@ -1,4 +1,4 @@
-"""The states of a job (protocol section 6) and what each of them means."""
+"""The states of a job and their meanings (protocol section 6)."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ __all__ = ["JobStatus"]
 
 
 class JobStatus(StrEnum):
-    """A job's state in the words of a real master; compares equal to the plain word."""
+    """A job's state in a real master's words. It equals the plain word."""
 
     is_terminal: bool
-    """No further change by itself: COMPLETED, DEAD or CANCELLED."""
+    """Whether the state is final: COMPLETED, DEAD or CANCELLED."""
 
     PENDING = "PENDING"
-    """Queued, delayed, or waiting for parents; also between two attempts."""
+    """Queued, delayed, waiting for parents, or between two attempts."""
     RUNNING = "RUNNING"
     COMPLETED = "COMPLETED"
     """Ended with exit code 0. For a service: its port answers."""
@@ -29,7 +29,7 @@ class JobStatus(StrEnum):
 
     @classmethod
     def from_wire(cls, word: str) -> JobStatus:
-        """The state behind a reply; ``NULL`` and words from the future are ``UNKNOWN``, ``FAILED`` is ``DEAD``."""
+        """The state of a reply. ``NULL`` and unknown words become ``UNKNOWN``, ``FAILED`` becomes ``DEAD``."""
         return _BY_WORD.get(word) or _BY_WORD.get(word.strip().upper(), cls.UNKNOWN)
 
     @property

@@ -24,7 +24,7 @@ def result_key(full_id: str, nonce: str, index: int) -> str:
 
 
 def lease_key(full_id: str, nonce: str) -> str:
-    """What the job's owner renews; see ``worker/owner.py``."""
+    """What the job's owner renews; see ``worker/owner_lease.py``."""
     return f"titan:run:{full_id}:{nonce}:lease"
 
 

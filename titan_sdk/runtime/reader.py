@@ -110,7 +110,7 @@ def parse_state(text: str) -> RunState:
     Raises:
         CorruptData: not a record of this version, or a field is missing or of the wrong kind.
     """
-    fields = _Fields("state record", text)
+    fields = _RecordFields("state record", text)
     state = fields.want("state", str)
     if state not in _STATES:
         raise fields.wrong(f"has the state {state!r}, not one of {', '.join(_STATES)}")
@@ -140,13 +140,13 @@ def parse_state(text: str) -> RunState:
 
 def parse_log_chunk(text: str) -> LogChunk:
     """One log chunk. Raises CorruptData."""
-    fields = _Fields("log chunk", text)
+    fields = _RecordFields("log chunk", text)
     return LogChunk(fields.want("attempt", int), fields.want("text", str))
 
 
 def parse_result_slice(text: str) -> str:
     """One slice of a result's JSON text. Raises CorruptData."""
-    return _Fields("result slice", text).want("data", str)
+    return _RecordFields("result slice", text).want("data", str)
 
 
 def join_result(info: ResultInfo, slices: Iterable[str]) -> Any:
@@ -171,7 +171,7 @@ def load_result(info: ResultInfo, text: str) -> Any:
         raise CorruptData(f"the result is not JSON ({exc})") from exc
 
 
-class _Fields:
+class _RecordFields:
     """A JSON object whose fields are asked for by kind."""
 
     def __init__(self, what: str, source: str | dict[str, Any]) -> None:
@@ -206,27 +206,27 @@ class _Fields:
             return float(value)
         return self.may(name, float)
 
-    def inner(self, name: str) -> _Fields | None:
+    def inner(self, name: str) -> _RecordFields | None:
         value: dict[str, Any] | None = self.may(name, dict)
-        return None if value is None else _Fields(f"{self.what}'s {name}", value)
+        return None if value is None else _RecordFields(f"{self.what}'s {name}", value)
 
     def wrong(self, problem: str) -> CorruptData:
         return CorruptData(f"the runtime's {self.what} {problem}: {self.shown[:200]!r}")
 
 
-def _exception(fields: _Fields) -> ExceptionInfo | None:
+def _exception(fields: _RecordFields) -> ExceptionInfo | None:
     inner = fields.inner("exception")
     if inner is None:
         return None
     return ExceptionInfo(inner.want("type", str), inner.want("message", str), inner.want("traceback", str))
 
 
-def _progress(fields: _Fields) -> tuple[float | None, str] | None:
+def _progress(fields: _RecordFields) -> tuple[float | None, str] | None:
     inner = fields.inner("progress")
     return None if inner is None else (inner.number("fraction"), inner.may("text", str) or "")
 
 
-def _result(fields: _Fields) -> ResultInfo | None:
+def _result(fields: _RecordFields) -> ResultInfo | None:
     inner = fields.inner("result")
     if inner is None:
         return None

@@ -10,7 +10,7 @@ from titan_sdk.cluster.folders import DataDir
 from titan_sdk.cluster.server.server import Server
 from titan_sdk.cluster.settings import ClusterSettings
 from titan_sdk.errors import InvalidArgument, TitanError
-from titan_sdk.strict.dispatch import Dispatcher
+from titan_sdk.strict.dispatch_loop import DispatchLoop
 from titan_sdk.strict.master import StrictMaster
 from titan_sdk.strict.processes import worker_environment
 from titan_sdk.strict.registry import HOST
@@ -100,7 +100,7 @@ class StrictNode:
         self._requests = StrictRequests(master)
         loop = asyncio.get_running_loop()
         self._tasks = [
-            loop.create_task(Dispatcher(master).run()),
+            loop.create_task(DispatchLoop(master).run()),
             loop.create_task(self._heartbeats(master)),
             *(loop.create_task(self._registrations(worker)) for worker in self.workers),
         ]

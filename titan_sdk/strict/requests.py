@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Awaitable, Callable
 
 from titan_sdk.cluster.artifacts import FileArea, OutsideArea
-from titan_sdk.cluster.requests.files import store_file
+from titan_sdk.cluster.requests.artifacts import store_file
 from titan_sdk.strict.jobs import StrictJob, parse_plain
 from titan_sdk.strict.master import StrictMaster
 from titan_sdk.strict.registry import HOST

@@ -1,5 +1,5 @@
-"""Connecting by name without asking the resolver every time: a real master takes one request per connection, so a
-client that polls connects thousands of times to the same place.
+"""Connecting by name with a cache of addresses. A real master takes one request per connection, so a polling client
+connects thousands of times to the same host and must not ask the resolver each time.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ import time
 __all__ = ["REMEMBER_SECONDS", "open_tcp"]
 
 REMEMBER_SECONDS = 30.0
-"""How long an address that worked is tried first; one that fails is forgotten, and the name asked for again."""
+"""Seconds for which a working address is tried first. A failing one is forgotten, and the name is resolved again."""
 
 _Place = tuple[str, int]
 
-# Entries are replaced as a whole, so threads need no lock; losing one costs a look-up.
+# Entries are replaced as a whole, so threads need no lock. A lost entry costs one look-up.
 _known: dict[_Place, tuple[float, socket.AddressFamily, tuple[object, ...]]] = {}
 
 
@@ -33,7 +33,7 @@ def open_tcp(host: str, port: int, seconds: float) -> socket.socket:
         except OSError:
             _known.pop(place, None)
     opened = socket.create_connection(place, seconds)
-    with contextlib.suppress(OSError):  # the peer has closed it already, which its user is told
+    with contextlib.suppress(OSError):  # the peer has already closed it; the first read reports that
         _known[place] = (time.monotonic(), opened.family, opened.getpeername())
     return opened
 

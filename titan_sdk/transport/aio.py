@@ -1,4 +1,4 @@
-"""Exchanges over asyncio streams; the same contract as ``sync``, cancellation-safe."""
+"""Exchanges over asyncio streams, with the contract of ``sync``. Every operation may be cancelled."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TLS as both transports use it: one context per configuration, and sentences instead of OpenSSL's words."""
+"""TLS for both transports: one context per configuration, and errors as sentences instead of OpenSSL's texts."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ __all__ = ["REFUSED_CERTIFICATE", "client_context", "explain_tls", "no_password"
 REFUSED_CERTIFICATE = (
     "one that asks for client certificates does it to a client without a right one (client_cert)"
 )
-"""What else a connection's end can mean over TLS: the alert that says so may be lost with the connection."""
+"""Another reason for the end of a TLS connection. The alert that names it may be lost with the connection."""
 
 
 def client_context(tls: TLS) -> ssl.SSLContext:
-    """A context that verifies the master; made anew when one of the files has changed.
+    """A context that verifies the master. It is made again when one of the files has changed.
 
     Raises:
         MissingFile, InvalidArgument: a file cannot be read or is no PEM file of its kind; the sentence names it.
@@ -34,7 +34,7 @@ def client_context(tls: TLS) -> ssl.SSLContext:
 
 
 def server_name(config: ClientConfig) -> str:
-    """The name that the master's certificate must bear."""
+    """The name that the master's certificate must carry."""
     return (config.tls and config.tls.server_name) or config.host
 
 
@@ -61,7 +61,7 @@ def _context(tls: TLS, versions: object) -> ssl.SSLContext:
 
 
 def no_password() -> str:
-    """Instead of OpenSSL's question on the terminal."""
+    """Replaces OpenSSL's password prompt on the terminal."""
     raise ValueError("the private key is encrypted")
 
 
@@ -84,10 +84,10 @@ def _version(path: str | None, name: str) -> tuple[int, int, int] | None:
 
 @contextmanager
 def explain_tls(config: ClientConfig, operation: str, *, connecting: bool) -> Iterator[None]:
-    """Turn a handshake's failure into ``TLSFailed``; what else can break is left to ``map_os_errors``.
+    """Turn a failed handshake into ``TLSFailed``. ``map_os_errors`` handles all other errors.
 
     With TLS 1.3 a master refuses a client's certificate only after the client has begun to send, so its alert
-    comes in place of a reply. It has read no request by then.
+    arrives instead of a reply. The master has read no request by then.
     """
     if config.tls is None:
         yield
@@ -117,10 +117,10 @@ def _sentence(exc: Exception, config: ClientConfig) -> str:
     wanted = server_name(config)
     if isinstance(exc, ssl.SSLCertVerificationError):
         if exc.verify_code in (62, 64):  # X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH
-            return f"its certificate is not for {wanted!r}; connect by a name that it bears, or give that as server_name"
+            return f"its certificate is not for {wanted!r}; connect by a name that it carries, or give that name as server_name"
         trusted = config.tls.ca_cert or "what the operating system trusts"
         return (
-            f"its certificate is not trusted ({exc.verify_message}); trusted is {trusted}. "
+            f"its certificate is not trusted ({exc.verify_message}); trusted is only {trusted}. "
             "Give the certificate of the CA that signed it as ca_cert"
         )
     reason = (getattr(exc, "reason", None) or str(exc)).replace("_", " ").lower()

@@ -1,6 +1,6 @@
 """Bytes to values and back, both halves side by side.
 
-A module is loaded when it is first used: what a script does not do costs it no imports.
+A module is loaded when it is first used, so a script imports only what it needs.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from titan_sdk.wire import (
         calls as calls,
+        exactly_once as exactly_once,
         extended_calls as extended_calls,
         extensions as extensions,
         fields as fields,
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
         hello as hello,
         jobs as jobs,
         listing as listing,
-        once as once,
         opcodes as opcodes,
         statsjson as statsjson,
     )

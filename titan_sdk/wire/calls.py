@@ -1,7 +1,7 @@
-"""Each operation a client can ask for, as one value: opcode, payload, and how to read the reply (section 2).
+"""Each request of Titan v1 as one value: opcode, payload, and how to read the reply (protocol section 2).
 
-A real master derives the reply's opcode from its text (section 1.1), so where a reply carries user data the
-opcode is ignored and only the exact failure texts count.
+A real master derives the reply's opcode from the reply's text (section 1.1). Where a reply carries user data, the
+opcode is therefore ignored, and only the exact failure texts count.
 """
 
 from __future__ import annotations
@@ -71,21 +71,21 @@ class Call(Generic[T]):
     payload: str | bytes
     read: Callable[[Frame], T]
     changes: bool = True
-    """Whether it may change something, rather than only ask; then a lost reply leaves its outcome in doubt."""
+    """Whether the request may change something. If so, a lost reply leaves its outcome unknown."""
     with_id: bool = True
-    """Whether it may travel with an id, by which a master that knows ONCE recognizes a copy."""
+    """Whether the request may carry an id, by which a master with ONCE recognizes a copy."""
     repeatable: bool = False
-    """Whether a copy without an id changes nothing more, whatever anybody does between the two."""
+    """Whether a copy without an id changes nothing more, even if another client wrote between the two."""
     feature: str | None = None
-    """What a master must have announced to know this request; it changes nothing more by a copy then."""
+    """The feature that a master must have announced. Such a master changes nothing more on a copy."""
     advice: str = ""
-    """What to do when the payload is over the packet limit."""
+    """The fix that the error names when the payload is over the packet limit."""
 
     def encoded(self) -> bytes:
         """The payload's bytes.
 
         Raises:
-            LocalProtocolError: it holds a lone surrogate (an undecodable file name, say), which a master would
+            LocalProtocolError: the payload holds a lone surrogate (from an undecodable file name, say), which a master would
                 replace silently.
         """
         if isinstance(self.payload, bytes):
@@ -108,7 +108,7 @@ def submit_dag(lines: Sequence[JobLine]) -> Call[str]:
         Opcode.SUBMIT_DAG,
         encode_dag(lines),
         _expect("submit_dag", "DAG_ACCEPTED"),
-        with_id=False,  # its jobs' ids tell what became of it
+        with_id=False,  # the status of its jobs tells whether it was taken
         advice="split the DAG, or send large inputs with upload_file",
     )
 
@@ -121,7 +121,7 @@ def job_status(job_id: str) -> Call[JobStatus]:
 def cancel_job(job_id: str) -> Call[bool]:
     """0x56. False for ``NOT_FOUND``, which does not mean that nothing happened (section 7).
 
-    Repeatable where it bears no id: on a real master a cancelled id stays cancelled for good.
+    Repeatable without a request id: on a real master a cancelled job id stays cancelled for good.
     """
     return Call("cancel_job", Opcode.CANCEL_JOB, full_id(job_id), _read_cancel, repeatable=True)
 
@@ -132,7 +132,7 @@ def stop_service(service_id: str) -> Call[str]:
 
 
 def get_logs(job_id: str) -> Call[str]:
-    """0x16, by full id; log text may begin like an error, so the opcode says nothing."""
+    """0x16, by full id. The opcode of the reply is ignored: log text may begin like an error."""
     return Call("fetch_logs", Opcode.GET_LOGS, full_id(job_id), lambda frame: frame.text, changes=False)
 
 
@@ -146,7 +146,7 @@ def cluster_stats() -> Call[ClusterStats]:
 
 
 def server_info(token: str | None = None) -> Call[ServerInfo]:
-    """0x40, our extension: a real master answers ``UNKNOWN_OPCODE`` and is thereby known."""
+    """0x40, our extension. The answer ``UNKNOWN_OPCODE`` identifies a real master."""
     return Call(
         "server_info",
         Opcode.HELLO,
@@ -157,7 +157,7 @@ def server_info(token: str | None = None) -> Call[ServerInfo]:
 
 
 def is_refusal(frame: Frame) -> bool:
-    """Whether the reply looks like that of a master that wants a token; stored text could look like it, too."""
+    """Whether the reply looks like a demand for a token. Stored text can look the same."""
     return frame.opcode == Opcode.ERROR and frame.payload.startswith(hello.REFUSED.encode("ascii"))
 
 
@@ -200,7 +200,7 @@ def kv_set(key: str, value: str) -> Call[str]:
 
 
 def kv_set_raw(key: str, stored: str) -> Call[str]:
-    """0x60, with a value that is in its stored form already."""
+    """0x60, with a value that is already in its stored form."""
     payload = join_pair(encode_key(key), stored)
     name = f"store_put {key!r}"
     return Call(name, Opcode.KV_SET, payload, _expect(name, "OK"), advice=_STORE_ADVICE)
@@ -215,7 +215,7 @@ def kv_get(key: str) -> Call[str | None]:
 def kv_sadd(key: str, member: str) -> Call[int]:
     """0x62. A real master answers 0 whatever happened (section 8.1).
 
-    Repeatable where it bears no id: a real master has nothing that takes a member away.
+    Repeatable without a request id: a real master has no operation that removes a member.
     """
     payload = join_pair(encode_key(key), encode_member(member))
     return Call(
@@ -248,11 +248,12 @@ def _expect(operation: str, wanted: str) -> Callable[[Frame], str]:
 
 
 def check_store(operation: str, text: str) -> None:
-    """Whether a reply is about the bundled master's store instead of what was asked for. No value that this SDK wrote
-    looks like it.
+    """Raise if the reply reports a failure of the bundled master's store.
+
+    No value that this SDK has written looks like such a reply.
 
     Raises:
-        StoreUnavailable: it is.
+        StoreUnavailable: the reply reports a failure.
     """
     if text.startswith(STORE_FAILED):
         raise StoreUnavailable(
@@ -262,7 +263,7 @@ def check_store(operation: str, text: str) -> None:
 
 
 def _refusal(operation: str, frame: Frame) -> RequestRefused:
-    """Raises StoreUnavailable where it is no refusal of this request."""
+    """The error for a refused request. Raises ``StoreUnavailable`` instead where the store has failed."""
     detail = frame.text
     check_store(operation, detail)
     said = detail.removeprefix("ERROR:").strip() or "an empty answer"

@@ -1,4 +1,4 @@
-"""Calls of our extension opcodes (docs/protocol.md). Flows use them only where the master announced the feature."""
+"""Requests of our extension opcodes (docs/protocol.md). Flows send them only if the master has announced the feature."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class ContentChunk:
-    """A piece of an artifact, and what the whole of it is."""
+    """A piece of an artifact, with the size and checksum of the whole."""
 
     content: bytes
     size: int
@@ -65,7 +65,7 @@ class ContentChunk:
 
 @dataclass(frozen=True, slots=True)
 class LogPiece:
-    """A piece of the master's own log of a job."""
+    """A piece of a job's log as the master keeps it."""
 
     text: str
     next_offset: int
@@ -74,19 +74,19 @@ class LogPiece:
 
 @dataclass(frozen=True, slots=True)
 class RunReport:
-    """What the master has of a submission's run."""
+    """What the master stores about the run of a submission."""
 
     nonce: str | None
-    """``None`` where no runtime travels with the job."""
+    """``None`` for a job without the runtime."""
     record: str | None
     """The runtime's record, as text."""
     tail: str | None = None
-    """The end of the log that the master keeps of a job that is dead."""
+    """The end of the master's log of a dead job."""
 
 
 @dataclass(frozen=True, slots=True)
 class WaitAnswer:
-    """By full id."""
+    """The states and reports of jobs, by full id."""
 
     states: dict[str, JobStatus]
     reports: dict[str, RunReport] = field(default_factory=dict)
@@ -95,7 +95,7 @@ class WaitAnswer:
 def submit(
     lines: Sequence[JobLine], mark: str, values: Mapping[str, str]
 ) -> Call[tuple[str, JobStatus] | None]:
-    """A whole submission; an id that is in the way, with its state, or ``None`` where the master took it."""
+    """Submit a DAG. Returns ``None`` if the master took it, else the id that is still in use, with its state."""
     stored = {encode_key(key): encode_value(value) for key, value in values.items()}
     request = Submit(encode_key(mark), stored, encode_dag(lines))
 
@@ -122,10 +122,10 @@ def wait(
     every: bool = False,
     reports: Mapping[str, str | None] | None = None,
 ) -> Call[WaitAnswer]:
-    """States of all the jobs, as soon as one (or, on request, every one) is terminal or ``seconds`` have passed.
+    """The states of all the jobs, once one (with ``every``: each) is terminal, or ``seconds`` have passed.
 
     Args:
-        reports: of which jobs to bring what their runs left, too; see ``Wait``.
+        reports: the jobs whose records the answer includes; see ``Wait``.
     """
     request = Wait(tuple(map(full_id, job_ids)), min(seconds, MAX_WAIT_SECONDS), every, reports or {})
 
@@ -172,7 +172,7 @@ def job_info(job_id: str) -> Call[JobDetails]:
 
 
 def log_read(job_id: str, offset: int, nonce: str | None = None, until: int | None = None) -> Call[LogPiece]:
-    """The master's log from a byte offset on, and not beyond another."""
+    """The master's log from byte ``offset`` to byte ``until``."""
 
     def piece(fields: Fields) -> LogPiece:
         return LogPiece(fields.want("text", str), fields.want("next", int), fields.want("ended", bool))
@@ -182,7 +182,7 @@ def log_read(job_id: str, offset: int, nonce: str | None = None, until: int | No
 
 
 def list_page(operation: str, request: List, read: Callable[[Fields], T]) -> Call[ListPage[T]]:
-    """A page of a list; ``read`` makes an item of an object."""
+    """A page of a list. ``read`` turns a JSON object into an item."""
 
     def page(fields: Fields) -> ListPage[T]:
         return ListPage(
@@ -196,7 +196,7 @@ def list_page(operation: str, request: List, read: Callable[[Fields], T]) -> Cal
 
 
 def changes(cursor: str | None, seconds: float) -> Call[JobChanges]:
-    """Jobs that have changed since, held until there is one or ``seconds`` have passed."""
+    """The jobs that have changed since the cursor. The master answers at the first change, or after ``seconds``."""
 
     def read(fields: Fields) -> JobChanges:
         return JobChanges(
@@ -215,7 +215,7 @@ def _each(fields: Fields, name: str, read: Callable[[Fields], T]) -> tuple[T, ..
 
 
 def asset_write(chunk: AssetWrite) -> Call[int]:
-    """Write one chunk; bytes the master holds of this upload afterwards. Only the last one changes what others see."""
+    """Write one chunk. Returns the bytes that the master then holds. Only the last chunk changes what others see."""
     name = f"upload of {chunk.name!r}"
     is_last = chunk.sha256 is not None
     return Call(
@@ -229,7 +229,7 @@ def asset_write(chunk: AssetWrite) -> Call[int]:
 
 
 def asset_read(name: str, offset: int, sha256: str = "") -> Call[ContentChunk]:
-    """One chunk of an artifact; of the version ``sha256`` names, where given."""
+    """One chunk of an artifact; ``sha256`` selects the version."""
     operation = f"fetch of {name!r}"
 
     def read(frame: Frame) -> ContentChunk:
@@ -252,7 +252,7 @@ def store_delete(key: str) -> Call[bool]:
 
 
 def store_keys(prefix: str, after: str = "") -> Call[tuple[list[str], bool]]:
-    """Keys that begin with the prefix, in order, after the key ``after``; and whether there are more."""
+    """The keys with the prefix that follow the key ``after``, in order, and whether there are more."""
 
     def read(fields: Fields) -> tuple[list[str], bool]:
         return list(fields.texts("keys")), fields.want("more", bool)
@@ -283,7 +283,7 @@ def store_swap(key: str, expected: str | None, value: str | None) -> Call[bool]:
 
 
 def store_expire(key: str, seconds: float) -> Call[bool]:
-    """Whether the key is there and will now be deleted after ``seconds``."""
+    """Delete the key after ``seconds``. Returns whether the key exists."""
     return Call(
         f"store_expire {key!r}",
         Opcode.STORE_EXPIRE,
@@ -304,7 +304,7 @@ def _reader(operation: str, read: Callable[[Fields], T]) -> Callable[[Frame], T]
 
 
 def _check(operation: str, frame: Frame, absent: str = "the master has nothing of that name") -> None:
-    """Replies begin with a brace, so a failure is known by its opcode alone."""
+    """Raise for a failure. Replies begin with a brace, so the opcode alone tells a failure."""
     if frame.opcode != Opcode.ERROR:
         return
     text = frame.text
@@ -312,7 +312,7 @@ def _check(operation: str, frame: Frame, absent: str = "the master has nothing o
         raise NotFound(f"{operation}: {absent}", detail=text)
     check_store(operation, text)
     if text.startswith("ERROR: checksum"):
-        raise CorruptData(f"{operation}: what the master received is not what was sent; try again ({text})")
+        raise CorruptData(f"{operation}: the master received other bytes than were sent; try again ({text})")
     raise RequestRefused(
         f"{operation}: the master refused: {text.removeprefix('ERROR:').strip()}", detail=text
     )

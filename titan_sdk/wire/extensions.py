@@ -40,21 +40,21 @@ T = TypeVar("T")
 CHUNK_SIZE = 4 * 1024 * 1024
 """Content bytes of one chunk: under the packet limit, and small against a client's memory."""
 BEGIN_AGAIN = "begin again at offset 0"
-"""Ends the refusal of a chunk by a master that does not know the upload, as it was started anew; nothing is in place."""
+"""Ends the refusal of a chunk by a restarted master, which does not know the upload. No part of the artifact is in place."""
 MAX_WAIT_IDS = 20_000
-"""Jobs that one WAIT may name: a master keeps each of them in memory for as long as it holds the WAIT."""
+"""The most jobs of one WAIT: a master keeps each of them in memory while the WAIT is open."""
 MAX_WAIT_SECONDS = 25.0
-"""The longest a master holds a WAIT: below the read timeout of a client with the default configuration."""
+"""The longest time a master holds a WAIT, in seconds. It is below a client's default read timeout."""
 
 
 class Fields(dict[str, Any]):
-    """A JSON object received from a peer, asked for by kind."""
+    """A JSON object received from a peer. Each method checks the type of a field."""
 
     def want(self, name: str, kind: type[T]) -> T:
         """The field.
 
         Raises:
-            PeerProtocolError: it is absent or of another kind.
+            PeerProtocolError: it is absent or of another type.
         """
         value = self.get(name)
         if kind is float and type(value) is int and abs(value) <= sys.float_info.max:
@@ -71,7 +71,7 @@ class Fields(dict[str, Any]):
         """The field, or ``None`` where it is null or absent.
 
         Raises:
-            PeerProtocolError: it is of another kind.
+            PeerProtocolError: it is of another type.
         """
         return None if self.get(name) is None else self.want(name, kind)
 
@@ -79,7 +79,7 @@ class Fields(dict[str, Any]):
         """A list of texts.
 
         Raises:
-            PeerProtocolError: it is absent or holds something else.
+            PeerProtocolError: it is absent or no list of texts.
         """
         value = self.want(name, list)
         if not all(isinstance(item, str) for item in value):
@@ -87,14 +87,14 @@ class Fields(dict[str, Any]):
         return tuple(value)
 
     def text_map(self, name: str, kinds: tuple[type, ...]) -> dict[str, Any]:
-        """An object whose values are of these kinds; empty where it is absent.
+        """An object whose values are of these types; empty if it is absent.
 
         Raises:
-            PeerProtocolError: it holds something else.
+            PeerProtocolError: it holds a value of another type.
         """
         value = self.may(name, dict) or {}
         if not all(isinstance(item, kinds) for item in value.values()):
-            raise PeerProtocolError(f"field {name!r} is {value!r}, which holds something else than texts")
+            raise PeerProtocolError(f"field {name!r} is {value!r}, which holds other values than texts")
         return value
 
 
@@ -119,7 +119,7 @@ def read_object(text: str) -> Fields:
 
 
 def _refuse_constant(word: str) -> None:
-    # Python's reader takes NaN and Infinity, which JSON does not have and no field means.
+    # Python's reader accepts NaN and Infinity, which are no JSON and no field's value.
     raise ValueError(f"{word} is not JSON")
 
 
@@ -142,17 +142,17 @@ def split_content(payload: bytes) -> tuple[Fields, bytes]:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """WAIT 0x41: answered when any of the jobs is terminal or after ``seconds``, whichever is first.
+    """WAIT 0x41: answered when any of the jobs is terminal, or after ``seconds``.
 
-    With ``every``, when all of them are: one request for a DAG of thousands. A master that does not know the field
-    answers earlier.
+    With ``every`` it is answered when all of them are terminal: one request for a DAG of thousands. A master that does
+    not know this field answers earlier.
 
-    Reply: ``{"states": {id: word}}`` for every id asked for; ``NULL`` for one that the master does not know.
+    Reply: ``{"states": {id: word}}`` for every id; ``NULL`` for an id that the master does not know.
 
-    ``reports`` names jobs of which the reply is to bring the runtime's record too, with the nonce of the submission
-    that is meant (null: the latest). They come as ``"reports": {id: {"nonce", "record", "tail"}}``: of jobs that are
-    over, and with ``seconds`` 0 of all. ``record`` is the stored text, null where there is none; ``tail`` the end of
-    the log of a dead job that the master keeps. Those for which the reply has no room are left out.
+    ``reports`` names jobs whose runtime records the reply includes, each with the nonce of the submission (null: the
+    latest). They arrive as ``"reports": {id: {"nonce", "record", "tail"}}``: for jobs that have ended, and with
+    ``seconds`` 0 for all. ``record`` is the stored text, or null. ``tail`` is the end of the master's log of a dead job.
+    Reports that do not fit into the reply are left out.
     """
 
     ids: tuple[str, ...]
@@ -181,11 +181,11 @@ class Wait:
 
 @dataclass(frozen=True, slots=True)
 class JobInfo:
-    """JOB_INFO 0x42: what the master knows of one job beyond its status word.
+    """JOB_INFO 0x42: the master's details of one job.
 
     Reply: ``{"state", "reason", "attempts", "worker", "exit_code", "submitted_at", "started_at", "ended_at",
-    "ahead", "history": [[unix seconds, text], ...]}``; unknown values are null. ``ahead``: ready jobs of its tag
-    that go first, while it is queued.
+    "ahead", "history": [[unix seconds, text], ...]}``; unknown values are null. ``ahead`` counts the ready jobs of the
+    same tag that start before this one, while it is queued.
     """
 
     job_id: str
@@ -200,11 +200,11 @@ class JobInfo:
 
 @dataclass(frozen=True, slots=True)
 class LogRead:
-    """LOG_READ 0x43: the master's own log of a job from a byte offset on.
+    """LOG_READ 0x43: the master's log of a job, from a byte offset.
 
-    With a nonce, of that submission of the id only: where the log is another one's, nothing is there. With ``until``,
-    nothing beyond that offset. Reply: ``{"text", "next", "ended"}``; never cuts a character; ``ended`` says that
-    nothing will follow.
+    With a nonce only the log of that submission is read; the log of another submission of the id counts as empty. With
+    ``until`` the text ends at that offset. Reply: ``{"text", "next", "ended"}``. A character is never cut. ``ended``
+    says that nothing will follow.
     """
 
     job_id: str
@@ -230,11 +230,11 @@ class LogRead:
 
 @dataclass(frozen=True, slots=True)
 class Submit:
-    """SUBMIT 0x4B: a DAG, and what TitanStore is to hold once it is taken; both or neither.
+    """SUBMIT 0x4B: a DAG and the TitanStore values that belong to it. The master stores both or neither.
 
-    ``mark`` is one of these keys, which nobody but this submission writes: where it is there, and the jobs are known,
-    a copy of the request changes nothing more. Reply: ``{"taken": true}``, or ``{"taken": false, "id", "state"}`` for
-    an id that may not be submitted in that state.
+    ``mark`` is one of these keys; only this submission writes it. If the key exists and the jobs are known, a copy of
+    the request changes nothing more. Reply: ``{"taken": true}``, or ``{"taken": false, "id", "state"}`` for an id
+    that cannot be submitted again in its state.
     """
 
     mark: str
@@ -249,17 +249,17 @@ class Submit:
         fields, dag = split_content(payload)
         mark, values = fields.want("mark", str), fields.text_map("values", (str,))
         if mark not in values:
-            raise PeerProtocolError(f"mark {mark!r} is none of the values' keys")
+            raise PeerProtocolError(f"mark {mark!r} is not a key of values")
         return cls(mark, values, dag.decode("utf-8", errors="replace"))
 
 
 @dataclass(frozen=True, slots=True)
 class AssetWrite:
-    """ASSET_WRITE 0x44: one chunk of an upload; nothing is visible under ``name`` before the last one.
+    """ASSET_WRITE 0x44: one chunk of an upload. Nothing is visible under ``name`` before the last chunk.
 
-    ``upload`` names the upload (16 hex digits, the client's choice). ``offset`` is where the chunk belongs;
-    writing the same chunk again changes nothing. The chunk with ``sha256`` ends the upload: the master checks the
-    whole content and puts it in place at once. Reply: ``{"size": bytes so far}``.
+    ``upload`` names the upload (16 hex digits, chosen by the client). ``offset`` is the chunk's position; writing the
+    same chunk again changes nothing. The chunk with ``sha256`` ends the upload: the master checks the whole content
+    and puts it in place in one step. Reply: ``{"size": bytes so far}``.
     """
 
     name: str
@@ -289,8 +289,8 @@ class AssetWrite:
 class AssetRead:
     """ASSET_READ 0x45: one chunk of an artifact. Reply: ``{"size", "sha256"}`` of the whole, and the bytes.
 
-    ``sha256`` names the version meant: the reply to another one is ``ERROR: changed``, so that two versions are
-    never mixed. Empty in the first request.
+    ``sha256`` selects the version, and is empty in the first request. The reply is ``ERROR: changed`` if the artifact
+    has another version by now, so two versions are never mixed.
     """
 
     name: str
@@ -308,9 +308,9 @@ class AssetRead:
 
 @dataclass(frozen=True, slots=True)
 class StoreSwap:
-    """STORE_SWAP 0x48: set a key only if it holds ``expected`` (null: only if absent).
+    """STORE_SWAP 0x48: set a key if it holds ``expected`` (null: if it is absent).
 
-    ``value`` null deletes it. Reply: ``{"swapped": bool}``.
+    A null ``value`` deletes the key. Reply: ``{"swapped": bool}``.
     """
 
     key: str

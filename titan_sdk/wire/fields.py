@@ -1,6 +1,6 @@
 """The smallest pieces of payload grammar: ``key|value``, ``name|base64``, ``a|b|c`` (protocol section 2).
 
-Both halves use these, so a client and the bundled master cannot disagree on where a field ends.
+Client and bundled master share these functions, so they cannot disagree on where a field ends.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ _ABSENT = "NULL"
 
 
 def join_pair(first: str, second: str) -> str:
-    """``first|second``; the first part may not hold a pipe, the second may hold anything.
+    """``first|second``. The first part must not hold a pipe; the second may hold anything.
 
     Raises:
-        LocalProtocolError: the first part holds a pipe and would be cut there.
+        LocalProtocolError: the first part holds a pipe, at which Titan would cut it.
     """
     if "|" in first:
         raise LocalProtocolError(f"{first[:80]!r} contains '|', at which Titan would cut it")
@@ -51,12 +51,12 @@ def split_pair(payload: str) -> tuple[str, str] | None:
 
 
 def encode_base64(data: bytes) -> str:
-    """Standard alphabet, padded, no line breaks: the only form a worker decodes (section 5.1)."""
+    """Base64 with the standard alphabet, padding and no line breaks: the only form that a worker decodes (section 5.1)."""
     return base64.b64encode(data).decode("ascii")
 
 
 def decode_base64(text: str) -> bytes:
-    """The bytes behind base64 text; padding is optional, everything else strict.
+    """The bytes behind base64 text. Padding is optional; everything else is checked.
 
     Raises:
         PeerProtocolError: the text is not base64.
@@ -69,25 +69,25 @@ def decode_base64(text: str) -> bytes:
 
 # ---------------------------------------------------------------------- texts in TitanStore (section 8.1, hazards 10, 11, 13)
 #
-# A real master's store corrupts non-ASCII text, reads NULL as absent, confuses values that begin with an error word with
-# errors, cuts keys at a pipe and joins set members with commas. Text free of those hazards is stored as it is, so other
-# Titan clients read it; anything else is stored as ~t1~ and its JSON string in ASCII. The rule depends on the text alone:
-# one text has one stored form, which sets need to tell members apart.
+# A real master's store corrupts non-ASCII text, reads NULL as absent, takes values beginning with an error word for
+# errors, cuts keys at a pipe, and joins set members with commas. Text without these hazards is stored as it is, so other
+# Titan clients can read it. Any other text is stored as ~t1~ and its JSON string in ASCII. The rule depends on the text
+# alone, so one text has one stored form: sets need that to tell members apart.
 
 
 def encode_value(text: str) -> str:
-    """The stored form of a value. Of a ``(str, Enum)`` its value counts, where an f-string would write its name."""
+    """The stored form of a value. A ``(str, Enum)`` member is stored as its value; an f-string would write its name."""
     text = str.__str__(text)
     return _marked(text) if _value_needs_mark(text) else text
 
 
 def decode_value(stored: str) -> str:
-    """The value behind a stored form; foreign text is returned as it is."""
+    """The value behind a stored form. Text of other clients is returned as it is."""
     return _unmarked(stored) if stored.startswith(MARK) else stored
 
 
 def encode_key(key: str) -> str:
-    """The stored form of a key: ASCII, no pipe (it would end the key), no space at the edges."""
+    """The stored form of a key: ASCII, without a pipe (which would end the key) and without outer spaces."""
     key = str.__str__(key)
     if not key.isascii() or "|" in key or key != key.strip() or key.startswith(MARK):
         return _marked(key).replace("|", "\\u007c")
@@ -95,7 +95,7 @@ def encode_key(key: str) -> str:
 
 
 def encode_member(member: str) -> str:
-    """The stored form of a set member: as values, and neither a comma nor an empty text."""
+    """The stored form of a set member: as that of a value, and without commas. An empty text is escaped, too."""
     member = str.__str__(member)
     if _value_needs_mark(member) or "," in member or not member:
         return _marked(member).replace(",", "\\u002c")
@@ -103,7 +103,7 @@ def encode_member(member: str) -> str:
 
 
 def decode_member(stored: str) -> str:
-    """The member behind a stored form; foreign text is returned as it is."""
+    """The member behind a stored form. Text of other clients is returned as it is."""
     return decode_value(stored)
 
 
@@ -125,7 +125,7 @@ def _unmarked(stored: str) -> str:
         text = json.loads(stored[len(MARK) :])
     except (ValueError, RecursionError) as exc:
         raise CorruptData(
-            f"TitanStore holds {stored[:80]!r}, which begins like our escape but is not one"
+            f"TitanStore holds {stored[:80]!r}, which begins like an escape of this SDK but is none"
         ) from exc
     if not isinstance(text, str):
         raise CorruptData(f"TitanStore holds {stored[:80]!r}, whose escape does not hold a text")

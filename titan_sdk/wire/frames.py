@@ -1,6 +1,6 @@
 """Titan v1 frames: an 8-byte header and a text payload (protocol section 1).
 
-Pure bytes to values; whoever owns a socket feeds it. Both halves use the same code.
+Bytes to values, without I/O: the owner of a socket feeds the decoder. Client and bundled master share this code.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ __all__ = [
 PROTOCOL_VERSION = 1
 HEADER_SIZE = 8
 MAX_PAYLOAD = 10_485_760
-"""Largest payload a Titan process reads: exactly 10 MiB is taken, one byte more is reset (section 1, fact 3)."""
+"""The largest payload that a Titan process reads: one byte more resets the connection (section 1, fact 3)."""
 
 _HEADER = struct.Struct(">BBBBi")
 
@@ -42,7 +42,7 @@ class Frame:
         return self.payload.decode("utf-8", errors="replace")
 
     def __str__(self) -> str:
-        # Opcode HELLO may carry a token, which must not get into a log.
+        # A HELLO may carry a token, which must not appear in a log.
         shown = b"..." if self.opcode == 0x40 else self.payload[:60]
         tail = f"... {len(self.payload)} bytes" if len(self.payload) > len(shown) else ""
         return f"<0x{self.opcode:02X} {shown!r}{tail}>"
@@ -52,7 +52,7 @@ def encode_frame(opcode: int, payload: bytes, *, limit: int | None = MAX_PAYLOAD
     """Header and payload in one buffer.
 
     Args:
-        limit: the packet limit to enforce; ``None`` for a server's reply, which may be larger (section 1, fact 3).
+        limit: the largest payload; ``None`` for a server's reply, which may be larger (section 1, fact 3).
 
     Raises:
         PayloadTooLarge: the payload is over the limit.
@@ -63,12 +63,12 @@ def encode_frame(opcode: int, payload: bytes, *, limit: int | None = MAX_PAYLOAD
 
 
 def encode_header(opcode: int, length: int) -> bytes:
-    """What goes before a payload of so many bytes, for a sender that does not join the two."""
+    """The header of a payload of ``length`` bytes, for a sender that writes the two separately."""
     return _HEADER.pack(PROTOCOL_VERSION, opcode, 0, 0, length)
 
 
 def decode_header(head: bytes, limit: int | None = MAX_PAYLOAD) -> tuple[int, int]:
-    """Opcode, and length of the payload that follows.
+    """The opcode and the length of the payload.
 
     Raises:
         PeerProtocolError: the header is not Titan v1, or announces more than ``limit``.
@@ -86,10 +86,10 @@ def decode_header(head: bytes, limit: int | None = MAX_PAYLOAD) -> tuple[int, in
 
 
 class FrameDecoder:
-    """Cuts a byte stream into frames, however it is chunked.
+    """Cuts a byte stream into frames. The stream may arrive in chunks of any size.
 
     Args:
-        limit: largest payload accepted; ``None`` for a client, since replies are not limited.
+        limit: the largest payload; ``None`` for a client, because replies have no limit.
     """
 
     def __init__(self, *, limit: int | None = MAX_PAYLOAD) -> None:
@@ -100,21 +100,21 @@ class FrameDecoder:
 
     @property
     def pending(self) -> int:
-        """Bytes received that do not yet make a frame."""
+        """The number of bytes that do not yet make a frame."""
         return len(self._buffer) + (HEADER_SIZE if self._need is not None else 0)
 
     @property
     def wanted(self) -> int:
-        """Bytes still missing for the current header or payload; a reader's next read size."""
+        """The bytes that the current header or payload still lacks: the size of the next read."""
         whole = HEADER_SIZE if self._need is None else self._need
         return max(whole - len(self._buffer), 0)
 
     def feed(self, data: bytes) -> None:
-        """Store bytes; parsing happens in ``next_frame``."""
+        """Store bytes. ``next_frame`` parses them."""
         self._buffer += data
 
     def take(self, data: bytes) -> Frame | None:
-        """As ``feed`` and ``next_frame``; what arrives as one whole frame, as small ones do, is not moved about."""
+        """``feed`` and ``next_frame`` in one. Data that is exactly one frame, as most small frames are, is not copied."""
         if len(data) >= HEADER_SIZE and not self._buffer and self._need is None:
             version, opcode, _flags, _spare, length = _HEADER.unpack_from(data)
             fits = self.limit is None or length <= self.limit
@@ -147,7 +147,7 @@ class FrameDecoder:
 
 
 def _guess(head: bytes) -> str:
-    """What the usual wrong ports answer with, so that the message can name the mistake."""
+    """Names the server behind a wrong port by its first bytes, so that the message can name the mistake."""
     if head.startswith(b"HTTP/"):
         return " (an HTTP server; Titan's dashboard is HTTP, its master is a different port, 9090 by default)"
     if head[:1] in {b"+", b"-", b"$", b"*", b":"}:

@@ -1,4 +1,4 @@
-"""HELLO (0x40): how a client learns which master it talks to. Ours; specified in docs/protocol.md."""
+"""HELLO (0x40): tells a client which master it talks to. Our extension; docs/protocol.md specifies it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ BUNDLED_SERVER = "titan-sdk-bundled"
 
 
 REFUSED = "ERROR: AUTHENTICATION: "
-"""Begins the only answer that a master with a token gives to anybody who has not shown it."""
+"""Begins the answer of a master with a token to every request of a client that has not shown the token."""
 
 
 def request(token: str | None = None) -> str:
@@ -23,7 +23,7 @@ def request(token: str | None = None) -> str:
 
 
 def read_token(payload: bytes) -> str | None:
-    """The token in a client's payload; ``None`` where there is none, whatever else it holds."""
+    """The token in a client's payload, or ``None``. Any other content is ignored."""
     try:
         token = json.loads(payload)["token"]
     except (ValueError, KeyError, TypeError, RecursionError):
@@ -32,18 +32,18 @@ def read_token(payload: bytes) -> str | None:
 
 
 def reply(version: str, features: Iterable[str], runtime: str) -> str:
-    """The bundled master's payload; ``runtime``: see ``ServerInfo``."""
+    """The bundled master's payload. ``runtime`` is that of ``ServerInfo``."""
     return json.dumps(
         {"server": BUNDLED_SERVER, "version": version, "features": sorted(features), "runtime": runtime}
     )
 
 
 def read_reply(text: str) -> ServerInfo:
-    """Who answers: ``UNKNOWN_OPCODE`` is a real Titan, JSON is the bundled master.
+    """The master that answered: ``UNKNOWN_OPCODE`` means a real Titan, JSON the bundled master.
 
     Raises:
-        AuthenticationFailed: it is a bundled master that wants a token, or another one.
-        PeerProtocolError: none of these.
+        AuthenticationFailed: it is a bundled master that wants a token, or another token.
+        PeerProtocolError: the text is neither.
     """
     check_reply(text)
     if text.startswith("UNKNOWN_OPCODE"):
@@ -62,10 +62,10 @@ def read_reply(text: str) -> ServerInfo:
 
 
 def check_reply(text: str) -> None:
-    """Whether the greeting was taken.
+    """Raise if the master refused the greeting.
 
     Raises:
-        AuthenticationFailed: it was not.
+        AuthenticationFailed: the master refused it.
     """
     if text.startswith(REFUSED):
         raise AuthenticationFailed(

@@ -1,7 +1,7 @@
-"""Job lines: what a SUBMIT_DAG payload is made of (protocol section 4), written and read.
+"""Job lines, the parts of a SUBMIT_DAG payload (protocol section 4), written and read.
 
-``encode_*`` is the client's half and refuses what the grammar cannot carry; ``parse_*`` is the master's half
-and reads as a real master does, outside in, hazards included.
+``encode_*`` is the client's half. It refuses fields that the grammar cannot carry. ``parse_*`` is the master's half. It
+reads as a real master does, from the outside in, hazards included.
 """
 
 from __future__ import annotations
@@ -50,9 +50,9 @@ _FLAGS = ("|AFFINITY", "|STICKY")
 
 
 class JobLine(NamedTuple):
-    """One job as it stands on the wire. Ids and parents are full (``DAG-...``).
+    """One job as the wire carries it. Ids and parents are full (``DAG-...``).
 
-    A tuple: they are made and pickled by the thousand, which takes a frozen dataclass twice as long.
+    A tuple, because lines are made and pickled by the thousand, and a frozen dataclass takes twice as long.
     """
 
     job_id: str
@@ -64,11 +64,11 @@ class JobLine(NamedTuple):
     affinity: bool = False
 
     def __reduce__(self) -> tuple[type, tuple[object, ...]]:
-        # A named tuple's own way takes half as long again, and a job on Ray is pickled at every hop.
+        # The default of a named tuple takes 1.5 times as long, and a job on Ray is pickled at every hop.
         return JobLine, tuple(self)
 
     def field(self, name: str) -> str:
-        """The body field of that name, or an empty text where the header has none or the line is short."""
+        """The body field ``name``. An empty text if the header has no such field, or the line is too short."""
         names = HEADERS.get(self.header, ())
         if name not in names:
             return ""
@@ -97,7 +97,7 @@ class JobLine(NamedTuple):
         if "INTERNAL_SCALE" in "|".join((self.header, *self.fields, self.job_id)):
             return "GENERAL"
         if self.header not in HEADERS:
-            # Without a header word in the first fields, the first field itself is the capability.
+            # Without a header word among the first fields, the first field is the capability.
             return self.header.strip()
         for text in (part.strip() for part in reversed(self.fields)):
             if text in {full_id(self.job_id), "AFFINITY"} or _bracketed(text) or _INT.fullmatch(text):
@@ -108,7 +108,7 @@ class JobLine(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class LineError:
-    """A line that does not parse. A real master drops it and says nothing (section 4.1)."""
+    """A line that does not parse. A real master drops it silently (section 4.1)."""
 
     text: str
     reason: str
@@ -119,10 +119,10 @@ class LineError:
 
 
 def encode_line(line: JobLine) -> str:
-    """The line's text, which every master reads back as this very line.
+    """The line as text, which every master reads back unchanged.
 
     Raises:
-        LocalProtocolError: it would be read as something else; the sentence names the field.
+        LocalProtocolError: a master would read another line; the sentence names the field.
     """
     parents = ",".join(line.parents)
     body = "|".join((line.job_id, line.header, *line.fields))
@@ -137,9 +137,7 @@ _PLAIN_IDS = re.compile(r"[A-Za-z0-9._-]+(?:,[A-Za-z0-9._-]+)*")
 
 
 def _is_plain(line: JobLine, text: str) -> bool:
-    """Whether nothing in the line can be misread, as is so with nearly every one; to read it back costs five times
-    as much as to write it.
-    """
+    """Whether no part of the line can be misread, as in almost every line. Reading it back costs five times the writing."""
     ids = ",".join((line.job_id, *line.parents))
     return (
         line.header in HEADERS
@@ -188,7 +186,7 @@ def _check_read_back(line: JobLine, text: str) -> None:
     read = parse_line(text)
     if isinstance(read, LineError):
         raise LocalProtocolError(f"job {line.job_id!r}: {read.reason}")
-    # Ids may be written without DAG-; the master puts it in front, and that is meant.
+    # Ids without DAG- are allowed: the master adds the prefix.
     meant = _compared(line, full_id(line.job_id), tuple(map(full_id, line.parents)))
     found = _compared(read, read.job_id, read.parents)
     if meant != found:
@@ -204,12 +202,12 @@ def _check_read_back(line: JobLine, text: str) -> None:
 
 
 def encode_dag(lines: Iterable[JobLine]) -> str:
-    """A SUBMIT_DAG payload. Give children before their parents: a real master registers line by line (section 14)."""
+    """A SUBMIT_DAG payload. Children must come before their parents: a real master registers line by line (section 14)."""
     return " ; ".join(encode_line(line) for line in lines)
 
 
 def parse_dag(payload: str) -> list[JobLine | LineError]:
-    """Every non-empty line of a payload, in order, as a job or as the reason why it is none."""
+    """The non-empty lines of a payload, in order: each as a job, or as the error that it has."""
     found: list[JobLine | LineError] = []
     for part in payload.split(";"):
         text = part.strip()
@@ -226,7 +224,7 @@ def parse_line(text: str) -> JobLine | LineError:
         rest = rest.rpartition("|")[0]
     head, bracket, tail = rest.rpartition("[")
     if not bracket:
-        return LineError(text, "there is no parent list; end the line with [] or [parent,...]")
+        return LineError(text, "the parent list is missing; end the line with [] or [parent,...]")
     parents = tuple(full_id(p) for p in (part.strip() for part in tail.replace("]", "").split(",")) if p)
     head = head.rstrip()
     head = head.removesuffix("|")
@@ -260,7 +258,7 @@ def _normalised(
     parents: tuple[str, ...],
     affinity: bool,
 ) -> JobLine:
-    """Accept ``id|SKILL|HEADER|...``: a real master finds the header among the first three fields (4.2, 4.3)."""
+    """Accepts ``id|SKILL|HEADER|...``: a real master finds the header among the first three fields (4.2, 4.3)."""
     for index, text in enumerate((header, *fields[:2])):
         if text.strip() in HEADERS:
             header, fields = text.strip(), fields[index:]
@@ -274,7 +272,7 @@ def _integer(text: str, low: int, high: int) -> int | None:
         return None
     digits = text.lstrip("+-0")
     if len(digits) > _MOST_DIGITS:
-        return None  # Python refuses to read thousands of them
+        return None  # Python refuses thousands of digits
     value = -int(digits or 0) if text.startswith("-") else int(digits or 0)
     return value if low <= value <= high else None
 
@@ -283,13 +281,13 @@ def _bracketed(text: str) -> bool:
     return text.startswith("[") and text.endswith("]")
 
 
-# ---------------------------------------------------------------------- a line by itself, as stores and nodes have it
+# ---------------------------------------------------------------------- a single line, as stores and Ray nodes hold it
 
 _dump = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 def dump_line(line: JobLine) -> str:
-    """A stored form that gives back exactly this line; the wire's own would prefix every id."""
+    """The stored form, which gives back exactly this line. The wire's form would prefix every id."""
     return _dump([line.header, line.fields, line.priority, line.delay_ms, line.parents, line.affinity])
 
 

@@ -23,26 +23,26 @@ __all__ = [
 ]
 
 MAX_LISTED = 1000
-"""Items of a page."""
+"""The most items of a page."""
 ORDERS: Mapping[str, tuple[str, ...]] = {
     "jobs": ("newest", "oldest", "started", "ended"),
     "services": ("newest", "oldest", "started", "ended"),
     "dags": ("newest", "oldest"),
     "artifacts": ("newest", "oldest"),
 }
-"""What is listed, and in which orders."""
+"""The lists, each with its orders."""
 
 
 _DIGITS = 18
-"""Of a number that no store has trouble with."""
+"""The largest number in a filter: every store can compare it."""
 
 
 @dataclass(frozen=True, slots=True)
 class List:
-    """LIST 0x4C: a page of what the master has that fits every filter given.
+    """LIST 0x4C: a page of the master's items that match every filter.
 
-    ``cursor`` is where the page before ended. Reply: ``{"items": [...], "cursor", "total", "changes"}``: a null cursor
-    is the end, ``total`` is there on request, ``changes`` is a cursor of CHANGES from before the list was made.
+    ``cursor`` is the end of the page before. Reply: ``{"items": [...], "cursor", "total", "changes"}``. A null cursor
+    marks the last page. ``total`` is sent on request. ``changes`` is a cursor for CHANGES from before the list was made.
     """
 
     what: str
@@ -61,7 +61,7 @@ class List:
 
     @property
     def after(self) -> tuple[float, str] | None:
-        """What the cursor says: by what the last item was ordered, and its number or name."""
+        """The content of the cursor: the last item's value in the order, and its number or name."""
         if self.cursor is None:
             return None
         key, colon, name = self.cursor.partition(":")
@@ -71,7 +71,7 @@ class List:
                 return float(key), name
         except ValueError:
             pass
-        raise PeerProtocolError(f"cursor {self.cursor!r} is none that a list has given")
+        raise PeerProtocolError(f"cursor {self.cursor!r} was not given by a list")
 
     def encode(self) -> str:
         unset = List(self.what)
@@ -101,16 +101,16 @@ class List:
             found.may("since", float),
             found.may("until", float),
         )
-        _ = request.after  # refused now, not halfway
+        _ = request.after  # raises before anything is read
         return request
 
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """CHANGES 0x4D: jobs that have changed since a cursor; held until there is one, or for ``seconds``.
+    """CHANGES 0x4D: the jobs that have changed since a cursor, answered at the first change or after ``seconds``.
 
-    Reply: ``{"jobs": [...], "removed": [ids], "cursor", "again"}``. ``again``: the master cannot tell, so list again;
-    it is also the answer to no cursor.
+    Reply: ``{"jobs": [...], "removed": [ids], "cursor", "again"}``. ``again`` means that the master no longer knows the
+    changes since the cursor, so the client lists again. A request without a cursor gets the same answer.
     """
 
     cursor: str | None
@@ -130,7 +130,7 @@ class Changes:
 
 
 def write_item(item: ListedJob | ListedDag | ListedArtifact) -> dict[str, Any]:
-    """An item as an object; what is null is left out."""
+    """An item as an object without its nulls."""
     return {name: value for name, value in asdict(item).items() if value is not None}
 
 

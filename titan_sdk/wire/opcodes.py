@@ -58,9 +58,9 @@ class Opcode(IntEnum):
 FAILURE_WORDS = ("ERROR", "UNKNOWN", "SERVER_ERROR", "UPLOAD_FAILED", "DEPLOY_FAILED")
 
 STORE_FAILED = "SERVER_ERROR: the master's store does not do this: "
-"""Begins the bundled master's reply to whatever its store can neither read nor write at the moment."""
+"""Begins the bundled master's reply to a request that its store cannot serve at the moment."""
 
 
 def reply_opcode(text: str) -> Opcode:
-    """The opcode a master puts on a reply: derived from its text, user data included (section 1.1)."""
+    """The opcode of a master's reply. It is derived from the reply's text, user data included (section 1.1)."""
     return Opcode.ERROR if text.startswith(FAILURE_WORDS) else Opcode.ACK

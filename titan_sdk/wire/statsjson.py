@@ -1,7 +1,7 @@
 """STATS_JSON, read and written (protocol section 9).
 
-A real master does not escape ids and may drop or double a comma while workers come and go, so reading is
-forgiving about nothing but that: broken JSON is an error of its own and the caller asks again.
+A real master does not escape ids, and may drop or double a comma while workers come and go. Broken JSON is therefore an
+error of its own, after which the caller asks again.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def parse(text: str) -> ClusterStats:
     """Typed statistics.
 
     Raises:
-        PeerProtocolError: not the JSON of section 9. On a real master this may pass; ask again.
+        PeerProtocolError: it is not the JSON of section 9. With a real master this may be temporary; ask again.
     """
     try:
         data = json.loads(text)
@@ -66,7 +66,7 @@ def _history(item: Mapping[str, Any]) -> JobHistoryEntry:
 
 
 def encode(workers: Iterable[Mapping[str, Any]], queue_size: int, **extra: Any) -> str:
-    """The reply of the bundled master; each worker is a mapping with the keys of section 9, and may have more.
+    """The reply of the bundled master. Each worker is a mapping with the keys of section 9, and optional others.
 
     Raises:
         ValueError: a worker lacks one of the real master's keys, which other clients rely on.

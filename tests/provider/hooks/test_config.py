@@ -62,7 +62,7 @@ def test_fields_that_the_form_stored_as_null_are_unset() -> None:
         ({"tls": "perhaps"}, "'tls' 'perhaps' is neither true nor false"),
         ({"tls": False, "ca_cert": "/etc/ca.pem"}, "'tls' is false, but 'ca_cert' is set"),
         ({"client_private_key": "/etc/k.pem"}, "is given without client_cert"),
-        ({"ca_cert": "-----BEGIN CERTIFICATE-----"}, "ca_cert holds a PEM text; write it into a file"),
+        ({"ca_cert": "-----BEGIN CERTIFICATE-----"}, "ca_cert is a PEM text; write it into a file"),
         ({"auth_token": 12345}, "'auth_token' is not a text"),
         ({"auth_token": "with space"}, "auth_token is empty or holds spaces"),
     ],

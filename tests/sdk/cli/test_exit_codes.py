@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.scripted_peer import ScriptedPeer
 from titan_sdk import errors
-from titan_sdk.cli.exits import HELP, ExitCode, code_for
+from titan_sdk.cli.exit_codes import HELP, ExitCode, code_for
 from titan_sdk.wire.frames import encode_frame
 from titan_sdk.wire.opcodes import Opcode
 

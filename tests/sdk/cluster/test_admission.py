@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from tests.sdk.cluster.peer import b64, script
-from titan_sdk.cluster.master.admission import Refused, check_graph, check_job, read_dag
+from titan_sdk.cluster.master.admission import SubmissionRefused, check_graph, check_job, read_dag
 from titan_sdk.wire.jobs import JobLine, dump_line, load_line
 
 
@@ -14,7 +14,7 @@ def checked(payload: str, *known: str) -> list[JobLine]:
 
 
 def refused(payload: str, *known: str) -> str:
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(SubmissionRefused) as caught:
         checked(payload, *known)
     return str(caught.value)
 
@@ -39,7 +39,7 @@ def line(fields: str, header: str = "RUN_PAYLOAD", parents: str = "[]") -> str:
 REFUSALS = {
     "": "the DAG has no jobs",
     " ; ": "the DAG has no jobs",
-    f"{GOOD} ; what is this": "line 2 ('what is this') cannot be read: there is no parent list",
+    f"{GOOD} ; what is this": "line 2 ('what is this') cannot be read: the parent list is missing",
     "job|RUN_PAYLOAD|a.py||||x|0|[]": "the priority 'x' is not a 32-bit integer",
     "|RUN_PAYLOAD|a.py|||GENERAL|1|0|[]": "the id is empty",
     line("a.py||x|GENERAL", header="FLY"): "'FLY' is no kind of job; use one of RUN_PAYLOAD",
@@ -95,7 +95,7 @@ def test_submit_job_without_an_id_gets_one() -> None:
 
 @pytest.mark.parametrize("payload", ["", "garbage", "a|b|c", "id|FLY|x"])
 def test_submit_job_refuses_what_is_no_job(payload: str) -> None:
-    with pytest.raises(Refused, match="this is not a job"):
+    with pytest.raises(SubmissionRefused, match="this is not a job"):
         check_job(payload)
 
 

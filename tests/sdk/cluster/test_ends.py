@@ -12,8 +12,8 @@ from tests.sdk.cluster.master_process import MasterProcess
 from tests.support.process_watch import wait_for
 from titan_sdk import TitanClient, TitanJob
 from titan_sdk.cluster import LocalCluster
-from titan_sdk.cluster.master.ends import End, Ends
-from titan_sdk.cluster.master.environments import Environments
+from titan_sdk.cluster.master.final_records import FinalRecord, FinalRecords
+from titan_sdk.cluster.master.job_environments import JobEnvironments
 from titan_sdk.cluster.store.changes import Swap
 from titan_sdk.wire.extensions import StoreSwap
 
@@ -21,10 +21,10 @@ HELD = "import os, sys, titan_job\nopen(sys.argv[1]).close()\ntitan_job.result('
 
 
 def test_a_record_is_read_until_it_is_forgotten(tmp_path: Path) -> None:
-    ends = Ends(tmp_path / "ends")
+    ends = FinalRecords(tmp_path / "ends")
     record = json.dumps({"state": "failed", "last": True})
     (tmp_path / "ends" / "1.1.ab").write_text(StoreSwap("k", "old", record).encode())
-    assert ends.read("1.1.ab") == End(Swap("k", "old", record), True)
+    assert ends.read("1.1.ab") == FinalRecord(Swap("k", "old", record), True)
     ends.forget("1.1.ab")
     assert ends.read("1.1.ab") is None
 
@@ -41,7 +41,7 @@ def test_a_record_is_read_until_it_is_forgotten(tmp_path: Path) -> None:
     ids=range(5),
 )
 def test_a_file_that_no_launcher_wrote_is_none(tmp_path: Path, text: str) -> None:
-    ends = Ends(tmp_path)
+    ends = FinalRecords(tmp_path)
     (tmp_path / "1.1.ab").write_text(text, encoding="utf-8")
     assert ends.read("1.1.ab") is None
 
@@ -52,17 +52,17 @@ def test_a_file_that_no_launcher_wrote_is_none(tmp_path: Path, text: str) -> Non
     ids=range(5),
 )
 def test_only_a_record_that_says_so_rules_out_another_run(tmp_path: Path, record: str) -> None:
-    ends = Ends(tmp_path)
+    ends = FinalRecords(tmp_path)
     (tmp_path / "1.1.ab").write_text(StoreSwap("k", None, record).encode())
-    assert ends.read("1.1.ab") == End(Swap("k", None, record), False)
+    assert ends.read("1.1.ab") == FinalRecord(Swap("k", None, record), False)
 
 
 def test_what_ended_before_is_removed(tmp_path: Path) -> None:
     for name in ("1.1.ab", "2.1.cd", "3.1.ef.part"):
         (tmp_path / name).touch()
-    Ends(tmp_path).keep_only({"2.1.cd"})
+    FinalRecords(tmp_path).keep_only({"2.1.cd"})
     assert os.listdir(tmp_path) == ["2.1.cd"]
-    nowhere = Ends(None)
+    nowhere = FinalRecords(None)
     nowhere.keep_only(())
     nowhere.forget("1.1.ab")
     assert nowhere.read("1.1.ab") is None
@@ -74,7 +74,7 @@ def test_a_job_that_may_not_run_again_is_started_once(
 ) -> None:
     if by_request:
         # As on a Ray node, or from a launcher of an earlier version.
-        monkeypatch.setattr(Environments, "ends_of", lambda *_: {})
+        monkeypatch.setattr(JobEnvironments, "ends_of", lambda *_: {})
     script = tmp_path / "job.py"
     script.write_text("print('ran')\nraise SystemExit(3)\n")
     with (

@@ -6,7 +6,7 @@ import pytest
 
 from tests.sdk.cluster.peer import Peer, script
 from titan_sdk.cluster import LocalCluster
-from titan_sdk.cluster.master.environments import find_devices, share_out
+from titan_sdk.cluster.master.job_environments import find_devices, share_out
 
 WORKERS = [("GENERAL-1", "GENERAL"), ("GPU-1", "GPU"), ("GPU-2", "GPU")]
 

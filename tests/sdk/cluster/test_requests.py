@@ -13,7 +13,7 @@ import pytest
 from tests.sdk.cluster.peer import frame, script
 from tests.support.redis_server import RedisServer
 from titan_sdk.cluster.app import App
-from titan_sdk.cluster.requests.values import LARGE_REPLY
+from titan_sdk.cluster.requests.titanstore import LARGE_REPLY
 from titan_sdk.cluster.settings import ClusterSettings
 from titan_sdk.cluster.store.changes import StoreFailed
 from titan_sdk.wire.frames import FrameDecoder

@@ -14,7 +14,7 @@ from titan_sdk.cluster.engines.base import NoRoom, Placed, Process, RunRequest, 
 from titan_sdk.cluster.folders import DataDir
 from titan_sdk.cluster.logs import FileLogs
 from titan_sdk.cluster.master import runs as runs_module
-from titan_sdk.cluster.master.ends import Ends
+from titan_sdk.cluster.master.final_records import FinalRecords
 from titan_sdk.cluster.master.runs import Runs
 from titan_sdk.cluster.master.scheduler import Outcome
 from titan_sdk.cluster.master.state import State
@@ -96,7 +96,7 @@ class Master:
         self.store = SqliteStore(self._data.database, asyncio.get_running_loop())
         self.state = State(self.store, FileLogs(self._data, 1000))
         self.engine = Engine(self.row)
-        self.runs = Runs(self.state, self.engine, 60.0, Ends(None))
+        self.runs = Runs(self.state, self.engine, 60.0, FinalRecords(None))
         self.runs.perform(self.state.scheduler.add_worker("one", ["GENERAL"], 1))
 
     async def submit(self, name: str = "job", header: str = "RUN_PAYLOAD") -> None:

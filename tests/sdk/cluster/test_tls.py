@@ -76,7 +76,7 @@ def test_a_job_with_the_runtime_reaches_its_master(
     ("make", "sentence"),
     [
         (lambda a: TLS(a.other_ca), "its certificate is not trusted"),
-        (lambda a: TLS(), "trusted is what the operating system trusts. Give the certificate of the CA"),
+        (lambda a: TLS(), "trusted is only what the operating system trusts. Give the certificate of the CA"),
         (
             lambda a: TLS(a.ca, server_name="other.test"),
             "its certificate is not for 'other.test'; connect by a name",

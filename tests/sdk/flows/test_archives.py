@@ -135,9 +135,7 @@ def test_what_is_no_zip_is_refused_by_the_job_that_points_into_it():
     master = Real()
     master.put("p.zip", b"PK, but no zip")
     runner = FlowRunner(master)
-    with pytest.raises(
-        InvalidJob, match=r"job 'a': what the master has as 'p\.zip' is not a whole zip; upload"
-    ):
+    with pytest.raises(InvalidJob, match=r"job 'a': the master's file 'p\.zip' is not a whole zip; upload"):
         submit(runner, job())
     assert not runner.sent(Opcode.SUBMIT_DAG)
 

@@ -6,7 +6,7 @@ import pytest
 
 from tests.support.flow_runner import FlowRunner, MasterModel
 from titan_sdk import ClientConfig, ConnectionLost, StoreUnavailable
-from titan_sdk.flows import keeping
+from titan_sdk.flows import confirmed_writes
 from titan_sdk.flows.store import store_sadd
 from titan_sdk.session import Session
 from titan_sdk.wire import calls
@@ -34,7 +34,7 @@ class Forgetful(MasterModel):
 
 def put(master: MasterModel) -> list[Opcode]:
     runner = FlowRunner(master)
-    runner.run(keeping.write(Session(ClientConfig()), calls.kv_set("k", "é"), "k", "é"))
+    runner.run(confirmed_writes.write(Session(ClientConfig()), calls.kv_set("k", "é"), "k", "é"))
     return [opcode for opcode, _ in runner.calls]
 
 
@@ -47,7 +47,7 @@ def test_the_word_of_the_bundled_master_counts():
 
 
 def test_a_value_that_is_not_there_was_not_stored():
-    with pytest.raises(StoreUnavailable, match=r"^store_put 'k': .* does not keep what is written") as told:
+    with pytest.raises(StoreUnavailable, match=r"^store_put 'k': .* does not keep values") as told:
         put(Forgetful(keeps=None))
     assert not told.value.outcome_unknown
 
@@ -60,7 +60,7 @@ def test_another_value_leaves_a_doubt():
 
 def test_a_lost_reply_is_settled_by_a_value_of_ones_own():
     runner = FlowRunner(Forgetful(lost=True))
-    runner.run(keeping.put_own("k", "nonce"))
+    runner.run(confirmed_writes.put_own("k", "nonce"))
     assert [opcode for opcode, _ in runner.calls] == [Opcode.KV_SET, Opcode.KV_GET]
 
 
@@ -68,7 +68,7 @@ def test_a_lost_reply_is_settled_by_a_value_of_ones_own():
 def test_a_lost_reply_stays_a_doubt_where_the_value_is_not_there(keeps):
     runner = FlowRunner(Forgetful(lost=True, keeps=keeps))
     with pytest.raises(ConnectionLost):
-        runner.run(keeping.put_own("k", "nonce"))
+        runner.run(confirmed_writes.put_own("k", "nonce"))
     assert len(runner.sent(Opcode.KV_SET)) == 1
 
 

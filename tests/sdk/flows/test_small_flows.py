@@ -17,7 +17,7 @@ from titan_sdk import (
     NotFound,
     TitanJob,
 )
-from titan_sdk.flows import large_values, lease
+from titan_sdk.flows import large_values, owner_lease
 from titan_sdk.flows.pipeline import submit_yaml
 from titan_sdk.flows.report import JobRef
 from titan_sdk.flows.store import store_sadd
@@ -75,10 +75,10 @@ def test_what_is_wrong_with_no_single_line_stays_what_it_is(session, tmp_path):
 def test_a_lease_is_renewed_under_the_latest_submission(session):
     master = MasterModel()
     master.kv["titan:job:DAG-a"] = json.dumps({"v": 1, "nonce": "0" * 16})
-    FlowRunner(master).run(lease.renew(JobRef("a")))
+    FlowRunner(master).run(owner_lease.renew(JobRef("a")))
     assert json.loads(master.kv[f"titan:run:DAG-a:{'0' * 16}:lease"])["renewed_at"] > 0
-    with pytest.raises(NotFound, match="nothing is recorded of a job 'b'"):
-        FlowRunner(master).run(lease.renew(JobRef("b")))
+    with pytest.raises(NotFound, match="there is no record of a job 'b'"):
+        FlowRunner(master).run(owner_lease.renew(JobRef("b")))
 
 
 def test_a_job_with_a_lease_begins_with_a_renewal(session, tmp_path):

@@ -280,7 +280,7 @@ def test_a_dag_over_one_frame_is_refused_before_anything_is_sent(session, script
     for jobs, advice in (
         (
             [TitanJob("a", str(path), runtime=False)],
-            r"job 'a': its file, which only the runtime .* sends apart",
+            r"job 'a': its file, which only the runtime .* sends separately",
         ),
         (
             [TitanJob("a", script, params="x" * 12_000_000)],

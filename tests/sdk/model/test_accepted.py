@@ -5,8 +5,8 @@ from __future__ import annotations
 import copy
 import pickle
 
-from titan_sdk.model.accepted import Accepted
 from titan_sdk.model.artifact import ArtifactRef
+from titan_sdk.model.upstream_words import Accepted
 
 
 def test_a_submit_is_dag_accepted_and_no_other_submit() -> None:

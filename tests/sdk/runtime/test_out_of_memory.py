@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.runtime_bench import Bench
-from titan_sdk.runtime.worker import memory
+from titan_sdk.runtime.worker import out_of_memory
 
 ROOT = Path("/sys/fs/cgroup")
 LIMIT = 96 * 1024 * 1024
@@ -91,12 +91,12 @@ def test_where_the_kernel_counts(
     groups, file = tmp_path / "self", tmp_path / "root" / counter
     groups.write_text(group + "\n")
     file.parent.mkdir(parents=True)
-    monkeypatch.setattr(memory, "_GROUPS", str(groups))
-    monkeypatch.setattr(memory, "_ROOT", str(tmp_path / "root"))
+    monkeypatch.setattr(out_of_memory, "_GROUPS", str(groups))
+    monkeypatch.setattr(out_of_memory, "_ROOT", str(tmp_path / "root"))
     file.write_text("low 0\noom 2\noom_kill 1\noom_group_kill 0\n")
-    kills = memory.Kills()
+    kills = out_of_memory.OutOfMemoryKills()
     assert not kills.grew()
     file.write_text("low 0\noom 3\noom_kill 2\noom_group_kill 0\n")
     assert kills.grew()
     file.unlink()
-    assert not memory.Kills().grew()
+    assert not out_of_memory.OutOfMemoryKills().grew()

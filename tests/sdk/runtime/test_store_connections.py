@@ -14,7 +14,7 @@ from tests.support.flaky_proxy import FlakyProxy
 from titan_sdk import TitanClient, TitanJob
 from titan_sdk.cluster import LocalCluster
 from titan_sdk.runtime.worker import store
-from titan_sdk.runtime.worker.store import Master, StoreError
+from titan_sdk.runtime.worker.store import StoreConnection, StoreError
 
 HELLO = 0x40
 
@@ -65,7 +65,7 @@ def keeping(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def write(port: int, times: int) -> None:
-    master = Master("127.0.0.1", port)
+    master = StoreConnection("127.0.0.1", port)
     for number in range(times):
         master.set(f"k{number}", "v")
     for kept in master._kept:
@@ -105,7 +105,7 @@ def test_a_write_whose_reply_was_lost_is_not_made_again(keeping: None, tries: in
         TitanClient(cluster.host, cluster.port) as other,
         FlakyProxy(cluster.host, cluster.port) as proxy,
     ):
-        master = Master("127.0.0.1", proxy.port)
+        master = StoreConnection("127.0.0.1", proxy.port)
         for _ in range(2):
             other.store_put("k", "{}")
             assert master.get("k") == "{}"
@@ -124,7 +124,7 @@ def test_a_write_whose_reply_was_lost_is_not_made_again(keeping: None, tries: in
 def test_a_record_that_is_there_is_not_written_again_on_a_real_master() -> None:
     with LocalCluster(strict_titan=True) as cluster, TitanClient(cluster.host, cluster.port) as other:
         with FlakyProxy(cluster.host, cluster.port) as proxy:
-            master = Master("127.0.0.1", proxy.port)
+            master = StoreConnection("127.0.0.1", proxy.port)
             proxy.lose = b"mine"
             master.confirm("k", '{"v": "mine"}')
             assert proxy.broken == 1

@@ -195,7 +195,7 @@ def test_content_is_read_with_the_size_and_digest_of_the_whole() -> None:
         (
             "ERROR: checksum differs",
             CorruptData,
-            "fetch of 'n': what the master received is not what was sent; try again (ERROR: checksum differs)",
+            "fetch of 'n': the master received other bytes than were sent; try again (ERROR: checksum differs)",
         ),
         ("ERROR: changed", RequestRefused, "fetch of 'n': the master refused: changed"),
         ("UNKNOWN_OPCODE: 69", RequestRefused, "fetch of 'n': the master refused: UNKNOWN_OPCODE: 69"),

@@ -88,8 +88,8 @@ def test_a_submission_carries_any_text(values: dict[str, str], dag: str) -> None
 @pytest.mark.parametrize(
     ("head", "sentence"),
     [
-        ({"mark": "m", "values": {"n": "1"}}, "mark 'm' is none of the values' keys"),
-        ({"mark": "m", "values": {"m": 1}}, "'values' is .* which holds something else than texts"),
+        ({"mark": "m", "values": {"n": "1"}}, "mark 'm' is not a key of values"),
+        ({"mark": "m", "values": {"m": 1}}, "'values' is .* which holds other values than texts"),
         ({"values": {"m": "1"}}, "field 'mark' is None"),
     ],
 )
@@ -148,9 +148,9 @@ def test_what_is_no_request_is_named(text: str, sentence: str) -> None:
     [
         ({"what": "workers"}, "there is no list of 'workers' ordered by 'newest'"),
         ({"what": "dags", "order": "ended"}, "there is no list of 'dags' ordered by 'ended'"),
-        ({"what": "jobs", "cursor": "5"}, "cursor '5' is none that a list has given"),
-        ({"what": "jobs", "cursor": "5:name"}, "cursor '5:name' is none"),
-        ({"what": "artifacts", "cursor": "x:name"}, "cursor 'x:name' is none"),
+        ({"what": "jobs", "cursor": "5"}, "cursor '5' was not given by a list"),
+        ({"what": "jobs", "cursor": "5:name"}, "cursor '5:name' was not given"),
+        ({"what": "artifacts", "cursor": "x:name"}, "cursor 'x:name' was not given"),
         ({"what": "jobs", "states": [1]}, "field 'states' is [1], not a list of texts"),
         ({"what": "jobs", "since": "now"}, "field 'since' is 'now', not a float"),
     ],

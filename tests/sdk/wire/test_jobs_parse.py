@@ -111,7 +111,7 @@ def test_a_bracket_in_a_parent_moves_the_list_and_fails() -> None:
 def test_no_parent_list_is_an_error_with_a_reason() -> None:
     error = parse_line("a|RUN_PAYLOAD|f.py||QQ==|GPU|1|0|")
     assert str(error) == (
-        "line 'a|RUN_PAYLOAD|f.py||QQ==|GPU|1|0|': there is no parent list; end the line with [] or [parent,...]"
+        "line 'a|RUN_PAYLOAD|f.py||QQ==|GPU|1|0|': the parent list is missing; end the line with [] or [parent,...]"
     )
 
 

@@ -99,7 +99,7 @@ def test_an_escaped_key_is_json_behind_the_mark(key: str) -> None:
 
 
 def test_a_broken_escape_is_corrupt_data() -> None:
-    with pytest.raises(CorruptData, match="begins like our escape but is not one"):
+    with pytest.raises(CorruptData, match="begins like an escape of this SDK but is none"):
         decode_value(MARK + '"abc')
     with pytest.raises(CorruptData, match="whose escape does not hold a text"):
         decode_value(MARK + "[1]")

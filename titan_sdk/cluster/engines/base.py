@@ -59,7 +59,7 @@ class RunResult:
     reason: str | None = None
     """Set unless the run succeeded; one sentence."""
     record: str = ""
-    """What its launcher handed in last, if this brings it; see ``Ends``."""
+    """What its launcher handed in last, if this brings it; see ``FinalRecords``."""
     foreign: bool = False
     """Whether the run is another master's, which may go on with it."""
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from titan_sdk.cluster.artifacts import Area, FileArea
-from titan_sdk.cluster.engines import earlier
+from titan_sdk.cluster.engines import earlier_version
 from titan_sdk.cluster.engines.base import (
     NoRoom,
     Outcome,
@@ -27,13 +27,13 @@ from titan_sdk.cluster.engines.base import (
     RunResult,
     StagingFailed,
 )
-from titan_sdk.cluster.engines.endings import ending
+from titan_sdk.cluster.engines.exit_codes import result_of
 from titan_sdk.cluster.engines.ports import answers_here, port_problem_here
 from titan_sdk.cluster.engines.staging import ARCHIVES, PASSING, graces, stage, unstage
 from titan_sdk.cluster.folders import DataDir
-from titan_sdk.cluster.worker.client import End, How, Worker, python_as_found
-from titan_sdk.cluster.worker.machine import FOREIGN, Handle, Machine, end_run
-from titan_sdk.cluster.worker.protocol import Start
+from titan_sdk.cluster.worker.client import EndKind, RunEnd, WorkerClient, python_as_found
+from titan_sdk.cluster.worker.local_workers import FOREIGN, LocalWorkers, RunHandle, end_run
+from titan_sdk.cluster.worker.protocol import StartRequest
 from titan_sdk.errors import TitanError
 from titan_sdk.runtime.bundle import runtime_bundle
 
@@ -59,12 +59,12 @@ _SETTINGS = ("TITAN_RUNTIME_", "LC_", "LANG")
 
 
 @dataclass(slots=True)
-class _Run:
+class _ProcessRun:
     process: Process
     grace: float
-    start: Start | None = None
+    start: StartRequest | None = None
     """``None`` of one that an earlier master has started."""
-    worker: Worker | None = None
+    worker: WorkerClient | None = None
     until: float = 0.0
     """When a run that was killed has to be over; the loop's time."""
     is_given_up: bool = False
@@ -113,11 +113,13 @@ class ProcessEngine:
         self._uploads = FileArea(data.uploads) if uploads is None else uploads
         self._environment = environment
         self._loop = asyncio.get_running_loop()
-        self._machine = Machine(data.root, runtime_bundle().sha256, self._own_environment, shared=shared)
+        self._local_workers = LocalWorkers(
+            data.root, runtime_bundle().sha256, self._own_environment, shared=shared
+        )
         self._first_environment: Mapping[str, str] = {}
         """Of the worker process."""
         self._forks: dict[str, bool] = {}
-        self._runs: dict[str, _Run] = {}
+        self._runs: dict[str, _ProcessRun] = {}
         """From the staging of a run, or its re-attaching, until it is forgotten."""
         self._active: set[str] = set()
         """Those that may have a process."""
@@ -133,7 +135,7 @@ class ProcessEngine:
         """See ``Engine``."""
         await asyncio.sleep(0)  # every run of an earlier master is asked for now
         followed = {name: self._runs[name].process.handle for name in self._active}
-        await self._machine.tidy(followed.keys(), list(followed.values()))
+        await self._local_workers.tidy(followed.keys(), list(followed.values()))
 
     def port_problem(self, port: int) -> str | None:
         """See ``Engine``."""
@@ -152,7 +154,7 @@ class ProcessEngine:
             command = await asyncio.to_thread(stage, request, self._data, self._uploads)
         else:
             command = stage(request, self._data, self._uploads, forks=forks)
-        start = Start(
+        start = StartRequest(
             request.run,
             request.job_id,
             list(command.argv),
@@ -164,15 +166,15 @@ class ProcessEngine:
             command.spec or "",
             self._held,
         )
-        process = Process(request, self._machine.handle(worker))
-        self._runs[request.run] = _Run(process, command.grace, start, worker)
+        process = Process(request, self._local_workers.handle(worker))
+        self._runs[request.run] = _ProcessRun(process, command.grace, start, worker)
         return process
 
-    async def _worker(self, worker: str) -> Worker:
+    async def _worker(self, worker: str) -> WorkerClient:
         if not self._first_environment:
             self._first_environment = self._environment(worker)
         try:
-            return await self._machine.worker()
+            return await self._local_workers.worker()
         except TitanError as exc:
             raise NoRoom(f"it cannot be started at the moment: {exc}") from exc
         except OSError as exc:
@@ -211,7 +213,7 @@ class ProcessEngine:
                 if process.killed:
                     return _TOO_EARLY
                 end = await run.worker.start(run.start, self._environment(process.request.worker))
-                if end.how is not How.FAILED:
+                if end.how is not EndKind.FAILED:
                     return await self._result(run, end)
                 if end.errno not in PASSING:
                     return RunResult(Outcome.FATAL, None, f"it could not be started: {end.why}")
@@ -227,13 +229,13 @@ class ProcessEngine:
     async def reattach(self, process: Process, placed: Placed) -> RunResult:
         """Ask the process that has it, or read how it ended."""
         del placed
-        run = self._runs[process.run] = _Run(process, graces(process.request.line)[0])
+        run = self._runs[process.run] = _ProcessRun(process, graces(process.request.line)[0])
         with self._running(process):
-            handle = Handle.of(process.handle)
+            handle = RunHandle.of(process.handle)
             if handle is None:
-                return await self._result(run, earlier.end_of(self._data.root, process))
-            run.worker, end = await self._machine.follow(handle, process.run)
-            if isinstance(end, End):
+                return await self._result(run, earlier_version.end_of(self._data.root, process))
+            run.worker, end = await self._local_workers.follow(handle, process.run)
+            if isinstance(end, RunEnd):
                 return await self._result(run, end)
             if process.killed:
                 self._stop(run)
@@ -248,17 +250,17 @@ class ProcessEngine:
             self._active.discard(process.run)
             self._changed.set()
 
-    async def _result(self, run: _Run, end: End) -> RunResult:
+    async def _result(self, run: _ProcessRun, end: RunEnd) -> RunResult:
         process = run.process
         if end == FOREIGN:
             return _FOREIGN
-        if end.how is How.UNKNOWN and not process.killed:
+        if end.how is EndKind.UNKNOWN and not process.killed:
             return _NEVER_BEGAN
-        if end.how is How.LOST:
+        if end.how is EndKind.LOST:
             log.error("the process that started job %s was ended from outside", process.request.job_id)
             # Nobody may be above what is left, so the slot is not free before that was looked for.
             await end_run(process.run, 0.0 if run.is_given_up else run.grace)
-        return ending(end.code, killed=process.killed)
+        return result_of(end.code, killed=process.killed)
 
     def kill(self, process: Process) -> None:
         """See ``Engine``."""
@@ -268,7 +270,7 @@ class ProcessEngine:
         if process.run in self._active:
             self._stop(self._runs[process.run])
 
-    def _stop(self, run: _Run) -> None:
+    def _stop(self, run: _ProcessRun) -> None:
         run.until = self._loop.time() + run.grace
         if run.worker is not None:
             run.worker.stop(run.process.run)
@@ -280,11 +282,11 @@ class ProcessEngine:
         if run is not None and run.worker is not None:
             run.worker.forget(process.run)
         if run is None or run.start is None:
-            self._machine.forget(process.run)
+            self._local_workers.forget(process.run)
 
     async def abandon(self) -> None:
         """See ``Engine``: the worker processes go on, and keep what becomes of the runs."""
-        await self._machine.abandon()
+        await self._local_workers.abandon()
 
     async def close(self) -> None:
         """See ``Engine``."""
@@ -303,7 +305,7 @@ class ProcessEngine:
             if run.worker is not None:
                 run.worker.kill()
         await self._all_over()
-        await self._machine.close()
+        await self._local_workers.close()
 
     async def _all_over(self) -> None:
         while self._active:

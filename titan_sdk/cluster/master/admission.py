@@ -20,7 +20,7 @@ from titan_sdk.wire.jobs import HEADERS, JobLine, LineError, parse_dag
 __all__ = [
     "LARGE_JOBS",
     "MAX_DAG_JOBS",
-    "Refused",
+    "SubmissionRefused",
     "check_dag",
     "check_graph",
     "check_job",
@@ -40,7 +40,7 @@ _MAX_NAME_BYTES = 200
 _SCRIPT_SUFFIXES = (".py", ".sh")
 
 
-class Refused(Exception):
+class SubmissionRefused(Exception):
     """Why a request is not carried out; the sentence goes to the client behind ``ERROR: ``."""
 
 
@@ -79,15 +79,17 @@ def read_dag(payload: str) -> list[JobLine]:
     for number, line in enumerate(parse_dag(payload), start=1):
         if isinstance(line, LineError):
             shown = line.text if len(line.text) <= 60 else line.text[:57] + "..."
-            raise Refused(f"line {number} ({shown!r}) cannot be read: {line.reason}")
+            raise SubmissionRefused(f"line {number} ({shown!r}) cannot be read: {line.reason}")
         _check_line(f"line {number} (job {line.job_id!r})", line)
         lines.append(line)
     if not lines:
-        raise Refused(
+        raise SubmissionRefused(
             "the DAG has no jobs; send lines of the form id|RUN_PAYLOAD|...|priority|delay|[parents]"
         )
     if len(lines) > MAX_DAG_JOBS:
-        raise Refused(f"the DAG has {len(lines):,} jobs; the limit is {MAX_DAG_JOBS:,}: submit it in parts")
+        raise SubmissionRefused(
+            f"the DAG has {len(lines):,} jobs; the limit is {MAX_DAG_JOBS:,}: submit it in parts"
+        )
     return lines
 
 
@@ -106,12 +108,12 @@ def check_job(payload: str) -> JobLine:
     priority = numbers.pop() if numbers else 1
     job_id = str(uuid.uuid4()) if parts[0].strip() in HEADERS else parts.pop(0).strip()
     if not parts or parts[0].strip() not in HEADERS:
-        raise Refused(
+        raise SubmissionRefused(
             "this is not a job; send id|RUN_PAYLOAD|file|args|base64|requirement|priority|delay, "
             "or submit it as a DAG of one job"
         )
     if not INT32_MIN <= priority <= INT32_MAX:
-        raise Refused(f"job {job_id!r}: priority {priority} is not a 32-bit integer")
+        raise SubmissionRefused(f"job {job_id!r}: priority {priority} is not a 32-bit integer")
     line = JobLine(job_id, parts[0].strip(), tuple(parts[1:]), priority, delay)
     _check_line(f"job {job_id!r}", line)
     return line
@@ -122,55 +124,69 @@ def check_job(payload: str) -> JobLine:
 
 def _check_line(where: str, line: JobLine) -> None:
     if line.job_id in {"", "DAG-"}:
-        raise Refused(f"{where}: the id is empty; give the job a name")
+        raise SubmissionRefused(f"{where}: the id is empty; give the job a name")
     if len(line.job_id.encode()) > _MAX_ID_BYTES:
-        raise Refused(f"{where[:80]}...: the id is longer than {_MAX_ID_BYTES} bytes; give a shorter one")
+        raise SubmissionRefused(
+            f"{where[:80]}...: the id is longer than {_MAX_ID_BYTES} bytes; give a shorter one"
+        )
     if line.header not in HEADERS:
-        raise Refused(f"{where}: {line.header[:40]!r} is no kind of job; use one of {', '.join(HEADERS)}")
+        raise SubmissionRefused(
+            f"{where}: {line.header[:40]!r} is no kind of job; use one of {', '.join(HEADERS)}"
+        )
     wanted = HEADERS[line.header]
     if len(line.fields) != len(wanted):
-        raise Refused(
+        raise SubmissionRefused(
             f"{where}: {line.header} has {len(line.fields)} fields where {len(wanted)} are expected "
             f"({'|'.join(wanted)}); none of them may contain '|'"
         )
     requirement = line.fields[-1].strip()
     problem = check_requirement(requirement) if requirement else None
     if problem is not None:
-        raise Refused(f"{where}: requirement {requirement[:60]!r} {problem}")
+        raise SubmissionRefused(f"{where}: requirement {requirement[:60]!r} {problem}")
     if "\0" in line.args:
-        raise Refused(f"{where}: args contain a NUL character, which no process can be given")
+        raise SubmissionRefused(f"{where}: args contain a NUL character, which no process can be given")
     if line.header in ARCHIVES:
         _check_pointer(where, line.filename.strip())
     else:
         _check_script(where, line)
     if line.header in SERVICES and job_port(line) is None:
-        raise Refused(f"{where}: port {line.port[:20]!r} is not a number from 0 to 65535")
+        raise SubmissionRefused(f"{where}: port {line.port[:20]!r} is not a number from 0 to 65535")
 
 
 def _check_script(where: str, line: JobLine) -> None:
     name = line.filename.strip()
     if not name or name in {".", ".."} or "/" in name or "\0" in name:
-        raise Refused(f"{where}: filename {name[:60]!r} is not a plain file name; send the base name only")
+        raise SubmissionRefused(
+            f"{where}: filename {name[:60]!r} is not a plain file name; send the base name only"
+        )
     if len(name.encode()) > _MAX_NAME_BYTES:
-        raise Refused(f"{where}: the filename is longer than {_MAX_NAME_BYTES} bytes; send a shorter one")
+        raise SubmissionRefused(
+            f"{where}: the filename is longer than {_MAX_NAME_BYTES} bytes; send a shorter one"
+        )
     if line.header not in SERVICES and not name.endswith(_SCRIPT_SUFFIXES):
-        raise Refused(f"{where}: filename {name!r} ends neither in .py nor in .sh; workers run nothing else")
+        raise SubmissionRefused(
+            f"{where}: filename {name!r} ends neither in .py nor in .sh; workers run nothing else"
+        )
     try:
         decode_base64(line.content_b64.strip())
     except PeerProtocolError as exc:
-        raise Refused(f"{where}: the script is not base64 ({exc}); check the order of the fields") from exc
+        raise SubmissionRefused(
+            f"{where}: the script is not base64 ({exc}); check the order of the fields"
+        ) from exc
 
 
 def _check_pointer(where: str, pointer: str) -> None:
     try:
         name, entry = split_pointer(pointer)
     except ArchiveRefused as exc:
-        raise Refused(f"{where}: filename {exc}") from exc
+        raise SubmissionRefused(f"{where}: filename {exc}") from exc
     parts = (name, *entry.split("/"))
     if "/" in name or ".." in parts or "\0" in pointer:
-        raise Refused(f"{where}: filename {pointer[:60]!r} leaves the archive; name a file inside it")
+        raise SubmissionRefused(
+            f"{where}: filename {pointer[:60]!r} leaves the archive; name a file inside it"
+        )
     if not entry.endswith(_SCRIPT_SUFFIXES):
-        raise Refused(f"{where}: the entry {entry[:60]!r} ends neither in .py nor in .sh")
+        raise SubmissionRefused(f"{where}: the entry {entry[:60]!r} ends neither in .py nor in .sh")
 
 
 def _number(text: str) -> int | None:
@@ -199,19 +215,21 @@ def check_graph(lines: Sequence[JobLine], known: Callable[[str], bool]) -> None:
     by_id: dict[str, JobLine] = {}
     for number, line in enumerate(lines, start=1):
         if line.job_id in by_id:
-            raise Refused(f"line {number}: the id {line.job_id!r} occurs twice; give every job its own")
+            raise SubmissionRefused(
+                f"line {number}: the id {line.job_id!r} occurs twice; give every job its own"
+            )
         by_id[line.job_id] = line
     for number, line in enumerate(lines, start=1):
         for parent in line.parents:
             if parent not in by_id and not known(parent):
-                raise Refused(
+                raise SubmissionRefused(
                     f"line {number} (job {line.job_id!r}): the parent {parent!r} is neither in this DAG nor was it "
                     "submitted before; correct the name, or submit the parent first"
                 )
     cycle = _find_cycle(by_id)
     if cycle:
         shown = " -> ".join(cycle[:10]) + (" -> ..." if len(cycle) > 10 else "")
-        raise Refused(f"the parents form a cycle ({shown}); remove one of these dependencies")
+        raise SubmissionRefused(f"the parents form a cycle ({shown}); remove one of these dependencies")
 
 
 def _find_cycle(by_id: dict[str, JobLine]) -> list[str]:

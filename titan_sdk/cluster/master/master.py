@@ -14,9 +14,9 @@ from pathlib import Path
 from titan_sdk.cluster.engines.base import Engine
 from titan_sdk.cluster.engines.process import ProcessEngine
 from titan_sdk.cluster.folders import DataDir
-from titan_sdk.cluster.master.admission import LARGE_JOBS, Refused, compute
-from titan_sdk.cluster.master.ends import Ends
-from titan_sdk.cluster.master.environments import Environments
+from titan_sdk.cluster.master.admission import LARGE_JOBS, SubmissionRefused, compute
+from titan_sdk.cluster.master.final_records import FinalRecords
+from titan_sdk.cluster.master.job_environments import JobEnvironments
 from titan_sdk.cluster.master.ray_front import JobsDoor, Pools, ray_engine
 from titan_sdk.cluster.master.runs import Runs
 from titan_sdk.cluster.master.scheduler import JobSpec, Kill
@@ -73,7 +73,7 @@ class Master:
         if settings.ray is None:
             self.engine = ProcessEngine(
                 data,
-                Environments(settings, address, socket_path, data.ends),
+                JobEnvironments(settings, address, socket_path, data.ends),
                 uploads=storage.uploads,
                 shared=settings.store is not None,
                 held=is_temporary,
@@ -87,8 +87,8 @@ class Master:
                 lambda: self.services.by_tag(),
             )
             self.engine = ray_engine(settings, settings.ray, storage, self.pools, jobs_door)
-        ends = Ends(data.ends if settings.ray is None else None)
-        self.runs = Runs(self.state, self.engine, settings.service_start_seconds, ends)
+        final_records = FinalRecords(data.ends if settings.ray is None else None)
+        self.runs = Runs(self.state, self.engine, settings.service_start_seconds, final_records)
         self.services = self.runs.services
         if self.pools is not None:
             self.services.changed = self.pools.resize
@@ -111,7 +111,9 @@ class Master:
             Refused: an id is in use, or nothing could be stored. No job was taken.
         """
         if self.draining:
-            raise Refused("the master is shutting down and takes no more jobs; submit again when it is back")
+            raise SubmissionRefused(
+                "the master is shutting down and takes no more jobs; submit again when it is back"
+            )
         for line in lines:
             self._check_free(line.job_id)
         taking = self._loop.create_task(self._take(lines, numbers, values, dag))
@@ -136,7 +138,7 @@ class Master:
             await self._bring(numbers)
             self._queue(specs)
         except StoreFailed as exc:
-            raise Refused(f"the jobs could not be stored ({exc}); nothing was queued") from exc
+            raise SubmissionRefused(f"the jobs could not be stored ({exc}); nothing was queued") from exc
         finally:
             for line in lines:
                 del self._arriving[line.job_id]
@@ -263,12 +265,16 @@ class Master:
         """
         job = self.state.scheduler.jobs.get(job_id)
         if job is not None:
-            raise Refused(
+            raise SubmissionRefused(
                 f"the job {job_id!r} is still {job.status}; wait for it or cancel it, or submit under another id"
             )
         if self.state.scheduler.is_stopping(job_id):
-            raise Refused(f"the job {job_id!r} is being cancelled; submit it again when it is gone")
+            raise SubmissionRefused(f"the job {job_id!r} is being cancelled; submit it again when it is gone")
         if job_id in self._arriving:
-            raise Refused(f"the job {job_id!r} is being submitted by somebody else; submit under another id")
+            raise SubmissionRefused(
+                f"the job {job_id!r} is being submitted by somebody else; submit under another id"
+            )
         if job_id in self.services:
-            raise Refused(f"the service {job_id!r} is running; stop it first, or submit under another id")
+            raise SubmissionRefused(
+                f"the service {job_id!r} is running; stop it first, or submit under another id"
+            )

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Collection
 
 from titan_sdk.cluster.engines.base import Process, RunRequest
-from titan_sdk.cluster.engines.earlier import refuse_live
+from titan_sdk.cluster.engines.earlier_version import refuse_live
 from titan_sdk.cluster.engines.staging import SERVICES, unstage
 from titan_sdk.cluster.master.master import Master
 from titan_sdk.cluster.master.scheduler import JobSpec, Outcome
@@ -119,7 +119,7 @@ def _end_cancelled(master: Master, cancelled: Collection[JobRow]) -> None:
 
 def _remove_files(master: Master, keep: Collection[str]) -> None:
     """What runs left behind that ended while nobody could clean up after them."""
-    master.runs.ends.keep_only(keep)
+    master.runs.final_records.keep_only(keep)
     for staged in master.data.workers.glob("*/titan_workspace/.runs/*"):
         if staged.name not in keep:
             unstage(staged)

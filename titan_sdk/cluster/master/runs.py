@@ -25,7 +25,7 @@ from titan_sdk.cluster.engines.base import (
     RunResult,
     StagingFailed,
 )
-from titan_sdk.cluster.master.ends import Ends, is_failed_for_good, read_end
+from titan_sdk.cluster.master.final_records import FinalRecords, is_failed_for_good, read_final_record
 from titan_sdk.cluster.master.scheduler import Effect, Ended, Kill, Outcome, Requeued, Start
 from titan_sdk.cluster.master.scheduler.jobs import Phase
 from titan_sdk.cluster.master.services import Service, Services
@@ -87,9 +87,11 @@ class Runs:
         start_seconds: within which a service's port must answer.
     """
 
-    def __init__(self, state: State, engine: Engine, start_seconds: float, ends: Ends) -> None:
+    def __init__(
+        self, state: State, engine: Engine, start_seconds: float, final_records: FinalRecords
+    ) -> None:
         self.services = Services()
-        self.ends = ends
+        self.final_records = final_records
         self._state = state
         self._engine = engine
         self._start_seconds = start_seconds
@@ -225,7 +227,7 @@ class Runs:
 
     async def _with_record(self, run: Run, result: RunResult) -> RunResult:
         """Read what the launcher left, and start no run again that the job's own ``max_attempts`` rules out."""
-        end = read_end(result.record) if result.record else self.ends.read(run.request.run)
+        end = read_final_record(result.record) if result.record else self.final_records.read(run.request.run)
         if end is not None:
             run.last = (end.change,)
         if result.outcome is not Outcome.FAILURE:
@@ -277,7 +279,7 @@ class Runs:
         if run.process is not None:
             self._engine.forget(run.process)
         if run.last:
-            self.ends.forget(run.request.run)
+            self.final_records.forget(run.request.run)
 
     def _save(self, *changes: Change) -> asyncio.Future[None]:
         """Done when these and everything before them are durable, however long that takes."""

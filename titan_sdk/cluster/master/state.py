@@ -21,7 +21,7 @@ from titan_sdk.model.rules import full_id
 from titan_sdk.model.status import JobStatus
 from titan_sdk.wire.jobs import JobLine, dump_line, load_line
 
-__all__ = ["Activity", "Entry", "State", "Waiters", "Watch", "spec_of"]
+__all__ = ["Activity", "HistoryEntry", "JobWaiter", "State", "Waiters", "spec_of"]
 
 log = logging.getLogger(__name__)
 
@@ -215,7 +215,7 @@ def spec_of(line: JobLine, seq: int, submitted_at: float, attempts: int = 0) -> 
 
 
 @dataclass(slots=True)
-class Entry:
+class HistoryEntry:
     job_id: str
     status: str
     started: float
@@ -226,12 +226,12 @@ class Activity:
     """The last ten jobs of every worker, one entry per id, as a real master keeps them (protocol section 9)."""
 
     def __init__(self) -> None:
-        self._by_worker: dict[str, dict[str, Entry]] = {}
+        self._by_worker: dict[str, dict[str, HistoryEntry]] = {}
 
     def started(self, worker: str, job_id: str, now: float) -> None:
         entries = self._by_worker.setdefault(worker, {})
         entries.pop(job_id, None)
-        entries[job_id] = Entry(job_id, "RUNNING", now)
+        entries[job_id] = HistoryEntry(job_id, "RUNNING", now)
         if len(entries) > _MAX_HISTORY:
             oldest = next((key for key, entry in entries.items() if entry.ended is not None), None)
             if oldest is not None:
@@ -242,7 +242,7 @@ class Activity:
         if entry is not None:
             entry.status, entry.ended = status, now
 
-    def of(self, worker: str) -> list[Entry]:
+    def of(self, worker: str) -> list[HistoryEntry]:
         """Oldest first, running ones before the rest."""
         entries = list(self._by_worker.get(worker, {}).values())
         return sorted(entries, key=lambda entry: entry.ended is not None)[:_MAX_HISTORY]
@@ -254,13 +254,13 @@ class Activity:
                 del entries[job_id]
 
 
-class Watch:
+class JobWaiter:
     """One waiting request. ``event`` is set when one of its jobs has ended, or with ``every`` all of them.
 
     While jobs are still being added it can be set too early: look at the jobs again whenever it is.
     """
 
-    def __init__(self, watches: dict[str, set[Watch]], every: bool) -> None:
+    def __init__(self, watches: dict[str, set[JobWaiter]], every: bool) -> None:
         self._watches, self._every = watches, every
         self.job_ids: set[str] = set()
         self._left = 0
@@ -292,14 +292,14 @@ class Waiters:
     """The watches, found by job id."""
 
     def __init__(self) -> None:
-        self._watches: dict[str, set[Watch]] = {}
-        self._open: set[Watch] = set()
+        self._watches: dict[str, set[JobWaiter]] = {}
+        self._open: set[JobWaiter] = set()
         self.closed = False
 
     @contextmanager
-    def watch(self, *, every: bool = False) -> Iterator[Watch]:
+    def watch(self, *, every: bool = False) -> Iterator[JobWaiter]:
         """A watch of no job yet; its event is set at the latest when the master stops."""
-        watch = Watch(self._watches, every)
+        watch = JobWaiter(self._watches, every)
         self._open.add(watch)
         if self.closed:
             watch.event.set()

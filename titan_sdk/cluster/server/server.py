@@ -16,14 +16,14 @@ from typing import Any
 
 from titan_sdk.cluster.problems import Sparingly
 from titan_sdk.cluster.server.access import Access
-from titan_sdk.cluster.server.room import Budget, capacity
+from titan_sdk.cluster.server.limits import ByteBudget, connection_limit
 from titan_sdk.cluster.settings import ClusterSettings
 from titan_sdk.errors import PeerProtocolError
-from titan_sdk.wire import once
+from titan_sdk.wire import exactly_once
 from titan_sdk.wire.frames import HEADER_SIZE, MAX_PAYLOAD, Frame, decode_header, encode_frame, encode_header
 from titan_sdk.wire.opcodes import Opcode, reply_opcode
 
-__all__ = ["LIMIT", "Answer", "Connection", "Reader", "Reply", "Server", "TakeOver"]
+__all__ = ["LIMIT", "Answer", "Reader", "Reply", "Server", "ServerConnection", "TakeOver"]
 
 log = logging.getLogger(__name__)
 
@@ -102,7 +102,7 @@ class Reader(asyncio.StreamReader):
             self.ended.set_result(None)
 
 
-class Connection:
+class ServerConnection:
     """One request, one reply, then closed; after a HELLO, any number of requests in turn.
 
     A real master reads one frame and drops the rest; keeping the connection is announced by HELLO only.
@@ -120,7 +120,7 @@ class Connection:
         self._encrypts = server.context is not None and not trusted
         self._may_ask = trusted or server.access.is_open
         self._keep = False
-        self._held: tuple[Budget, int] | None = None
+        self._held: tuple[ByteBudget, int] | None = None
         self._deadline: float | None = None
         """When to give the peer up; the timer looks at it when it fires, so that moving it costs nothing."""
         self._timer: asyncio.TimerHandle | None = None
@@ -289,7 +289,7 @@ class Connection:
         else:
             self._timer = self._loop.call_at(self._deadline, self._on_timer)
 
-    async def _hold(self, size: int, budget: Budget) -> None:
+    async def _hold(self, size: int, budget: ByteBudget) -> None:
         """Keep so many bytes, and no more, in memory for this peer; what is small always may be."""
         self._let_go()
         if size > LIMIT:
@@ -322,9 +322,9 @@ class Server:
         self.loop = asyncio.get_running_loop()
         self.access = Access(settings.token)
         self.context: ssl.SSLContext | None = None if settings.tls is None else settings.tls.context()
-        self.budget = Budget(settings.max_buffered_bytes)
+        self.budget = ByteBudget(settings.max_buffered_bytes)
         """Of requests that are read and carried out, and of replies."""
-        self.waiting = Budget(settings.max_buffered_bytes // 4)
+        self.waiting = ByteBudget(settings.max_buffered_bytes // 4)
         """Of requests that wait for something to happen, so that they leave the others' alone."""
         self.large = asyncio.Semaphore(_LARGE_AT_ONCE)
         self.answered: Counter[int] = Counter()
@@ -337,12 +337,12 @@ class Server:
         self._quiet.set()
         self._answer: Answer = _nobody
         self._sentence: Sentence = _unexpected
-        self._capacity = capacity(settings)
+        self._capacity = connection_limit(settings)
         self._sparingly = Sparingly(log)
         self._closed = False
         self._listeners: list[asyncio.Server] = []
-        self._connections: dict[Connection, None] = {}
-        self._strangers: dict[Connection, None] = {}
+        self._connections: dict[ServerConnection, None] = {}
+        self._strangers: dict[ServerConnection, None] = {}
         """Those of them that have neither asked anything nor shown the token, oldest first."""
 
     @property
@@ -380,7 +380,7 @@ class Server:
         return self.frame_of(reply)
 
     def _count(self, frame: Frame) -> None:
-        opcode = once.inner_opcode(frame.payload) if frame.opcode == Opcode.ONCE else frame.opcode
+        opcode = exactly_once.inner_opcode(frame.payload) if frame.opcode == Opcode.ONCE else frame.opcode
         self.answered[opcode if opcode in _KNOWN else -1] += 1
 
     def _failed(self, opcode: int, exc: Exception) -> str:
@@ -409,11 +409,11 @@ class Server:
 
     # ------------------------------------------------------------------ room
 
-    def let_in(self, connection: Connection) -> None:
+    def let_in(self, connection: ServerConnection) -> None:
         """It has asked something that is answered."""
         self._strangers.pop(connection, None)
 
-    def leave(self, connection: Connection) -> None:
+    def leave(self, connection: ServerConnection) -> None:
         self._connections.pop(connection, None)
         self._strangers.pop(connection, None)
 
@@ -422,7 +422,7 @@ class Server:
         if self._closed or not self._make_room():
             writer.transport.abort()
             return
-        connection = Connection(self, reader, writer, trusted=trusted)
+        connection = ServerConnection(self, reader, writer, trusted=trusted)
         self._connections[connection] = self._strangers[connection] = None
 
     def _make_room(self) -> bool:
@@ -440,7 +440,7 @@ class Server:
         victim.abort()
         return True
 
-    def _long_idle(self) -> Connection | None:
+    def _long_idle(self) -> ServerConnection | None:
         limit = self.loop.time() - _EVICTABLE_SECONDS
         idle = [(c.idle_since, c) for c in self._connections if c.idle_since is not None]
         since, longest = min(idle, key=lambda pair: pair[0], default=(limit + 1, None))

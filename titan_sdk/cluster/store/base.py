@@ -6,9 +6,9 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Literal, Protocol
 
+from titan_sdk.cluster.store.job_table import JobTable
 from titan_sdk.cluster.store.journal import Journal
 from titan_sdk.cluster.store.rows import DagRow, HistoryRow, JobRow
-from titan_sdk.cluster.store.table import JobTable
 from titan_sdk.wire.listing import List
 
 __all__ = ["Clock", "Store"]

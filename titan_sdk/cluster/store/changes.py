@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from titan_sdk.cluster.store.rows import NewJob
 from titan_sdk.model.status import JobStatus
-from titan_sdk.wire.once import RequestId
+from titan_sdk.wire.exactly_once import RequestId
 
 __all__ = [
     "OUT_OF_DATE",

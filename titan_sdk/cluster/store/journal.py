@@ -28,10 +28,10 @@ from titan_sdk.cluster.store.changes import (
     Unavailable,
     Unstorable,
 )
+from titan_sdk.cluster.store.job_table import JobTable, Step, fresh, transition
 from titan_sdk.cluster.store.rows import HistoryRow, JobRow, NewJob
-from titan_sdk.cluster.store.table import JobTable, Step, fresh, transition
 
-__all__ = ["RETRY_SECONDS", "Backend", "Batch", "Entry", "Feed", "Journal"]
+__all__ = ["RETRY_SECONDS", "Backend", "Batch", "Feed", "Journal", "JournalEntry"]
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ _KEPT = 50_000
 
 
 @dataclass(slots=True)
-class Entry:
+class JournalEntry:
     """Changes that become durable together."""
 
     changes: tuple[Change, ...]
@@ -64,7 +64,7 @@ class Batch:
         table: rows as they are now, what bookkeeping has changed included.
     """
 
-    def __init__(self, entries: Sequence[Entry], table: JobTable) -> None:
+    def __init__(self, entries: Sequence[JournalEntry], table: JobTable) -> None:
         self.entries = entries
         self.inserts: list[NewJob] = []
         self.rows: dict[int, JobRow] = {}
@@ -96,12 +96,12 @@ class Batch:
         yield from (row.job_id for row in self.rows.values())
         yield from (job_id for job_id, _ in self.forgets)
 
-    def results(self, of_operations: Sequence[object]) -> Iterable[tuple[Entry, object]]:
+    def results(self, of_operations: Sequence[object]) -> Iterable[tuple[JournalEntry, object]]:
         """Each entry with its result, that of its last change."""
         for entry, index in zip(self.entries, self._results, strict=True):
             yield entry, None if index is None else of_operations[index]
 
-    def _add(self, entry: Entry) -> None:
+    def _add(self, entry: JournalEntry) -> None:
         result = None
         for change in entry.changes:
             result = None
@@ -169,7 +169,7 @@ class Journal:
         self._on_lost, self._on_settled = lost, settled
         self.feed = Feed()
         """Which jobs have changed."""
-        self._pending: list[Entry] = []
+        self._pending: list[JournalEntry] = []
         self._alone = 0
         """How many of the first ones are committed one by one, as a commit of all of them has failed."""
         self._doubtful: Batch | None = None
@@ -195,12 +195,12 @@ class Journal:
         if not changes and self._idle.is_set() and self.failing is None and not self._closed:
             future.set_result(None)  # everything before it is durable
             return future
-        self._add(Entry(changes, client=future))
+        self._add(JournalEntry(changes, client=future))
         return future
 
     def record(self, *changes: Change, then: Callable[[], None] | None = None) -> None:
         """The master's own bookkeeping: tried until it succeeds; ``then`` is called once it is durable."""
-        self._add(Entry(changes, then=then, touched=self._table.begin(changes) if changes else ()))
+        self._add(JournalEntry(changes, then=then, touched=self._table.begin(changes) if changes else ()))
 
     def commit(self) -> None:
         """Make what was written durable at once where that takes no waiting; it is begun soon anyway. Outcomes are
@@ -238,7 +238,7 @@ class Journal:
 
     # ------------------------------------------------------------------ the way of an entry
 
-    def _add(self, entry: Entry) -> None:
+    def _add(self, entry: JournalEntry) -> None:
         over = self.lost or (StoreFailed("the master has stopped") if self._closed else None)
         refused = over or (self._down if self._backend.waits else None)
         if refused is not None and entry.client is not None:
@@ -384,7 +384,7 @@ class Journal:
         if not self._busy:
             self._idle.set()
 
-    def _tell(self, entry: Entry, result: object) -> None:
+    def _tell(self, entry: JournalEntry, result: object) -> None:
         """An entry is durable. Whatever its listener does with that, the next one is told too."""
         if entry.client is not None and not entry.client.done():
             entry.client.set_result(result)
@@ -397,7 +397,7 @@ class Journal:
             self._loop.call_exception_handler({"message": message, "exception": exc})
 
 
-def _refuse(entries: Iterable[Entry], exc: StoreFailed) -> None:
+def _refuse(entries: Iterable[JournalEntry], exc: StoreFailed) -> None:
     """Tell the clients among their writers; the master's own bookkeeping is told nothing."""
     for entry in entries:
         if entry.client is not None and not entry.client.done():

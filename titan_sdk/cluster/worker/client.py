@@ -22,9 +22,19 @@ from typing import Any
 
 import titan_sdk.runtime.worker
 from titan_sdk.cluster.worker import protocol
-from titan_sdk.cluster.worker.protocol import ENDED, MARK, Start, decode, encode
+from titan_sdk.cluster.worker.protocol import ENDED, MARK, StartRequest, decode, encode
 
-__all__ = ["PREFIX", "End", "How", "Worker", "boot_id", "connect", "library_name", "python_as_found", "spawn"]
+__all__ = [
+    "PREFIX",
+    "EndKind",
+    "RunEnd",
+    "WorkerClient",
+    "boot_id",
+    "connect",
+    "library_name",
+    "python_as_found",
+    "spawn",
+]
 
 PREFIX = "w"
 """Begins the name of a worker process's socket; its own name follows."""
@@ -38,7 +48,7 @@ _PEER = struct.Struct("iII")
 _RUNTIME = Path(titan_sdk.runtime.worker.__file__).parent
 
 
-class How(Enum):
+class EndKind(Enum):
     """What became of a run."""
 
     ENDED = "ended"
@@ -51,14 +61,14 @@ class How(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class End:
-    how: How
+class RunEnd:
+    how: EndKind
     code: int | None = None
     errno: int = 0
     why: str = ""
 
 
-class Worker:
+class WorkerClient:
     """A connection to a worker process.
 
     Attributes:
@@ -77,15 +87,15 @@ class Worker:
         self._writer: asyncio.StreamWriter | None = None
         self._reading: asyncio.Task[None] | None = None
         self._known: dict[str, Mapping[str, str]] = {}
-        self._waiting: dict[str, asyncio.Future[End]] = {}
+        self._waiting: dict[str, asyncio.Future[RunEnd]] = {}
         self._stopped: dict[str, bool] = {}
 
     # ------------------------------------------------------------------ words
 
-    def start(self, start: Start, environment: Mapping[str, str]) -> asyncio.Future[End]:
+    def start(self, start: StartRequest, environment: Mapping[str, str]) -> asyncio.Future[RunEnd]:
         """Start a run; the future is its end. ``start.environment`` names the environment given here."""
         if not self.is_alive:
-            return _known(End(How.LOST))
+            return _known(RunEnd(EndKind.LOST))
         if self._known.get(start.environment) != environment:
             self._known[start.environment] = dict(environment)
             self._send(do="environment", name=start.environment, values=dict(environment))
@@ -93,10 +103,10 @@ class Worker:
         self._send(start=start)
         return waiting
 
-    def follow(self, run: str) -> asyncio.Future[End]:
+    def follow(self, run: str) -> asyncio.Future[RunEnd]:
         """The end of a run that somebody else has started."""
         if not self.is_alive:
-            return _known(End(How.LOST))
+            return _known(RunEnd(EndKind.LOST))
         waiting = self._wait(run)
         self._send(do="follow", run=run)
         return waiting
@@ -111,7 +121,7 @@ class Worker:
         self._stopped.pop(run, None)
         self._send(do="forget", run=run)
 
-    def _wait(self, run: str) -> asyncio.Future[End]:
+    def _wait(self, run: str) -> asyncio.Future[RunEnd]:
         found = self._waiting.get(run)
         if found is None or found.done():
             found = self._waiting[run] = asyncio.get_running_loop().create_future()
@@ -167,9 +177,9 @@ class Worker:
         waiting = self._waiting.pop(message.get("run", ""), None)
         if waiting is None or waiting.done():
             return
-        how = How(message["is"])
+        how = EndKind(message["is"])
         waiting.set_result(
-            End(how, message.get("code"), int(message.get("errno", 0)), message.get("why", ""))
+            RunEnd(how, message.get("code"), int(message.get("errno", 0)), message.get("why", ""))
         )
 
     async def _reconnect(self) -> None:
@@ -198,7 +208,7 @@ class Worker:
         waiting, self._waiting = self._waiting, {}
         for future in waiting.values():
             if not future.done():
-                future.set_result(End(How.LOST))
+                future.set_result(RunEnd(EndKind.LOST))
 
     async def close(self) -> None:
         """Leave it to itself: it ends after its last run. Nobody is told of an end any more."""
@@ -248,8 +258,8 @@ class Worker:
                 os.kill(self.pid, signal.SIGKILL)
 
 
-def _known(end: End) -> asyncio.Future[End]:
-    future: asyncio.Future[End] = asyncio.get_running_loop().create_future()
+def _known(end: RunEnd) -> asyncio.Future[RunEnd]:
+    future: asyncio.Future[RunEnd] = asyncio.get_running_loop().create_future()
     future.set_result(end)
     return future
 
@@ -270,13 +280,13 @@ def dial(path: Path) -> socket.socket:
     return sock
 
 
-async def connect(path: Path) -> Worker | None:
+async def connect(path: Path) -> WorkerClient | None:
     """The worker process behind a socket, or ``None`` if nobody is behind it.
 
     Raises:
         TimeoutError: somebody is, and does not answer.
     """
-    worker = Worker(path)
+    worker = WorkerClient(path)
     try:
         await worker.open()
     except TimeoutError:
@@ -341,7 +351,7 @@ async def spawn(
     environment: Mapping[str, str],
     *,
     orphan: bool = False,
-) -> Worker:
+) -> WorkerClient:
     """Start a worker process and connect to it. It outlives this one.
 
     Args:
@@ -357,7 +367,7 @@ async def spawn(
     """
     state, library = await asyncio.to_thread(_state_folder, state, runtime)
     name = secrets.token_hex(4)
-    worker = Worker(sockets / f"{PREFIX}{name}")
+    worker = WorkerClient(sockets / f"{PREFIX}{name}")
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(os.fspath(worker.path))
         listener.listen(128)
@@ -394,7 +404,7 @@ async def spawn(
 
 
 def _begin(arguments: list[str], environment: Mapping[str, str], listener: int) -> subprocess.Popen[bytes]:
-    program = os.fspath(Path(__file__).with_name("start.py"))
+    program = os.fspath(Path(__file__).with_name("bootstrap.py"))
     return subprocess.Popen(
         [python_as_found(), "-I", "-S", program, *arguments],
         env=environment,

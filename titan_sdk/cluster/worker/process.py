@@ -13,8 +13,8 @@ import traceback
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from titan_sdk.cluster.worker import child, guard, protocol
-from titan_sdk.cluster.worker.protocol import ENDED, MARK, RUN_MARK, STOP, VERSION, Start, encode
+from titan_sdk.cluster.worker import forks, plain_guard, protocol
+from titan_sdk.cluster.worker.protocol import ENDED, MARK, RUN_MARK, STOP, VERSION, StartRequest, encode
 from titan_sdk.runtime.worker import limits, processes
 
 __all__ = ["main"]
@@ -30,7 +30,7 @@ _IDLE = 8
 _PEER = struct.Struct("iII")
 
 
-class Client:
+class Peer:
     """One connection."""
 
     def __init__(self, sock: socket.socket) -> None:
@@ -55,12 +55,12 @@ class Client:
             self.unsent = b""  # it is gone, which reading tells, too
 
 
-class Run:
+class WorkerRun:
     """One that was started, or was asked for."""
 
-    def __init__(self, start: Start, client: Client) -> None:
+    def __init__(self, start: StartRequest, client: Peer) -> None:
         self.start = start
-        self.client: Client | None = client
+        self.client: Peer | None = client
         """Who is told."""
         self.holder = client if start.held else None
         self.pid = 0
@@ -81,28 +81,28 @@ class Run:
         """How often that was tried: this process may have stood still in between."""
 
 
-class Guard:
+class GuardProcess:
     """A process that guards one run at a time."""
 
     def __init__(self, pid: int, sock: socket.socket) -> None:
         self.pid, self.sock = pid, sock
 
 
-class Worker:
+class WorkerProcess:
     """See the module."""
 
     def __init__(self, listener: socket.socket, name: str, state: str, library: str) -> None:
         self._listener, self._name = listener, name
         self._ended = os.open(f"{state}/{ENDED}", os.O_RDONLY | os.O_DIRECTORY)
-        self._clients: dict[int, Client] = {}
-        self._runs: dict[str, Run] = {}
-        self._pids: dict[int, Run] = {}
-        self._guards: dict[int, Guard] = {}
+        self._clients: dict[int, Peer] = {}
+        self._runs: dict[str, WorkerRun] = {}
+        self._pids: dict[int, WorkerRun] = {}
+        self._guards: dict[int, GuardProcess] = {}
         """All that are not reaped, by process number."""
-        self._idle: list[Guard] = []
-        self._left: list[Run] = []
+        self._idle: list[GuardProcess] = []
+        self._left: list[WorkerRun] = []
         """Runs whose first process has ended, and that may have left something."""
-        self._heirs: dict[int, Run] = {}
+        self._heirs: dict[int, WorkerRun] = {}
         """The processes that hand in the ends of jobs whose launchers were killed."""
         self._given_up: set[int] = set()
         """Processes that SIGKILL does not end, as they wait for a device."""
@@ -174,10 +174,10 @@ class Worker:
             sock.close()
             return
         sock.setblocking(False)
-        self._clients[sock.fileno()] = Client(sock)
+        self._clients[sock.fileno()] = Peer(sock)
         self._poll.register(sock, select.POLLIN)
 
-    def _serve_client(self, client: Client, is_ready: bool) -> None:
+    def _serve_client(self, client: Peer, is_ready: bool) -> None:
         is_open = True
         while is_ready and is_open:
             try:
@@ -201,7 +201,7 @@ class Worker:
             client.waits = bool(client.unsent)
             self._poll.modify(client.sock, select.POLLIN | (select.POLLOUT if client.waits else 0))
 
-    def _lose(self, client: Client) -> None:
+    def _lose(self, client: Peer) -> None:
         self._poll.unregister(client.sock)
         del self._clients[client.sock.fileno()]
         client.sock.close()
@@ -214,7 +214,7 @@ class Worker:
                 # At once: somebody else may be starting it again, with the same devices.
                 self._stop(run, now=True)
 
-    def _obey(self, client: Client, line: bytes) -> None:
+    def _obey(self, client: Peer, line: bytes) -> None:
         message = protocol.decode(line)
         word = message.pop("do", "")
         if word == "hello":
@@ -222,7 +222,7 @@ class Worker:
         elif word == "environment":
             client.environments[message["name"]] = {**message["values"], MARK: os.environ[MARK]}
         elif word == "start":
-            self._start(client, Start(**message))
+            self._start(client, StartRequest(**message))
         elif word == "follow":
             self._follow(client, message["run"])
         elif word == "stop" and message["run"] in self._runs:
@@ -249,7 +249,7 @@ class Worker:
             "runs": runs,
         }
 
-    def _follow(self, client: Client, name: str) -> None:
+    def _follow(self, client: Peer, name: str) -> None:
         run = self._runs.get(name)
         if run is None:
             self._disowned.add(name)
@@ -261,10 +261,10 @@ class Worker:
 
     # ------------------------------------------------------------------ runs
 
-    def _start(self, client: Client, start: Start) -> None:
+    def _start(self, client: Peer, start: StartRequest) -> None:
         if start.run in self._disowned:
             return
-        run = self._runs[start.run] = Run(start, client)
+        run = self._runs[start.run] = WorkerRun(start, client)
         environment = client.environments.get(start.environment)
         if environment is None:
             self._fail(run, 0, f"nobody has sent the environment {start.environment!r}")
@@ -273,10 +273,10 @@ class Worker:
         if not self._hand_over(run):
             self._new_guard(run)
 
-    def _hand_over(self, run: Run) -> bool:
+    def _hand_over(self, run: WorkerRun) -> bool:
         """To a guard that has nothing to do, if there is one."""
-        request = guard.start_request(run.start, run.environment)
-        if not self._idle or len(request) > guard.LONGEST:
+        request = plain_guard.start_request(run.start, run.environment)
+        if not self._idle or len(request) > plain_guard.LONGEST:
             return False
         found = self._idle.pop()
         try:
@@ -287,13 +287,13 @@ class Worker:
         self._begun(run, found.pid)
         return True
 
-    def _new_guard(self, run: Run) -> None:
+    def _new_guard(self, run: WorkerRun) -> None:
         try:
             ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             with theirs:
                 try:
                     pid = self._fork(
-                        lambda inherited: child.become_guard(
+                        lambda inherited: forks.become_guard(
                             run.start, run.environment, inherited, theirs.fileno()
                         ),
                         ours.fileno(),
@@ -305,11 +305,11 @@ class Worker:
             self._fail(run, exc.errno or 0, f"{type(exc).__name__}: {exc}")
             return
         ours.setblocking(False)
-        self._guards[pid] = Guard(pid, ours)
+        self._guards[pid] = GuardProcess(pid, ours)
         self._poll.register(ours, select.POLLIN)
         self._begun(run, pid)
 
-    def _fork(self, become: Callable[[child.Inherited], NoReturn], *closes: int) -> int:
+    def _fork(self, become: Callable[[forks.Inherited], NoReturn], *closes: int) -> int:
         own = [
             *closes,
             self._listener.fileno(),
@@ -319,22 +319,22 @@ class Worker:
             self._alarm,
             *(found.sock.fileno() for found in self._guards.values() if found.sock.fileno() >= 0),
         ]
-        inherited = child.Inherited(own, self._library)
+        inherited = forks.Inherited(own, self._library)
         # The child's handlers write to this process's pipe until it has its own.
-        signal.pthread_sigmask(signal.SIG_BLOCK, child.HELD_BACK)
+        signal.pthread_sigmask(signal.SIG_BLOCK, forks.HELD_BACK)
         try:
             pid = os.fork()
             if not pid:
                 become(inherited)
             return pid
         finally:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, child.HELD_BACK)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, forks.HELD_BACK)
 
-    def _begun(self, run: Run, pid: int) -> None:
+    def _begun(self, run: WorkerRun, pid: int) -> None:
         run.pid = pid
         self._pids[pid] = run
 
-    def _hear_guard(self, found: Guard) -> None:
+    def _hear_guard(self, found: GuardProcess) -> None:
         """Nothing is left of its run, or it has ended itself."""
         try:
             report = found.sock.recv(4096)
@@ -347,7 +347,7 @@ class Worker:
             return
         run = self._pids.pop(found.pid)
         run.pid = 0
-        code, number, why = guard.loads_report(report)
+        code, number, why = plain_guard.loads_report(report)
         if code is not None and run.dies_at is None and len(self._idle) < _IDLE:
             self._idle.append(found)
         else:
@@ -358,7 +358,7 @@ class Worker:
             run.code = code
             self._conclude(run)
 
-    def _dismiss(self, found: Guard) -> None:
+    def _dismiss(self, found: GuardProcess) -> None:
         """It leaves, as nobody has the other end of its socket."""
         if found.sock.fileno() >= 0:
             self._poll.unregister(found.sock)
@@ -366,12 +366,12 @@ class Worker:
         if found in self._idle:
             self._idle.remove(found)
 
-    def _fail(self, run: Run, number: int, why: str) -> None:
+    def _fail(self, run: WorkerRun, number: int, why: str) -> None:
         del self._runs[run.start.run]
         if run.client is not None:
             run.client.send(**{"is": "failed"}, run=run.start.run, errno=number, why=why)
 
-    def _stop(self, run: Run, *, now: bool = False) -> None:
+    def _stop(self, run: WorkerRun, *, now: bool = False) -> None:
         if run.is_over or (run.stopped_at is not None and not now):
             return
         grace = 0.0 if now else run.start.grace
@@ -414,7 +414,7 @@ class Worker:
         except ChildProcessError:
             return
 
-    def _reaped(self, run: Run, pid: int, status: int) -> None:
+    def _reaped(self, run: WorkerRun, pid: int, status: int) -> None:
         run.pid = 0
         killed = os.WIFSIGNALED(status)
         run.code = 128 + os.WTERMSIG(status) if killed else os.WEXITSTATUS(status)
@@ -427,7 +427,7 @@ class Worker:
         else:
             self._conclude(run)
 
-    def _conclude(self, run: Run) -> None:
+    def _conclude(self, run: WorkerRun) -> None:
         """Nothing is left of it."""
         dead, run.dead = run.dead, 0
         if dead and self._has_heir(run, dead):
@@ -438,17 +438,17 @@ class Worker:
         else:
             self._keep(run)
 
-    def _has_heir(self, run: Run, dead: int) -> bool:
+    def _has_heir(self, run: WorkerRun, dead: int) -> bool:
         try:
             heir = self._fork(
-                lambda inherited: child.become_heir(run.start, run.environment, inherited, dead)
+                lambda inherited: forks.become_heir(run.start, run.environment, inherited, dead)
             )
         except OSError:
             return False  # its record goes silent
         self._heirs[heir] = run
         return True
 
-    def _keep(self, run: Run) -> None:
+    def _keep(self, run: WorkerRun) -> None:
         """For the next one who asks, should this process have ended by then."""
         try:
             if not run.start.held:  # else nobody will ask: the one who held it is gone
@@ -482,7 +482,7 @@ class Worker:
         """End what has come up to this process: the guards of those are dead, and what serves no run may not go on."""
         names = {run.start.run: run for run in self._left}
         names.update((protocol.name_of(run.start.run), run) for run in self._left)
-        found: dict[Run, list[int]] = {}
+        found: dict[WorkerRun, list[int]] = {}
         is_clear = True
         for pid in processes.children_by_scan():
             if self._is_known(pid) or pid in self._given_up:
@@ -535,7 +535,7 @@ def main(listener: int, name: str, state: str, library: str) -> None:
         processes.become_subreaper()
         processes.identity()  # what a launcher asks for, and needs to find out once
         _load_launcher()
-        worker = Worker(socket.socket(fileno=listener), name, state, library)
+        worker = WorkerProcess(socket.socket(fileno=listener), name, state, library)
         gc.collect()
         gc.freeze()
         worker.serve()

@@ -33,7 +33,7 @@ __all__ = [
     "SIGNALS",
     "STOP",
     "VERSION",
-    "Start",
+    "StartRequest",
     "decode",
     "encode",
     "ended_code",
@@ -57,7 +57,7 @@ SIGNALS = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGHUP, signal.
 """Those that mean to a program what they mean by default, and something else to its guard."""
 
 
-class Start(NamedTuple):
+class StartRequest(NamedTuple):
     """One run to start."""
 
     run: str

@@ -42,7 +42,7 @@ class Claimant:
 
     def __init__(
         self,
-        master: store.Master,
+        master: store.StoreConnection,
         spec: Dict[str, Any],
         patience: Callable[[], Callable[[], float]],
         say: Callable[[str], None],

@@ -45,7 +45,7 @@ class JobDir:
 
 
 def prepare(
-    master: store.Master, spec: Dict[str, Any], deadline: Callable[[], Callable[[], float]]
+    master: store.StoreConnection, spec: Dict[str, Any], deadline: Callable[[], Callable[[], float]]
 ) -> JobDir:
     """Make the folder and put script, project and params in it.
 
@@ -96,7 +96,9 @@ def _prefix(nonce: str) -> str:
     return "titan-job-%s-" % nonce
 
 
-def _source(master: store.Master, script: Dict[str, Any], until: Callable[[], float]) -> Optional[bytes]:
+def _source(
+    master: store.StoreConnection, script: Dict[str, Any], until: Callable[[], float]
+) -> Optional[bytes]:
     """What the script or its archive is; None where the project or the worker has it."""
     if "archive" in script and "asset" not in script:
         # A parent was to upload it, so nobody could name its content.
@@ -110,7 +112,7 @@ def _source(master: store.Master, script: Dict[str, Any], until: Callable[[], fl
 
 
 def _project(
-    master: store.Master,
+    master: store.StoreConnection,
     place: JobDir,
     packed: Dict[str, Any],
     deadline: Callable[[], Callable[[], float]],

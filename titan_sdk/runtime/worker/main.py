@@ -10,10 +10,21 @@ import select
 import sys
 import time
 
-from . import guard, heir, interpreter, jobdir, keys, limits, memory, outcome, processes, store
+from . import (
+    guard,
+    interpreter,
+    jobdir,
+    keys,
+    limits,
+    lost_launcher,
+    out_of_memory,
+    outcome,
+    processes,
+    store,
+)
 from .c_modules import signal, signal_name
 from .claim import REFUSED, UNREACHABLE, Cancelled, Claimant, Leave
-from .owner import Owner
+from .owner_lease import OwnerLease
 from .shipper import Shipper
 from .spool import Spool
 
@@ -106,13 +117,13 @@ class Launch:
         bundle: str,
         cache: str,
         prefix: Optional[str],
-        master: Optional[store.Master] = None,
+        master: Optional[store.StoreConnection] = None,
     ) -> None:
         self.spec = dict(_DEFAULTS, **spec)
         self.bundle, self.cache, self.prefix = bundle, cache, prefix
-        self.master = master or store.Master(spec["master"][0], spec["master"][1])
-        self.owner = Owner(self.master, self.spec)
-        self.memory = memory.Kills()
+        self.master = master or store.StoreConnection(spec["master"][0], spec["master"][1])
+        self.owner = OwnerLease(self.master, self.spec)
+        self.memory = out_of_memory.OutOfMemoryKills()
         self.guard: Optional[guard.Guard] = None
         self._signal = 0
         self.tee = limits.TEE
@@ -208,7 +219,7 @@ class Launch:
             self.ignored,
             place.cwd,
             self.spec["cancel_grace"],
-            lambda output: heir.hand_in(self.master, record, output),
+            lambda output: lost_launcher.hand_in(self.master, record, output),
         )
         record.update(processes=processes.identity(os.getpid(), started.pid))
         return started
@@ -412,10 +423,10 @@ class Launch:
     def _compile_bundle(self) -> None:
         if self.prefix is None:
             return
-        from . import pack
+        from . import bytecode
 
         try:
-            pack.compile_bundle(self.bundle, self.cache, self.prefix)
+            bytecode.compile_bundle(self.bundle, self.cache, self.prefix)
         except OSError:
             # Read-only or full: the next job compiles in memory again.
             pass

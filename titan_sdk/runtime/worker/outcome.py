@@ -135,7 +135,7 @@ def check_result(place: JobDir) -> Tuple[int, Optional[str]]:
 
 
 def send_unsent(
-    master: store.Master, place: JobDir, until: Callable[[], float], say: Callable[[str], None]
+    master: store.StoreConnection, place: JobDir, until: Callable[[], float], say: Callable[[str], None]
 ) -> None:
     """Make artifacts of a value that could not be the result; titan_job has named the files."""
     folder = place.path("unsent")
@@ -151,7 +151,7 @@ def send_unsent(
 
 
 def send_result(
-    master: store.Master, record: Record, place: JobDir, until: Callable[[], float]
+    master: store.StoreConnection, record: Record, place: JobDir, until: Callable[[], float]
 ) -> Dict[str, Any]:
     """What the record says about the result: a small one itself, at a master that is trusted; else its slices, which
     are written here one after the other.

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _FILE, _FOLDER = 0o100000, 0o040000
 
 
-def fetch(master: store.Master, name: str, until: Callable[[], float]) -> bytes:
+def fetch(master: store.StoreConnection, name: str, until: Callable[[], float]) -> bytes:
     """The zip as it is on the master now.
 
     Raises:
@@ -39,7 +39,7 @@ def fetch(master: store.Master, name: str, until: Callable[[], float]) -> bytes:
 
 
 def fetch_parts(
-    master: store.Master,
+    master: store.StoreConnection,
     packed: Dict[str, Any],
     path: str,
     deadline: Callable[[], Callable[[], float]],
@@ -62,7 +62,7 @@ def fetch_parts(
 
 
 def _pieces(
-    master: store.Master, packed: Dict[str, Any], deadline: Callable[[], Callable[[], float]]
+    master: store.StoreConnection, packed: Dict[str, Any], deadline: Callable[[], Callable[[], float]]
 ) -> Iterator[bytes]:
     name, digest = packed["asset"], packed["sha256"]
     parts = packed.get("parts")

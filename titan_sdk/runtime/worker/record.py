@@ -65,7 +65,7 @@ class Record:
         """Whether the worker's stdout is the job's log, rather than numbered chunks."""
         return bool(self.fields["log"] == "master")
 
-    def save(self, master: store.Master) -> None:
+    def save(self, master: store.StoreConnection) -> None:
         """Write it over its own last version, at a master that is trusted. Repeated, it changes nothing more.
 
         Raises:

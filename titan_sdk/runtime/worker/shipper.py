@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from typing import Callable, Optional, Tuple
 
     from .jobdir import JobDir
-    from .owner import Owner
+    from .owner_lease import OwnerLease
     from .record import Record
     from .spool import Spool
 
@@ -30,11 +30,11 @@ class Shipper:
 
     def __init__(
         self,
-        master: store.Master,
+        master: store.StoreConnection,
         record: Record,
         spool: Optional[Spool],
         place: JobDir,
-        owner: Owner,
+        owner: OwnerLease,
         cancel_key: str,
         tell: Callable[[bytes], None],
         abandoned: Callable[[], None],

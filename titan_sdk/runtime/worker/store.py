@@ -2,7 +2,7 @@
 the worker's environment says that its master keeps connections.
 
 A real master answers ``OK`` to a write that its store never saw, so whatever matters is read back. A bundled one carries
-out a change once, however often it is sent (``titan_sdk/wire/once.py``), and what it acknowledges is stored.
+out a change once, however often it is sent (``titan_sdk/wire/exactly_once.py``), and what it acknowledges is stored.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class _Channel:
             self.id = b"%s-%d-%s" % (self.name, self.number, binascii.hexlify(os.urandom(4)))
 
 
-class Master:
+class StoreConnection:
     """The master as this worker reaches it."""
 
     def __init__(self, host: str, port: int) -> None:

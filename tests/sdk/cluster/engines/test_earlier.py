@@ -19,7 +19,7 @@ from tests.sdk.cluster.peer import Meeting, Peer, script
 from tests.support.process_watch import wait_for, worker_processes
 from titan_sdk import TitanClient, TitanJob
 from titan_sdk.cluster import LocalCluster
-from titan_sdk.cluster.worker.machine import boot_id
+from titan_sdk.cluster.worker.local_workers import boot_id
 from titan_sdk.errors import TitanError
 
 # Slow: Each test kills a master and starts the next one.

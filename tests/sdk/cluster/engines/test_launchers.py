@@ -25,7 +25,7 @@ import os, sys, titan_job
 def up(pid):
     return int(open(f"/proc/{pid}/stat").read().rpartition(")")[2].split()[1])
 command = open(f"/proc/{up(os.getppid())}/cmdline").read()
-titan_job.result(["start.py" in command, os.environ.get("SAID")])
+titan_job.result(["bootstrap.py" in command, os.environ.get("SAID")])
 """
 
 

@@ -8,7 +8,7 @@ import socket
 import pytest
 
 from titan_sdk.cluster import LocalCluster
-from titan_sdk.cluster.engines.ray.inside.dialling import dial
+from titan_sdk.cluster.engines.ray.inside.dial_front import dial
 from titan_sdk.cluster.engines.ray.values import Front, FrontUnreachable, NodeState
 
 HERE = NodeState("id", "127.0.0.1-id", "127.0.0.1", {"CPU": 1.0})

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from titan_sdk.cluster.engines.ray.inside.node.node_folders import NodeFolders
 from titan_sdk.cluster.engines.ray.inside.node.node_worker import find_worker, settings_of
-from titan_sdk.cluster.engines.ray.inside.node.places import NodePlaces
-from titan_sdk.cluster.worker.client import Worker
-from titan_sdk.cluster.worker.protocol import ENDED, Start
+from titan_sdk.cluster.worker.client import WorkerClient
+from titan_sdk.cluster.worker.protocol import ENDED, StartRequest
 
 ENVIRONMENT = {"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8"}
 
@@ -24,30 +24,30 @@ ENVIRONMENT = {"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8"}
 class Node:
     """One node; its processes end once nobody is connected."""
 
-    def __init__(self, places: NodePlaces) -> None:
+    def __init__(self, places: NodeFolders) -> None:
         self.places = places
-        self.found: list[Worker] = []
+        self.found: list[WorkerClient] = []
 
-    async def worker(self) -> Worker:
+    async def worker(self) -> WorkerClient:
         worker = await find_worker(self.places, settings_of(ENVIRONMENT), ENVIRONMENT)
         self.found.append(worker)
         return worker
 
-    async def run(self, worker: Worker, name: str) -> int | None:
+    async def run(self, worker: WorkerClient, name: str) -> int | None:
         log, program = str(self.places.outputs / name), [sys.executable, "-I", "-S", "-c", ""]
-        start = Start(name, f"DAG-{name}", program, "/", log, "here", held=True)
+        start = StartRequest(name, f"DAG-{name}", program, "/", log, "here", held=True)
         async with asyncio.timeout(60):
             return (await worker.start(start, ENVIRONMENT)).code
 
 
 @pytest.fixture
-def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> NodePlaces:
+def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> NodeFolders:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    return NodePlaces("cluster", "0123456789abcdef")
+    return NodeFolders("cluster", "0123456789abcdef")
 
 
 @pytest.fixture
-async def node(places: NodePlaces) -> AsyncIterator[Node]:
+async def node(places: NodeFolders) -> AsyncIterator[Node]:
     made = Node(places)
     yield made
     for worker in made.found:
@@ -95,7 +95,7 @@ async def test_what_killed_ones_have_left_goes_when_the_next_process_starts(node
     assert [path for path in kept if path.exists()] == kept[4:]
 
 
-def test_nothing_is_left_of_a_run_that_is_over(places: NodePlaces) -> None:
+def test_nothing_is_left_of_a_run_that_is_over(places: NodeFolders) -> None:
     with places.output("7") as (path, output):
         (places.ends / "7").write_text("{}")
         Path(places.staging("", "7")).mkdir()

@@ -171,7 +171,7 @@ def test_damaged_content_is_refused_and_leaves_what_was_there(client, say, tmp_p
     path = tmp_path / "kept.txt"
     path.write_text("kept")
     client.upload_file(path)
-    with pytest.raises(CorruptData, match="what the master received is not what was sent"):
+    with pytest.raises(CorruptData, match="the master received other bytes than were sent"):
         say(extended_calls.asset_write(AssetWrite("kept.txt", secrets.token_hex(8), 0, "0" * 64, b"damaged")))
     assert client.fetch_artifact("kept.txt", tmp_path / "copy").read_text() == "kept"
 

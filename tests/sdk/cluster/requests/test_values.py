@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from titan_sdk.cluster.requests.values import Values
+from titan_sdk.cluster.requests.titanstore import Values
 from titan_sdk.cluster.store.base import Store
 from titan_sdk.cluster.store.changes import Expire, Put
 from titan_sdk.wire.fields import MARK, encode_key

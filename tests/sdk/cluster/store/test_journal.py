@@ -20,10 +20,10 @@ from titan_sdk.cluster.store.changes import (
     StoreFailed,
     Unavailable,
 )
+from titan_sdk.cluster.store.job_table import JobTable
 from titan_sdk.cluster.store.journal import Batch, Journal
 from titan_sdk.cluster.store.rows import NewJob
 from titan_sdk.cluster.store.sqlite import SqliteStore
-from titan_sdk.cluster.store.table import JobTable
 from titan_sdk.model.status import JobStatus
 
 BAD = Put("k", "half \ud83d")

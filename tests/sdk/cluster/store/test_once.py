@@ -28,8 +28,8 @@ from titan_sdk.cluster.store.changes import (
     Sweep,
 )
 from titan_sdk.cluster.store.sqlite import SqliteStore
-from titan_sdk.wire import once
-from titan_sdk.wire.once import RequestId
+from titan_sdk.wire import exactly_once
+from titan_sdk.wire.exactly_once import RequestId
 
 # Slow: Masters are killed and started again, on both stores.
 pytestmark = pytest.mark.slow
@@ -124,7 +124,7 @@ async def test_channels_that_nobody_uses_are_forgotten(store: Store, monkeypatch
 
 
 def ask(peer: Peer, number: int, opcode: int, payload: str) -> Reply:
-    return peer.ask(0x4A, once.encode(request(number), opcode, payload.encode()))
+    return peer.ask(0x4A, exactly_once.encode(request(number), opcode, payload.encode()))
 
 
 def test_through_the_port_and_a_kill(tmp_path: Path) -> None:
@@ -150,7 +150,7 @@ def test_through_the_port_and_a_kill(tmp_path: Path) -> None:
             peer = master.start()
             assert ask(peer, number, opcode, payload).text == reply, opcode
         late = ask(peer, 1, 0x60, "k|hello")
-        assert (late.opcode, late.text) == (0x51, once.OUT_OF_DATE)
+        assert (late.opcode, late.text) == (0x51, exactly_once.OUT_OF_DATE)
         assert peer.ask(0x61, "k").text == "mine"
     finally:
         master.close()
@@ -161,11 +161,11 @@ def test_through_the_port_and_a_kill(tmp_path: Path) -> None:
     [
         (b"", "expected an id"),
         (b"x-1-2|96\nk|v", "expected an id"),
-        (once.encode(request(1), 300, b"k|v"), "expected an id"),
-        (once.encode(request(1), 0x60, b"no pipe"), "Invalid Format"),
-        (once.encode(request(1), 0x04, b"j|RUN_PAYLOAD|"), "takes no id"),
-        (once.encode(request(1), 0x4A, once.encode(request(1), 0x60, b"k|v")), "takes no id"),
-        (once.encode(request(1), 0x61, b"k"), "takes no id"),
+        (exactly_once.encode(request(1), 300, b"k|v"), "expected an id"),
+        (exactly_once.encode(request(1), 0x60, b"no pipe"), "Invalid Format"),
+        (exactly_once.encode(request(1), 0x04, b"j|RUN_PAYLOAD|"), "takes no id"),
+        (exactly_once.encode(request(1), 0x4A, exactly_once.encode(request(1), 0x60, b"k|v")), "takes no id"),
+        (exactly_once.encode(request(1), 0x61, b"k"), "takes no id"),
     ],
 )
 def test_what_is_no_such_request_is_refused(peer: Peer, payload: bytes, why: str) -> None:

@@ -27,7 +27,7 @@ from titan_sdk.cluster.store.changes import (
     SetRunning,
     StoreFailed,
 )
-from titan_sdk.cluster.store.redis.client import Client
+from titan_sdk.cluster.store.redis.client import RedisClient
 from titan_sdk.cluster.store.redis.location import Location
 from titan_sdk.cluster.store.redis.logs import RedisLogs
 from titan_sdk.cluster.store.redis.store import open_redis
@@ -81,7 +81,7 @@ async def test_a_lease_that_is_given_back_is_free_at_once(redis_server: RedisSer
 
 async def test_a_master_that_asks_for_its_lease_twice_has_it_once(location: Location) -> None:
     """As when the reply was lost, and the library sends the request again."""
-    client = Client(location)
+    client = RedisClient(location)
     words = ("acquire", "token", 3_600_000, "{}", "2", "1", b"", 0)
     try:
         first, second = await client.run(*words), await client.run(*words)

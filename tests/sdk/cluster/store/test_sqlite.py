@@ -13,7 +13,7 @@ from titan_sdk.cluster.store.rows import NewJob
 from titan_sdk.cluster.store.sqlite import SqliteStore
 from titan_sdk.cluster.store.sqlite.schema import SCHEMA_VERSION, open_database
 from titan_sdk.errors import TitanError
-from titan_sdk.wire.once import RequestId
+from titan_sdk.wire.exactly_once import RequestId
 
 
 def test_a_damaged_file_is_refused_with_a_sentence(tmp_path: Path) -> None:

@@ -15,8 +15,8 @@ from titan_sdk.cluster.store.changes import (
     SetRunning,
     SetService,
 )
+from titan_sdk.cluster.store.job_table import Step, fresh, is_settled, transition
 from titan_sdk.cluster.store.rows import JobRow, NewJob, ServiceState
-from titan_sdk.cluster.store.table import Step, fresh, is_settled, transition
 from titan_sdk.model.status import JobStatus
 
 STATUSES = list(JobStatus)

@@ -20,8 +20,8 @@ from tests.sdk.cluster.worker.test_worker import Machine, arrivals, ended, famil
 from tests.support.mini_store import MiniStore
 from tests.support.process_watch import has_ended, wait_for
 from tests.support.runtime_bench import Bench
-from titan_sdk.cluster.worker.client import End, How, Worker
-from titan_sdk.cluster.worker.protocol import Start
+from titan_sdk.cluster.worker.client import EndKind, RunEnd, WorkerClient
+from titan_sdk.cluster.worker.protocol import StartRequest
 from titan_sdk.runtime.bundle import runtime_bundle
 from titan_sdk.runtime.spec import RunSpec
 
@@ -41,7 +41,7 @@ titan_job.result({
     "stdin": sys.stdin.read(), "umask": umask, "leader": os.getsid(0) == os.getpgid(0) == os.getpid(),
     "signals": {str(number): handled(number) for number in range(1, signal.NSIG)}, "fds": own_fds(),
     "mask": [int(number) for number in signal.pthread_sigmask(signal.SIG_BLOCK, [])],
-    "forked": b"start.py" in open(f"/proc/{os.getppid()}/cmdline", "rb").read(), "parent": os.getppid(),
+    "forked": b"bootstrap.py" in open(f"/proc/{os.getppid()}/cmdline", "rb").read(), "parent": os.getppid(),
 })
 print("to the log", flush=True)
 os.system("echo and from a shell")
@@ -70,12 +70,12 @@ async def machine(tmp_path: Path, bench: Bench) -> AsyncIterator[Machine]:
 
 
 @pytest.fixture
-async def worker(machine: Machine) -> Worker:
+async def worker(machine: Machine) -> WorkerClient:
     return await machine.spawn()
 
 
-def forked(machine: Machine, bench: Bench, spec: RunSpec, run: str = "1") -> Start:
-    return Start(
+def forked(machine: Machine, bench: Bench, spec: RunSpec, run: str = "1") -> StartRequest:
+    return StartRequest(
         run=f"{machine.tag}.{run}",
         job=spec.job_id,
         argv=[],
@@ -88,7 +88,7 @@ def forked(machine: Machine, bench: Bench, spec: RunSpec, run: str = "1") -> Sta
 
 
 async def test_nothing_but_its_command_line_tells_it_from_a_program(
-    machine: Machine, bench: Bench, worker: Worker
+    machine: Machine, bench: Bench, worker: WorkerClient
 ) -> None:
     fields: dict[str, Any] = {"argv": ("a b", "ü"), "env": {"GIVEN": "ä"}, "params": {"x": [1, "'"]}}
     other: dict[str, Any] = {"env": {"OTHER": "1"}, "params": 1}
@@ -105,7 +105,7 @@ async def test_nothing_but_its_command_line_tells_it_from_a_program(
             folder.mkdir()
             start = start._replace(cwd=str(folder), environment="there")
             environment = {**environment, "MORE": "1"}
-        assert await ended(worker.start(start, environment)) == End(How.ENDED, 0), machine.log(name)
+        assert await ended(worker.start(start, environment)) == RunEnd(EndKind.ENDED, 0), machine.log(name)
         assert machine.log(name) == "to the log\nand from a shell\n" == bench.log(spec)
         found[name] = bench.result(spec)
         guards[name] = found[name].pop("parent")
@@ -144,7 +144,7 @@ async def test_nothing_but_its_command_line_tells_it_from_a_program(
     ids=lambda value: None,
 )
 async def test_a_script_that_is_compiled_before_looks_as_any_other(
-    machine: Machine, bench: Bench, worker: Worker, source: bytes, env: dict[str, str]
+    machine: Machine, bench: Bench, worker: WorkerClient, source: bytes, env: dict[str, str]
 ) -> None:
     said = []
     for name in ("exec", "fork"):
@@ -168,16 +168,18 @@ async def test_a_script_that_is_compiled_before_looks_as_any_other(
     ],
 )
 async def test_a_failure_is_told_as_ever(
-    machine: Machine, bench: Bench, worker: Worker, code: str, told: int, reason: str
+    machine: Machine, bench: Bench, worker: WorkerClient, code: str, told: int, reason: str
 ) -> None:
     spec = bench.spec(code)
     end = await ended(worker.start(forked(machine, bench, spec), machine.environment))
-    assert end == End(How.ENDED, told)
+    assert end == RunEnd(EndKind.ENDED, told)
     assert reason in machine.log() + str(bench.state(spec))
     assert bench.leftovers() == []
 
 
-async def test_a_stop_is_handed_in(machine: Machine, bench: Bench, worker: Worker, meeting: Meeting) -> None:
+async def test_a_stop_is_handed_in(
+    machine: Machine, bench: Bench, worker: WorkerClient, meeting: Meeting
+) -> None:
     spec = bench.spec(family(meeting))
     end = worker.start(forked(machine, bench, spec), machine.environment)
     found = await arrivals(meeting)
@@ -188,7 +190,7 @@ async def test_a_stop_is_handed_in(machine: Machine, bench: Bench, worker: Worke
 
 
 async def test_a_killed_launcher_takes_its_job_along_and_its_end_is_handed_in(
-    machine: Machine, bench: Bench, worker: Worker, meeting: Meeting
+    machine: Machine, bench: Bench, worker: WorkerClient, meeting: Meeting
 ) -> None:
     spec = bench.spec(family(meeting, deaf=True))
     end = worker.start(forked(machine, bench, spec), machine.environment)
@@ -201,7 +203,7 @@ async def test_a_killed_launcher_takes_its_job_along_and_its_end_is_handed_in(
 
 
 async def test_nothing_is_left_when_launcher_and_guard_are_killed_at_once(
-    machine: Machine, bench: Bench, worker: Worker, meeting: Meeting
+    machine: Machine, bench: Bench, worker: WorkerClient, meeting: Meeting
 ) -> None:
     spec = bench.spec(family(meeting, deaf=True))
     start = forked(machine, bench, spec)._replace(
@@ -219,7 +221,7 @@ async def test_nothing_is_left_when_launcher_and_guard_are_killed_at_once(
 
 
 async def test_a_stop_at_any_moment_of_the_start_is_heard(
-    machine: Machine, bench: Bench, worker: Worker
+    machine: Machine, bench: Bench, worker: WorkerClient
 ) -> None:
     # The first one makes the guard, later ones find it waiting.
     for number in range(10):
@@ -237,7 +239,7 @@ async def test_a_stop_at_any_moment_of_the_start_is_heard(
 
 @pytest.mark.parametrize("how", ["fork", "exec"])
 async def test_a_killed_worker_process_takes_it_along(
-    machine: Machine, bench: Bench, worker: Worker, meeting: Meeting, how: str
+    machine: Machine, bench: Bench, worker: WorkerClient, meeting: Meeting, how: str
 ) -> None:
     spec = bench.spec(family(meeting, deaf=True), cancel_grace=0.5)
     start = forked(machine, bench, spec)
@@ -246,7 +248,7 @@ async def test_a_killed_worker_process_takes_it_along(
     end = worker.start(start, machine.environment)
     found = await arrivals(meeting)
     os.kill(worker.pid, signal.SIGKILL)
-    assert (await ended(end)).how is How.LOST
+    assert (await ended(end)).how is EndKind.LOST
     await asyncio.to_thread(wait_for, lambda: all(has_ended(pid) for pid, _ in found.values()))
     # Its launcher had time to say so.
     await asyncio.to_thread(wait_for, lambda: bench.has_state(spec, "failed"))

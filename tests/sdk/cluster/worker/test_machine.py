@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from titan_sdk.cluster.folders import socket_folder
-from titan_sdk.cluster.worker.machine import Machine
+from titan_sdk.cluster.worker.local_workers import LocalWorkers
 from titan_sdk.cluster.worker.protocol import MARK
 from titan_sdk.runtime.bundle import runtime_bundle
 from titan_sdk.runtime.worker import processes
@@ -19,7 +19,7 @@ from titan_sdk.runtime.worker import processes
 @pytest.mark.parametrize("is_let_go", [True, False], ids=["nobody waits for it", "a run waits for it"])
 async def test_a_process_that_is_being_started_ends_with_its_machine(tmp_path: Path, is_let_go: bool) -> None:
     environment = {"PATH": os.environ["PATH"]}
-    machine = Machine(tmp_path, runtime_bundle().sha256, lambda: environment, shared=False)
+    machine = LocalWorkers(tmp_path, runtime_bundle().sha256, lambda: environment, shared=False)
     asked = asyncio.create_task(machine.worker())
     while not list(socket_folder(tmp_path).iterdir()):  # noqa: ASYNC110 - a folder tells nobody
         await asyncio.sleep(0.001)

@@ -17,8 +17,8 @@ from pytest_mock import MockerFixture
 from tests.sdk.cluster.peer import Meeting
 from tests.support.process_watch import has_ended, wait_for
 from titan_sdk.cluster.worker import client, protocol
-from titan_sdk.cluster.worker.client import End, How, Worker, connect, spawn
-from titan_sdk.cluster.worker.protocol import ENDED, MARK, RUN_MARK, Start
+from titan_sdk.cluster.worker.client import EndKind, RunEnd, WorkerClient, connect, spawn
+from titan_sdk.cluster.worker.protocol import ENDED, MARK, RUN_MARK, StartRequest
 
 
 class Machine:
@@ -27,25 +27,25 @@ class Machine:
     def __init__(self, folder: Path) -> None:
         self.folder, self.state = folder, folder / "state"
         self.tag = secrets.token_hex(6)
-        self.workers: list[Worker] = []
+        self.workers: list[WorkerClient] = []
         self.environment = {"PATH": os.environ["PATH"], "HOME": "/", "LC_ALL": "C.UTF-8"}
 
-    async def spawn(self) -> Worker:
+    async def spawn(self) -> WorkerClient:
         worker = await spawn(self.folder, "owner", self.state, "a" * 64, self.environment)
         self.workers.append(worker)
         return worker
 
-    async def again(self, worker: Worker) -> Worker:
+    async def again(self, worker: WorkerClient) -> WorkerClient:
         """Another connection to the same process."""
         found = await connect(worker.path)
         assert found is not None
         self.workers.append(found)
         return found
 
-    def plain(self, code: str, run: str = "1", *, grace: float = 20.0, held: bool = False) -> Start:
+    def plain(self, code: str, run: str = "1", *, grace: float = 20.0, held: bool = False) -> StartRequest:
         script = self.folder / f"{run}.py"
         script.write_text(code)
-        return Start(
+        return StartRequest(
             run=f"{self.tag}.{run}",
             job=f"DAG-{run}",
             argv=[sys.executable, "-u", str(script), "one"],
@@ -56,7 +56,9 @@ class Machine:
             held=held,
         )
 
-    def start(self, worker: Worker, code: str, run: str = "1", **more: object) -> asyncio.Future[End]:
+    def start(
+        self, worker: WorkerClient, code: str, run: str = "1", **more: object
+    ) -> asyncio.Future[RunEnd]:
         return worker.start(self.plain(code, run, **more), self.environment)  # type: ignore[arg-type]
 
     def log(self, run: str = "1") -> str:
@@ -74,11 +76,11 @@ async def machine(tmp_path: Path) -> AsyncIterator[Machine]:
 
 
 @pytest.fixture
-async def worker(machine: Machine) -> Worker:
+async def worker(machine: Machine) -> WorkerClient:
     return await machine.spawn()
 
 
-async def ended(future: asyncio.Future[End]) -> End:
+async def ended(future: asyncio.Future[RunEnd]) -> RunEnd:
     return await asyncio.wait_for(future, 120)
 
 
@@ -129,12 +131,12 @@ async def test_a_power_cut_that_emptied_the_launchers_files_is_over_with_the_nex
     assert again.read_bytes() == content != b""
 
 
-async def test_a_program_meets_what_it_was_given(machine: Machine, worker: Worker) -> None:
+async def test_a_program_meets_what_it_was_given(machine: Machine, worker: WorkerClient) -> None:
     code = (
         "import os, sys; print(sys.argv[1:], os.getcwd(), sys.stdin.read(), os.getsid(0) == os.getpid(),"
         " sorted(os.environ), [fd for fd in os.listdir('/proc/self/fd') if int(fd) > 2][1:])"
     )
-    assert await ended(machine.start(worker, code)) == End(How.ENDED, 0)
+    assert await ended(machine.start(worker, code)) == RunEnd(EndKind.ENDED, 0)
     names = sorted([*machine.environment, MARK, RUN_MARK])
     assert machine.log() == f"['one'] {machine.folder}  True {names} []\n"
 
@@ -149,16 +151,16 @@ async def test_a_program_meets_what_it_was_given(machine: Machine, worker: Worke
         ("import os; os.kill(0, 15)", 143),
     ],
 )
-async def test_how_a_program_ended(machine: Machine, worker: Worker, code: str, told: int) -> None:
-    assert await ended(machine.start(worker, code)) == End(How.ENDED, told)
+async def test_how_a_program_ended(machine: Machine, worker: WorkerClient, code: str, told: int) -> None:
+    assert await ended(machine.start(worker, code)) == RunEnd(EndKind.ENDED, told)
 
 
 async def test_what_cannot_be_started_says_why_and_may_be_tried_again(
-    machine: Machine, worker: Worker
+    machine: Machine, worker: WorkerClient
 ) -> None:
     start = machine.plain("print('ran')")._replace(cwd=str(machine.folder / "later"))
     end = await ended(worker.start(start, machine.environment))
-    assert (end.how, end.errno) == (How.FAILED, errno.ENOENT)
+    assert (end.how, end.errno) == (EndKind.FAILED, errno.ENOENT)
     assert "later" in end.why
     (machine.folder / "later").mkdir()
     assert (await ended(worker.start(start, machine.environment))).code == 0
@@ -166,7 +168,7 @@ async def test_what_cannot_be_started_says_why_and_may_be_tried_again(
 
 
 async def test_every_descendant_ends_with_its_program(
-    machine: Machine, worker: Worker, meeting: Meeting
+    machine: Machine, worker: WorkerClient, meeting: Meeting
 ) -> None:
     end = machine.start(worker, family(meeting, deaf=True))
     found = await arrivals(meeting, goes_on="script")
@@ -176,29 +178,29 @@ async def test_every_descendant_ends_with_its_program(
 
 @pytest.mark.parametrize(("deaf", "grace"), [(False, 60.0), (True, 1.0)], ids=["hears", "deaf"])
 async def test_a_stop_ends_all_of_it(
-    machine: Machine, worker: Worker, meeting: Meeting, deaf: bool, grace: float
+    machine: Machine, worker: WorkerClient, meeting: Meeting, deaf: bool, grace: float
 ) -> None:
     end = machine.start(worker, family(meeting, deaf=deaf), grace=grace)
     found = await arrivals(meeting)
     worker.stop(f"{machine.tag}.1")
-    assert (await ended(end)).how is How.ENDED
+    assert (await ended(end)).how is EndKind.ENDED
     assert all(has_ended(pid) for pid, _ in found.values())
 
 
 async def test_a_killed_guard_takes_its_program_along(
-    machine: Machine, worker: Worker, meeting: Meeting
+    machine: Machine, worker: WorkerClient, meeting: Meeting
 ) -> None:
     end = machine.start(worker, family(meeting, deaf=True))
     found = await arrivals(meeting)
     os.kill(int(found["script"][1]), signal.SIGKILL)
-    assert await ended(end) == End(How.ENDED, 137)
+    assert await ended(end) == RunEnd(EndKind.ENDED, 137)
     assert all(has_ended(pid) for pid, _ in found.values())
     assert (await ended(machine.start(worker, "", "2"))).code == 0
 
 
 @pytest.mark.parametrize("word", ["stop", "stop now"])
 async def test_a_guard_that_stands_still_delays_an_immediate_stop_by_nothing(
-    machine: Machine, worker: Worker, meeting: Meeting, word: str
+    machine: Machine, worker: WorkerClient, meeting: Meeting, word: str
 ) -> None:
     end = machine.start(worker, family(meeting, deaf=True))
     found = await arrivals(meeting)
@@ -211,18 +213,18 @@ async def test_a_guard_that_stands_still_delays_an_immediate_stop_by_nothing(
 
 
 async def test_a_killed_worker_process_takes_all_runs_along(
-    machine: Machine, worker: Worker, meeting: Meeting
+    machine: Machine, worker: WorkerClient, meeting: Meeting
 ) -> None:
     end = machine.start(worker, family(meeting, deaf=True), grace=0.5)
     found = await arrivals(meeting)
     os.kill(worker.pid, signal.SIGKILL)
-    assert (await ended(end)).how is How.LOST
+    assert (await ended(end)).how is EndKind.LOST
     await asyncio.to_thread(wait_for, lambda: all(has_ended(pid) for pid, _ in found.values()))
-    assert (await ended(machine.start(worker, "", "2"))).how is How.LOST
+    assert (await ended(machine.start(worker, "", "2"))).how is EndKind.LOST
 
 
 async def test_the_next_one_follows_what_runs_and_learns_what_ended(
-    machine: Machine, worker: Worker, meeting: Meeting
+    machine: Machine, worker: WorkerClient, meeting: Meeting
 ) -> None:
     machine.start(worker, meeting.code("up") + "raise SystemExit(3)")
     await asyncio.to_thread(meeting.arrival)
@@ -234,16 +236,16 @@ async def test_the_next_one_follows_what_runs_and_learns_what_ended(
     ]
     end = following.follow(f"{machine.tag}.1")
     meeting.let_go()
-    assert await ended(end) == End(How.ENDED, 3)
+    assert await ended(end) == RunEnd(EndKind.ENDED, 3)
     # Nobody has forgotten it yet.
-    assert await ended(following.follow(f"{machine.tag}.1")) == End(How.ENDED, 3)
+    assert await ended(following.follow(f"{machine.tag}.1")) == RunEnd(EndKind.ENDED, 3)
     following.forget(f"{machine.tag}.1")
-    assert (await ended(following.follow(f"{machine.tag}.1"))).how is How.UNKNOWN
+    assert (await ended(following.follow(f"{machine.tag}.1"))).how is EndKind.UNKNOWN
 
 
 @pytest.mark.parametrize("is_renamed", [False, True])
 async def test_what_nobody_was_told_of_is_kept_in_a_file(
-    machine: Machine, worker: Worker, meeting: Meeting, is_renamed: bool
+    machine: Machine, worker: WorkerClient, meeting: Meeting, is_renamed: bool
 ) -> None:
     machine.start(worker, meeting.code("up") + "raise SystemExit(4)")
     await asyncio.to_thread(meeting.arrival)
@@ -260,29 +262,29 @@ async def test_what_nobody_was_told_of_is_kept_in_a_file(
 
 
 async def test_a_run_that_somebody_was_told_never_began_never_begins(
-    machine: Machine, worker: Worker
+    machine: Machine, worker: WorkerClient
 ) -> None:
     following = await machine.again(worker)
-    assert (await ended(following.follow(f"{machine.tag}.1"))).how is How.UNKNOWN
+    assert (await ended(following.follow(f"{machine.tag}.1"))).how is EndKind.UNKNOWN
     machine.start(worker, "print('began')")
     assert (await ended(machine.start(worker, "", "2"))).code == 0
     assert not (machine.folder / "1.log").exists()
 
 
 async def test_a_held_run_ends_with_the_connection_that_holds_it(
-    machine: Machine, worker: Worker, meeting: Meeting
+    machine: Machine, worker: WorkerClient, meeting: Meeting
 ) -> None:
     holder = await machine.again(worker)
     machine.start(holder, family(meeting), held=True)
     found = await arrivals(meeting)
     end = worker.follow(f"{machine.tag}.1")
     await holder.close()
-    assert (await ended(end)).how is How.ENDED
+    assert (await ended(end)).how is EndKind.ENDED
     assert all(has_ended(pid) for pid, _ in found.values())
 
 
 async def test_no_end_is_kept_for_a_holder_that_is_gone(
-    machine: Machine, worker: Worker, meeting: Meeting
+    machine: Machine, worker: WorkerClient, meeting: Meeting
 ) -> None:
     machine.start(worker, meeting.code("up"), held=True)
     await asyncio.to_thread(meeting.arrival)
@@ -292,18 +294,18 @@ async def test_no_end_is_kept_for_a_holder_that_is_gone(
 
 
 async def test_a_connection_that_is_cut_is_made_again(
-    machine: Machine, worker: Worker, meeting: Meeting
+    machine: Machine, worker: WorkerClient, meeting: Meeting
 ) -> None:
     end = machine.start(worker, meeting.code("up") + "raise SystemExit(5)")
     await asyncio.to_thread(meeting.arrival)
     assert worker._writer is not None
     worker._writer.transport.abort()
     meeting.let_go()
-    assert await ended(end) == End(How.ENDED, 5)
+    assert await ended(end) == RunEnd(EndKind.ENDED, 5)
     assert (await ended(machine.start(worker, "", "2"))).code == 0
 
 
-async def test_nonsense_ends_the_connection_and_nothing_else(machine: Machine, worker: Worker) -> None:
+async def test_nonsense_ends_the_connection_and_nothing_else(machine: Machine, worker: WorkerClient) -> None:
     for line in (b"nonsense\n", b"[]\n", b'{"do":"start"}\n', b'{"do":"stop"}\n', b"\xff\n"):
         reader, writer = await asyncio.open_unix_connection(worker.path)
         writer.write(line)
@@ -312,15 +314,15 @@ async def test_nonsense_ends_the_connection_and_nothing_else(machine: Machine, w
     assert (await ended(machine.start(worker, ""))).code == 0
 
 
-async def test_sigterm_to_it_stops_its_runs(machine: Machine, worker: Worker, meeting: Meeting) -> None:
+async def test_sigterm_to_it_stops_its_runs(machine: Machine, worker: WorkerClient, meeting: Meeting) -> None:
     end = machine.start(worker, family(meeting))
     found = await arrivals(meeting)
     os.kill(worker.pid, signal.SIGTERM)
-    assert (await ended(end)).how is How.ENDED
+    assert (await ended(end)).how is EndKind.ENDED
     assert all(has_ended(pid) for pid, _ in found.values())
 
 
-async def test_many_at_once(machine: Machine, worker: Worker) -> None:
+async def test_many_at_once(machine: Machine, worker: WorkerClient) -> None:
     ends = [machine.start(worker, f"import os; os._exit({number % 5})", str(number)) for number in range(60)]
     assert [(await ended(end)).code for end in ends] == [number % 5 for number in range(60)]
 
@@ -329,19 +331,19 @@ async def test_many_at_once(machine: Machine, worker: Worker) -> None:
 GUARD = "import os; p = os.getppid(); print(p, open(f'/proc/{p}/comm').read().strip(), os.getcwd())"
 
 
-async def guarded(machine: Machine, worker: Worker, run: str) -> int:
+async def guarded(machine: Machine, worker: WorkerClient, run: str) -> int:
     """The guard of a program that has run."""
     folder = machine.folder / f"folder-{run}"
     folder.mkdir()
     end = await ended(worker.start(machine.plain(GUARD, run)._replace(cwd=str(folder)), machine.environment))
-    assert end == End(How.ENDED, 0)
+    assert end == RunEnd(EndKind.ENDED, 0)
     folder.rmdir()
     pid, name, where = machine.log(run).split()
     assert (name, where) == (protocol.name_of(f"{machine.tag}.{run}"), str(folder))
     return int(pid)
 
 
-async def test_a_guard_serves_one_program_after_another(machine: Machine, worker: Worker) -> None:
+async def test_a_guard_serves_one_program_after_another(machine: Machine, worker: WorkerClient) -> None:
     first = await guarded(machine, worker, "1")
     os.kill(first, signal.SIGTERM)  # as a program's last words may: that is no word to the next one
     assert await guarded(machine, worker, "2") == first
@@ -351,7 +353,7 @@ async def test_a_guard_serves_one_program_after_another(machine: Machine, worker
 
 
 async def test_a_program_at_once_has_a_guard_of_its_own(
-    machine: Machine, worker: Worker, meeting: Meeting
+    machine: Machine, worker: WorkerClient, meeting: Meeting
 ) -> None:
     first = await guarded(machine, worker, "1")
     words = "str(os.getppid()).encode()"
@@ -364,7 +366,7 @@ async def test_a_program_at_once_has_a_guard_of_its_own(
 
 
 async def test_a_stopped_program_does_not_stop_the_next_one(
-    machine: Machine, worker: Worker, meeting: Meeting
+    machine: Machine, worker: WorkerClient, meeting: Meeting
 ) -> None:
     await guarded(machine, worker, "1")
     end = machine.start(worker, family(meeting), "2")
@@ -376,7 +378,7 @@ async def test_a_stopped_program_does_not_stop_the_next_one(
     await guarded(machine, worker, "4")
 
 
-async def test_a_program_that_no_message_can_hold_is_started(machine: Machine, worker: Worker) -> None:
+async def test_a_program_that_no_message_can_hold_is_started(machine: Machine, worker: WorkerClient) -> None:
     await guarded(machine, worker, "1")
     start = machine.plain("import sys; print(sum(map(len, sys.argv[1:])))", "2")
     start = start._replace(argv=[*start.argv[:3], *["x" * 100_000] * 5])
@@ -386,7 +388,7 @@ async def test_a_program_that_no_message_can_hold_is_started(machine: Machine, w
 
 
 async def test_idle_guards_are_few_and_leave_with_the_worker_process(
-    machine: Machine, worker: Worker
+    machine: Machine, worker: WorkerClient
 ) -> None:
     ends = [machine.start(worker, "", str(number)) for number in range(20)]
     assert {(await ended(end)).code for end in ends} == {0}

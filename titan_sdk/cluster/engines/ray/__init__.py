@@ -12,7 +12,7 @@ worker process start it, as on one machine (`cluster/worker/client.py`). A line 
 second, straight to the front. Its end: from the worker process to the task, which returns it with the last output and the
 launcher's last record, to the dispatcher, to the front.
 
-The dispatcher dials the front, and is a detached actor: it survives fronts. A short-lived driver of Ray, `inside/attach.py`,
-tells it where the front is, after having `inside/home.py` make it where there is none. Ray is imported below `inside` only,
+The dispatcher dials the front, and is a detached actor: it survives fronts. A short-lived driver of Ray, `inside/attach_driver.py`,
+tells it where the front is, after having `inside/dispatcher_driver.py` make it where there is none. Ray is imported below `inside` only,
 of which the front imports nothing, as Ray ends a driver that loses its cluster, and a front has to outlive that.
 """

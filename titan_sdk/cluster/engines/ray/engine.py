@@ -16,17 +16,17 @@ from typing import Any, Protocol
 from titan_sdk.cluster.artifacts import Area
 from titan_sdk.cluster.engines.archives import ArchiveRefused, split_pointer
 from titan_sdk.cluster.engines.base import Outcome, Placed, Process, RunRequest, RunResult, StagingFailed
-from titan_sdk.cluster.engines.endings import ending
-from titan_sdk.cluster.engines.ray.attaching import NotAttached, attach
+from titan_sdk.cluster.engines.exit_codes import result_of
+from titan_sdk.cluster.engines.ray.attach import NotAttached, attach
+from titan_sdk.cluster.engines.ray.front_run import FrontRun
 from titan_sdk.cluster.engines.ray.resources import resources_of
-from titan_sdk.cluster.engines.ray.runs import Run
 from titan_sdk.cluster.engines.ray.settings import RaySettings
 from titan_sdk.cluster.engines.ray.stream import Stream, unpack
 from titan_sdk.cluster.engines.ray.values import (
     KEPT_ARCHIVES,
     NOT_KNOWN,
-    Ended,
     Front,
+    NodeResult,
     NodeState,
     Order,
     Setup,
@@ -78,9 +78,9 @@ class RayEngine:
         self._nodes_changed = nodes_changed
         self._front = replace(front, key=secrets.token_hex(16))
         self.keeps_runs = settings.keep_jobs
-        self._staged: dict[str, Run] = {}
+        self._staged: dict[str, FrontRun] = {}
         """Runs that have not begun."""
-        self._runs: dict[str, Run] = {}
+        self._runs: dict[str, FrontRun] = {}
         """Runs that have, until their ends are durable."""
         self._strays: dict[str, asyncio.Event] = {}
         """Runs that the dispatcher knows and nobody waits for, and what is set when they have ended."""
@@ -179,7 +179,7 @@ class RayEngine:
             except (ArchiveRefused, OSError) as exc:
                 raise StagingFailed(f"the archive {pointer!r} was refused: {exc}") from exc
             archive = name, hashlib.sha256(content).hexdigest()
-        run = Run(Process(request, epoch), asyncio.get_running_loop().create_future(), archive=content)
+        run = FrontRun(Process(request, epoch), asyncio.get_running_loop().create_future(), archive=content)
         run.order = Order(request.run, request.job_id, dump_line(request.line), archive)
         self._staged[request.run] = run
         return run.process
@@ -199,7 +199,7 @@ class RayEngine:
         run.on_placed = placed
         return await self._to_end(run, self._start_when_clear(run))
 
-    async def _start_when_clear(self, run: Run) -> None:
+    async def _start_when_clear(self, run: FrontRun) -> None:
         for name, gone in list(self._strays.items()):
             if name.partition(".")[0] == run.process.run.partition(".")[0]:
                 await gone.wait()
@@ -209,11 +209,11 @@ class RayEngine:
 
     async def reattach(self, process: Process, placed: Placed) -> RunResult:
         """Watch it, if the dispatcher has it."""
-        run = Run(process, asyncio.get_running_loop().create_future(), on_placed=placed, cleared=True)
+        run = FrontRun(process, asyncio.get_running_loop().create_future(), on_placed=placed, cleared=True)
         self._runs[process.run] = run
         return await self._to_end(run)
 
-    async def _to_end(self, run: Run, begin: Coroutine[None, None, None] | None = None) -> RunResult:
+    async def _to_end(self, run: FrontRun, begin: Coroutine[None, None, None] | None = None) -> RunResult:
         try:
             if begin is not None:
                 await begin
@@ -304,7 +304,7 @@ class RayEngine:
         self._set_nodes(())
         self._lost.set()
 
-    def _account_for(self, runs: list[Run], known: frozenset[str]) -> None:
+    def _account_for(self, runs: list[FrontRun], known: frozenset[str]) -> None:
         """Start what the dispatcher has not heard of; find out what became of what another one had."""
         adopted = []
         for run in runs:
@@ -328,7 +328,7 @@ class RayEngine:
         if adopted:
             self._say("adopt", runs=adopted)
 
-    def _start(self, run: Run, order: Order) -> None:
+    def _start(self, run: FrontRun, order: Order) -> None:
         digest = "" if order.archive is None else order.archive[1]
         if digest and digest not in self._sent:
             self._say("archive", run.archive, digest=digest)
@@ -392,11 +392,11 @@ class RayEngine:
             self._say("done", run=run)
         elif not found.ending:
             found.ending = True
-            task = asyncio.create_task(self._end(found, *Ended.decode(data)))
+            task = asyncio.create_task(self._end(found, *NodeResult.decode(data)))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    async def _end(self, run: Run, ended: Ended, tail: bytes) -> None:
+    async def _end(self, run: FrontRun, ended: NodeResult, tail: bytes) -> None:
         if ended.node is not None and ended.refused is None:
             run.begin(ended.node)
         offset = ended.offset
@@ -409,12 +409,12 @@ class RayEngine:
                 await asyncio.sleep(1.0)
         run.finish(self._result(run, ended))
 
-    def _result(self, run: Run, ended: Ended) -> RunResult:
+    def _result(self, run: FrontRun, ended: NodeResult) -> RunResult:
         if ended.refused is not None:
             return RunResult(Outcome.FATAL, None, ended.refused)
         if ended.lost is not None and not run.process.killed:
             return RunResult(Outcome.FAILURE, None, ended.lost)
-        how = ending(ended.code, killed=run.process.killed or ended.killed)
+        how = result_of(ended.code, killed=run.process.killed or ended.killed)
         return replace(how, record=ended.record)
 
     def _on_lost(self, run: str) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from titan_sdk.cluster.engines.ray.values import Resources
-from titan_sdk.cluster.setting import check_bounds, setting
+from titan_sdk.cluster.settings_fields import check_bounds, setting
 from titan_sdk.config import parse_address
 from titan_sdk.errors import InvalidArgument
 

@@ -13,9 +13,9 @@ __all__ = [
     "NAMESPACE",
     "NOT_KNOWN",
     "PROTOCOL",
-    "Ended",
     "Front",
     "FrontUnreachable",
+    "NodeResult",
     "NodeState",
     "Order",
     "Resources",
@@ -97,7 +97,7 @@ class Front:
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class NodeResult:
     """How a run ended, as its node or the dispatcher saw it."""
 
     code: int | None = None
@@ -113,13 +113,13 @@ class Ended:
     """Where in the run's output its last piece, which travels with this, begins."""
 
     record: str = ""
-    """What its launcher handed in last; see ``Ends``."""
+    """What its launcher handed in last; see ``FinalRecords``."""
 
     def encode(self, tail: bytes = b"") -> bytes:
         return pack(asdict(self), tail)
 
     @classmethod
-    def decode(cls, data: bytes) -> tuple[Ended, bytes]:
+    def decode(cls, data: bytes) -> tuple[NodeResult, bytes]:
         """The reverse of ``encode``."""
         head, tail = unpack(data)
         return cls(**head), tail

@@ -14,7 +14,7 @@ from titan_sdk.cluster.store.changes import InDoubt, Lost, StoreFailed, Unavaila
 from titan_sdk.cluster.store.redis.location import Location
 from titan_sdk.errors import InvalidArgument
 
-__all__ = ["Client", "text_bytes"]
+__all__ = ["RedisClient", "text_bytes"]
 
 T = TypeVar("T")
 
@@ -27,7 +27,7 @@ _OTHER_NAME = (62, 64)
 """OpenSSL's codes for a host name and an address that the certificate does not bear."""
 
 
-class Client:
+class RedisClient:
     """A request that finds its connection broken is sent again by the library: each of ours may arrive twice.
 
     Every method raises ``Unavailable``, and nothing was done, unless it says something else.
@@ -85,14 +85,14 @@ class Client:
         """What the server says of itself; empty if it does not."""
         try:
             return dict(await self.call("INFO"))
-        except _Refused:
+        except _RedisRefused:
             return {}
 
     async def setting(self, name: str) -> str | None:
         """One of the server's settings; ``None`` if it does not tell."""
         try:
             found = await self.call("CONFIG GET", name)
-        except _Refused:
+        except _RedisRefused:
             return None
         return {_text_of(key): _text_of(value) for key, value in dict(found).items()}.get(name)
 
@@ -126,30 +126,30 @@ class Client:
                 "--accept-lost-commits"
             )
         if isinstance(exc, exceptions.OutOfMemoryError) or "OOM command" in text:
-            return _Refused(
+            return _RedisRefused(
                 f"the memory of the store {where} is full ({text}); raise its maxmemory, or let it keep less"
             )
         if isinstance(exc, exceptions.ReadOnlyError) or "READONLY" in text:
-            return _Refused(f"the store {where} is a replica, which cannot be written; name the primary")
+            return _RedisRefused(f"the store {where} is a replica, which cannot be written; name the primary")
         if text.startswith(("NOAUTH", "WRONGPASS")):
-            return _Refused(_unreachable(self.location, exceptions.AuthenticationError(text)))
+            return _RedisRefused(_unreachable(self.location, exceptions.AuthenticationError(text)))
         if isinstance(exc, exceptions.NoPermissionError) or text.startswith("NOPERM"):
-            return _Refused(
+            return _RedisRefused(
                 f"the store {where} has a user without the rights for that ({text}); docs/store.md has the rights "
                 f"that it needs below the prefix {self.location.prefix!r}"
             )
         if "MISCONF" in text:
-            return _Refused(
+            return _RedisRefused(
                 f"the store {where} cannot write its file and so takes no changes ({text}); free its disk"
             )
-        return _Refused(f"the store {where} refuses: {text}")
+        return _RedisRefused(f"the store {where} refuses: {text}")
 
 
 class _NotReached(Unavailable):
     """No reply came."""
 
 
-class _Refused(Unavailable):
+class _RedisRefused(Unavailable):
     """The server has answered."""
 
 

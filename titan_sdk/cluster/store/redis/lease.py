@@ -12,10 +12,10 @@ import time
 from dataclasses import dataclass
 
 from titan_sdk.cluster.store.changes import StoreFailed
-from titan_sdk.cluster.store.redis.client import Client
+from titan_sdk.cluster.store.redis.client import RedisClient
 from titan_sdk.errors import TitanError
 
-__all__ = ["Lease", "acquire", "describe", "release"]
+__all__ = ["MasterLease", "acquire", "describe", "release"]
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +25,7 @@ _PATIENCE = 0.25
 
 
 @dataclass(frozen=True, slots=True)
-class Lease:
+class MasterLease:
     token: str
     epoch: int
     who: str
@@ -42,7 +42,7 @@ class Lease:
         return self.token, self.epoch, int(self.seconds * 1000), self.who
 
 
-async def acquire(client: Client) -> Lease:
+async def acquire(client: RedisClient) -> MasterLease:
     """Become the writer; waits while the lease of a master that is gone runs out.
 
     Raises:
@@ -62,7 +62,7 @@ async def acquire(client: Client) -> Lease:
         if found[0] == b"taken":
             epoch, last, newest, upgrade = found[1:]
             numbers = int(epoch), who, location.lease_seconds, int(last), int(newest)
-            return Lease(token, *numbers, bool(upgrade))
+            return MasterLease(token, *numbers, bool(upgrade))
         if found[0] == b"format":
             raise TitanError(
                 f"the master's state in {waiting.where} has format {found[1].decode()}; this version reads format "
@@ -80,7 +80,7 @@ async def acquire(client: Client) -> Lease:
 class _Waiting:
     """Whether the holder of a lease is gone, told by its count of renewals and this machine's monotonic clock."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: RedisClient) -> None:
         self.where = f"{client.location.shown} under the prefix {client.location.prefix!r}"
         self.stale = b""
         """The holder and its count, once it has not been renewed for as long as it lasts."""
@@ -120,7 +120,7 @@ def describe(who: bytes | str) -> str:
         return "unknown"
 
 
-async def release(client: Client, lease: Lease) -> None:
+async def release(client: RedisClient, lease: MasterLease) -> None:
     """Let the next master begin at once; without an answer it waits until the lease has run out."""
     try:
         await client.run("release", lease.token)

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from titan_sdk.cluster.logs import MAX_LOG_REPLY, marker, note_line, tail_of
 from titan_sdk.cluster.store.changes import AddNote, AppendLog
 from titan_sdk.cluster.store.journal import Journal
-from titan_sdk.cluster.store.redis.client import Client
+from titan_sdk.cluster.store.redis.client import RedisClient
 
 __all__ = ["RedisLogs"]
 
@@ -19,7 +19,7 @@ class RedisLogs:
         cap: bytes that are kept of a log.
     """
 
-    def __init__(self, client: Client, journal: Journal, cap: int) -> None:
+    def __init__(self, client: RedisClient, journal: Journal, cap: int) -> None:
         self._client, self._journal, self._cap = client, journal, cap
 
     def drop(self, job_id: str) -> None:

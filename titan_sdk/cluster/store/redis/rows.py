@@ -7,12 +7,12 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from titan_sdk.cluster.store import changes
+from titan_sdk.cluster.store.job_table import fresh, is_settled
 from titan_sdk.cluster.store.journal import Batch
 from titan_sdk.cluster.store.redis.client import text_bytes
 from titan_sdk.cluster.store.rows import KEPT_HISTORY, HistoryRow, JobRow
-from titan_sdk.cluster.store.table import fresh, is_settled
 from titan_sdk.model.status import JobStatus
-from titan_sdk.wire.once import RequestId
+from titan_sdk.wire.exactly_once import RequestId
 
 __all__ = ["decode", "encode", "words_of"]
 

@@ -18,15 +18,15 @@ from typing import Any
 
 from titan_sdk.cluster.store.base import Clock
 from titan_sdk.cluster.store.changes import Lost, StoreFailed
+from titan_sdk.cluster.store.job_table import JobTable, is_settled
 from titan_sdk.cluster.store.journal import Batch, Journal
-from titan_sdk.cluster.store.redis.client import Client, text_bytes
-from titan_sdk.cluster.store.redis.lease import FORMAT, Lease, acquire, describe, release
+from titan_sdk.cluster.store.redis.client import RedisClient, text_bytes
+from titan_sdk.cluster.store.redis.lease import FORMAT, MasterLease, acquire, describe, release
 from titan_sdk.cluster.store.redis.listing import Rows
 from titan_sdk.cluster.store.redis.location import Location
 from titan_sdk.cluster.store.redis.rows import decode, encode, words_of
 from titan_sdk.cluster.store.rows import DagRow, HistoryRow, JobRow
 from titan_sdk.cluster.store.sqlite import listing
-from titan_sdk.cluster.store.table import JobTable, is_settled
 from titan_sdk.errors import TitanError
 from titan_sdk.wire.listing import List
 
@@ -52,7 +52,7 @@ async def open_redis(location: Location, *, synced: bool = False) -> RedisStore:
     Raises:
         TitanError: it cannot be reached or used, or another master uses it.
     """
-    client = Client(location)
+    client = RedisClient(location)
     try:
         _warn_about(await client.info(), location)
         if synced:
@@ -78,7 +78,7 @@ async def was_used(location: Location) -> bool:
     Raises:
         TitanError: it cannot be reached or used.
     """
-    client = Client(location)
+    client = RedisClient(location)
     try:
         return bool(await client.call("EXISTS", client.key("format")))
     except StoreFailed as exc:
@@ -114,7 +114,7 @@ def _warn_about(info: dict[str, Any], location: Location) -> None:
 _SYNCED = {"appendonly": "yes", "appendfsync": "always", "no-appendfsync-on-rewrite": "no"}
 
 
-async def _check_synced(client: Client) -> None:
+async def _check_synced(client: RedisClient) -> None:
     """
     Raises:
         StoreFailed: a setting of the server lets it answer before the disk has a commit.
@@ -143,7 +143,7 @@ class RedisStore:
 
     waits = gathers = True
 
-    def __init__(self, client: Client, lease: Lease) -> None:
+    def __init__(self, client: RedisClient, lease: MasterLease) -> None:
         self.client = client
         self._lease = lease
         self.table = JobTable()

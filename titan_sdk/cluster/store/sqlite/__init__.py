@@ -12,11 +12,11 @@ from typing import Literal, TypeVar, TypeVarTuple, Unpack
 
 from titan_sdk.cluster.store.base import Clock
 from titan_sdk.cluster.store.changes import StoreFailed, Unstorable
+from titan_sdk.cluster.store.job_table import JobTable
 from titan_sdk.cluster.store.journal import Batch, Journal
 from titan_sdk.cluster.store.rows import DagRow, HistoryRow, JobRow
-from titan_sdk.cluster.store.sqlite import jobs, listing, values
+from titan_sdk.cluster.store.sqlite import jobs, listing, titanstore
 from titan_sdk.cluster.store.sqlite.schema import open_database
-from titan_sdk.cluster.store.table import JobTable
 from titan_sdk.wire.listing import List
 
 __all__ = ["SqliteStore"]
@@ -71,7 +71,9 @@ class SqliteStore:
             return self._commit_in_slices(batch)
         with self._transaction():
             jobs.save(self.db, batch)
-            return values.carry_out(self.db, batch.operations, self.clock.now()) if batch.operations else []
+            return (
+                titanstore.carry_out(self.db, batch.operations, self.clock.now()) if batch.operations else []
+            )
 
     async def _commit_in_slices(self, batch: Batch) -> list[object]:
         """One transaction over several turns, so that questions are answered meanwhile, from what was there before."""
@@ -85,7 +87,7 @@ class SqliteStore:
                     jobs.insert(self.db, new)
                     await asyncio.sleep(0)
                 jobs.save(self.db, batch, inserted=True)
-                return values.carry_out(self.db, batch.operations, self.clock.now())
+                return titanstore.carry_out(self.db, batch.operations, self.clock.now())
         finally:
             self._giving_way.clear()
             self._arriving = None
@@ -157,19 +159,19 @@ class SqliteStore:
     # ------------------------------------------------------------------ values and sets
 
     def value_at_hand(self, key: str, limit: int) -> str | Literal[False] | None:
-        return self._read(values.get_small, key, limit, self.clock.now())
+        return self._read(titanstore.get_small, key, limit, self.clock.now())
 
     async def get(self, key: str) -> str | None:
-        return self._read(values.get, key, self.clock.now())
+        return self._read(titanstore.get, key, self.clock.now())
 
     async def members(self, key: str) -> list[str]:
-        return self._read(values.members, key, self.clock.now())
+        return self._read(titanstore.members, key, self.clock.now())
 
     async def keys(self, prefix: str, after: str, limit: int) -> list[str]:
-        return self._read(values.keys, prefix, after, limit, self.clock.now())
+        return self._read(titanstore.keys, prefix, after, limit, self.clock.now())
 
     async def count_expired(self) -> int:
-        return self._read(values.count_expired, self.clock.now())
+        return self._read(titanstore.count_expired, self.clock.now())
 
     # ------------------------------------------------------------------ itself
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from titan_sdk.cluster import sdk_keys
 from titan_sdk.cluster.disk import advice, sync
-from titan_sdk.cluster.store.sqlite import jobs, values
+from titan_sdk.cluster.store.sqlite import jobs, titanstore
 from titan_sdk.errors import TitanError
 from titan_sdk.model.rules import full_id
 from titan_sdk.wire.jobs import JobLine
@@ -124,7 +124,7 @@ def _prepare(db: sqlite3.Connection, path: Path, synced: bool) -> None:
     _add_names(db)
     # The version before kept an index of manifests there.
     db.execute("DROP TABLE IF EXISTS manifests")
-    values.prepare(db)
+    titanstore.prepare(db)
     jobs.prepare(db)
     # Of a submission during which a master of an older version was killed.
     db.execute("DELETE FROM payloads WHERE seq NOT IN (SELECT seq FROM jobs)")

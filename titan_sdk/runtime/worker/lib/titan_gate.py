@@ -39,7 +39,7 @@ class Gate:
         sys.path.append(os.path.dirname(os.path.dirname(os.path.dirname(str(titan_job.__file__)))))
         store: Any = importlib.import_module("titan_runtime.store")
         self._failure = store.StoreError
-        self._master = store.Master(host, port)
+        self._master = store.StoreConnection(host, port)
         self._name = name
 
     def announce(self) -> None:

@@ -17,8 +17,8 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from titan_sdk.cluster.engines.ray.inside.cluster_view import read_nodes
-from titan_sdk.cluster.engines.ray.inside.dialling import dial
-from titan_sdk.cluster.engines.ray.inside.losses import crashed, first_line, loss
+from titan_sdk.cluster.engines.ray.inside.dial_front import dial
+from titan_sdk.cluster.engines.ray.inside.failure_reasons import crashed, failure_reason, first_line
 from titan_sdk.cluster.engines.ray.inside.node.run import run_job
 from titan_sdk.cluster.engines.ray.inside.node.service import ServiceActor, service_name
 from titan_sdk.cluster.engines.ray.stream import Stream
@@ -26,8 +26,8 @@ from titan_sdk.cluster.engines.ray.values import (
     KEPT_ARCHIVES,
     NAMESPACE,
     PROTOCOL,
-    Ended,
     Front,
+    NodeResult,
     NodeState,
     WrongProtocol,
 )
@@ -43,7 +43,7 @@ _DEATH_SECONDS = 1.0
 """How much longer Ray may take to notice that a node is gone than that a process of it is."""
 
 
-class _Run:
+class _DispatchedRun:
     __slots__ = ("actor", "answers", "ended", "killed", "node", "ref")
 
     def __init__(self) -> None:
@@ -66,7 +66,7 @@ class Dispatcher:
         self._epoch = secrets.token_hex(8)
         self._key, self._front = "", b""
         self._stream: Stream | None = None
-        self._runs: dict[str, _Run] = {}
+        self._runs: dict[str, _DispatchedRun] = {}
         self._archives: collections.OrderedDict[str, Any] = collections.OrderedDict()
         self._task = ray.remote(max_retries=0, max_calls=0)(run_job)
         self._nodes: tuple[NodeState, ...] = ()
@@ -149,7 +149,7 @@ class Dispatcher:
     ) -> None:
         if run in self._runs:
             return
-        started = self._runs[run] = _Run()
+        started = self._runs[run] = _DispatchedRun()
         given = () if not archive else ([self._archives[archive]],)
         arguments = data, self._front, self._about, *given
         options = _options(*resources, near)
@@ -164,7 +164,7 @@ class Dispatcher:
             else:
                 started.ref = self._task.options(**options).remote(*arguments)
         except Exception as exc:  # noqa: BLE001 - whatever Ray says: of the others nothing may be lost
-            refused = Ended(refused=f"Ray does not take it: {first_line(exc)}")
+            refused = NodeResult(refused=f"Ray does not take it: {first_line(exc)}")
             self._end(run, started, refused.encode())
             return
         self._spawn(self._follow(run, started))
@@ -186,12 +186,12 @@ class Dispatcher:
             except ValueError:
                 self._say("lost", run=name)
                 continue
-            run = self._runs[name] = _Run()
+            run = self._runs[name] = _DispatchedRun()
             run.actor, run.ref = actor, actor.outcome.remote()
             self._spawn(self._follow(name, run))
             self._spawn(self._adopted(name, run))
 
-    async def _adopted(self, name: str, run: _Run) -> None:
+    async def _adopted(self, name: str, run: _DispatchedRun) -> None:
         with contextlib.suppress(ray.exceptions.RayError):  # its end is told, then
             await self.heard(name, *await run.actor.state.remote())
         self._say("adopted", run=name)
@@ -202,33 +202,33 @@ class Dispatcher:
 
     # ------------------------------------------------------------------ runs
 
-    async def _follow(self, name: str, run: _Run) -> None:
+    async def _follow(self, name: str, run: _DispatchedRun) -> None:
         try:
             ended = await run.ref
         except ray.exceptions.TaskCancelledError:
-            ended = Ended(killed=True).encode()
+            ended = NodeResult(killed=True).encode()
         except Exception as exc:  # noqa: BLE001 - whatever Ray says: the run is over
-            reason = loss(exc, run.node)
+            reason = failure_reason(exc, run.node)
             if run.node is not None and crashed(exc) and await self._dies(run.node):
                 reason = f"node {run.node} died"
-            ended = Ended(lost=reason).encode()
+            ended = NodeResult(lost=reason).encode()
         self._end(name, run, ended)
 
-    def _end(self, name: str, run: _Run, ended: bytes) -> None:
+    def _end(self, name: str, run: _DispatchedRun, ended: bytes) -> None:
         run.ended = ended
         if run.actor is not None:
             ray.kill(run.actor)
         self._tell_end(name, run)
 
-    def _tell_begin(self, name: str, run: _Run) -> None:
+    def _tell_begin(self, name: str, run: _DispatchedRun) -> None:
         if run.node is not None:
             self._say("begun", run=name, node=run.node, answers=run.answers)
 
-    def _tell_end(self, name: str, run: _Run) -> None:
+    def _tell_end(self, name: str, run: _DispatchedRun) -> None:
         if run.ended is not None:
             self._say("ended", run.ended, run=name)
 
-    async def _kill(self, run: _Run) -> None:
+    async def _kill(self, run: _DispatchedRun) -> None:
         """Begun or not; its end is told as any other."""
         if run.actor is not None:
             try:

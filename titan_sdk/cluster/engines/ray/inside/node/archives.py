@@ -12,7 +12,7 @@ from typing import Any
 
 import ray
 
-from titan_sdk.cluster.engines.ray.inside.node.places import NodePlaces
+from titan_sdk.cluster.engines.ray.inside.node.node_folders import NodeFolders
 from titan_sdk.cluster.engines.staging import StagingFailed
 
 __all__ = ["NodeArchives"]
@@ -24,8 +24,8 @@ _KEPT = 32
 class NodeArchives:
     """What `stage` needs of an area, for the one archive of a run."""
 
-    def __init__(self, places: NodePlaces, archive: tuple[str, str] | None, content: Sequence[Any]) -> None:
-        self._folder = places.archives
+    def __init__(self, folders: NodeFolders, archive: tuple[str, str] | None, content: Sequence[Any]) -> None:
+        self._folder = folders.archives
         self._archive = archive
         self._content = content
 

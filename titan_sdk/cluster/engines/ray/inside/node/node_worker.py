@@ -9,9 +9,9 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from titan_sdk.cluster.engines.ray.inside.node.places import NodePlaces
+from titan_sdk.cluster.engines.ray.inside.node.node_folders import NodeFolders
 from titan_sdk.cluster.worker import protocol
-from titan_sdk.cluster.worker.client import Worker, connect, spawn
+from titan_sdk.cluster.worker.client import WorkerClient, connect, spawn
 from titan_sdk.runtime.bundle import runtime_bundle
 
 __all__ = ["find_worker", "settings_of"]
@@ -26,13 +26,13 @@ def settings_of(environment: Mapping[str, str]) -> str:
     return hashlib.sha256(repr(words).encode()).hexdigest()[:12]
 
 
-async def find_worker(places: NodePlaces, settings: str, environment: Mapping[str, str]) -> Worker:
+async def find_worker(folders: NodeFolders, settings: str, environment: Mapping[str, str]) -> WorkerClient:
     """Connect to the process that all of the node's runs with these settings are started in.
 
     Raises:
         OSError: there is none, and none can be started.
     """
-    file = places.root / f"worker-{settings}"
+    file = folders.root / f"worker-{settings}"
     lock = os.open(f"{file}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         # No other process looks for it meanwhile.
@@ -41,9 +41,11 @@ async def find_worker(places: NodePlaces, settings: str, environment: Mapping[st
         found = await connect(Path(file.read_text("utf-8"))) if file.exists() else None
         if found is not None:
             return found
-        places.sweep()
+        folders.sweep()
         bundle = runtime_bundle().sha256
-        worker = await spawn(places.sockets, places.root.name, places.root, bundle, environment, orphan=True)
+        worker = await spawn(
+            folders.sockets, folders.root.name, folders.root, bundle, environment, orphan=True
+        )
         file.write_text(str(worker.path), "utf-8")
         return worker
     finally:

@@ -12,7 +12,7 @@ import secrets
 from contextlib import suppress
 from pathlib import Path
 
-from titan_sdk.cluster.engines.ray.inside.node.front_line import FrontLine
+from titan_sdk.cluster.engines.ray.inside.node.front_connection import FrontConnection
 
 __all__ = ["Relay"]
 
@@ -23,7 +23,7 @@ _BACKLOG = 64
 class Relay:
     """Serves whenever the loop runs."""
 
-    def __init__(self, folder: Path, line: FrontLine) -> None:
+    def __init__(self, folder: Path, line: FrontConnection) -> None:
         self._folder, self._line = folder, line
         self._path = folder / f"{os.getpid()}-{secrets.token_hex(4)}.sock"
         self._server: asyncio.Server | None = None

@@ -9,7 +9,7 @@ import time
 from contextlib import suppress
 
 from titan_sdk.cluster.engines.ports import answers_here
-from titan_sdk.cluster.engines.ray.inside.node.front_line import FrontLine
+from titan_sdk.cluster.engines.ray.inside.node.front_connection import FrontConnection
 from titan_sdk.cluster.engines.ray.stream import Stream
 from titan_sdk.cluster.engines.ray.values import NOT_KNOWN
 from titan_sdk.errors import PeerProtocolError
@@ -34,7 +34,7 @@ class Reporter:
         output: the file, which is cut once it is longer than ``limit``.
     """
 
-    def __init__(self, line: FrontLine, run: str, node: str, output: int, limit: int) -> None:
+    def __init__(self, line: FrontConnection, run: str, node: str, output: int, limit: int) -> None:
         self._line, self._run, self._node = line, run, node
         self._file, self._limit = output, limit
         self._front: Stream | None = None

@@ -12,13 +12,13 @@ from typing import Any
 from titan_sdk.cluster.engines.base import RunRequest
 from titan_sdk.cluster.engines.ports import port_problem_here
 from titan_sdk.cluster.engines.ray.inside.node.archives import NodeArchives
+from titan_sdk.cluster.engines.ray.inside.node.node_context import node_context
 from titan_sdk.cluster.engines.ray.inside.node.reporter import Reporter
-from titan_sdk.cluster.engines.ray.inside.node.side import side
-from titan_sdk.cluster.engines.ray.values import Ended, Front, Order
+from titan_sdk.cluster.engines.ray.values import Front, NodeResult, Order
 from titan_sdk.cluster.engines.staging import ARCHIVES, SERVICES, StagingFailed, job_port, stage
-from titan_sdk.cluster.worker.client import End, How, Worker, python_as_found
-from titan_sdk.cluster.worker.machine import end_run
-from titan_sdk.cluster.worker.protocol import Start
+from titan_sdk.cluster.worker.client import EndKind, RunEnd, WorkerClient, python_as_found
+from titan_sdk.cluster.worker.local_workers import end_run
+from titan_sdk.cluster.worker.protocol import StartRequest
 from titan_sdk.wire.jobs import load_line
 
 __all__ = ["NodeRun", "run_job"]
@@ -69,8 +69,8 @@ class NodeRun:
 
     def __init__(self, order: bytes, front: bytes, about: tuple[str, str], stop: asyncio.Event) -> None:
         self._order, self._front, self._stop = Order.decode(order), Front.decode(front), stop
-        self._side = side(*about)
-        self._side.line.front = front
+        self._context = node_context(*about)
+        self._context.front_connection.front = front
         self._line = load_line(self._order.job_id, self._order.line)
         self._port = job_port(self._line) or 0 if self._line.header in SERVICES else 0
         self._reporter: Reporter | None = None
@@ -78,31 +78,31 @@ class NodeRun:
     @property
     def state(self) -> tuple[str | None, bool]:
         """On which node it has begun, and whether its port was seen to answer."""
-        return (None, False) if self._reporter is None else (self._side.name, self._reporter.answers)
+        return (None, False) if self._reporter is None else (self._context.name, self._reporter.answers)
 
     async def to_end(self, archive: Sequence[Any]) -> bytes:
         """See ``run_job``."""
-        with self._side.places.output(self._order.run) as (path, output):
+        with self._context.folders.output(self._order.run) as (path, output):
             try:
-                environment = await self._side.environment(self._front)
-                worker = await self._side.worker(environment)
+                environment = await self._context.environment(self._front)
+                worker = await self._context.worker(environment)
                 start = await self._stage(archive, path, environment)
             except (StagingFailed, OSError) as exc:
                 reason = str(exc) if isinstance(exc, StagingFailed) else f"it could not be started: {exc}"
-                return Ended(node=self._side.name, refused=reason).encode()
+                return NodeResult(node=self._context.name, refused=reason).encode()
             return await self._follow(worker, worker.start(start, environment), output)
 
-    async def _stage(self, archive: Sequence[Any], log: str, environment: Mapping[str, str]) -> Start:
-        side, order = self._side, self._order
+    async def _stage(self, archive: Sequence[Any], log: str, environment: Mapping[str, str]) -> StartRequest:
+        context, order = self._context, self._order
         if self._port and (problem := port_problem_here(self._port)):
-            raise StagingFailed(f"on node {side.name}, {problem}")
-        request = RunRequest(order.run, self._line, side.name, 0)
-        archives = NodeArchives(side.places, order.archive, archive)
+            raise StagingFailed(f"on node {context.name}, {problem}")
+        request = RunRequest(order.run, self._line, context.name, 0)
+        archives = NodeArchives(context.folders, order.archive, archive)
         if self._line.header in ARCHIVES:
-            command = await asyncio.to_thread(stage, request, side.places, archives)
+            command = await asyncio.to_thread(stage, request, context.folders, archives)
         else:
-            command = stage(request, side.places, archives, forks=_may_fork(environment))
-        return Start(
+            command = stage(request, context.folders, archives, forks=_may_fork(environment))
+        return StartRequest(
             order.run,
             order.job_id,
             list(command.argv),
@@ -115,28 +115,30 @@ class NodeRun:
             held=True,
         )
 
-    async def _follow(self, worker: Worker, ending: asyncio.Future[End], output: int) -> bytes:
+    async def _follow(self, worker: WorkerClient, ending: asyncio.Future[RunEnd], output: int) -> bytes:
         """Until the run has ended."""
-        side, run = self._side, self._order.run
-        reporter = self._reporter = Reporter(side.line, run, side.name, output, self._front.log_limit)
+        context, run = self._context, self._order.run
+        reporter = self._reporter = Reporter(
+            context.front_connection, run, context.name, output, self._front.log_limit
+        )
         beside = [asyncio.create_task(self._stop_when_told(worker))]
         if self._port:
             beside.append(asyncio.create_task(reporter.watch(self._port)))
         end = await ending
         for task in beside:
             task.cancel()
-        if end.how in {How.LOST, How.UNKNOWN}:
+        if end.how in {EndKind.LOST, EndKind.UNKNOWN}:
             # Its guard ends it; the place is not free before that.
             await end_run(run, _GUARD_SECONDS)
         worker.forget(run)
         is_stopped = self._stop.is_set()
         offset, tail = await reporter.finish(whole=is_stopped)
-        if end.how is How.FAILED:
-            return Ended(node=side.name, refused=f"it could not be started: {end.why}").encode()
-        record = side.places.read_end(run)
-        return Ended(end.code, side.name, is_stopped, offset=offset, record=record).encode(tail)
+        if end.how is EndKind.FAILED:
+            return NodeResult(node=context.name, refused=f"it could not be started: {end.why}").encode()
+        record = context.folders.read_end(run)
+        return NodeResult(end.code, context.name, is_stopped, offset=offset, record=record).encode(tail)
 
-    async def _stop_when_told(self, worker: Worker) -> None:
+    async def _stop_when_told(self, worker: WorkerClient) -> None:
         await self._stop.wait()
         worker.stop(self._order.run)
 

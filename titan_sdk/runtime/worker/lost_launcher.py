@@ -24,7 +24,7 @@ def hand_in_for(spec: Dict[str, Any], launcher: int) -> None:
     import json
 
     jobdir.remove_left(spec["nonce"])
-    master = store.Master(spec["master"][0], spec["master"][1])
+    master = store.StoreConnection(spec["master"][0], spec["master"][1])
     try:
         master.meet()
         text = master.get(keys.state_key(spec["id"], spec["nonce"]))
@@ -38,7 +38,7 @@ def hand_in_for(spec: Dict[str, Any], launcher: int) -> None:
         hand_in(master, record, b"")
 
 
-def hand_in(master: store.Master, record: Record, output: bytes) -> None:
+def hand_in(master: store.StoreConnection, record: Record, output: bytes) -> None:
     """The last output and the final record, unless another copy has taken over or the store is out of reach."""
     master.forget_connections()
     if record.logs_to_master:
@@ -54,7 +54,7 @@ def hand_in(master: store.Master, record: Record, output: bytes) -> None:
         pass
 
 
-def _hand_in(master: store.Master, record: Record, output: bytes) -> None:
+def _hand_in(master: store.StoreConnection, record: Record, output: bytes) -> None:
     import json
 
     text = master.get(record.key)

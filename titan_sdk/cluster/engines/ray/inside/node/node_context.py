@@ -10,33 +10,33 @@ from collections.abc import Mapping
 import ray
 
 from titan_sdk.cluster.engines.process import job_environment
-from titan_sdk.cluster.engines.ray.inside.node.front_line import FrontLine
+from titan_sdk.cluster.engines.ray.inside.node.front_connection import FrontConnection
+from titan_sdk.cluster.engines.ray.inside.node.node_folders import NodeFolders
 from titan_sdk.cluster.engines.ray.inside.node.node_worker import find_worker, settings_of
-from titan_sdk.cluster.engines.ray.inside.node.places import NodePlaces
 from titan_sdk.cluster.engines.ray.inside.node.relay import Relay
 from titan_sdk.cluster.engines.ray.values import Front
-from titan_sdk.cluster.worker.client import Worker
+from titan_sdk.cluster.worker.client import WorkerClient
 
-__all__ = ["Side", "side"]
+__all__ = ["NodeContext", "node_context"]
 
 
-class Side:
+class NodeContext:
     """Made once per process, for one cluster. Belongs to the loop that is current."""
 
     def __init__(self, cluster: str, dispatcher: str) -> None:
         node_id: str = ray.get_runtime_context().get_node_id()
         self.name = f"{ray.util.get_node_ip_address()}-{node_id[:6]}"
         """As the front calls the node."""
-        self.places = NodePlaces(cluster, node_id)
-        self.line = FrontLine(dispatcher)
-        self._relay = Relay(self.places.sockets, self.line)
-        self._worker: Worker | None = None
+        self.folders = NodeFolders(cluster, node_id)
+        self.front_connection = FrontConnection(dispatcher)
+        self._relay = Relay(self.folders.sockets, self.front_connection)
+        self._worker: WorkerClient | None = None
         self._settings = ""
         # The node is dead to the cluster when its raylet is, and its jobs run elsewhere. A worker of Ray's that is in
         # nobody's call would not notice.
         asyncio.get_event_loop().add_reader(os.pidfd_open(os.getppid()), os._exit, 1)
 
-    async def worker(self, environment: Mapping[str, str]) -> Worker:
+    async def worker(self, environment: Mapping[str, str]) -> WorkerClient:
         """The node's worker process for jobs with this environment.
 
         Raises:
@@ -46,7 +46,7 @@ class Side:
         if self._worker is None or not self._worker.is_alive or settings != self._settings:
             if self._worker is not None:
                 await self._worker.close()
-            self._worker, self._settings = await find_worker(self.places, settings, environment), settings
+            self._worker, self._settings = await find_worker(self.folders, settings, environment), settings
         return self._worker
 
     async def environment(self, front: Front) -> dict[str, str]:
@@ -56,11 +56,11 @@ class Side:
             **found,
             **front.environment,
             "TITAN_SOCKET": str(await self._relay.path()),
-            "TITAN_RUNTIME_ENDS": str(self.places.ends),
+            "TITAN_RUNTIME_ENDS": str(self.folders.ends),
         }
 
 
 @functools.cache
-def side(cluster: str, dispatcher: str) -> Side:
+def node_context(cluster: str, dispatcher: str) -> NodeContext:
     """This process's own."""
-    return Side(cluster, dispatcher)
+    return NodeContext(cluster, dispatcher)

@@ -9,7 +9,7 @@ from collections import deque
 
 from titan_sdk.cluster.settings import ClusterSettings
 
-__all__ = ["Budget", "capacity"]
+__all__ = ["ByteBudget", "connection_limit"]
 
 
 log = logging.getLogger(__name__)
@@ -19,7 +19,7 @@ _OWN = 128
 _PER_SLOT = 4
 
 
-class Budget:
+class ByteBudget:
     """So many bytes may be held; a request for more than is left waits its turn.
 
     Nobody asks for a second share while holding one, and each is held for a limited time: every turn comes.
@@ -52,7 +52,7 @@ class Budget:
         return not self.held or self.held + size <= self._limit
 
 
-def capacity(settings: ClusterSettings) -> int:
+def connection_limit(settings: ClusterSettings) -> int:
     """``max_connections``, or less where the limit of open files is too low; then a line in the log says so."""
     wanted, (limit, _) = settings.max_connections, resource.getrlimit(resource.RLIMIT_NOFILE)
     own = _OWN + _PER_SLOT * settings.slots * len(settings.worker_specs())

@@ -12,8 +12,8 @@ import select
 import time
 from typing import NoReturn
 
-from titan_sdk.cluster.worker.launcher import Launchers
-from titan_sdk.cluster.worker.protocol import IDLE, LOG_FLAGS, RUN_MARK, SIGNALS, STOP, Start, name_of
+from titan_sdk.cluster.worker.forked_launcher import Launchers
+from titan_sdk.cluster.worker.protocol import IDLE, LOG_FLAGS, RUN_MARK, SIGNALS, STOP, StartRequest, name_of
 from titan_sdk.runtime.worker import limits, processes
 from titan_sdk.runtime.worker.c_modules import signal
 
@@ -32,7 +32,7 @@ LONGEST = 1 << 17
 """Bytes of a request; a socket takes more than that at once."""
 
 
-def start_request(start: Start, environment: dict[str, str]) -> bytes:
+def start_request(start: StartRequest, environment: dict[str, str]) -> bytes:
     """What asks a guard that has nothing to do for the next program."""
     return marshal.dumps((tuple(start), environment))
 
@@ -48,7 +48,7 @@ def failure(exc: BaseException) -> bytes:
     return marshal.dumps((None, getattr(exc, "errno", None) or 0, str(exc)[:500] or type(exc).__name__))
 
 
-def serve(worker: int, start: Start, environment: dict[str, str], library: str) -> NoReturn:
+def serve(worker: int, start: StartRequest, environment: dict[str, str], library: str) -> NoReturn:
     """Guard this run, and then those that are asked for.
 
     SIGTERM stops a run, and so does ``STOP``. So does the end of ``worker``, a socket that keeps messages apart, whose
@@ -74,15 +74,15 @@ def serve(worker: int, start: Start, environment: dict[str, str], library: str) 
             os._exit(0)  # one that was to stop its run is given no other
         _forget_signals(wake)
         fields, environment = marshal.loads(request)
-        start = Start(*fields)
+        start = StartRequest(*fields)
 
 
-def _run(start: Start, environment: dict[str, str], wake: int, worker: int) -> bytes:
+def _run(start: StartRequest, environment: dict[str, str], wake: int, worker: int) -> bytes:
     try:
         program = _spawn(start, environment)
     except (OSError, ValueError) as exc:
         return failure(exc)
-    guard, is_clean = _Guard(program, start.grace, start.rest), False
+    guard, is_clean = _PlainGuard(program, start.grace, start.rest), False
     try:
         guard.wait(wake, worker)
         is_clean = True
@@ -92,7 +92,7 @@ def _run(start: Start, environment: dict[str, str], wake: int, worker: int) -> b
     return _report(guard.code)
 
 
-def _launch(start: Start, environment: dict[str, str], launchers: Launchers) -> bytes:
+def _launch(start: StartRequest, environment: dict[str, str], launchers: Launchers) -> bytes:
     try:
         code, is_clean = launchers.run(start, environment)
     except (OSError, ValueError, SyntaxError) as exc:
@@ -131,7 +131,7 @@ def _forget_signals(wake: int) -> None:
         pass
 
 
-def _spawn(start: Start, environment: dict[str, str]) -> int:
+def _spawn(start: StartRequest, environment: dict[str, str]) -> int:
     log = -1
     try:
         os.chdir(start.cwd)
@@ -151,7 +151,7 @@ def _spawn(start: Start, environment: dict[str, str]) -> int:
             os.close(log)
 
 
-class _Guard:
+class _PlainGuard:
     def __init__(self, program: int, grace: float, rest: float) -> None:
         self._program, self._grace, self._rest = program, grace, rest
         self._ended = False

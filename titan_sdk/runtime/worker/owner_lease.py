@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from typing import Any, Callable, Dict, Optional
 
 
-class Owner:
+class OwnerLease:
     """Who the job runs for, as far as the store shows. Without a lease in the spec there is nobody to miss."""
 
-    def __init__(self, master: store.Master, spec: Dict[str, Any]) -> None:
+    def __init__(self, master: store.StoreConnection, spec: Dict[str, Any]) -> None:
         self._master = master
         self.lease: Optional[float] = spec["owner_lease"]
         self._key = keys.lease_key(spec["id"], spec["nonce"])

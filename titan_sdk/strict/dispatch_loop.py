@@ -14,14 +14,14 @@ from titan_sdk.strict.registry import HOST, Execution, Registered
 from titan_sdk.strict.worker import ACCEPTED, StrictWorker, WorkerRefused
 from titan_sdk.wire.jobs import DEPLOY_PAYLOAD, RUN_ARCHIVE, RUN_PAYLOAD, START_ARCHIVE_SERVICE
 
-__all__ = ["Dispatcher"]
+__all__ = ["DispatchLoop"]
 
 log = logging.getLogger(__name__)
 
 _DEFAULT_PORT = 8085
 
 
-class Dispatcher:
+class DispatchLoop:
     """Runs until cancelled."""
 
     def __init__(self, master: StrictMaster) -> None:

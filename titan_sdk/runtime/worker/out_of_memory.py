@@ -10,7 +10,7 @@ _GROUPS = "/proc/self/cgroup"
 _ROOT = "/sys/fs/cgroup"
 
 
-class Kills:
+class OutOfMemoryKills:
     """The launcher's group, in which its job runs too; other jobs of the worker may share it."""
 
     def __init__(self) -> None:

@@ -8,10 +8,10 @@ import ray
 
 from titan_sdk.cluster.engines.ray.inside.missing_package import WITHOUT_PACKAGE, lacks_package
 
-__all__ = ["crashed", "first_line", "loss"]
+__all__ = ["crashed", "failure_reason", "first_line"]
 
 
-def loss(exc: Exception, node: str | None) -> str:
+def failure_reason(exc: Exception, node: str | None) -> str:
     """What an exception of Ray's means for a run that began on that node, if it did."""
     where = "its node" if node is None else f"node {node}"
     if isinstance(exc, ray.exceptions.OutOfMemoryError):

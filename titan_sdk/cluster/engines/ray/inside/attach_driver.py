@@ -30,13 +30,13 @@ def _attach(setup: Setup) -> None:
     _connect(setup)
     import ray
 
-    from titan_sdk.cluster.engines.ray.inside.home import HEAD, start_home
+    from titan_sdk.cluster.engines.ray.inside.dispatcher_driver import HEAD, start_dispatcher_driver
 
     name = f"dispatcher-{setup.cluster}"
     try:
         dispatcher = ray.get_actor(name, namespace=NAMESPACE)
     except ValueError:
-        home = ray.remote(num_cpus=0, max_retries=0, resources=HEAD)(start_home)
+        home = ray.remote(num_cpus=0, max_retries=0, resources=HEAD)(start_dispatcher_driver)
         ray.get(home.remote(setup.cluster, name), timeout=_CALL_SECONDS)
         dispatcher = ray.get_actor(name, namespace=NAMESPACE)
     try:

@@ -7,7 +7,7 @@ import signal
 
 from titan_sdk.cluster.engines.base import Outcome, RunResult
 
-__all__ = ["NO_RETRY_CODES", "ending"]
+__all__ = ["NO_RETRY_CODES", "result_of"]
 
 NO_RETRY_CODES = {
     97: "its launcher could not reach or confirm the store of the master (exit code 97)",
@@ -16,7 +16,7 @@ NO_RETRY_CODES = {
 """Exit codes by which the runtime says that another run cannot help."""
 
 
-def ending(code: int | None, *, killed: bool) -> RunResult:
+def result_of(code: int | None, *, killed: bool) -> RunResult:
     """How a run ended that began; ``code`` is ``None`` where nobody knows."""
     if code == 0 and not killed:
         return RunResult(Outcome.SUCCESS, 0)

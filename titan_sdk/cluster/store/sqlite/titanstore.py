@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Literal
 
 from titan_sdk.cluster.store import changes
-from titan_sdk.wire.once import RequestId
+from titan_sdk.wire.exactly_once import RequestId
 
 __all__ = ["carry_out", "count_expired", "get", "get_small", "keys", "members", "prepare"]
 

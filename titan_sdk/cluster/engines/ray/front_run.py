@@ -9,11 +9,11 @@ from titan_sdk.cluster.engines.base import Placed, Process, RunRequest, RunResul
 from titan_sdk.cluster.engines.ray.values import Order
 from titan_sdk.cluster.logs import LogStore
 
-__all__ = ["Run"]
+__all__ = ["FrontRun"]
 
 
 @dataclass(eq=False, slots=True)
-class Run:
+class FrontRun:
     process: Process
     over: asyncio.Future[RunResult]
     """Set when nothing of it is left."""

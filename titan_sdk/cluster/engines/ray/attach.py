@@ -32,7 +32,7 @@ async def attach(setup: Setup) -> None:
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
-        "titan_sdk.cluster.engines.ray.inside.attach",
+        "titan_sdk.cluster.engines.ray.inside.attach_driver",
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,

@@ -9,28 +9,26 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from titan_sdk.cluster.requests.values import change_of, reply_to
+from titan_sdk.cluster.requests.titanstore import change_of, reply_to
 from titan_sdk.cluster.store.changes import OUT_OF_DATE, Begin, Once, Remember
 from titan_sdk.cluster.store.journal import Journal
-from titan_sdk.wire import once
+from titan_sdk.wire import exactly_once
+from titan_sdk.wire.exactly_once import RequestId
 from titan_sdk.wire.frames import Frame
-from titan_sdk.wire.once import RequestId
 from titan_sdk.wire.opcodes import Opcode
 
-__all__ = ["Answer", "OnceOnly"]
+__all__ = ["Answer", "ExactlyOnce"]
 
 _NOTED = frozenset(
     {Opcode.UPLOAD_ASSET, Opcode.DEPLOY_SCRIPT, Opcode.ASSET_WRITE, Opcode.CANCEL_JOB, Opcode.STOP}
 )
-_IN_DOUBT = (
-    f"{once.IN_DOUBT}the request had begun when the master was killed; look whether it was carried out"
-)
+_IN_DOUBT = f"{exactly_once.IN_DOUBT}the request had begun when the master was killed; look whether it was carried out"
 
 Answer = Callable[[Frame], Awaitable[str | bytes]]
 """Carries out a request."""
 
 
-class OnceOnly:
+class ExactlyOnce:
     """Answers ONCE. ``answer`` carries out what is inside."""
 
     def __init__(self, writes: Journal, answer: Answer) -> None:
@@ -44,13 +42,13 @@ class OnceOnly:
         Raises:
             PeerProtocolError, StoreFailed: it was not carried out.
         """
-        request, frame = once.decode(payload)
+        request, frame = exactly_once.decode(payload)
         change = change_of(frame.opcode, frame.payload)
         if change is not None:
             stored = self._writes.write(Once(request, change))
             self._writes.commit()
             result = await stored
-            return once.OUT_OF_DATE if result == OUT_OF_DATE else reply_to(frame.opcode, result)
+            return exactly_once.OUT_OF_DATE if result == OUT_OF_DATE else reply_to(frame.opcode, result)
         if frame.opcode not in _NOTED:
             return f"ERROR: ONCE: a request with opcode {frame.opcode} takes no id; send it as it is"
         running = self._running.get(request)
@@ -62,7 +60,7 @@ class OnceOnly:
     async def _carry_out(self, request: RequestId, frame: Frame) -> str | bytes:
         known = await self._writes.write(Begin(request))
         if known == OUT_OF_DATE:
-            return once.OUT_OF_DATE
+            return exactly_once.OUT_OF_DATE
         if isinstance(known, str):
             return known or _IN_DOUBT
         reply = await self._answer(frame)

@@ -15,13 +15,13 @@ from titan_sdk.cluster.engines.staging import unstage
 from titan_sdk.cluster.folders import safe_name
 from titan_sdk.cluster.worker.protocol import ENDED
 
-__all__ = ["NodePlaces"]
+__all__ = ["NodeFolders"]
 
 _SURELY_LOCKED = 600.0
 """Seconds."""
 
 
-class NodePlaces:
+class NodeFolders:
     """One tree per cluster and node, shared by the node's worker processes.
 
     Raises:
@@ -67,7 +67,7 @@ class NodePlaces:
             self._remove(run)
 
     def read_end(self, run: str) -> str:
-        """What the run's launcher has handed in last, if that is here; see ``Ends``."""
+        """What the run's launcher has handed in last, if that is here; see ``FinalRecords``."""
         try:
             return (self.ends / run).read_text("ascii")
         except (OSError, UnicodeError):

@@ -14,8 +14,8 @@ import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from titan_sdk.cluster.worker.protocol import LOG_FLAGS, RUN_MARK, SIGNALS, Start
-from titan_sdk.runtime.worker import guard, heir, interpreter, jobdir, limits, main, processes, store
+from titan_sdk.cluster.worker.protocol import LOG_FLAGS, RUN_MARK, SIGNALS, StartRequest
+from titan_sdk.runtime.worker import guard, interpreter, jobdir, limits, lost_launcher, main, processes, store
 from titan_sdk.runtime.worker.c_modules import signal
 from titan_sdk.runtime.worker.record import Record
 from titan_sdk.runtime.worker.shipper import Shipper
@@ -45,12 +45,12 @@ class Launchers:
     def __init__(self, library: str, worker: int, wake: int) -> None:
         self._library, self._worker, self._wake = library, worker, wake
         self._route: object = None
-        self._master: store.Master | None = None
+        self._master: store.StoreConnection | None = None
         self._environment: Mapping[str, str] | None = None
         self._encoded: dict[bytes, bytes] = {}
         self._null = os.open(os.devnull, os.O_RDWR)
 
-    def run(self, start: Start, environment: Mapping[str, str]) -> tuple[int, bool]:
+    def run(self, start: StartRequest, environment: Mapping[str, str]) -> tuple[int, bool]:
         """The job's exit code, and whether nothing is left of it, here neither.
 
         Raises:
@@ -69,7 +69,7 @@ class Launchers:
             self._environment, self._encoded = environment, dict(os.environb)
         os.environ[RUN_MARK] = start.run
         inherited = {**self._encoded, os.fsencode(RUN_MARK): os.fsencode(start.run)}
-        launch = _Launch(spec, self._library, self._reached(spec), self._wake, start.cwd, inherited)
+        launch = _ForkedLaunch(spec, self._library, self._reached(spec), self._wake, start.cwd, inherited)
         try:
             for number in _ASKING:
                 signal.signal(number, launch.on_signal)
@@ -88,17 +88,17 @@ class Launchers:
             os.dup2(self._null, 2)
         return code, launch.is_done and launch.is_clean and not launch.asked()
 
-    def _reached(self, spec: dict[str, Any]) -> store.Master:
+    def _reached(self, spec: dict[str, Any]) -> store.StoreConnection:
         route = (*spec["master"], *(os.environ.get(name) for name in _ROUTE))
         if self._master is None or route != self._route:
-            self._master, self._route = store.Master(*spec["master"]), route
+            self._master, self._route = store.StoreConnection(*spec["master"]), route
         return self._master
 
 
-def hand_in_for(start: Start, environment: Mapping[str, str], launcher: int) -> None:
+def hand_in_for(start: StartRequest, environment: Mapping[str, str], launcher: int) -> None:
     """The end of a job whose launcher was killed, and of whose run nothing is left."""
     _set_environment(environment)
-    heir.hand_in_for(eval(start.spec, {"__builtins__": {}}), launcher)
+    lost_launcher.hand_in_for(eval(start.spec, {"__builtins__": {}}), launcher)
 
 
 def _set_environment(environment: Mapping[str, str]) -> None:
@@ -133,21 +133,21 @@ def _compiled(argv: list[bytes], env: Mapping[bytes, bytes], place: jobdir.JobDi
     return [*_COMPILED, os.fsencode(path), *argv[4:]]
 
 
-class _Launch(main.Launch):
+class _ForkedLaunch(main.Launch):
     """The launcher's half."""
 
     def __init__(
         self,
         spec: dict[str, Any],
         library: str,
-        master: store.Master,
+        master: store.StoreConnection,
         wake: int,
         cwd: str,
         inherited: dict[bytes, bytes],
     ) -> None:
         super().__init__(spec, library, "", None, master)
         self._wake, self._cwd, self._from_worker = wake, cwd, inherited
-        self._warden: _Warden | None = None
+        self._warden: _ForkedWarden | None = None
 
     @property
     def is_clean(self) -> bool:
@@ -169,7 +169,7 @@ class _Launch(main.Launch):
         pass  # they are handled already
 
     def _start(self, record: Record, place: jobdir.JobDir) -> guard.Guard:
-        self._warden = _Warden(self._wake, place, self.spec["timeout"], self.spec["cancel_grace"])
+        self._warden = _ForkedWarden(self._wake, place, self.spec["timeout"], self.spec["cancel_grace"])
         env = self._environment(place, record)
         self._warden.begin(_compiled(self._argv(place), env, place), env, self._cwd)
         return self._warden  # type: ignore[return-value]
@@ -182,7 +182,7 @@ class _Launch(main.Launch):
             shipper.start()
 
 
-class _Warden(guard.Warden):
+class _ForkedWarden(guard.Warden):
     """The guard's half; to the launcher it is its guard."""
 
     def __init__(self, wake: int, place: jobdir.JobDir, timeout: float | None, grace: float) -> None:

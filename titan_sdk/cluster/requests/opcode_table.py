@@ -6,14 +6,14 @@ from collections.abc import Awaitable, Callable
 
 from titan_sdk.cluster import stats
 from titan_sdk.cluster.engines.ray.engine import RayEngine
-from titan_sdk.cluster.master.admission import Refused
+from titan_sdk.cluster.master.admission import SubmissionRefused
 from titan_sdk.cluster.master.master import Master
-from titan_sdk.cluster.requests.files import Files
+from titan_sdk.cluster.requests.artifacts import Files
+from titan_sdk.cluster.requests.exactly_once import ExactlyOnce
 from titan_sdk.cluster.requests.jobs import Jobs
-from titan_sdk.cluster.requests.lists import Lists
-from titan_sdk.cluster.requests.once import OnceOnly
-from titan_sdk.cluster.requests.questions import JobQuestions
-from titan_sdk.cluster.requests.values import Values
+from titan_sdk.cluster.requests.listing import Lists
+from titan_sdk.cluster.requests.queries import JobQuestions
+from titan_sdk.cluster.requests.titanstore import Values
 from titan_sdk.cluster.server.server import TakeOver
 from titan_sdk.cluster.store.changes import StoreFailed, Unstorable
 from titan_sdk.errors import PeerProtocolError
@@ -63,7 +63,7 @@ class Requests:
         self._version = version
         store = master.state.store
         jobs, questions = Jobs(master), JobQuestions(master)
-        values, once = Values(store), OnceOnly(store.journal, self.carry_out)
+        values, once = Values(store), ExactlyOnce(store.journal, self.carry_out)
         lists = Lists(master)
         files = Files(master.uploads, master.scripts, master.data.root / "incoming")
         self._by_opcode: dict[int, Handler] = {
@@ -119,7 +119,7 @@ class Requests:
             return f"{STORE_FAILED}{exc}"
         if isinstance(exc, PeerProtocolError) and opcode not in _PAIRS:
             return f"ERROR: {Opcode(opcode).name}: {exc}"
-        return f"ERROR: {exc}" if isinstance(exc, Refused | PeerProtocolError) else None
+        return f"ERROR: {exc}" if isinstance(exc, SubmissionRefused | PeerProtocolError) else None
 
     async def carry_out(self, frame: Frame) -> Reply:
         """The reply, in time, that of a failure included."""
@@ -127,7 +127,7 @@ class Requests:
             answered = self.answer(frame)
             assert not isinstance(answered, TakeOver)
             return answered if isinstance(answered, str | bytes) else await answered
-        except (Refused, PeerProtocolError, StoreFailed) as exc:
+        except (SubmissionRefused, PeerProtocolError, StoreFailed) as exc:
             return self.sentence(frame.opcode, exc) or str(exc)
 
     # ------------------------------------------------------------------ the cluster

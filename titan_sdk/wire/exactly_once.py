@@ -1,7 +1,7 @@
-"""ONCE (0x4A): a request with an id, which the bundled master carries out once however often it arrives.
+"""ONCE (0x4A): a request with an id. The bundled master carries it out once, however often it arrives.
 
-Ours; specified in docs/protocol.md. The payload is the id, a pipe, the opcode of the request, a line feed, and the
-request's own payload; the reply is that of the request.
+Our extension; docs/protocol.md specifies it. The payload is the id, a pipe, the opcode of the request, a line feed, and
+the payload of the request. The reply is the reply to the request.
 """
 
 from __future__ import annotations
@@ -15,26 +15,26 @@ from titan_sdk.wire.frames import Frame
 __all__ = ["IN_DOUBT", "LARGEST_HEAD", "OUT_OF_DATE", "RequestId", "decode", "encode", "inner_opcode"]
 
 IN_DOUBT = "ERROR: IN_DOUBT: "
-"""Begins the reply to a repeated request of which the master knows that it was begun, and not what became of it."""
+"""Begins the reply to a copy if the master knows that the request began, but not whether it was carried out."""
 OUT_OF_DATE = "ERROR: OUT_OF_DATE: a later request of this channel was carried out; this one was not"
-"""The reply to a copy that comes too late. Nobody waits for it."""
+"""The reply to a copy that arrives after a later request of the channel. No client waits for it."""
 
 LARGEST_HEAD = 64
-"""Bytes that the id and the opcode take at most in front of the request's payload."""
+"""The largest size of the id and the opcode in front of the payload, in bytes."""
 
 _HEAD = re.compile(rb"([0-9a-f]{16})-([0-9]{1,15})-([0-9a-f]{8})\|([0-9]{1,3})")
 
 
 @dataclass(frozen=True, slots=True)
 class RequestId:
-    """Which request it is. A channel has one request under way at a time, so a master need only know its last one."""
+    """Identifies a request. A channel has one request under way, so a master remembers only the last one of each channel."""
 
     channel: str
-    """16 hex digits, of the client's choice."""
+    """16 hex digits, chosen by the client."""
     number: int
-    """Counts the channel's requests up."""
+    """Counts the requests of the channel, upwards."""
     mark: str
-    """8 random hex digits, by which two requests that bear one number (of a process that was copied) are told apart."""
+    """8 random hex digits. They distinguish two requests with the same number, which a copied process can send."""
 
     def __str__(self) -> str:
         return f"{self.channel}-{self.number}-{self.mark}"
@@ -46,10 +46,10 @@ def encode(request_id: RequestId, opcode: int, payload: bytes) -> bytes:
 
 
 def decode(payload: bytes) -> tuple[RequestId, Frame]:
-    """The id, and the request that it belongs to.
+    """The id and the request inside.
 
     Raises:
-        PeerProtocolError: there is none.
+        PeerProtocolError: the payload does not begin with an id and an opcode.
     """
     head, feed, rest = payload.partition(b"\n")
     found = _HEAD.fullmatch(head)
@@ -60,6 +60,6 @@ def decode(payload: bytes) -> tuple[RequestId, Frame]:
 
 
 def inner_opcode(payload: bytes) -> int | None:
-    """The opcode of the request inside, for those who count requests."""
+    """The opcode of the request inside, for the request metrics."""
     found = _HEAD.match(payload)
     return None if found is None else int(found[4])

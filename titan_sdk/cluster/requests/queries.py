@@ -10,7 +10,7 @@ from titan_sdk.cluster import sdk_keys
 from titan_sdk.cluster.logs import LogStore
 from titan_sdk.cluster.master.master import Master
 from titan_sdk.cluster.master.scheduler.jobs import Job, Phase
-from titan_sdk.cluster.master.state import Watch
+from titan_sdk.cluster.master.state import JobWaiter
 from titan_sdk.model.status import JobStatus
 from titan_sdk.wire.extensions import JobInfo, LogRead, Wait, write_object
 
@@ -95,7 +95,7 @@ class JobQuestions:
             return ""
         return "\n".join(data.decode("utf-8", "replace").splitlines()[-_TAIL_LINES:])
 
-    async def _is_news(self, job_ids: Iterable[str], watch: Watch, every: bool) -> bool:
+    async def _is_news(self, job_ids: Iterable[str], watch: JobWaiter, every: bool) -> bool:
         """Whether there is an answer already; if not, the jobs that it depends on are watched."""
         none_known = True
         async for job_id in self._state.at_hand(job_ids):

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from titan_sdk.cluster.engines.base import Process
 from titan_sdk.cluster.store.rows import JobRow
-from titan_sdk.cluster.worker.client import End, How
-from titan_sdk.cluster.worker.machine import boot_id
+from titan_sdk.cluster.worker.client import EndKind, RunEnd
+from titan_sdk.cluster.worker.local_workers import boot_id
 from titan_sdk.errors import TitanError
 
 __all__ = ["end_of", "refuse_live"]
@@ -29,7 +29,7 @@ def refuse_live(rows: Iterable[JobRow], root: Path) -> None:
         )
 
 
-def end_of(root: Path, process: Process) -> End:
+def end_of(root: Path, process: Process) -> RunEnd:
     """What the keeper of a run has noted last; it is gone."""
     try:
         lines = (root / "exits.log").read_text(encoding="utf-8", errors="replace").split("\n")[:-1]
@@ -38,10 +38,10 @@ def end_of(root: Path, process: Process) -> End:
     words = dict(line.split(" ", 1) for line in lines if " " in line)
     word = words.get(process.run)
     if word is not None and word.isdigit():
-        return End(How.ENDED, int(word))
+        return RunEnd(EndKind.ENDED, int(word))
     _, name, boot = _parts(process.handle)
     never = word == "never began" or (word is None and name in words)
-    return End(How.UNKNOWN if never and boot == boot_id() else How.LOST)
+    return RunEnd(EndKind.UNKNOWN if never and boot == boot_id() else EndKind.LOST)
 
 
 def _lives(handle: str) -> bool:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from typing import NoReturn
 
-from titan_sdk.cluster.worker import guard, launcher
-from titan_sdk.cluster.worker.protocol import Start
+from titan_sdk.cluster.worker import forked_launcher, plain_guard
+from titan_sdk.cluster.worker.protocol import StartRequest
 from titan_sdk.runtime.worker import processes
 from titan_sdk.runtime.worker.c_modules import signal
 
@@ -30,25 +30,29 @@ class Inherited:
         self.worker = os.getpid()
 
 
-def become_guard(start: Start, environment: dict[str, str], inherited: Inherited, worker: int) -> NoReturn:
+def become_guard(
+    start: StartRequest, environment: dict[str, str], inherited: Inherited, worker: int
+) -> NoReturn:
     """The guard of this run and of later ones, in a fork that has just been made."""
     try:
         _leave_worker(inherited)
         # When the worker process is gone a launcher stops its job as it does when it is asked to.
         processes.die_with_parent(inherited.worker, signal.SIGTERM)
-        guard.serve(worker, start, environment, inherited.library)
+        plain_guard.serve(worker, start, environment, inherited.library)
     except BaseException as exc:  # noqa: BLE001 - two processes must not both go on from here
-        os.write(worker, guard.failure(exc))
+        os.write(worker, plain_guard.failure(exc))
     finally:
         os._exit(_FAILED)
 
 
-def become_heir(start: Start, environment: dict[str, str], inherited: Inherited, dead: int) -> NoReturn:
+def become_heir(
+    start: StartRequest, environment: dict[str, str], inherited: Inherited, dead: int
+) -> NoReturn:
     """Hands in the end of a job whose launcher, the process ``dead``, was killed."""
     try:
         _leave_worker(inherited)
         processes.die_with_parent(inherited.worker)
-        launcher.hand_in_for(start, environment, dead)
+        forked_launcher.hand_in_for(start, environment, dead)
     finally:
         os._exit(0)
 

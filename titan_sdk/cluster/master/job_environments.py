@@ -9,20 +9,20 @@ from pathlib import Path
 from titan_sdk.cluster.engines.process import job_environment
 from titan_sdk.cluster.settings import ClusterSettings
 
-__all__ = ["Environments", "find_devices", "share_out"]
+__all__ = ["JobEnvironments", "find_devices", "share_out"]
 
 _DEVICES = Path("/proc/driver/nvidia/gpus")
 _AWAY_SECONDS = 7 * 24 * 3600
 """How long a job with the runtime waits for the next master to hand in what it did."""
 
 
-class Environments:
+class JobEnvironments:
     """Environments by the worker's name, made when they are first asked for.
 
     Args:
         address: under which jobs reach the master.
         socket_path: where they reach it if that takes more than the address.
-        ends: where their launchers leave what they hand in last; see ``Ends``.
+        ends: where their launchers leave what they hand in last; see ``FinalRecords``.
     """
 
     def __init__(

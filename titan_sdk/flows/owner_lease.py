@@ -1,4 +1,4 @@
-"""The owner's half of a job's lease; the launcher's half is ``runtime/worker/owner.py``."""
+"""The owner's half of a job's lease; the launcher's half is ``runtime/worker/owner_lease.py``."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ __all__ = ["renew", "renewal"]
 
 
 def renew(ref: JobRef) -> Flow[None]:
-    """Write a value that the launcher has not seen yet: the time, which nobody else has to agree with."""
+    """Write a value that is new to the launcher: the time. No other clock has to agree with it."""
     ref = yield from resolve_nonce(ref)
     if not ref.nonce:
-        raise NotFound(f"renew_owner_lease: nothing is recorded of a job {ref.job_id!r} with the runtime")
+        raise NotFound(f"renew_owner_lease: there is no record of a job {ref.job_id!r} with the runtime")
     call = calls.kv_set(keys.lease_key(ref.full_id, ref.nonce), renewal())
     yield from ask(replace(call, with_id=False, repeatable=True))  # any value is a sign of life
 
 
 def renewal() -> str:
-    """A value as of now."""
+    """The value of a renewal at this moment."""
     return json.dumps({"v": 1, "renewed_at": time.time()})

@@ -18,11 +18,20 @@ from pathlib import Path
 
 from titan_sdk.cluster.folders import socket_folder
 from titan_sdk.cluster.worker import protocol
-from titan_sdk.cluster.worker.client import PREFIX, End, How, Worker, boot_id, connect, library_name, spawn
+from titan_sdk.cluster.worker.client import (
+    PREFIX,
+    EndKind,
+    RunEnd,
+    WorkerClient,
+    boot_id,
+    connect,
+    library_name,
+    spawn,
+)
 from titan_sdk.cluster.worker.protocol import ENDED, MARK, RUN_MARK, name_of
 from titan_sdk.runtime.worker import processes
 
-__all__ = ["FOREIGN", "Handle", "Machine", "boot_id", "end_run"]
+__all__ = ["FOREIGN", "LocalWorkers", "RunHandle", "boot_id", "end_run"]
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +41,7 @@ _KIND = "worker"
 """Begins a handle."""
 _LOOK_SECONDS = 0.1
 _END_SECONDS = 10.0
-FOREIGN = End(How.UNKNOWN, why="foreign")
+FOREIGN = RunEnd(EndKind.UNKNOWN, why="foreign")
 """The run is another master's, which may go on with it."""
 
 
@@ -47,7 +56,7 @@ def _owner_of(root: Path) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Handle:
+class RunHandle:
     """Finds a run's worker process after a restart of the master."""
 
     worker: str
@@ -60,13 +69,13 @@ class Handle:
         return f"{_KIND}:{self.worker}:{self.boot}:{self.owner}:{self.root}"
 
     @classmethod
-    def of(cls, text: str) -> Handle | None:
+    def of(cls, text: str) -> RunHandle | None:
         """``None`` for what a version without worker processes wrote."""
         kind, *rest = text.split(":", 4)
         return cls(*rest) if kind == _KIND and len(rest) == 4 else None
 
 
-class Machine:
+class LocalWorkers:
     """See the module. Belongs to the loop's thread.
 
     Args:
@@ -93,16 +102,16 @@ class Machine:
             part.write_text(secrets.token_hex(8), "ascii")
             os.replace(part, self._state / "owner")
             self._owner = _owner_of(root)
-        self._own: Worker | None = None
-        self._lost: list[Worker] = []
+        self._own: WorkerClient | None = None
+        self._lost: list[WorkerClient] = []
         """Those that were its own; what is left of one is still being waited for."""
-        self._spawning: asyncio.Task[Worker] | None = None
-        self._earlier: dict[str, Worker] = {}
+        self._spawning: asyncio.Task[WorkerClient] | None = None
+        self._earlier: dict[str, WorkerClient] = {}
         self._found: asyncio.Task[None] | None = None
 
     # ------------------------------------------------------------------ the process for new runs
 
-    async def worker(self) -> Worker:
+    async def worker(self) -> WorkerClient:
         """The process that new runs are started in.
 
         Raises:
@@ -123,13 +132,15 @@ class Machine:
             self._own = await asyncio.shield(self._spawning)
         return self._own
 
-    def handle(self, worker: Worker) -> str:
+    def handle(self, worker: WorkerClient) -> str:
         """Where a run is found that is started in this process."""
-        return str(Handle(worker.name, boot_id(), self._owner, str(self._root)))
+        return str(RunHandle(worker.name, boot_id(), self._owner, str(self._root)))
 
     # ------------------------------------------------------------------ runs of earlier masters
 
-    async def follow(self, handle: Handle, run: str) -> tuple[Worker | None, End | asyncio.Future[End]]:
+    async def follow(
+        self, handle: RunHandle, run: str
+    ) -> tuple[WorkerClient | None, RunEnd | asyncio.Future[RunEnd]]:
         """The process that has the run, and its end; or how it ended, or that nobody knows, if none has it any more."""
         await self._find()
         if handle.boot == boot_id() and handle.owner != self._owner:
@@ -144,15 +155,15 @@ class Machine:
         folder = str(Path(handle.root) / _FOLDER / ENDED if self._is_elsewhere(handle) else self._ended)
         is_there, code = protocol.ended_code(folder, run)
         if is_there:
-            return None, End(How.ENDED, code)
+            return None, RunEnd(EndKind.ENDED, code)
         if handle.boot == boot_id() and protocol.ended_code(folder, handle.worker)[0]:
-            return None, End(How.UNKNOWN)
-        return None, End(How.LOST)
+            return None, RunEnd(EndKind.UNKNOWN)
+        return None, RunEnd(EndKind.LOST)
 
-    def _is_elsewhere(self, handle: Handle) -> bool:
+    def _is_elsewhere(self, handle: RunHandle) -> bool:
         return self._shared and handle.owner != self._owner
 
-    def _is_foreign(self, handle: Handle) -> bool:
+    def _is_foreign(self, handle: RunHandle) -> bool:
         """Whether this data directory is a copy of the one that the run belongs to. One that was moved here from another
         file system has no original any more, but perhaps somebody who still writes there.
         """
@@ -199,7 +210,7 @@ class Machine:
             return is_ours and RUN_MARK in marks and marks[RUN_MARK] not in runs
 
         await asyncio.to_thread(processes.end, is_left, MARK, RUN_MARK)
-        told = {found.worker for text in handles if (found := Handle.of(text)) is not None}
+        told = {found.worker for text in handles if (found := RunHandle.of(text)) is not None}
         for path in (*self._ended.iterdir(), *self._state.glob("*.error")):
             if path.name.removesuffix(".error") not in {*runs, *told, *living}:
                 path.unlink(missing_ok=True)
@@ -228,17 +239,17 @@ class Machine:
             await worker.close()
             worker.abandon()
 
-    async def _everyone(self) -> list[Worker]:
+    async def _everyone(self) -> list[WorkerClient]:
         """Also the one that is being started, and those that are being looked for."""
         if self._spawning is not None:
             (made,) = await asyncio.gather(self._spawning, return_exceptions=True)
-            if isinstance(made, Worker):
+            if isinstance(made, WorkerClient):
                 self._own = made
         if self._found is not None:
             await asyncio.gather(self._found, return_exceptions=True)
         return [*self._lost, *self._all()]
 
-    def _all(self) -> list[Worker]:
+    def _all(self) -> list[WorkerClient]:
         return [*self._earlier.values(), *([] if self._own is None else [self._own])]
 
 

@@ -18,11 +18,11 @@ from titan_sdk.cluster.store.changes import StoreFailed, Swap
 from titan_sdk.errors import PeerProtocolError
 from titan_sdk.wire.extensions import StoreSwap
 
-__all__ = ["End", "Ends", "is_failed_for_good", "read_end"]
+__all__ = ["FinalRecord", "FinalRecords", "is_failed_for_good", "read_final_record"]
 
 
 @dataclass(frozen=True, slots=True)
-class End:
+class FinalRecord:
     """The last record of a run."""
 
     change: Swap
@@ -30,7 +30,7 @@ class End:
     """Whether the job's own ``max_attempts`` rules out another run."""
 
 
-class Ends:
+class FinalRecords:
     """Those that are there, by the names of their runs.
 
     Args:
@@ -42,12 +42,12 @@ class Ends:
         if folder is not None:
             folder.mkdir(mode=0o700, exist_ok=True)
 
-    def read(self, run: str) -> End | None:
+    def read(self, run: str) -> FinalRecord | None:
         """What the run has left, if it has left anything."""
         if self._folder is None:
             return None
         try:
-            return read_end((self._folder / run).read_text("ascii"))
+            return read_final_record((self._folder / run).read_text("ascii"))
         except (OSError, UnicodeError):
             return None
 
@@ -66,7 +66,7 @@ class Ends:
                 self.forget(name)
 
 
-def read_end(text: str) -> End | None:
+def read_final_record(text: str) -> FinalRecord | None:
     """What a launcher has left, if it is that."""
     try:
         left = StoreSwap.decode(text)
@@ -74,7 +74,7 @@ def read_end(text: str) -> End | None:
         return None
     if left.value is None or not f"{left.key}{left.expected}{left.value}".isascii():
         return None  # no launcher's: bookkeeping that cannot be stored would hold up everything after it
-    return End(Swap(left.key, left.expected, left.value), sdk_keys.is_failed_for_good(left.value))
+    return FinalRecord(Swap(left.key, left.expected, left.value), sdk_keys.is_failed_for_good(left.value))
 
 
 async def is_failed_for_good(store: Store, job_id: str) -> bool:

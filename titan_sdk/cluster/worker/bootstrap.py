@@ -1,4 +1,4 @@
-"""Begins a worker process, by its path: ``python3 -I -S start.py LISTENER NAME STATE_FOLDER RUNTIME [orphan]``.
+"""Begins a worker process, by its path: ``python3 -I -S bootstrap.py LISTENER NAME STATE_FOLDER RUNTIME [orphan]``.
 
 Its modules are imported under their full names, but nothing of the packages above them: these load the whole SDK, and every
 fork of the process would carry it.

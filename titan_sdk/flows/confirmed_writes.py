@@ -1,4 +1,4 @@
-"""Writes to TitanStore that are known to be there: a real master answers OK while its store is down (hazard 12)."""
+"""Confirmed writes to TitanStore. A real master answers OK even while its store is down (hazard 12)."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ __all__ = ["put_own", "store_is_away", "write"]
 
 
 def write(session: Session, call: Call[str], key: str, value: str) -> Flow[None]:
-    """Carry out a write of that value; where ``OK`` proves nothing, read it back.
+    """Write a value, and read it back if the master's ``OK`` proves nothing.
 
     Raises:
-        StoreUnavailable: it is not there. ``outcome_unknown`` where another value is.
+        StoreUnavailable: the value is not there. ``outcome_unknown`` if another value is.
     """
     info = yield from server_info(session)
     yield from ask(call)
@@ -36,10 +36,10 @@ def write(session: Session, call: Call[str], key: str, value: str) -> Flow[None]
 
 
 def put_own(key: str, value: str) -> Flow[None]:
-    """Set a key to a value that means the same whoever wrote it, so reading it back settles a lost reply.
+    """Set a key to a value that means the same whoever wrote it. After a lost reply, reading the value back is proof.
 
     Raises:
-        ConnectionLost, TimedOut: it is not there, and may come to be.
+        ConnectionLost, TimedOut: the value is not there, but may still arrive.
     """
     try:
         yield from ask(calls.kv_set(key, value))
@@ -49,9 +49,9 @@ def put_own(key: str, value: str) -> Flow[None]:
 
 
 def store_is_away(operation: str) -> StoreUnavailable:
-    """Says that nothing was kept."""
+    """The error for a store that keeps nothing."""
     return StoreUnavailable(
-        f"{operation}: the store behind the master does not keep what is written to it; is it running? "
+        f"{operation}: the store behind the master does not keep values; is it running? "
         "`titan doctor` tells more",
         operation=operation,
     )

@@ -17,14 +17,14 @@ import ray
 from titan_sdk.cluster.engines.ray.inside.dispatcher import Dispatcher
 from titan_sdk.cluster.engines.ray.values import NAMESPACE
 
-__all__ = ["HEAD", "main", "start_home"]
+__all__ = ["HEAD", "main", "start_dispatcher_driver"]
 
 HEAD = {"node:__internal_head__": 0.001}
 """Where all of this is: if that node is lost, so is the cluster, and no other node's end can take this with it."""
 _MADE = b"made\n"
 
 
-def start_home(cluster: str, name: str) -> None:
+def start_dispatcher_driver(cluster: str, name: str) -> None:
     """The body of a Ray task on the head: start that driver; returns when it has made the dispatcher.
 
     Raises:
@@ -33,7 +33,7 @@ def start_home(cluster: str, name: str) -> None:
     context = ray.get_runtime_context()
     environ = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     if context.gcs_address.startswith("127."):
-        environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # see ``attach.py``
+        environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # see ``attach_driver.py``
     modules = context.runtime_env.get("py_modules", [])
     words = [sys.executable, "-m", __name__, context.gcs_address, cluster, name, *modules]
     # Ray has nodes of this machine look for modules where a driver was started: in no folder that has any.

@@ -8,17 +8,17 @@ from typing import Any
 
 import ray
 
-from titan_sdk.cluster.engines.ray.inside.dialling import enter
+from titan_sdk.cluster.engines.ray.inside.dial_front import enter
 from titan_sdk.cluster.engines.ray.stream import Stream
 from titan_sdk.cluster.engines.ray.values import NAMESPACE, Front
 from titan_sdk.errors import TitanError
 
-__all__ = ["FrontLine"]
+__all__ = ["FrontConnection"]
 
 _SECONDS = 5.0
 
 
-class FrontLine:
+class FrontConnection:
     """
     Args:
         dispatcher: name of the actor that knows where the front is. Found by name, as a service outlives the

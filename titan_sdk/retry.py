@@ -1,7 +1,7 @@
-"""One call on its way to the master: what is sent, whether it may be sent again, and what its end means.
+"""The retry rule: whether a request may be sent again after an error, and what its last error means.
 
-A request that changes something is repeated only where that is provably the same request: it bears an id that the
-master remembers (ONCE), it names its submission (SUBMIT), or a copy changes nothing more.
+A request that changes something is repeated only if the copy is harmless: the master remembers the request's id (ONCE),
+the request names its submission (SUBMIT), or a copy changes nothing more.
 """
 
 from __future__ import annotations
@@ -21,26 +21,26 @@ from titan_sdk.errors import (
 from titan_sdk.model.server import ServerInfo
 from titan_sdk.session import Session
 from titan_sdk.transport.sync import Greeting
-from titan_sdk.wire import calls, hello, once
+from titan_sdk.wire import calls, exactly_once, hello
 from titan_sdk.wire.calls import Call
+from titan_sdk.wire.exactly_once import RequestId
 from titan_sdk.wire.frames import MAX_PAYLOAD, Frame, encode_frame
-from titan_sdk.wire.once import RequestId
 from titan_sdk.wire.opcodes import Opcode
 
-__all__ = ["SETTLE_SECONDS", "Sending", "greeting_of", "retry_pause"]
+__all__ = ["SETTLE_SECONDS", "Attempts", "greeting_of", "retry_pause"]
 
 T = TypeVar("T")
 
 SETTLE_SECONDS = 30.0
-"""How long a request with an id is repeated to learn what became of it, while its master is killed and started again:
-well before the master forgets it.
+"""Seconds for which a request with an id is repeated to learn its outcome, while the master is killed and restarted.
+The master remembers the id for longer than this.
 """
 _LONGEST_PAUSE = 1.0
 _IN_DOUBT = "the request may have taken effect, so ask for the state before repeating it"
 
 
-class Sending(Generic[T]):
-    """A driver asks it what to do next; it does no I/O itself."""
+class Attempts(Generic[T]):
+    """The attempts of one request. A driver asks what to do next; this class does no I/O."""
 
     def __init__(self, session: Session, call: Call[T]) -> None:
         self.call = call
@@ -50,32 +50,32 @@ class Sending(Generic[T]):
         self._is_sent = False
         self._tries = 0
         self._doubt: ConnectionLost | TimedOut | None = None
-        """Why nobody knows whether the request was carried out."""
+        """The first error after which the outcome of the request is unknown."""
         self._settle_until = 0.0
 
     @property
     def must_greet(self) -> bool:
-        """Whether to ask first who the master is: one exchange that may save all the others' connects."""
+        """Whether to send HELLO first. Its answer may allow kept connections, which saves a connect per request."""
         if self._session.server is not None or self.call.opcode is Opcode.HELLO:
             return False
         needs_to_know = self._request is not None or self.call.feature is not None
         return self._config.keep_alive or self._config.auth_token is not None or needs_to_know
 
     def next(self) -> tuple[int, bytes]:
-        """Opcode and payload of the next try.
+        """Opcode and payload of the next attempt.
 
         Raises:
-            PayloadTooLarge, LocalProtocolError: it cannot be sent.
-            ConnectionLost, TimedOut: another master answers now, which cannot know a request that may have been
-                carried out.
-            NotSupported: as these, and nothing was sent.
+            PayloadTooLarge, LocalProtocolError: the request cannot be sent.
+            ConnectionLost, TimedOut: another master answers now. It cannot know a request that may already have
+                been carried out.
+            NotSupported: another master answers now, and nothing was sent.
         """
         server = self._session.server
         feature = self.call.feature
         if feature is not None and not (server is not None and feature in server.features):
             self._settle_until = 0.0
             raise self._doubt or NotSupported(
-                f"{self.call.name}: another master than before answers at {self._config.address}, which does not know "
+                f"{self.call.name}: another master than before answers at {self._config.address} and does not know "
                 "this request; nothing was sent, try again"
             )
         knows_ids = server is not None and "once" in server.features
@@ -95,27 +95,27 @@ class Sending(Generic[T]):
         payload = self.call.encoded()
         opcode: int = self.call.opcode
         if self._request is not None:
-            opcode, payload = Opcode.ONCE, once.encode(self._request, opcode, payload)
+            opcode, payload = Opcode.ONCE, exactly_once.encode(self._request, opcode, payload)
         if len(payload) > MAX_PAYLOAD:
             raise PayloadTooLarge(self.call.name, len(payload), MAX_PAYLOAD, self.call.advice)
         self._is_sent = True
         return opcode, payload
 
     def read(self, frame: Frame) -> T:
-        """The call's reply."""
+        """The value of the reply."""
         if self._request is not None and frame.opcode == Opcode.ERROR:
-            if frame.text.startswith(once.IN_DOUBT):
+            if frame.text.startswith(exactly_once.IN_DOUBT):
                 raise self._told(self._doubt or ConnectionLost(f"{self.call.name}: {frame.text}"))
-            if frame.text == once.OUT_OF_DATE:
-                # Another process, a copy of this one, uses the channel.
+            if frame.text == exactly_once.OUT_OF_DATE:
+                # A forked copy of this process uses the same channel.
                 self._request = None
         return self.call.read(frame)
 
     def pause_after(self, exc: TransportError) -> float:
-        """Seconds before the next try.
+        """Seconds before the next attempt.
 
         Raises:
-            TransportError: there is none; it says what may have happened.
+            TransportError: there is no next attempt; the error says whether the outcome is known.
         """
         self._session.forget_server(exc)
         self._tries += 1
@@ -133,7 +133,7 @@ class Sending(Generic[T]):
         return retry_pause(self._tries, self._config)
 
     def close(self) -> None:
-        """It is over, whichever way."""
+        """The request has ended; its id may be used again."""
         if self._request is not None:
             self._session.request_ids.give_back(self._request)
             self._request = None
@@ -147,7 +147,7 @@ class Sending(Generic[T]):
         return self._tries < attempts and (self._doubt is None or self.call.repeatable)
 
     def _told(self, exc: TransportError) -> TransportError:
-        """What to raise: never that nothing was sent, where an earlier try may have been carried out."""
+        """The error to raise. It never claims that nothing was sent if an earlier attempt may have been carried out."""
         doubt = self._doubt
         if doubt is None:
             if isinstance(exc, ConnectionLost | TimedOut):

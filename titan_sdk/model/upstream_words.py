@@ -1,4 +1,4 @@
-"""What a submit returned in upstream's SDK: the master's word as a text."""
+"""The return value of a submit as programs for upstream's SDK compare it: the master's reply as a text."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ _WORD = "DAG_ACCEPTED"
 
 
 class Accepted:
-    """Equal to ``"DAG_ACCEPTED"``, and to itself. Any other end of a submit is raised."""
+    """Equal to ``"DAG_ACCEPTED"`` and to itself. Any other outcome of a submit is raised."""
 
     def __eq__(self, other: object) -> bool:
         return other == _WORD if isinstance(other, str) else self is other
@@ -17,5 +17,5 @@ class Accepted:
         return id(self) >> 4
 
     def __contains__(self, text: object) -> bool:
-        """For ``"ERROR" in client.submit_dag(...)``."""
+        """Supports upstream's check ``"ERROR" in client.submit_dag(...)``."""
         return isinstance(text, str) and text in _WORD
