@@ -144,7 +144,7 @@ def home_of(cluster: str) -> int:
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         with suppress(OSError):  # it has ended meanwhile
             words = path.read_bytes()
-            if b"ray.inside.home\0" in words and cluster.encode() in words:
+            if b"ray.inside.dispatcher_driver\0" in words and cluster.encode() in words:
                 found.append(int(path.parent.name))
     (pid,) = found
     return pid
