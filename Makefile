@@ -10,7 +10,7 @@
 #   make chaos   tasks killed, cleared and restarted in a real Airflow (a quarter of an hour)
 #   make crash   the bundled master killed 200 times per store and kind of load, each of its system calls failed once, and 1,000
 #                histories of what eight clients see meanwhile (40 minutes; TITAN_CRASH_SEED repeats a run)
-#   make bench   how fast it is here, and whether the ceilings hold (a quarter of an hour; ARGS=--quick, --page)
+#   make bench   how fast it is here, and whether the ceilings hold (half an hour; ARGS=--quick, --page, --upstream PATH)
 #   make unasync   write the blocking half of the client from the asynchronous one
 #   make clean   remove what the others made
 SHELL := /bin/bash

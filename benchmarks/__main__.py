@@ -14,7 +14,9 @@ GROUPS = {
     "jobs": "Jobs on this machine",
     "values": "Requests, values, files, waiters",
     "ray": "Jobs on a Ray cluster",
+    "imports": "What starts often",
     "tasks": "A task of Airflow, with `DAG.test()`",
+    "scheduler": "Mapped tasks in a real Airflow",
     "triggers": "5,000 deferred Airflow tasks in one process",
 }
 """Modules of this package with a ``run(scale)``, in the order in which they run."""
@@ -26,6 +28,7 @@ BEGIN, END = "<!-- make bench -->\n", "<!-- end of make bench -->\n"
 def main(
     only: Annotated[list[str] | None, typer.Option(help="A group; may be given several times.")] = None,
     quick: Annotated[bool, typer.Option(help="A tenth of the work: does it run, not how fast.")] = False,
+    upstream: Annotated[Path | None, typer.Option(help="A checkout of upstream's project.")] = None,
     page: Annotated[bool, typer.Option(help="Write the table into docs/scale.md.")] = False,
 ) -> None:
     """Measure, and print one table."""
@@ -36,7 +39,8 @@ def main(
     groups: dict[str, list[Figure]] = {}
     for name in only or GROUPS:
         found = groups[GROUPS[name]] = []
-        for figure in importlib.import_module(f"benchmarks.{name}").run(0.1 if quick else 1.0):
+        more = {"upstream": upstream} if name == "imports" else {}
+        for figure in importlib.import_module(f"benchmarks.{name}").run(0.1 if quick else 1.0, **more):
             print("  " + " | ".join(cell for cell in figure.cells() if cell), flush=True)
             found.append(figure)
     table = markdown(groups, f"{facts}, after {load()}")

@@ -18,6 +18,7 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
+from benchmarks import sshd
 from benchmarks.frame import Figure
 from benchmarks.masters import bundled
 from benchmarks.peers import installed
@@ -40,12 +41,15 @@ def run(scale: float) -> Iterator[Figure]:
     with (
         tempfile.TemporaryDirectory(prefix="titan-bench-") as name,
         bundled("--workers", "GENERAL=2") as master,
+        tempfile.TemporaryDirectory(prefix="titan-bench-") as keys,
+        sshd.serve(Path(keys)) as ssh,
     ):
         host, port = master.client.config.host, master.client.config.port
         environ = os.environ | {
             "AIRFLOW_HOME": name,
             "AIRFLOW_CONN_TITAN_DEFAULT": f"titan://{host}:{port}",
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+            **ssh,
         }
         with Path(name, "log").open("wb") as log:
             done = subprocess.run(
@@ -69,7 +73,10 @@ def _figures(found: dict[str, list[float]]) -> Iterator[Figure]:
         ("deferrable", "the same, deferrable", "over <= 0.3"),
         ("function", "the same as @task.titan", ""),
         ("virtualenv", "Airflow's @task.virtualenv", ""),
+        ("ssh", "an SSHOperator, to an sshd of this machine", ""),
     ):
+        if kind not in median:
+            continue
         took = median[kind]
         yield Figure(what, took, "s", "a BashOperator", bash, took / bash, ceiling)
     yield Figure("a job's end until its task goes on", median["late, sync"], "s", ceiling="value <= 0.3")
@@ -79,7 +86,7 @@ def _figures(found: dict[str, list[float]]) -> Iterator[Figure]:
 # ---------------------------------------------------------------------- Airflow
 
 _DAGS = """
-import time
+import os, time
 from airflow.providers.common.compat.sdk import DAG, task
 from airflow.providers.standard.operators.bash import BashOperator
 from titan_provider.operators.titan import TitanJobOperator
@@ -106,6 +113,10 @@ TASKS = {
     "late, sync": lambda: Noting(task_id="t", filename=LASTING, args=ARGS, deferrable=False),
     "late, deferred": lambda: Noting(task_id="t", filename=LASTING, args=ARGS, deferrable=True),
 }
+if os.environ.get("AIRFLOW_CONN_BENCH_SSH"):
+    from airflow.providers.ssh.operators.ssh import SSHOperator
+
+    TASKS["ssh"] = lambda: SSHOperator(task_id="t", ssh_conn_id="bench_ssh", command="true")
 DAGS = {}
 for kind, make in TASKS.items():
     with DAG("bench_" + kind.replace(", ", "_"), schedule=None) as dag:

@@ -51,6 +51,11 @@ class AirflowServer:
             "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
         }
 
+    @property
+    def pids(self) -> list[int]:
+        """Of the commands that were started; what they have started is below them."""
+        return [process.pid for process in self._processes.values()]
+
     def __enter__(self) -> AirflowServer:
         try:
             for name in self.components:
@@ -62,7 +67,7 @@ class AirflowServer:
         return self
 
     def __exit__(self, *_: object) -> None:
-        groups = [process.pid for process in self._processes.values()]
+        groups = self.pids
         for number in (signal.SIGTERM, signal.SIGKILL):
             deadline = time.monotonic() + STOP_SECONDS
             while any(map(group_alive, groups)) and time.monotonic() < deadline:
