@@ -26,7 +26,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(autouse=True)
 def _defer_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """A deferrable task would wait by itself for jobs as short as those of tests, and no test would meet a trigger."""
-    monkeypatch.setattr("titan_provider.work.own_client.SOON", 0.0)
+    monkeypatch.setattr("titan_provider.work.waiting.SOON", 0.0)
 
 
 @pytest.fixture

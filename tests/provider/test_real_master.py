@@ -12,16 +12,17 @@ from typing import Any
 import pytest
 
 from tests.provider.work.test_dag_submission import Task as DagTask
-from tests.provider.work.test_submission import AirflowState, Crash, Fragile, Task
+from tests.provider.work.test_submission import Task
+from tests.provider.work.tries import Crash, Fragile, State
 from tests.sdk.cluster.peer import Peer
 from tests.support.airflow_run import Outcome, unique
 from tests.support.airflow_version import AIRFLOW_2
 from titan_provider.triggers import cancellation
 from titan_provider.triggers.job import TitanJobTrigger
 from titan_provider.triggers.shared_client import shared_client
-from titan_provider.work.cancel import Killer
+from titan_provider.work.cancel import Cancellation
 from titan_provider.work.plan import KnownJob
-from titan_provider.work.records import AirflowMemory, TitanMemory
+from titan_provider.work.records import AirflowRecords, TitanRecords
 from titan_provider.work.watch import WorkWatch
 from titan_sdk import ClientConfig, JobStatus, TitanClient, TitanJob
 from titan_sdk.cluster import LocalCluster
@@ -145,7 +146,7 @@ def test_a_job_whose_status_was_lost_does_not_run_besides_the_next_one(
 ) -> None:
     code, trace = noted
     (tmp_path / "job.py").write_text(code)
-    memory = AirflowMemory(AirflowState()) if kind == "airflow" else TitanMemory(client, unique("key"))
+    memory = AirflowRecords(State()) if kind == "airflow" else TitanRecords(client, unique("key"))
     task = Task(client, tmp_path / "job.py", Fragile(memory))
     task.delay = 5000
     crash_in_an_outage(task.try_once)
@@ -186,10 +187,10 @@ async def test_a_killed_tasks_delayed_job_does_not_run_when_due(
     job = TitanJob(unique("delayed"), str(tmp_path / "job.py"), delay=6000)
     await asyncio.to_thread(client.submit_job, job)
     if how == "sync":
-        killer = Killer()
-        killer.arm(ClientConfig(host=client.config.host, port=client.config.port))
-        killer.watch([job.job_id])
-        await asyncio.to_thread(killer.kill, logging.getLogger("test"))
+        kill = Cancellation()
+        kill.connect(ClientConfig(host=client.config.host, port=client.config.port))
+        kill.track([job.job_id])
+        await asyncio.to_thread(kill.cancel, logging.getLogger("test"))
     else:
 
         async def failed(_: object) -> str:

@@ -23,7 +23,7 @@ from titan_provider.operators.titan import TitanJobOperator
 from titan_provider.triggers import status_poller as module
 from titan_provider.triggers.jobs import TitanJobsTrigger
 from titan_provider.triggers.status_poller import Schedule
-from titan_provider.work import own_client
+from titan_provider.work import waiting
 from titan_provider.work.waiting import Pace
 from titan_sdk import JobStatus, TitanClient, TitanJob
 from titan_sdk.cluster import LocalCluster
@@ -160,7 +160,7 @@ def operator_of(kind: str, script: str) -> Any:
 def test_a_job_that_ends_soon_never_defers_its_task(
     kind: str, context: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(own_client, "SOON", LONG)
+    monkeypatch.setattr(waiting, "SOON", LONG)
     script = "import titan_job; titan_job.result(7)"
     assert in_time(lambda: operator_of(kind, script).execute(context)) == (7 if kind == "job" else {"a": 7})
 
@@ -169,7 +169,7 @@ def test_a_job_that_ends_soon_never_defers_its_task(
 def test_one_that_does_not_is_left_to_a_trigger(
     kind: str, context: Any, master: TitanClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(own_client, "SOON", 0.3)
+    monkeypatch.setattr(waiting, "SOON", 0.3)
     gate = tmp_path / "gate"
     script = f"import os, time\nwhile not os.path.exists({str(gate)!r}): time.sleep(0.05)"
     with pytest.raises(TaskDeferred) as deferred:

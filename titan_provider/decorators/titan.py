@@ -19,11 +19,12 @@ from titan_provider.decorators.shipping import plan_shipment
 from titan_provider.exceptions import TitanFunctionRefused
 from titan_provider.operators.titan import TitanJobOperator
 from titan_provider.values import plain
-from titan_provider.work.plan import Record
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
     from airflow.sdk.bases.decorator import TaskDecorator
+
+    from titan_provider.work.jobs import NamedJob
 
 __all__ = ["titan_task"]
 
@@ -69,13 +70,14 @@ class _TitanDecoratedOperator(DecoratedOperator, TitanJobOperator):
         # Not DecoratedOperator's: what it does with the returned value has another signature on Airflow 2.
         return TitanJobOperator.execute(self, context)
 
-    def _run_job(self, context: Context, record: Record, started: float) -> Any:
+    def read_jobs(self, context: Context) -> list[NamedJob]:
+        """The job that calls the function."""
         # Here and not in execute(): a task that was deferred before its submit comes back as a fresh instance.
         shipment = plan_shipment(self.python_callable)
         self.script = shipment.script()
         self.script_name = shipment.file_name
         self.job_params = job_arguments(self.python_callable, self.op_args, self.op_kwargs, context)
-        return super()._run_job(context, record, started)
+        return super().read_jobs(context)
 
     def lineage_source(self) -> str:
         """The function as it is in the DAG file."""

@@ -4,34 +4,25 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from titan_provider.compat import (
-    AirflowException,
-    conf,
-)
-from titan_provider.events import JobEvent
-from titan_provider.exceptions import (
-    TitanDagFailed,
-)
+from titan_provider.compat import conf
+from titan_provider.exceptions import TitanDagFailed
 from titan_provider.hooks.titan import TitanHook
 from titan_provider.links.titan import DAG_NAME_XCOM, TitanDagLink, links
 from titan_provider.operators.base import TitanWorkOperator
-from titan_provider.triggers.dag import TitanDagTrigger
 from titan_provider.values import Duration, as_id, plain, read_durations
-from titan_provider.work.cancel import announce_try
-from titan_provider.work.jobs import read_jobs
-from titan_provider.work.own_client import end_soon
-from titan_provider.work.plan import DagRecord, children_first
-from titan_provider.work.records import memory_of
-from titan_provider.work.submission import DagSubmission, new_record
+from titan_provider.work.jobs import NamedJob, read_jobs
+from titan_provider.work.plan import KnownJob, WorkRecord
+from titan_provider.work.remote import RemoteWork, new_record
 from titan_provider.work.watch import WorkWatch
 from titan_sdk import CorruptData, TitanClient, TitanError, TitanJob, xcom
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+
+    from titan_provider.triggers.dag import TitanDagTrigger
 
 __all__ = ["JOB_IDS_XCOM", "TitanDagOperator"]
 
@@ -107,124 +98,69 @@ class TitanDagOperator(TitanWorkOperator):
 
     def execute(self, context: Context) -> Any:
         """Submit the jobs, or find those of an earlier try; then wait, or hand the waiting to a trigger."""
-        started = time.time()
-        hook = TitanHook(self.titan_conn_id)
-        self._killer.arm(hook.get_config(), context["ti"].try_number)
-        with ExitStack() as stack:
-            client = stack.enter_context(hook.get_conn())
-            record = self._obtain(context, hook, client)
-            if (there := hook.at(record.run.master)) is not hook:
-                client = stack.enter_context(there.get_conn())
-            if self.do_xcom_push:
-                context["ti"].xcom_push(key=JOB_IDS_XCOM, value=record.ids)
-                context["ti"].xcom_push(key=DAG_NAME_XCOM, value=self._dag_name(context))
-            if not self.wait_for_completion:
-                return record.ids
-            nonces = {job.job_id: job.nonce for job in record.open_jobs.values()}
-            if self.deferrable and not end_soon(client, nonces):
-                self._hand_over(record, started)
-            self._wait(client, record)
-            return self._results(client, record)
-
-    def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> Any:
-        """End the task that a trigger resumed.
-
-        :param event: what the trigger fired
-        """
-        fired = JobEvent.from_dict(event)
-        hook = TitanHook(self.titan_conn_id, master=fired.master)
-        self._killer.arm(hook.get_config(), context["ti"].try_number)
-        with hook.get_conn() as client:
-            record = DagRecord.from_json(memory_of(context, client).load())
-            if record is None:
-                raise AirflowException(
-                    "the record of this task's jobs is gone, so their results cannot be told; clear the task"
-                )
-            self._killer.watch(children_first(record.jobs).values())
-            if {job.job_id for job in record.open_jobs.values()} != set(fired.statuses):
-                # A cleared task's old trigger may fire in its last moment.
-                self.log.info("A trigger told of other jobs than this try's; waiting on")
-                self._hand_over(record, time.time())
-            self._raise_for(fired)
-            return self._results(client, record)
+        return self.run_work(context, new_record(context), time.time())
 
     # -- its parts ------------------------------------------------------------------------------------------
 
-    def _dag_name(self, context: Context) -> str:
+    @property
+    def keeps_record(self) -> bool:
+        """A trigger's event is matched with the record, so a deferred wait keeps one in any case."""
+        return self.durable or self.deferrable
+
+    def titan_dag_name(self, context: Context) -> str:
+        """Name of the jobs' DAG on the master."""
         return as_id(self.dag_name) or f"{context['ti'].dag_id}.{self.task_id}"
 
-    def _obtain(self, context: Context, hook: TitanHook, client: TitanClient) -> DagRecord:
-        run = new_record(context)
+    def read_jobs(self, context: Context) -> list[NamedJob]:
+        """The jobs, as their author wrote them."""
+        return read_jobs(f"task {self.task_id!r}", self.jobs, getattr(context.get("dag"), "fileloc", None))
 
-        def remember(record: DagRecord) -> None:
-            there, try_number = hook.at(record.run.master), context["ti"].try_number
-            self._killer.arm(there.get_config(), try_number)
-            self._killer.watch(children_first(record.jobs).values())
-            if record.run.job_id != run.job_id and self._killer.job_ids:
-                with there.get_conn() as its_master:
-                    announce_try(its_master, self._killer.job_ids[0], try_number)
+    def push_ids(self, context: Context, record: WorkRecord) -> Any:
+        """The jobs' ids by name."""
+        if self.do_xcom_push:
+            context["ti"].xcom_push(key=JOB_IDS_XCOM, value=record.ids)
+            context["ti"].xcom_push(key=DAG_NAME_XCOM, value=self.titan_dag_name(context))
+        return record.ids
 
-        dag_file = getattr(context.get("dag"), "fileloc", None)
-        # A trigger's event is matched with the record, so a deferred wait keeps one in any case.
-        remembers = self.durable or self.deferrable
-        jobs = read_jobs(f"task {self.task_id!r}", self.jobs, dag_file)
-        try:
-            return DagSubmission(
-                client=client,
-                name=self._dag_name(context),
-                memory=memory_of(context, client) if remembers else None,
-                durable=self.durable,
-                about_to_submit=remember,
-                log=self.log,
-                elsewhere=lambda master: hook.at(master).get_conn(),
-                unreachable_timeout=self.unreachable_timeout,
-            ).obtain(context, run, jobs)
-        finally:
-            if self._killer.killed:  # the kill may have come before the master knew the jobs
-                self.on_kill()
+    def make_watch(self, jobs: Mapping[str, KnownJob], **options: Any) -> WorkWatch:
+        """As every operator's, with logs in groups."""
+        return super().make_watch(jobs, log_interval=self.log_interval, **options)
 
-    def _wait(self, client: TitanClient, record: DagRecord) -> None:
-        watch = WorkWatch(
-            record.open_jobs,
-            self.log,
-            poll_interval=self.poll_interval,
-            log_interval=self.log_interval,
-            unreachable_timeout=self.unreachable_timeout,
-            placement_timeout=self.placement_timeout,
-        )
-        self._wait_here(client, watch)
+    def make_trigger(self, work: RemoteWork, started: float) -> TitanDagTrigger:
+        """The trigger of several jobs.
 
-    def _hand_over(self, record: DagRecord, started: float) -> NoReturn:
-        trigger = TitanDagTrigger(
+        :param started: unix time at which the task began
+        """
+        from titan_provider.triggers.dag import TitanDagTrigger  # not while DAG files are parsed
+
+        return TitanDagTrigger(
             titan_conn_id=self.titan_conn_id,
-            jobs=TitanDagTrigger.plain(record.open_jobs),
+            jobs=TitanDagTrigger.plain(work.record.open_jobs),
             poll_interval=self.poll_interval,
             log_interval=self.log_interval,
             deadline=self._deadline(started),
             unreachable_timeout=self.unreachable_timeout,
             cancel_on_kill=self.cancel_on_kill,
-            master=record.run.master,
+            master=work.record.run.master,
             placement_timeout=self.placement_timeout,
         )
-        self._leave_to(trigger)
 
-    def _results(self, client: TitanClient, record: DagRecord) -> dict[str, Any]:
-        reports = {
-            name: replace(client.job_report(job.job_id, nonce=job.nonce), job_id=name)
-            for name, job in record.jobs.items()
-        }
+    def take_results(self, work: RemoteWork, *, log_shown: bool) -> dict[str, Any]:  # noqa: ARG002 - of several logs, the message repeats none
+        """The jobs' results by name."""
+        jobs, client = work.record.jobs, work.client
+        reports = {name: replace(report, job_id=name) for name, report in work.results().items()}
         states = {name: report.state for name, report in reports.items()}
-        for name, job in record.jobs.items():
+        for name, job in jobs.items():
             # The bundled master ends jobs below a failed one, a real one leaves them PENDING: here both are the same.
             causes = tuple(parent for parent in job.parents if not states[parent].is_success)
             if causes and not states[name].is_success:
                 reports[name] = replace(reports[name], upstream_failed=causes)
         self.lineage_reports = tuple(
-            replace(report, job_id=record.jobs[name].job_id) for name, report in reports.items()
+            replace(report, job_id=jobs[name].job_id) for name, report in reports.items()
         )
         failures = [report for report in reports.values() if not report.state.is_success]
         if failures:
-            self._cancel_blocked(client, [record.jobs[report.job_id].job_id for report in failures])
+            self._cancel_blocked(client, [jobs[report.job_id].job_id for report in failures])
             raise TitanDagFailed(
                 sorted(failures, key=lambda report: bool(report.upstream_failed)), len(reports)
             )
@@ -240,11 +176,6 @@ class TitanDagOperator(TitanWorkOperator):
                 self.log.warning(
                     "Job %s, which waits for a failed one, could not be cancelled: %s", job_id, exc
                 )
-
-    def recorded_jobs(self, context: Context, client: TitanClient) -> tuple[str, list[str]] | None:
-        """Those of this try and of earlier ones."""
-        record = DagRecord.from_json(memory_of(context, client).load())
-        return None if record is None else (record.run.master, list(children_first(record.jobs).values()))
 
 
 def _value(client: TitanClient, result: Any) -> Any:

@@ -2,33 +2,39 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from titan_provider.compat import BaseOperator
 from titan_provider.exceptions import TitanServiceFailed
 from titan_provider.hooks.titan import TitanHook
 from titan_provider.links.titan import JOB_ID_XCOM, TitanJobLogLink, links
+from titan_provider.operators.base import TitanWorkOperator
 from titan_provider.values import Duration, as_id, plain, read_durations
-from titan_provider.work.plan import Record
-from titan_provider.work.records import memory_of
-from titan_provider.work.service import ServiceKiller, end_service, is_alive, wait_until_up
-from titan_provider.work.source import Script, find_script, inline_script
-from titan_provider.work.submission import master_of, new_record
-from titan_sdk import TitanClient, TitanError, TitanJob
+from titan_provider.work.cancel import Cancellation
+from titan_provider.work.jobs import NamedJob
+from titan_provider.work.plan import ONLY, KnownJob, WorkRecord
+from titan_provider.work.remote import RemoteWork, new_record
+from titan_provider.work.service import (
+    END_PATIENCE,
+    RemoteService,
+    ServiceWatch,
+    end_service,
+    raise_unless_up,
+    stop_in_a_hurry,
+)
+from titan_provider.work.source import find_script, inline_script
+from titan_sdk import TitanClient, TitanError
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
 __all__ = ["TitanServiceOperator", "TitanServiceStopOperator"]
 
-# The real master gives a service 20 s for its port; one that is starting cannot be stopped there until then.
-_END_PATIENCE = 30.0
 
-
-class TitanServiceOperator(BaseOperator):
+class TitanServiceOperator(TitanWorkOperator):
     """Starts a service on a worker and waits until its port answers there.
 
     The task's XCom is ``{"service_id": ..., "host": ..., "port": ..., "master": ...}``. The service goes on until a
@@ -65,6 +71,7 @@ class TitanServiceOperator(BaseOperator):
     template_fields_renderers: ClassVar[dict[str, str]] = {"script": "python"}
     ui_color = "#dce9f7"
     operator_extra_links = links(TitanJobLogLink())
+    work_class = RemoteService
 
     def __init__(
         self,
@@ -101,115 +108,81 @@ class TitanServiceOperator(BaseOperator):
             self.task_id, zero=True, unreachable_timeout=unreachable_timeout
         )
         self.durable = durable
-        self._killer = ServiceKiller()
+        self._cancellation = Cancellation(stop_in_a_hurry)
 
-    def execute(self, context: Context) -> dict[str, Any]:
+    def execute(self, context: Context) -> Any:
         """Start the service, or find the one a crashed try left, and wait for its port."""
-        hook = TitanHook(self.titan_conn_id)
-        self._killer.arm(hook.get_config())
-        with ExitStack() as stack:
-            client = stack.enter_context(hook.get_conn())
-            try:
-                service_id, client = self._obtain(context, hook, client, stack)
-                if self.do_xcom_push:
-                    context["ti"].xcom_push(key=JOB_ID_XCOM, value=service_id)
-                wait_until_up(
-                    client,
-                    service_id,
-                    self.log,
-                    requirement=self.requirement,
-                    start_timeout=self.start_timeout,
-                    poll_interval=self.poll_interval,
-                    unreachable_timeout=self.unreachable_timeout,
-                )
-            except BaseException:  # Airflow's timeout and termination are not Exceptions
-                self._leave_nothing(client)
-                raise
-            host = self.host
-            if not host and client.server_info().kind == "bundled":
-                host = client.config.host
-            elif not host:
-                self.log.warning(
-                    "This master, a real Titan, does not tell on which machine service %s runs, so the XCom's host is None; "
-                    "give the task host=, the name of the worker's machine",
-                    service_id,
-                )
-        self.log.info("Service %s answers on port %s", service_id, self.port)
-        return {
-            "service_id": service_id,
-            "host": host or None,
-            "port": int(self.port),
-            "master": client.config.address,
-        }
+        return self.run_work(context, new_record(context, as_id(self.service_id)), time.time())
 
-    def on_kill(self) -> None:
-        """Stop the service."""
-        self._killer.kill(self.log)
+    def follow(self, context: Context, work: RemoteWork, *given: Any) -> Any:
+        """As every operator, but nothing is left of a service where this task fails or is killed."""
+        try:
+            return super().follow(context, work, *given)
+        except BaseException:  # Airflow's timeout and termination are not Exceptions
+            self._leave_nothing(work.client)
+            raise
 
-    def _obtain(
-        self, context: Context, hook: TitanHook, client: TitanClient, stack: ExitStack
-    ) -> tuple[str, TitanClient]:
-        """The service's id, and a client of its master."""
-        record = replace(new_record(context, as_id(self.service_id)), master=client.config.address)
-        memory = memory_of(context, client) if self.durable else None
-        old = memory.recall() if memory is not None else None
-        if old is not None and (there := self._take_up(hook, client, old, record, stack)) is not None:
-            return old.job_id, there
+    def read_jobs(self, context: Context) -> list[NamedJob]:
+        """The service."""
         if self.script is not None:
             script = inline_script(self.script, self.task_id)
         else:
             script = find_script(str(self.filename), getattr(context.get("dag"), "fileloc", None))
-        self._submit(client, memory, record, self._job(record, script))
-        self.log.info("Submitted service %s, to run on a worker tagged %s", record.job_id, self.requirement)
-        return record.job_id, client
+        fields = {
+            "job_type": "SERVICE",
+            "port": int(self.port),
+            "requirement": as_id(self.requirement),
+            "priority": self.priority,
+        }
+        return [NamedJob(ONLY, (), script, fields, mark="")]
 
-    def _take_up(
-        self, hook: TitanHook, client: TitanClient, old: Record, new: Record, stack: ExitStack
-    ) -> TitanClient | None:
-        """A client of the master of an earlier try's service, where that goes on; else the service is ended there."""
-        there = master_of(
-            client,
-            lambda master: hook.at(master).get_conn(),
-            old,
-            [old.job_id],
-            same_run=old.same_run(new),
-            log=self.log,
-            stack=stack,
+    def push_ids(self, context: Context, record: WorkRecord) -> None:
+        """The service's id."""
+        if self.do_xcom_push:
+            context["ti"].xcom_push(key=JOB_ID_XCOM, value=record.ids[ONLY])
+
+    def make_watch(self, jobs: Mapping[str, KnownJob], **_: Any) -> ServiceWatch:
+        """The wait until the service's port answers."""
+        (service,) = jobs.values()
+        return ServiceWatch(
+            service,
+            self.log,
+            start_timeout=self.start_timeout,
+            poll_interval=self.poll_interval,
+            unreachable_timeout=self.unreachable_timeout,
         )
-        if there is None or not is_alive(there, old.job_id):
-            return None
-        if old.same_run(new):
-            self._killer.arm(there.config)
-            self._killer.watch([old.job_id])
-            self.log.info("An earlier try of this task started service %s; waiting for it", old.job_id)
-            return there
-        self.log.warning("Service %s of an earlier run of this task is still there; ending it", old.job_id)
-        end_service(there, old.job_id, _END_PATIENCE)
+
+    def take_results(self, work: RemoteWork, *, log_shown: bool) -> dict[str, Any]:  # noqa: ARG002 - a service's is not
+        """Where the service answers.
+
+        :raises TitanServiceFailed: it has died, or was stopped
+        """
+        client, service_id = work.client, work.record.ids[ONLY]
+        raise_unless_up(client, service_id, client.get_job_status(service_id))
+        self.log.info("Service %s answers on port %s", service_id, self.port)
+        return {
+            "service_id": service_id,
+            "host": self._host_of(client, service_id),
+            "port": int(self.port),
+            "master": client.config.address,
+        }
+
+    def _host_of(self, client: TitanClient, service_id: str) -> str | None:
+        if self.host:
+            return self.host
+        if client.server_info().kind == "bundled":
+            return client.config.host
+        self.log.warning(
+            "This master, a real Titan, does not tell on which machine service %s runs, so the XCom's host is None; "
+            "give the task host=, the name of the worker's machine",
+            service_id,
+        )
         return None
 
-    def _job(self, record: Record, script: Script) -> TitanJob:
-        return TitanJob(
-            record.job_id,
-            script.filename,
-            source=script.source,
-            job_type="SERVICE",
-            port=int(self.port),
-            requirement=as_id(self.requirement),
-            priority=self.priority,
-        )
-
-    def _submit(self, client: TitanClient, memory: Any, record: Record, job: TitanJob) -> None:
-        if memory is not None:
-            memory.keep(record)
-        self._killer.watch([record.job_id])
-        client.submit_job(job)
-        if memory is not None:
-            memory.keep(record.confirmed())
-
     def _leave_nothing(self, client: TitanClient) -> None:
-        for service_id in self._killer.job_ids:
+        for service_id in self._cancellation.job_ids:
             try:
-                end_service(client, service_id, _END_PATIENCE)
+                end_service(client, service_id, END_PATIENCE)
             except TitanError as exc:
                 self.log.error(
                     "Service %s could not be stopped and may still be running: %s", service_id, exc
@@ -258,7 +231,7 @@ class TitanServiceStopOperator(BaseOperator):
         hook = TitanHook(self.titan_conn_id)
         with ExitStack() as stack:
             client = stack.enter_context(hook.get_conn())
-            found = end_service(client, service_id, _END_PATIENCE)
+            found = end_service(client, service_id, END_PATIENCE)
             started_at = given.get("master") if isinstance(given, Mapping) else None
             if not found and started_at and (there := hook.at(started_at)) is not hook:
                 self.log.warning(
@@ -268,7 +241,7 @@ class TitanServiceStopOperator(BaseOperator):
                     client.config.address,
                 )
                 client = stack.enter_context(there.get_conn())
-                found = end_service(client, service_id, _END_PATIENCE)
+                found = end_service(client, service_id, END_PATIENCE)
             self.log.info("Service %s %s", service_id, "was stopped" if found else "was not running any more")
             if self.copy_log and (text := client.fetch_logs(service_id)):
                 self.log.info("::group::Log of service %s", service_id)

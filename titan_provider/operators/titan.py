@@ -4,35 +4,31 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from titan_provider.compat import AirflowException, conf
 from titan_provider.events import JobEvent, Outcome
-from titan_provider.exceptions import (
-    TitanJobFailed,
-    TitanJobFailedForGood,
-)
+from titan_provider.exceptions import TitanJobFailed, TitanJobFailedForGood
 from titan_provider.hooks.titan import TitanHook
 from titan_provider.links.titan import JOB_ID_XCOM, TitanJobLogLink, links
 from titan_provider.operators.base import TitanWorkOperator
 from titan_provider.values import Duration, as_id, as_ids, plain, read_durations, to_json
 from titan_provider.work.admission import AdmissionQueue, Sightings, Window, enter, wait_for_room
-from titan_provider.work.cancel import announce_try
-from titan_provider.work.joblog import MAX_LINES, LogCursor, env_texts, mask_env
-from titan_provider.work.own_client import OwnClient, end_soon, run_blocking
-from titan_provider.work.plan import Record
-from titan_provider.work.records import memory_of
-from titan_provider.work.source import Script, find_script, inline_script
-from titan_provider.work.submission import Submission, new_record
-from titan_provider.work.watch import describe_progress
-from titan_sdk import TitanClient, TitanJob
+from titan_provider.work.joblog import LogCursor, env_texts, mask_env
+from titan_provider.work.jobs import NamedJob
+from titan_provider.work.plan import ONLY, KnownJob, WorkRecord
+from titan_provider.work.remote import RemoteWork, new_record
+from titan_provider.work.source import find_script, inline_script
+from titan_provider.work.waiting import OwnClient, run_blocking
+from titan_provider.work.watch import WorkWatch, describe_progress
 from titan_sdk.config import parse_duration
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+
+    from titan_provider.triggers.job import TitanJobTrigger
 
 __all__ = ["TitanJobOperator"]
 
@@ -180,7 +176,8 @@ class TitanJobOperator(TitanWorkOperator):
 
     def execute(self, context: Context) -> Any:
         """Submit the job, or find the one a crashed try left; then wait, or hand the waiting to a trigger."""
-        return self._run_job(context, new_record(context, as_id(self.job_id)), time.time())
+        mask_env(self.env)
+        return self.run_work(context, new_record(context, as_id(self.job_id)), time.time())
 
     def execute_admitted(self, context: Context, event: dict[str, Any] | None = None) -> Any:
         """Go on with a task that a trigger resumed because there is room for its job now.
@@ -189,91 +186,65 @@ class TitanJobOperator(TitanWorkOperator):
         """
         fired = JobEvent.from_dict(event)
         self._raise_for(fired)
-        record = new_record(context, as_id(self.job_id))
+        mask_env(self.env)
+        run = new_record(context, as_id(self.job_id))
         if fired.outcome is Outcome.ADMITTED:
             (job_id,) = fired.statuses
-            record = replace(record, job_id=job_id)
-        return self._run_job(context, record, fired.since or time.time())
+            run = replace(run, job_id=job_id)
+        return self.run_work(context, run, fired.since or time.time())
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> Any:
         """End the task that a trigger resumed: the rest of the log, then the result or the failure.
 
         :param event: what the trigger fired
         """
-        fired = JobEvent.from_dict(event)
-        (job_id,) = fired.statuses
         mask_env(self.env)
-        hook = TitanHook(self.titan_conn_id, master=fired.master)
-        self._killer.arm(hook.get_config(), context["ti"].try_number)
-        self._killer.watch([job_id])
-        with hook.get_conn() as client:
-            self._check_job(context, client, job_id)
-            self._raise_for(fired)
-            return self._result(client, job_id, log_shown=fired.log_lines <= MAX_LINES)
+        return super().execute_complete(context, event)
 
     # -- its parts ------------------------------------------------------------------------------------------
 
-    def _run_job(self, context: Context, record: Record, started: float) -> Any:
-        mask_env(self.env)
-        hook = TitanHook(self.titan_conn_id)
-        self._killer.arm(hook.get_config(), context["ti"].try_number)
-        with ExitStack() as stack:
-            client = stack.enter_context(hook.get_conn())
-            record = self._obtain(context, hook, client, record, started)
-            if (there := hook.at(record.master)) is not hook:
-                client = stack.enter_context(there.get_conn())
-            if self.do_xcom_push:
-                context["ti"].xcom_push(key=JOB_ID_XCOM, value=record.job_id)
-            if not self.wait_for_completion:
-                return record.job_id
-            if self.deferrable and not end_soon(client, {record.job_id: record.nonce}):
-                self._hand_over(client, record, started)
-            shown = self._wait(client, record)
-            return self._result(client, record.job_id, log_shown=shown)
-
-    def _obtain(
-        self, context: Context, hook: TitanHook, client: TitanClient, record: Record, started: float
-    ) -> Record:
-        def remember(found: Record) -> None:
-            self._killer.watch([found.job_id])
-            if found.job_id != record.job_id:
-                there, try_number = hook.at(found.master), context["ti"].try_number
-                self._killer.arm(there.get_config(), try_number)
-                with there.get_conn() as its_master:
-                    announce_try(its_master, found.job_id, try_number)
-
+    def read_jobs(self, context: Context) -> list[NamedJob]:
+        """The one job."""
         if self.script is not None:
             script = inline_script(self.script, self.script_name or self.task_id)
         else:
             script = find_script(str(self.filename), getattr(context.get("dag"), "fileloc", None))
-        try:
-            return Submission(
-                client=client,
-                memory=memory_of(context, client) if self.durable else None,
-                build=lambda job_id: self._build(job_id, script),
-                admit=lambda job_id: self._admit(hook, client, job_id, started),
-                about_to_submit=remember,
-                log=self.log,
-                elsewhere=lambda master: hook.at(master).get_conn(),
-                unreachable_timeout=self.unreachable_timeout,
-            ).obtain(record)
-        finally:
-            if self._killer.killed:  # the kill may have come before the master knew the job
-                self.on_kill()
+        fields = {
+            "args": self.args,
+            "priority": self.priority,
+            "delay": self.delay,
+            "affinity": self.affinity,
+            "requirement": as_id(self.requirement),
+            "params": to_json(self.job_params, "job_params"),
+            "env": self.env,
+            "python": self.python,
+            "max_attempts": self.max_attempts,
+            "timeout": self.timeout,
+            "owner_lease": self.owner_lease,
+            "cancel_grace": self.cancel_grace,
+        }
+        return [NamedJob(ONLY, tuple(as_ids(self.parents) or ()), script, fields, mark="")]
 
-    def _admit(self, hook: TitanHook, client: TitanClient, job_id: str, started: float) -> None:
+    def push_ids(self, context: Context, record: WorkRecord) -> Any:
+        """The job's id."""
+        job_id = record.ids[ONLY]
+        if self.do_xcom_push:
+            context["ti"].xcom_push(key=JOB_ID_XCOM, value=job_id)
+        return job_id
+
+    def admit(self, work: RemoteWork, job_id: str, started: float) -> None:
         """Return when there is room for the job; a deferrable task leaves the waiting to a trigger."""
-        limit = self.max_unfinished or hook.get_max_unfinished()
+        limit = self.max_unfinished or work.max_unfinished
         if limit is None:
             return
-        window = Window(self.requirement, limit)
-        own, patience = OwnClient(client, self.log), self.unreachable_timeout
+        window = Window(as_id(self.requirement), limit)
+        own, patience = OwnClient(work.client, self.log), self.unreachable_timeout
         if run_blocking(enter(own, window, [job_id], Sightings(), patience)).admitted:
             return
         if not self.deferrable:
             self.log.info("Job %s is held back: %s", job_id, window.why_closed())
             has_room = wait_for_room(
-                own, window, job_id, AdmissionQueue(), patience, lambda: self._killer.killed
+                own, window, job_id, AdmissionQueue(), patience, lambda: self._cancellation.killed
             )
             if not run_blocking(has_room):
                 raise AirflowException(f"the task was killed before its job {job_id!r} was submitted")
@@ -291,52 +262,22 @@ class TitanJobOperator(TitanWorkOperator):
         )
         self.defer(trigger=trigger, method_name="execute_admitted")
 
-    def _build(self, job_id: str, script: Script) -> TitanJob:
-        return TitanJob(
-            job_id,
-            script.filename,
-            source=script.source,
-            args=self.args,
-            parents=as_ids(self.parents),
-            priority=self.priority,
-            delay=self.delay,
-            affinity=self.affinity,
-            requirement=as_id(self.requirement),
-            params=to_json(self.job_params, "job_params"),
-            env=self.env,
-            python=self.python,
-            max_attempts=self.max_attempts,
-            timeout=self.timeout,
-            owner_lease=self.owner_lease,
-            cancel_grace=self.cancel_grace,
-        )
+    def make_watch(self, jobs: Mapping[str, KnownJob], **options: Any) -> WorkWatch:
+        """As every operator's, and it renews the job's lease."""
+        return super().make_watch(jobs, owner_lease=self.owner_lease, **options)
 
-    def _wait(self, client: TitanClient, record: Record) -> bool:
-        """Return when the job is over, however it ended, and whether all that it printed is in the task log."""
-        # Not while DAG files are parsed.
-        from titan_provider.work.plan import KnownJob
-        from titan_provider.work.watch import WorkWatch
+    def make_trigger(self, work: RemoteWork, started: float) -> TitanJobTrigger:
+        """The trigger of one job.
 
-        job = KnownJob(record.job_id, record.nonce, "", (), str(self.requirement))
-        watch = WorkWatch(
-            {record.job_id: job},
-            self.log,
-            poll_interval=self.poll_interval,
-            unreachable_timeout=self.unreachable_timeout,
-            placement_timeout=self.placement_timeout,
-            owner_lease=self.owner_lease,
-        )
-        self._wait_here(client, watch)
-        return watch.is_whole
-
-    def _hand_over(self, client: TitanClient, record: Record, started: float) -> NoReturn:
+        :param started: unix time at which the task began
+        """
         from titan_provider.triggers.job import TitanJobTrigger  # not while DAG files are parsed
 
-        placement = self.placement_timeout
+        placement, run = self.placement_timeout, work.record.run
         trigger = TitanJobTrigger(
             titan_conn_id=self.titan_conn_id,
-            job_id=record.job_id,
-            nonce=record.nonce,
+            job_id=run.job_id,
+            nonce=run.nonce,
             requirement=self.requirement,
             poll_interval=self.poll_interval,
             deadline=self._deadline(started),
@@ -345,30 +286,18 @@ class TitanJobOperator(TitanWorkOperator):
             unreachable_timeout=self.unreachable_timeout,
             cancel_on_kill=self.cancel_on_kill,
             owner_lease=self.owner_lease,
-            master=record.master or client.config.address,
+            master=run.master or work.client.config.address,
         )
         if self.env:
-            client.store_put(trigger.log_key, LogCursor(env=env_texts(self.env)).to_text())
-        self._leave_to(trigger)
+            work.client.store_put(trigger.log_key, LogCursor(env=env_texts(self.env)).to_text())
+        return trigger
 
-    def _check_job(self, context: Context, client: TitanClient, job_id: str) -> None:
-        """Wait on when the event is about another job than this try's.
+    def take_results(self, work: RemoteWork, *, log_shown: bool) -> Any:
+        """The job's result.
 
-        A cleared task's old trigger may fire in its last moment, and SQLite gives its number to the new one.
+        :param log_shown: whether the task log has all that it printed
         """
-        record = memory_of(context, client).recall() if self.durable else None
-        if record is not None and record.job_id != job_id:
-            self.log.info("A trigger told of job %s, but this try waits for %s", job_id, record.job_id)
-            self._killer.watch([record.job_id])
-            self._hand_over(client, record, time.time())
-
-    def recorded_jobs(self, context: Context, client: TitanClient) -> tuple[str, list[str]] | None:
-        """That of the one job."""
-        record = memory_of(context, client).recall() if self.durable else None
-        return None if record is None else (record.master, [record.job_id])
-
-    def _result(self, client: TitanClient, job_id: str, *, log_shown: bool) -> Any:
-        report = client.job_report(job_id)
+        (report,) = work.results().values()
         self.lineage_reports = (report,)
         if last := describe_progress(report.progress):
             self.log.info("Progress at the end: %s", last)

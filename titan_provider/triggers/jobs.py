@@ -105,9 +105,9 @@ class TitanJobsTrigger(TitanTrigger):
         ) as statuses:
             while (left := end - loop.time()) > 0:
                 await statuses.news(left)
-                found = [statuses.get(job_id) or JobStatus.UNKNOWN for job_id in job_ids]
+                found = list(statuses.known.values())
                 ended = [status for status in found if status.is_terminal]
-                if (found and len(ended) == len(found)) or not all(s.is_success for s in ended):
+                if (job_ids and len(ended) == len(job_ids)) or not all(s.is_success for s in ended):
                     return
 
     async def _report(self, master: SharedClient) -> DagReport | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from typing import TypeVar
 from weakref import WeakKeyDictionary
@@ -123,7 +123,7 @@ class SharedClient:
                 stack.enter_context(self.poller.watch(job_id, interval, nonce or None, news))
                 for job_id, nonce in nonces.items()
             ]
-            yield _Statuses(self, {job.job_id: job for job in watched}, news, patience)
+            yield _Statuses(self, watched, news, patience)
 
     async def sleep(self, seconds: float) -> None:
         """Let that much time pass."""
@@ -194,7 +194,7 @@ class _Statuses:
     """
 
     def __init__(
-        self, shared: SharedClient, watched: Mapping[str, WatchedJob], news: asyncio.Event, patience: float
+        self, shared: SharedClient, watched: Sequence[WatchedJob], news: asyncio.Event, patience: float
     ) -> None:
         self._shared = shared
         self._watched = watched
@@ -202,9 +202,9 @@ class _Statuses:
         self._patience = patience
         self._began = _now()
 
-    def get(self, job_id: str) -> JobStatus | None:
-        job = self._watched[job_id]
-        return job.status if job.answered else None
+    @property
+    def known(self) -> dict[str, JobStatus]:
+        return {job.job_id: job.status for job in self._watched if job.answered}
 
     async def news(self, seconds: float) -> None:
         await wait_for_own(self._news, self._shared.paced(seconds))

@@ -1,9 +1,9 @@
-"""What is left to do when Airflow kills a task: cancel its jobs, within the 5 s before SIGKILL."""
+"""The cancellation of a task's jobs when Airflow kills the task: within the 5 s before SIGKILL."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from titan_provider.work.joblog import Logger
@@ -18,18 +18,18 @@ from titan_sdk import (
     TransportError,
 )
 
-__all__ = ["Killer", "announce_try"]
+__all__ = ["Cancellation", "announce_try"]
 
 _SECONDS = 1.5
 _BUDGET = 3.5
 
 
 def announce_try(client: TitanClient, job_id: str, try_number: int) -> None:
-    """Let earlier tries know that this one waits for their job now.
+    """Let earlier tries know that this one waits for their jobs now.
 
-    A try that Airflow gave up (its host froze) is told to end when it comes back; that must not cancel the job.
+    A try that Airflow gave up (its host froze) is told to end when it comes back; that must not cancel the jobs.
 
-    :param job_id: the job that was taken up; the first one to cancel of several
+    :param job_id: the job that was taken up; of several, the first one to cancel
     :param try_number: of the task instance that took it up
     """
     client.store_put(_key(job_id), str(try_number))
@@ -39,25 +39,32 @@ def _key(job_id: str) -> str:
     return f"titan:airflow:waiter:{job_id}"
 
 
-class Killer:
+def _cancel_job(client: TitanClient, job_id: str) -> JobStatus:
+    return client.cancel_job(job_id)
+
+
+class Cancellation:
     """Cancels a task's jobs inside Airflow's signal handler, which is followed by SIGKILL 5 s later.
 
     The interrupted main thread may be anywhere, so this uses a client of its own, made before, and calls nothing of
     Airflow; even the log lines come last.
+
+    :param end: ends one job
     """
 
-    def __init__(self) -> None:
+    def __init__(self, end: Callable[[TitanClient, str], JobStatus] = _cancel_job) -> None:
         self.killed = False
         """Also true when the kill came before there was anything to cancel."""
         self.job_ids: tuple[str, ...] = ()
-        """What is to be cancelled, children first."""
+        """Of the jobs to cancel, children first."""
+        self._end = end
         self._client: TitanClient | None = None
         self._try_number = 0
 
-    def arm(self, config: ClientConfig, try_number: int = 0, *, hasty: bool = True) -> None:
+    def connect(self, config: ClientConfig, try_number: int = 0, *, hasty: bool = True) -> None:
         """From now on a kill knows where the master is.
 
-        :param try_number: of the task instance that a kill is about
+        :param try_number: of the task instance that may be killed
         :param hasty: whether SIGKILL follows
         """
         self._try_number = try_number
@@ -66,16 +73,15 @@ class Killer:
             config = replace(config, connect_timeout=_SECONDS, timeout=_SECONDS, retry=once)
         self._client = TitanClient(config=config)
 
-    def watch(self, job_ids: Iterable[str]) -> None:
-        """These are to be cancelled: they were submitted, or may be at any moment.
+    def track(self, job_ids: Iterable[str]) -> None:
+        """From now on a kill cancels these jobs: they were submitted, or may be at any moment.
 
         :param job_ids: children first
         """
         self.job_ids = tuple(job_ids)
 
-    def kill(self, log: Logger) -> None:
+    def cancel(self, log: Logger) -> None:
         """Cancel the jobs, in their order."""
-        self.killed = True
         client = self._client
         if client is None or not self.job_ids:
             return
@@ -83,33 +89,33 @@ class Killer:
             what = f"Job {self.job_ids[0]} goes on" if len(self.job_ids) == 1 else "The jobs go on"
             log.info("%s: try %s of this task waits now", what, waiter)
             return
-        done, trouble = self._cancel(client)
+        done, error = self._cancel(client)
         if len(self.job_ids) > 1:
             log.info("Cancelled %s of %s jobs", len(done), len(self.job_ids))
         for job_id, status in done.items() if len(self.job_ids) == 1 else ():
             log.info("Cancelled job %s; it is %s", job_id, status)
         if left := [job_id for job_id in self.job_ids if job_id not in done]:
-            log.warning("Could not be cancelled and may still be running: %s: %s", ", ".join(left), trouble)
+            log.warning("Could not be cancelled and may still be running: %s: %s", ", ".join(left), error)
 
     def _cancel(self, client: TitanClient) -> tuple[dict[str, JobStatus], str]:
-        """What became of the jobs, and why there is nothing about some of them."""
-        began, done, trouble = time.monotonic(), dict[str, JobStatus](), ""
+        """The states of the jobs that were cancelled, and the reason why others are missing."""
+        began, done, error = time.monotonic(), dict[str, JobStatus](), ""
         for job_id in self.job_ids:
             if time.monotonic() - began > _BUDGET:
                 return done, "there was no time left"
             try:
-                done[job_id] = client.cancel_job(job_id)
+                done[job_id] = self._end(client, job_id)
             except NotFound as exc:
-                trouble = str(exc)
+                error = str(exc)
                 if len(self.job_ids) > 1:  # it may depend on one that is gone
                     done[job_id] = JobStatus.UNKNOWN
             except StoreUnavailable as exc:
-                trouble = str(exc)  # the master was told all the same
+                error = str(exc)  # the master was told all the same
             except TransportError as exc:
                 return done, str(exc)
             except TitanError as exc:
-                trouble = str(exc)
-        return done, trouble
+                error = str(exc)
+        return done, error
 
     def _later_try(self, client: TitanClient) -> int | None:
         try:

@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import PurePath
@@ -47,14 +47,23 @@ class NamedJob:
     def requirement(self) -> str:
         return str(self.fields.get("requirement", "GENERAL"))
 
-    def build(self, id_of: Callable[[str], str]) -> TitanJob:
+    @property
+    def has_nonce(self) -> bool:
+        """Whether the job knows its submission's nonce: the runtime does."""
+        return bool(self.fields.get("runtime", True)) and self.fields.get("job_type") != "SERVICE"
+
+    def build(self, ids: Mapping[str, str]) -> TitanJob:
         """The job to submit.
 
-        :param id_of: the id behind a name
+        :param ids: by name; a parent that has no name here is another task's job, given by its id
         """
-        parents = [id_of(parent) for parent in self.parents]
+        parents = [ids.get(parent, parent) for parent in self.parents]
         return TitanJob(
-            id_of(self.name), self.script.filename, source=self.script.source, parents=parents, **self.fields
+            ids.get(self.name, self.name),
+            self.script.filename,
+            source=self.script.source,
+            parents=parents,
+            **self.fields,
         )
 
 

@@ -20,27 +20,53 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
-from enum import Enum
 from typing import Any
 
 from titan_provider.work.jobs import NamedJob
 from titan_sdk import JobStatus
 
-__all__ = [
-    "DagRecord",
-    "Decision",
-    "KnownJob",
-    "Plan",
-    "Record",
-    "blocked_jobs",
-    "children_first",
-    "decide",
-    "make_plan",
-]
+__all__ = ["ONLY", "KnownJob", "Plan", "Record", "WorkRecord", "blocked_jobs", "children_first", "make_plan"]
 
-_VERSION = (
-    "dag-1"  # not a number: a task that was a TitanJobOperator before may have left its own kind of record
-)
+ONLY = "job"
+"""Name of a task's job that is the only one."""
+
+# Not a number: a task that was a TitanJobOperator before may have left its own kind of record.
+_SEVERAL = "dag-1"
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One try of a task, as it is kept for later tries."""
+
+    job_id: str
+    """Of the task's one job; with several jobs, no job has it."""
+    nonce: str
+    max_tries: int
+    clear_number: int
+    run_started: str = ""
+    master: str = ""
+    """Address of the master that has it: in a later try the connection may name another one."""
+
+    @classmethod
+    def from_json(cls, value: object) -> Record | None:
+        """The record, or None where there is none or it is of another version.
+
+        :param value: what was kept
+        """
+        if not isinstance(value, Mapping) or value.get("v") != 1:
+            return None
+        return cls(**{field.name: value[field.name] for field in fields(cls) if field.name in value})
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self) | {"v": 1}
+
+    def same_run(self, other: Record) -> bool:
+        """Whether no clear lies between the two tries.
+
+        :param other: the record that this try would write
+        """
+        mine = (self.max_tries, self.clear_number, self.run_started)
+        return mine == (other.max_tries, other.clear_number, other.run_started)
 
 
 @dataclass(frozen=True)
@@ -58,20 +84,25 @@ class KnownJob:
 
 
 @dataclass(frozen=True)
-class DagRecord:
-    """What a task remembers of its jobs between tries."""
+class WorkRecord:
+    """The jobs of one try, as they are kept for later tries."""
 
     run: Record
     """Of this try; its nonce names the submission."""
     jobs: Mapping[str, KnownJob]
 
     @classmethod
-    def from_json(cls, value: object) -> DagRecord | None:
-        """The record, or None where there is none or it is of another version.
+    def of_one(cls, run: Record, requirement: str = "GENERAL") -> WorkRecord:
+        """The record of a task of one job, which keeps :class:`Record` alone."""
+        return cls(run, {ONLY: KnownJob(run.job_id, run.nonce, "", (), requirement)})
+
+    @classmethod
+    def from_json(cls, value: object) -> WorkRecord | None:
+        """The record of several jobs, or None where there is none or it is of another version.
 
         :param value: what was kept
         """
-        if not isinstance(value, Mapping) or value.get("v") != _VERSION:
+        if not isinstance(value, Mapping) or value.get("v") != _SEVERAL:
             return None
         run = Record.from_json(value["run"])
         if run is None:
@@ -83,7 +114,7 @@ class DagRecord:
 
     def to_json(self) -> dict[str, Any]:
         return {
-            "v": _VERSION,
+            "v": _SEVERAL,
             "run": self.run.to_json(),
             "jobs": {name: asdict(job) | {"parents": list(job.parents)} for name, job in self.jobs.items()},
         }
@@ -96,6 +127,10 @@ class DagRecord:
     def open_jobs(self) -> dict[str, KnownJob]:
         """Those that this try submitted."""
         return {name: job for name, job in self.jobs.items() if not job.kept}
+
+    def at(self, master: str) -> WorkRecord:
+        """The same jobs, at the master with that address."""
+        return replace(self, run=replace(self.run, master=master))
 
 
 @dataclass(frozen=True)
@@ -111,7 +146,7 @@ class Plan:
 
 
 def make_plan(
-    old: DagRecord, run: Record, jobs: Sequence[NamedJob], statuses: Mapping[str, JobStatus]
+    old: WorkRecord, run: Record, jobs: Sequence[NamedJob], statuses: Mapping[str, JobStatus]
 ) -> Plan:
     """What to do with the jobs that an earlier try recorded.
 
@@ -185,66 +220,3 @@ def _parents_first(parents: Mapping[str, Sequence[str]]) -> list[str]:
         placed += ready
         waiting = [name for name in waiting if name not in ready]
     return placed
-
-
-class Decision(Enum):
-    """What to do with the job that an earlier try recorded."""
-
-    SUBMIT = "submit"
-    """It is of no use any more: submit a new one."""
-    ATTACH = "attach"
-    """It belongs to this very task run and goes on, or has succeeded: wait for it, take its result."""
-    CANCEL_AND_SUBMIT = "cancel and submit"
-    """It still runs but a person asked for a new run."""
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """One submission, as it is kept between tries."""
-
-    job_id: str
-    nonce: str
-    max_tries: int
-    clear_number: int
-    run_started: str = ""
-    submitted: bool = False
-    """False until the master has confirmed the job."""
-    master: str = ""
-    """Address of the master that it is submitted to: the connection may name another one in a later try."""
-
-    @classmethod
-    def from_json(cls, value: object) -> Record | None:
-        """The record, or None where there is none or it is of another version.
-
-        :param value: what was kept
-        """
-        if not isinstance(value, Mapping) or value.get("v") != 1:
-            return None
-        return cls(**{field.name: value[field.name] for field in fields(cls) if field.name in value})
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self) | {"v": 1}
-
-    def confirmed(self) -> Record:
-        return replace(self, submitted=True)
-
-    def same_run(self, other: Record) -> bool:
-        """Whether no clear lies between the two tries.
-
-        :param other: the record that this try would write
-        """
-        mine = (self.max_tries, self.clear_number, self.run_started)
-        return mine == (other.max_tries, other.clear_number, other.run_started)
-
-
-def decide(old: Record, new: Record, status: JobStatus) -> Decision:
-    """What a try does that finds the record of an earlier one.
-
-    :param old: the record found
-    :param new: the one this try would write
-    :param status: the old job's state by the master, now
-    """
-    goes_on = status in (JobStatus.PENDING, JobStatus.RUNNING)
-    if old.same_run(new):
-        return Decision.ATTACH if goes_on or status.is_success else Decision.SUBMIT
-    return Decision.CANCEL_AND_SUBMIT if goes_on else Decision.SUBMIT

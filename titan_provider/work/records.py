@@ -1,61 +1,37 @@
-"""Where a task keeps the record of its submission between tries: Airflow's task state store, or TitanStore."""
+"""The place of a task's record between its tries: Airflow's task state store, or TitanStore."""
 
 from __future__ import annotations
 
 import json
-from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, Protocol
 
 from titan_provider.compat import deployment, task_state_store
 from titan_provider.exceptions import TitanMasterUnreachable
-from titan_provider.work.plan import Record
 from titan_sdk import TitanClient
 from titan_sdk.xcom import TaskCoordinate
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-__all__ = ["AirflowMemory", "Memory", "TitanMemory", "memory_of"]
+__all__ = ["AirflowRecords", "RecordStore", "TitanRecords", "record_store"]
 
 _KEY = "titan_job"
 
 
-class Memory(Protocol):
-    """What outlives a try and a clear."""
+class RecordStore(Protocol):
+    """One JSON value that outlives a try and a clear."""
 
     def load(self) -> Any:
-        """The JSON value that an earlier try saved, or None."""
+        """The value that an earlier try saved, or None."""
 
     def save(self, value: Any, about: str) -> None:
-        """Replace what is kept; returns only when it is safe.
+        """Replace the value; returns only when it is safe.
 
-        :param about: what the value is needed for, as a refusal names it
+        :param about: the job that the value is about, as a refusal names it
         """
 
-    def recall(self) -> Record | None:
-        """The record that an earlier try kept, or None."""
 
-    def keep(self, record: Record) -> None:
-        """As :meth:`save`, of a record."""
-
-
-class _Records(ABC):
-    """A :class:`Memory` on ``load`` and ``save``."""
-
-    @abstractmethod
-    def load(self) -> Any: ...
-
-    @abstractmethod
-    def save(self, value: Any, about: str) -> None: ...
-
-    def recall(self) -> Record | None:
-        return Record.from_json(self.load())
-
-    def keep(self, record: Record) -> None:
-        self.save(record.to_json(), f"job {record.job_id!r}")
-
-
-class AirflowMemory(_Records):
+class AirflowRecords:
     """Airflow's task state store (3.3 and later).
 
     :param state: ``context["task_state_store"]``
@@ -71,7 +47,7 @@ class AirflowMemory(_Records):
         self._state.set(_KEY, value)
 
 
-class TitanMemory(_Records):
+class TitanRecords:
     """A value in TitanStore, for versions of Airflow without a task state store.
 
     :param key: of one task instance of one DAG run of one Airflow deployment
@@ -82,7 +58,7 @@ class TitanMemory(_Records):
         self._key = key
 
     def load(self) -> Any:
-        """As :class:`Memory` says.
+        """As :class:`RecordStore` says.
 
         :raises StoreUnavailable: a real master's store is down, which it does not tell from an absent value
         """
@@ -107,14 +83,13 @@ class TitanMemory(_Records):
             )
 
 
-def memory_of(context: Context, client: TitanClient) -> Memory:
-    """Where the task of that context keeps its record.
+def record_store(context: Context, client: TitanClient) -> RecordStore:
+    """The place of the record of the task with that context.
 
-    :param context: the task's context
     :param client: reaches the TitanStore that is used where Airflow has no store
     """
     state = task_state_store(context)
     if state is not None:
-        return AirflowMemory(state)
+        return AirflowRecords(state)
     # Not ti.id, which is new for every try. The run's start is in the record: a clear may change it.
-    return TitanMemory(client, TaskCoordinate.of(context["ti"]).record_key(deployment()))
+    return TitanRecords(client, TaskCoordinate.of(context["ti"]).record_key(deployment()))

@@ -8,16 +8,29 @@ tried until it is answered.
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from titan_provider.exceptions import TitanServiceFailed
-from titan_provider.work.cancel import Killer
 from titan_provider.work.joblog import Logger
-from titan_provider.work.own_client import statuses_after
-from titan_provider.work.waiting import Pace, Patience
-from titan_provider.work.watch import REASON_EVERY, tell_wait
-from titan_sdk import JobStatus, NotFound, NotSupported, TitanClient, TitanError, TransportError, WaitTimedOut
+from titan_provider.work.plan import ONLY, KnownJob, WorkRecord
+from titan_provider.work.remote import RemoteWork
+from titan_provider.work.waiting import Master
+from titan_provider.work.watch import WorkWatch, why_waiting
+from titan_sdk import JobStatus, NotFound, NotSupported, TitanClient, TitanError, WaitTimedOut
 
-__all__ = ["ServiceKiller", "end_service", "is_alive", "wait_until_up"]
+__all__ = [
+    "END_PATIENCE",
+    "RemoteService",
+    "ServiceWatch",
+    "end_service",
+    "is_alive",
+    "raise_unless_up",
+    "stop_in_a_hurry",
+]
+
+END_PATIENCE = 30.0
+"""Seconds. The real master gives a service 20 s for its port; one that is starting cannot be stopped there until then."""
 
 _AGAIN = 0.5
 
@@ -66,75 +79,71 @@ def end_service(client: TitanClient, service_id: str, patience: float) -> bool:
         time.sleep(_AGAIN)
 
 
-def wait_until_up(
-    client: TitanClient,
-    service_id: str,
-    log: Logger,
-    *,
-    requirement: str,
-    start_timeout: float,
-    poll_interval: float,
-    unreachable_timeout: float,
-) -> None:
-    """Return when the service's port answers.
+class RemoteService(RemoteWork):
+    """A service: it is alive as the workers say, and stopped rather than cancelled."""
 
-    :raises TitanServiceFailed: it died, was stopped, or took too long
-    :raises TitanMasterUnreachable: the master was silent for too long
+    kind = "service"
+    has_nonces = False
+
+    def _settled_statuses(self, client: TitanClient, old: WorkRecord) -> dict[str, JobStatus]:
+        return {
+            name: JobStatus.RUNNING if is_alive(client, job.job_id) else JobStatus.DEAD
+            for name, job in old.jobs.items()
+        }
+
+    def _end(self, client: TitanClient, going: Sequence[KnownJob], jobs: Mapping[str, KnownJob]) -> None:  # noqa: ARG002 - the rest is dead
+        for job in going:
+            words = "Service %s of an earlier run of this task is still there; ending it"
+            self._log.warning(words, job.job_id)
+            end_service(client, job.job_id, END_PATIENCE)
+
+
+class ServiceWatch(WorkWatch):
+    """The wait until a service's port answers. Its log is not copied: the stop does that.
+
+    :param start_timeout: seconds until it must have answered, the wait for a worker included
     """
-    deadline = time.monotonic() + start_timeout
-    patience = Patience(unreachable_timeout)
-    reason, reason_at = "", float("-inf")
-    pace, pause = Pace(poll_interval), 0.0
-    while True:
-        try:
-            status = statuses_after(client, pause, [service_id])[service_id]
-            if status is JobStatus.UNKNOWN:
-                raise NotFound(f"the master does not know the service {service_id!r}")
-            if status is JobStatus.COMPLETED:
-                return
-            if status.is_terminal:
-                raise TitanServiceFailed(_obituary(client, service_id, status))
-            if status is JobStatus.PENDING and time.monotonic() - reason_at >= REASON_EVERY:
-                stats = client.cluster_stats()
-                reason = tell_wait(log, f"service {service_id}", stats, requirement, reason)
-                reason_at = time.monotonic()
-            patience.succeeded()
-            pause = pace.next()
-        except (TransportError, NotFound) as exc:
-            away = patience.failed(exc)
-            if patience.is_first_failure:
-                log.warning("The state of service %s is not known; asking again: %s", service_id, exc)
-            time.sleep(min(away, max(deadline - time.monotonic(), 0.0)))
-            status, pause = JobStatus.UNKNOWN, 0.0
-        if time.monotonic() >= deadline:
-            why = f": {reason}" if status is JobStatus.PENDING else ""
-            raise TitanServiceFailed(
-                f"service {service_id!r} is {status} {start_timeout:g} s after its start{why}; raise start_timeout, or "
-                "let it listen on its port"
-            )
-        pause = min(pause, max(deadline - time.monotonic(), 0.0))
+
+    def __init__(self, service: KnownJob, log: Logger, *, start_timeout: float, **options: Any) -> None:
+        super().__init__({ONLY: service}, log, **options)
+        self._service = service
+        self._start_timeout = start_timeout
+        self._deadline = time.time() + start_timeout
+
+    async def _copy_logs(self, master: Master) -> bool:  # noqa: ARG002 - as WorkWatch has it
+        return False
+
+    async def _until_too_late(self, master: Master, waiting: list[str]) -> float:
+        left = self._deadline - time.time()
+        if left > 0:
+            return left
+        why = ""
+        if waiting:
+            stats = await master.stats(self._unreachable_timeout)
+            why = f": {why_waiting(stats, self._service.requirement)}"
+        raise TitanServiceFailed(
+            f"service {self._service.job_id!r} is {self.statuses[ONLY]} {self._start_timeout:g} s after its start{why}; "
+            "raise start_timeout, or let it listen on its port"
+        )
 
 
-def _obituary(client: TitanClient, service_id: str, status: JobStatus) -> str:
+def raise_unless_up(client: TitanClient, service_id: str, status: JobStatus) -> None:
+    """Return where the service's port answers, as its status says.
+
+    :raises TitanServiceFailed: it died or was stopped
+    """
+    if status.is_success:
+        return
     try:
         tail = "\n".join(client.fetch_logs(service_id).splitlines()[-20:])
     except TitanError:
         tail = ""
-    return f"service {service_id!r} is {status}, its port never answered" + (f":\n{tail}" if tail else "")
+    raise TitanServiceFailed(
+        f"service {service_id!r} is {status}, its port never answered" + (f":\n{tail}" if tail else "")
+    )
 
 
-class ServiceKiller(Killer):
-    """Stops a task's service inside Airflow's signal handler; the rules are those of :class:`Killer`."""
-
-    def kill(self, log: Logger) -> None:
-        """Stop the service, if one was submitted or may be at any moment."""
-        self.killed = True
-        if (client := self._client) is None:
-            return
-        for service_id in self.job_ids:
-            try:
-                end_service(client, service_id, patience=1.5)
-            except TitanError as exc:
-                log.warning("Service %s could not be stopped and may still be running: %s", service_id, exc)
-            else:
-                log.info("Stopped service %s", service_id)
+def stop_in_a_hurry(client: TitanClient, service_id: str) -> JobStatus:
+    """Stop a service inside a signal handler."""
+    end_service(client, service_id, patience=1.5)
+    return JobStatus.CANCELLED

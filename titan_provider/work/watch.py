@@ -84,7 +84,8 @@ class WorkWatch:
         self._dated = dated
         self._log_key = log_key
         self._pace, self._quiet = Pace(poll_interval), poll_interval
-        self._patience = Patience(unreachable_timeout)
+        self._doubts: Patience | None = None
+        """With a master that does not know a job; None while it knows them all."""
         self._logs = {name: self._joblog(name) for name in jobs}
         self._progress = {name: ProgressLines(log, "" if self._is_alone else f"Job {name}") for name in jobs}
         self._copied_at = dict.fromkeys(jobs, float("-inf"))
@@ -126,12 +127,14 @@ class WorkWatch:
                 if await self._read_statuses(master, statuses):
                     self._pace.restart()
                 copied = await self._copy_logs(master)
+                if all(status.is_terminal for status in self.statuses.values()):
+                    return
                 blocked = blocked_jobs(self._jobs, self.statuses)
                 if all(status.is_terminal or name in blocked for name, status in self.statuses.items()):
                     return
                 waiting = self._waiting_for_a_worker(blocked)
                 await self._explain(master, waiting)
-                left = await self._until_placement(master, waiting)
+                left = await self._until_too_late(master, waiting)
                 await statuses.news(min(self._pause(copied), max(left, 0.01)))
 
     async def _copy_logs(self, master: Master) -> bool:
@@ -173,17 +176,17 @@ class WorkWatch:
     async def _read_statuses(self, master: Master, statuses: Statuses) -> bool:
         """What the master has said by now; whether that was new."""
         while True:
-            found = {name: statuses.get(job.job_id) for name, job in self._jobs.items()}
-            unknown = [name for name, status in found.items() if status is JobStatus.UNKNOWN]
-            if not unknown and None not in found.values():
+            known = statuses.known
+            unknown = [name for name, job in self._jobs.items() if known.get(job.job_id) is JobStatus.UNKNOWN]
+            if not unknown and len(known) == len(self._jobs):
                 break
             await self._renew_lease(master)
             pause = self._doubt(unknown) if unknown else 1.0
             await statuses.news(pause if self._lease is None else min(pause, self._lease.pause))
-        self._patience.succeeded()
+        self._doubts = None
         changed = False
-        for name, status in found.items():
-            assert status is not None
+        for name, job in self._jobs.items():
+            status = known[job.job_id]
             if status is not self.statuses[name]:
                 changed = True
                 if not status.is_terminal and not self._is_alone:
@@ -202,8 +205,10 @@ class WorkWatch:
         """
         job_ids = [self._jobs[name].job_id for name in unknown]
         names = f"the job {job_ids[0]!r}" if self._is_alone else ", ".join(map(repr, job_ids[:5]))
-        pause = self._patience.failed(NotFound(f"the master does not know {names}"))
-        if self._patience.is_first_failure:
+        is_first, doubts = self._doubts is None, self._doubts or Patience(self._unreachable_timeout)
+        self._doubts = doubts
+        pause = doubts.failed(NotFound(f"the master does not know {names}"))
+        if is_first:
             self._log.warning("The master does not know the job %s; asking again", job_ids[0])
         return pause
 
@@ -216,7 +221,7 @@ class WorkWatch:
             and all(self.statuses[p].is_success for p in job.parents if p in self._jobs)
         ]
 
-    async def _until_placement(self, master: Master, waiting: list[str]) -> float:
+    async def _until_too_late(self, master: Master, waiting: list[str]) -> float:
         """Seconds until a job that has never run has waited for too long.
 
         :raises TitanPlacementTimedOut: one has
@@ -257,7 +262,7 @@ class WorkWatch:
         for name in waiting:
             told = self._reasons.get(name, "")
             self._reasons[name] = tell_wait(
-                self._log, f"job {name}", stats, self._jobs[name].requirement, told
+                self._log, self._title(name), stats, self._jobs[name].requirement, told
             )
             self._last_time = time.time()
         self._reason_at = time.monotonic()
@@ -269,6 +274,9 @@ class WorkWatch:
         report = await self._ask(master, lambda client: client.job_report(job.job_id, nonce=job.nonce))
         self._progress[name].tell(report.progress)
         self._last_time = time.time()
+
+    def _title(self, name: str) -> str:
+        return f"job {self._jobs[name].job_id if self._is_alone else name}"
 
     def _say(self, words: str, *values: object) -> None:
         self._last_time = time.time()

@@ -222,8 +222,8 @@ def test_what_makes_no_sense_is_refused_before_anything_is_sent(run: RunDag, job
 class TestOnKill:
     def armed(self, job_ids: list[str]) -> TitanDagOperator:
         task = TitanDagOperator(task_id="mine", jobs=[])
-        task._killer.arm(TitanHook(task.titan_conn_id).get_config())
-        task._killer.watch(job_ids)
+        task._cancellation.connect(TitanHook(task.titan_conn_id).get_config())
+        task._cancellation.track(job_ids)
         return task
 
     def test_a_kill_cancels_every_job(

@@ -14,7 +14,7 @@ from titan_provider.events import JobEvent, Outcome
 from titan_provider.exceptions import TitanJobTimedOut
 from titan_provider.operators.titan import TitanJobOperator
 from titan_provider.work.plan import Record
-from titan_provider.work.records import AirflowMemory
+from titan_provider.work.records import AirflowRecords
 from titan_sdk import JobStatus, TitanClient
 
 pytestmark = [pytest.mark.airflow, pytest.mark.usefixtures("airflow_connection")]
@@ -27,7 +27,7 @@ class State(dict[str, Any]):
 def context_of(job_id: str) -> Any:
     """A task that has recorded the submission of a job."""
     state = State()
-    AirflowMemory(state).keep(Record(job_id, "0" * 16, 0, 0, submitted=True))
+    AirflowRecords(state).save(Record(job_id, "", 0, 0).to_json(), "")
     ti = SimpleNamespace(dag_id="d", task_id="t", run_id="r", map_index=-1, try_number=1, max_tries=0)
     run = SimpleNamespace(clear_number=0, start_date=None)
     return {"task_state_store": state, "ti": ti, "dag_run": run}

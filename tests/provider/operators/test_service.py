@@ -149,8 +149,8 @@ def service(run_dag: RunDag, port: int) -> str:
 
 def test_a_kill_stops_it(service: str, port: int, client: TitanClient) -> None:
     task = TitanServiceOperator(task_id="start", script="", port=port)
-    task._killer.arm(TitanHook(task.titan_conn_id).get_config())
-    task._killer.watch([service])
+    task._cancellation.connect(TitanHook(task.titan_conn_id).get_config())
+    task._cancellation.track([service])
     task.on_kill()
     assert not answers(port)
     assert not is_alive(client, service)
@@ -159,8 +159,8 @@ def test_a_kill_stops_it(service: str, port: int, client: TitanClient) -> None:
 def test_a_kill_does_not_wait_for_a_master_that_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIRFLOW_CONN_TITAN_DEFAULT", "titan://127.0.0.1:9")
     task = TitanServiceOperator(task_id="start", script="", port=1)
-    task._killer.arm(TitanHook(task.titan_conn_id).get_config())
-    task._killer.watch(["x"])
+    task._cancellation.connect(TitanHook(task.titan_conn_id).get_config())
+    task._cancellation.track(["x"])
     began = time.monotonic()
     task.on_kill()
     assert time.monotonic() - began < 15

@@ -244,8 +244,8 @@ class TestKill:
 
     def armed(self, job_id: str) -> TitanJobOperator:
         task = TitanJobOperator(task_id="mine", script="print(1)")
-        task._killer.arm(TitanHook().get_config())
-        task._killer.watch([job_id])
+        task._cancellation.connect(TitanHook().get_config())
+        task._cancellation.track([job_id])
         return task
 
     def test_it_cancels_the_job(self, submit: Callable[..., str], client: TitanClient) -> None:

@@ -18,8 +18,8 @@ from titan_provider.operators.titan import TitanJobOperator
 from titan_provider.triggers.admission import TitanAdmissionTrigger
 from titan_provider.work import admission
 from titan_provider.work.admission import AdmissionQueue, Sightings, Turn, Window, wait_for_room
-from titan_provider.work.own_client import OwnClient, run_blocking
-from titan_sdk import JobStatus, ServerInfo, TitanClient, TitanJob
+from titan_provider.work.waiting import OwnClient, run_blocking
+from titan_sdk import JobStatus, ServerInfo, TitanClient
 
 # Slow: Tasks wait for each other's jobs.
 pytestmark = [pytest.mark.airflow, pytest.mark.slow]
@@ -217,13 +217,13 @@ def test_mapped_tasks_wait_their_turn_unsubmitted(
     blocker = submit("print(1)", requirement="QUANTUM")
     client.store_put(Window("GPU", 1).key, json.dumps({"v": 1, "jobs": {blocker: time.time()}}))
     submitted: list[bool] = []
-    sent = TitanClient.submit_job
+    sent = TitanClient.submit_dag
 
-    def watch(self: TitanClient, job: TitanJob, **fields: Any) -> Any:
+    def watch(*given: Any, **fields: Any) -> Any:
         submitted.append(client.get_job_status(blocker).is_terminal)
-        return sent(self, job, **fields)
+        return sent(*given, **fields)
 
-    monkeypatch.setattr(TitanClient, "submit_job", watch)
+    monkeypatch.setattr(TitanClient, "submit_dag", watch)
     canceller = threading.Timer(2.0, client.cancel_job, [blocker])
     canceller.start()
     done = run_dag(f"""

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.airflow_run import unique
-from titan_provider.work.cancel import Killer, announce_try
+from titan_provider.work.cancel import Cancellation, announce_try
 from titan_sdk import JobStatus, TitanClient, TitanJob
 
 pytestmark = pytest.mark.airflow
@@ -25,10 +25,10 @@ def job_id(client: TitanClient, tmp_path: Path) -> Iterator[str]:
 
 
 def kill(client: TitanClient, job_id: str, try_number: int) -> JobStatus:
-    killer = Killer()
-    killer.arm(client.config, try_number)
-    killer.watch([job_id])
-    killer.kill(logging.getLogger(__name__))
+    cancellation = Cancellation()
+    cancellation.connect(client.config, try_number)
+    cancellation.track([job_id])
+    cancellation.cancel(logging.getLogger(__name__))
     return client.get_job_status(job_id)
 
 

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from tests.provider.work.tries import Crash, Tries
 from tests.support.airflow_run import unique
+from titan_provider.work.cancel import Cancellation
 from titan_provider.work.jobs import read_jobs
-from titan_provider.work.plan import DagRecord
-from titan_provider.work.records import AirflowMemory
-from titan_provider.work.submission import DagSubmission, new_record
+from titan_provider.work.plan import WorkRecord, children_first
 from titan_sdk import JobStatus, TitanClient
 from titan_sdk.cluster import LocalCluster
 
@@ -24,55 +23,24 @@ BAD = "raise SystemExit(3)"
 SLOW = "import time; print('up', flush=True); time.sleep(600)"
 
 
-class Crash(BaseException):
-    """The process of a try is gone."""
-
-
-class State(dict[str, Any]):
-    """Airflow's task state store."""
-
-    set = dict.__setitem__
-
-
-class Task:
-    """One task instance over its tries: a -> b -> c, and d alone."""
+class Task(Tries):
+    """A task of several jobs: a -> b -> c, and d alone."""
 
     def __init__(self, client: TitanClient) -> None:
-        self.client = client
-        self.memory = AirflowMemory(State())
-        self.name = unique("dag")
+        name = unique("dag")
+        super().__init__(client, name=name)
+        self.name = self.dag_name = name
         self.scripts = {"a": OK, "b": OK, "c": OK, "d": OK}
         self.parents: dict[str, list[str]] = {"b": ["a"], "c": ["b"]}
-        self.dag_run = SimpleNamespace(clear_number=0, start_date=None)
-        self.ti = SimpleNamespace(
-            dag_id=self.name, task_id="t", run_id="r", map_index=-1, try_number=0, max_tries=2
-        )
 
-    def start(self) -> DagRecord:
-        self.ti.try_number += 1
-        context: Any = {"ti": self.ti, "dag_run": self.dag_run}
+    def start(self) -> WorkRecord:
         given = [{"job_id": n, "script": s, "parents": self.parents.get(n)} for n, s in self.scripts.items()]
-        jobs = read_jobs("task 't'", given, None)
-        submission = DagSubmission(
-            client=self.client,
-            name=self.name,
-            memory=self.memory,
-            durable=True,
-            about_to_submit=lambda _: None,
-            log=logging.getLogger("test"),
-            elsewhere=TitanClient,
-        )
-        return submission.obtain(context, new_record(context), jobs)
+        return self.obtain(read_jobs("task 't'", given, None))
 
-    def run(self) -> DagRecord:
+    def run(self) -> WorkRecord:
         record = self.start()
         self.client.find_dag(self.name).wait(timeout=300, raise_on_failure=False)
         return record
-
-    def clear(self) -> None:
-        """What Airflow does when a person clears a task that is not running."""
-        self.ti.max_tries = self.ti.try_number + 2
-        self.dag_run.clear_number += 1
 
 
 @pytest.fixture
@@ -93,7 +61,7 @@ def task_on(request: pytest.FixtureRequest, client: TitanClient) -> Iterator[Tas
         yield Task(other)
 
 
-def submitted(record: DagRecord) -> str:
+def submitted(record: WorkRecord) -> str:
     return "".join(sorted(record.open_jobs))
 
 
@@ -195,6 +163,20 @@ def test_a_crash_right_after_the_submit_takes_them_up(task: Task, monkeypatch: p
 
 
 def test_what_another_operator_kept_is_ignored(task: Task) -> None:
-    task.memory.save({"v": 1, "job_id": "x"}, "")
+    task.store.save({"v": 1, "job_id": "x"}, "")
     assert submitted(task.run()) == "abcd"
-    assert task.memory.recall() is None
+
+
+def test_a_retry_that_takes_jobs_up_announces_itself(task: Task) -> None:
+    """A frozen try that comes back and is told to end must not cancel them."""
+    task.scripts["b"] = SLOW
+    first = task.start()
+    assert task.start().ids == first.ids
+    frozen = Cancellation()
+    frozen.connect(task.client.config, try_number=1)
+    frozen.track(children_first(first.jobs).values())
+    frozen.cancel(logging.getLogger("test"))
+    assert not task.client.get_job_status(first.ids["b"]).is_terminal
+    frozen.connect(task.client.config, try_number=2)
+    frozen.cancel(logging.getLogger("test"))
+    assert task.client.get_job_status(first.ids["b"]) is JobStatus.CANCELLED

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from titan_provider.work.submission import make_job_id
+from titan_provider.work.remote import make_job_id
 from titan_sdk.model.rules import check_id
 
 

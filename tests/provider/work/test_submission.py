@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import logging
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from datetime import timedelta
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from airflow.providers.common.compat.sdk import DAG, task as decorators
 
+from tests.provider.work.tries import Crash, Fragile, State, Tries
 from tests.support.airflow_run import unique
 from titan_provider.operators.titan import TitanJobOperator
-from titan_provider.work.jobs import read_jobs
-from titan_provider.work.plan import Record
-from titan_provider.work.records import AirflowMemory, Memory, TitanMemory
+from titan_provider.work.jobs import NamedJob, read_jobs
+from titan_provider.work.plan import ONLY, Record
+from titan_provider.work.records import AirflowRecords, RecordStore, TitanRecords
 from titan_provider.work.source import Script
-from titan_provider.work.submission import Submission, make_job_id
 from titan_sdk import JobStatus, TitanClient, TitanJob
 from titan_sdk.cluster import LocalCluster
 
@@ -27,94 +25,43 @@ from titan_sdk.cluster import LocalCluster
 pytestmark = [pytest.mark.airflow, pytest.mark.slow]
 
 
-class Crash(BaseException):
-    """The process of a try is gone."""
+class Task(Tries):
+    """A task of one job."""
 
-
-class Fragile:
-    """A memory in the middle of whose chosen write the process dies: before it, so that nothing is kept."""
-
-    def __init__(self, memory: Memory) -> None:
-        self._memory = memory
-        self.crash_at: int | None = None
-        self.writes = 0
-
-    def recall(self) -> Record | None:
-        return self._memory.recall()
-
-    def keep(self, record: Record) -> None:
-        self.writes += 1
-        if self.writes == self.crash_at:
-            raise Crash
-        self._memory.keep(record)
-
-
-class AirflowState(dict[str, Any]):
-    """Airflow's task state store: it outlives tries and clears."""
-
-    set = dict.__setitem__
-
-
-@dataclass
-class Task:
-    """One task instance over its tries."""
-
-    client: TitanClient
-    script: Path
-    memory: Fragile
-    requirement: str = "GENERAL"
-    max_tries: int = 2
-    clear_number: int = 0
-    run_started: str = "2026-01-01T00:00:00"
-    tries: int = 0
-    params: str | None = None
-    delay: int = 0
+    def __init__(self, client: TitanClient, script: Path, store: Fragile) -> None:
+        super().__init__(client, store)
+        self.script = script
+        self.memory = store
+        self.requirement = "GENERAL"
+        self.params: str | None = None
+        self.delay = 0
 
     def try_once(self, *, crash_in_build: bool = False, crash_in_admit: bool = False) -> str:
-        self.tries += 1
-        job_id = make_job_id("d", "t", "r", -1, self.tries)
-        record = Record(job_id, f"{self.tries:016x}", self.max_tries, self.clear_number, self.run_started)
-
-        def build(job_id: str) -> TitanJob:
-            if crash_in_build:
-                raise Crash
-            return TitanJob(
-                job_id,
-                str(self.script),
-                requirement=self.requirement,
-                params=self.params,
-                delay=self.delay,
-            )
-
         def admit(_: str) -> None:
             if crash_in_admit:
                 raise Crash
 
-        submission = Submission(
-            self.client, self.memory, build, admit, lambda _: None, logging.getLogger("test"), TitanClient
-        )
-        return submission.obtain(record).job_id
+        class Job(NamedJob):
+            def build(self, ids: Mapping[str, str]) -> TitanJob:
+                if crash_in_build:
+                    raise Crash
+                return super().build(ids)
 
-    def clear(self) -> None:
-        """What Airflow does when a person clears a task that is not running."""
-        self.max_tries = self.tries + 2
-        self.clear_number += 1
-
-    def clear_while_running(self) -> None:
-        self.clear_number += 1
+        fields = {"requirement": self.requirement, "params": self.params, "delay": self.delay}
+        return self.obtain([Job(ONLY, (), Script(str(self.script)), fields, "")], admit).ids[ONLY]
 
     @property
     def recorded(self) -> str:
-        record = self.memory.recall()
+        record = Record.from_json(self.memory.load())
         assert record is not None
         return record.job_id
 
 
 @pytest.fixture(params=["airflow", "titan"])
 def memory(request: pytest.FixtureRequest, client: TitanClient) -> Fragile:
-    kept: Memory = AirflowMemory(AirflowState())
+    kept: RecordStore = AirflowRecords(State())
     if request.param == "titan":
-        kept = TitanMemory(client, f"titan:airflow:task:{unique('key')}")
+        kept = TitanRecords(client, f"titan:airflow:task:{unique('key')}")
     return Fragile(kept)
 
 
@@ -129,7 +76,7 @@ def test_a_crash_before_the_id_is_kept_sends_nothing(task: Task, client: TitanCl
     task.memory.crash_at = 1
     with pytest.raises(Crash):
         task.try_once()
-    assert task.memory.recall() is None
+    assert task.memory.load() is None
     assert client.wait_for_job(task.try_once(), timeout=120).state.is_success
 
 
@@ -140,22 +87,12 @@ def test_a_crash_between_keeping_the_id_and_the_submit_is_resolved_by_asking(
         raise Crash
 
     with monkeypatch.context() as patch:
-        patch.setattr(client, "submit_job", die)
+        patch.setattr(client, "submit_dag", die)
         with pytest.raises(Crash):
             task.try_once()
     lost = task.recorded
     assert task.try_once() != lost
     assert client.get_job_status(lost) is JobStatus.UNKNOWN
-
-
-def test_a_crash_right_after_the_submit_takes_the_same_job_up(task: Task, client: TitanClient) -> None:
-    task.requirement = "QUANTUM"  # no worker has it, so the job waits
-    task.memory.crash_at = 2
-    with pytest.raises(Crash):
-        task.try_once()
-    first = task.recorded
-    assert task.try_once() == first
-    client.cancel_job(first)
 
 
 def test_a_crash_while_the_job_runs_takes_it_up(
@@ -220,20 +157,20 @@ def test_a_clear_ends_the_old_job_before_the_new_one(
 def test_a_dag_run_made_again_under_its_old_id_gets_no_old_result(task: Task, client: TitanClient) -> None:
     first = task.try_once()
     client.wait_for_job(first, timeout=120)
-    task.run_started = "2026-01-02T00:00:00"
+    task.dag_run.start_date = datetime(2026, 1, 2, tzinfo=UTC)
     assert task.try_once() != first
 
 
 def test_a_job_that_cannot_be_built_leaves_no_record(task: Task) -> None:
     with pytest.raises(Crash):
         task.try_once(crash_in_build=True)
-    assert task.memory.recall() is None
+    assert task.memory.load() is None
 
 
 def test_a_job_that_is_held_back_leaves_no_record(task: Task) -> None:
     with pytest.raises(Crash):
         task.try_once(crash_in_admit=True)
-    assert task.memory.recall() is None
+    assert task.memory.load() is None
 
 
 def test_a_lost_reply_is_settled_by_the_next_try(
@@ -241,14 +178,14 @@ def test_a_lost_reply_is_settled_by_the_next_try(
 ) -> None:
     """The master took the job, the task never heard of it."""
     task.requirement = "QUANTUM"
-    send = client.submit_job
+    send = client.submit_dag
 
     def lose(*args: Any, **fields: Any) -> None:
         send(*args, **fields)
         raise Crash
 
     with monkeypatch.context() as patch:
-        patch.setattr(client, "submit_job", lose)
+        patch.setattr(client, "submit_dag", lose)
         with pytest.raises(Crash):
             task.try_once()
     first = task.recorded
@@ -290,7 +227,7 @@ def test_the_next_run_begins_when_nothing_is_left_of_the_old_one(
 ) -> None:
     order, script = tmp_path / "order", tmp_path / "stubborn.py"
     script.write_text(STUBBORN)
-    task = Task(either, script, Fragile(AirflowMemory(AirflowState())))
+    task = Task(either, script, Fragile(AirflowRecords(State())))
     task.params = str(order)
     first = task.try_once()
     _until(lambda: order.exists() and order.read_text() == "begin\n")
@@ -319,8 +256,8 @@ def test_the_grace_may_be_given_wherever_a_job_is(tmp_path: Path, written: Any, 
         decorated = work().operator
     operator = TitanJobOperator(task_id="t", filename=str(path), cancel_grace=written)
     (job,) = read_jobs("t", [{"job_id": "a", "filename": str(path), "cancel_grace": written}], None)
-    script = Script(str(path))
-    built = [operator._build("j", script), decorated._build("j", script), job.build(str)]
+    jobs = [*operator.read_jobs({}), *decorated.read_jobs({}), job]
+    built = [each.build({}) for each in jobs]
     assert [made.cancel_grace for made in built] == [seconds] * 3
     with pytest.raises(ValueError, match="cancel_grace"):
         TitanJobOperator(task_id="t", script="", cancel_grace="soon")
