@@ -1,6 +1,6 @@
-"""What branches on Airflow's version, with ``xcom/base.py`` and ``triggers/base.py``; the rest imports these names.
+"""Everything that depends on Airflow's version, together with ``xcom/base.py`` and ``triggers/compat.py``.
 
-Airflow 3.3 is first-class, 2.11 the floor. What a version cannot do is a function here that says so.
+Airflow 3.3 is first-class, 2.11 the floor. A function here says what a version cannot do.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def task_state_store(context: Context) -> Any | None:
 
 
 def dag_run_clear_number(context: Context) -> int:
-    """How often tasks of this DAG run have been cleared so far.
+    """The number of clears of tasks of this DAG run so far.
 
     :param context: the task's context
     """
@@ -92,7 +92,7 @@ def dag_run_clear_number(context: Context) -> int:
 
 
 def dag_run_started(context: Context) -> str:
-    """When this DAG run began; empty where Airflow does not tell.
+    """The start of this DAG run; empty where Airflow does not tell.
 
     :param context: the task's context
     """
@@ -101,8 +101,8 @@ def dag_run_started(context: Context) -> str:
 
 
 def first_reschedule(context: Context) -> datetime | None:
-    """When the task was first rescheduled since its first try or its last clear: from there, Airflow's sensors count
-    their ``timeout``. None before that.
+    """The moment of the task's first reschedule since its first try or its last clear; None before that. Airflow's sensors
+    count their ``timeout`` from there.
 
     :param context: the task's context
     """
@@ -127,14 +127,14 @@ def first_reschedule(context: Context) -> datetime | None:
 def trigger_timed_out(exc: BaseException) -> bool:
     """Whether a deferred task is resumed only because it had waited for too long.
 
-    :param exc: what its ``resume_execution`` raised
+    :param exc: the exception of its ``resume_execution``
     """
     # Airflow 2 raises the same for a trigger that failed; the text alone tells them apart.
     return isinstance(exc, TaskDeferralTimeout) and "timeout" in str(exc).lower()
 
 
 def deployment() -> str:
-    """What tells this Airflow from another one that uses the same Titan master: where its API or its database is.
+    """A text that tells this Airflow from another one on the same Titan master: the place of its API or its database.
 
     Tasks on Airflow 3 know the address of the API server, and no database.
     """
@@ -145,7 +145,7 @@ def deployment() -> str:
 def read_xcom(ti_key: Any, key: str) -> Any:
     """An XCom of one run of a task, as any XCom backend gives it.
 
-    :param ti_key: what an operator link is given
+    :param ti_key: the task instance's key, as an operator link is given it
     """
     # Not above: with our own backend switched on, importing XCom imports that backend.
     from airflow.providers.common.compat.sdk import XCom

@@ -1,4 +1,4 @@
-"""What a trigger tells the operator that it resumes: one typed value, as a plain dict on the way."""
+"""The event with which a trigger resumes its operator: one typed value, which travels as a plain dict."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["JobEvent", "Outcome"]
 
 
 class Outcome(StrEnum):
-    """Why a trigger stopped waiting."""
+    """The reason why a trigger stopped waiting."""
 
     ENDED = "ended"
     """Every job is over; ``statuses`` says how."""
@@ -37,9 +37,9 @@ class JobEvent:
     statuses: dict[str, JobStatus]
     """Last known state of every job waited for, by job id."""
     log_position: int = 0
-    """How far the trigger copied the job's log into the task log, in the SDK's terms."""
+    """The position to which the trigger copied the job's log, in the SDK's terms."""
     log_lines: int = 0
-    """How many lines that were."""
+    """The number of lines that it copied."""
     message: str = ""
     """A sentence; empty when ``outcome`` is ENDED."""
     since: float = 0.0
@@ -57,7 +57,7 @@ class JobEvent:
     def from_dict(cls, event: Mapping[str, Any] | None) -> JobEvent:
         """The event behind a resumed task's ``event`` argument.
 
-        :param event: what :meth:`to_dict` made
+        :param event: made by :meth:`to_dict`
         :raises ValueError: it is not such a dict
         """
         if not isinstance(event, Mapping) or event.get("v") != 1:

@@ -1,4 +1,4 @@
-"""How Titan failures reach Airflow: what fails a task, what may be retried, and what the message says.
+"""The exceptions of Titan tasks. A base class in parentheses says whether Airflow retries.
 
 ::
 

@@ -1,4 +1,4 @@
-"""What Airflow discovers. Airflow loads this module unguarded in every process, so it imports nothing.
+"""The provider's metadata. Airflow loads this module unguarded in every process, so it imports nothing.
 
 The connection form of Airflow 3 is drawn from here alone, without importing the hook. A field whose type
 lacks ``"null"`` would keep the form's Save button disabled while the field is empty.

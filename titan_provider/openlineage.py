@@ -1,4 +1,4 @@
-"""What Airflow's OpenLineage provider, where it is installed and listening, is told about a Titan task.
+"""Facts about a Titan task for Airflow's OpenLineage provider, where that is installed.
 
 Standard facets (``externalQuery``, ``errorMessage``, ``sourceCode``) and one of our own, ``titan_jobs``: how each job
 ended, where, after how many attempts. Data sets are the task's own ``inlets`` and ``outlets``, which Airflow reports.
@@ -24,14 +24,14 @@ class TitanLineage:
     """The methods that the OpenLineage provider looks for on an operator."""
 
     lineage_reports: tuple[JobReport, ...] = ()
-    """How the task's jobs ended; set by the operator once it knows."""
+    """The ends of the task's jobs; set by the operator once it knows them."""
 
     def get_openlineage_facets_on_start(self) -> OperatorLineage[Any, Any] | None:
-        """What the task is about to run."""
+        """The code that the task is about to run."""
         return self._facets(failed=False)
 
     def get_openlineage_facets_on_complete(self, task_instance: Any) -> OperatorLineage[Any, Any] | None:  # noqa: ARG002 - the provider's signature
-        """What the task's jobs did.
+        """The ends of the task's jobs.
 
         :param task_instance: unused; all of it is known here
         """
@@ -101,7 +101,7 @@ def _own_facet() -> Any:
 
     @attr.define
     class TitanJobsRunFacet(RunFacet):
-        """How the Titan jobs of a task ended."""
+        """The ends of the Titan jobs of a task."""
 
         jobs: list[dict[str, Any]]
 

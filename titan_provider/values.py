@@ -56,7 +56,7 @@ def as_ids(values: Any) -> Any:
 def to_json(value: Any, where: str, depth: int = 0) -> Any:
     """The value with nothing in it but what JSON has. Tuples, and the lazy sequence of a mapped task's XComs, become lists.
 
-    :param where: what the value is called in a refusal
+    :param where: name of the value in a refusal
     :raises TitanFunctionRefused: it cannot be sent without a change; the sentence names the place
     """
     if value is None or isinstance(value, bool | str):

@@ -63,7 +63,7 @@ def check_extra(conn: Any) -> None:
 
 
 def read_connection(conn: Any, extra: Mapping[str, Any] | None) -> Settings:
-    """What a connection asks for.
+    """The settings in a connection.
 
     :param conn: the Airflow connection; its host and port default to localhost and 9090
     :param extra: the connection's extras. Airflow's form stores fields left empty as null, so null means unset

@@ -23,7 +23,7 @@ class TitanHook(BaseHook):
     """Reaches a Titan master through an Airflow connection.
 
     :param titan_conn_id: id of a connection of type ``titan``
-    :param master: address to use in place of the connection's own, whatever the connection says by now
+    :param master: address to use in place of the connection's own, which may have been edited
     """
 
     conn_name_attr = "titan_conn_id"
@@ -46,7 +46,7 @@ class TitanHook(BaseHook):
         return self._settings
 
     def get_config(self) -> ClientConfig:
-        """How to reach the master. The connection is fetched once per hook."""
+        """The client's settings. The connection is fetched once per hook."""
         return self._placed(self._read().config)
 
     def _placed(self, config: ClientConfig) -> ClientConfig:
@@ -94,7 +94,7 @@ class TitanHook(BaseHook):
         return self._placed(self._settings.config)
 
     def get_max_unfinished(self) -> int | None:
-        """How many jobs per tag may be unfinished at once; None where the connection sets no limit."""
+        """The limit of unfinished jobs per tag; None where the connection sets none."""
         return self._read().max_unfinished
 
     def get_conn(self) -> TitanClient:
@@ -106,16 +106,16 @@ class TitanHook(BaseHook):
         return titan_sdk.AsyncTitanClient(config=await self.get_async_config())
 
     def test_connection(self) -> tuple[bool, str]:
-        """What the Test button of the connection form shows: success, and a sentence."""
+        """The result of the connection form's Test button: success, and a sentence."""
         try:
             with self.get_conn() as client:
                 server, stats = client.server_info(), client.cluster_stats()
-                trouble = _store_trouble(client)
+                problem = _store_problem(client)
         except (TitanError, ValueError) as exc:
             return False, str(exc)
         found = f"{server} at {self.get_config().address}: {_describe_workers(stats)}"
-        if trouble:
-            return False, f"{found}; {trouble}"
+        if problem:
+            return False, f"{found}; {problem}"
         return True, f"{found}; store round trip OK"
 
     @classmethod
@@ -125,7 +125,7 @@ class TitanHook(BaseHook):
 
     @classmethod
     def get_ui_field_behaviour(cls) -> dict[str, Any]:
-        """How the form's standard fields look on Airflow 2; Airflow 3 reads the provider info instead."""
+        """The form's standard fields on Airflow 2; Airflow 3 reads the provider info instead."""
         return {name.replace("-", "_"): value for name, value in _declared()["ui-field-behaviour"].items()}
 
 
@@ -135,7 +135,7 @@ def _declared() -> dict[str, Any]:
     return declared
 
 
-def _store_trouble(client: TitanClient) -> str:
+def _store_problem(client: TitanClient) -> str:
     """A Titan master acknowledges writes while its store is down, so only reading back proves anything."""
     written = secrets.token_hex(8)
     client.store_put("titan:airflow:test_connection", written)

@@ -109,7 +109,7 @@ class TitanWorkOperator(TitanLineage, BaseOperator):
     def run_work(self, context: Context, run: Record, started: float) -> Any:
         """The task from its beginning to its end, or to its deferral.
 
-        :param run: what this try would keep of itself
+        :param run: the record of this try
         :param started: unix time at which the task began
         """
         jobs = self.read_jobs(context)
@@ -133,7 +133,7 @@ class TitanWorkOperator(TitanLineage, BaseOperator):
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> Any:
         """End the task that a trigger resumed.
 
-        :param event: what the trigger fired
+        :param event: the trigger's event
         """
         fired = JobEvent.from_dict(event)
         with self.remote_work(context, fired.master) as work:
@@ -149,7 +149,7 @@ class TitanWorkOperator(TitanLineage, BaseOperator):
             self._cancellation.cancel(self.log)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
-        """As Airflow does it, but a wait that Airflow itself broke off does not leave the jobs behind."""
+        """As in Airflow, but the jobs are cancelled where Airflow itself broke the wait off."""
         try:
             return super().resume_execution(next_method, next_kwargs, context)
         except (TaskDeferralError, TaskDeferralTimeout):

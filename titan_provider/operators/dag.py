@@ -123,7 +123,7 @@ class TitanDagOperator(TitanWorkOperator):
         return record.ids
 
     def make_watch(self, jobs: Mapping[str, KnownJob], **options: Any) -> WorkWatch:
-        """As every operator's, with logs in groups."""
+        """The blocking wait, with each job's log in groups."""
         return super().make_watch(jobs, log_interval=self.log_interval, **options)
 
     def make_trigger(self, work: RemoteWork, started: float) -> TitanDagTrigger:

@@ -25,7 +25,7 @@ from titan_provider.work.service import (
     raise_unless_up,
     stop_in_a_hurry,
 )
-from titan_provider.work.source import find_script, inline_script
+from titan_provider.work.source import choose_script
 from titan_sdk import TitanClient, TitanError
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class TitanServiceOperator(TitanWorkOperator):
 
     The task's XCom is ``{"service_id": ..., "host": ..., "port": ..., "master": ...}``. The service goes on until a
     :class:`TitanServiceStopOperator` ends it; when this task fails or is killed, it is stopped.
-    Titan starts a service without arguments and environment, so whatever it needs has to be in its source.
+    Titan starts a service without arguments and environment, so its source must hold all that it needs.
 
     :param filename: path of the script, relative to the DAG file or to the current folder (templated)
     :param script: the script's source, Python or ``#!`` shell; a value ending in ``.j2`` is a template's path (templated)
@@ -115,7 +115,7 @@ class TitanServiceOperator(TitanWorkOperator):
         return self.run_work(context, new_record(context, as_id(self.service_id)), time.time())
 
     def follow(self, context: Context, work: RemoteWork, *given: Any) -> Any:
-        """As every operator, but nothing is left of a service where this task fails or is killed."""
+        """As in every operator, but a task that fails or is killed leaves no service running."""
         try:
             return super().follow(context, work, *given)
         except BaseException:  # Airflow's timeout and termination are not Exceptions
@@ -124,10 +124,7 @@ class TitanServiceOperator(TitanWorkOperator):
 
     def read_jobs(self, context: Context) -> list[NamedJob]:
         """The service."""
-        if self.script is not None:
-            script = inline_script(self.script, self.task_id)
-        else:
-            script = find_script(str(self.filename), getattr(context.get("dag"), "fileloc", None))
+        script = choose_script(self.filename, self.script, self.task_id, context.get("dag"))
         fields = {
             "job_type": "SERVICE",
             "port": int(self.port),
@@ -153,7 +150,7 @@ class TitanServiceOperator(TitanWorkOperator):
         )
 
     def take_results(self, work: RemoteWork, *, log_shown: bool) -> dict[str, Any]:  # noqa: ARG002 - a service's is not
-        """Where the service answers.
+        """The address at which the service answers.
 
         :raises TitanServiceFailed: it has died, or was stopped
         """

@@ -20,7 +20,7 @@ from titan_provider.work.joblog import LogCursor, env_texts, mask_env
 from titan_provider.work.jobs import NamedJob
 from titan_provider.work.plan import ONLY, KnownJob, WorkRecord
 from titan_provider.work.remote import RemoteWork, new_record
-from titan_provider.work.source import find_script, inline_script
+from titan_provider.work.source import choose_script
 from titan_provider.work.waiting import OwnClient, run_blocking
 from titan_provider.work.watch import WorkWatch, describe_progress
 from titan_sdk.config import parse_duration
@@ -45,7 +45,7 @@ class TitanJobOperator(TitanWorkOperator):
     :param args: command-line arguments; a list arrives exactly, a text is split at spaces (templated)
     :param job_params: any JSON value, read in the script as ``titan_job.params`` (templated). It is not called
         ``params`` because Airflow keeps that name for the parameters of a DAG run, which allow no XComs
-    :param env: environment variables of the script (templated). Whoever reaches the master can read them
+    :param env: environment variables of the script (templated). Anybody who reaches the master can read them
     :param requirement: tag that the worker must have, such as ``GPU`` (templated)
     :param priority: higher runs first
     :param affinity: prefer the worker on which the first parent ran
@@ -70,8 +70,8 @@ class TitanJobOperator(TitanWorkOperator):
     :param cancel_on_kill: cancel the job when the task is killed, cleared or marked
     :param cancel_grace: how long the script has between SIGTERM and SIGKILL when the job is cancelled or its ``timeout``
         is over; seconds. The cancel does not wait for that, but the next try of the task does
-    :param owner_lease: end the job when neither the task nor its trigger has been alive for so long, whatever
-        became of them; seconds. Longer than ``retry_delay``, or a retry finds its job ended
+    :param owner_lease: seconds after which the job ends by itself where neither the task nor its trigger is alive any
+        more. Longer than ``retry_delay``, or a retry finds its job ended
     :param durable: find the job of a crashed try again instead of submitting another
     :param no_retry_exit_codes: exit codes of the script after which Airflow does not retry the task
     """
@@ -98,7 +98,7 @@ class TitanJobOperator(TitanWorkOperator):
     ui_color = "#dce9f7"
     operator_extra_links = links(TitanJobLogLink())
     script_name: str | None = None
-    """What an inline script's file is called in tracebacks, if not like the task; for subclasses."""
+    """File name of an inline script in tracebacks, in place of the task's; for subclasses."""
 
     def __init__(
         self,
@@ -182,7 +182,7 @@ class TitanJobOperator(TitanWorkOperator):
     def execute_admitted(self, context: Context, event: dict[str, Any] | None = None) -> Any:
         """Go on with a task that a trigger resumed because there is room for its job now.
 
-        :param event: what the trigger fired
+        :param event: the trigger's event
         """
         fired = JobEvent.from_dict(event)
         self._raise_for(fired)
@@ -196,7 +196,7 @@ class TitanJobOperator(TitanWorkOperator):
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> Any:
         """End the task that a trigger resumed: the rest of the log, then the result or the failure.
 
-        :param event: what the trigger fired
+        :param event: the trigger's event
         """
         mask_env(self.env)
         return super().execute_complete(context, event)
@@ -205,10 +205,8 @@ class TitanJobOperator(TitanWorkOperator):
 
     def read_jobs(self, context: Context) -> list[NamedJob]:
         """The one job."""
-        if self.script is not None:
-            script = inline_script(self.script, self.script_name or self.task_id)
-        else:
-            script = find_script(str(self.filename), getattr(context.get("dag"), "fileloc", None))
+        name = self.script_name or self.task_id
+        script = choose_script(self.filename, self.script, name, context.get("dag"))
         fields = {
             "args": self.args,
             "priority": self.priority,
@@ -263,7 +261,7 @@ class TitanJobOperator(TitanWorkOperator):
         self.defer(trigger=trigger, method_name="execute_admitted")
 
     def make_watch(self, jobs: Mapping[str, KnownJob], **options: Any) -> WorkWatch:
-        """As every operator's, and it renews the job's lease."""
+        """The blocking wait, which also renews the job's lease."""
         return super().make_watch(jobs, owner_lease=self.owner_lease, **options)
 
     def make_trigger(self, work: RemoteWork, started: float) -> TitanJobTrigger:

@@ -122,7 +122,7 @@ class TitanDagSensor(BaseSensorOperator):
         return self.defer(trigger=trigger, method_name="execute_complete", timeout=grace)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
-        """As Airflow does it, but with the rules of a poking sensor: Airflow would skip for any error at all."""
+        """As in Airflow, but with the rules of a poking sensor: Airflow would skip for any error at all."""
         try:
             return super(BaseSensorOperator, self).resume_execution(next_method, next_kwargs, context)
         except AirflowSkipException:
@@ -178,7 +178,7 @@ class TitanDagSensor(BaseSensorOperator):
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> Any:  # noqa: ARG002
         """End the task that a trigger resumed, from the states as they are now.
 
-        :param event: what the trigger fired
+        :param event: the trigger's event
         """
         fired = JobEvent.from_dict(event)
         if fired.outcome is Outcome.UNREACHABLE:

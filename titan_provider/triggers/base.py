@@ -1,7 +1,8 @@
-"""What the triggers of deferred operators have in common: one wait, one event, and the end of the jobs when a person ends the task.
+"""The base of the triggers. The triggers of deferred operators wait once, fire once, and cancel the jobs when a person ends the
+task.
 
-Rules for editing. ``run`` may begin again at any moment, in another triggerer: nothing but the positions in the logs is
-remembered, in TitanStore. ``cleanup`` runs at every restart of a triggerer and must not cancel.
+Rules for editing. ``run`` may begin again at any moment, in another triggerer; only the positions in the logs are kept, in
+TitanStore. ``cleanup`` runs at every restart of a triggerer and must not cancel.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ import inspect
 import time
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Mapping
-from functools import partial
 from typing import Any, ClassVar
 
 from titan_provider.events import JobEvent, Outcome
@@ -21,9 +21,10 @@ from titan_provider.hooks.titan import TitanHook
 from titan_provider.triggers.cancellation import finish_kill, killed_state, warm_up
 from titan_provider.triggers.compat import BaseTrigger, TriggerEvent, log_delivered, triggerer_calls_on_kill
 from titan_provider.triggers.shared_client import SharedClient, shared_client
+from titan_provider.work.cancel import cancel_jobs
 from titan_provider.work.plan import KnownJob, children_first
 from titan_provider.work.watch import WorkWatch
-from titan_sdk import AsyncTitanClient, ClientConfig, JobStatus, NotFound, TitanError
+from titan_sdk import AsyncTitanClient, ClientConfig, JobStatus, TitanError
 
 __all__ = ["TitanTrigger", "WorkTrigger"]
 
@@ -77,7 +78,7 @@ class WorkTrigger(TitanTrigger):
 
     @abstractmethod
     def event_of(self, watch: WorkWatch | None, outcome: Outcome, message: str) -> JobEvent:
-        """What is fired.
+        """The event to fire.
 
         :param watch: the wait, as far as it came
         """
@@ -114,12 +115,15 @@ class WorkTrigger(TitanTrigger):
         if state is None:
             return
         async with AsyncTitanClient(config=await self._config()) as client:
-            for job_id in children_first(self.known).values():
-                try:
-                    status = await client.cancel_job(job_id)
-                    self.log.info("Task is %s: cancelled job %s; it is %s", state, job_id, status)
-                except TitanError as exc:
-                    self.log.error("Job %s could not be cancelled and may still be running: %s", job_id, exc)
+            done, failed = await cancel_jobs(lambda ask: ask(client), self._job_ids)
+        for job_id, status in done.items():
+            self.log.info("Task is %s: cancelled job %s; it is %s", state, job_id, status)
+        for job_id, why in failed.items():
+            self.log.error("Job %s could not be cancelled and may still be running: %s", job_id, why)
+
+    @property
+    def _job_ids(self) -> list[str]:
+        return list(children_first(self.known).values())
 
     async def _config(self) -> ClientConfig:
         first = next(iter(self.known.values()))
@@ -163,23 +167,20 @@ class WorkTrigger(TitanTrigger):
         return Outcome.ENDED, ""
 
     async def _give_up(self, master: SharedClient, watch: WorkWatch, why: str) -> str:
-        trouble = []
-        for name, job_id in children_first(self.known).items():
-            try:
-                watch.statuses[name] = await master.once(partial(_cancel, job_id))
-            except NotFound as exc:
-                if len(self.known) == 1:
-                    trouble.append(f"job {job_id!r} must end, but could not be cancelled: {exc}")
-            except TitanError as exc:
-                trouble.append(f"job {job_id!r} must end, but could not be cancelled: {exc}")
-        job_ids = [job.job_id for job in self.known.values()]
-        told = (
-            f"job {job_ids[0]!r} was cancelled"
-            if len(job_ids) == 1
-            else f"{len(job_ids)} jobs were cancelled"
+        """Cancel the jobs; the sentence that says so.
+
+        :param why: the reason
+        """
+        done, failed = await cancel_jobs(master.once, self._job_ids)
+        for name, job in self.known.items():
+            if (status := done.get(job.job_id, JobStatus.UNKNOWN)) is not JobStatus.UNKNOWN:
+                watch.statuses[name] = status
+        if failed:
+            errors = (
+                f"job {j!r} must end, but could not be cancelled: {error}" for j, error in failed.items()
+            )
+            return "; ".join([why, *errors])
+        (first, *others) = self._job_ids
+        return f"{why}; " + (
+            f"{len(others) + 1} jobs were cancelled" if others else f"job {first!r} was cancelled"
         )
-        return "; ".join([why, *(trouble or [told])])
-
-
-async def _cancel(job_id: str, client: AsyncTitanClient) -> JobStatus:
-    return await client.cancel_job(job_id)

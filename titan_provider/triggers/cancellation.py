@@ -1,4 +1,4 @@
-"""What a trigger's ``on_kill`` needs: whether the task was really killed, and time to cancel its job."""
+"""The cancellation by a trigger's ``on_kill``: it must be sure that the task was killed, and have time for its requests."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def warm_up(trigger: BaseTrigger) -> None:
 async def _ask_once(trigger: BaseTrigger, loop: asyncio.AbstractEventLoop) -> None:
     try:
         await current_task_state(trigger)
-    except Exception as exc:  # noqa: BLE001 - whatever Airflow raises, the wait for the job goes on
+    except Exception as exc:  # noqa: BLE001 - the wait for the job goes on
         _warm.discard(loop)  # the next trigger tries again
         trigger.log.warning(
             "Airflow's triggerer does not tell task states now; until it does, a kill of this task cannot cancel its "
@@ -68,7 +68,7 @@ async def finish_kill(trigger: BaseTrigger, what: str, work: Coroutine[Any, Any,
     Airflow cancels a killed trigger again every second, its ``on_kill`` included.
 
     :param what: the remote work, for the log
-    :param work: what cancels the jobs
+    :param work: cancels the jobs
     """
     task = _keep(_carry_out(trigger, what, work))
     loop = asyncio.get_running_loop()
@@ -126,7 +126,7 @@ async def _ask(trigger: BaseTrigger, what: str) -> str | None:
     while True:
         try:
             return await current_task_state(trigger)
-        except Exception as exc:  # noqa: BLE001 - whatever Airflow raises
+        except Exception as exc:  # noqa: BLE001 - Airflow may raise anything
             if not said:
                 trigger.log.warning(
                     "%s is not cancelled yet, because the task's state is not known; asking again: %s",

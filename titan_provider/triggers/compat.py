@@ -1,4 +1,12 @@
-"""What triggers need of Airflow, on 2.11 and 3. Apart from ``compat``: whoever only parses DAG files needs none of it."""
+"""The triggers' part of Airflow, on 2.11 and 3: task states, and the way of log lines to the task log.
+
+Not in ``titan_provider/compat.py``, because a process that only parses DAG files needs none of it.
+
+A trigger's line is not in the task log when it is written. It goes through a socket, of which the triggerer's main process
+reads 4 KiB per turn of its loop; at ten lines a second, a busy triggerer is seconds behind. Lines that it has not read are
+lost when it is killed, and belong to no task any more once the trigger has ended. So no line counts as copied, and no
+trigger ends, before the socket is empty.
+"""
 
 from __future__ import annotations
 
@@ -103,7 +111,7 @@ def _state_from_database(task: TaskCoordinate) -> str | None:
 
 _LOOK = 0.05
 LONGEST = 60.0
-"""Seconds. A triggerer that is further behind loses lines whatever a trigger does."""
+"""Seconds. A triggerer that is further behind loses lines in any case."""
 
 _waits: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Task[None]] = weakref.WeakKeyDictionary()
 

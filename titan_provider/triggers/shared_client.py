@@ -1,7 +1,8 @@
-"""All requests that one triggerer process makes to one master, however many tasks it waits for.
+"""The requests of one triggerer process to one master, for all tasks that it waits for.
 
-Triggers on the same master lease one :class:`SharedClient`. Its board asks for the states of all their jobs. It bounds the connections they open together, and when
-the master goes silent one of them probes, with growing pauses, while the others wait: one warning, one recovery line.
+Triggers on the same master share one :class:`SharedClient`, and its :class:`StatusPoller` asks for the states of all their
+jobs. The shared client bounds the connections that they open together. When the master goes silent, one of them probes,
+with growing pauses, while the others wait: one warning, one line about the recovery.
 """
 
 from __future__ import annotations
@@ -136,7 +137,7 @@ class SharedClient:
     async def once(self, request: Callable[[AsyncTitanClient], Awaitable[T]]) -> T:
         """The request's answer, not repeated. Thousands of triggers that stop together still share the connections.
 
-        :raises TitanError: whatever the request raises
+        :raises TitanError: as the request
         """
         async with self._slots:
             return await request(self.client)
@@ -155,7 +156,7 @@ class SharedClient:
         return jittered(max(seconds, self.users / OPTIONAL_RATE))
 
     async def _wait_until_up(self, seconds: float) -> None:
-        # Afterwards the caller looks whether to probe itself, and at its patience.
+        # The caller then looks at its patience, and whether it has to probe itself.
         await wait_for_shared(self._up, seconds)
 
     def _pause(self) -> float:
@@ -188,7 +189,7 @@ class SharedClient:
 
 
 class _Statuses:
-    """What the poller has heard of the jobs of one trigger.
+    """The states of one trigger's jobs, as the poller has heard them.
 
     :param news: set by the poller at each change
     """

@@ -294,7 +294,9 @@ _LONGEST = 15.0
 
 
 class Schedule:
-    """When to ask about which job: the longer nothing happens to it, the later, as :class:`~titan_provider.work.waiting.Pace`."""
+    """The moments at which to ask about each job. The longer nothing happens to a job, the later it is asked about, as
+    :class:`~titan_provider.work.waiting.Pace` has it.
+    """
 
     def __init__(self) -> None:
         self._pace: dict[str, tuple[float, float]] = {}

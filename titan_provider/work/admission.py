@@ -1,10 +1,9 @@
 """The admission window: at most so many unfinished submissions per tag on a master.
 
-A queued job on a saturated real master may die unrun, so a mapped task of a thousand must not send a thousand jobs. Who
-is inside stands in one value of TitanStore per tag, shared by every task of every process. A job leaves the window
-when the master says that it has ended; nobody has to report that. A job that was let in and never submitted (its task
-was killed in between) counts until somebody who waits has seen it so for :data:`RESERVED` seconds, by the clock of that process
-alone: clocks of hosts differ.
+A queued job on a saturated real master may die unrun, so a mapped task of a thousand must not send a thousand jobs. One
+value of TitanStore per tag lists the jobs inside, for every task of every process. A job leaves the window when the master
+says that it has ended; nobody has to report that. A job that was let in and never submitted, because its task was killed
+in between, counts for :data:`RESERVED` seconds. A waiting process counts them by its own clock: clocks of hosts differ.
 
 The value is changed by compare-and-set. A real master has none, so there a writer reads its value back after a pause;
 that is exact as long as a write arrives within :data:`SETTLE` seconds, and otherwise lets one more in.
@@ -63,16 +62,16 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """What one look at the window gave."""
+    """The outcome of one look at the window."""
 
     admitted: tuple[str, ...]
-    """Those of the wanted ids that are inside now."""
+    """The wanted ids that are inside now."""
     inside: tuple[str, ...]
-    """All ids inside: as long as none of them ends, looking again is pointless."""
+    """All ids inside; until one of them ends, another look would find the same."""
 
 
 class Sightings:
-    """Since when one process has seen jobs inside that the master does not know.
+    """The moments since which one process has seen jobs inside that the master does not know.
 
     :param clock: seconds that only grow
     """
@@ -82,7 +81,7 @@ class Sightings:
         self._since: dict[str, float] = {}
 
     def look(self, states: Mapping[str, JobStatus]) -> set[str]:
-        """Those of the jobs inside that count.
+        """The jobs inside that count.
 
         :param states: of all that are inside
         """
@@ -147,13 +146,15 @@ def _read(text: str | None) -> Mapping[str, float]:
 
 
 class AdmissionQueue:
-    """In the order they came. Whose turn it is asks for everybody: a thousand of them must not ask a thousand times."""
+    """The waits of one process for one window, in the order in which they came. The one whose turn it is asks for all of
+    them: a thousand waits must not ask a thousand times.
+    """
 
     def __init__(self) -> None:
         self.turn = asyncio.Lock()
         self.sightings = Sightings()
         self.admitted: set[str] = set()
-        """Let in by somebody else's look, and not gone yet."""
+        """Jobs that another wait's look let in, and that have not left the queue yet."""
         self._waiting: dict[str, int] = {}
 
     @contextmanager
@@ -170,7 +171,7 @@ class AdmissionQueue:
             self.admitted.discard(job_id)
 
     def wanted(self, limit: int) -> list[str]:
-        """Who waits for a window of that size."""
+        """The jobs that wait for a window of that size."""
         return [
             job_id for job_id, size in self._waiting.items() if size == limit and job_id not in self.admitted
         ]

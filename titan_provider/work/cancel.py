@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
+from typing import Any
 
 from titan_provider.work.joblog import Logger
+from titan_provider.work.waiting import OwnClient, run_blocking
 from titan_sdk import (
     ClientConfig,
     JobStatus,
@@ -18,7 +21,7 @@ from titan_sdk import (
     TransportError,
 )
 
-__all__ = ["Cancellation", "announce_try"]
+__all__ = ["Cancellation", "announce_try", "cancel_jobs"]
 
 _SECONDS = 1.5
 _BUDGET = 3.5
@@ -39,8 +42,42 @@ def _key(job_id: str) -> str:
     return f"titan:airflow:waiter:{job_id}"
 
 
-def _cancel_job(client: TitanClient, job_id: str) -> JobStatus:
+def _cancel_job(client: Any, job_id: str) -> Any:
     return client.cancel_job(job_id)
+
+
+async def cancel_jobs(
+    once: Callable[[Callable[[Any], Any]], Awaitable[Any]],
+    job_ids: Sequence[str],
+    *,
+    end: Callable[[Any, str], Any] = _cancel_job,
+    budget: float = math.inf,
+) -> tuple[dict[str, JobStatus], dict[str, str]]:
+    """Cancel the jobs in their order. Returns states of cancelled jobs and reasons for the others, by id.
+
+    :param once: carries out a request, as :class:`~titan_provider.work.waiting.Master` does
+    :param job_ids: children first
+    :param end: ends one job, by either client
+    :param budget: seconds after which the rest is left alone
+    """
+    began, done, failed = time.monotonic(), dict[str, JobStatus](), dict[str, str]()
+    for index, job_id in enumerate(job_ids):
+        if time.monotonic() - began > budget:
+            return done, failed | dict.fromkeys(job_ids[index:], "there was no time left")
+        try:
+            done[job_id] = await once(lambda client, job_id=job_id: end(client, job_id))  # type: ignore[misc]
+        except NotFound as exc:
+            if len(job_ids) > 1:
+                done[job_id] = JobStatus.UNKNOWN  # it may depend on one that is gone
+            else:
+                failed[job_id] = str(exc)
+        except StoreUnavailable as exc:
+            failed[job_id] = str(exc)  # the master was told all the same
+        except TitanError as exc:
+            failed[job_id] = str(exc)
+            if budget < math.inf and isinstance(exc, TransportError):  # the next one would take as long
+                return done, failed | dict.fromkeys(job_ids[index:], str(exc))
+    return done, failed
 
 
 class Cancellation:
@@ -52,11 +89,11 @@ class Cancellation:
     :param end: ends one job
     """
 
-    def __init__(self, end: Callable[[TitanClient, str], JobStatus] = _cancel_job) -> None:
+    def __init__(self, end: Callable[[Any, str], Any] = _cancel_job) -> None:
         self.killed = False
         """Also true when the kill came before there was anything to cancel."""
         self.job_ids: tuple[str, ...] = ()
-        """Of the jobs to cancel, children first."""
+        """Ids of the jobs to cancel, children first."""
         self._end = end
         self._client: TitanClient | None = None
         self._try_number = 0
@@ -89,33 +126,15 @@ class Cancellation:
             what = f"Job {self.job_ids[0]} goes on" if len(self.job_ids) == 1 else "The jobs go on"
             log.info("%s: try %s of this task waits now", what, waiter)
             return
-        done, error = self._cancel(client)
+        own = OwnClient(client, log)
+        done, failed = run_blocking(cancel_jobs(own.once, self.job_ids, end=self._end, budget=_BUDGET))
         if len(self.job_ids) > 1:
             log.info("Cancelled %s of %s jobs", len(done), len(self.job_ids))
         for job_id, status in done.items() if len(self.job_ids) == 1 else ():
             log.info("Cancelled job %s; it is %s", job_id, status)
-        if left := [job_id for job_id in self.job_ids if job_id not in done]:
-            log.warning("Could not be cancelled and may still be running: %s: %s", ", ".join(left), error)
-
-    def _cancel(self, client: TitanClient) -> tuple[dict[str, JobStatus], str]:
-        """The states of the jobs that were cancelled, and the reason why others are missing."""
-        began, done, error = time.monotonic(), dict[str, JobStatus](), ""
-        for job_id in self.job_ids:
-            if time.monotonic() - began > _BUDGET:
-                return done, "there was no time left"
-            try:
-                done[job_id] = self._end(client, job_id)
-            except NotFound as exc:
-                error = str(exc)
-                if len(self.job_ids) > 1:  # it may depend on one that is gone
-                    done[job_id] = JobStatus.UNKNOWN
-            except StoreUnavailable as exc:
-                error = str(exc)  # the master was told all the same
-            except TransportError as exc:
-                return done, str(exc)
-            except TitanError as exc:
-                error = str(exc)
-        return done, error
+        if failed:
+            why = next(reversed(failed.values()))
+            log.warning("Could not be cancelled and may still be running: %s: %s", ", ".join(failed), why)
 
     def _later_try(self, client: TitanClient) -> int | None:
         try:

@@ -31,7 +31,7 @@ _SPREAD = 1.0
 
 
 class Logger(Protocol):
-    """What Airflow's operators, triggers and the standard library have in common."""
+    """The part that the loggers of operators, of triggers and of the standard library share."""
 
     def info(self, event: Any, *args: Any, **kw: Any) -> Any: ...
 
@@ -40,10 +40,10 @@ class Logger(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class LogCursor:
-    """How far a log has been copied; may be stored and given to another process."""
+    """A position in a log; may be stored and given to another process."""
 
     position: int = 0
-    """Where the next page begins, in the SDK's terms."""
+    """The beginning of the next page, in the SDK's terms."""
     lines: int = 0
     """Lines copied so far."""
     carry: str = ""
@@ -51,11 +51,11 @@ class LogCursor:
     dated: float = 0.0
     """Unix time that the last copied line carries; 0 where the logger gives lines their times."""
     ahead: int = 0
-    """Where the page ends that is being copied, if one is."""
+    """The end of the page that is being copied, if one is."""
     until: float = 0.0
     """Unix time that its last line carries."""
     state: str = ""
-    """What was last copied of a line that the job rewrites, such as a progress bar."""
+    """The last copied state of a line that the job rewrites, such as a progress bar."""
     state_at: float = 0.0
     """Unix time of that."""
     env: Mapping[str, str] = field(default_factory=dict)
@@ -94,7 +94,7 @@ class JobLog:
 
     @property
     def interrupted(self) -> int | None:
-        """Where the page ends in the middle of which another copier ended, if one did. It must be taken first."""
+        """The end of a page in the middle of which another copier ended, if one did. That page must be taken first."""
         return self.cursor.ahead if self.cursor.ahead > self.cursor.position else None
 
     def begin(self, page: LogPage, now: float) -> bool:
@@ -138,7 +138,7 @@ class JobLog:
         self.cursor = replace(self.cursor, lines=self.cursor.lines + self._write(lines), carry="")
 
     def _write(self, lines: list[str]) -> int:
-        """How many lines this made of them."""
+        """Write the lines; their number."""
         if self._group and lines:
             lines = [f"::group::{self._group}", *lines, "::endgroup::"]
         room = MAX_LINES - self.cursor.lines
@@ -168,7 +168,7 @@ def _iso(at: float) -> str:
 def env_texts(env: Any) -> dict[str, str]:
     """The variables as the job will see them; none where ``env`` is nothing that a job could be given.
 
-    :param env: what the user wrote as a job's environment
+    :param env: a job's environment, as its author wrote it
     """
     if not isinstance(env, Mapping):
         return {}

@@ -1,4 +1,4 @@
-"""The jobs of a TitanDagOperator: from what its user wrote to what is submitted."""
+"""A job between its author's words and its submission; the parameter ``jobs`` of a TitanDagOperator."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class NamedJob:
     fields: Mapping[str, Any]
     """The other parameters of its TitanJob."""
     mark: str
-    """Changes with whatever its outcome depends on."""
+    """A digest of everything that its outcome depends on."""
 
     @property
     def requirement(self) -> str:
@@ -143,7 +143,7 @@ def _whole(value: Any, where: str) -> Any:
 
 
 def _fields_of(job: TitanJob) -> dict[str, Any]:
-    """What its maker set."""
+    """The fields that its author set."""
     defaults = {field.name: field.default for field in dataclasses.fields(TitanJob)}
     return {
         name: value

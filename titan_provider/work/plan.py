@@ -39,7 +39,7 @@ class Record:
     """One try of a task, as it is kept for later tries."""
 
     job_id: str
-    """Of the task's one job; with several jobs, no job has it."""
+    """The id of the task's one job; with several jobs, no job has it."""
     nonce: str
     max_tries: int
     clear_number: int
@@ -51,7 +51,7 @@ class Record:
     def from_json(cls, value: object) -> Record | None:
         """The record, or None where there is none or it is of another version.
 
-        :param value: what was kept
+        :param value: as it was kept
         """
         if not isinstance(value, Mapping) or value.get("v") != 1:
             return None
@@ -88,7 +88,7 @@ class WorkRecord:
     """The jobs of one try, as they are kept for later tries."""
 
     run: Record
-    """Of this try; its nonce names the submission."""
+    """The try; its nonce names the submission."""
     jobs: Mapping[str, KnownJob]
 
     @classmethod
@@ -100,7 +100,7 @@ class WorkRecord:
     def from_json(cls, value: object) -> WorkRecord | None:
         """The record of several jobs, or None where there is none or it is of another version.
 
-        :param value: what was kept
+        :param value: as it was kept
         """
         if not isinstance(value, Mapping) or value.get("v") != _SEVERAL:
             return None
@@ -125,7 +125,7 @@ class WorkRecord:
 
     @property
     def open_jobs(self) -> dict[str, KnownJob]:
-        """Those that this try submitted."""
+        """The jobs that this try submitted."""
         return {name: job for name, job in self.jobs.items() if not job.kept}
 
     def at(self, master: str) -> WorkRecord:
@@ -135,7 +135,7 @@ class WorkRecord:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a try does."""
+    """The decision of one try."""
 
     attach: bool = False
     """Everything was submitted by a try that crashed: wait for it."""
@@ -148,10 +148,10 @@ class Plan:
 def make_plan(
     old: WorkRecord, run: Record, jobs: Sequence[NamedJob], statuses: Mapping[str, JobStatus]
 ) -> Plan:
-    """What to do with the jobs that an earlier try recorded.
+    """Decide about the jobs that an earlier try recorded.
 
-    :param run: what this try would record of itself
-    :param jobs: what its user wants now
+    :param run: the record of this try
+    :param jobs: as the task's author wants them now
     :param statuses: the old jobs' states by the master, by name
     """
     unfinished = [

@@ -58,7 +58,7 @@ class TitanRecords:
         self._key = key
 
     def load(self) -> Any:
-        """As :class:`RecordStore` says.
+        """The value that an earlier try saved, or None.
 
         :raises StoreUnavailable: a real master's store is down, which it does not tell from an absent value
         """

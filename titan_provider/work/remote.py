@@ -44,7 +44,7 @@ class RemoteWork:
 
     :param context: the task's context
     :param hook: of the master to ask
-    :param cancellation: what a kill of the task does; told of the jobs before they are submitted
+    :param cancellation: cancels the jobs when the task is killed; told of them before they are submitted
     :param on_kill: the operator's, called again for a kill that came before the master knew the jobs
     :param dag_name: name of the Titan DAG; None for a task of one job, which is no DAG on the master
     :param durable: look for the jobs of an earlier try
@@ -53,7 +53,7 @@ class RemoteWork:
     """
 
     kind = "job"
-    """What one of them is called in the log."""
+    """Its name in the log."""
     has_nonces = True
     """Whether the master is asked about a certain submission of an id, which the runtime of a job knows."""
 
@@ -94,7 +94,7 @@ class RemoteWork:
 
     @property
     def client(self) -> TitanClient:
-        """Of the master that has the jobs."""
+        """A client of the master that has the jobs."""
         assert self._client is not None, "used in a with block"
         return self._client
 
@@ -116,8 +116,8 @@ class RemoteWork:
     ) -> WorkRecord:
         """The record of the jobs to wait for: those of an earlier try where they still count, else new ones.
 
-        :param run: what this try would keep of itself
-        :param jobs: what its user wants; refused before anything is sent where it cannot be sent
+        :param run: the record of this try
+        :param jobs: as the task's author wants them; refused before anything is sent where they make no sense
         :param admit: returns when the job with that id may be submitted
         """
         try:
@@ -130,7 +130,7 @@ class RemoteWork:
         return self.record
 
     def recall(self) -> WorkRecord | None:
-        """What this try or an earlier one has kept; None without a record."""
+        """The record that this try or an earlier one has kept, or None."""
         return self._read(self._store.load()) if self._keeps_record else None
 
     def resume(self, fired: JobEvent) -> bool:
@@ -138,7 +138,7 @@ class RemoteWork:
 
         A cleared task's old trigger may fire in its last moment, and SQLite gives its number to the new one.
 
-        :param fired: what the trigger told
+        :param fired: the trigger's event
         """
         found = self.recall()
         if found is None and self._dag_name is not None:
@@ -231,7 +231,7 @@ class RemoteWork:
     # -- an earlier try -------------------------------------------------------------------------------------
 
     def _plan(self, old: WorkRecord, run: Record, jobs: Sequence[NamedJob]) -> tuple[Plan, str]:
-        """What to do, and the address of the old jobs' master. Jobs that must not go on have ended."""
+        """The plan, and the address of the old jobs' master. Jobs that must not go on have ended by then."""
         with ExitStack() as stack:
             client = self._master_of(old, old.run.same_run(run), stack)
             if client is None:
@@ -356,7 +356,7 @@ class RemoteWork:
             raise
 
     def results(self) -> dict[str, JobReport]:
-        """How each job stands or ended, by name."""
+        """A report of each job, by name."""
         return {
             name: self.client.job_report(job.job_id, nonce=job.nonce or None)
             for name, job in self.record.jobs.items()
@@ -410,7 +410,7 @@ class RemoteWork:
 
 
 def new_record(context: Context, start: str | None = None) -> Record:
-    """What this try would keep of itself, with a job id that nobody has used.
+    """The record of this try, with a job id that nobody has used.
 
     :param context: the task's context
     :param start: beginning of the id, in place of dag, task and run

@@ -1,8 +1,8 @@
-"""What it takes to bring a service up and to be sure that it is gone, on a real master too.
+"""A service on a worker: its start, the wait for its port, and its certain end; on a real master too.
 
-A real master says COMPLETED when the service's port answers and never changes that again, cancels a service without
-ending it, and cannot stop one that is still starting or never came up. So being alive is read from the workers' lists, and a stop is
-tried until it is answered.
+A real master says COMPLETED when the service's port answers, and never changes that again. It cancels a service without
+ending it, and cannot stop one that is still starting or never came up. So the workers' lists tell whether a service is
+alive, and a stop is tried until it is answered.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The script a task sends: a file that is found by its name, or inline source."""
+"""The script of a job: a file that is found by its name, or inline source."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ import re
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from titan_provider.compat import AirflowException
 
-__all__ = ["Script", "find_script", "inline_script", "is_shell"]
+__all__ = ["Script", "choose_script", "find_script", "inline_script", "is_shell"]
 
 
 @dataclass(frozen=True)
 class Script:
-    """What a job runs."""
+    """The script of a job."""
 
     filename: str
     """Path of the file; of a source, the name that it is shown under."""
@@ -23,18 +24,29 @@ class Script:
     """The script itself; None: it is read from the file when the job is submitted."""
 
     def content(self) -> bytes:
-        """What would travel now; of a script in an archive, which is not here, its name."""
+        """The bytes that would travel now; of a script in an archive, which is not here, its name."""
         if self.source is not None:
             return self.source.encode() if isinstance(self.source, str) else self.source
         path = Path(self.filename)
         return path.read_bytes() if path.is_file() else self.filename.encode()
 
 
+def choose_script(filename: str | None, source: str | None, name: str, dag: Any) -> Script:
+    """The script of a task, of which exactly one of ``filename`` and ``source`` is given.
+
+    :param name: name of an inline script, without suffix
+    :param dag: the task's DAG, where known: its file's folder is looked in first
+    """
+    if source is not None:
+        return inline_script(source, name)
+    return find_script(str(filename), getattr(dag, "fileloc", None))
+
+
 def find_script(filename: str, dag_file: str | None) -> Script:
     """The script's file: as given, else beside the DAG file, else in the current folder. One in the zip of a packed DAG
     is read from there.
 
-    :param filename: what the DAG's author wrote
+    :param filename: as the DAG's author wrote it
     :param dag_file: the file that defines the DAG, where known
     :raises AirflowException: it is in none of these places; the sentence lists them
     """
@@ -79,7 +91,7 @@ def inline_script(source: str, name: str) -> Script:
     """A script of that source, named so that the job's tracebacks make sense.
 
     :param source: Python, or a shell script when its first line is a ``#!`` line that names a shell
-    :param name: what the script is called, without suffix
+    :param name: the script's name, without suffix
     :raises AirflowException: the source is the name of a script
     """
     if re.fullmatch(r"\S+\.(py|sh)", source.strip()):

@@ -1,4 +1,4 @@
-"""How a wait asks its master: how often, with how much patience, and, in a task's own process, with blocking calls.
+"""The master as a wait sees it, the pace of its questions, its patience, and the blocking client of a task.
 
 A wait such as :class:`~titan_provider.work.watch.WorkWatch` is written once, as a coroutine over a :class:`Master`. In a
 triggerer it suspends, because thousands wait on one event loop (``triggers/shared_client.py``). In a task nothing else
@@ -42,13 +42,13 @@ FIRST_LOOK = 0.1
 """Seconds between the first two looks at a job; later pauses are longer, up to its ``poll_interval``."""
 
 GROWTH = 1.5
-"""How much longer a pause is than the one before."""
+"""Factor by which a pause is longer than the one before."""
 
 _LONGEST_PAUSE = 30.0
 
 
 class Statuses(Protocol):
-    """What the master says of some jobs."""
+    """The states of some jobs, as the master tells them."""
 
     @property
     def known(self) -> Mapping[str, JobStatus]:
@@ -118,7 +118,7 @@ class Pace:
 
 
 class Patience:
-    """How long status requests may fail in a row before a task gives up on a job that may well be running.
+    """The time for which requests may fail in a row before a task gives up on a job that may well be running.
 
     :param seconds: the budget; it is full again after every success
     """
@@ -237,7 +237,7 @@ class OwnClient:
 
 
 class _Statuses:
-    """What the master says of some jobs; see ``Statuses`` in ``work/watch.py``."""
+    """The states of some jobs, which the task asks for itself."""
 
     def __init__(self, owner: OwnClient, nonces: Mapping[str, str], interval: float, patience: float) -> None:
         self._owner = owner
@@ -252,7 +252,7 @@ class _Statuses:
         while open_ids := [i for i in self._job_ids if (s := self.known.get(i)) is None or not s.is_terminal]:
             pause = min(self._pace.next(), max(end - time.monotonic(), 0.0)) if self.known else 0.0
             if JobStatus.UNKNOWN in self.known.values():
-                # Such a job is answered at once, whatever else is waited for.
+                # The master answers at once where it does not know a job.
                 await self._owner.sleep(pause)
                 pause = 0.0
             look = partial(statuses_after, seconds=pause, job_ids=open_ids, nonces=self._nonces)
@@ -269,7 +269,7 @@ class _Statuses:
 def statuses_after(
     client: TitanClient, seconds: float, job_ids: Sequence[str], nonces: Mapping[str, str] | None = None
 ) -> dict[str, JobStatus]:
-    """How the jobs stand after that many seconds, or as soon as one of them has ended where the master tells that.
+    """The states of the jobs after that many seconds, or as soon as one has ended where the master tells that.
 
     :param nonces: names of the submissions, by job id
     """

@@ -1,8 +1,8 @@
-"""The wait for the jobs of one task, their logs copied meanwhile; the same code in a task and in a triggerer.
+"""The wait for the jobs of one task, which copies their logs meanwhile; the same code in a task and in a triggerer.
 
-A task of one job gets its lines as they come. Those of several jobs come as foldable groups: one at a job's end and, while
-it runs, one for what it printed since the last, so that groups of jobs that run side by side do not mix. How a restarted
-triggerer avoids repeats: ``joblog.py``.
+A task of one job gets its lines as they come. Lines of several jobs come as foldable groups, so that jobs that run side
+by side do not mix: one group at a job's end, and one now and then while it runs. ``joblog.py`` says how a restarted
+triggerer avoids repeats.
 """
 
 from __future__ import annotations
@@ -50,10 +50,10 @@ class WorkWatch:
 
     :param jobs: by name; a parent that is not among them has completed earlier
     :param log_interval: seconds between two groups of one job that goes on printing; None for a task of one job, whose
-        lines are copied as they come, and of which nothing else is told that the task does not tell itself
+        lines are copied as they come
     :param placement_timeout: seconds for which a job may wait for a worker once its parents have completed
     :param placement_deadline: in its place, the unix time until which a job may wait
-    :param owner_lease: seconds after which the job of such a task ends unless its lease is renewed here
+    :param owner_lease: seconds after which the one job ends unless its lease is renewed here
     :param dated: whether ``log`` takes a line's time as ``timestamp=``
     :param log_key: where in TitanStore the positions in the logs are kept; None for a wait that nobody resumes
     """
@@ -84,8 +84,8 @@ class WorkWatch:
         self._dated = dated
         self._log_key = log_key
         self._pace, self._quiet = Pace(poll_interval), poll_interval
-        self._doubts: Patience | None = None
-        """With a master that does not know a job; None while it knows them all."""
+        self._unknown: Patience | None = None
+        """Patience with a master that does not know a job; None while it knows them all."""
         self._logs = {name: self._joblog(name) for name in jobs}
         self._progress = {name: ProgressLines(log, "" if self._is_alone else f"Job {name}") for name in jobs}
         self._copied_at = dict.fromkeys(jobs, float("-inf"))
@@ -103,7 +103,7 @@ class WorkWatch:
 
     @property
     def copied(self) -> LogCursor:
-        """How far the log of the first job is copied."""
+        """The position in the log of the first job."""
         return next(iter(self._logs.values())).cursor
 
     @property
@@ -138,7 +138,7 @@ class WorkWatch:
                 await statuses.news(min(self._pause(copied), max(left, 0.01)))
 
     async def _copy_logs(self, master: Master) -> bool:
-        """Copy from each log whatever is due; whether that was anything."""
+        """Copy from each log all that is due; whether there was anything."""
         copied = False
         for name, status in self.statuses.items():
             if status.is_terminal or status is JobStatus.RUNNING:
@@ -174,16 +174,16 @@ class WorkWatch:
     # -- states ---------------------------------------------------------------------------------------------
 
     async def _read_statuses(self, master: Master, statuses: Statuses) -> bool:
-        """What the master has said by now; whether that was new."""
+        """Take in what the master has said; whether it was new."""
         while True:
             known = statuses.known
             unknown = [name for name, job in self._jobs.items() if known.get(job.job_id) is JobStatus.UNKNOWN]
             if not unknown and len(known) == len(self._jobs):
                 break
             await self._renew_lease(master)
-            pause = self._doubt(unknown) if unknown else 1.0
+            pause = self._pause_for_unknown(unknown) if unknown else 1.0
             await statuses.news(pause if self._lease is None else min(pause, self._lease.pause))
-        self._doubts = None
+        self._unknown = None
         changed = False
         for name, job in self._jobs.items():
             status = known[job.job_id]
@@ -196,7 +196,7 @@ class WorkWatch:
                 self._started.add(name)
         return changed
 
-    def _doubt(self, unknown: list[str]) -> float:
+    def _pause_for_unknown(self, unknown: list[str]) -> float:
         """Seconds until the master is asked again about jobs that it does not know.
 
         A Titan master also answers this while its store is down, so it is believed only after a while.
@@ -205,9 +205,9 @@ class WorkWatch:
         """
         job_ids = [self._jobs[name].job_id for name in unknown]
         names = f"the job {job_ids[0]!r}" if self._is_alone else ", ".join(map(repr, job_ids[:5]))
-        is_first, doubts = self._doubts is None, self._doubts or Patience(self._unreachable_timeout)
-        self._doubts = doubts
-        pause = doubts.failed(NotFound(f"the master does not know {names}"))
+        is_first, unknown_for = self._unknown is None, self._unknown or Patience(self._unreachable_timeout)
+        self._unknown = unknown_for
+        pause = unknown_for.failed(NotFound(f"the master does not know {names}"))
         if is_first:
             self._log.warning("The master does not know the job %s; asking again", job_ids[0])
         return pause
@@ -404,7 +404,7 @@ class WorkWatch:
 
 
 class OwnerLease:
-    """When the owner's lease of a job has to be renewed.
+    """The moments at which the owner's lease of a job is renewed.
 
     :param seconds: the lease's length; None where there is none
     """
@@ -443,7 +443,7 @@ def tell_wait(log: Logger, job: str, stats: ClusterStats, requirement: str, told
     """Log why a job waits, unless that was told already; as a warning where no worker can ever take it.
 
     :param job: how the line names the job
-    :param told: what this function returned the last time
+    :param told: the reason that this function returned the last time
     """
     reason = why_waiting(stats, requirement)
     if reason != told:
@@ -454,7 +454,7 @@ def tell_wait(log: Logger, job: str, stats: ClusterStats, requirement: str, told
 
 
 class ProgressLines:
-    """What a job told with ``titan_job.progress``, as lines of the task log: soon after its start, then every ten seconds.
+    """A job's ``titan_job.progress`` as lines of the task log: soon after its start, then every ten seconds.
 
     :param clock: seconds that only grow
     """

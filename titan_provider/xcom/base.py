@@ -1,4 +1,4 @@
-"""What the XCom backend needs of Airflow, on 2.11 and 3, and nothing more.
+"""The XCom backend's part of Airflow, on 2.11 and 3.
 
 Airflow imports its XCom backend in the middle of its own imports, which may have been started by
 ``titan_provider.compat``. So nothing that the backend imports may import that module: this is its part of it.
@@ -53,7 +53,7 @@ __all__ = ["BaseXCom", "database_to_plain", "plain_to_database", "purged_xcom"]
 def purged_xcom(row: Any) -> tuple[TaskCoordinate, str] | None:
     """The task and the key of the XCom that Airflow deletes just now; None where it does not tell.
 
-    :param row: what ``purge`` was given: a row of the database on Airflow 2, often a bare value on 3
+    :param row: the argument of ``purge``: a row of the database on Airflow 2, often a bare value on 3
     """
     if (deleting := _deleting.get()) is not None:
         return deleting

@@ -46,7 +46,7 @@ class TitanStoreXComBackend(BaseXCom):
         map_index: int | None = None,
         **_: Any,
     ) -> Any:
-        """What Airflow's database gets in the value's place: a reference once the value is stored and read back.
+        """The value's place in Airflow's database: a reference, once the value is stored and read back.
 
         :raises TitanXComError: the store cannot take the value
         """
@@ -80,7 +80,7 @@ class TitanStoreXComBackend(BaseXCom):
         return BaseXCom.deserialize_value(_Stored(plain_to_database(value)))
 
     def orm_deserialize_value(self) -> Any:
-        """What Airflow 2's web server shows: the reference, never the value. Airflow 3 does not ask."""
+        """The reference, never the value: Airflow 2's web server shows it. Airflow 3 does not ask."""
         return database_to_plain(self.value)  # type: ignore[attr-defined]  # a column of Airflow 2's row
 
     @classmethod
@@ -130,7 +130,7 @@ def _keep(coordinate: TaskCoordinate, key: str | None, value: Any) -> Any:
 
 
 class _Stored:
-    """What ``BaseXCom.deserialize_value`` reads: anything with a ``value``."""
+    """The argument of ``BaseXCom.deserialize_value``: anything with a ``value``."""
 
     def __init__(self, value: Any) -> None:
         self.value = value

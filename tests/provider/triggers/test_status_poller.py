@@ -81,47 +81,47 @@ def master(request: pytest.FixtureRequest) -> Master:
 
 
 async def test_a_change_wakes_who_watches(master: Master) -> None:
-    board = StatusPoller(master)
+    poller = StatusPoller(master)
     master.states = {"a": RUNNING, "b": RUNNING}
-    with board.watch("a", 0.05) as a, board.watch("b", 0.05) as b:
+    with poller.watch("a", 0.05) as a, poller.watch("b", 0.05) as b:
         await until(a, RUNNING)
         await until(b, RUNNING)
         master.end("a")
         await until(a, COMPLETED)
         assert b.status is RUNNING
-        with board.watch("b", 0.05) as late:  # joins while others are being waited for
+        with poller.watch("b", 0.05) as late:  # joins while others are being waited for
             await until(late, RUNNING)
             master.end("b")
             await until(late, COMPLETED)
             await until(b, COMPLETED)
-    assert not len(board)
+    assert not len(poller)
 
 
 async def test_it_stops_with_the_last_watch_and_starts_again(master: Master) -> None:
-    board = StatusPoller(master)
+    poller = StatusPoller(master)
     master.states = {"a": COMPLETED}
     for _ in range(2):
-        with board.watch("a", 0.05) as watch:
+        with poller.watch("a", 0.05) as watch:
             await until(watch, COMPLETED)
         tasks = {task.get_name() for task in asyncio.all_tasks() if not task.cancelling()}
         assert "titan-status-poller" not in tasks
 
 
 async def test_trouble_does_not_end_it(master: Master, caplog: pytest.LogCaptureFixture) -> None:
-    board = StatusPoller(master)
+    poller = StatusPoller(master)
     master.trouble = RuntimeError("what nobody thought of")
     master.states = {"a": COMPLETED}
-    with board.watch("a", 0.05) as watch:
+    with poller.watch("a", 0.05) as watch:
         await until(watch, COMPLETED)
     assert "Asking for the states of 1 jobs failed; trying again" in caplog.text
 
 
 async def test_a_thousand_jobs_share_a_few_requests() -> None:
     master = Master("wait")
-    board = StatusPoller(master)
+    poller = StatusPoller(master)
     ids = [f"job-{n}" for n in range(1000)]
     master.states = dict.fromkeys(ids, RUNNING)
-    watches = [(job_id, board.watch(job_id, 5.0)) for job_id in ids]
+    watches = [(job_id, poller.watch(job_id, 5.0)) for job_id in ids]
     open_watches = {job_id: watch.__enter__() for job_id, watch in watches}
     await asyncio.gather(*(until(watch, RUNNING) for watch in open_watches.values()))
     for job_id in ids:
@@ -137,9 +137,9 @@ async def test_a_thousand_jobs_share_a_few_requests() -> None:
 async def test_polling_stays_within_its_rate(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAX_RATE", 500.0)
     master = Master()
-    board = StatusPoller(master)
+    poller = StatusPoller(master)
     master.states = {f"job-{n}": RUNNING for n in range(500)}
-    opened = [board.watch(job_id, 0.001) for job_id in master.states]
+    opened = [poller.watch(job_id, 0.001) for job_id in master.states]
     watches = [watch.__enter__() for watch in opened]
     await asyncio.gather(*(until(watch, RUNNING) for watch in watches))
     first = master.asked["one"]
@@ -162,10 +162,10 @@ async def test_the_masters_statistics_hurry_what_a_worker_has_ended(
     monkeypatch.setattr(module, "WORTH_A_HINT", 1)
     monkeypatch.setattr(module, "FIRST_LOOK", 600.0)
     master = Master()
-    board = StatusPoller(master)
+    poller = StatusPoller(master)
     master.states = {job_id: RUNNING}
     master.active = ("DAG-a",) if sign == "active" else ("DAG-other",)
-    with board.watch(job_id, 600.0) as watch:
+    with poller.watch(job_id, 600.0) as watch:
         await until(watch, RUNNING)
         while master.asked.get("stats", 0) < 3:
             await watch.news(0.01)
