@@ -146,7 +146,7 @@ class TitanServiceOperator(TitanWorkOperator):
             self.log,
             start_timeout=self.start_timeout,
             poll_interval=self.poll_interval,
-            unreachable_timeout=self.unreachable_timeout,
+            unreachable_timeout=min(self.unreachable_timeout, self.start_timeout),
         )
 
     def take_results(self, work: RemoteWork, *, log_shown: bool) -> dict[str, Any]:  # noqa: ARG002 - a service's is not

@@ -27,8 +27,8 @@ from titan_sdk import JobStatus
 
 __all__ = ["ONLY", "KnownJob", "Plan", "Record", "WorkRecord", "blocked_jobs", "children_first", "make_plan"]
 
-ONLY = "job"
-"""Name of a task's job that is the only one."""
+ONLY = ""
+"""Name of a task's only job, which needs none; no id of another job is the same."""
 
 # Not a number: a task that was a TitanJobOperator before may have left its own kind of record.
 _SEVERAL = "dag-1"

@@ -110,6 +110,9 @@ class ServiceWatch(WorkWatch):
         self._start_timeout = start_timeout
         self._deadline = time.time() + start_timeout
 
+    def _title(self, name: str) -> str:  # noqa: ARG002 - there is one
+        return f"service {self._service.job_id}"
+
     async def _copy_logs(self, master: Master) -> bool:  # noqa: ARG002 - as WorkWatch has it
         return False
 
