@@ -33,7 +33,7 @@ def test_a_job_with_its_source_is_built_with_it() -> None:
         {"job_id": "c", "source": "#!/bin/sh\n"},
         {"job_id": "d", "filename": "shown.py", "script_content": "pass"},
     )
-    built = [job.build(lambda name: f"run.{name}") for job in jobs]
+    built = [job.build({job.name: f"run.{job.name}"}) for job in jobs]
     assert [job.filename for job in built] == ["a-script.py", "shown.py", "c.sh", "shown.py"]
     assert [job.read_script() for job in built] == ["\nprint('é')".encode(), b"\xff", b"#!/bin/sh\n", b"pass"]
     assert built[0].max_attempts == 2
