@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     )
     from titan_sdk.handles import DagHandle, JobHandle
     from titan_sdk.model.artifact import ArtifactRef
+    from titan_sdk.model.files import FileRef
     from titan_sdk.model.gates import PendingApproval
     from titan_sdk.model.job import TitanJob
     from titan_sdk.model.listing import JobChanges, ListedArtifact, ListedDag, ListedJob, ListPage
@@ -70,6 +71,7 @@ __all__ = [
     "DagFailed",
     "DagHandle",
     "DagReport",
+    "FileRef",
     "InvalidArgument",
     "InvalidDag",
     "InvalidJob",
@@ -126,6 +128,7 @@ _MODULES = {
     ),
     "titan_sdk.handles": "DagHandle JobHandle",
     "titan_sdk.model.artifact": "ArtifactRef",
+    "titan_sdk.model.files": "FileRef",
     "titan_sdk.model.gates": "PendingApproval",
     "titan_sdk.model.job": "TitanJob",
     "titan_sdk.model.listing": "JobChanges ListPage ListedArtifact ListedDag ListedJob",

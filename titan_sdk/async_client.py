@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Literal, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, overload
 
 from titan_sdk import flows, wire
 from titan_sdk.async_drivers import AsyncDriver
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from titan_sdk.flows.core import Flow
     from titan_sdk.flows.transfer import Progress
     from titan_sdk.model.artifact import ArtifactRef
+    from titan_sdk.model.files import FileRef
     from titan_sdk.model.gates import PendingApproval
     from titan_sdk.model.job import TitanJob
     from titan_sdk.model.listing import JobChanges, ListedArtifact, ListedDag, ListedJob, ListPage
@@ -628,17 +629,36 @@ class AsyncTitanClient:
         )
 
     async def fetch_artifact(
-        self, name: str, save_path: str | os.PathLike[str] | None = None, *, progress: Progress | None = None
+        self,
+        name: str | FileRef | Mapping[str, Any],
+        save_path: str | os.PathLike[str] | None = None,
+        *,
+        progress: Progress | None = None,
     ) -> Path:
         """Write an artifact to ``save_path``, default its base name in the current folder; whole or not at all.
 
+        Args:
+            name: a name, or the reference of a job's file (``report.outputs``, an XCom), whose checksum is checked then.
+
         Raises:
             NotFound: the registry has no artifact of that name.
+            CorruptData: it holds something else under that name than the reference means.
         """
         return await self._run(flows.artifacts.fetch_artifact(self._session, name, save_path, progress))
 
+    async def delete_artifact(self, name: str | FileRef | Mapping[str, Any]) -> bool:
+        """Remove an artifact, by its name or reference; whether it was there. Idempotent.
+
+        A job that was to get it fails, and says so.
+
+        Raises:
+            NotSupported: on a real master, which keeps everything.
+        """
+        return await self._run(flows.artifacts.delete_artifact(self._session, name))
+
     async def publish_artifact(self, key: str, path: str | os.PathLike[str]) -> ArtifactRef:
-        """Upload a file and store its name in TitanStore under ``key``.
+        """Upload a file, or a folder as a zip, and store its name in TitanStore under ``key``: ``titan://KEY`` for a job's
+        ``inputs``.
 
         Raises:
             MissingFile, PayloadTooLarge: as ``upload_file``.

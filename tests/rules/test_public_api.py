@@ -10,7 +10,7 @@ import titan_sdk
 
 FACADE = """
 ArtifactRef AsyncDagHandle AsyncJobHandle AsyncTitanClient AuthenticationFailed ClientConfig ClusterStats
-ConnectFailed ConnectionLost CorruptData DagFailed DagHandle DagReport InvalidArgument InvalidDag InvalidJob
+ConnectFailed ConnectionLost CorruptData DagFailed DagHandle DagReport FileRef InvalidArgument InvalidDag InvalidJob
 InvalidPipeline JobChanges JobDetails JobFailed JobHandle JobHistoryEntry JobReport JobStatus ListPage
 ListedArtifact ListedDag ListedJob LocalProtocolError LogLine LogLines LogPage
 MissingFile NotFound NotSupported PayloadTooLarge PeerProtocolError PendingApproval ProtocolError

@@ -31,6 +31,7 @@ _SUBJECTS = {
     "store": "store",
     "xcom": "xcom",
     "upload": "artifacts",
+    "artifacts": "artifacts",
 }
 """Which module of this package has a command; it is imported when the command is wanted."""
 

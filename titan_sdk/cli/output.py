@@ -63,8 +63,11 @@ class Output:
 
 def plain(value: Any) -> Any:
     """Dataclasses, enums, sets and tuples as what JSON has."""
+    from titan_sdk.model.files import FileRef
     from titan_sdk.model.report import DagReport, JobReport
 
+    if isinstance(value, FileRef):
+        return value.to_json()
     if isinstance(value, DagReport):
         return {"name": value.name, "state": value.state.value, "jobs": [plain(job) for job in value.jobs]}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):

@@ -63,6 +63,8 @@ class Area(Protocol):
 
     def read(self, name: str) -> bytes: ...
 
+    def remove(self, name: str) -> None: ...
+
     def open(self, name: str) -> AbstractContextManager[Opened]:
         """To read a file piece by piece."""
 
@@ -131,6 +133,12 @@ class FileArea:
 
     def read(self, name: str) -> bytes:
         return self.path(name).read_bytes()
+
+    def remove(self, name: str) -> None:
+        path = self.path(name)
+        path.unlink()
+        if self._synced:
+            sync(path.parent)
 
     @contextlib.contextmanager
     def open(self, name: str) -> Iterator[Opened]:
@@ -292,6 +300,11 @@ class FsspecArea:
         path = self._path(name)
         with _as_os_errors():
             return bytes(self._system.cat_file(path))
+
+    def remove(self, name: str) -> None:
+        path = self._path(name)
+        with _as_os_errors():
+            self._system.rm_file(path)
 
     @contextlib.contextmanager
     def open(self, name: str) -> Iterator[Opened]:

@@ -11,11 +11,12 @@ import contextlib
 import os
 import secrets
 import shutil
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from titan_sdk.cluster import sdk_keys
+from titan_sdk.cluster.artifacts import Area
 from titan_sdk.cluster.folders import DataDir, safe_name
 from titan_sdk.cluster.logs import LogStore
 from titan_sdk.cluster.master.master import Master
@@ -89,28 +90,29 @@ class Housekeeping:
         if keep is None:
             return
         now = self._master.state.clock.now()
-        await forget_jobs(now - keep, store, self._master.state.logs, self._master.data)
+        master = self._master
+        await forget_jobs(now - keep, store, master.state.logs, master.data, master.uploads)
         if now >= self._next_scan:
             await forget_manifests(now - keep, store)
             # What is kept for less than a day is looked for more often.
             self._next_scan = now + min(SCAN_SECONDS, keep)
 
 
-async def forget_before(before: float, store: Store, logs: LogStore, data: DataDir) -> None:
+async def forget_before(before: float, store: Store, logs: LogStore, data: DataDir, uploads: Area) -> None:
     """Remove jobs that ended before that time with all that is left of them, and manifests of which no job is left.
 
     Raises:
         StoreFailed, OSError: some of them are still there.
     """
-    await forget_jobs(before, store, logs, data)
+    await forget_jobs(before, store, logs, data, uploads)
     await forget_manifests(before, store)
 
 
 # ---------------------------------------------------------------------- jobs
 
 
-async def forget_jobs(before: float, store: Store, logs: LogStore, data: DataDir) -> None:
-    """Remove jobs that ended before that time, with their logs, folders and values.
+async def forget_jobs(before: float, store: Store, logs: LogStore, data: DataDir, uploads: Area) -> None:
+    """Remove jobs that ended before that time, with their logs, folders, values and artifacts.
 
     Raises:
         StoreFailed, OSError: some of them are still there.
@@ -130,6 +132,11 @@ async def forget_jobs(before: float, store: Store, logs: LogStore, data: DataDir
         changes: list[Change] = []
         for job_id, seq in old:
             changes += await _left_by(store, job_id, seq)
+        runs = frozenset(
+            filter(None, (sdk_keys.artifacts_of(c.key) for c in changes if isinstance(c, Delete)))
+        )
+        if runs:
+            await asyncio.to_thread(_remove_artifacts, uploads, runs)
         await store.journal.write(*changes, ForgetJobs(tuple(old)))
 
 
@@ -164,6 +171,14 @@ def _put_aside(workspaces: Iterable[Path], job_id: str) -> None:
             aside = workspace / ".runs" / f"{_ASIDE}{secrets.token_hex(8)}"
             aside.parent.mkdir(mode=0o700, exist_ok=True)
             folder.rename(aside)
+
+
+def _remove_artifacts(uploads: Area, runs: Collection[str]) -> None:
+    """Those whose names begin so."""
+    for artifact in uploads.listed():
+        if "~".join(artifact.name.split("~")[:3]) + "~" in runs:
+            with contextlib.suppress(FileNotFoundError):
+                uploads.remove(artifact.name)
 
 
 def _empty(workspaces: Iterable[Path]) -> None:
@@ -277,7 +292,7 @@ async def collect(settings: ClusterSettings, before: float, *, dry_run: bool = F
             if dry_run:
                 return found
             await store.journal.write(Sweep())
-            await forget_before(before, store, storage.logs, data)
+            await forget_before(before, store, storage.logs, data, storage.uploads)
             await store.compact()
         except StoreFailed as exc:
             raise TitanError(f"not everything could be removed: {exc}") from exc

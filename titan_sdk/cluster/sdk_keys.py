@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from titan_sdk.errors import CorruptData
 from titan_sdk.model.rules import full_id
+from titan_sdk.runtime.keys import run_artifacts
 from titan_sdk.wire.fields import MARK, decode_value, encode_key
 
 __all__ = [
     "MANIFESTS",
     "Manifest",
+    "artifacts_of",
     "dag_of",
     "is_failed_for_good",
     "is_job",
@@ -29,6 +32,7 @@ __all__ = [
 ]
 
 _DAG = "titan:dag:"
+_RUN = re.compile(r"titan:run:(.+):([0-9a-f]{16}):state", re.DOTALL)
 MANIFESTS = (_DAG, f'{MARK}"{_DAG}')
 """How keys of manifests, and of what names a DAG's latest one, begin; the second where a name needs the escape."""
 
@@ -47,6 +51,12 @@ def run_prefix(job_id: str, nonce: str | None = None) -> str:
 def run_key(job_id: str, nonce: str) -> str:
     """Where the runtime's record of a submission is."""
     return encode_key(f"titan:run:{job_id}:{nonce}:state")
+
+
+def artifacts_of(key: str) -> str | None:
+    """How the artifacts of a run are called, from the key of its record; ``None`` if the key is another one."""
+    found = _RUN.fullmatch(_plain(key))
+    return run_artifacts(found[1], found[2]) if found else None
 
 
 def logs_to_master(record: str | None) -> bool:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         cancel as cancel,
         confirmed_writes as confirmed_writes,
         core as core,
+        files as files,
         large_values as large_values,
         listing as listing,
         liveness as liveness,

@@ -5,22 +5,26 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from titan_sdk.archive import zip_folder
 from titan_sdk.errors import InvalidArgument, MissingFile, NotFound, StoreUnavailable
 from titan_sdk.flows.core import Flow, ask, blocking
+from titan_sdk.flows.files import WITHDRAWN, fetch_file
 from titan_sdk.flows.liveness import store_answers
-from titan_sdk.flows.server import server_info
+from titan_sdk.flows.server import require, server_info
 from titan_sdk.flows.store import store_get, store_put
 from titan_sdk.flows.transfer import Progress, download, send_stream
 from titan_sdk.model.artifact import ArtifactRef
+from titan_sdk.model.files import FileRef
 from titan_sdk.session import Session
-from titan_sdk.wire import calls
+from titan_sdk.wire import calls, extended_calls
 
 __all__ = [
+    "delete_artifact",
     "deploy_script",
     "fetch_artifact",
     "get_artifact",
@@ -59,9 +63,18 @@ def upload_project_folder(
 
 
 def fetch_artifact(
-    session: Session, name: str, save_path: Location | None = None, progress: Progress | None = None
+    session: Session,
+    name: str | FileRef | Mapping[str, Any],
+    save_path: Location | None = None,
+    progress: Progress | None = None,
 ) -> Flow[Path]:
     """Write an artifact to ``save_path`` (default: its base name in the current folder), whole or not at all."""
+    if not isinstance(name, str):
+        ref = name if isinstance(name, FileRef) else FileRef.from_json(name)
+        _check_registry_name(ref.name)
+        return (yield from fetch_file(session, ref, save_path, progress))
+    if isinstance(name, ArtifactRef):
+        name = name.name
     _check_registry_name(name)
     target = Path(save_path) if save_path is not None else Path(Path(name).name)
     yield from download(session, name, target, progress)
@@ -69,8 +82,11 @@ def fetch_artifact(
 
 
 def publish_artifact(session: Session, key: str, path: Location) -> Flow[ArtifactRef]:
-    """Upload a file and store its name in TitanStore under ``key``, in that order."""
-    ref = yield from upload_file(session, path)
+    """Upload a file, or a folder as a zip, and store its name in TitanStore under ``key``, in that order."""
+    if Path(path).is_dir():
+        ref = yield from upload_project_folder(session, path)
+    else:
+        ref = yield from upload_file(session, path)
     yield from store_put(session, key, ref.name)
     return ref
 
@@ -78,7 +94,7 @@ def publish_artifact(session: Session, key: str, path: Location) -> Flow[Artifac
 def get_artifact(session: Session, key: str, save_path: Location | None = None) -> Flow[Path]:
     """Fetch the artifact that was published under ``key``."""
     name = yield from store_get(key)
-    if not name or name == "CLEARED":  # upstream's word for "withdrawn"
+    if not name or name == WITHDRAWN:
         if (
             name is None
             and not (yield from server_info(session)).is_bundled
@@ -90,6 +106,30 @@ def get_artifact(session: Session, key: str, save_path: Location | None = None) 
             )
         raise NotFound(f"get_artifact: nothing is published under {key!r}", detail=name or "")
     return (yield from fetch_artifact(session, name, save_path))
+
+
+def delete_artifact(session: Session, name: str | FileRef | Mapping[str, Any]) -> Flow[bool]:
+    """Remove an artifact, with all its parts; whether it was there.
+
+    Raises:
+        NotSupported: the master is a real one.
+    """
+    if isinstance(name, ArtifactRef):
+        name = name.name
+    ref = name if isinstance(name, FileRef) else None if isinstance(name, str) else FileRef.from_json(name)
+    names = (str(name),) if ref is None else ref.part_names
+    for each in names:
+        _check_registry_name(each)
+    yield from require(
+        session,
+        "asset_delete",
+        "delete_artifact",
+        "an upload under the same name replaces it, by an empty file, say",
+    )
+    found = False
+    for each in names:
+        found |= yield from ask(extended_calls.asset_delete(each))
+    return found
 
 
 def deploy_script(path: Location) -> Flow[ArtifactRef]:

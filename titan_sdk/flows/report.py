@@ -191,6 +191,7 @@ def job_report(
         exception=_exception(state),
         reason=_reason(state, status),
         progress=state.progress,
+        outputs=state.outputs,
         has_result=state.result is not None,
     )
     if report.has_result and with_result and status is JobStatus.COMPLETED:

@@ -17,6 +17,7 @@ from titan_sdk.flows.report import JobRef, status_of
 from titan_sdk.flows.server import server_info
 from titan_sdk.flows.submit import submit_expanded
 from titan_sdk.flows.wait import WaitTarget, wait_for_dag, wait_for_job
+from titan_sdk.model import files
 from titan_sdk.model.gates import renamed_gate
 from titan_sdk.model.job import TitanJob
 from titan_sdk.model.report import DagReport, JobReport
@@ -187,7 +188,10 @@ def _renamed(submission: Submission, ids: set[str]) -> tuple[list[TitanJob], dic
     messages: dict[str, str] = {}
     for job in source:
         parents = [new.get(full_id(p), p) for p in job.parents or ()]
-        again = replace(renamed_gate(job, new[job.full_id]), parents=parents, hitl_message=None)
+        inputs = files.renamed(job.inputs or {}, lambda name: new.get(full_id(name), name))
+        again = replace(
+            renamed_gate(job, new[job.full_id]), parents=parents, inputs=inputs, hitl_message=None
+        )
         if again.args != job.args:
             messages[again.job_id] = again.argv[2]
         jobs.append(again)

@@ -7,6 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from titan_sdk.errors import InvalidJob, PayloadTooLarge
 from titan_sdk.flows.archives import Archive
@@ -64,12 +65,14 @@ def stage(
     run: str,
     parents: dict[str, tuple[str, ...]],
     archives: Mapping[str, Archive],
+    inputs: Mapping[str, tuple[Mapping[str, Any], ...]],
 ) -> Flow[Staged]:
     """Read the scripts, each file once, and build the lines.
 
     Args:
         parents: those to send, by full id.
         archives: what the jobs point into, by the names they use, and their projects.
+        inputs: what their inputs mean, by full id.
     """
     by_id = {job.full_id: job for job in jobs}
     inside = {job_id: tuple(p for p in ps if p in by_id) for job_id, ps in parents.items()}
@@ -91,7 +94,12 @@ def stage(
                 assets[asset.name] = asset
         watched = {p: run for p in inside[job.full_id] if by_id[p].uses_runtime}
         project = None if job.project_key is None else archives[job.project_key]
-        stub = build_stub(_spec(session, job, run, source, watched, project), bundle)
+        spec = replace(
+            _spec(session, job, run, source, watched, project),
+            inputs=inputs.get(job.full_id, ()),
+            outputs=job.outputs or {},
+        )
+        stub = build_stub(spec, bundle)
         fields = (f"titan-{run}-{index}.sh", "", encode_base64(stub), job.requirement)
         lines[job.full_id] = _line(job, JobKind.SCRIPT, fields, parents[job.full_id])
     digests = {name: hashlib.sha256(content).hexdigest() for name, content in scripts.items()}

@@ -25,6 +25,7 @@ from titan_sdk.flows.approvals import gate_values, reset_gates
 from titan_sdk.flows.archives import Archive, find_archives, pack_projects, put_archives
 from titan_sdk.flows.assets import ensure_asset
 from titan_sdk.flows.core import Flow, ask, blocking, pause
+from titan_sdk.flows.files import find_inputs
 from titan_sdk.flows.liveness import store_answers
 from titan_sdk.flows.manifest import Submission, SubmittedJob, records_of, write_records
 from titan_sdk.flows.report import JobRef, read_run_state
@@ -149,8 +150,9 @@ def _submit(
     run = nonce or secrets.token_hex(8)
     yield from pack_projects(session, ordered, archives)
     yield from find_archives(session, ordered, archives)
-    staged = yield from staging.stage(session, ordered, run, kept_parents, archives)
-    # A real master registers line by line. A parent listed first may finish before its child exists (section 14).
+    inputs = yield from find_inputs(session, ordered, run)
+    staged = yield from staging.stage(session, ordered, run, kept_parents, archives, inputs)
+    # A real master registers line by line, so a parent listed first may finish before its child exists (section 14).
     lines = [staged.lines[job.full_id] for job in reversed(ordered)]
     call = calls.submit_dag(lines)
     _check_size(name, call, lines, given)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import Enum
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from titan_sdk.errors import InvalidArgument, InvalidJob, MissingFile
 from titan_sdk.model import rules
@@ -22,6 +22,9 @@ from titan_sdk.model.project import (
     entry_of_file,
     entry_of_module,
 )
+
+if TYPE_CHECKING:
+    from titan_sdk.model.files import Outputs
 
 __all__ = ["JobKind", "TitanJob", "inline_name"]
 
@@ -35,7 +38,7 @@ _NO_PYTHON = frozenset(
 )
 _RUNTIME_FIELDS = (
     *("params", "env", "python", "max_attempts", "timeout", "owner_lease", "cancel_grace"),
-    *("project", "module"),
+    *("project", "module", "inputs", "outputs"),
 )
 """What only the runtime carries."""
 _SHOWN = 200
@@ -93,6 +96,13 @@ class TitanJob:
         params: any JSON value, read in the script as ``titan_job.params``.
         env: environment variables added to the worker's; numbers and booleans as in ``args``. They travel in the
             job's payload, which everybody who reaches an unauthenticated master can read: no secrets.
+        inputs: files that are put in place before the script starts, by path relative to its folder: a reference
+            (``report.outputs``, ``upload_file``), ``titan://KEY`` for what was published under that key, or
+            ``other.output["model"]`` of a job that runs before this one, which becomes its parent. A path that ends with
+            ``/`` is a folder: a zip is unpacked into it, and several files keep their names.
+        outputs: what the script leaves, by name: a path, a pattern (``plots/*.png``), or a folder, which ends with ``/``.
+            After success they are artifacts of the run, and the report has their references (``JobReport.outputs``). One
+            that is missing fails the job. A job with inputs or outputs that has no project runs in a folder of its own.
         runtime: send the small runtime along that carries all of the above exactly, and results, exit code,
             signal and logs back. ``False`` sends what the upstream SDK would send (docs/runtime.md lists the losses).
         python: interpreter on the worker; by default the first ``python3`` or ``python`` >= 3.8 on its PATH.
@@ -130,6 +140,8 @@ class TitanJob:
     cwd: str = field(default="project", kw_only=True)
     params: Any = field(default=None, kw_only=True)
     env: Mapping[str, str | float] | None = field(default=None, kw_only=True)
+    inputs: Mapping[str, Any] | None = field(default=None, kw_only=True)
+    outputs: Mapping[str, str] | None = field(default=None, kw_only=True)
     runtime: bool = field(default=True, kw_only=True)
     python: str | None = field(default=None, kw_only=True)
     max_attempts: int | None = field(default=None, kw_only=True)
@@ -240,6 +252,13 @@ class TitanJob:
             return tuple(piece for piece in (p.strip() for p in self.args.split(" ")) if piece)
         return cast("tuple[str, ...]", self.args)
 
+    @property
+    def output(self) -> Outputs:
+        """What the job will leave, for the ``inputs`` of jobs that run after it: ``train.output["model"]``."""
+        from titan_sdk.model import files
+
+        return files.Outputs(self.job_id, self.outputs or {})
+
     # -- checks -----------------------------------------------------------------------------------------------
 
     def _normalise(self) -> None:
@@ -275,7 +294,27 @@ class TitanJob:
             if self.env
             else {},
         )
+        self._read_files()
         self._read_durations()
+
+    def _read_files(self) -> None:
+        if not self.inputs and not self.outputs:
+            self._freeze("inputs", {})
+            self._freeze("outputs", {})
+            return
+        from titan_sdk.model import files  # few jobs have some
+
+        for name, read in (("inputs", files.read_inputs), ("outputs", files.check_outputs)):
+            try:
+                self._freeze(name, read(getattr(self, name) or {}))
+            except InvalidArgument as exc:
+                raise InvalidJob(f"job {self.job_id!r}: {name}: {exc}") from exc
+        known = {rules.full_id(parent) for parent in self.parents or () if _is_text(parent)}
+        more = [
+            job_id for job_id in files.parents_of(self.inputs or {}) if rules.full_id(job_id) not in known
+        ]
+        if more:
+            self._freeze("parents", (*(self.parents or ()), *more))
 
     def _read_source(self) -> None:
         """Bring the text of an inline script, under either name, into ``source``; and name it."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
+from titan_sdk.model.files import FileRef
 from titan_sdk.model.status import JobStatus
 
 __all__ = ["DagReport", "JobDetails", "JobReport", "LogPage", "RemoteException"]
@@ -44,6 +46,9 @@ class JobReport:
     has_result: bool = False
     result: Any = None
     """The value given to ``titan_job.result(obj)``. It is valid only if ``has_result``."""
+    outputs: Mapping[str, FileRef | tuple[FileRef, ...]] = field(default_factory=dict)
+    """What the job has published, by name: its ``outputs`` once it has succeeded, and what it gave to ``titan_job.publish``.
+    A pattern's is a tuple."""
     progress: tuple[float | None, str] | None = None
     log_tail: str = ""
     upstream_failed: tuple[str, ...] = ()
@@ -92,7 +97,7 @@ class JobReport:
             return f"is {self.state}"
         if self.signal:
             return f"failed, ended by {self.signal}"
-        if self.exit_code is not None:
+        if self.exit_code:
             return f"failed with exit code {self.exit_code}"
         return "failed"
 

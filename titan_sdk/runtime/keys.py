@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
-__all__ = ["cancel_key", "job_key", "lease_key", "log_key", "result_key", "state_key"]
+import hashlib
+
+__all__ = ["cancel_key", "job_key", "lease_key", "log_key", "result_key", "run_artifacts", "state_key"]
 
 
 def job_key(full_id: str) -> str:
@@ -36,3 +38,11 @@ def cancel_key(full_id: str, nonce: str) -> str:
 def log_key(full_id: str, nonce: str, index: int) -> str:
     """Chunk `index` of the output, counted from 0 over all attempts."""
     return f"titan:run:{full_id}:{nonce}:log:{index}"
+
+
+def run_artifacts(full_id: str, nonce: str) -> str:
+    """How the names of a run's artifacts begin."""
+    short = full_id.removeprefix("DAG-")
+    if len(short) > 100:
+        short = f"{short[:83]}-{hashlib.sha256(short.encode('utf-8', 'replace')).hexdigest()[:16]}"
+    return f"run~{short}~{nonce}~"

@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from titan_sdk.errors import CorruptData
+from titan_sdk.errors import CorruptData, InvalidArgument
+from titan_sdk.model.files import FileRef
 from titan_sdk.model.rules import CANCEL_GRACE
 
 __all__ = [
@@ -76,6 +77,8 @@ class RunState:
     cancelled: bool = False
     """Its end was a cancel's doing: it never started, or the runtime ended it."""
 
+    outputs: Mapping[str, FileRef | tuple[FileRef, ...]] = field(default_factory=dict)
+    """What it has published, by name."""
     is_last: bool = False
     """The master is not let start it again after this attempt."""
     logs_to_master: bool = False
@@ -133,6 +136,7 @@ def parse_state(text: str) -> RunState:
         result=_result(fields),
         cancel_grace=CANCEL_GRACE if (grace := fields.number("cancel_grace")) is None else grace,
         cancelled=fields.may("cancelled", bool) or False,
+        outputs=_outputs(fields),
         is_last=fields.may("last", bool) or False,
         logs_to_master=fields.may("log", str) == "master",
     )
@@ -233,3 +237,14 @@ def _result(fields: _RecordFields) -> ResultInfo | None:
     return ResultInfo(
         inner.want("chunks", int), inner.want("bytes", int), inner.want("sha256", str), inner.may("text", str)
     )
+
+
+def _outputs(fields: _RecordFields) -> dict[str, FileRef | tuple[FileRef, ...]]:
+    found: dict[str, Any] = fields.may("outputs", dict) or {}
+    try:
+        return {
+            name: tuple(map(FileRef.from_json, ref)) if isinstance(ref, list) else FileRef.from_json(ref)
+            for name, ref in found.items()
+        }
+    except InvalidArgument as exc:
+        raise fields.wrong(f"has outputs that cannot be read ({exc})") from exc

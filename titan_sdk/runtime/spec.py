@@ -142,6 +142,10 @@ class RunSpec:
     """Seconds between the SIGTERM and the SIGKILL with which the job is ended."""
     owner_lease: float | None = None
     """Seconds after which the job ends unless its owner renews the lease."""
+    inputs: tuple[Mapping[str, Any], ...] = ()
+    """What is put where before the start, as ``worker/files.py`` reads it."""
+    outputs: Mapping[str, str] = field(default_factory=dict)
+    """Paths and patterns of what is published after success, by name."""
     parents: Mapping[str, str] = field(default_factory=dict)
     """Full ids of parents in the same submission that use the runtime, with their nonces."""
     project: Project | None = None
@@ -199,6 +203,8 @@ class RunSpec:
             "max_attempts": None if self.max_attempts == 1 else self.max_attempts,
             "timeout": self.timeout,
             "owner_lease": self.owner_lease,
+            "inputs": [dict(each) for each in self.inputs],
+            "outputs": dict(self.outputs),
             "parents": dict(self.parents),
             "project": self.project and self.project.to_dict(),
             "cwd": None if self.cwd == "project" else self.cwd,

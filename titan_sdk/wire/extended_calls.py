@@ -37,6 +37,7 @@ __all__ = [
     "LogPiece",
     "RunReport",
     "WaitAnswer",
+    "asset_delete",
     "asset_read",
     "asset_write",
     "changes",
@@ -238,6 +239,16 @@ def asset_read(name: str, offset: int, sha256: str = "") -> Call[ContentChunk]:
         return ContentChunk(content, fields.want("size", int), fields.want("sha256", str))
 
     return Call(operation, Opcode.ASSET_READ, AssetRead(name, offset, sha256).encode(), read, changes=False)
+
+
+def asset_delete(name: str) -> Call[bool]:
+    """Whether there was such an artifact."""
+    return Call(
+        f"delete_artifact {name!r}",
+        Opcode.ASSET_DELETE,
+        write_object(name=name),
+        _reader("delete_artifact", lambda found: found.want("deleted", bool)),
+    )
 
 
 def store_delete(key: str) -> Call[bool]:

@@ -40,6 +40,7 @@ class Opcode(IntEnum):
     SUBMIT = 0x4B  # [C]
     LIST = 0x4C  # [C]
     CHANGES = 0x4D  # [C]
+    ASSET_DELETE = 0x4E  # [C]
     ENGINE = 0x4F  # between the front of a Ray cluster and its nodes alone
     ACK = 0x50  # [M]
     ERROR = 0x51  # [M]

@@ -21,7 +21,7 @@ def test_a_file_that_many_jobs_share_is_read_once(tmp_path: Path) -> None:
         TitanJob("other", str(own), runtime=False),
         TitanJob("packed", "code.zip/main.py", is_archive=True, runtime=False),
     ]
-    run = FlowRun(stage(Session(ClientConfig()), jobs, "0" * 16, {job.full_id: () for job in jobs}, {}))
+    run = FlowRun(stage(Session(ClientConfig()), jobs, "0" * 16, {job.full_id: () for job in jobs}, {}, {}))
     reads = 0
     while run.step is not None:
         assert isinstance(run.step, Blocking)
@@ -40,7 +40,7 @@ def test_inline_scripts_of_one_name_are_each_its_own_and_no_file_is_read(tmp_pat
         TitanJob("two", str(beside), source="print(2)", runtime=False),
         TitanJob("file", str(beside), runtime=False),
     ]
-    run = FlowRun(stage(Session(ClientConfig()), jobs, "0" * 16, {job.full_id: () for job in jobs}, {}))
+    run = FlowRun(stage(Session(ClientConfig()), jobs, "0" * 16, {job.full_id: () for job in jobs}, {}, {}))
     while run.step is not None:
         assert isinstance(run.step, Blocking)
         run.answer(run.step.function())

@@ -25,6 +25,8 @@ KEYWORD_ONLY = [
     ("cwd", "project"),
     ("params", None),
     ("env", None),
+    ("inputs", None),
+    ("outputs", None),
     ("runtime", True),
     ("python", None),
     ("max_attempts", None),

@@ -21,6 +21,7 @@ from titan_sdk.wire.extensions import (
     AssetRead,
     AssetWrite,
     join_content,
+    read_object,
     write_object,
 )
 from titan_sdk.wire.fields import decode_base64, split_pair
@@ -146,6 +147,17 @@ class Files:
             return f"ERROR_NOT_FOUND: no artifact {request.name!r}"
         except OSError as exc:
             return f"ERROR_READING_FILE: {exc.strerror or exc}"
+
+    async def delete(self, payload: bytes) -> str:
+        """Remove an artifact."""
+        name = read_object(payload.decode("utf-8", "replace")).want("name", str)
+        try:
+            await asyncio.to_thread(self._area.remove, name)
+        except (OutsideArea, FileNotFoundError):
+            return write_object(deleted=False)
+        except OSError as exc:
+            return f"ERROR: the artifact {name!r} cannot be removed: {exc.strerror or exc}"
+        return write_object(deleted=True)
 
     def _read_chunk(self, request: AssetRead) -> str | bytes:
         with self._area.open(request.name) as found:

@@ -20,7 +20,10 @@ from titan_sdk.wire.opcodes import Opcode
 __all__ = ["Answer", "ExactlyOnce"]
 
 _NOTED = frozenset(
-    {Opcode.UPLOAD_ASSET, Opcode.DEPLOY_SCRIPT, Opcode.ASSET_WRITE, Opcode.CANCEL_JOB, Opcode.STOP}
+    {
+        *(Opcode.UPLOAD_ASSET, Opcode.DEPLOY_SCRIPT, Opcode.ASSET_WRITE, Opcode.ASSET_DELETE),
+        *(Opcode.CANCEL_JOB, Opcode.STOP),
+    }
 )
 _IN_DOUBT = f"{exactly_once.IN_DOUBT}the request had begun when the master was killed; look whether it was carried out"
 

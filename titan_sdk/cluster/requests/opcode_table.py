@@ -26,6 +26,7 @@ __all__ = ["FEATURES", "Answered", "Requests"]
 
 FEATURES = (
     "archive_args",
+    "asset_delete",
     "changes",
     "chunked_artifacts",
     "completed_parents",
@@ -92,6 +93,7 @@ class Requests:
             Opcode.DEPLOY_SCRIPT: _text(files.deploy_script),
             Opcode.ASSET_WRITE: _payload(files.write),
             Opcode.ASSET_READ: _payload(files.read),
+            Opcode.ASSET_DELETE: _payload(files.delete),
             Opcode.KV_GET: _text(values.get),
             Opcode.KV_SMEMBERS: _text(values.members),
             Opcode.STORE_KEYS: _payload(values.keys),

@@ -42,8 +42,9 @@ _quote = _quoter()
 
 def dumps(value: Any) -> str:
     """JSON text, ASCII only, of None, bool, int, float, str, list and dict with text keys."""
-    json = sys.modules.get("json")
-    return _written(value) if json is None else str(json.dumps(value, separators=(",", ":")))
+    # Another thread may be importing it at this moment, and has not come to that name.
+    whole = getattr(sys.modules.get("json"), "dumps", None)
+    return _written(value) if whole is None else str(whole(value, separators=(",", ":")))
 
 
 def _written(value: Any) -> str:

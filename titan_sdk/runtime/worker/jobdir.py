@@ -3,6 +3,7 @@
 It is ``titan-job-<nonce>-<random>`` below TMPDIR or /tmp, 0700, TITAN_JOB_DIR to the job, and holds
 
 - ``script/<own base name>``: alone there, as it is sys.path[0], where a neighbour could shadow a module;
+- ``files/``: the folder in which a job with inputs or outputs runs that has no project;
 - ``project/``: an archive job's zip, unpacked, instead; the job runs in the folder of its entry, as in Titan;
 - ``project/``: the folder that travels with a job, unpacked; the job runs in its root, unless it is to run in the
   worker's folder;
@@ -82,6 +83,10 @@ def prepare(
             path = spec["env"].get("PATH") or os.environ.get("PATH") or os.defpath
             place.command = interpreter.command(place.script, script["kind"], path, bool(spec["python"]))
         _write(place.path("params.json"), spec["params"].encode("ascii"), 0o600)
+        if place.cwd is None and (spec["inputs"] or spec["outputs"]) and spec["cwd"] != "worker":
+            # The worker's own folder is its other jobs', too.
+            place.cwd = os.fsencode(root) + b"/files"
+            os.mkdir(place.cwd, 0o700)
     except BaseException:
         remove(root)
         raise

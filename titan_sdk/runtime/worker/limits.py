@@ -80,6 +80,21 @@ PROJECT_FILES = 20_000
 PROJECT_WHOLE = 4 * 1024 * 1024
 """A larger project's zip is asked for in pieces, of a master that gives it so."""
 
+PIECE = 4 * 1024 * 1024
+"""Bytes of a file that are in memory at once; a bundled master takes and gives files so."""
+
+PART = 7 * 1024 * 1024
+"""Bytes of a file that a real master takes at once: one packet of 10 MiB, in Base64."""
+
+OUTPUT_FILES = 1000
+"""Of a job: its record, which lists them, is one value in the store."""
+
+FILES_LIMIT = int(_number("TITAN_RUNTIME_FILES_LIMIT", 10 * 1024 * 1024 * 1024))
+"""Bytes of fetched inputs that a worker keeps for its next jobs; 0 keeps none. One of more than half of it is not kept."""
+
+LEFT_PART = 86400.0
+"""Seconds after which a download that nobody has gone on with is taken for left by a job that was killed."""
+
 OUTPUT_LOST = "\n[titan-runtime: %d bytes of output lost, the disk is full]\n"
 
 TEE = 4 * 1024 * 1024

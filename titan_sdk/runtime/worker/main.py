@@ -11,10 +11,11 @@ import sys
 import time
 
 from . import (
+    files,
     guard,
+    heart,
     interpreter,
     jobdir,
-    keys,
     limits,
     lost_launcher,
     out_of_memory,
@@ -97,6 +98,8 @@ _DEFAULTS: Dict[str, Any] = {
     "parents": {},
     "project": None,
     "cwd": "project",
+    "inputs": [],
+    "outputs": {},
 }
 
 
@@ -182,6 +185,8 @@ class Launch:
         processes.become_subreaper()
         if not self.master.trusted:
             record.update(state="running", started_at=round(time.time(), 3))
+        if self.spec["inputs"]:
+            self._put_inputs(record, place)
         started = self.guard = self._start(record, place)
         if self.asked():
             started.tell(guard.STOP)
@@ -196,7 +201,6 @@ class Launch:
             self.spool,
             place,
             self.owner,
-            keys.cancel_key(record.full_id, record.nonce),
             started.tell,
             self._abandon,
         )
@@ -209,6 +213,30 @@ class Launch:
 
         outcome.send_unsent(self.master, place, self._deadline(limits.END_PATIENCE), tell)
         return self._finish(record, place, shipper, report, status)
+
+    def _put_inputs(self, record: Record, place: jobdir.JobDir) -> None:
+        """Before there are threads, so the record is kept fresh between the pieces."""
+        pulse = heart.Heart(self.master, record)
+
+        def alive() -> None:
+            if self.asked():
+                raise files.Trouble("stopped by %s before it started" % signal_name(self.asked()))
+            if time.monotonic() >= pulse.due_at and pulse.beat():
+                raise Leave(REFUSED, "another copy of this job has taken over, or it was cancelled")
+
+        try:
+            files.put_inputs(self.master, self.spec, place, self._start_deadline, alive)
+        except (files.Trouble, store.StoreError) as exc:
+            code = (
+                128 + self.asked()
+                if self.asked()
+                else UNREACHABLE
+                if isinstance(exc, store.StoreError)
+                else REFUSED
+            )
+            raise Leave(self._close(record, code, {"state": "failed", "reason": str(exc)}), "") from None
+        if not self.master.trusted:
+            record.update(started_at=round(time.time(), 3))
 
     def _start(self, record: Record, place: jobdir.JobDir) -> guard.Guard:
         started = guard.start(
@@ -271,14 +299,10 @@ class Launch:
         size, refused = outcome.check_result(place)
         if refused and fields["state"] == "succeeded":
             code, fields["state"], fields["reason"] = 1, "failed", refused
-        if self.spool is None:
-            if self.dropped:
-                _write((limits.OUTPUT_LOST % self.dropped).encode())
-            elif fields.get("reason"):
-                _write(self._line_end.encode())
-        elif fields.get("reason"):
-            # Who reads the log alone must not wonder why it stops.
-            self.spool.put(("%stitan-runtime: %s\n" % (self._line_end, fields["reason"])).encode("utf-8"))
+        fields["outputs"] = files.read_published(place)
+        if self.spec["outputs"] and fields["state"] == "succeeded":
+            code = self._publish(place, shipper, code, fields)
+        self._end_log(fields.get("reason"))
         problem = shipper.finish(until)
         if shipper.overtaken:
             raise Leave(REFUSED, "another copy of this job has taken over; this one was ended")
@@ -292,6 +316,37 @@ class Launch:
         self._close(record, code, fields, until)
         self.is_done = True
         return code
+
+    def _end_log(self, reason: Optional[str]) -> None:
+        """Who reads the log alone must not wonder why it stops."""
+        if self.spool is None:
+            if self.dropped:
+                _write((limits.OUTPUT_LOST % self.dropped).encode())
+            elif reason:
+                _write(self._line_end.encode())
+        elif reason:
+            self.spool.put(("%stitan-runtime: %s\n" % (self._line_end, reason)).encode("utf-8"))
+
+    def _publish(self, place: jobdir.JobDir, shipper: Shipper, code: int, fields: Dict[str, Any]) -> int:
+        """Make artifacts of the outputs while the shipper goes on saying that this attempt is alive; the exit code."""
+        shipper.go_on()
+
+        def alive() -> None:
+            if self.asked() or shipper.cancelled or shipper.overtaken:
+                raise files.Trouble("it was stopped while its outputs were published")
+
+        def until() -> Callable[[], float]:
+            return self._deadline(limits.END_PATIENCE)
+
+        try:
+            fields["outputs"].update(files.publish_outputs(self.master, self.spec, place, until, alive))
+            return code
+        except (files.Trouble, OSError) as exc:
+            fields.update(state="failed", reason=str(exc))
+            return 128 + self.asked() if self.asked() else 1
+        except store.StoreError as exc:
+            fields.update(state="failed", reason="its outputs cannot be published: %s" % exc)
+            return UNREACHABLE
 
     def _close(self, record: Record, code: int, fields: Dict[str, Any], until: Any = None) -> int:
         """Write the final record."""

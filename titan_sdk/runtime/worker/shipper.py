@@ -11,7 +11,7 @@ import _thread
 import os
 import time
 
-from . import guard, limits, outcome, processes, store
+from . import guard, heart, limits, outcome, processes, store
 from .c_modules import dumps
 from .chunks import Chunker
 
@@ -35,18 +35,16 @@ class Shipper:
         spool: Optional[Spool],
         place: JobDir,
         owner: OwnerLease,
-        cancel_key: str,
         tell: Callable[[bytes], None],
         abandoned: Callable[[], None],
     ) -> None:
         self._master, self._record, self._spool, self._place = master, record, spool, place
         self._owner, self._tell, self._on_abandoned = owner, tell, abandoned
-        self._cancel_key = cancel_key
         self.overtaken = self.cancelled = False
         self._chunker = Chunker()
         self._pending: Optional[str] = None
         self._retry_at = self._retry_pause = 0.0
-        self._beat_at = 0.0
+        self._heart = heart.Heart(master, record)
         self._progress_seen: Optional[Tuple[int, int]] = None
         self._until: Optional[Callable[[], float]] = None
         self._error: Optional[str] = None
@@ -60,6 +58,11 @@ class Shipper:
     def start(self) -> None:
         self._is_started = True
         processes.patiently(lambda: _thread.start_new_thread(self._run, ()))
+
+    def go_on(self) -> None:
+        """Say that this attempt is alive from now on, if that has not begun yet."""
+        if not self._is_started:
+            self.start()
 
     def finish(self, until: Callable[[], float]) -> Optional[str]:
         """Ship the rest; None when the store has all output, else why it has not by the time `until()`."""
@@ -77,7 +80,7 @@ class Shipper:
         try:
             if self._master.trusted:
                 # It was told of the start by the claim.
-                self._beat_at = time.monotonic() + limits.HEARTBEAT
+                self._heart.due_at = time.monotonic() + limits.HEARTBEAT
             else:
                 self._beat(first=True)
             while self._until is None:
@@ -146,35 +149,15 @@ class Shipper:
         """Say that this attempt is alive, when it is time or there is progress to tell."""
         now = time.monotonic()
         progressed = self._read_progress()
-        if now < self._beat_at and not progressed:
+        if now < self._heart.due_at and not progressed and not first:
             return
-        self._beat_at = now + limits.HEARTBEAT
-        try:
-            if self._master.trusted:
-                # It ends what it calls cancelled by itself.
-                self._record.save(self._master)
-                return
-            if not first:
-                seen = self._master.get(self._record.key)
-                if seen is not None and not self._record.is_ours(seen):
-                    self.overtaken = True
-                    self._tell(guard.KILL)
-                    return
-            self._master.set(self._record.key, self._record.text())
-            # A real worker loses a cancel that comes while it is starting the job: the kill finds no process. And a
-            # master that has lost track of the job passes none on.
-            if self._master.cancelled(self._record.full_id) or self._is_marked():
-                self.cancelled = True
-                self._tell(guard.STOP)
-        except store.Contended:
+        heard = self._heart.beat(first)
+        if heard == heart.OVERTAKEN:
             self.overtaken = True
             self._tell(guard.KILL)
-        except store.StoreError:
-            # The next heartbeat tries again; the final record is what must arrive.
-            pass
-
-    def _is_marked(self) -> bool:
-        return self._master.get(self._cancel_key) is not None
+        elif heard == heart.CANCELLED:
+            self.cancelled = True
+            self._tell(guard.STOP)
 
     def _read_progress(self) -> bool:
         path = self._place.path("progress.json")

@@ -5,8 +5,9 @@
     titan_job.params["rows"]                    # what the submitter passed as params
     titan_job.progress(0.5, "half way")         # shown while the job runs
     titan_job.result({"accuracy": 0.97})        # JSON; the submitter reads it from the job's handle
+    titan_job.publish("plots/loss.png")         # a file, as an artifact of the run, now
 
-Shell scripts: ``python3 -m titan_job params [KEY]``, ``progress 0.5 [TEXT]``, ``result JSON``. Outside a Titan
+Shell scripts: ``python3 -m titan_job params [KEY]``, ``progress 0.5 [TEXT]``, ``result JSON``, ``publish PATH [NAME]``. Outside a Titan
 job, so that scripts can be tried by hand, params are None and results and progress are checked, not stored.
 
 Whatever else it needs comes by `_standard`: the script's folder may hold a ``json.py``.
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     params: Any
     """What the submitter passed as ``params``: any JSON value."""
 
-__all__ = ["attempt", "job_id", "params", "progress", "result"]
+__all__ = ["attempt", "job_id", "params", "progress", "publish", "result"]
 
 RESULT_LIMIT = 64 * 1024 * 1024
 UNSENT_LIMIT = 64 * 1024 * 1024
@@ -86,6 +87,30 @@ def progress(fraction: Optional[float], text: str = "") -> None:
         if not 0 <= fraction <= 1:
             raise ValueError("progress takes a fraction from 0 to 1, or None, not %r" % fraction)
     _store("progress", _dumps({"fraction": fraction, "text": str(text)}, 2))
+
+
+def publish(path: Any, name: Optional[str] = None, key: Optional[str] = None) -> Any:
+    """Make an artifact of a file, or of a folder as a zip, now: it stays whatever becomes of the job.
+
+    Args:
+        name: what it is called in the job's outputs (``report.outputs``); default its base name. The last one counts.
+        key: also publish it as ``titan://KEY``, for the inputs of any job.
+
+    Returns:
+        its reference, ``{"titan_file": 1, "name", "size", "sha256", ...}``, which may be part of the result; None
+        outside a Titan job.
+
+    Raises:
+        FileNotFoundError: there is no such file; the message lists what its folder holds.
+        OSError: the master does not take it.
+    """
+    return _files("publish", path, name, key)
+
+
+def _files(verb: str, *arguments: Any) -> Any:
+    """Do what takes the master, with the runtime's own modules."""
+    with _StandardOnly() as only:
+        return only.runtime("job_files").do(verb, *arguments)
 
 
 def _store(name: str, text: str) -> None:
@@ -241,7 +266,8 @@ class _StandardOnly:
     What the script imports afterwards is what it would have been otherwise.
     """
 
-    def __enter__(self) -> None:
+    def __enter__(self) -> _StandardOnly:
+        self._runtime = ""
         self._thread = _thread.get_ident()
         others = {key: module for key, module in list(sys.modules.items()) if not _is_standard(module)}
         names = {key.partition(".")[0] for key in others}
@@ -251,6 +277,14 @@ class _StandardOnly:
             sys.modules.pop(key, None)
         self._before = set(sys.modules)
         sys.meta_path.insert(0, self)
+        return self
+
+    def runtime(self, name: str) -> Any:
+        """A module of the runtime that this one is a part of."""
+        package = os.path.dirname(os.path.dirname(__file__))
+        self._runtime = os.path.dirname(package)
+        __import__("titan_runtime." + name)
+        return sys.modules["titan_runtime." + name]
 
     def __exit__(self, *_: object) -> None:
         sys.meta_path.remove(self)
@@ -264,7 +298,7 @@ class _StandardOnly:
         """Answer as an importer does."""
         if path is not None or _thread.get_ident() != self._thread or name in sys.builtin_module_names:
             return None
-        spec = _seek(name, _LIBRARY_PATH)
+        spec = _seek(name, [self._runtime] if name == "titan_runtime" else _LIBRARY_PATH)
         if spec is None:
             raise ModuleNotFoundError("the standard library has no module %r" % name, name=name)
         return spec
@@ -291,6 +325,8 @@ def _command(arguments: List[str]) -> int:
             result(_standard("json").loads(words[1]))
         elif verb == "progress" and 2 <= len(words) <= 3:
             progress(None if words[1] == "-" else float(words[1]), *words[2:])
+        elif verb == "publish" and 2 <= len(words) <= 3:
+            print(_standard("json").dumps(publish(*words[1:])))
         elif verb == "params" and len(words) <= 2:
             value = __getattr__("params")
             if len(words) == 2:
@@ -298,11 +334,12 @@ def _command(arguments: List[str]) -> int:
             print(value if isinstance(value, str) else _standard("json").dumps(value))
         else:
             print(
-                "usage: python3 -m titan_job result JSON | progress FRACTION|- [TEXT] | params [KEY]",
+                "usage: python3 -m titan_job result JSON | progress FRACTION|- [TEXT] | params [KEY] | "
+                "publish PATH [NAME]",
                 file=sys.stderr,
             )
             return 2
-    except (ValueError, TypeError, KeyError) as exc:
+    except (ValueError, TypeError, KeyError, OSError) as exc:
         print("titan_job %s: %s: %s" % (verb, type(exc).__name__, exc), file=sys.stderr)
         return 1
     return 0

@@ -1,0 +1,204 @@
+"""A job's files: what it is given before it starts, and what it leaves."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
+
+from titan_sdk.errors import InvalidArgument
+from titan_sdk.model.artifact import ArtifactRef
+
+__all__ = [
+    "FileRef",
+    "Input",
+    "JobOutput",
+    "Outputs",
+    "check_outputs",
+    "parents_of",
+    "read_inputs",
+    "renamed",
+]
+
+MARK = "titan_file"
+SCHEME = "titan://"
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,40}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, slots=True)
+class FileRef:
+    """A file, or a folder as a zip, in the master's registry, with its checksum: whoever reads it gets these very bytes or an
+    error. ``fetch_artifact`` takes it, and so does another job's ``inputs``.
+    """
+
+    name: str
+    """The artifact's name."""
+    size: int
+    """Bytes."""
+    sha256: str
+    path: str = ""
+    """Where the job had it, relative to its folder."""
+    is_folder: bool = False
+    """It is the zip of a folder."""
+    parts: tuple[str, ...] = ()
+    """SHA-256 of each part, where the master's packets are too small for the whole: ``<name>.1of3`` and so on."""
+
+    @property
+    def part_names(self) -> tuple[str, ...]:
+        """The artifacts that hold it, in order."""
+        count = len(self.parts)
+        return tuple(f"{self.name}.{index}of{count}" for index in range(1, count + 1)) or (self.name,)
+
+    def to_json(self) -> dict[str, Any]:
+        """The form in which an XCom or a file holds it."""
+        fields: dict[str, Any] = {MARK: 1, "name": self.name, "size": self.size, "sha256": self.sha256}
+        more = {"path": self.path, "folder": self.is_folder, "parts": list(self.parts)}
+        return fields | {name: value for name, value in more.items() if value}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> FileRef:
+        """The reference of that form, or of a runtime's record.
+
+        Raises:
+            InvalidArgument: it is none.
+        """
+        try:
+            ref = cls(
+                value["name"],
+                value["size"],
+                value["sha256"],
+                value.get("path", ""),
+                bool(value.get("folder", False)),
+                tuple(value.get("parts", ())),
+            )
+        except (KeyError, TypeError) as exc:
+            raise InvalidArgument(f"{_shown(value)} is no reference of a file: {exc!r}") from exc
+        texts = (ref.name, ref.path, ref.sha256, *ref.parts)
+        whole = type(ref.size) is int and ref.size >= 0 and all(isinstance(text, str) for text in texts)
+        if not whole or not ref.name or not all(map(_SHA256.fullmatch, (ref.sha256, *ref.parts))):
+            raise InvalidArgument(f"{_shown(value)} is no reference of a file")
+        return ref
+
+
+@dataclass(frozen=True, slots=True)
+class JobOutput:
+    """What a job will leave under a name of its ``outputs``, for the ``inputs`` of a job that runs after it."""
+
+    job_id: str
+    name: str
+
+
+Input: TypeAlias = FileRef | JobOutput | str | tuple[FileRef, ...]
+"""A text is ``titan://KEY``, where the key is that of ``publish_artifact``."""
+
+
+class Outputs(Mapping[str, JobOutput]):
+    """``job.output["model"]``: what the job will leave. A name that it has not declared may still come from
+    ``titan_job.publish``.
+    """
+
+    def __init__(self, job_id: str, declared: Mapping[str, str]) -> None:
+        self._job_id, self._declared = job_id, declared
+
+    def __getitem__(self, name: str) -> JobOutput:
+        return JobOutput(self._job_id, name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._declared)
+
+    def __len__(self) -> int:
+        return len(self._declared)
+
+
+def check_outputs(given: object) -> dict[str, str]:
+    """The outputs in their one form: names to paths or patterns.
+
+    Raises:
+        InvalidArgument: a name or a path is none; the sentence ends the one of whoever has asked.
+    """
+    if not isinstance(given, Mapping):
+        raise InvalidArgument(f"{_shown(given)} is not a mapping of names to paths")
+    found = {}
+    for name, path in given.items():
+        if not isinstance(name, str) or not _NAME.fullmatch(name):
+            raise InvalidArgument(
+                f"the name {name!r} is not 1 to 40 letters, digits, dots, dashes and underscores"
+            )
+        found[name] = _path(path, f"{name!r}: ", absolute=True)
+    return found
+
+
+def read_inputs(given: object) -> dict[str, Input]:
+    """The inputs in their one form: paths to what is put there.
+
+    Raises:
+        InvalidArgument: as ``check_outputs``.
+    """
+    if not isinstance(given, Mapping):
+        raise InvalidArgument(f"{_shown(given)} is not a mapping of paths to files")
+    found: dict[str, Input] = {}
+    for path, value in given.items():
+        checked = _path(path, "", absolute=False)
+        found[checked] = _input(checked, value)
+    return found
+
+
+def _path(path: object, where: str, *, absolute: bool) -> str:
+    try:
+        text = os.fspath(path)  # type: ignore[call-overload]
+    except TypeError:
+        text = None
+    if not isinstance(text, str) or not text.strip("/") or "\0" in text:
+        raise InvalidArgument(f"{where}{_shown(path)} is not the path of a file")
+    if ".." in text.split("/") or (text.startswith("/") and not absolute):
+        raise InvalidArgument(
+            f"{where}{text!r} leads out of the folder in which the job runs; give a path relative to that"
+        )
+    return str(text)
+
+
+def _input(path: str, value: object) -> Input:
+    if isinstance(value, ArtifactRef):
+        return FileRef(value.name, value.bytes, value.sha256)
+    if isinstance(value, FileRef | JobOutput):
+        return value
+    if isinstance(value, Mapping):
+        try:
+            return FileRef.from_json(value)
+        except InvalidArgument as exc:
+            raise InvalidArgument(f"{path!r}: {exc}") from exc
+    if isinstance(value, str):
+        if value.startswith(SCHEME) and len(value) > len(SCHEME):
+            return value
+        raise InvalidArgument(
+            f"{path!r}: {_shown(value)} does not begin with {SCHEME}; publish the file first (publish_artifact), or give "
+            "the reference that upload_file returns"
+        )
+    if isinstance(value, Sequence) and not isinstance(value, bytes):
+        if not path.endswith("/"):
+            raise InvalidArgument(f"{path!r} stands for several files; give a folder, which ends with '/'")
+        several = tuple(_input(path, each) for each in value)
+        if all(isinstance(each, FileRef) for each in several):
+            return several  # type: ignore[return-value]
+    raise InvalidArgument(f"{path!r}: {_shown(value)} is no reference of a file")
+
+
+def parents_of(inputs: Mapping[str, Input]) -> tuple[str, ...]:
+    """Ids of the jobs whose outputs they are."""
+    return tuple(dict.fromkeys(value.job_id for value in inputs.values() if isinstance(value, JobOutput)))
+
+
+def renamed(inputs: Mapping[str, Input], new_id: Any) -> dict[str, Input]:
+    """The same inputs of jobs that have other ids now; ``new_id`` gives the new one of an old one."""
+    return {
+        path: replace(value, job_id=new_id(value.job_id)) if isinstance(value, JobOutput) else value
+        for path, value in inputs.items()
+    }
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 200 else f"{text[:200]}..."

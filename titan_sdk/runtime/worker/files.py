@@ -1,0 +1,396 @@
+"""A job's files: its inputs are put in place before its code starts, its outputs become artifacts once that has succeeded.
+
+What was fetched is kept by content in a private folder of the worker, for its next jobs. A job gets a copy, checked
+again: it may write to its own files.
+"""
+
+from __future__ import annotations
+
+import binascii
+import os
+import time
+
+from . import artifacts, folders, keys, limits, store
+from .c_modules import dumps, partial, sha256
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable, Dict, Iterator, List, Optional
+
+    from .jobdir import JobDir
+
+    Alive = Callable[[], None]
+
+_KEY = "titan://"
+_MARK = "~t1~"
+"""Begins a value of TitanStore that stands for itself as JSON text."""
+_SHOWN = 10
+"""Names of files that a sentence lists."""
+
+
+class Trouble(Exception):
+    """An input is not to be had, or an output is not there; the sentence names it."""
+
+
+def base(place: JobDir) -> str:
+    """The folder that relative paths mean: where the job runs."""
+    return os.getcwd() if place.cwd is None else os.fsdecode(place.cwd)
+
+
+# ---------------------------------------------------------------------- inputs
+
+
+def put_inputs(
+    master: store.StoreConnection,
+    spec: Dict[str, Any],
+    place: JobDir,
+    deadline: artifacts.Deadline,
+    alive: Alive,
+) -> None:
+    """Put every input in place.
+
+    Raises:
+        Trouble: one is not to be had.
+        StoreError: the master cannot be reached.
+    """
+    for wanted in spec["inputs"]:
+        path = wanted["to"]
+        try:
+            target = os.path.join(base(place), path)
+            for ref in _refs(master, wanted, deadline):
+                _put(master, ref, path, target, place, deadline, alive)
+        except (artifacts.Gone, ValueError, OSError) as exc:
+            raise Trouble("its input %r cannot be put in place: %s" % (path, exc)) from None
+        except store.StoreError as exc:
+            raise store.StoreError("its input %r cannot be put in place: %s" % (path, exc)) from None
+
+
+def _put(
+    master: store.StoreConnection,
+    ref: Dict[str, Any],
+    path: str,
+    target: str,
+    place: JobDir,
+    deadline: artifacts.Deadline,
+    alive: Alive,
+) -> None:
+    if not path.endswith("/"):
+        os.makedirs(os.path.dirname(target) or ".", 0o777, True)
+        _bring(master, ref, target, deadline, alive)
+    elif ref.get("one"):
+        # One of several files, each of which keeps its name.
+        os.makedirs(target, 0o777, True)
+        name = os.path.basename(ref.get("path") or ref["name"])
+        _bring(master, ref, os.path.join(target, name), deadline, alive)
+    else:
+        packed = place.path("input.zip")
+        _bring(master, ref, packed, deadline, alive)
+        os.makedirs(target, 0o777, True)
+        found = os.statvfs(target)
+        folders.unpack(packed, target, found.f_bavail * found.f_frsize)
+        os.unlink(packed)
+
+
+def _refs(
+    master: store.StoreConnection, wanted: Dict[str, Any], deadline: artifacts.Deadline
+) -> List[Dict[str, Any]]:
+    """What the input stands for: artifacts that were named at the submit, or by now."""
+    if "files" in wanted:
+        return [dict(ref, one=True) for ref in wanted["files"]]
+    if "job" in wanted:
+        found = _output_of(master, wanted, deadline)
+        return [dict(ref, one=True) for ref in found] if isinstance(found, list) else [found]
+    if "uri" in wanted:
+        return [_published(master, wanted["uri"], deadline)]
+    return [wanted]
+
+
+def _output_of(master: store.StoreConnection, wanted: Dict[str, Any], deadline: artifacts.Deadline) -> Any:
+    key = keys.state_key(wanted["job"], wanted["nonce"])
+    text = store.persist(partial(master.get, key), deadline())
+    import json
+
+    outputs = (json.loads(text).get("outputs") if text else None) or {}
+    if wanted["output"] not in outputs:
+        raise ValueError(
+            "job %s has left no output %r; it has %s"
+            % (wanted["job"], wanted["output"], ", ".join(sorted(outputs)) or "none")
+        )
+    return outputs[wanted["output"]]
+
+
+def _published(master: store.StoreConnection, uri: str, deadline: artifacts.Deadline) -> Dict[str, Any]:
+    """What stands under a key of TitanStore, or under a name of the registry, now."""
+    text = store.persist(partial(master.call, store.KV_GET, uri.encode("ascii")), deadline())
+    name = text.decode("utf-8", "replace")
+    if name.startswith(_MARK):
+        import json
+
+        name = json.loads(name[len(_MARK) :])
+    if name in ("NULL", "", "CLEARED"):
+        raise ValueError("nothing is published as %s%s" % (_KEY, uri))
+    if name.startswith("{"):
+        import json
+
+        return dict(json.loads(name))
+    return _as_it_is(master, name, deadline)
+
+
+def stored_key(key: str) -> str:
+    """The stored form of a key, as ``titan_sdk.wire.fields.encode_key`` makes it."""
+    if not key.isascii() or "|" in key or key != key.strip() or key.startswith(_MARK):
+        return _MARK + dumps(key).replace("|", "\\u007c")
+    return key
+
+
+def _as_it_is(master: store.StoreConnection, name: str, deadline: artifacts.Deadline) -> Dict[str, Any]:
+    if master.trusted:
+        return store.persist(partial(artifacts.look, master, name), deadline())
+    data = store.persist(partial(master.upload, name), deadline())
+    return {"name": name, "size": len(data), "sha256": sha256(data).hexdigest()}
+
+
+def _bring(
+    master: store.StoreConnection,
+    ref: Dict[str, Any],
+    target: str,
+    deadline: artifacts.Deadline,
+    alive: Alive,
+) -> None:
+    """A copy of the file, whole or not at all."""
+    part = "%s.%s.part" % (target, binascii.hexlify(os.urandom(4)).decode())
+    try:
+        kept = _kept(master, ref, deadline, alive)
+        if kept is None or not _copy(kept, part, ref["sha256"], alive):
+            if kept is not None:
+                _unlink(kept)
+            _unlink(part)
+            artifacts.receive(master, ref, part, deadline, alive)
+        os.replace(part, target)
+    finally:
+        _unlink(part)
+
+
+def _copy(source: str, target: str, digest: str, alive: Alive) -> bool:
+    """Whether the copy has the right content."""
+    found = sha256()
+    try:
+        with open(source, "rb") as read, open(target, "wb") as written:
+            os.utime(source)
+            while True:
+                piece = read.read(limits.PIECE)
+                if not piece:
+                    return bool(found.hexdigest() == digest)
+                found.update(piece)
+                written.write(piece)
+                alive()
+    except FileNotFoundError:
+        return False  # removed meanwhile to make room
+
+
+# ---------------------------------------------------------------------- what was fetched before
+
+
+def cache() -> Optional[str]:
+    """The private folder of what this worker has fetched; None where it has no room for one."""
+    if not limits.FILES_LIMIT:
+        return None
+    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    temporary = os.environ.get("TMPDIR") or "/tmp"
+    named = os.environ.get("TITAN_RUNTIME_CACHE")
+    for place in (named, home + "/titan-runtime", "%s/titan-runtime-%d" % (temporary, os.getuid())):
+        try:
+            if place:
+                folder = place + "/files"
+                os.makedirs(folder, 0o700, True)
+                found = os.lstat(folder)
+                if found.st_uid == os.getuid() and found.st_mode & 0o170077 == 0o040000:
+                    return folder
+        except OSError:
+            pass
+    return None
+
+
+def _kept(
+    master: store.StoreConnection, ref: Dict[str, Any], deadline: artifacts.Deadline, alive: Alive
+) -> Optional[str]:
+    """Where the worker has the file, fetched now if need be; None where it does not keep it."""
+    folder = cache()
+    if folder is None or not 0 < ref["size"] <= limits.FILES_LIMIT // 2:
+        return None
+    path = "%s/%s" % (folder, ref["sha256"])
+    try:
+        for _ in _alone(path, alive):
+            if os.path.exists(path):
+                return path
+            part = "%s.%d.part" % (path, os.getpid())
+            try:
+                _make_room(folder, ref["size"])
+                artifacts.receive(master, ref, part, deadline, alive)
+                os.replace(part, path)
+            finally:
+                _unlink(part)
+    except OSError:
+        return None  # its disk is full, say: the job's own may not be
+    return path
+
+
+def _alone(path: str, alive: Alive) -> Iterator[None]:
+    """Once, while no other job of this worker does the same for this path."""
+    fcntl = __import__("fcntl")
+    descriptor = os.open(path + ".lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                alive()
+                time.sleep(0.05)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _make_room(folder: str, size: int) -> None:
+    """Remove what was not used for longest, until there is room for so many bytes more."""
+    found = []
+    for name in os.listdir(folder):
+        try:
+            stat = os.stat(os.path.join(folder, name))
+        except OSError:
+            continue
+        found.append((stat.st_mtime, stat.st_size, name))
+    total = sum(entry[1] for entry in found) + size
+    for used_at, length, name in sorted(found):
+        if name.endswith((".lock", ".part")):
+            # A part that nobody writes to any more was left by a job that was killed.
+            if time.time() - used_at > limits.LEFT_PART:
+                _unlink(os.path.join(folder, name))
+        elif total > limits.FILES_LIMIT:
+            _unlink(os.path.join(folder, name))
+            total -= length
+
+
+def _unlink(path: str) -> None:
+    try:
+        os.unlink(path)
+    except OSError:
+        pass
+
+
+# ---------------------------------------------------------------------- outputs
+
+
+def publish_outputs(
+    master: store.StoreConnection,
+    spec: Dict[str, Any],
+    place: JobDir,
+    deadline: artifacts.Deadline,
+    alive: Alive,
+) -> Dict[str, Any]:
+    """Make artifacts of the job's outputs; their references, by name.
+
+    Raises:
+        Trouble: an output is not there.
+        StoreError: the master does not take it.
+    """
+    found = [
+        (name, pattern, _matches(name, pattern, base(place))) for name, pattern in spec["outputs"].items()
+    ]
+    count = sum(len(paths) for _, _, paths in found)
+    if count > limits.OUTPUT_FILES:
+        raise Trouble(
+            "its outputs are %d files; the limit is %d, so publish the folder (a path that ends with '/')"
+            % (count, limits.OUTPUT_FILES)
+        )
+    published: Dict[str, Any] = {}
+    for name, pattern, paths in found:
+        refs = [
+            publish(
+                master,
+                spec,
+                "%s~%d" % (name, number) if is_pattern(pattern) else name,
+                path,
+                place.path("output.zip"),
+                deadline,
+                alive,
+            )
+            for number, path in enumerate(paths)
+        ]
+        for ref, path in zip(refs, paths):
+            ref["path"] = os.path.relpath(path, base(place))
+        published[name] = refs if is_pattern(pattern) else refs[0]
+    return published
+
+
+def publish(
+    master: store.StoreConnection,
+    run: Dict[str, Any],
+    label: str,
+    path: str,
+    scratch: str,
+    deadline: artifacts.Deadline,
+    alive: Alive,
+) -> Dict[str, Any]:
+    """One file, or a folder as a zip, under a name that belongs to the run."""
+    own = artifacts.plain(os.path.basename(os.path.normpath(path)))
+    name = artifacts.name_of(run["id"], run["nonce"], "%s~%s" % (label, own))
+    if not os.path.isdir(path):
+        return artifacts.send(master, name, path, deadline, alive)
+    try:
+        folders.pack(path, scratch)
+        return dict(artifacts.send(master, name + ".zip", scratch, deadline, alive), folder=True)
+    except ValueError as exc:
+        raise Trouble("its output %s cannot be published: %s" % (path, exc)) from None
+    finally:
+        _unlink(scratch)
+
+
+def is_pattern(path: str) -> bool:
+    """Whether a path stands for all that match it."""
+    return any(c in path for c in "*?[")
+
+
+def _matches(name: str, pattern: str, folder: str) -> List[str]:
+    path = os.path.join(folder, pattern)
+    if not is_pattern(pattern):
+        if os.path.isfile(path) or os.path.isdir(path):
+            return [path]
+        raise Trouble("its output %r is missing: there is no %r in %s" % (name, pattern, shown(path)))
+    import glob
+
+    found = sorted(match for match in glob.glob(path, recursive=True) if os.path.isfile(match))
+    if not found:
+        raise Trouble("its output %r is missing: nothing matches %r in %s" % (name, pattern, shown(path)))
+    return found
+
+
+def shown(path: str) -> str:
+    """The nearest folder above a path that is there, and what it holds."""
+    folder = os.path.dirname(path.rstrip("/"))
+    while not os.path.isdir(folder):
+        folder = os.path.dirname(folder)
+    try:
+        names = sorted(os.listdir(folder))
+    except OSError as exc:
+        return "%s, which cannot be read (%s)" % (folder, exc.strerror)
+    listed = [name + "/" if os.path.isdir(os.path.join(folder, name)) else name for name in names[:_SHOWN]]
+    more = " and %d more" % (len(names) - _SHOWN) if len(names) > _SHOWN else ""
+    return "%s, which holds %s%s" % (folder, ", ".join(listed) or "nothing", more)
+
+
+def read_published(place: JobDir) -> Dict[str, Any]:
+    """What the job has published itself, by ``titan_job.publish``."""
+    folder = place.path("published")
+    found: Dict[str, Any] = {}
+    if not os.path.isdir(folder):
+        return found
+    import json
+
+    for name in sorted(os.listdir(folder)):
+        if name.endswith(".json"):
+            with open(os.path.join(folder, name), encoding="ascii") as file:
+                told = json.load(file)
+            found[told["as"]] = told["ref"]
+    return found

@@ -1,0 +1,88 @@
+"""What ``titan_job`` does with files, in the job's own process: it talks to the master as the launcher does."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from . import artifacts, files, limits, store
+from .c_modules import dumps, partial
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable, Dict, Optional
+
+
+def do(verb: str, *arguments: Any) -> Any:
+    """One of the functions below, for a job; outside a job nothing, with a warning.
+
+    Raises:
+        OSError: the master cannot be reached, or does not take it.
+    """
+    if not os.environ.get("TITAN_JOB_DIR"):
+        import warnings
+
+        warnings.warn("not inside a Titan job (TITAN_JOB_DIR is not set): nothing is kept", RuntimeWarning, 5)
+        return None
+    try:
+        return _VERBS[verb](*arguments)
+    except store.StoreError as exc:
+        raise OSError("titan_job.%s: %s" % (verb, exc)) from None
+
+
+class _Job:
+    """What the launcher has told this job of itself."""
+
+    def __init__(self) -> None:
+        self.folder = os.environ["TITAN_JOB_DIR"]
+        self.run = {"id": os.environ["TITAN_JOB_ID"], "nonce": os.environ["TITAN_NONCE"]}
+        self.attempt = os.environ["TITAN_ATTEMPT"]
+        self.master = store.StoreConnection(os.environ["TITAN_HOST"], int(os.environ["TITAN_PORT"]))
+        store.persist(self.master.meet, deadline())
+
+    def scratch(self) -> str:
+        return os.path.join(self.folder, "%d-%x.tmp" % (os.getpid(), time.monotonic_ns()))
+
+
+def deadline() -> Callable[[], float]:
+    end = time.monotonic() + limits.END_PATIENCE
+    return lambda: end
+
+
+def _alive() -> None:
+    """The launcher says so meanwhile."""
+
+
+def _publish(path: Any, name: Optional[str], key: Optional[str]) -> Dict[str, Any]:
+    path = os.fspath(path)
+    if not os.path.exists(path):
+        raise FileNotFoundError(
+            "titan_job.publish: there is no %r in %s" % (path, files.shown(os.path.abspath(path)))
+        )
+    label = artifacts.plain(name or os.path.basename(os.path.normpath(path)), 40)
+    job = _Job()
+    try:
+        ref = files.publish(job.master, job.run, label, path, job.scratch(), deadline, _alive)
+    except files.Trouble as exc:
+        raise OSError("titan_job.publish: %s" % exc) from None
+    ref["path"] = path
+    if key is not None:
+        _name(job.master, key, ref)
+    ref = dict(ref, titan_file=1)
+    folder = os.path.join(job.folder, "published")
+    os.makedirs(folder, 0o700, True)
+    target = os.path.join(folder, "%s.json" % label)
+    with open(target + ".part", "w", encoding="ascii") as file:
+        file.write(dumps({"as": label, "ref": ref}))
+    os.replace(target + ".part", target)
+    return ref
+
+
+def _name(master: store.StoreConnection, key: str, ref: Dict[str, Any]) -> None:
+    """Have the key stand for the file. Upstream's clients read a plain name; parts need the whole reference."""
+    text = dumps(dict(ref, titan_file=1)) if "parts" in ref else ref["name"]
+    stored = files.stored_key(key)
+    store.persist(partial(master.set, stored, text), deadline())
+
+
+_VERBS = {"publish": _publish}
