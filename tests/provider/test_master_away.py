@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.provider.waits import wait_as_a_task
 from tests.sdk.cluster.master_process import MasterProcess
 from tests.sdk.cluster.peer import Meeting
 from tests.support.flaky_proxy import FlakyProxy
 from titan_provider.events import JobEvent, Outcome
 from titan_provider.triggers.job import TitanJobTrigger
-from titan_provider.triggers.shared_client import shared_client
 from titan_provider.work.plan import KnownJob
 from titan_provider.work.watch import WorkWatch
 from titan_sdk import ClientConfig, JobStatus, TitanClient, TitanJob
@@ -61,8 +61,7 @@ def master(tmp_path: Path) -> Iterator[MasterProcess]:
 async def by_task(client: TitanClient, job_id: str, log: Lines) -> None:
     jobs = {job_id: KnownJob(job_id, "", "", ())}
     watch = WorkWatch(jobs, log, poll_interval=0.05, unreachable_timeout=300)
-    async with shared_client(client.config) as master:
-        await watch.run(master)
+    await wait_as_a_task(watch, client.config, log)
 
 
 async def by_trigger(_: TitanClient, job_id: str, log: Lines) -> None:

@@ -12,11 +12,10 @@ from typing import Any
 import pytest
 from airflow.providers.common.compat.sdk import TaskDeferred
 
+from tests.provider.waits import wait_as_a_task
 from titan_provider.events import JobEvent, Outcome
-from titan_provider.hooks.titan import TitanHook
 from titan_provider.operators.titan import TitanJobOperator
 from titan_provider.triggers.job import TitanJobTrigger
-from titan_provider.triggers.shared_client import shared_client
 from titan_provider.work.plan import KnownJob
 from titan_provider.work.watch import WorkWatch
 from titan_sdk import JobStatus, TitanClient, TitanJob
@@ -100,8 +99,7 @@ async def watch_task(place: Place, log: Lines) -> None:
         unreachable_timeout=30,
         placement_timeout=AT_ONCE,
     )
-    async with shared_client(TitanHook().get_config()) as master:
-        await watch.run(master)
+    await wait_as_a_task(watch, place.client.config, log)
 
 
 async def watch_trigger(place: Place, log: Lines) -> None:
@@ -115,7 +113,6 @@ async def watch_trigger(place: Place, log: Lines) -> None:
 
 
 async def watch_dag(place: Place, log: Lines) -> None:
-    config = TitanHook().get_config()
     jobs = {"one": KnownJob("first", place.nonce or "", "", ())}
     watch = WorkWatch(
         jobs,
@@ -125,8 +122,7 @@ async def watch_dag(place: Place, log: Lines) -> None:
         unreachable_timeout=30,
         placement_timeout=AT_ONCE,
     )
-    async with shared_client(config) as master:
-        await watch.run(master)
+    await wait_as_a_task(watch, place.client.config, log)
 
 
 @pytest.mark.parametrize("watch", [watch_task, watch_trigger, watch_dag])

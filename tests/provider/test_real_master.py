@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.provider.waits import wait_as_a_task
 from tests.provider.work.test_dag_submission import Task as DagTask
 from tests.provider.work.test_submission import Task
 from tests.provider.work.tries import Crash, Fragile, State
@@ -19,7 +20,6 @@ from tests.support.airflow_run import Outcome, unique
 from tests.support.airflow_version import AIRFLOW_2
 from titan_provider.triggers import cancellation
 from titan_provider.triggers.job import TitanJobTrigger
-from titan_provider.triggers.shared_client import shared_client
 from titan_provider.work.cancel import Cancellation
 from titan_provider.work.plan import KnownJob
 from titan_provider.work.records import AirflowRecords, TitanRecords
@@ -220,7 +220,7 @@ async def test_an_end_that_somebody_else_reports_ends_no_task(
     if how == "sync":
         jobs = {handle.job_id: KnownJob(handle.job_id, handle.nonce or "", "", ())}
         watch = WorkWatch(jobs, logging.getLogger("test"), poll_interval=0.1, unreachable_timeout=300)
-        waiting = asyncio.create_task(_run(watch, client))
+        waiting = asyncio.create_task(wait_as_a_task(watch, client.config, logging.getLogger("test")))
     else:
         trigger = TitanJobTrigger(connection, handle.job_id, nonce=handle.nonce, poll_interval=0.1)
         waiting = asyncio.create_task(_last(trigger))
@@ -229,11 +229,6 @@ async def test_an_end_that_somebody_else_reports_ends_no_task(
     gate.touch()
     await asyncio.wait_for(waiting, 60)
     assert handle.result() == "mine"
-
-
-async def _run(watch: WorkWatch, client: TitanClient) -> None:
-    async with shared_client(client.config) as master:
-        await watch.run(master)
 
 
 async def _last(trigger: TitanJobTrigger) -> Any:

@@ -9,10 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.provider.waits import wait_as_a_task
 from tests.support.airflow_run import unique
-from titan_provider.hooks.titan import TitanHook
 from titan_provider.triggers.job import TitanJobTrigger
-from titan_provider.triggers.shared_client import shared_client
 from titan_provider.work.plan import KnownJob
 from titan_provider.work.watch import PROGRESS_EVERY, ProgressLines, WorkWatch, describe_progress
 from titan_sdk import TitanClient, TitanJob
@@ -63,8 +62,7 @@ class Lines:
 async def watch_task(client: TitanClient, job_id: str, nonce: str, log: Lines, tag: str) -> None:
     jobs = {job_id: KnownJob(job_id, nonce, "", (), tag)}
     watch = WorkWatch(jobs, log, poll_interval=0.05, unreachable_timeout=30)
-    async with shared_client(client.config) as master:
-        await watch.run(master)
+    await wait_as_a_task(watch, client.config, log)
 
 
 async def watch_trigger(client: TitanClient, job_id: str, nonce: str, log: Lines, tag: str) -> None:
@@ -76,8 +74,7 @@ async def watch_trigger(client: TitanClient, job_id: str, nonce: str, log: Lines
 async def watch_dag(client: TitanClient, job_id: str, nonce: str, log: Lines, tag: str) -> None:
     jobs = {"one": KnownJob(job_id, nonce, "", (), tag)}
     watch = WorkWatch(jobs, log, poll_interval=0.05, log_interval=0.05, unreachable_timeout=30)
-    async with shared_client(TitanHook().get_config()) as master:
-        await watch.run(master)
+    await wait_as_a_task(watch, client.config, log)
 
 
 EVERY_WAY = pytest.mark.parametrize("watch", [watch_task, watch_trigger, watch_dag])
