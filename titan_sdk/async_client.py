@@ -276,7 +276,7 @@ class AsyncTitanClient:
         Raises:
             NotFound: nothing of the job is recorded, as it was not submitted with the runtime.
         """
-        await self._run(flows.lease.renew(flows.report.JobRef(job_id, nonce)))
+        await self._run(flows.owner_lease.renew(flows.report.JobRef(job_id, nonce)))
 
     async def stop_service(self, service_id: str) -> str:
         """End a running service and its descendants; returns the master's words.

@@ -274,7 +274,7 @@ class TitanClient:
         Raises:
             NotFound: nothing of the job is recorded, as it was not submitted with the runtime.
         """
-        self._run(flows.lease.renew(flows.report.JobRef(job_id, nonce)))
+        self._run(flows.owner_lease.renew(flows.report.JobRef(job_id, nonce)))
 
     def stop_service(self, service_id: str) -> str:
         """End a running service and its descendants; returns the master's words.

@@ -257,7 +257,7 @@ def test_the_grace_may_be_given_wherever_a_job_is(tmp_path: Path, written: Any, 
     operator = TitanJobOperator(task_id="t", filename=str(path), cancel_grace=written)
     (job,) = read_jobs("t", [{"job_id": "a", "filename": str(path), "cancel_grace": written}], None)
     jobs = [*operator.read_jobs({}), *decorated.read_jobs({}), job]
-    built = [each.build({}) for each in jobs]
+    built = [each.build({each.name: "j"}) for each in jobs]
     assert [made.cancel_grace for made in built] == [seconds] * 3
     with pytest.raises(ValueError, match="cancel_grace"):
         TitanJobOperator(task_id="t", script="", cancel_grace="soon")
