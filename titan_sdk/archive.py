@@ -8,6 +8,7 @@ path, so that nothing is left out without a word.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
 import zipfile
@@ -19,7 +20,7 @@ from typing import IO
 
 from titan_sdk.errors import InvalidArgument, MissingFile
 
-__all__ = ["IGNORE_FILE", "PROJECT_IGNORE_FILES", "zip_folder"]
+__all__ = ["IGNORE_FILE", "PROJECT_IGNORE_FILES", "folder_digest", "zip_folder"]
 
 IGNORE_FILE = ".titanignore"
 """Patterns of files not to upload, as in a .gitignore; read from the folder's root."""
@@ -49,9 +50,9 @@ def zip_folder(
     """
     if not folder.is_dir():
         raise MissingFile(f"there is no folder {str(folder)!r} (current folder {os.getcwd()!r})")
-    rules = next((name for name in ignore_files if os.path.lexists(folder / name)), ignore_files[0])
+    rules = _rules_of(folder, ignore_files)
     walk = _Walk(folder, rules)
-    found = list(walk.below("", str(folder), (os.path.realpath(folder),)))
+    found = list(walk.all())
     names = frozenset(entry.name for entry in found if not entry.is_folder)
     if not names:
         left_out = f" that {rules} does not leave out" if os.path.lexists(folder / rules) else ""
@@ -62,6 +63,27 @@ def zip_folder(
         for entry in found:
             _add(archive, entry, walk.advice)
     return names
+
+
+def folder_digest(folder: Path) -> str:
+    """The SHA-256 of what travels of a project's folder: of names, contents, and what may be executed.
+
+    Raises:
+        MissingFile, InvalidArgument: as ``zip_folder``.
+    """
+    if not folder.is_dir():
+        raise MissingFile(f"there is no folder {str(folder)!r} (current folder {os.getcwd()!r})")
+    walk, digest = _Walk(folder, _rules_of(folder, PROJECT_IGNORE_FILES)), hashlib.sha256()
+    for entry in walk.all():
+        digest.update(f"{entry.name}\0{entry.executable:d}{entry.size}\0".encode())
+        if not entry.is_folder:
+            for piece in _content(entry.path, walk.advice):
+                digest.update(piece)
+    return digest.hexdigest()
+
+
+def _rules_of(folder: Path, ignore_files: Sequence[str]) -> str:
+    return next((name for name in ignore_files if os.path.lexists(folder / name)), ignore_files[0])
 
 
 def _add(archive: zipfile.ZipFile, found: _Found, advice: str) -> None:
@@ -124,9 +146,13 @@ class _Walk:
     """What travels of a folder."""
 
     def __init__(self, folder: Path, rules: str) -> None:
-        self._root = os.path.realpath(folder)
+        self._folder, self._root = str(folder), os.path.realpath(folder)
         self.advice = f"or name it in {rules}"
         self._ignored, self._may_come_back = _ignore_rules(folder / rules)
+
+    def all(self) -> Iterator[_Found]:
+        """In sorted order."""
+        return self.below("", self._folder, (self._root,))
 
     def below(self, prefix: str, folder: str, inside: tuple[str, ...]) -> Iterator[_Found]:
         """Files first, then folders, each sorted.

@@ -55,7 +55,10 @@ NO_IO = {
     "http",
     "urllib",
 }
-PUBLIC_MODULES = {"titan_sdk", "titan_sdk.errors", "titan_sdk.config", "titan_sdk.cluster", "titan_sdk.xcom"}
+PUBLIC_MODULES = {
+    *("titan_sdk", "titan_sdk.errors", "titan_sdk.config", "titan_sdk.cluster", "titan_sdk.xcom"),
+    "titan_sdk.archive",
+}
 THIRD_PARTY_OF = {
     "cli": {"typer", "click", "rich"},
     "dashboard": {"requests"},

@@ -7,6 +7,8 @@ import importlib.util
 import sys
 from pathlib import Path
 
+from titan_provider.work.source import exists, places_of
+
 __all__ = ["check_import", "is_for_type_checking", "is_import_block", "star_of"]
 
 
@@ -53,11 +55,14 @@ def star_of(name: str, stars: tuple[str, ...]) -> str | None:
     return None
 
 
-def check_import(statement: ast.Import | ast.ImportFrom, name: str, path: str) -> None:
+def check_import(
+    statement: ast.Import | ast.ImportFrom, name: str, path: str, project: str | None = None
+) -> None:
     """Refuse what a worker cannot import.
 
     :param name: what the import binds
     :param path: the DAG file
+    :param project: the folder that travels along, whose root is on the worker's path
     :raises ValueError: the end of a sentence that begins with the function's name
     """
     if isinstance(statement, ast.ImportFrom) and statement.level:
@@ -65,10 +70,12 @@ def check_import(statement: ast.Import | ast.ImportFrom, name: str, path: str) -
             f"uses {name!r}, a relative import, which means nothing on a worker; import an installed module"
         )
     for module in _modules(statement, name):
-        if file := _file_beside(module, path):
+        file = _file_beside(module, path)
+        if file and not _is_in_project(module, path, project):
             raise ValueError(
                 f"uses {name!r} of {file}, a file beside the DAG file, which workers do not have; "
-                "move what is needed into the DAG file, or install it on the workers and import it inside the function"
+                "let its folder travel as project=, move what is needed into the DAG file, or install it on the workers "
+                "and import it inside the function"
             )
 
 
@@ -76,6 +83,16 @@ def _modules(statement: ast.Import | ast.ImportFrom, name: str) -> list[str]:
     if isinstance(statement, ast.ImportFrom):
         return [statement.module or ""]
     return [a.name for a in statement.names if (a.asname or a.name.partition(".")[0]) == name]
+
+
+def _is_in_project(module: str, path: str, project: str | None) -> bool:
+    """Whether the project's root has the module. What a template will make of its path nobody knows yet."""
+    if project is None:
+        return False
+    root = module.partition(".")[0]
+    return "{{" in project or any(
+        exists(place / name) for place in places_of(project, path) for name in (root, f"{root}.py")
+    )
 
 
 def _file_beside(module: str, path: str) -> str | None:

@@ -11,6 +11,7 @@ import ast
 import builtins
 import inspect
 import math
+import os
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -187,9 +188,10 @@ class Shipment:
             ) from None
 
 
-def plan_shipment(function: Any) -> Shipment:
+def plan_shipment(function: Any, project: Any = None) -> Shipment:
     """Find out what must travel. Nothing is evaluated, so this works while the DAG file is still being imported.
 
+    :param project: the folder that travels, too, as the DAG's author wrote it
     :raises TitanFunctionRefused: something that the function needs cannot travel
     """
     _check_kind(function)
@@ -198,7 +200,7 @@ def plan_shipment(function: Any) -> Shipment:
     for statement in module.tree.body:
         if isinstance(statement, ast.ImportFrom) and statement.module == "__future__":
             shipment.imports[statement.lineno, statement.col_offset, 0] = ast.unparse(statement)
-    _Planner(shipment).plan()
+    _Planner(shipment, project).plan()
     return shipment
 
 
@@ -224,8 +226,10 @@ def _check_kind(function: Any) -> None:
 class _Planner:
     """Follows the names from the function to all that it needs."""
 
-    def __init__(self, shipment: Shipment) -> None:
+    def __init__(self, shipment: Shipment, project: Any) -> None:
         self.shipment = shipment
+        # Another task's output, say, is known when the task runs.
+        self.project = os.fspath(project) if isinstance(project, str | os.PathLike) else project and "{{"
         self.function, self.module, self.node = shipment.function, shipment.module, shipment.node
         self.waiting: list[Function] = [self.node]
         self.seen: set[str] = set()
@@ -348,7 +352,7 @@ class _Planner:
         for each in running:
             if isinstance(each.statement, ast.Import | ast.ImportFrom):
                 try:
-                    check_import(each.statement, name, self.module.path)
+                    check_import(each.statement, name, self.module.path, self.project)
                 except ValueError as exc:
                     raise self._refused(str(exc)) from None
         plain = [each for each in running if not is_import_block(each.top)]

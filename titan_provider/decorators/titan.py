@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import ExitStack
 from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["titan_task"]
 
 # What the function itself is for: they would be silently without effect.
-_TAKEN = ("filename", "script", "args", "job_params")
+_TAKEN = ("filename", "script", "module", "args", "job_params")
 
 
 class _TitanDecoratedOperator(DecoratedOperator, TitanJobOperator):
@@ -62,7 +63,7 @@ class _TitanDecoratedOperator(DecoratedOperator, TitanJobOperator):
         # What stands below the function in its file, and the call's arguments, are known by now. Of a mapped task they
         # are when it runs: execute() refuses them then, which Airflow reports better.
         if not getattr(self, "_BaseOperator__from_mapped", False):
-            plan_shipment(python_callable).check()
+            plan_shipment(python_callable, self.project).check()
             check_arguments(python_callable, self.op_args, self.op_kwargs)
 
     def execute(self, context: Context) -> Any:
@@ -70,18 +71,21 @@ class _TitanDecoratedOperator(DecoratedOperator, TitanJobOperator):
         # Not DecoratedOperator's: what it does with the returned value has another signature on Airflow 2.
         return TitanJobOperator.execute(self, context)
 
-    def read_jobs(self, context: Context) -> list[NamedJob]:
-        """The job that calls the function."""
+    def read_jobs(self, context: Context, stack: ExitStack | None = None) -> list[NamedJob]:
+        """The job that calls the function.
+
+        :param stack: removes what was unpacked of a packed DAG
+        """
         # Here and not in execute(): a task that was deferred before its submit comes back as a fresh instance.
-        shipment = plan_shipment(self.python_callable)
+        shipment = plan_shipment(self.python_callable, self.project)
         self.script = shipment.script()
         self.script_name = shipment.file_name
         self.job_params = job_arguments(self.python_callable, self.op_args, self.op_kwargs, context)
-        return super().read_jobs(context)
+        return super().read_jobs(context, stack)
 
     def lineage_source(self) -> str:
         """The function as it is in the DAG file."""
-        shipment = plan_shipment(self.python_callable)
+        shipment = plan_shipment(self.python_callable, self.project)
         return ast.get_source_segment("\n".join(shipment.module.lines), shipment.node) or ""
 
 
@@ -116,7 +120,7 @@ def titan_task(
     :param python_callable: the function
     :param multiple_outputs: push each value of the returned dict under its own key
     :param kwargs: parameters of :class:`~titan_provider.operators.titan.TitanJobOperator` and of any task, except
-        ``filename``, ``script``, ``args`` and ``job_params``
+        ``filename``, ``script``, ``module``, ``args`` and ``job_params``
     :raises TitanFunctionRefused: the function cannot travel; where that can be seen, while the DAG file is read
     """
     if taken := [name for name in _TAKEN if name in kwargs]:
@@ -125,7 +129,7 @@ def titan_task(
         )
 
     def decorate(function: Callable[..., Any]) -> TaskDecorator:
-        shipment = plan_shipment(function)
+        shipment = plan_shipment(function, kwargs.get("project"))
         shipment.check()
         check_context_use(function, shipment.node)
         made: TaskDecorator = task_decorator_factory(

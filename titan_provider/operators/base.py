@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
@@ -58,8 +59,11 @@ class TitanWorkOperator(TitanLineage, BaseOperator):
     # -- what an operator adds ------------------------------------------------------------------------------
 
     @abstractmethod
-    def read_jobs(self, context: Context) -> list[NamedJob]:
-        """The jobs that the task's author wants."""
+    def read_jobs(self, context: Context, stack: ExitStack | None = None) -> list[NamedJob]:
+        """The jobs that the task's author wants.
+
+        :param stack: closed when they are submitted; it removes what was unpacked for that
+        """
 
     @abstractmethod
     def push_ids(self, context: Context, record: WorkRecord) -> Any:
@@ -112,8 +116,9 @@ class TitanWorkOperator(TitanLineage, BaseOperator):
         :param run: the record of this try
         :param started: unix time at which the task began
         """
-        jobs = self.read_jobs(context)
-        with self.remote_work(context) as work:
+        with ExitStack() as stack:
+            jobs = self.read_jobs(context, stack)
+            work = stack.enter_context(self.remote_work(context))
             return self.follow(context, work, run, jobs, started)
 
     def follow(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -36,8 +37,8 @@ class TitanDagOperator(TitanWorkOperator):
     The task's XCom is what each job gave to ``titan_job.result(...)``, by the job's name. A retry or a clear runs only
     the jobs that did not succeed, those that were changed since, and what depends on them.
 
-    :param jobs: dicts with a name as ``job_id``, either ``filename`` or ``script``, ``parents`` by name, and other
-        parameters of :class:`titan_sdk.TitanJob` such as ``args``, ``params``, ``env``, ``requirement``, ``affinity``,
+    :param jobs: dicts with a name as ``job_id``, one of ``filename``, ``script`` and ``module``, ``parents`` by name, and
+        other parameters of :class:`titan_sdk.TitanJob` such as ``project``, ``args``, ``params``, ``env``, ``requirement``, ``affinity``,
         ``timeout``; or TitanJobs (templated, the dicts all through)
     :param dag_name: name of the Titan DAG, by default ``<dag_id>.<task_id>`` (templated)
     :param titan_conn_id: connection of type ``titan`` (templated)
@@ -111,9 +112,13 @@ class TitanDagOperator(TitanWorkOperator):
         """Name of the jobs' DAG on the master."""
         return as_id(self.dag_name) or f"{context['ti'].dag_id}.{self.task_id}"
 
-    def read_jobs(self, context: Context) -> list[NamedJob]:
-        """The jobs, as their author wrote them."""
-        return read_jobs(f"task {self.task_id!r}", self.jobs, getattr(context.get("dag"), "fileloc", None))
+    def read_jobs(self, context: Context, stack: ExitStack | None = None) -> list[NamedJob]:
+        """The jobs, as their author wrote them.
+
+        :param stack: removes what was unpacked of a packed DAG
+        """
+        dag_file = getattr(context.get("dag"), "fileloc", None)
+        return read_jobs(f"task {self.task_id!r}", self.jobs, dag_file, stack)
 
     def push_ids(self, context: Context, record: WorkRecord) -> Any:
         """The jobs' ids by name."""

@@ -122,7 +122,7 @@ class TitanServiceOperator(TitanWorkOperator):
             self._leave_nothing(work.client)
             raise
 
-    def read_jobs(self, context: Context) -> list[NamedJob]:
+    def read_jobs(self, context: Context, stack: ExitStack | None = None) -> list[NamedJob]:  # noqa: ARG002 - a service brings a file
         """The service."""
         script = choose_script(self.filename, self.script, self.task_id, context.get("dag"))
         fields = {

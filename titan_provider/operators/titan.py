@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -19,8 +21,9 @@ from titan_provider.work.admission import AdmissionQueue, Sightings, Window, ent
 from titan_provider.work.joblog import LogCursor, env_texts, mask_env
 from titan_provider.work.jobs import NamedJob
 from titan_provider.work.plan import ONLY, KnownJob, WorkRecord
+from titan_provider.work.project import find_project
 from titan_provider.work.remote import RemoteWork, new_record
-from titan_provider.work.source import choose_script
+from titan_provider.work.source import Script, choose_script
 from titan_provider.work.waiting import OwnClient, run_blocking
 from titan_provider.work.watch import WorkWatch, describe_progress
 from titan_sdk.config import parse_duration
@@ -37,11 +40,16 @@ class TitanJobOperator(TitanWorkOperator):
     """Runs a script on a worker of a Titan cluster and waits for it.
 
     What the script passes to ``titan_job.result(...)`` becomes the task's XCom; None when it passes nothing.
-    Give either ``filename`` or ``script``.
+    Give one of ``filename``, ``script`` and ``module``.
 
-    :param filename: path of the script, relative to the DAG file or to the current folder (templated)
+    :param filename: path of the script, relative to the DAG file or to the current folder; with a ``project``, a path in
+        it (templated)
     :param script: the script's source: Python, or shell when it begins with a ``#!`` line that names one. A value
         ending in ``.j2`` is the path of a template, looked for as Airflow does (templated)
+    :param module: what ``python -m`` would run: a module of the project, or one that the worker has (templated)
+    :param project: a folder that travels with the job and is on the path of its Python, relative to the DAG file or to
+        the current folder (templated)
+    :param cwd: where a job with a project runs: ``project``, its root, or ``worker``, the worker's own folder
     :param args: command-line arguments; a list arrives exactly, a text is split at spaces (templated)
     :param job_params: any JSON value, read in the script as ``titan_job.params`` (templated). It is not called
         ``params`` because Airflow keeps that name for the parameters of a DAG run, which allow no XComs
@@ -79,6 +87,8 @@ class TitanJobOperator(TitanWorkOperator):
     template_fields: Sequence[str] = (
         "filename",
         "script",
+        "module",
+        "project",
         "args",
         "job_params",
         "env",
@@ -105,6 +115,9 @@ class TitanJobOperator(TitanWorkOperator):
         *,
         filename: str | None = None,
         script: str | None = None,
+        module: str | None = None,
+        project: str | os.PathLike[str] | None = None,
+        cwd: str = "project",
         args: str | float | Sequence[str | float] | None = None,
         job_params: Any = None,
         env: Mapping[str, str | float] | None = None,
@@ -132,8 +145,12 @@ class TitanJobOperator(TitanWorkOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if (filename is None) == (script is None):
-            raise ValueError(f"task {self.task_id!r}: give either filename= or script=, and not both")
+        if sum(way is not None for way in (filename, script, module)) != 1:
+            raise ValueError(
+                f"task {self.task_id!r}: give one of filename=, script= and module=, and no other of them"
+            )
+        if cwd not in ("project", "worker"):
+            raise ValueError(f"task {self.task_id!r}: cwd {cwd!r} is neither 'project' nor 'worker'")
         if max_unfinished is not None and max_unfinished < 1:
             raise ValueError(f"task {self.task_id!r}: max_unfinished {max_unfinished!r} lets no job through")
         if owner_lease is not None and not wait_for_completion:
@@ -142,6 +159,9 @@ class TitanJobOperator(TitanWorkOperator):
             )
         self.filename = plain(filename)
         self.script = script
+        self.module = plain(module)
+        self.project = plain(os.fspath(project) if isinstance(project, os.PathLike) else project)
+        self.cwd = cwd
         self.args = plain(args)
         self.job_params = plain(job_params)
         self.env = plain(env)
@@ -203,11 +223,21 @@ class TitanJobOperator(TitanWorkOperator):
 
     # -- its parts ------------------------------------------------------------------------------------------
 
-    def read_jobs(self, context: Context) -> list[NamedJob]:
-        """The one job."""
-        name = self.script_name or self.task_id
-        script = choose_script(self.filename, self.script, name, context.get("dag"))
+    def read_jobs(self, context: Context, stack: ExitStack | None = None) -> list[NamedJob]:
+        """The one job.
+
+        :param stack: removes what was unpacked of a packed DAG
+        """
+        dag = context.get("dag")
+        if self.module is not None or (self.project and self.script is None):
+            script = Script(str(self.filename or ""))
+        else:
+            script = choose_script(self.filename, self.script, self.script_name or self.task_id, dag)
+        dag_file = getattr(dag, "fileloc", None)
         fields = {
+            "module": as_id(self.module),
+            "project": find_project(self.project, dag_file, stack or ExitStack()) if self.project else None,
+            "cwd": self.cwd,
             "args": self.args,
             "priority": self.priority,
             "delay": self.delay,

@@ -7,14 +7,17 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from decimal import Decimal
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Any
 
 from titan_provider.values import as_id, to_json
+from titan_provider.work.project import find_project
 from titan_provider.work.source import Script, find_script, inline_script
 from titan_sdk import TitanJob
+from titan_sdk.archive import folder_digest
 
 __all__ = ["NamedJob", "read_jobs"]
 
@@ -67,69 +70,108 @@ class NamedJob:
         )
 
 
-def read_jobs(task: str, given: Sequence[Any], dag_file: str | None) -> list[NamedJob]:
+def read_jobs(
+    task: str, given: Sequence[Any], dag_file: str | None, stack: ExitStack | None = None
+) -> list[NamedJob]:
     """The jobs in the order given.
 
     :param task: how a refusal names the task
     :param given: dicts or TitanJobs
-    :param dag_file: scripts are looked for beside it
+    :param dag_file: scripts and projects are looked for beside it
+    :param stack: closed when the jobs are submitted; it removes what was unpacked of a packed DAG
     :raises ValueError: something in a dict makes no sense; TitanJob refuses the rest when it is built
     """
     if not isinstance(given, list | tuple) or not given:
         raise ValueError(f"{task}: jobs must be a list of at least one dict or TitanJob, not {given!r:.80}")
-    jobs = [_read_job(task, index, value, dag_file) for index, value in enumerate(given)]
+    reader = _Reader(task, dag_file, stack or ExitStack())
+    jobs = [reader.read(index, value) for index, value in enumerate(given)]
     names = [job.name for job in jobs]
     if twice := {name for name in names if names.count(name) > 1}:
         raise ValueError(f"{task}: more than one job is called {sorted(twice)[0]!r}; their names must differ")
     return jobs
 
 
-def _read_job(task: str, index: int, value: Any, dag_file: str | None) -> NamedJob:
-    where = f"{task}: jobs[{index}]"
-    fields = (
-        _fields_of(value)
-        if isinstance(value, TitanJob)
-        else dict(value)
-        if isinstance(value, Mapping)
-        else None
-    )
-    if fields is None:
-        raise ValueError(f"{where} is a {type(value).__name__}; give a dict or a TitanJob")
-    name = as_id(fields.pop("name", None) or fields.pop("job_id", None))
-    if not isinstance(name, str) or not name:
-        raise ValueError(f"{where} has no name; give it one with 'job_id'")
-    where += f" ({name})"
-    script = _script(where, fields, name, dag_file)
-    parents = fields.pop("parents", None) or ()
-    if isinstance(parents, str):
-        raise ValueError(f"{where}: parents {parents!r} is a single text; give a list of names")
-    for unknown in sorted(set(fields) - _FIELDS):
-        raise ValueError(
-            f"{where}: {unknown!r} is no parameter of a job; there are {', '.join(sorted(_FIELDS))}"
+class _Reader:
+    """Reads the jobs of one task, each project's folder once."""
+
+    def __init__(self, task: str, dag_file: str | None, stack: ExitStack) -> None:
+        self._task, self._dag_file, self._stack = task, dag_file, stack
+        self._projects: dict[str, str] = {}
+        self._digests: dict[str, str] = {}
+
+    def read(self, index: int, value: Any) -> NamedJob:
+        where = f"{self._task}: jobs[{index}]"
+        fields = (
+            _fields_of(value)
+            if isinstance(value, TitanJob)
+            else dict(value)
+            if isinstance(value, Mapping)
+            else None
         )
-    for refused, advice in _REFUSED.items():
-        if fields.get(refused):
-            raise ValueError(f"{where}: {refused!r} cannot be used here: {advice}")
-    if "params" in fields:
-        fields["params"] = to_json(fields["params"], f"{where}: params")
-    for whole in _WHOLE & fields.keys():
-        fields[whole] = _whole(fields[whole], f"{where}: {whole}")
-    return NamedJob(name, tuple(map(as_id, parents)), script, fields, _mark(script, fields))
+        if fields is None:
+            raise ValueError(f"{where} is a {type(value).__name__}; give a dict or a TitanJob")
+        name = as_id(fields.pop("name", None) or fields.pop("job_id", None))
+        if not isinstance(name, str) or not name:
+            raise ValueError(f"{where} has no name; give it one with 'job_id'")
+        where += f" ({name})"
+        script = self._script(where, fields, name)
+        parents = fields.pop("parents", None) or ()
+        if isinstance(parents, str):
+            raise ValueError(f"{where}: parents {parents!r} is a single text; give a list of names")
+        for unknown in sorted(set(fields) - _FIELDS):
+            raise ValueError(
+                f"{where}: {unknown!r} is no parameter of a job; there are {', '.join(sorted(_FIELDS))}"
+            )
+        for refused, advice in _REFUSED.items():
+            if fields.get(refused):
+                raise ValueError(f"{where}: {refused!r} cannot be used here: {advice}")
+        if "params" in fields:
+            fields["params"] = to_json(fields["params"], f"{where}: params")
+        for whole in _WHOLE & fields.keys():
+            fields[whole] = _whole(fields[whole], f"{where}: {whole}")
+        return NamedJob(name, tuple(map(as_id, parents)), script, fields, self._mark(script, fields))
 
+    def _script(self, where: str, fields: dict[str, Any], name: str) -> Script:
+        """The job's script, taken out of its fields; the name of a ``source`` stands beside it."""
+        filename = fields.pop("filename", None) or None
+        given = {key: value for key in _INLINE if (value := fields.pop(key, None)) is not None}
+        module = fields.get("module")
+        ways = len(given) + (filename is not None and (not given or "script" in given)) + (module is not None)
+        if ways != 1:
+            raise ValueError(f"{where}: give one of 'filename', 'script' and 'module', and no other of them")
+        if project := fields.get("project"):
+            fields["project"] = self._project(os.fspath(project))
+        if module is not None:
+            return Script("")
+        if "script" in given:
+            return inline_script(given["script"], name)
+        if given:
+            (source,) = given.values()
+            text = source if isinstance(source, str) else source.decode("latin-1")
+            return Script(filename or inline_script(text, name).filename, source)
+        if project or fields.get("is_archive"):
+            return Script(str(filename))
+        return find_script(str(filename), self._dag_file)
 
-def _script(where: str, fields: dict[str, Any], name: str, dag_file: str | None) -> Script:
-    """The job's script, taken out of its fields; the name of a ``source`` stands beside it."""
-    filename = fields.pop("filename", None) or None
-    given = {key: value for key in _INLINE if (value := fields.pop(key, None)) is not None}
-    if len(given) > 1 or (filename is not None and "script" in given) or (filename is None and not given):
-        raise ValueError(f"{where}: give either 'filename' or 'script', and not both")
-    if "script" in given:
-        return inline_script(given["script"], name)
-    if given:
-        (source,) = given.values()
-        text = source if isinstance(source, str) else source.decode("latin-1")
-        return Script(filename or inline_script(text, name).filename, source)
-    return Script(str(filename)) if fields.get("is_archive") else find_script(str(filename), dag_file)
+    def _project(self, project: str) -> str:
+        if project not in self._projects:
+            self._projects[project] = find_project(project, self._dag_file, self._stack)
+        return self._projects[project]
+
+    def _mark(self, script: Script, fields: Mapping[str, Any]) -> str:
+        relevant = [PurePath(script.filename).name, *(fields.get(name) for name in _MARKED)]
+        content = script.content()
+        if module := fields.get("module"):
+            relevant.append(module)
+        if folder := fields.get("project"):
+            if folder not in self._digests:
+                self._digests[folder] = folder_digest(Path(folder))
+            # What is at hand under the entry's name is another file.
+            content = b"" if script.source is None else content
+            relevant += [self._digests[folder], script.filename, fields.get("cwd")]
+        return hashlib.sha256(
+            content + json.dumps(relevant, sort_keys=True, default=_jsonable).encode()
+        ).hexdigest()[:16]
 
 
 def _whole(value: Any, where: str) -> Any:
@@ -151,13 +193,6 @@ def _fields_of(job: TitanJob) -> dict[str, Any]:
         if (value := getattr(job, name)) != defaults[name]
         and not (value in ((), {}) and defaults[name] is None)
     }
-
-
-def _mark(script: Script, fields: Mapping[str, Any]) -> str:
-    relevant = [PurePath(script.filename).name, *(fields.get(name) for name in _MARKED)]
-    return hashlib.sha256(
-        script.content() + json.dumps(relevant, sort_keys=True, default=_jsonable).encode()
-    ).hexdigest()[:16]
 
 
 def _jsonable(value: Any) -> Any:

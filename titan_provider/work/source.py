@@ -11,7 +11,15 @@ from typing import Any
 
 from titan_provider.compat import AirflowException
 
-__all__ = ["Script", "choose_script", "find_script", "inline_script", "is_shell"]
+__all__ = [
+    "Script",
+    "choose_script",
+    "exists",
+    "find_script",
+    "inline_script",
+    "is_shell",
+    "places_of",
+]
 
 
 @dataclass(frozen=True)
@@ -50,9 +58,7 @@ def find_script(filename: str, dag_file: str | None) -> Script:
     :param dag_file: the file that defines the DAG, where known
     :raises AirflowException: it is in none of these places; the sentence lists them
     """
-    path = Path(filename).expanduser()
-    folders = [Path.cwd()] if dag_file is None else [Path(dag_file).parent, Path.cwd()]
-    places = [path] if path.is_absolute() else [folder / path for folder in folders]
+    places = places_of(filename, dag_file)
     for place in places:
         if place.is_file():
             return Script(str(place.resolve()))
@@ -64,6 +70,25 @@ def find_script(filename: str, dag_file: str | None) -> Script:
         f"the script {filename!r} was not found: there is no file {looked}. "
         "Give its path relative to the DAG file, or an absolute path that exists where the task runs"
     )
+
+
+def places_of(name: str, dag_file: str | None) -> list[Path]:
+    """Where a file or folder that a DAG's author names is looked for, in that order."""
+    path = Path(name).expanduser()
+    folders = [Path.cwd()] if dag_file is None else [Path(dag_file).parent, Path.cwd()]
+    return [path] if path.is_absolute() else [folder / path for folder in folders]
+
+
+def exists(place: Path) -> bool:
+    """Whether there is a file or folder, on a disk or in the zip of a packed DAG."""
+    if place.exists():
+        return True
+    packed = next((parent for parent in place.parents if parent.is_file()), None)
+    if packed is None or not zipfile.is_zipfile(packed):
+        return False
+    name = posixpath.normpath(place.relative_to(packed).as_posix())
+    with zipfile.ZipFile(packed) as archive:
+        return any(member == name or member.startswith(f"{name}/") for member in archive.namelist())
 
 
 def _packed(place: Path) -> bytes | None:

@@ -28,6 +28,7 @@ NOT_TEMPLATED = {
         "cancel_grace",
         "owner_lease",
         "max_unfinished",
+        "cwd",
         "wait_for_completion",
         "deferrable",
         "poll_interval",

@@ -51,6 +51,6 @@ def test_a_job_with_its_source_is_built_with_it() -> None:
 )
 def test_a_job_has_one_script(given: dict[str, str]) -> None:
     with pytest.raises(
-        ValueError, match=r"^t: jobs\[0\] \(a\): give either 'filename' or 'script', and not both"
+        ValueError, match=r"^t: jobs\[0\] \(a\): give one of 'filename', 'script' and 'module'"
     ):
         read(given)

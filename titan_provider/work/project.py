@@ -1,0 +1,61 @@
+"""The folder that a task's job brings: where it lies, and how one in the zip of a packed DAG comes to lie on a disk."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import stat
+import tempfile
+import zipfile
+from contextlib import ExitStack
+from pathlib import Path
+
+from titan_provider.compat import AirflowException
+from titan_provider.work.source import places_of
+
+__all__ = ["find_project"]
+
+
+def find_project(project: str, dag_file: str | None, stack: ExitStack) -> str:
+    """The folder: as given, else beside the DAG file, else in the current folder. One in the zip of a packed DAG is
+    unpacked.
+
+    :param project: what the DAG's author wrote
+    :param dag_file: the file that defines the DAG, where known
+    :param stack: removes what was unpacked
+    :raises AirflowException: it is in none of these places; the sentence lists them
+    """
+    places = places_of(project, dag_file)
+    for place in places:
+        if place.is_dir():
+            return str(place.resolve())
+        if (unpacked := _unpacked(place, stack)) is not None:
+            return unpacked
+    looked = " nor ".join(str(place) for place in dict.fromkeys(places))
+    raise AirflowException(
+        f"the project {project!r} was not found: there is no folder {looked}. "
+        "Give its path relative to the DAG file, or an absolute path that exists where the task runs"
+    )
+
+
+def _unpacked(place: Path, stack: ExitStack) -> str | None:
+    """A copy of a folder that lies in a zip, as Airflow loads DAGs from one; ``None`` if there is no such folder."""
+    packed = next((parent for parent in [place, *place.parents] if parent.is_file()), None)
+    if packed is None or not zipfile.is_zipfile(packed):
+        return None
+    name = posixpath.normpath(place.relative_to(packed).as_posix())
+    prefix = "" if name == "." else f"{name}/"
+    with zipfile.ZipFile(packed) as archive:
+        inside = [member for member in archive.infolist() if member.filename.startswith(prefix)]
+        if not inside:
+            return None
+        root = stack.enter_context(tempfile.TemporaryDirectory(prefix="titan-project-"))
+        for member in inside:
+            path = archive.extract(member, root)
+            if stat.S_ISLNK(member.external_attr >> 16):
+                target = Path(path).read_text(encoding="utf-8")
+                os.unlink(path)
+                os.symlink(target, path)
+            elif member.external_attr >> 16 & stat.S_IXUSR and not member.is_dir():
+                os.chmod(path, 0o700)
+    return os.path.join(root, name)
