@@ -30,6 +30,7 @@ _AIRFLOW_HOME = Path(tempfile.mkdtemp(prefix="titan-tests-airflow-"))
 os.environ.update(
     {
         "AIRFLOW_HOME": str(_AIRFLOW_HOME),
+        "TITAN_RUNTIME_ENVIRONMENTS": str(_AIRFLOW_HOME / "environments"),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW__CORE__DAGS_FOLDER": str(_AIRFLOW_HOME / "dags"),
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{_AIRFLOW_HOME}/airflow.db",

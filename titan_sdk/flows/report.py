@@ -192,6 +192,7 @@ def job_report(
         reason=_reason(state, status),
         progress=state.progress,
         outputs=state.outputs,
+        environment_seconds=state.environment_seconds,
         has_result=state.result is not None,
     )
     if report.has_result and with_result and status is JobStatus.COMPLETED:

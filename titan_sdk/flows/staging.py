@@ -6,17 +6,19 @@ import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from titan_sdk.errors import InvalidJob, PayloadTooLarge
 from titan_sdk.flows.archives import Archive
 from titan_sdk.flows.core import Flow, blocking
+from titan_sdk.flows.requirements import requirements_of
 from titan_sdk.model.job import JobKind, TitanJob
 from titan_sdk.model.rules import full_id
 from titan_sdk.model.server import ServerInfo
 from titan_sdk.runtime.bundle import Asset, runtime_bundle
-from titan_sdk.runtime.spec import Project, RunSpec, Script
+from titan_sdk.runtime.spec import Packages, Project, RunSpec, Script
 from titan_sdk.runtime.stub import build_stub
 from titan_sdk.session import Session
 from titan_sdk.wire.fields import encode_base64
@@ -34,7 +36,7 @@ class Staged:
     assets: tuple[Asset, ...]
     inside_parents: dict[str, tuple[str, ...]]
     scripts: dict[str, str]
-    """The SHA-256 of each script file that was read."""
+    """The SHA-256 of each file that was read: scripts and requirements."""
 
 
 def check_for_master(info: ServerInfo, jobs: Sequence[TitanJob]) -> None:
@@ -89,13 +91,20 @@ def stage(
             continue
         bundle = runtime_bundle()
         source, blob = _script(job, content, archive)
-        for asset in (bundle, blob):
+        packages, listing = None, None
+        if isinstance(job.requirements, str) or job.entry is not None:
+            wanted = yield from blocking(partial(requirements_of, job, content, scripts))
+        else:
+            wanted = requirements_of(job, content, scripts)
+        if wanted is not None:
+            packages, listing = Packages.of(wanted, job.inherit_packages)
+        for asset in (bundle, blob, listing):
             if asset:
                 assets[asset.name] = asset
         watched = {p: run for p in inside[job.full_id] if by_id[p].uses_runtime}
         project = None if job.project_key is None else archives[job.project_key]
         spec = replace(
-            _spec(session, job, run, source, watched, project),
+            _spec(session, job, run, source, packages, watched, project),
             inputs=inputs.get(job.full_id, ()),
             outputs=job.outputs or {},
         )
@@ -147,6 +156,7 @@ def _spec(
     job: TitanJob,
     run: str,
     source: Script,
+    packages: Packages | None,
     watched: dict[str, str],
     project: Archive | None,
 ) -> RunSpec:
@@ -165,6 +175,7 @@ def _spec(
         timeout=job.timeout_seconds,
         cancel_grace=job.grace_seconds,
         owner_lease=job.owner_lease_seconds,
+        packages=packages,
         parents=watched,
         project=Project(project.asset, project.sha256, project.size, project.parts) if project else None,
         cwd=job.cwd,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import functools
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -38,7 +39,7 @@ _NO_PYTHON = frozenset(
 )
 _RUNTIME_FIELDS = (
     *("params", "env", "python", "max_attempts", "timeout", "owner_lease", "cancel_grace"),
-    *("project", "module", "inputs", "outputs"),
+    *("project", "module", "inputs", "outputs", "requirements", "inherit_packages"),
 )
 """What only the runtime carries."""
 _SHOWN = 200
@@ -106,9 +107,15 @@ class TitanJob:
         runtime: send the small runtime along that carries all of the above exactly, and results, exit code,
             signal and logs back. ``False`` sends what the upstream SDK would send (docs/runtime.md lists the losses).
         python: interpreter on the worker; by default the first ``python3`` or ``python`` >= 3.8 on its PATH.
+        requirements: the packages that the job needs beside Python: a list (``["numpy>=2", "pandas"]``), or the path of a
+            ``requirements.txt``, ``pylock.toml``, ``uv.lock`` or ``pyproject.toml``, read and checked at submission. The
+            worker builds an environment of them once, and uses it again for every job that asks for the same. Without
+            it, a block at the head of a Python script counts (PEP 723); an empty list is none of its own.
+        inherit_packages: the environment also sees the packages that the worker has, such as a GPU image's torch.
         max_attempts: how often the script may be started in all; default 1 with the runtime. Without it the master
             decides, and a real one runs a failing script four times.
-        timeout: seconds the script may run; then its whole process tree is ended.
+        timeout: seconds the script may run; then its whole process tree is ended. What the worker takes to build the
+            job's environment does not count.
         cancel_grace: seconds from 0 to 3600 between the SIGTERM and the SIGKILL with which the job is ended, by a
             cancel, its ``timeout`` or its ``owner_lease``; other values than the default need the runtime.
         owner_lease: seconds after which the job is ended unless whoever it runs for calls ``renew_owner_lease`` again.
@@ -144,6 +151,8 @@ class TitanJob:
     outputs: Mapping[str, str] | None = field(default=None, kw_only=True)
     runtime: bool = field(default=True, kw_only=True)
     python: str | None = field(default=None, kw_only=True)
+    requirements: Sequence[str] | str | os.PathLike[str] | None = field(default=None, kw_only=True)
+    inherit_packages: bool = field(default=False, kw_only=True)
     max_attempts: int | None = field(default=None, kw_only=True)
     timeout: float | str | timedelta | None = field(default=None, kw_only=True)
     cancel_grace: float | str | timedelta = field(default=rules.CANCEL_GRACE, kw_only=True)
@@ -276,6 +285,7 @@ class TitanJob:
                 raise self._invalid("project", self.project, "is not a path; give a folder's path as a text")
             self._freeze("project", rules.plain_text(os.fspath(self.project)))
         self._freeze("requirement", _or_general(self.requirement))
+        self._read_requirements()
         if _is_text(self.parents):
             raise self._invalid("parents", self.parents, "is a single text; give a list of job ids")
         if self.parents is not None and not _is_listing(self.parents):
@@ -347,6 +357,43 @@ class TitanJob:
         if self.filename == "" and isinstance(self.job_id, str):
             self._freeze("filename", inline_name(self.job_id, content))
 
+    def _read_requirements(self) -> None:
+        """A path as a text, or a tuple of checked lines; the file is read at submission."""
+        if self.requirements is None:
+            return
+        # Most jobs have none, and a client that is imported should not wait for it.
+        from titan_sdk.model.requirements import looks_like_package, read_lines
+
+        wanted = rules.plain_text(self.requirements)
+        if _is_listing(wanted):
+            lines = tuple(map(rules.plain_text, cast("Iterable[object]", wanted)))
+            if not all(isinstance(line, str) for line in lines):
+                raise self._invalid("requirements", wanted, "is not a list of texts such as 'numpy>=2'")
+            try:
+                read_lines(("requirements", cast(str, line)) for line in lines)
+            except InvalidArgument as exc:
+                raise InvalidJob(f"job {self.job_id!r}: {exc}") from exc
+            self._freeze("requirements", lines)
+            return
+        if not _is_path(wanted):
+            raise self._invalid(
+                "requirements", wanted, "is neither a list of packages nor the path of a file"
+            )
+        path = os.fspath(cast(str, wanted))
+        if not Path(path).is_file():
+            if path in {"GENERAL", "GPU", "HIGH_MEM"}:
+                raise self._invalid(
+                    "requirements", path, f"is a worker's tag, which requirement={path!r} asks for"
+                )
+            if looks_like_package(path) and not path.endswith((".txt", ".toml", ".lock")):
+                raise self._invalid(
+                    "requirements", path, f"is a package, not a file; give a list: requirements=[{path!r}]"
+                )
+            raise MissingFile(
+                f"job {self.job_id!r}: there is no requirements file {path!r} (current folder {os.getcwd()!r})"
+            )
+        self._freeze("requirements", path)
+
     def _read_durations(self) -> None:
         """Numbers stay as they are; texts and timedeltas become numbers of the field's unit."""
         if isinstance(self.delay, float) and self.delay % 1:
@@ -407,7 +454,17 @@ class TitanJob:
             if problem := rules.check_id(parent):
                 raise self._invalid("parents", parent, problem)
         if not isinstance(self.requirement, str):
-            raise self._invalid("requirement", self.requirement, "is not a text")
+            raise self._invalid(
+                "requirement",
+                self.requirement,
+                "is not a text; it is the tag that a worker must have. Packages go into requirements=",
+            )
+        if re.search(r"[=<>~!]=|[<>@]|\.(txt|toml)$", self.requirement) and self.requirement[-1] != "=":
+            raise self._invalid(
+                "requirement",
+                self.requirement,
+                f"looks like a package or a file of packages; these go into requirements={_as_packages(self.requirement)}",
+            )
         if problem := rules.check_requirement(self.requirement):
             raise self._invalid("requirement", self.requirement, problem)
         if self.job_type not in _SERVICE_TYPES | _TASK_TYPES:
@@ -461,8 +518,9 @@ class TitanJob:
             if problem := rules.check_json(self.params):
                 raise self._invalid("params", self.params, problem)
             return
+        nothing = {"cancel_grace": rules.CANCEL_GRACE, "inherit_packages": False}
         for name in _RUNTIME_FIELDS:
-            if getattr(self, name) not in (None, {}, rules.CANCEL_GRACE if name == "cancel_grace" else None):
+            if getattr(self, name) not in (None, {}, nothing.get(name)):
                 raise self._invalid(
                     name,
                     getattr(self, name),
@@ -609,6 +667,10 @@ def _is_text(value: object) -> bool:
 def _or_general(value: object) -> object:
     # Upstream's YAML files may leave the key's value out.
     return "GENERAL" if value is None else value
+
+
+def _as_packages(text: str) -> str:
+    return repr(text) if text.endswith((".txt", ".toml")) else f"[{text!r}]"
 
 
 def _is_listing(value: object) -> bool:

@@ -50,6 +50,8 @@ class JobReport:
     """What the job has published, by name: its ``outputs`` once it has succeeded, and what it gave to ``titan_job.publish``.
     A pattern's is a tuple."""
     progress: tuple[float | None, str] | None = None
+    environment_seconds: float | None = None
+    """What it took, before ``started_at``, to have its ``requirements`` ready: 0 where the worker had them."""
     log_tail: str = ""
     upstream_failed: tuple[str, ...] = ()
     """The failed parents, because of which this job never runs."""

@@ -81,6 +81,8 @@ class RunState:
     """What it has published, by name."""
     is_last: bool = False
     """The master is not let start it again after this attempt."""
+    environment_seconds: float | None = None
+    """What it took to have its packages ready; None without packages of its own."""
     logs_to_master: bool = False
     """Its output is in the log that its master keeps, and in no chunks."""
 
@@ -138,6 +140,7 @@ def parse_state(text: str) -> RunState:
         cancelled=fields.may("cancelled", bool) or False,
         outputs=_outputs(fields),
         is_last=fields.may("last", bool) or False,
+        environment_seconds=_environment(fields),
         logs_to_master=fields.may("log", str) == "master",
     )
 
@@ -228,6 +231,11 @@ def _exception(fields: _RecordFields) -> ExceptionInfo | None:
 def _progress(fields: _RecordFields) -> tuple[float | None, str] | None:
     inner = fields.inner("progress")
     return None if inner is None else (inner.number("fraction"), inner.may("text", str) or "")
+
+
+def _environment(fields: _RecordFields) -> float | None:
+    inner = fields.inner("environment")
+    return None if inner is None else inner.number("seconds")
 
 
 def _result(fields: _RecordFields) -> ResultInfo | None:

@@ -13,10 +13,11 @@ from pathlib import PurePosixPath
 from typing import Any, Literal
 
 from titan_sdk.errors import InvalidJob
+from titan_sdk.model.requirements import Requirements
 from titan_sdk.model.rules import CANCEL_GRACE
 from titan_sdk.runtime.bundle import Asset, blob_asset
 
-__all__ = ["INLINE_LIMIT", "Project", "RunSpec", "Script", "ScriptKind"]
+__all__ = ["INLINE_LIMIT", "Packages", "Project", "RunSpec", "Script", "ScriptKind"]
 
 ScriptKind = Literal["python", "shell", "executable", "module"]
 
@@ -116,6 +117,31 @@ class Project:
 
 
 @dataclass(frozen=True, slots=True)
+class Packages:
+    """What the job's environment is made of, as JSON text: inline, or by asset. Workers name it by its SHA-256."""
+
+    sha256: str
+    inherit: bool = False
+    data: str | None = None
+    asset: str | None = None
+
+    @classmethod
+    def of(cls, requirements: Requirements, inherit: bool = False) -> tuple[Packages, Asset | None]:
+        """The packages, and the asset that must be on the master before the job is submitted, if they need one."""
+        content = json.dumps(requirements.to_dict(), separators=(",", ":"), sort_keys=True).encode()
+        asset = blob_asset(content)
+        packed = zlib.compress(content, 9)
+        if len(packed) <= INLINE_LIMIT:
+            return cls(asset.sha256, inherit, data=base64.b64encode(packed).decode("ascii")), None
+        return cls(asset.sha256, inherit, asset=asset.name), asset
+
+    def to_dict(self) -> dict[str, object]:
+        """The JSON form."""
+        fields = {"sha256": self.sha256, "inherit": self.inherit, "data": self.data, "asset": self.asset}
+        return {name: value for name, value in fields.items() if value}
+
+
+@dataclass(frozen=True, slots=True)
 class RunSpec:
     """Everything one submission tells its launcher.
 
@@ -146,6 +172,8 @@ class RunSpec:
     """What is put where before the start, as ``worker/files.py`` reads it."""
     outputs: Mapping[str, str] = field(default_factory=dict)
     """Paths and patterns of what is published after success, by name."""
+    packages: Packages | None = None
+    """None runs the job with the packages that the worker has."""
     parents: Mapping[str, str] = field(default_factory=dict)
     """Full ids of parents in the same submission that use the runtime, with their nonces."""
     project: Project | None = None
@@ -205,6 +233,7 @@ class RunSpec:
             "owner_lease": self.owner_lease,
             "inputs": [dict(each) for each in self.inputs],
             "outputs": dict(self.outputs),
+            "packages": self.packages and self.packages.to_dict(),
             "parents": dict(self.parents),
             "project": self.project and self.project.to_dict(),
             "cwd": None if self.cwd == "project" else self.cwd,

@@ -29,6 +29,8 @@ KEYWORD_ONLY = [
     ("outputs", None),
     ("runtime", True),
     ("python", None),
+    ("requirements", None),
+    ("inherit_packages", False),
     ("max_attempts", None),
     ("timeout", None),
     ("cancel_grace", 5.0),

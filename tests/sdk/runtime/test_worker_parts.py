@@ -99,6 +99,11 @@ def test_the_small_json_writer_writes_json(value: object) -> None:
     assert json.loads(text) == value
 
 
+def test_json_is_written_while_another_thread_imports_the_module(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "json", type(sys)("json"))
+    assert c_modules.dumps({"a": [1, None]}) == '{"a":[1,null]}'
+
+
 @pytest.mark.parametrize(("number", "name"), [(9, "SIGKILL"), (11, "SIGSEGV"), (34, "SIG34"), (0, "SIG0")])
 def test_signals_have_names(number: int, name: str) -> None:
     assert c_modules.signal_name(number) == name

@@ -11,7 +11,7 @@ import select
 import sys
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from titan_sdk.cluster.worker.protocol import LOG_FLAGS, RUN_MARK, SIGNALS, StartRequest
@@ -169,10 +169,14 @@ class _ForkedLaunch(main.Launch):
         pass  # they are handled already
 
     def _start(self, record: Record, place: jobdir.JobDir) -> guard.Guard:
-        self._warden = _ForkedWarden(self._wake, place, self.spec["timeout"], self.spec["cancel_grace"])
-        env = self._environment(place, record)
-        self._warden.begin(_compiled(self._argv(place), env, place), env, self._cwd)
+        self._warden = _ForkedWarden(
+            self._wake, self._steps(place, record), place, self._cwd, self.spec["cancel_grace"]
+        )
+        self._warden.begin()
         return self._warden  # type: ignore[return-value]
+
+    def _program(self, argv: list[bytes], env: dict[bytes, bytes], place: jobdir.JobDir) -> list[bytes]:
+        return _compiled(argv, env, place)
 
     def _accompany(self, shipper: Shipper) -> None:
         assert self._warden is not None
@@ -185,18 +189,23 @@ class _ForkedLaunch(main.Launch):
 class _ForkedWarden(guard.Warden):
     """The guard's half; to the launcher it is its guard."""
 
-    def __init__(self, wake: int, place: jobdir.JobDir, timeout: float | None, grace: float) -> None:
+    def __init__(
+        self, wake: int, steps: Iterator[guard.Step], place: jobdir.JobDir, cwd: str, grace: float
+    ) -> None:
         self._control = os.pipe()
-        super().__init__(os.pipe(), self._control[0], -1, place.root, timeout, [], place.cwd)
-        self.wake, self.grace = (wake, -1), grace
+        super().__init__(steps, os.pipe(), self._control[0], -1, place.root, [], place.cwd)
+        self.wake, self.grace, self._own_cwd = (wake, -1), grace, cwd
         self.later: Callable[[], None] | None = None
         self.is_clean = False
         self._keep: Callable[[bytes], None] = lambda _: None
         self._due = time.monotonic() + limits.FLUSH_EVERY
         self._told: list[str] = []
 
-    def begin(self, argv: list[bytes], env: dict[bytes, bytes], cwd: str) -> None:
-        """Start the job's program. Why that failed is in the report."""
+    def begin(self) -> None:
+        """Start the first program. Why that failed is in the report."""
+        self._go_on()
+
+    def _start(self, argv: list[bytes], env: dict[bytes, bytes]) -> None:
         actions = [(os.POSIX_SPAWN_DUP2, self.output, 1), (os.POSIX_SPAWN_DUP2, self.output, 2)]
         try:
             if self.cwd is not None:
@@ -211,10 +220,7 @@ class _ForkedWarden(guard.Warden):
             self._report(f"F {exc.errno or 0} {exc}\n")
             self.ended = 127 << 8
         finally:
-            os.chdir(cwd)
-            os.close(self.output)
-        if self.timeout is not None:
-            self.deadline = time.monotonic() + self.timeout
+            os.chdir(self._own_cwd)
 
     def tell(self, word: bytes) -> None:
         """See ``guard.Guard``."""
@@ -231,7 +237,7 @@ class _ForkedWarden(guard.Warden):
         return "".join(self._told), 0
 
     def close(self) -> None:
-        for descriptor in (self.last_output, *self._control):
+        for descriptor in (self.last_output, *self._control, *(() if self.is_last else (self.output,))):
             os.close(descriptor)
 
     def _heard(self, data: bytes) -> None:

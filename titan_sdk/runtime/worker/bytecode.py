@@ -9,6 +9,10 @@ import os
 
 from .c_modules import sha256
 
+_FOR_OTHERS = tuple(
+    "titan_runtime/" + name for name in ("lib/", "__init__", "environment", "limits", "c_modules")
+)
+
 
 def compile_bundle(bundle: str, folder: str, prefix: str) -> None:
     """Write ``<prefix><sha256>.zip`` into the cache folder, atomically; concurrent jobs write the same.
@@ -27,7 +31,7 @@ def compile_bundle(bundle: str, folder: str, prefix: str) -> None:
         for name in source.namelist():
             text = source.read(name)
             # Fixed dates: every launcher that does this at the same time makes the same bytes.
-            if name.startswith("titan_runtime/lib/"):
+            if name.startswith(_FOR_OTHERS):
                 # For other versions of Python that the job may start; the less there is, the sooner it is read.
                 compiled.writestr(zipfile.ZipInfo(name), text)
             code = compile(text, name, "exec", dont_inherit=True)

@@ -20,7 +20,12 @@ from .c_modules import signal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Callable, Dict, Iterable, List, NoReturn, Optional, Set, Tuple
+    from typing import Callable, Dict, Iterable, Iterator, List, NoReturn, Optional, Set, Tuple
+
+    Step = Tuple[List[bytes], Dict[bytes, bytes], Optional[float], bytes, bool]
+    """A program and its environment variables, the seconds that it has, what the log says before, and whether it is
+    the last one, the job's own. Each follows the success of the one before.
+    """
 
 STOP, KILL = b"t", b"k"
 _LONGEST_POLL = 3600 * 1000  # milliseconds; poll counts them in 32 bits
@@ -90,16 +95,14 @@ def drain(output: int, keep: Callable[[bytes], None]) -> None:
 
 
 def start(
-    argv: List[bytes],
-    env: Dict[bytes, bytes],
+    steps: Iterator[Step],
     folder: str,
-    timeout: Optional[float],
     ignored: List[int],
     cwd: Optional[bytes] = None,
     grace: float = limits.GRACE,
     heir: Optional[Callable[[bytes], None]] = None,
 ) -> Guard:
-    """Fork the guard, which starts `argv`. Must run before the launcher has threads.
+    """Fork the guard, which takes the steps. Must run before the launcher has threads.
 
     `ignored` are the signals the worker itself ignores; the user's process keeps ignoring them. It starts in
     `cwd`, by default where the launcher is. `heir` is called with the last output, in the guard, once a job whose
@@ -110,9 +113,9 @@ def start(
     if pid == 0:
         for unused in (control[1], status[0]):
             os.close(unused)
-        warden = Warden(output, control[0], status[1], folder, timeout, ignored, cwd)
+        warden = Warden(steps, output, control[0], status[1], folder, ignored, cwd)
         warden.grace, warden.heir = grace, heir
-        warden.watch(argv, env)
+        warden.watch()
     for unused in (output[1], control[0], status[1]):
         os.close(unused)
     return Guard(pid, output[0], control[1], status[0])
@@ -123,14 +126,15 @@ class Warden:
 
     def __init__(
         self,
+        steps: Iterator[Step],
         output: Tuple[int, int],
         control: int,
         status: int,
         folder: str,
-        timeout: Optional[float],
         ignored: List[int],
         cwd: Optional[bytes],
     ) -> None:
+        self.steps, self.is_last = steps, False
         self.last_output, self.output = output
         self.control, self.status = control, status
         self.grace = limits.GRACE
@@ -140,7 +144,7 @@ class Warden:
         """What the job printed after its launcher's death, the end of it."""
         self.told: Set[int] = set()
         """Children that were sent SIGTERM."""
-        self.folder, self.timeout, self.ignored, self.cwd = folder, timeout, ignored, cwd
+        self.folder, self.ignored, self.cwd = folder, ignored, cwd
         self.wake = (-1, -1)
         self.poll = select.poll()
         self.user = 0
@@ -148,13 +152,13 @@ class Warden:
         self.cause = "exit"
         self.deadline: Optional[float] = None
 
-    def watch(self, argv: List[bytes], env: Dict[bytes, bytes]) -> NoReturn:
+    def watch(self) -> NoReturn:
         """Run the user's process to its end, whatever ends it, and leave with nothing alive."""
         try:
             os.setsid()
             processes.become_subreaper()
             self._watch_signals()
-            self._start(argv, env)
+            self._go_on()
             self._let_go_of_everything_else()
             self._wait()
             clean = processes.kill_children(limits.KILL_PATIENCE, self._reaped, self.user)
@@ -179,6 +183,17 @@ class Warden:
             if number not in self.ignored:
                 signal.signal(number, lambda *_: None)
 
+    def _go_on(self) -> None:
+        """Begin the next step."""
+        argv, env, timeout, told, self.is_last = next(self.steps)
+        if told:
+            os.write(self.output, told)
+        self.ended = None
+        self._start(argv, env)
+        if self.is_last:
+            os.close(self.output)
+        self.deadline = None if timeout is None else time.monotonic() + timeout
+
     def _start(self, argv: List[bytes], env: Dict[bytes, bytes]) -> None:
         guard = os.getpid()
         # Until the child has handlers of its own a SIGTERM waits: this process's would swallow it.
@@ -192,10 +207,7 @@ class Warden:
             finally:
                 os._exit(127)
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        os.close(self.output)
         self._report("S %d\n" % self.user)
-        if self.timeout is not None:
-            self.deadline = time.monotonic() + self.timeout
 
     def _become_user(
         self, guard: int, argv: List[bytes], env: Dict[bytes, bytes], mask: Iterable[int]
@@ -221,6 +233,8 @@ class Warden:
         for standard in (0, 1, 2):
             os.dup2(null, standard)
         keep = {0, 1, 2, self.control, self.status, self.last_output, self.worker, *self.wake}
+        if not self.is_last:
+            keep.add(self.output)
         try:
             inherited = [int(name) for name in os.listdir("/dev/fd")]
         except OSError:
@@ -265,6 +279,8 @@ class Warden:
 
     def _is_over(self) -> bool:
         self._reap()
+        if self.ended == 0 and self.cause == "exit" and not self.is_last:
+            self._go_on()
         late = self.deadline is not None and time.monotonic() >= self.deadline
         if self.cause == "exit":
             if self.ended is None and late:

@@ -24,6 +24,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, Dict, List, Optional
 
+    from . import environments
+
 PROJECT_DIR = b"TITAN_PROJECT_DIR"
 """The variable that names the project's root to the job, and to the runner."""
 
@@ -39,22 +41,33 @@ class JobDir:
         """What runs the script, before its arguments."""
         self.project: Optional[bytes] = None
         """The root of the project."""
+        self.packages: Optional[environments.Packages] = None
         self.script = os.fsencode(root) + b"/script/" + script_name.encode("utf-8", "surrogateescape")
 
     def path(self, name: str) -> str:
         return self.root + "/" + name
 
+    def remove(self) -> None:
+        """The attempt is over."""
+        if self.packages is not None:
+            self.packages.let_go()
+        remove(self.root)
+
 
 def prepare(
-    master: store.StoreConnection, spec: Dict[str, Any], deadline: Callable[[], Callable[[], float]]
+    master: store.StoreConnection,
+    spec: Dict[str, Any],
+    deadline: Callable[[], Callable[[], float]],
+    library: str = "",
 ) -> JobDir:
     """Make the folder and put script, project and params in it.
 
     Args:
         deadline: makes the time until which to ask the master, anew for each request.
+        library: where the runtime's modules are found.
 
     Raises:
-        StoreError: a large script or a project could not be fetched from the master.
+        StoreError: a large script, a project or the job's requirements could not be fetched from the master.
         OSError: the worker's disk.
         ValueError: the project's zip cannot be unpacked or lacks the entry, or the worker what runs the script.
     """
@@ -87,6 +100,11 @@ def prepare(
             # The worker's own folder is its other jobs', too.
             place.cwd = os.fsencode(root) + b"/files"
             os.mkdir(place.cwd, 0o700)
+        if spec["packages"]:
+            from . import environments
+
+            place.packages = environments.Packages(spec, root, place.command, library)
+            place.packages.prepare(master, deadline())
     except BaseException:
         remove(root)
         raise

@@ -43,6 +43,13 @@ LAST_WORDS = 4.0
 LOOK_EVERY = 0.05
 """How often the guard looks for what a stopped job has left, as nobody tells it of a process that loses its parent."""
 
+BUILD_PATIENCE = _number("TITAN_RUNTIME_BUILD_PATIENCE", 1800.0)
+"""How long a job may wait for its environment, or build it; its own timeout begins afterwards."""
+
+ENVIRONMENTS_SIZE = _number("TITAN_RUNTIME_ENVIRONMENTS_SIZE", 20 * 1024**3)
+ENVIRONMENTS_AGE = _number("TITAN_RUNTIME_ENVIRONMENTS_AGE", 30 * 86400.0)
+"""What a worker keeps of environments that no job is using: so many bytes, for so long after the last use."""
+
 FORK_PATIENCE = 45.0
 """How long a job that has not started waits for a machine that is full of processes; silent for longer, it would be
 taken for lost."""

@@ -31,7 +31,7 @@ from .spool import Spool
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Dict, List, NoReturn, Optional, Tuple
+    from typing import Any, Callable, Dict, Iterator, List, NoReturn, Optional, Tuple
 
     from .record import Record
 
@@ -100,6 +100,7 @@ _DEFAULTS: Dict[str, Any] = {
     "cwd": "project",
     "inputs": [],
     "outputs": {},
+    "packages": None,
 }
 
 
@@ -154,7 +155,7 @@ class Launch:
         try:
             return self._attempt(record, place)
         finally:
-            jobdir.remove(place.root)
+            place.remove()
 
     def _claim(self, claimant: Claimant) -> Tuple[Record, jobdir.JobDir]:
         """A confirmed claim, and the script in place: what cannot be put in place uses no attempt up."""
@@ -164,7 +165,7 @@ class Launch:
             if not self.owner.is_here(self.asked):
                 claimant.refuse(record, self.owner.sentence)
             try:
-                place = jobdir.prepare(self.master, self.spec, self._start_deadline)
+                place = jobdir.prepare(self.master, self.spec, self._start_deadline, self.bundle)
             except (OSError, ValueError) as exc:
                 claimant.refuse(record, "the script cannot be put in place on this worker: %s" % exc)
             except store.StoreError as exc:
@@ -173,10 +174,10 @@ class Launch:
                 if claimant.confirm(record):
                     return record, place
             except Leave:
-                jobdir.remove(place.root)
+                place.remove()
                 raise
             # Another copy has claimed the job at the same moment; see what it makes of it.
-            jobdir.remove(place.root)
+            place.remove()
 
     def _attempt(self, record: Record, place: jobdir.JobDir) -> int:
         if self.asked():
@@ -240,10 +241,8 @@ class Launch:
 
     def _start(self, record: Record, place: jobdir.JobDir) -> guard.Guard:
         started = guard.start(
-            self._argv(place),
-            self._environment(place, record),
+            self._steps(place, record),
             place.root,
-            self.spec["timeout"],
             self.ignored,
             place.cwd,
             self.spec["cancel_grace"],
@@ -294,6 +293,7 @@ class Launch:
             )
         if self.abandoned and fields["state"] == "failed":
             fields["reason"] = self.owner.sentence
+        code, fields = outcome.with_environment(place, report, code, fields)
         fields["exception"] = outcome.read_exception(place)
         fields["progress"] = outcome.read_progress(place.path("progress.json"))
         size, refused = outcome.check_result(place)
@@ -383,6 +383,16 @@ class Launch:
             problem,
         )
 
+    def _steps(self, place: jobdir.JobDir, record: Record) -> Iterator[guard.Step]:
+        """The programs to run, one after the other."""
+        argv, env = self._argv(place), self._environment(place, record)
+        if place.packages is None:
+            return iter([(self._program(argv, env, place), env, self.spec["timeout"], b"", True)])
+        return place.packages.steps(argv, env, self._inherited())
+
+    def _program(self, argv: List[bytes], _: Dict[bytes, bytes], __: jobdir.JobDir) -> List[bytes]:
+        return argv
+
     def _argv(self, place: jobdir.JobDir) -> List[bytes]:
         return place.command + [text.encode("utf-8", "surrogateescape") for text in self.spec["argv"]]
 
@@ -400,6 +410,8 @@ class Launch:
         env = self._inherited()
         for private in (b"TITAN_RUNTIME_SOCKET", b"TITAN_RUNTIME_ENDS"):
             env.pop(private, None)
+        if place.packages is not None and not place.packages.inherits:
+            env.pop(b"PYTHONPATH", None)
         env.update(
             (name.encode("utf-8", "surrogateescape"), value.encode("utf-8", "surrogateescape"))
             for name, value in ours.items()

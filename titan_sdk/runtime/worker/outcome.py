@@ -57,6 +57,35 @@ def describe(
     return 0, {"state": "succeeded", "exit_code": 0, "signal": None, "reason": None}
 
 
+def with_environment(
+    place: JobDir, report: str, code: int, fields: Dict[str, Any]
+) -> Tuple[int, Dict[str, Any]]:
+    """The same, with what became of the job's environment: without one its code was not started."""
+    if place.packages is None:
+        return code, fields
+    from . import environments
+
+    told = environments.read(place.root) or {"state": "failed", "seconds": 0.0}
+    fields["environment"] = {"state": told["state"], "seconds": told["seconds"]}
+    if told["state"] in ("reused", "waited", "built"):
+        fields["started_at"] = round(os.stat(place.path("environment.json")).st_mtime, 3)
+        return code, fields
+    fields["started_at"] = None
+    cause = _lines(report).get("X", "0 exit 1").split(" ")[1]
+    if cause in ("stopped", "killed"):
+        return code, fields
+    if cause == "timeout":
+        reason = (
+            "its environment did not stand within %g s (TITAN_RUNTIME_BUILD_PATIENCE on the worker)"
+            % limits.BUILD_PATIENCE
+        )
+    else:
+        how = fields["reason"] or "exit code %d" % code
+        reason = told.get("reason") or "the process that builds its environment ended early: %s" % how
+    fields.update(_failed(environments.FAILED, None, reason))
+    return environments.FAILED, fields
+
+
 def user_pid(report: str) -> int:
     """The user's process and process group, or 0 if there never was one."""
     return int(_lines(report).get("S", 0))

@@ -48,6 +48,8 @@ class Record:
             # How long it may go silent while it is being stopped.
             "cancel_grace": spec["cancel_grace"],
             "result": None,
+            # How it came to stand, and how long that took.
+            "environment": None,
             # Lets another launcher on this machine know at once that this one is gone.
             "processes": processes.identity(os.getpid()),
         }
