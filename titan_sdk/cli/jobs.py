@@ -68,6 +68,21 @@ def submit(
     requirement: Annotated[
         str, typer.Option("--requirement", "-r", help="Tag the worker must have.")
     ] = "GENERAL",
+    requirements: Annotated[
+        str | None,
+        typer.Option(
+            "--requirements",
+            help="File of the packages it needs: requirements.txt, uv.lock, pylock.toml, pyproject.toml.",
+            metavar="FILE",
+        ),
+    ] = None,
+    packages: Annotated[
+        list[str] | None,
+        typer.Option("--with", metavar="PACKAGE", help="Package that it needs, as 'numpy>=2'; repeatable."),
+    ] = None,
+    inherit_packages: Annotated[
+        bool, typer.Option("--inherit-packages", help="It sees the worker's own packages, too.")
+    ] = False,
     priority: Annotated[int, typer.Option("--priority", help="Higher runs first.")] = 1,
     delay: Annotated[
         float, typer.Option("--delay", help="Time before it may start: seconds, or 10m, 1h30m.", **DURATION)
@@ -108,6 +123,8 @@ def submit(
         args, file = [file, *(args or [])], None
     if file is None and module is None:
         raise InvalidArgument("nothing says what to run; give a file, or --module")
+    if packages and requirements:
+        raise InvalidArgument("--requirements and --with: give the file, or the packages")
     name = module or str(file)
     if file is not None and project is None and Path(file).is_dir():
         project, file = _check_folder(Path(file)), "__main__.py"
@@ -119,6 +136,8 @@ def submit(
         cwd=cwd,
         args=args or None,
         requirement=requirement,
+        requirements=packages or requirements,
+        inherit_packages=inherit_packages,
         priority=priority,
         delay=round(delay * 1000),
         env=_parse_env(env or []),

@@ -32,6 +32,7 @@ _SUBJECTS = {
     "xcom": "xcom",
     "upload": "artifacts",
     "artifacts": "artifacts",
+    "envs": "envs",
 }
 """Which module of this package has a command; it is imported when the command is wanted."""
 

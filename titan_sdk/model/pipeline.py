@@ -41,7 +41,7 @@ _JOB_KEYS = (
 )
 _RUNTIME_KEYS = (
     *("params", "env", "python", "max_attempts", "timeout", "cancel_grace", "runtime"),
-    *("project", "module", "cwd"),
+    *("project", "module", "cwd", "requirements", "inherit_packages"),
 )
 """Ours: what the runtime carries; services do not have it."""
 
@@ -149,6 +149,10 @@ class _JobReader:
         for key, read in _RUNTIME_READERS.items():
             if key in job:
                 given[key] = job.get(key, read, None)
+        if "requirements" in job:
+            wanted = job.entry("requirements").words_or_list()
+            # A text is the path of a file beside this one.
+            given["requirements"] = str(self._base_dir / wanted) if isinstance(wanted, str) else wanted
         for key in ("id", "depends_on"):
             if key in job:
                 place = f"{job.entry(key).place}: key {job.entry(key).key!r}"
@@ -193,13 +197,16 @@ _RUNTIME_READERS: dict[str, Callable[[Entry], Any]] = {
     "cancel_grace": Entry.duration,
     "runtime": Entry.flag,
     "cwd": Entry.text,
+    "inherit_packages": Entry.flag,
 }
 
 
 def _refuse(job: Mapping, job_id: str, exc: InvalidArgument) -> NoReturn:
     """Say at which line TitanJob's refusal arose; its sentences begin with the field they are about."""
     problem = str(exc).removeprefix(f"job {job_id!r}: ")
-    field = "filename" if isinstance(exc, MissingFile) else problem.partition(" ")[0]
+    field = problem.partition(" ")[0].rstrip(":,")
+    if isinstance(exc, MissingFile):
+        field = "requirements" if "requirements file" in problem else "filename"
     key = _KEY_OF_FIELD.get(field, field)
     place = job.entry(key).place if key in job else job.place
     raise InvalidPipeline(f"{place}: key {key!r}: {exc}") from exc

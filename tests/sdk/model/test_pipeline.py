@@ -466,3 +466,24 @@ def test_a_project_of_one_job_or_a_module_leaves_the_others_in_the_files_folder(
 def test_what_is_wrong_with_a_project_is_said_at_its_line(team: Path, text: str, sentence: str) -> None:
     (team / "team" / "__init__.py").touch()
     assert refusal(team, text).startswith(sentence)
+
+
+def test_the_packages_of_a_job(team: Path) -> None:
+    (team / "requirements.txt").write_text("numpy\n")
+    text = """
+project: false
+jobs:
+  - {id: a, file: team/main.py, requirements: requirements.txt, inherit_packages: true}
+  - {id: b, file: team/main.py, requirements: [numpy, "pandas>=2"]}
+"""
+    (team / "p.yaml").write_text(text)
+    first, second = load_pipeline(team / "p.yaml").jobs
+    assert (first.requirements, first.inherit_packages) == (str(team / "requirements.txt"), True)
+    assert second.requirements == ("numpy", "pandas>=2")
+    for wrong, sentence in {
+        "absent.txt": r"p\.yaml:4: key 'requirements': .*there is no requirements file",
+        "[numpy=1]": r"p\.yaml:4: key 'requirements': .*'numpy=1' is no requirement",
+    }.items():
+        (team / "p.yaml").write_text(text.replace("requirements.txt", wrong))
+        with pytest.raises(InvalidPipeline, match=sentence):
+            load_pipeline(team / "p.yaml")
