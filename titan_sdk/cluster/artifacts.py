@@ -44,6 +44,8 @@ class Opened:
     """The file's one name, however it was asked for."""
     version: Hashable
     """Changes when the file is replaced."""
+    modified_at: float = 0.0
+    """Unix seconds; 0 where the file system does not tell."""
 
 
 class Area(Protocol):
@@ -146,7 +148,7 @@ class FileArea:
         with open(path, "rb") as file:
             stat = os.fstat(file.fileno())
             version = (stat.st_ino, stat.st_size, stat.st_mtime_ns)
-            yield Opened(file, stat.st_size, str(path), version)
+            yield Opened(file, stat.st_size, str(path), version, stat.st_mtime)
 
     @contextlib.contextmanager
     def local(self, name: str) -> Iterator[Path]:
@@ -317,7 +319,7 @@ class FsspecArea:
                 raise IsADirectoryError(name)
             file = self._system.open(path, "rb", block_size=_CHUNK)
         with contextlib.closing(file):
-            yield Opened(file, int(info["size"]), path, _version(info))
+            yield Opened(file, int(info["size"]), path, _version(info), _modified(info))
 
     @contextlib.contextmanager
     def local(self, name: str) -> Iterator[Path]:

@@ -1,4 +1,5 @@
-"""What a master does so that nothing grows without bound: logs, finished jobs, their values and manifests, expired keys.
+"""What a master does so that nothing grows without bound: logs, finished jobs, their values and manifests, expired keys,
+and the files that traveled with jobs.
 
 Finished jobs are looked for with every sweep. Manifests are looked through once a day, a page at a time: a submission
 writes its manifest before its jobs, so some lead to jobs that the master never took, and some to none any more.
@@ -7,10 +8,13 @@ writes its manifest before its jobs, so some lead to jobs that the master never 
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import os
+import re
 import secrets
 import shutil
+import time
 from collections.abc import Awaitable, Callable, Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +32,7 @@ from titan_sdk.cluster.store.redis.store import was_used
 from titan_sdk.errors import InvalidArgument, TitanError
 from titan_sdk.model import gates
 from titan_sdk.model.rules import GATE_PREFIX, full_id, short_id
+from titan_sdk.runtime.bundle import CONTENT_NAME, part_asset
 from titan_sdk.wire.fields import encode_key, encode_member
 
 __all__ = ["Collected", "Housekeeping", "collect", "forget_before", "forget_manifests"]
@@ -40,6 +45,8 @@ _SUBMIT_SECONDS = 600.0
 _PAGE = 100
 """Manifests that are listed, and jobs of one that are looked at, while everybody else waits."""
 _ASIDE = "forgotten."
+_BASE64 = re.compile(r"[A-Za-z0-9+/]{64,}={0,2}")
+"""In a job's line, what may be its script."""
 
 
 class Housekeeping:
@@ -94,18 +101,21 @@ class Housekeeping:
         await forget_jobs(now - keep, store, master.state.logs, master.data, master.uploads)
         if now >= self._next_scan:
             await forget_manifests(now - keep, store)
+            await forget_uploads(time.time() - keep, store, master.uploads)
             # What is kept for less than a day is looked for more often.
             self._next_scan = now + min(SCAN_SECONDS, keep)
 
 
 async def forget_before(before: float, store: Store, logs: LogStore, data: DataDir, uploads: Area) -> None:
-    """Remove jobs that ended before that time with all that is left of them, and manifests of which no job is left.
+    """Remove jobs that ended before that time with all that is left of them, manifests of which no job is left, and files
+    that traveled with jobs.
 
     Raises:
         StoreFailed, OSError: some of them are still there.
     """
     await forget_jobs(before, store, logs, data, uploads)
     await forget_manifests(before, store)
+    await forget_uploads(before, store, uploads)
 
 
 # ---------------------------------------------------------------------- jobs
@@ -255,6 +265,54 @@ async def _left_by_submission(store: Store, job_id: str, nonce: str) -> list[Cha
     if record is not None and sdk_keys.nonce_of(record) == nonce:
         changes.append(Swap(sdk_keys.record_key(job_id), record, None))
     return [*changes, *map(Delete, await store.keys(sdk_keys.run_prefix(job_id, nonce), "", -1))]
+
+
+# ---------------------------------------------------------------------- files that travel with jobs
+
+
+async def forget_uploads(before: float, store: Store, uploads: Area) -> None:
+    """Remove projects and large scripts that were sent before that time and that no unfinished job names.
+
+    A submit that finds one half as old sends it again (requests/files.py), so that none goes which a submit has just
+    found. What people have uploaded under names of their own stays.
+
+    Raises:
+        StoreFailed, OSError: some of them are still there.
+    """
+    listed = await asyncio.to_thread(uploads.listed)
+    old = {
+        artifact.name
+        for artifact in listed
+        if artifact.modified_at and artifact.modified_at < before and CONTENT_NAME.fullmatch(artifact.name)
+    }
+    if not old:
+        return
+    for seq in list(store.table.by_number):
+        if seq in store.table.by_number:
+            old -= _named_in(store.line(seq))
+        await asyncio.sleep(0)
+    for name in old:
+        await asyncio.to_thread(_remove_old, uploads, name, before)
+
+
+def _remove_old(uploads: Area, name: str, before: float) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        with uploads.open(name) as found:
+            is_old = found.modified_at < before
+        if is_old:  # still: it may have been sent again meanwhile
+            uploads.remove(name)
+
+
+def _named_in(line: str) -> set[str]:
+    """Files that a job's line, or the launcher in it, names."""
+    found = set(CONTENT_NAME.findall(line))
+    for field in _BASE64.findall(line):
+        with contextlib.suppress(ValueError):
+            text = base64.b64decode(field).decode("ascii", "replace")
+            found |= set(CONTENT_NAME.findall(text))
+            # The launcher makes a part's name of its digest.
+            found |= {part_asset(digest, b"").name for digest in re.findall(r"\b[0-9a-f]{64}\b", text)}
+    return found
 
 
 # ---------------------------------------------------------------------- titan gc

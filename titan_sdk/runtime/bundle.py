@@ -5,12 +5,15 @@ from __future__ import annotations
 import functools
 import hashlib
 import io
+import re
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Asset", "blob_asset", "part_asset", "runtime_bundle"]
+__all__ = ["CONTENT_NAME", "Asset", "blob_asset", "part_asset", "runtime_bundle"]
 
+CONTENT_NAME = re.compile(r"titan-(?:project|part|blob)-[0-9a-f]{32}\.(?:zip|bin)")
+"""Names of what travels with jobs and has more than one version: a master may forget it, and a submit brings it again."""
 _WORKER = Path(__file__).with_name("worker")
 
 

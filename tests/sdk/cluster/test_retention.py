@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import threading
 import time
 import uuid
@@ -168,3 +169,41 @@ def test_what_was_just_submitted_is_always_found(client: TitanClient, script: st
         runs += 1
     finish_another(client, script)
     until(lambda: not [key for key in client.store_keys("titan:") if "newest" not in key])
+
+
+def sent_along(client: TitanClient) -> list[str]:
+    """What traveled with jobs and is on the master."""
+    found = client.list_artifacts(prefix="titan-").items
+    return sorted(artifact.name for artifact in found if "runtime" not in artifact.name)
+
+
+@pytest.mark.parametrize("keep", [2.0])  # results are read after the end
+def test_projects_and_large_scripts_go_when_no_job_needs_them_any_more(
+    client: TitanClient, tmp_path: Path
+) -> None:
+    gate, team = tmp_path / "gate", tmp_path / "team"
+    team.mkdir()
+    (team / "main.py").write_text("import titan_job; titan_job.result('ran')")
+    large = "print('large')\n# " + secrets.token_hex(20_000)
+    waits = f"import os, time\nwhile not os.path.exists({str(gate)!r}): time.sleep(0.02)"
+    other = tmp_path / "titan-project-of-mine.zip"
+    other.write_bytes(b"uploaded by a person")
+    client.upload_file(other)
+    dag = client.submit_dag(
+        "waiting",
+        [
+            TitanJob("gate", source=waits),
+            TitanJob("project", "main.py", project=team, parents=["gate"]),
+            TitanJob("large", source=large, parents=["gate"]),
+        ],
+    )
+    project, blob = [name for name in sent_along(client) if name != other.name][::-1]
+    assert (project[:14], blob[:11]) == ("titan-project-", "titan-blob-")
+    client.submit_job(TitanJob("brief", source=large.replace("large", "brief"))).wait(300)
+    until(lambda: len(sent_along(client)) < 4)
+    assert sent_along(client) == sorted([project, blob, other.name])
+    gate.touch()
+    assert [report.state for report in dag.wait(300).jobs] == ["COMPLETED"] * 3
+    until(lambda: sent_along(client) == [other.name])
+    again = client.submit_job(TitanJob("again", "main.py", project=team))
+    assert again.wait(300).result == "ran"

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
-from titan_sdk.cluster.artifacts import Area, OutsideArea
+from titan_sdk.cluster.artifacts import Area, Opened, OutsideArea
 from titan_sdk.errors import PeerProtocolError
-from titan_sdk.runtime.bundle import runtime_bundle
+from titan_sdk.runtime.bundle import CONTENT_NAME, runtime_bundle
 from titan_sdk.wire.extensions import (
     BEGIN_AGAIN,
     CHUNK_SIZE,
@@ -49,12 +49,14 @@ class Files:
 
     Args:
         incoming: folder for what has not arrived entirely.
+        keep: seconds after which a file that travels with jobs is removed when no job needs it (retention.py).
     """
 
-    def __init__(self, uploads: Area, scripts: Area, incoming: Path) -> None:
+    def __init__(self, uploads: Area, scripts: Area, incoming: Path, keep: float | None = None) -> None:
         self._area = uploads
         self._scripts = scripts
         self._incoming = incoming
+        self._keep = keep
         self._uploads: dict[str, _Upload] = {}
         self._checksums: dict[str, tuple[Hashable, str]] = {}
         self._incoming.mkdir(mode=0o700, exist_ok=True)
@@ -159,8 +161,17 @@ class Files:
             return f"ERROR: the artifact {name!r} cannot be removed: {exc.strerror or exc}"
         return write_object(deleted=True)
 
+    def _is_old(self, name: str, found: Opened) -> bool:
+        """Whether a file that travels with jobs has half of its time behind it."""
+        if self._keep is None or not found.modified_at or not CONTENT_NAME.fullmatch(name):
+            return False
+        return found.modified_at < time.time() - self._keep / 2
+
     def _read_chunk(self, request: AssetRead) -> str | bytes:
         with self._area.open(request.name) as found:
+            if request.offset > found.size and self._is_old(request.name, found):
+                # Whoever asks whether it is there would submit a job with it; sent again, it is new.
+                raise FileNotFoundError(request.name)
             known = self._checksums.get(found.key)
             if known is None or known[0] != found.version:
                 digest = _sha256(found.file)

@@ -66,7 +66,8 @@ class Requests:
         jobs, questions = Jobs(master), JobQuestions(master)
         values, once = Values(store), ExactlyOnce(store.journal, self.carry_out)
         lists = Lists(master)
-        files = Files(master.uploads, master.scripts, master.data.root / "incoming")
+        keep = master.settings.keep_finished_seconds
+        files = Files(master.uploads, master.scripts, master.data.root / "incoming", keep)
         self._by_opcode: dict[int, Handler] = {
             Opcode.SUBMIT_JOB: _text(jobs.submit_job),
             Opcode.SUBMIT_DAG: _text(jobs.submit_dag),
