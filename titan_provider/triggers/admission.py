@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 
 from titan_provider.events import JobEvent, Outcome
-from titan_provider.exceptions import TitanMasterUnreachable
 from titan_provider.hooks.titan import TitanHook
 from titan_provider.triggers.base import TitanTrigger
 from titan_provider.triggers.compat import TriggerEvent
@@ -57,22 +55,16 @@ class TitanAdmissionTrigger(TitanTrigger):
     async def _wait(self) -> JobEvent:
         window = Window(self.tag, self.limit)
         self.log.info("Job %s is held back: %s", self.job_id, window.why_closed())
-        left = None if self.deadline is None else max(self.deadline - time.time(), 0.0)
+        outcome, message = await self.outcome_of(self._enter(window), f"a place for job {self.job_id!r}")
+        return JobEvent(outcome, {self.job_id: JobStatus.UNKNOWN}, message=message, since=self.since)
+
+    async def _enter(self, window: Window) -> tuple[Outcome, str]:
+        config = await TitanHook(self.titan_conn_id).get_async_config()
         try:
-            config = await TitanHook(self.titan_conn_id).get_async_config()
-            async with asyncio.timeout(left), shared_client(config) as master:
+            async with asyncio.timeout(self.seconds_left(self.deadline)), shared_client(config) as master:
                 queue = master.queues.setdefault(window.key, AdmissionQueue())
                 await wait_for_room(master, window, self.job_id, queue, self.unreachable_timeout)
         except TimeoutError:
             why = f"execution_timeout was over before job {self.job_id!r} could be submitted: {window.why_closed()}"
-            return self._event(Outcome.TIMED_OUT, why)
-        except TitanMasterUnreachable as exc:
-            return self._event(Outcome.UNREACHABLE, str(exc))
-        except Exception as exc:
-            self.log.exception("Waiting for a place for job %s failed", self.job_id)
-            why = f"waiting for a place for job {self.job_id!r} failed: {type(exc).__name__}: {exc}"
-            return self._event(Outcome.FAILED, why)
-        return self._event(Outcome.ADMITTED)
-
-    def _event(self, outcome: Outcome, message: str = "") -> JobEvent:
-        return JobEvent(outcome, {self.job_id: JobStatus.UNKNOWN}, message=message, since=self.since)
+            return Outcome.TIMED_OUT, why
+        return Outcome.ADMITTED, ""

@@ -12,7 +12,7 @@ import contextlib
 import inspect
 import time
 from abc import abstractmethod
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Mapping
 from typing import Any, ClassVar
 
 from titan_provider.events import JobEvent, Outcome
@@ -52,6 +52,23 @@ class TitanTrigger(BaseTrigger):
         names = inspect.signature(type(self)).parameters
         return path, {name: getattr(self, self.attribute_of.get(name, name)) for name in names}
 
+    async def outcome_of(self, wait: Awaitable[tuple[Outcome, str]], what: str) -> tuple[Outcome, str]:
+        """The outcome of a wait with its message, also of one that could not go on.
+
+        :param what: is waited for, for the log
+        """
+        try:
+            return await wait
+        except TitanMasterUnreachable as exc:
+            return Outcome.UNREACHABLE, str(exc)
+        except Exception as exc:
+            self.log.exception("Waiting for %s failed", what)
+            return Outcome.FAILED, f"waiting for {what} failed: {type(exc).__name__}: {exc}"
+
+    def seconds_left(self, deadline: float | None) -> float | None:
+        """Seconds until a unix time, as :func:`asyncio.timeout` takes them."""
+        return None if deadline is None else max(deadline - time.time(), 0.0)
+
 
 class WorkTrigger(TitanTrigger):
     """Waits for the jobs of one task, copies their logs into the task log, and fires once."""
@@ -77,7 +94,7 @@ class WorkTrigger(TitanTrigger):
         """The wait for them."""
 
     @abstractmethod
-    def event_of(self, watch: WorkWatch | None, outcome: Outcome, message: str) -> JobEvent:
+    def event_of(self, watch: WorkWatch, outcome: Outcome, message: str) -> JobEvent:
         """The event to fire.
 
         :param watch: the wait, as far as it came
@@ -133,25 +150,20 @@ class WorkTrigger(TitanTrigger):
 
     async def _wait(self) -> JobEvent:
         warm_up(self)
-        watch, self._asked = None, self.master
-        try:
-            config = await self._config()
-            self._asked = config.address
-            watch = self.make_watch()
-            async with shared_client(config) as master:
-                outcome, message = await self._watch(master, watch)
-        except TitanMasterUnreachable as exc:
-            outcome, message = Outcome.UNREACHABLE, str(exc)
-        except Exception as exc:
-            self.log.exception("Waiting for %s failed", self._what)
-            outcome = Outcome.FAILED
-            message = f"waiting for {self._what} failed: {type(exc).__name__}: {exc}"
+        self._asked = self.master
+        watch = self.make_watch()
+        outcome, message = await self.outcome_of(self._watch_there(watch), self._what)
         return self.event_of(watch, outcome, message)
 
+    async def _watch_there(self, watch: WorkWatch) -> tuple[Outcome, str]:
+        config = await self._config()
+        self._asked = config.address
+        async with shared_client(config) as master:
+            return await self._watch(master, watch)
+
     async def _watch(self, master: SharedClient, watch: WorkWatch) -> tuple[Outcome, str]:
-        left = None if self.deadline is None else max(self.deadline - time.time(), 0.0)
         try:
-            async with asyncio.timeout(left) as limit:
+            async with asyncio.timeout(self.seconds_left(self.deadline)) as limit:
                 await watch.run(master)
         except TimeoutError:
             if not limit.expired():

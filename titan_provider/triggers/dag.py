@@ -12,7 +12,6 @@ from titan_provider.triggers.base import WorkTrigger
 from titan_provider.triggers.compat import logs_take_timestamps
 from titan_provider.work.plan import KnownJob
 from titan_provider.work.watch import WorkWatch
-from titan_sdk import JobStatus
 
 __all__ = ["TitanDagTrigger"]
 
@@ -81,12 +80,10 @@ class TitanDagTrigger(WorkTrigger):
             log_key=self.log_key,
         )
 
-    def event_of(self, watch: WorkWatch | None, outcome: Outcome, message: str) -> JobEvent:
+    def event_of(self, watch: WorkWatch, outcome: Outcome, message: str) -> JobEvent:
         """The state of each job.
 
         :param watch: the wait, as far as it came
         """
-        unknown = dict.fromkeys(self._known, JobStatus.UNKNOWN)
-        found = unknown if watch is None else watch.statuses
-        statuses = {job.job_id: found[name] for name, job in self._known.items()}
+        statuses = {job.job_id: watch.statuses[name] for name, job in self._known.items()}
         return JobEvent(outcome, statuses, message=message, master=self._asked)

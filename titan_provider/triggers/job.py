@@ -8,10 +8,8 @@ from collections.abc import Mapping
 from titan_provider.events import JobEvent, Outcome
 from titan_provider.triggers.base import WorkTrigger
 from titan_provider.triggers.compat import logs_take_timestamps
-from titan_provider.work.joblog import LogCursor
 from titan_provider.work.plan import KnownJob
 from titan_provider.work.watch import WorkWatch
-from titan_sdk import JobStatus
 
 __all__ = ["TitanJobTrigger"]
 
@@ -78,13 +76,10 @@ class TitanJobTrigger(WorkTrigger):
             log_key=self.log_key,
         )
 
-    def event_of(self, watch: WorkWatch | None, outcome: Outcome, message: str) -> JobEvent:
+    def event_of(self, watch: WorkWatch, outcome: Outcome, message: str) -> JobEvent:
         """The job's state, and how far its log is copied.
 
         :param watch: the wait, as far as it came
         """
-        status = JobStatus.UNKNOWN if watch is None else watch.statuses[self.job_id]
-        copied = LogCursor() if watch is None else watch.copied
-        return JobEvent(
-            outcome, {self.job_id: status}, copied.position, copied.lines, message, master=self._asked
-        )
+        statuses, copied = {self.job_id: watch.statuses[self.job_id]}, watch.copied
+        return JobEvent(outcome, statuses, copied.position, copied.lines, message, master=self._asked)

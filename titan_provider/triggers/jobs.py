@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 from typing import ClassVar
 
 from titan_provider.events import JobEvent, Outcome
-from titan_provider.exceptions import TitanMasterUnreachable
 from titan_provider.hooks.titan import TitanHook
 from titan_provider.triggers.base import TitanTrigger
 from titan_provider.triggers.compat import TriggerEvent
@@ -59,7 +57,7 @@ class TitanJobsTrigger(TitanTrigger):
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Fire one event when nothing more can happen to the jobs, or when waiting for them is over."""
         try:
-            async with asyncio.timeout(self._left()):
+            async with asyncio.timeout(self.seconds_left(self.deadline)):
                 event = await self._watch()
                 while self.silent_fail and event.outcome is not Outcome.ENDED:
                     await asyncio.sleep(self.poll_interval)
@@ -70,26 +68,24 @@ class TitanJobsTrigger(TitanTrigger):
             )
         yield TriggerEvent(replace(event, since=self.since).to_dict())  # type: ignore[no-untyped-call]
 
-    def _left(self) -> float | None:
-        return None if self.deadline is None else max(self.deadline - time.time(), 0.0)
-
     async def _watch(self) -> JobEvent:
-        try:
+        statuses: dict[str, JobStatus] = {}
+
+        async def wait() -> tuple[Outcome, str]:
             config = await TitanHook(self.titan_conn_id).get_async_config()
             async with shared_client(config) as master:
-                return JobEvent(Outcome.ENDED, await self._until_over(master))
-        except TitanMasterUnreachable as exc:
-            return JobEvent(Outcome.UNREACHABLE, {}, message=str(exc))
-        except Exception as exc:
-            self.log.exception("Waiting for Titan jobs failed")
-            return JobEvent(Outcome.FAILED, {}, message=f"waiting failed: {type(exc).__name__}: {exc}")
+                statuses.update(await self._until_over(master))
+            return Outcome.ENDED, ""
+
+        outcome, message = await self.outcome_of(wait(), "Titan jobs")
+        return JobEvent(outcome, statuses, message=message)
 
     async def _until_over(self, master: SharedClient) -> dict[str, JobStatus]:
         """The states of the jobs, once nothing more can happen to any of them."""
         while True:
             report = await self._report(master)
             jobs = () if report is None else report.jobs
-            if jobs and all(job.will_not_run for job in jobs):
+            if report is not None and all(job.will_not_run for job in jobs):
                 return {job.job_id: job.state for job in jobs}
             going = [job.job_id for job in jobs if job.state in (JobStatus.PENDING, JobStatus.RUNNING)]
             await self._news(master, going)
