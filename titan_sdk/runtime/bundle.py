@@ -1,4 +1,4 @@
-"""The assets a runtime job needs on the master, each named by the hash of its content."""
+"""The assets that a job with the runtime needs on the master. Each is named by the hash of its content."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _WORKER = Path(__file__).with_name("worker")
 
 @dataclass(frozen=True, slots=True)
 class Asset:
-    """A file to upload under `name` unless the master has it already; equal names mean equal bytes."""
+    """A file to upload under `name`, unless the master has it. Equal names mean equal bytes."""
 
     name: str
     data: bytes
@@ -46,11 +46,11 @@ def part_asset(digest: str, data: bytes) -> Asset:
 
 @functools.cache
 def runtime_bundle() -> Asset:
-    """The zip of ``worker/`` as package ``titan_runtime``: the same bytes wherever this version is installed."""
+    """The zip of ``worker/`` as package ``titan_runtime``, with the same bytes wherever this version is installed."""
     target = io.BytesIO()
     with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:
         for path in sorted(_WORKER.rglob("*.py"), key=lambda path: path.relative_to(_WORKER).as_posix()):
-            # Stored, with a fixed date and system: another zlib, clock or checkout must not change the hash.
+            # Uncompressed, with a fixed date and system: zlib, clock and checkout must not change the hash.
             entry = zipfile.ZipInfo(f"titan_runtime/{path.relative_to(_WORKER).as_posix()}")
             entry.create_system = 3
             entry.external_attr = 0o644 << 16

@@ -1,6 +1,6 @@
-"""Names of the runtime's values in TitanStore, scoped by id and nonce so that a reused id reads nothing old.
+"""The keys of the runtime's values in TitanStore. They contain id and nonce, so a reused id reads no old values.
 
-``worker/keys.py`` says the same on the worker; a test holds the two together.
+``worker/keys.py`` has the same keys on the worker; a test compares them.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ __all__ = ["cancel_key", "job_key", "lease_key", "log_key", "result_key", "run_a
 
 
 def job_key(full_id: str) -> str:
-    """Which nonce belongs to an id; written by the client before the submit."""
+    """The job's record with its nonce, which the client writes before the submit."""
     return f"titan:job:{full_id}"
 
 
@@ -26,12 +26,12 @@ def result_key(full_id: str, nonce: str, index: int) -> str:
 
 
 def lease_key(full_id: str, nonce: str) -> str:
-    """What the job's owner renews; see ``worker/owner_lease.py``."""
+    """The owner's lease; see ``worker/owner_lease.py``."""
     return f"titan:run:{full_id}:{nonce}:lease"
 
 
 def cancel_key(full_id: str, nonce: str) -> str:
-    """A mark of any content: this submission's code must not start, and must end if it runs."""
+    """The cancel mark, with any content: this submission's code must not start, and must end if it runs."""
     return f"titan:run:{full_id}:{nonce}:cancel"
 
 

@@ -1,4 +1,4 @@
-"""The runtime's values in TitanStore, from text to frozen values. Pure; anything malformed is CorruptData."""
+"""Reads the runtime's values in TitanStore. Pure; malformed text raises CorruptData."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ class ExceptionInfo:
 
 @dataclass(frozen=True, slots=True)
 class ResultInfo:
-    """How much there is to read of a result, and its checksum."""
+    """The size of a result, and its checksum."""
 
     chunks: int
     bytes: int
     sha256: str
     text: str | None = None
-    """A small one itself, where the master stores what it acknowledges; it has no slices then."""
+    """The text of a small result. It then has no slices; only on a master whose acknowledgements are reliable."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class RunState:
     """The state record of the latest attempt. Times are unix seconds on the worker's clock."""
 
     state: str
-    """``claimed`` (confirmed, user code about to start), ``running``, ``succeeded`` or ``failed``."""
+    """``claimed`` (confirmed, the user's code is about to start), ``running``, ``succeeded`` or ``failed``."""
     attempt: int
     """Counted from 1; 0 when the launcher refused to start (``reason`` says why)."""
     token: str
@@ -71,11 +71,11 @@ class RunState:
     reason: str | None
     progress: tuple[float | None, str] | None
     log_chunks: int
-    """Chunks confirmed so far, over all attempts; final once ``ended``."""
+    """The confirmed log chunks so far, over all attempts; final once ``ended``."""
     result: ResultInfo | None
     cancel_grace: float = CANCEL_GRACE
     cancelled: bool = False
-    """Its end was a cancel's doing: it never started, or the runtime ended it."""
+    """Whether a cancel caused its end: it never started, or the runtime ended it."""
 
     outputs: Mapping[str, FileRef | tuple[FileRef, ...]] = field(default_factory=dict)
     """What it has published, by name."""
@@ -84,16 +84,16 @@ class RunState:
     environment_seconds: float | None = None
     """What it took to have its packages ready; None without packages of its own."""
     logs_to_master: bool = False
-    """Its output is in the log that its master keeps, and in no chunks."""
+    """Whether its output is in the master's log, and not in chunks."""
 
     @property
     def is_final(self) -> bool:
-        """Nothing runs any more, whatever the master makes of it."""
+        """Whether the job has ended, whatever the master reports."""
         return self.succeeded or (self.ended and self.is_last)
 
     @property
     def ended(self) -> bool:
-        """This attempt is over; with attempts left the master may start another."""
+        """Whether this attempt has ended. With attempts left, the master may start another one."""
         return self.state in ("succeeded", "failed")
 
     @property
@@ -103,7 +103,7 @@ class RunState:
 
 @dataclass(frozen=True, slots=True)
 class LogChunk:
-    """A piece of the output and the attempt that printed it."""
+    """A piece of the output, and the attempt that printed it."""
 
     attempt: int
     text: str
@@ -113,7 +113,7 @@ def parse_state(text: str) -> RunState:
     """A state record.
 
     Raises:
-        CorruptData: not a record of this version, or a field is missing or of the wrong kind.
+        CorruptData: it is not a record of this version, or a field is missing or of the wrong type.
     """
     fields = _RecordFields("state record", text)
     state = fields.want("state", str)
@@ -157,7 +157,7 @@ def parse_result_slice(text: str) -> str:
 
 
 def join_result(info: ResultInfo, slices: Iterable[str]) -> Any:
-    """The result from its slices as stored, in order.
+    """The result, joined from its stored slices in order.
 
     Raises:
         CorruptData: a slice is missing, damaged or from another submission.
@@ -166,7 +166,7 @@ def join_result(info: ResultInfo, slices: Iterable[str]) -> Any:
 
 
 def load_result(info: ResultInfo, text: str) -> Any:
-    """The result from its whole JSON text. Raises CorruptData."""
+    """The result of its whole JSON text. Raises CorruptData."""
     if len(text) != info.bytes or hashlib.sha256(text.encode("utf-8", "replace")).hexdigest() != info.sha256:
         raise CorruptData(
             f"the result read back has {len(text)} characters and another checksum than the {info.bytes} that the "
@@ -179,7 +179,7 @@ def load_result(info: ResultInfo, text: str) -> Any:
 
 
 class _RecordFields:
-    """A JSON object whose fields are asked for by kind."""
+    """A JSON object whose fields are checked for their types."""
 
     def __init__(self, what: str, source: str | dict[str, Any]) -> None:
         self.what = what
@@ -202,7 +202,7 @@ class _RecordFields:
 
     def may(self, name: str, kind: type[T]) -> T | None:
         value = self.found.get(name)
-        # In Python True is an int; in a record it is damage.
+        # In Python True is an int; in a record it is an error.
         if value is None or (isinstance(value, kind) and not (isinstance(value, bool) and kind is not bool)):
             return value
         raise self.wrong(f"holds {value!r} in {name!r} where {kind.__name__} belongs")

@@ -1,10 +1,9 @@
-"""The text a worker is given to run: one line of bash that finds a Python, then a Python script for the same file.
+"""The stub, the script that a worker runs: one line of bash that finds a Python, then Python code in the same file.
 
-Nothing is started but that one interpreter: bash replaces itself, so the worker's SIGKILL
-reaches the launcher directly.
+Only one interpreter starts: bash replaces itself with it, so the worker's SIGKILL reaches the launcher directly.
 
-The Python part must parse on Python 2.7 to be able to say that it is too old. It finds the runtime bundle in a
-private cache folder or fetches it from the master, and runs nothing whose SHA-256 is not the expected one.
+The Python part must parse on Python 2.7, to be able to report that that is too old. It finds the runtime bundle in a
+private cache folder or fetches it from the master. It runs only a bundle with the expected SHA-256.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ _FIND = (
 
 _GRACE = re.compile(rb" # cancel_grace=(\d+(?:\.\d+)?)$")
 _LAST_WORDS = 5.0
-"""Seconds a launcher has to hand in the record and the last output of a job that was ended."""
+"""Seconds for a launcher to hand in the record and the last output of a stopped job."""
 
 
 _CHECK = (
@@ -50,9 +49,9 @@ _BUNDLE = re.compile(
     rb"\{'v': 1, 'id': %s, 'nonce': %s, 'master': \[%s, \d+\], 'runtime': \{'asset': '([\w.-]+)', 'sha256': '(\w+)'\}, "
     % (_TEXT, _TEXT, _TEXT)
 )
-"""The beginning of a spec, to the launcher that it is for. An id that needs quoting is not looked at."""
+"""The beginning of a spec, up to its launcher. Ids that need quoting do not match."""
 
-# Comments, and three of four spaces of indentation, are for readers here; they do not travel.
+# Comments and three of four spaces of indentation are removed before the stub travels.
 _PYTHON = r"""
 import sys
 del sys.path[0]  # the workspace, where a staged json.py would shadow the module
@@ -145,7 +144,7 @@ main(S, Z, D, T)
 
 
 def build_stub(spec: RunSpec, bundle: Asset) -> bytes:
-    """The staged ``.sh`` of a runtime job: the same bytes for the same arguments."""
+    """The staged ``.sh`` file of a job with the runtime. Equal arguments give equal bytes."""
     what = "neither python3 nor python" if spec.python is None else f"no {spec.python!r}"
     line = first_line(
         spec.python,
@@ -159,8 +158,8 @@ def build_stub(spec: RunSpec, bundle: Asset) -> bytes:
 
 
 def spec_for(script: bytes, bundle: Asset) -> str | None:
-    """What a script of ``build_stub`` tells its launcher, a Python literal; ``None`` unless it is for any Python, for this
-    very bundle, and written by this version.
+    """The spec in a script of ``build_stub``, a Python literal. ``None`` unless the script accepts any Python, needs this
+    very bundle, and was written by this version.
     """
     before, _, after = _minified().partition("{spec}")
     program = script.partition(b"\n")[2]
@@ -180,16 +179,17 @@ def _minified() -> str:
     return "\n".join(re.sub(r"^(    )+", lambda m: " " * (len(m[0]) // 4), line) for line in lines) + "\n"
 
 
-# ---------------------------------------------------------------------- its first line
+# ---------------------------------------------------------------------- the first line of the stub
 
 
 def first_line(python: str | None, sentence: str, no_python: str, grace: float = CANCEL_GRACE) -> str:
-    """Become this Python (``None``: the first on the PATH) on the rest of the file, or say the sentence.
+    """The line of bash that runs the rest of the file with this Python (``None``: the first on the PATH).
 
     Args:
-        no_python: what to say where it is something else than Python. Only asked where its name leaves that open: the
-            answer costs the start of an interpreter.
-        grace: seconds the job may take to end after SIGTERM; a master that ends it reads them here.
+        sentence: printed if there is no such program.
+        no_python: printed if the program is not Python. Checked only if its name leaves that open, because the check
+            starts an interpreter.
+        grace: seconds for the job to end after SIGTERM. A master that stops the job reads them here.
     """
     candidates = _ANY if python is None else shlex.quote(python)
     asks = python is not None and not re.match(r"(python|pypy)[\d.]*$", python.rpartition("/")[2])
@@ -199,8 +199,8 @@ def first_line(python: str | None, sentence: str, no_python: str, grace: float =
 
 
 def grace_of(script: bytes) -> tuple[float, float]:
-    """How long a run of this script may take to end after SIGTERM, and how long what is left of it may take once its
-    first process was killed: the guard of a job with the runtime ends the job itself then.
+    """Two times in seconds: for a run of this script to end after SIGTERM, and for its other processes to end after its
+    first process was killed. The guard of a job with the runtime uses the second to end the job itself.
     """
     if not is_launcher(script):
         return CANCEL_GRACE, 0.0
@@ -210,10 +210,10 @@ def grace_of(script: bytes) -> tuple[float, float]:
 
 
 def is_launcher(script: bytes) -> bool:
-    """Whether this is the script of a job with the runtime, which brings the user's own with it."""
+    """Whether this is the stub of a job with the runtime, which contains the user's script."""
     return script.startswith(_IS_LAUNCHER.encode())
 
 
 def takes_any_python(script: bytes) -> bool:
-    """Whether this is the script of a job with the runtime that names no Python of its own."""
+    """Whether this is the stub of a job with the runtime without ``python=``."""
     return script.startswith(_FIND.format(candidates=_ANY, check="").encode())

@@ -1,1 +1,1 @@
-"""Between a request and a process: what is submitted, decided, run and known."""
+"""The master between requests and processes: submissions, scheduling, runs, services and recovery."""

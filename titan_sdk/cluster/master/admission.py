@@ -1,6 +1,6 @@
-"""What may enter the queue: a submission is checked as a whole, and refused as a whole with a sentence.
+"""The checks of a submission. It is accepted as a whole, or refused as a whole with a sentence.
 
-A real master drops bad lines and cycles in silence and answers ``DAG_ACCEPTED`` all the same (protocol 4.1).
+A real master silently drops bad lines and cycles, and still answers ``DAG_ACCEPTED`` (protocol 4.1).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ Args = TypeVarTuple("Args")
 
 MAX_DAG_JOBS = 20_000
 LARGE_JOBS = 200
-"""What is done for more jobs at a time is work for a thread."""
+"""The number of jobs above which a thread checks a submission."""
 _LARGE_PAYLOAD = 128 * 1024
 _MAX_ID_BYTES = 1000
 _MAX_NAME_BYTES = 200
@@ -41,21 +41,21 @@ _SCRIPT_SUFFIXES = (".py", ".sh")
 
 
 class SubmissionRefused(Exception):
-    """Why a request is not carried out; the sentence goes to the client behind ``ERROR: ``."""
+    """The refusal of a request. Its sentence is sent to the client behind ``ERROR: ``."""
 
 
 async def check_dag(
     payload: str, numbers: Callable[[Sequence[str]], Awaitable[dict[str, int]]]
 ) -> tuple[list[JobLine], dict[str, int]]:
-    """The jobs of a SUBMIT_DAG payload that can be carried out as a whole, and the numbers of parents outside it.
+    """The checked jobs of a SUBMIT_DAG payload, and the numbers of parents outside it.
 
     Args:
-        numbers: of those of some ids that were ever submitted.
+        numbers: looks up the numbers of ids that were ever submitted.
 
     Raises:
-        Refused: nothing of the payload may be carried out.
+        SubmissionRefused: no job of the payload may be carried out.
     """
-    # Told without reading it.
+    # The size is known without parsing.
     large = len(payload) > _LARGE_PAYLOAD or payload.count(";") >= LARGE_JOBS
     lines = await compute(read_dag, payload, in_thread=large)
     outside = _foreign_parents(lines)
@@ -65,15 +65,15 @@ async def check_dag(
 
 
 async def compute(work: Callable[[Unpack[Args]], T], *args: *Args, in_thread: bool) -> T:
-    """What ``work`` returns. A thread takes its time; what is short is done before it could be handed over."""
+    """The result of ``work``, computed in a thread if it is long. Short work is faster than a thread."""
     return await asyncio.to_thread(work, *args) if in_thread else work(*args)
 
 
 def read_dag(payload: str) -> list[JobLine]:
-    """The jobs of a SUBMIT_DAG payload, each checked by itself.
+    """The jobs of a SUBMIT_DAG payload, each checked on its own.
 
     Raises:
-        Refused: some line cannot be carried out; nothing of the payload may be.
+        SubmissionRefused: a line is wrong, so no job of the payload may be carried out.
     """
     lines: list[JobLine] = []
     for number, line in enumerate(parse_dag(payload), start=1):
@@ -97,7 +97,7 @@ def check_job(payload: str) -> JobLine:
     """The job of a SUBMIT_JOB payload: ``[id|]HEADER|...[|priority|delay_ms]`` (protocol section 4.7).
 
     Raises:
-        Refused: it is not a job.
+        SubmissionRefused: it is not a job.
     """
     parts = payload.strip().split("|")
     numbers: list[int] = []
@@ -165,7 +165,7 @@ def _check_script(where: str, line: JobLine) -> None:
         )
     if line.header not in SERVICES and not name.endswith(_SCRIPT_SUFFIXES):
         raise SubmissionRefused(
-            f"{where}: filename {name!r} ends neither in .py nor in .sh; workers run nothing else"
+            f"{where}: filename {name!r} ends neither in .py nor in .sh; workers run no other files"
         )
     try:
         decode_base64(line.content_b64.strip())
@@ -198,19 +198,19 @@ def _number(text: str) -> int | None:
 
 
 def _foreign_parents(lines: Sequence[JobLine]) -> list[str]:
-    """Parents outside the payload, each once."""
+    """The parents outside the payload, each once."""
     own = {line.job_id for line in lines}
     return list({parent: None for line in lines for parent in line.parents if parent not in own})
 
 
 def check_graph(lines: Sequence[JobLine], known: Callable[[str], bool]) -> None:
-    """What the lines are to each other.
+    """Check the graph: ids are unique, parents exist, and there is no cycle.
 
     Args:
-        known: whether an id was ever submitted; parents outside the payload must be.
+        known: whether an id was ever submitted. Parents outside the payload must be known.
 
     Raises:
-        Refused: as for ``read_dag``.
+        SubmissionRefused: as for ``read_dag``.
     """
     by_id: dict[str, JobLine] = {}
     for number, line in enumerate(lines, start=1):
@@ -233,7 +233,7 @@ def check_graph(lines: Sequence[JobLine], known: Callable[[str], bool]) -> None:
 
 
 def _find_cycle(by_id: dict[str, JobLine]) -> list[str]:
-    """The ids of one cycle, first one repeated at the end, or nothing."""
+    """The ids of one cycle, with the first one repeated at the end; empty without a cycle."""
     if not any(line.parents for line in by_id.values()):
         return []
     left = {job_id: {p for p in line.parents if p in by_id} for job_id, line in by_id.items()}
@@ -253,7 +253,7 @@ def _find_cycle(by_id: dict[str, JobLine]) -> list[str]:
 
 
 def _walk(left: dict[str, set[str]]) -> list[str]:
-    """Every job here has a parent here, so walking to parents must come back to where it was."""
+    """Walk from parent to parent. Every job in ``left`` has a parent in it, so the walk must meet a job twice."""
     seen: dict[str, None] = {}
     at = min(left)
     while at not in seen:

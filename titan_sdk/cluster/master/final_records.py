@@ -1,7 +1,7 @@
-"""What a run's launcher hands in last, left in a file for its master to store together with the job's end.
+"""The final records of runs. A launcher writes its last record to a file, and the master stores it with the job's end.
 
-It is the request that the launcher would send otherwise: one transaction less, and a job that ends while no master is
-there waits for none. From a Ray node it comes with the run's end.
+The file replaces a request: that saves one transaction, and a job that ends while no master is there need not wait for
+one. A Ray node sends the record with the run's end.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ class FinalRecord:
 
 
 class FinalRecords:
-    """Those that are there, by the names of their runs.
+    """The files of final records, named by their runs.
 
     Args:
-        folder: made where it is missing; None: there are none, as runs end on other machines.
+        folder: created if it is missing. None: there are no files, because runs end on other machines.
     """
 
     def __init__(self, folder: Path | None) -> None:
@@ -43,7 +43,7 @@ class FinalRecords:
             folder.mkdir(mode=0o700, exist_ok=True)
 
     def read(self, run: str) -> FinalRecord | None:
-        """What the run has left, if it has left anything."""
+        """The run's final record, or ``None``."""
         if self._folder is None:
             return None
         try:
@@ -52,13 +52,13 @@ class FinalRecords:
             return None
 
     def forget(self, run: str) -> None:
-        """It is stored."""
+        """Remove the record: it is stored."""
         if self._folder is not None:
             with contextlib.suppress(OSError):
                 os.unlink(self._folder / run)
 
     def keep_only(self, runs: Collection[str]) -> None:
-        """Remove those of runs whose ends an earlier master has stored, and what a launcher did not finish."""
+        """Remove all other records: those that an earlier master has stored, and unfinished ones."""
         if self._folder is None:
             return
         for name in os.listdir(self._folder):
@@ -67,13 +67,13 @@ class FinalRecords:
 
 
 def read_final_record(text: str) -> FinalRecord | None:
-    """What a launcher has left, if it is that."""
+    """The final record of a file's text; ``None`` if a launcher did not write it."""
     try:
         left = StoreSwap.decode(text)
     except PeerProtocolError:
         return None
     if left.value is None or not f"{left.key}{left.expected}{left.value}".isascii():
-        return None  # no launcher's: bookkeeping that cannot be stored would hold up everything after it
+        return None  # not a launcher's. A change that cannot be stored would block every later one
     return FinalRecord(Swap(left.key, left.expected, left.value), sdk_keys.is_failed_for_good(left.value))
 
 
@@ -85,4 +85,4 @@ async def is_failed_for_good(store: Store, job_id: str) -> bool:
             await store.get(sdk_keys.run_key(job_id, nonce))
         )
     except StoreFailed:
-        return False  # its launcher looks there, too, before it starts anything
+        return False  # the launcher checks the record too, before it starts the job

@@ -1,4 +1,4 @@
-"""What the jobs of each worker inherit: its environment, and which NVIDIA devices of this machine a GPU worker sees."""
+"""The environment that jobs inherit from their worker, including the NVIDIA devices of a GPU worker."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ __all__ = ["JobEnvironments", "find_devices", "share_out"]
 
 _DEVICES = Path("/proc/driver/nvidia/gpus")
 _AWAY_SECONDS = 7 * 24 * 3600
-"""How long a job with the runtime waits for the next master to hand in what it did."""
+"""Seconds for which a job with the runtime waits for the next master, to hand in its result."""
 
 
 class JobEnvironments:
-    """Environments by the worker's name, made when they are first asked for.
+    """The environments by the worker's name, made when they are first needed.
 
     Args:
-        address: under which jobs reach the master.
-        socket_path: where they reach it if that takes more than the address.
-        ends: where their launchers leave what they hand in last; see ``FinalRecords``.
+        address: the master's address for jobs.
+        socket_path: the master's Unix socket for jobs, if they need one.
+        ends: the folder of the final records; see ``FinalRecords``.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class JobEnvironments:
         return made
 
     def ends_of(self) -> dict[str, str]:
-        """What tells launchers to leave their last record in a file."""
+        """The variable that tells launchers to write their final record to a file."""
         return {"TITAN_RUNTIME_ENDS": str(self._ends)}
 
     def _devices_of(self, worker: str) -> dict[str, str]:
@@ -66,7 +66,7 @@ class JobEnvironments:
 
 
 def find_devices(environ: Mapping[str, str], listed: Path = _DEVICES) -> tuple[str, ...]:
-    """Devices as CUDA_VISIBLE_DEVICES names them: those the master itself may see, else all of the machine."""
+    """The devices in the words of CUDA_VISIBLE_DEVICES: those that the master may see, else all of the machine."""
     given = environ.get("CUDA_VISIBLE_DEVICES")
     if given is not None:
         return tuple(name.strip() for name in given.split(",") if name.strip())
@@ -76,10 +76,10 @@ def find_devices(environ: Mapping[str, str], listed: Path = _DEVICES) -> tuple[s
 
 
 def share_out(workers: Sequence[tuple[str, str]], devices: Sequence[str]) -> dict[str, str]:
-    """CUDA_VISIBLE_DEVICES of each GPU worker, by name; nothing is set where there are no devices.
+    """CUDA_VISIBLE_DEVICES of each GPU worker, by name. Empty without devices.
 
     Args:
-        workers: name and tag of each worker.
+        workers: the name and tag of each worker.
     """
     names = [name for name, tag in workers if tag == "GPU"]
     if not names or not devices:

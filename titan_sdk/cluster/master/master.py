@@ -1,7 +1,7 @@
-"""The master without its network: what clients can ask of it.
+"""The master without its network: the operations that clients ask for.
 
-Everything runs in one thread, the loop's. An event goes into the scheduler, its effects are performed at once,
-and what must be durable first hangs on the journal: a reply, the opening of a job's gate, the removal of files.
+Everything runs in the loop's thread. An event goes into the scheduler, and its effects are performed at once. A step that
+needs a durable state awaits the journal: a reply, the start of a process, the removal of files.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ class Master:
     """A master over an opened data directory. Use ``recovery.recover`` before serving anybody.
 
     Args:
-        storage: what it keeps things in; its to close.
-        address: under which jobs reach it.
-        socket_path: where they reach it if that takes more than the address.
-        jobs_door: how jobs of other machines reach it.
+        storage: the store, logs and artifacts. The master closes them.
+        address: the master's address for jobs.
+        socket_path: the master's Unix socket for jobs, if they need one.
+        jobs_door: the access for jobs on other machines.
         is_temporary: no later master will use the folder, so local jobs end with this process, however it ends.
     """
 
@@ -64,11 +64,11 @@ class Master:
         self._loop = asyncio.get_running_loop()
         self.draining = False
         self._arriving: dict[str, asyncio.Task[None]] = {}
-        """Ids whose submission is being stored."""
+        """The ids whose submission is being stored."""
         self.state = State(storage.store, storage.logs)
         self.state.scheduler.ageing = settings.ageing_seconds
         self.pools: Pools | None = None
-        """Of an engine that chooses the places itself."""
+        """The pools of an engine that chooses the places itself."""
         self.engine: Engine
         if settings.ray is None:
             self.engine = ProcessEngine(
@@ -79,7 +79,7 @@ class Master:
                 held=is_temporary,
             )
         else:
-            # The engine tells of its nodes only when it is open.
+            # The engine reports its nodes only after it is open.
             self.pools = Pools(
                 settings.ray,
                 self.state.scheduler,
@@ -100,15 +100,15 @@ class Master:
         values: Sequence[Change] = (),
         dag: tuple[str, str] | None = None,
     ) -> None:
-        """Queue jobs that were checked; they are durable and queued when it returns, whoever waits for that.
+        """Queue checked jobs. They are durable and queued when this returns, even if the caller was cancelled.
 
         Args:
-            numbers: of the parents that are not among them.
-            values: what is stored together with them.
-            dag: name and run of the DAG that they are.
+            numbers: the numbers of parents outside the submission.
+            values: the TitanStore values to store together with the jobs.
+            dag: the name and run of the DAG.
 
         Raises:
-            Refused: an id is in use, or nothing could be stored. No job was taken.
+            SubmissionRefused: an id is in use, or the store failed. No job was taken.
         """
         if self.draining:
             raise SubmissionRefused(
@@ -144,7 +144,7 @@ class Master:
                 del self._arriving[line.job_id]
 
     async def _bring(self, parents: Iterable[str]) -> None:
-        """Have parents outside a submission at hand: what is stored must be queued, however long that takes."""
+        """Load the parents outside a submission. Stored jobs must be queued, however long that takes."""
         while True:
             try:
                 await self.state.store.bring(parents)
@@ -154,7 +154,7 @@ class Master:
                 return
 
     def _queue(self, specs: list[JobSpec]) -> None:
-        """Jobs that are stored go to the scheduler."""
+        """Pass stored jobs to the scheduler."""
         now = self.state.clock.now()
         try:
             if self.pools is not None:
@@ -164,11 +164,11 @@ class Master:
             log.exception("jobs that are stored could not be queued, or not all; the next master queues them")
 
     def is_arriving(self, job_ids: Iterable[str]) -> bool:
-        """Whether a submission of one of these ids, which may lack their ``DAG-``, is being stored."""
+        """Whether a submission with one of these ids (with or without ``DAG-``) is being stored."""
         return bool(self._arriving) and self._arriving_of(job_ids) is not None
 
     async def arrived(self, job_ids: Sequence[str]) -> None:
-        """Wait while ``is_arriving``: before that nothing can be said about the ids."""
+        """Wait while ``is_arriving``. Until then no question about the ids can be answered."""
         while self._arriving and (taking := self._arriving_of(job_ids)) is not None:
             await asyncio.wait([taking])
 
@@ -177,11 +177,11 @@ class Master:
         return next((self._arriving[name] for name in names if name in self._arriving), None)
 
     def running(self) -> list[str]:
-        """Jobs and services that run now."""
+        """The running jobs and services."""
         return [*self.runs.running(), *self.services.live()]
 
     async def drain(self, seconds: float) -> None:
-        """Start nothing more, take nothing more, and let what runs come to its end; services are not waited for."""
+        """Start and accept nothing more, and wait for running jobs. Services are not waited for."""
         self.draining = True
         self.state.scheduler.hold()
         try:
@@ -191,18 +191,18 @@ class Master:
             log.warning("still running after %g s: %d jobs", seconds, len(self.runs.running()))
 
     async def cancel(self, job_id: str) -> bool:
-        """End an unfinished job or a live service; when it returns that is stored, and its processes have been told.
+        """Cancel an unfinished job or a live service. When it returns, that is stored and the processes have been told.
 
-        False if there is nothing to end; nothing is changed then.
+        Returns False, and changes nothing, if there is nothing to cancel.
         """
         service = self.services.get(job_id)
         if service is not None and self.state.scheduler.jobs.get(job_id) is None:
             if service.process is None:
-                # No run of it may begin after its end is stored.
+                # After the end is stored, no run of the job may begin.
                 self.runs.stop_service(job_id)
             seq, now = service.seq, self.state.clock.now()
             ended = SetEnded(seq, JobStatus.CANCELLED, None, "cancelled by a client", now)
-            # No longer live, so a next master ends what is left of it.
+            # The service is no longer live, so the next master ends its processes.
             await self.state.store.journal.write(SetService(seq, ServiceState.DEPLOYING), ended)
             self.runs.perform([Kill(job_id)])
             return True
@@ -214,11 +214,11 @@ class Master:
         return True
 
     def is_stopping(self, job_id: str) -> bool:
-        """Whether the job was cancelled, and something of its run may be left."""
+        """Whether the job was cancelled, and processes of its run may be left."""
         return self.state.scheduler.is_stopping(job_id) or self.services.is_stopping(job_id)
 
     async def stop_service(self, job_id: str) -> bool:
-        """STOP: end a service; a service that was up keeps its status, as on a real master."""
+        """STOP: end a service. A service that was up keeps its status, as on a real master."""
         if job_id not in self.services:
             return False
         gone = self.runs.stop_service(job_id)
@@ -229,7 +229,7 @@ class Master:
         return True
 
     async def remove_worker(self, name: str) -> int:
-        """Take a worker out; its runs are killed and go to others, its services end. How many services."""
+        """Remove a worker. Its runs are killed and go to other workers; its services end. Returns their number."""
         hosted = self.services.on_worker(name)
         self.runs.perform(self.state.scheduler.remove_worker(name))
         for job_id in hosted:
@@ -239,29 +239,29 @@ class Master:
         return len(hosted)
 
     async def flushed(self) -> None:
-        """Wait until everything so far is durable."""
+        """Wait until all changes so far are durable."""
         await self.state.store.journal.write()
 
     async def end_runs(self) -> None:
-        """End what runs, which the next master queues again; questions are answered meanwhile, and jobs may hand in."""
+        """End running jobs, which the next master queues again. Requests are answered meanwhile, also those of jobs."""
         self.draining = True
         self.state.scheduler.hold()
         await self.runs.close()
 
     async def close(self) -> None:
-        """Store everything."""
+        """Store all changes, and close."""
         await self.state.store.close()
 
     async def abandon(self) -> None:
-        """Let go of everything as it is: another master has taken over."""
+        """Stop without ending anything: another master has taken over."""
         await self.runs.abandon()
         await self.state.store.close()
 
     def _check_free(self, job_id: str) -> None:
-        """Whether the id can be submitted.
+        """Check that the id can be submitted.
 
         Raises:
-            Refused: an earlier submission of it is not over.
+            SubmissionRefused: an earlier submission of it has not ended.
         """
         job = self.state.scheduler.jobs.get(job_id)
         if job is not None:
@@ -272,7 +272,7 @@ class Master:
             raise SubmissionRefused(f"the job {job_id!r} is being cancelled; submit it again when it is gone")
         if job_id in self._arriving:
             raise SubmissionRefused(
-                f"the job {job_id!r} is being submitted by somebody else; submit under another id"
+                f"the job {job_id!r} is being submitted by another client; submit under another id"
             )
         if job_id in self.services:
             raise SubmissionRefused(

@@ -1,7 +1,7 @@
-"""What makes a master the front of a Ray cluster: its engine, and one pool of slots per tag.
+"""A master as the front of a Ray cluster: its engine, and one pool of slots per tag.
 
-Jobs wait here by priority, not in the engine's own queue: a pool has as many slots as the nodes can hold, and a
-few more, so that no place is empty between two jobs, and for an autoscaler to see what is missing.
+Jobs wait here, by priority, and not in Ray's queue. A pool has as many slots as the nodes can hold, and a few more: so no
+place is idle between two jobs, and an autoscaler sees the demand.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ __all__ = ["JobsDoor", "Pools", "ray_engine"]
 
 @dataclass(frozen=True, slots=True)
 class JobsDoor:
-    """How jobs on other machines reach a master."""
+    """The access to a master for jobs on other machines."""
 
     host: str
     port: int
     token: str | None
-    """Made for this master's life; given to nodes through Ray, and to no job."""
+    """A token of this master's lifetime. Nodes get it through Ray; no job gets it."""
     certificate: str | None
-    """PEM text by which its TLS is recognised."""
+    """The PEM text of the master's certificate."""
 
 
 def ray_engine(
@@ -39,7 +39,7 @@ def ray_engine(
     pools: Pools,
     door: JobsDoor | None,
 ) -> RayEngine:
-    """The engine of a front; nothing of Ray is imported or asked yet."""
+    """The engine of a front. It does not import or contact Ray yet."""
     assert door is not None
     front = Front(
         door.host,
@@ -54,11 +54,11 @@ def ray_engine(
 
 
 class Pools:
-    """Keeps the scheduler's workers as the nodes are.
+    """Keeps the scheduler's pools in step with the nodes.
 
     Args:
-        perform: carries out what the scheduler decides.
-        services: how many live services there are, by tag: on a node, they take what a job takes.
+        perform: carries out the scheduler's effects.
+        services: the number of live services by tag. On a node a service takes what a job takes.
     """
 
     def __init__(
@@ -76,20 +76,20 @@ class Pools:
         self.reachable = False
 
     def cover(self, tags: Iterable[str]) -> None:
-        """There are jobs with these tags: have a pool for each, be it without a slot."""
+        """Make a pool for each of these tags, if need be without slots."""
         for tag in tags:
             if self._scheduler.workers.get(tag) is None:
                 self._perform(self._scheduler.add_worker(tag, [tag], self._slots(tag), pool=True))
 
     def set_nodes(self, nodes: tuple[NodeState, ...], *, reachable: bool) -> None:
-        """The cluster is like this now."""
+        """Update the pools for these nodes."""
         self.nodes, self.reachable = nodes, reachable
         self.cover(served_tags(nodes, self._settings.tag_resources))
         for worker in list(self._scheduler.workers):
             self.resize(worker.name)
 
     def resize(self, tag: str) -> None:
-        """There are more or fewer places for jobs with this tag, or services that take them."""
+        """Update the slots of a tag's pool, after a change of places or services."""
         self._perform(self._scheduler.resize_worker(tag, self._slots(tag)))
 
     def _slots(self, tag: str) -> int:
@@ -100,11 +100,11 @@ class Pools:
         return places + max(self._settings.ahead, self._settings.prefetch if places else 0)
 
     def has_place_for(self, tag: str) -> bool:
-        """Whether some node has what a job with this tag takes, be it taken or free."""
+        """Whether a node has the resources of a job with this tag, free or in use."""
         return not missing(resources_of(tag, self._settings.tag_resources), self.nodes)
 
     def why_waiting(self, tag: str) -> str:
-        """Why a job with this tag does not run, in terms of resources."""
+        """The reason why a job with this tag waits, in terms of resources."""
         wanted, ahead = resources_of(tag, self._settings.tag_resources), self._settings.ahead
         absent = missing(wanted, self.nodes)
         if not absent:

@@ -1,4 +1,4 @@
-"""Taking over a data directory: what was queued is queued again, what ran is re-attached or accounted for."""
+"""Taking over a data directory: queued jobs are queued again, and runs are re-attached or ended."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["recover"]
 
 
 def recover(master: Master) -> None:
-    """Bring a fresh master to the state that the last one of this folder had stored. To be called once, first."""
+    """Bring a new master to the stored state of the last one. Called once, before all else."""
     store = master.state.store
     rows = store.table.unfinished()
     services = store.table.live_services()
@@ -33,17 +33,17 @@ def recover(master: Master) -> None:
                 master.state.scheduler.add_worker(worker.name, [worker.tag], master.settings.slots)
             )
     else:
-        # Without a slot until the engine tells of nodes.
+        # The pools have no slots until the engine reports nodes.
         lines = (load_line(row.job_id, store.line(row.seq)) for row in (*rows, *services, *cancelled))
         master.pools.cover({line.requirement for line in lines})
     _end_cancelled(master, cancelled)
     running = [row for row in rows if row.status is JobStatus.RUNNING]
     for row in running:
-        # Before the waiting jobs, whose parents these may be.
+        # Running jobs come first: they may be parents of waiting ones.
         spec = _spec(master, row)
         host, place = _where(master, row, spec.tag)
         master.state.scheduler.adopt(dataclasses.replace(spec, parents=()), host, row.attempts, place)
-    # The last master may have been killed between a submission and the removal of the log of its id's last run.
+    # The last master may have been killed between a submission and the removal of the log of the id's earlier run.
     master.state.begin_logs(row.job_id for row in rows if row.status is JobStatus.PENDING and row.run is None)
     waiting = [_spec(master, row) for row in rows if row.status is JobStatus.PENDING]
     master.runs.perform(
@@ -56,7 +56,7 @@ def recover(master: Master) -> None:
 
 
 def _where(master: Master, row: JobRow, tag: str) -> tuple[str, str | None]:
-    """The worker that has its slot, and the place behind it if that is a pool."""
+    """The worker with the job's slot, and the place behind it if the worker is a pool."""
     worker = row.worker or ""
     if master.pools is None:
         return worker, None
@@ -65,11 +65,11 @@ def _where(master: Master, row: JobRow, tag: str) -> tuple[str, str | None]:
 
 def _spec(master: Master, row: JobRow) -> JobSpec:
     line = load_line(row.job_id, master.state.store.line(row.seq))
-    # The system's clock may have been set back in between: nobody waits longer than was asked for.
+    # The clock may have been set back meanwhile: no job may wait longer than its delay.
     submitted_at = min(row.submitted_at, master.state.clock.now())
     return dataclasses.replace(
         spec_of(line, row.seq, submitted_at, row.attempts),
-        # A parent whose id was used again had completed, or this child would not be unfinished.
+        # A parent whose id was used again has completed; otherwise this child would be DEAD.
         parents=tuple(parent for parent, seq in row.parents if _number(master.state.store, parent) == seq),
     )
 
@@ -80,7 +80,7 @@ def _number(store: Store, job_id: str) -> int:
 
 
 def _resume(master: Master, row: JobRow) -> None:
-    """A job that was running, as far as the store knows."""
+    """Continue a job that was running, by its row."""
     job = master.state.scheduler.jobs.get(row.job_id)
     if job is not None and job.spec.service and row.handle is not None:
         _resume_service(master, row, up=False)
@@ -105,7 +105,7 @@ def _resume_service(master: Master, row: JobRow, *, up: bool) -> None:
 
 
 def _end_cancelled(master: Master, cancelled: Collection[JobRow]) -> None:
-    """Cancelled jobs whose processes the last master could not see to the end; their slots are taken until then."""
+    """End cancelled jobs whose processes the last master had not seen to the end. Their slots are taken until then."""
     for row in cancelled:
         if row.handle is None or row.run is None:
             continue
@@ -118,7 +118,7 @@ def _end_cancelled(master: Master, cancelled: Collection[JobRow]) -> None:
 
 
 def _remove_files(master: Master, keep: Collection[str]) -> None:
-    """What runs left behind that ended while nobody could clean up after them."""
+    """Remove the files of runs that ended while no master was there."""
     master.runs.final_records.keep_only(keep)
     for staged in master.data.workers.glob("*/titan_workspace/.runs/*"):
         if staged.name not in keep:

@@ -2,9 +2,9 @@
 
     stage -> store where it runs -> run -> store how it ended -> forget
 
-Nothing begins before it is stored where it runs, and nothing is removed before it is stored how it ended. A restarted
-master enters the coroutine in the middle, at ``reattach``. A service is the same coroutine in a loop, with a probe of
-its port. Cancelling a task lets go of the run and ends nothing; ``kill`` ends it.
+A run begins only after its place is stored, and its files are removed only after its end is stored. A restarted master
+enters the coroutine in the middle, at ``reattach``. A service is the same coroutine in a loop, with a probe of its port.
+Cancelling a task lets go of the run and does not end it; ``kill`` ends it.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ log = logging.getLogger(__name__)
 
 RETRY_SECONDS = 1.0
 RESTART_SECONDS = 3.0
-"""Before a service that was up is started again."""
+"""Seconds before a service that was up is started again."""
 _EARLY_RESTART_SECONDS = 0.5
 _MAX_EARLY_EXITS = 4
 _TOO_EARLY = "it was killed before it began"
@@ -58,7 +58,7 @@ _STOPPED = "the master was stopped"
 
 
 def run_name(seq: int, attempt: int) -> str:
-    """A name for a run that no other run has or had."""
+    """The unique name of a run."""
     return f"{seq}.{attempt}.{secrets.token_hex(6)}"
 
 
@@ -72,19 +72,19 @@ class Run:
     process: Process | None = None
     """``None`` until it is staged."""
     halt: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set when it is to end, or not to begin."""
+    """Set when the run must end, or must not begin."""
     last: tuple[Change, ...] = ()
-    """What its launcher has left, to be stored with its end."""
+    """The launcher's final record, stored together with the end."""
     for_good: bool = False
-    """Whether it failed, and the job's own ``max_attempts`` rules out another one."""
+    """Whether it failed, and ``max_attempts`` rules out another run."""
     task: asyncio.Task[None] | None = None
 
 
 class Runs:
-    """Carries out what the scheduler decides, and tells it how runs end.
+    """Carries out the scheduler's effects, and reports the ends of runs to it.
 
     Args:
-        start_seconds: within which a service's port must answer.
+        start_seconds: the seconds within which a service's port must answer.
     """
 
     def __init__(
@@ -106,10 +106,10 @@ class Runs:
     # ------------------------------------------------------------------ decisions
 
     def perform(self, effects: Sequence[Effect], gone: str | None = None) -> None:
-        """Do what the scheduler decided. ``gone`` is the job of whose run nothing is left."""
+        """Perform the scheduler's effects. ``gone`` is the job whose run has no process left."""
         starts = [effect for effect in effects if isinstance(effect, Start)]
         for start in starts:
-            # First, so that its coroutine comes before the commit of this turn, and shares it.
+            # Starts come first, so that their coroutines share the commit of this turn.
             self._start(start)
         for effect in effects:
             if isinstance(effect, Kill):
@@ -142,7 +142,7 @@ class Runs:
         self._go(Run(request, job.spec.seq))
 
     async def _unreadable(self, job_id: str, reason: str) -> None:
-        """Nothing of that run has begun; it holds its slot until the next try, even if it was cancelled meanwhile."""
+        """End a run whose submission cannot be read. It holds its slot until the next attempt, even if it is cancelled."""
         await asyncio.sleep(RETRY_SECONDS)
         now = self._state.clock.now()
         self.perform(self._state.scheduler.exited(job_id, Outcome.INTERRUPTED, reason, now))
@@ -171,7 +171,7 @@ class Runs:
             self._state.note(effect.job_id, f"{effect.job_id} never ran: {effect.reason}")
 
     def _wake_when_due(self) -> None:
-        """Come back when the next delayed job is due."""
+        """Set the timer for the next delayed job."""
         due = self._state.scheduler.next_due()
         if due == self._due:
             return
@@ -203,12 +203,12 @@ class Runs:
         is_concluded = job is not None and job.phase is Phase.RUNNING
         effects = scheduler.exited(job_id, result.outcome, result.reason, now, result.exit_code)
         self.perform(effects, gone=job_id)
-        # The end of a cancelled job is stored already; all that is left to store is that its process is gone.
+        # The end of a cancelled job is already stored. Only the end of its process remains to be stored.
         await self._save(*run.last, *(() if is_concluded else (SetGone(run.seq, run.request.run),)))
         self._forget(run)
 
     async def _until_gone(self, run: Run, begun: Callable[[Process], None] | None = None) -> RunResult:
-        """Stage it, store where it runs, run it; or follow it, if an earlier master did so."""
+        """Stage the run, store its place, and run it; or follow it, if an earlier master started it."""
         if run.process is None:
             try:
                 run.process = await self._staged(run)
@@ -226,7 +226,7 @@ class Runs:
         return await self._with_record(run, await ended)
 
     async def _with_record(self, run: Run, result: RunResult) -> RunResult:
-        """Read what the launcher left, and start no run again that the job's own ``max_attempts`` rules out."""
+        """Read the launcher's final record. It may rule out another run (``max_attempts``)."""
         end = read_final_record(result.record) if result.record else self.final_records.read(run.request.run)
         if end is not None:
             run.last = (end.change,)
@@ -238,7 +238,7 @@ class Runs:
         return replace(result, outcome=Outcome.FATAL) if run.for_good else result
 
     async def _staged(self, run: Run) -> Process:
-        """As ``Engine.stage``, which is tried until the machine has room for it and no trouble of its own."""
+        """``Engine.stage``, repeated until the machine has room for the run and no problem of its own."""
         is_told = False
         while not run.halt.is_set():
             try:
@@ -263,7 +263,7 @@ class Runs:
         await self._save(*changes)
 
     def _placed(self, run: Run, place: str) -> None:
-        """The run has begun in this place of the pool that it was given to."""
+        """The run has begun at this place of its pool."""
         job_id, now = run.request.job_id, self._state.clock.now()
         self._state.scheduler.placed(job_id, place)
         self._state.activity.started(place, job_id, now)
@@ -282,7 +282,7 @@ class Runs:
             self.final_records.forget(run.request.run)
 
     def _save(self, *changes: Change) -> asyncio.Future[None]:
-        """Done when these and everything before them are durable, however long that takes."""
+        """A future that is done when these and all earlier changes are durable, however long that takes."""
         saved: asyncio.Future[None] = self._loop.create_future()
 
         def done() -> None:
@@ -304,7 +304,7 @@ class Runs:
         self._spawn(self._service(service, first))
 
     async def _service(self, service: Service, first: Run | None) -> None:
-        """A service, from its first run that this master sees to its last."""
+        """A service, from this master's first run of it to the last."""
         deadline = None
         if not service.up:
             deadline = self._loop.call_later(self._start_seconds, self._too_late, service)
@@ -321,7 +321,7 @@ class Runs:
         service.gone.set()
 
     async def _keep_running(self, service: Service, run: Run | None) -> None:
-        """Run it again and again, until it may not be."""
+        """Run the service again and again, until it is stopped or fails."""
         while run is not None or not service.halt.is_set():
             run = run or self._next_run(service)
             result = await self._run_of_service(service, run)
@@ -395,7 +395,7 @@ class Runs:
             self._engine.kill(service.process)
 
     def stop_service(self, job_id: str) -> asyncio.Event:
-        """End a service with everything it started; the event is set when nothing of it is left."""
+        """End a service with all its processes. The event is set when none is left."""
         service = self.services.get(job_id)
         assert service is not None, "the caller has looked"
         service.stopping = True
@@ -403,7 +403,7 @@ class Runs:
         return service.gone
 
     def _service_is_over(self, service: Service) -> None:
-        """Nothing of it is left; what that means for its job."""
+        """Record the end of a service, of which no process is left."""
         job_id, now = service.line.job_id, self._state.clock.now()
         if service.stopping and service.up:
             self._state.store.journal.record(SetService(service.seq, rows.ServiceState.DEPLOYING))
@@ -418,13 +418,13 @@ class Runs:
     # ------------------------------------------------------------------ after a restart
 
     def take_over(self, request: RunRequest, seq: int, handle: str) -> None:
-        """Follow a job's run that an earlier master started; the scheduler has adopted it."""
+        """Follow a run that an earlier master started. The scheduler has adopted it."""
         self._state.activity.started(request.worker, request.job_id, self._state.clock.now())
         self._state.record_event(request.job_id, "taken over", "the master was restarted")
         self._go(Run(request, seq, Process(request, handle)))
 
     def finish_off(self, request: RunRequest, seq: int, handle: str, *, holds_slot: bool) -> None:
-        """End what an earlier master was ending: the run of a job that has its end already."""
+        """Finish the end of a run that an earlier master began to end. The job's end is already stored."""
         run = Run(request, seq, Process(request, handle))
         self._spawn(self._left_over(run, holds_slot=holds_slot))
         self._end(run)
@@ -439,10 +439,10 @@ class Runs:
         self._forget(run)
 
     def resume_service(self, line: JobLine, seq: int, worker: str, *, up: bool, left: Process | None) -> None:
-        """Go on with a service of an earlier master.
+        """Continue a service of an earlier master.
 
         Args:
-            left: its last run, unless that is known to be gone.
+            left: its last run, unless that is known to have ended.
         """
         service = Service(line, seq, worker, up=up)
         first = None if left is None else Run(left.request, seq, left, service.halt)
@@ -451,7 +451,7 @@ class Runs:
     # ------------------------------------------------------------------ all of them
 
     def running(self) -> list[str]:
-        """Jobs that run now, without services."""
+        """The running jobs, without services."""
         return list(self._jobs)
 
     async def idle(self) -> None:
@@ -460,7 +460,7 @@ class Runs:
             await asyncio.wait(tasks)
 
     async def close(self) -> None:
-        """End every run, unless the engine keeps them; jobs that were running are queued again by the next master."""
+        """End every run, unless the engine keeps them. The next master queues the ended jobs again."""
         if self._engine.keeps_runs:
             await self._let_go()
             await self._engine.close()
@@ -471,13 +471,13 @@ class Runs:
         for service in self.services:
             self._halt(service)
         await self._engine.close()
-        # No process is left, so what remains needs the store alone.
+        # No process is left, so the rest needs only the store.
         while self._tasks and self._state.store.journal.failing is None:
             await asyncio.wait(self._tasks, timeout=RETRY_SECONDS)
         await self._let_go()
 
     async def abandon(self) -> None:
-        """Decide nothing more, and end nothing: another master has taken over."""
+        """Stop deciding, and end nothing: another master has taken over."""
         await self._let_go()
         await self._engine.abandon()
 

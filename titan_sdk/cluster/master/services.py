@@ -1,4 +1,4 @@
-"""Services, by id: what is known of those that are not stopped. ``runs`` starts them, and starts them again."""
+"""The table of services that are not stopped, by id. ``runs`` starts and restarts them."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ class Service:
     seq: int
     worker: str
     near: str | None = None
-    """Where it should run if there is a choice."""
+    """The preferred worker."""
     up: bool = False
-    """Whether it has answered: its job is COMPLETED, and it is kept running."""
+    """Whether its port has answered. Its job is then COMPLETED, and the service is kept running."""
     stopping: bool = False
     """Whether a client has stopped it."""
     failure: str | None = None
-    """Why it cannot be brought up; one sentence."""
+    """The reason why it cannot be brought up; one sentence."""
     halt: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set when no further run of it may start."""
+    """Set when no further run may start."""
     starts: int = 0
     early_exits: int = 0
-    """Runs that ended before it was up."""
+    """The number of runs that ended before it was up."""
     process: Process | None = None
     gone: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set when nothing of it is left."""
+    """Set when no process of it is left."""
 
     @property
     def port(self) -> int:
@@ -42,12 +42,12 @@ class Service:
 
 
 class Services:
-    """The table."""
+    """The services by id."""
 
     def __init__(self) -> None:
         self._by_id: dict[str, Service] = {}
         self.changed: Callable[[str], None] = _nothing
-        """Called with the tag when there is one more, or one fewer."""
+        """Called with the tag when a service is added or removed."""
 
     def __contains__(self, job_id: object) -> bool:
         return job_id in self._by_id
@@ -67,23 +67,23 @@ class Services:
         self.changed(service.line.requirement)
 
     def live(self) -> list[str]:
-        """Ids of the services that are up, or being restarted."""
+        """The ids of the services that are up, or being restarted."""
         return [job_id for job_id, service in self._by_id.items() if service.up and not service.stopping]
 
     def by_tag(self) -> Counter[str]:
-        """How many there are, including those that are being started or stopped."""
+        """The number of services by tag, including those that are being started or stopped."""
         return Counter(service.line.requirement for service in self._by_id.values())
 
     def on_worker(self, worker: str) -> list[str]:
         return [job_id for job_id, service in self._by_id.items() if service.worker == worker]
 
     def is_stopping(self, job_id: str) -> bool:
-        """Whether the service was stopped, and something of it may be left."""
+        """Whether the service was stopped, and processes of it may be left."""
         service = self._by_id.get(job_id)
         return service is not None and service.stopping
 
     def port_problem(self, service: Service) -> str | None:
-        """Why it cannot have its port, as far as the line and the other services tell."""
+        """The reason why it cannot have its port, by its job line and the other services."""
         port = service.port
         if not port:
             if service.line.header == DEPLOY_PAYLOAD:

@@ -1,4 +1,4 @@
-"""What the master knows: the scheduler's unfinished jobs, and the store's rows, in which what was decided counts at once."""
+"""The master's state: the scheduler's jobs, and the store's rows. A decision counts before it is durable."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ __all__ = ["Activity", "HistoryEntry", "JobWaiter", "State", "Waiters", "spec_of
 log = logging.getLogger(__name__)
 
 _STEP = 500
-"""Jobs that are looked for in one turn."""
+"""Jobs that are looked up in one turn of the loop."""
 _MAX_HISTORY = 10
 
 
 class State:
-    """Scheduler and store behind one set of questions."""
+    """One interface to the scheduler and the store."""
 
     def __init__(self, store: Store, logs: LogStore) -> None:
         self.store = store
@@ -42,15 +42,15 @@ class State:
         self.problems = Problems()
         self.waiters = Waiters()
         self.ended: Counter[str] = Counter()
-        """Jobs that ended, by status."""
+        """The number of ended jobs, by status."""
 
     # ------------------------------------------------------------------ questions
 
     async def at_hand(self, job_ids: Iterable[str]) -> AsyncIterator[str]:
-        """These ids, each while what is known of it is at hand; others have their turns meanwhile.
+        """The ids, each while its row is in memory. Other requests get turns meanwhile.
 
         Raises:
-            StoreFailed: the store cannot be asked.
+            StoreFailed: the store cannot be read.
         """
         ids = list(job_ids)
         for start in range(0, len(ids), _STEP):
@@ -62,25 +62,25 @@ class State:
                 await asyncio.sleep(0)
 
     def is_at_hand(self, job_id: str) -> bool:
-        """Whether what is known of an id can be told at once."""
+        """Whether questions about the id can be answered without reading the store."""
         return self.scheduler.jobs.get(job_id) is not None or (
             self.store.is_at_hand(job_id)
             and (self.store.job(job_id) is not None or self.store.is_at_hand(full_id(job_id)))
         )
 
     async def resolve(self, job_id: str) -> str:
-        """The id as it is known here: itself, or with ``DAG-`` in front; it is at hand then."""
+        """The id as the master knows it: itself, or with ``DAG-``. Its row is in memory afterwards."""
         await self.store.bring((job_id, full_id(job_id)))
         return self.resolved(job_id)
 
     def resolved(self, job_id: str) -> str:
-        """As ``resolve``, of an id that is at hand."""
+        """``resolve`` for an id whose row is in memory."""
         if self.scheduler.jobs.get(job_id) is None and self.store.job(job_id) is None:
             return full_id(job_id)
         return job_id
 
     def status(self, job_id: str) -> JobStatus | None:
-        """The state of an exact id; ``None`` for an unknown one."""
+        """The state of an exact id; ``None`` for an unknown id."""
         job = self.scheduler.jobs.get(job_id)
         if job is not None:
             return job.status
@@ -88,14 +88,14 @@ class State:
         return None if settled is None else settled.status
 
     def lookup(self, job_id: str) -> JobStatus | None:
-        """As ``status``, for an id that may lack its ``DAG-``."""
+        """``status`` for an id with or without ``DAG-``."""
         found = self.status(job_id)
         if found is None and (longer := full_id(job_id)) != job_id:
             return self.status(longer)
         return found
 
     def settled(self, job_id: str) -> Settled | None:
-        """How a finished job ended."""
+        """The end of a finished job."""
         row = self.store.job(job_id)
         return Settled(row.status, row.worker) if row is not None and row.status.is_terminal else None
 
@@ -108,15 +108,15 @@ class State:
         return -1 if row is None else row.seq
 
     async def resolve_all(self, job_ids: Iterable[str]) -> dict[str, str]:
-        """As ``resolve``, of many; others have their turns meanwhile."""
+        """``resolve`` for many ids. Other requests get turns meanwhile."""
         return {job_id: self.resolved(job_id) async for job_id in self.at_hand(job_ids)}
 
     async def statuses(self, job_ids: Iterable[str]) -> dict[str, JobStatus | None]:
-        """As ``status``, of many; others have their turns meanwhile."""
+        """``status`` for many ids. Other requests get turns meanwhile."""
         return {job_id: self.status(job_id) async for job_id in self.at_hand(job_ids)}
 
     async def numbers(self, job_ids: Sequence[str]) -> dict[str, int]:
-        """The numbers of those of them that were ever submitted; others have their turns meanwhile."""
+        """The numbers of the ids that were ever submitted. Other requests get turns meanwhile."""
         found: dict[str, int] = {}
         async for job_id in self.at_hand(job_ids):
             if (number := self.number(job_id)) >= 0:
@@ -124,11 +124,11 @@ class State:
         return found
 
     def line(self, job: Job) -> JobLine:
-        """What was submitted for an unfinished job that is to be started."""
+        """The job line of an unfinished job that is to be started."""
         return load_line(job.job_id, self.store.line(job.spec.seq))
 
     def failing(self) -> list[dict[str, Any]]:
-        """What fails at present: ``what`` it is, and what the error ``says``."""
+        """The present problems: ``what`` fails, and what its error ``says``."""
         failing = self.store.journal.failing
         store = [] if failing is None else [{"what": "writing the master's state", "says": str(failing)}]
         return [*store, *self.problems.listed()]
@@ -138,11 +138,11 @@ class State:
     def new_jobs(
         self, lines: Sequence[JobLine], numbers: Mapping[str, int], dag: tuple[str, str] | None
     ) -> tuple[list[JobSpec], list[NewJob]]:
-        """Specifications and rows of a submission. A thread may call this.
+        """The specifications and rows of a submission. May be called in a thread.
 
         Args:
-            numbers: of the parents outside it.
-            dag: its name and run, where it is one.
+            numbers: the numbers of the parents outside the submission.
+            dag: the name and run of the DAG, if it is one.
         """
         now = self.clock.now()
         specs = [spec_of(line, self.store.next_seq(), now) for line in lines]
@@ -156,10 +156,10 @@ class State:
         return specs, rows
 
     def record_end(self, effect: Ended, gone: bool) -> None:
-        """A job's final state; ``gone``: nothing is left of its run."""
+        """Record a job's final state. ``gone``: no process of its run is left."""
         now = self.clock.now()
         job_id, status = effect.job_id, effect.status
-        # A reason may name a file whose name is no text.
+        # A reason may contain a file name that is not valid UTF-8.
         reason = None if effect.reason is None else effect.reason.encode("utf-8", "replace").decode()
         self.store.journal.record(
             SetEnded(effect.seq, status, effect.code, reason, now, gone),
@@ -181,7 +181,7 @@ class State:
         self.store.journal.record(AddHistory(job_id, seq, now, event, detail))
 
     def begin_logs(self, job_ids: Iterable[str]) -> None:
-        """Jobs were taken: what there is under their ids is of earlier submissions."""
+        """Remove the logs of earlier submissions of these ids, which were just taken."""
         for job_id in job_ids:
             try:
                 self.logs.drop(job_id)
@@ -189,7 +189,7 @@ class State:
                 log.error("the log of the last run of %s cannot be removed: %s", job_id, exc)
 
     def note(self, job_id: str, sentence: str) -> None:
-        """A line for a job's log."""
+        """Write a line to a job's log."""
         try:
             self.logs.note(job_id, sentence)
         except OSError as exc:
@@ -197,7 +197,7 @@ class State:
 
 
 def spec_of(line: JobLine, seq: int, submitted_at: float, attempts: int = 0) -> JobSpec:
-    """What the scheduler has to know of a line."""
+    """The scheduler's specification of a job line."""
     return JobSpec(
         job_id=line.job_id,
         seq=seq,
@@ -211,7 +211,7 @@ def spec_of(line: JobLine, seq: int, submitted_at: float, attempts: int = 0) -> 
     )
 
 
-# ---------------------------------------------------------------------- who waits, and what workers did lately
+# ---------------------------------------------------------------------- waiting requests, and the workers' latest jobs
 
 
 @dataclass(slots=True)
@@ -243,21 +243,21 @@ class Activity:
             entry.status, entry.ended = status, now
 
     def of(self, worker: str) -> list[HistoryEntry]:
-        """Oldest first, running ones before the rest."""
+        """The worker's latest jobs, oldest first; running ones come before the others."""
         entries = list(self._by_worker.get(worker, {}).values())
         return sorted(entries, key=lambda entry: entry.ended is not None)[:_MAX_HISTORY]
 
     def clear(self) -> None:
-        """Forget what has ended."""
+        """Remove the ended jobs."""
         for entries in self._by_worker.values():
             for job_id in [key for key, entry in entries.items() if entry.ended is not None]:
                 del entries[job_id]
 
 
 class JobWaiter:
-    """One waiting request. ``event`` is set when one of its jobs has ended, or with ``every`` all of them.
+    """One waiting request. ``event`` is set when one of its jobs (with ``every``: each) has ended.
 
-    While jobs are still being added it can be set too early: look at the jobs again whenever it is.
+    It can be set too early while jobs are still being added, so check the jobs again whenever it is set.
     """
 
     def __init__(self, watches: dict[str, set[JobWaiter]], every: bool) -> None:
@@ -267,7 +267,7 @@ class JobWaiter:
         self.event = asyncio.Event()
 
     def add(self, job_id: str) -> None:
-        """Be told of this job's end, also of one that was decided before and is stored later."""
+        """Watch the end of this job, also an end that is decided and not stored yet."""
         if job_id not in self.job_ids:
             self.job_ids.add(job_id)
             self._left += 1
@@ -280,7 +280,7 @@ class JobWaiter:
             self.event.set()
 
     def end(self) -> None:
-        """Be told no more."""
+        """Stop watching."""
         for job_id in self.job_ids:
             watches = self._watches[job_id]
             watches.discard(self)
@@ -289,7 +289,7 @@ class JobWaiter:
 
 
 class Waiters:
-    """The watches, found by job id."""
+    """The waiting requests, by job id."""
 
     def __init__(self) -> None:
         self._watches: dict[str, set[JobWaiter]] = {}
@@ -298,7 +298,7 @@ class Waiters:
 
     @contextmanager
     def watch(self, *, every: bool = False) -> Iterator[JobWaiter]:
-        """A watch of no job yet; its event is set at the latest when the master stops."""
+        """A waiting request without jobs. Its event is also set when the master stops."""
         watch = JobWaiter(self._watches, every)
         self._open.add(watch)
         if self.closed:
@@ -315,7 +315,7 @@ class Waiters:
             watch.count()
 
     def close(self) -> None:
-        """Wake everybody, now and from now on."""
+        """Wake all waiting requests, and every later one at once."""
         self.closed = True
         for watch in self._open:
             watch.event.set()

@@ -1,4 +1,4 @@
-"""Artifacts and scripts: whole in one frame, as Titan v1 knows them, or in chunks, checked by SHA-256."""
+"""Artifacts and scripts: in one frame, as in Titan v1, or in chunks, checked by SHA-256."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from titan_sdk.wire.fields import decode_base64, split_pair
 __all__ = ["Files", "store_file"]
 
 _STALE_SECONDS = 3600.0
-"""An upload that got no chunk for that long is given up."""
+"""Seconds without a chunk after which an upload is dropped."""
 _MAX_UPLOADS = 64
 _NAME = re.compile(r"[0-9a-f]{16}")
 
@@ -45,7 +45,7 @@ class _Upload:
 
 
 class Files:
-    """The artifact registry, and the scripts that were deployed.
+    """The artifact registry, and the deployed scripts.
 
     Args:
         incoming: folder for what has not arrived entirely.
@@ -61,7 +61,7 @@ class Files:
         self._checksums: dict[str, tuple[Hashable, str]] = {}
         self._incoming.mkdir(mode=0o700, exist_ok=True)
         for left in self._incoming.iterdir():
-            # An upload's running checksum lived in the master that is gone; its client begins again.
+            # The running checksum of an upload was lost with the last master; its client begins again.
             left.unlink(missing_ok=True)
 
     async def upload(self, payload: str) -> str:
@@ -76,7 +76,7 @@ class Files:
         except (OutsideArea, FileNotFoundError):
             if payload.strip() != runtime_bundle().name:
                 return "ERROR_NOT_FOUND"
-            # Nobody need have uploaded what HELLO announces.
+            # The launcher that HELLO announces is served without an upload.
             data = runtime_bundle().data
         except OSError as exc:
             return f"ERROR_READING_FILE: {exc.strerror}"
@@ -85,7 +85,7 @@ class Files:
     # ------------------------------------------------------------------ in chunks
 
     async def write(self, payload: bytes) -> str:
-        """Store one chunk; put the whole in place with the last one."""
+        """Store one chunk. The last one puts the artifact in place."""
         chunk = AssetWrite.decode(payload)
         try:
             self._area.check(chunk.name)
@@ -141,7 +141,7 @@ class Files:
             self._forget(name)
 
     async def read(self, payload: bytes) -> str | bytes:
-        """One chunk of an artifact, and what the whole of it is."""
+        """One chunk of an artifact, with the size and checksum of the whole."""
         request = AssetRead.decode(payload.decode("utf-8", "replace"))
         try:
             return await asyncio.to_thread(self._read_chunk, request)
@@ -175,7 +175,7 @@ class Files:
             known = self._checksums.get(found.key)
             if known is None or known[0] != found.version:
                 digest = _sha256(found.file)
-                # One checksum per artifact that was ever read: small, and rebuilt when it is lost.
+                # One checksum per artifact that was read: small, and computed again when it is lost.
                 known = self._checksums[found.key] = (found.version, digest)
             if request.sha256 and request.sha256 != known[1]:
                 return "ERROR: changed: the artifact was replaced while it was fetched; fetch it again"
@@ -185,7 +185,7 @@ class Files:
 
 
 async def store_file(area: Area, payload: str, word: str, kind: str) -> str:
-    """Put a file in place that came whole; the reply begins with ``word``."""
+    """Put a file in place that came in one frame. The reply begins with ``word``."""
     pair = split_pair(payload)
     if pair is None:
         return f"ERROR: Invalid {word.capitalize()} Payload"
@@ -207,7 +207,7 @@ def _sha256(file: BinaryIO) -> str:
 
 def _append(upload: _Upload, chunk: AssetWrite) -> None:
     with open(upload.path, "ab" if upload.size else "wb") as file:
-        file.truncate(upload.size)  # a failed write may have left a part
+        file.truncate(upload.size)  # remove the part that a failed write has left
         file.seek(upload.size)
         file.write(chunk.content)
     upload.digest.update(chunk.content)

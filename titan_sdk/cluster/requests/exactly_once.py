@@ -1,7 +1,7 @@
-"""ONCE: a request that is carried out once however often it arrives, by this master or the next one.
+"""ONCE: a request is carried out once, however often it arrives, by this master or the next one.
 
-A change of TitanStore is remembered in its own transaction. Any other request is noted before it begins, and its reply
-when it is over: a copy waits for it, or is told that nobody knows what became of it, where a master died in between.
+A change of TitanStore is remembered in its own transaction. Any other request is noted before it begins, and its reply at
+its end. A copy waits for that reply. If the master died in between, a copy is told that the outcome is unknown.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ _NOTED = frozenset(
         *(Opcode.CANCEL_JOB, Opcode.STOP),
     }
 )
-_IN_DOUBT = f"{exactly_once.IN_DOUBT}the request had begun when the master was killed; look whether it was carried out"
+_IN_DOUBT = f"{exactly_once.IN_DOUBT}the request had begun when the master was killed; check whether it was carried out"
 
 Answer = Callable[[Frame], Awaitable[str | bytes]]
 """Carries out a request."""
 
 
 class ExactlyOnce:
-    """Answers ONCE. ``answer`` carries out what is inside."""
+    """Answers ONCE. ``answer`` carries out the request inside."""
 
     def __init__(self, writes: Journal, answer: Answer) -> None:
         self._writes = writes

@@ -1,4 +1,4 @@
-"""Jobs and services: submitted, asked about, stopped (protocol sections 2, 4 and 6)."""
+"""Submitting, cancelling and stopping jobs and services, and asking for their states (protocol sections 2, 4 and 6)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _IN_USE = {JobStatus.PENDING, JobStatus.RUNNING, JobStatus.CANCELLED}
 
 
 class Jobs:
-    """Those of Titan v1, and SUBMIT."""
+    """Titan v1's requests about jobs, and SUBMIT."""
 
     def __init__(self, master: Master) -> None:
         self._master = master
@@ -34,8 +34,8 @@ class Jobs:
         return "DAG_ACCEPTED"
 
     async def submit(self, payload: bytes) -> str:
-        """A DAG with what TitanStore is to hold of it, in one transaction: all of it, or nothing. A copy of what was taken
-        is taken, too.
+        """Take a DAG and its TitanStore values in one transaction: all of it, or nothing. A copy of a taken submission is
+        answered like the first one.
         """
         request = Submit.decode(payload)
         lines, numbers = await check_dag(request.dag, self._state.numbers)
@@ -45,7 +45,7 @@ class Jobs:
             known = await self._state.numbers(ids)
             if len(known) == len(ids) and await self._state.store.get(request.mark) is not None:
                 return write_object(taken=True)
-            # A copy may have come meanwhile, and be on its way into the store.
+            # A copy may have arrived meanwhile, and may be on its way into the store.
             if not self._master.is_arriving(ids):
                 break
         for job_id in known:
@@ -74,7 +74,7 @@ class Jobs:
         return "JOB_ACCEPTED"
 
     async def run(self, payload: str) -> str:
-        """``file|requirement``: a job under an id that the reply tells."""
+        """``file|requirement``: a job. The reply names its id."""
         name, _, requirement = payload.partition("|")
         if not name.strip():
             return "ERROR: Missing filename"
@@ -90,11 +90,11 @@ class Jobs:
         base_name = found.rpartition("/")[2]
         line = check_job(f"{job_id}|RUN_PAYLOAD|{base_name}||{content}|{requirement}|1|0")
         await self._master.submit([line], {})
-        # No separator: that is what a real master answers.
+        # A real master answers without a separator.
         return f"JOB_QUEUED{job_id} on {requirement}"
 
     async def deploy(self, payload: str) -> str:
-        """``file|port|requirement``: a service under an id of the master's choice (see the statistics)."""
+        """``file|port|requirement``: a service. The master chooses its id, which the statistics show."""
         name, port, requirement, *_ = [*(part.strip() for part in payload.split("|")), "", "", ""]
         try:
             content = base64.b64encode(await asyncio.to_thread(self._scripts.read, name)).decode("ascii")
@@ -130,7 +130,7 @@ class Jobs:
 
 
 def _values(request: Submit, known: Sequence[str]) -> list[Change]:
-    """The values, and an end of the records of earlier submissions of these ids."""
+    """The values to store, and the removal of the records of earlier submissions of these ids."""
     old = (sdk_keys.record_key(job_id) for job_id in known)
     return [
         *(Delete(key) for key in old if key not in request.values),

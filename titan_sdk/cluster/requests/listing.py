@@ -1,4 +1,4 @@
-"""LIST and CHANGES: what a page shows, and what has changed in it."""
+"""LIST and CHANGES: pages of jobs, services, DAGs and artifacts, and the changes of jobs."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from titan_sdk.wire.listing import Changes, List, write_item
 __all__ = ["Lists"]
 
 _BYTES = 1024 * 1024
-"""Of items in one reply; the last one may go beyond it."""
+"""The largest size of the items of a reply, in bytes. The last item may exceed it."""
 _REASON = 500
-"""Characters of a reason."""
+"""The longest reason in an item, in characters."""
 _CHANGED_JOBS = 500
-"""In one reply."""
+"""The most changes of one reply."""
 _GATHERED_SECONDS = 0.1
-"""How long what follows a first change is waited for: a busy master answers a client ten times a second, not a thousand."""
+"""Seconds to wait for more changes after the first one: a busy master then answers a client 10 times a second, not 1,000."""
 
 
 class Lists:
-    """Reads the store and the artifacts; changes nothing."""
+    """Reads the store and the artifacts. Changes nothing."""
 
     def __init__(self, master: Master) -> None:
         self._master = master
@@ -91,7 +91,7 @@ class Lists:
     # ------------------------------------------------------------------ changes
 
     async def changes(self, payload: bytes) -> str:
-        """Jobs that have changed since a cursor, once there is one or the time is over."""
+        """The jobs that have changed since a cursor; answered at the first change, or when the time is over."""
         request = Changes.decode(payload.decode("utf-8", "replace"))
         feed = self._store.journal.feed
         known = feed.number(request.cursor)
@@ -110,7 +110,7 @@ class Lists:
         job_ids, number = feed.since(known, _CHANGED_JOBS)
         await self._store.bring(job_ids)
         rows = {job_id: self._store.job(job_id) for job_id in job_ids}
-        # A row may be one commit ahead; no list may be behind what is told here.
+        # A row may be one commit ahead of the store. A list that follows must not be behind this answer.
         await self._master.flushed()
         return write_object(
             jobs=[write_item(_job(row)) for row in rows.values() if row is not None],
@@ -161,7 +161,7 @@ def _artifacts(files: Sequence[ListedArtifact], request: List) -> list[ListedArt
 
 
 def _behind(files: Sequence[ListedArtifact], request: List) -> list[ListedArtifact]:
-    """A page behind the cursor, and one more."""
+    """The items of a page behind the cursor, and one more."""
     after, newest = request.after, request.order == "newest"
     if after is not None:
         files = [
@@ -175,7 +175,7 @@ def _behind(files: Sequence[ListedArtifact], request: List) -> list[ListedArtifa
 def _cut(
     items: Sequence[tuple[tuple[float, str], dict[str, Any]]], limit: int
 ) -> tuple[list[dict[str, Any]], str | None]:
-    """What fits a reply, and the cursor behind it where there is more."""
+    """The items that fit into a reply, and the cursor behind them if there are more."""
     room = _BYTES
     for place, (_, item) in enumerate(items, 1):
         room -= len(json.dumps(item))

@@ -1,4 +1,4 @@
-"""Opcode -> reply (protocol section 2; deviations are safe ones of section 13.11)."""
+"""The table of requests: opcode -> reply (protocol section 2; it deviates only where section 13.11 calls it safe)."""
 
 from __future__ import annotations
 
@@ -48,16 +48,16 @@ FEATURES = (
 
 _WORKER_ONLY = {Opcode.REGISTER, Opcode.JOB_COMPLETE, Opcode.LOG_STREAM, Opcode.LOG_BATCH}
 _PAIRS = {Opcode.KV_SET, Opcode.KV_SADD}
-"""Of Titan v1, so malformed ones are answered with its words alone."""
+"""Opcodes of Titan v1. Malformed requests of these get Titan's own error words only."""
 
 Reply = str | bytes
 Answered = Reply | TakeOver | Awaitable[Reply]
-"""A reply, or the rest of the work that makes it, or none, as the connection is somebody else's from now on."""
+"""A reply, an awaitable of one, or the handler that takes the connection over."""
 Handler = Callable[[Frame], Answered]
 
 
 class Requests:
-    """One table: opcode -> handler. Every reply text begins as section 1.1 wants it: failures with one of its words."""
+    """The table: opcode -> handler. The text of a failure begins with one of the words of section 1.1."""
 
     def __init__(self, master: Master, version: str) -> None:
         self._master = master
@@ -109,15 +109,15 @@ class Requests:
             self._by_opcode[Opcode.ENGINE] = _payload(master.engine.answer)
 
     def answer(self, frame: Frame) -> Answered:
-        """The reply, or what to wait for; what either raises ``sentence`` puts into words."""
+        """The reply, or an awaitable of it. ``sentence`` turns an exception of either into a reply."""
         handler = self._by_opcode.get(frame.opcode)
         return _unknown(frame.opcode) if handler is None else handler(frame)
 
     @staticmethod
     def sentence(opcode: int, exc: Exception) -> str | None:
-        """The reply to a request that failed, as on a real master; ``None`` for a failure that nobody expected."""
+        """The reply to a failed request, as a real master words it; ``None`` for an unexpected failure."""
         if isinstance(exc, Unstorable):
-            return f"ERROR: what cannot be written in UTF-8 is no text: {exc}"
+            return f"ERROR: a text that UTF-8 cannot hold: {exc}"
         if isinstance(exc, StoreFailed):
             return f"{STORE_FAILED}{exc}"
         if isinstance(exc, PeerProtocolError) and opcode not in _PAIRS:
@@ -125,7 +125,7 @@ class Requests:
         return f"ERROR: {exc}" if isinstance(exc, SubmissionRefused | PeerProtocolError) else None
 
     async def carry_out(self, frame: Frame) -> Reply:
-        """The reply, in time, that of a failure included."""
+        """The reply, or that of the failure."""
         try:
             answered = self.answer(frame)
             assert not isinstance(answered, TakeOver)
@@ -145,13 +145,13 @@ class Requests:
         return stats.stats_json(self._master, self._version)
 
     def _clean_stats(self, _: str) -> str:
-        # A real master forgets its services here and can stop them no more; ours keeps them.
+        # A real master forgets its services here, and can then no longer stop them. This one keeps them.
         self._master.state.activity.clear()
         return "Stats Map Cleared. Run STATS again to see fresh state."
 
     def _unregister_service(self, _: str) -> str:
-        # Sent by a worker whose service has ended. Here the master sees that itself, and a client's word for
-        # it would leave a running service that nobody can stop.
+        # A worker sends this when its service has ended. This master sees that itself; if it believed a client, a
+        # running service could no longer be stopped.
         return "ACK_UNREGISTERED"
 
     async def _kill_worker(self, payload: str) -> str:

@@ -1,4 +1,4 @@
-"""WAIT, JOB_INFO and LOG_READ: questions about jobs that Titan v1 cannot ask."""
+"""WAIT, JOB_INFO and LOG_READ: questions about jobs that Titan v1 does not have."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TypeVar
 from titan_sdk.cluster import sdk_keys
 from titan_sdk.cluster.logs import LogStore
 from titan_sdk.cluster.master.master import Master
+from titan_sdk.cluster.master.pending_reasons import pending_reason
 from titan_sdk.cluster.master.scheduler.jobs import Job, Phase
 from titan_sdk.cluster.master.state import JobWaiter
 from titan_sdk.model.status import JobStatus
@@ -19,28 +20,28 @@ __all__ = ["JobQuestions"]
 T = TypeVar("T")
 
 _STEP = 500
-"""Jobs of a WAIT that are looked at in one turn of the loop."""
+"""Jobs of a WAIT that are checked in one turn of the loop."""
 _LOG_PIECE = 1024 * 1024
-"""Bytes of a log in one reply."""
+"""The most bytes of a log in one reply."""
 _REPORT_BYTES = 1024 * 1024
-"""Of records and ends of logs in one reply; the last one may go beyond it."""
+"""The most bytes of records and log ends in one reply. The last one may exceed it."""
 _TAIL_LINES = 20
 _TAIL_BYTES = 16 * 1024
 _LAST_OFFSET = 2**53
-"""Behind the end of any file, and far enough from what a system call takes at most."""
+"""An offset behind the end of any file, but within the range of a system call."""
 _LONGEST_CHARACTER = 4
-"""Bytes of the longest UTF-8 sequence."""
+"""The length of the longest UTF-8 sequence, in bytes."""
 
 
 class JobQuestions:
-    """Reads the master's state; changes nothing."""
+    """Reads the master's state. Changes nothing."""
 
     def __init__(self, master: Master) -> None:
         self._master = master
         self._state = master.state
 
     async def wait(self, payload: bytes) -> str:
-        """Answer when one of the jobs (or every one) has ended, at the latest after the time asked for."""
+        """Answer when one of the jobs (or every one) has ended, or when the given time is over."""
         request = Wait.decode(payload.decode("utf-8", "replace"))
         ids = await self._state.resolve_all(request.ids)
         try:
@@ -63,7 +64,7 @@ class JobQuestions:
     async def _reports(
         self, request: Wait, ids: Mapping[str, str], states: Mapping[str, JobStatus | str]
     ) -> dict[str, dict[str, str | None]]:
-        """What the runs of these jobs have left, as far as there is room for it in a reply."""
+        """The records of these jobs' runs, as far as they fit into a reply."""
         found: dict[str, dict[str, str | None]] = {}
         room = _REPORT_BYTES
         async for given, nonce in _in_turns(request.reports.items()):
@@ -96,23 +97,23 @@ class JobQuestions:
         return "\n".join(data.decode("utf-8", "replace").splitlines()[-_TAIL_LINES:])
 
     async def _is_news(self, job_ids: Iterable[str], watch: JobWaiter, every: bool) -> bool:
-        """Whether there is an answer already; if not, the jobs that it depends on are watched."""
+        """Whether the answer is ready. If not, the jobs that it depends on are watched."""
         none_known = True
         async for job_id in self._state.at_hand(job_ids):
             state = self._state.status(job_id)
-            # With ``every`` an unknown one is news for whoever waits.
+            # With ``every``, an unknown id ends the wait.
             if (state is None) if every else (state is not None and state.is_terminal):
                 return True
             none_known = none_known and state is None
             if state is None or not state.is_terminal:
                 watch.add(job_id)
-        # If none is known there is nothing that could end.
+        # If no id is known, no job can end.
         return not watch.job_ids if every else none_known
 
     async def info(self, payload: bytes) -> str:
-        """Everything known of one job."""
+        """The master's details of one job."""
         job_id = await self._state.resolve(JobInfo.decode(payload.decode("utf-8", "replace")).job_id)
-        # What the current turn of the loop has decided is a moment away from its row.
+        # A decision of the current turn of the loop is not in the row yet.
         await self._master.flushed()
         await self._state.store.bring((job_id,))
         row = self._state.store.job(job_id)
@@ -121,7 +122,7 @@ class JobQuestions:
         job = self._state.scheduler.jobs.get(job_id)
         return write_object(
             state=self._state.status(job_id) or "NULL",
-            reason=row.reason or (self._why_not_running(job) if job is not None else None),
+            reason=row.reason or (pending_reason(self._master, job) if job is not None else None),
             stopping=self._master.is_stopping(job_id),
             attempts=row.attempts,
             worker=row.worker,
@@ -136,32 +137,13 @@ class JobQuestions:
             ],
         )
 
-    def _why_not_running(self, job: Job) -> str | None:
-        if job.phase is Phase.WAITING:
-            return f"waits for {job.missing} of its parents"
-        if job.phase is Phase.DELAYED:
-            return f"is delayed until {job.spec.due:.3f}"
-        if job.phase is Phase.RUNNING and job.status is JobStatus.PENDING:
-            return self._master.engine.problem or self._why_not_begun(job.spec.tag)
-        if job.phase is not Phase.READY:
-            return None
-        if self._master.pools is not None:
-            return self._master.engine.problem or self._master.pools.why_waiting(job.spec.tag)
-        if job.spec.tag not in self._state.scheduler.workers.by_tag:
-            return f"no worker has the tag {job.spec.tag!r}"
-        return f"every worker with the tag {job.spec.tag!r} is busy"
-
-    def _why_not_begun(self, tag: str) -> str:
-        pools, given = self._master.pools, "was given to the Ray cluster, which has not started it yet"
-        return given if pools is None or pools.has_place_for(tag) else f"{given}; {pools.why_waiting(tag)}"
-
     def _ahead(self, job: Job | None) -> int | None:
         if job is None or job.phase is not Phase.READY:
             return None
         return self._state.scheduler.ahead_of(job)
 
     async def read_log(self, payload: bytes) -> str:
-        """A piece of the master's own log of the job."""
+        """A piece of the job's log as the master keeps it."""
         request = LogRead.decode(payload.decode("utf-8", "replace"))
         job_id = await self._state.resolve(request.job_id)
         if request.nonce is not None:
@@ -169,14 +151,14 @@ class JobQuestions:
             if sdk_keys.nonce_of(record) != request.nonce:
                 return write_object(text="", next=request.offset, ended=True)
         status = self._state.status(job_id)
-        # Asked before the file is read: what is appended later must not be taken for "nothing follows".
+        # This check must precede the read: output that is appended later must not be taken for the end.
         over = status is None or status.is_terminal
         text, offset, at_end = await _read_piece(self._state.logs, job_id, request, over)
         return write_object(text=text, next=offset, ended=over and at_end)
 
 
 async def _in_turns(items: Iterable[T]) -> AsyncIterator[T]:
-    """The items, with a turn for others now and then."""
+    """The items. Other connections get a turn now and then."""
     for number, item in enumerate(items, 1):
         yield item
         if number % _STEP == 0:
@@ -184,7 +166,7 @@ async def _in_turns(items: Iterable[T]) -> AsyncIterator[T]:
 
 
 async def _read_piece(logs: LogStore, job_id: str, request: LogRead, over: bool) -> tuple[str, int, bool]:
-    """The text that was asked for, the offset behind it, and whether that is the end of the log."""
+    """The requested text, the offset behind it, and whether that is the end of the log."""
     offset, length = max(request.offset, 0), _LOG_PIECE
     if request.until is not None:
         length = max(min(length, request.until - offset), 0)
@@ -199,7 +181,7 @@ async def _read_piece(logs: LogStore, job_id: str, request: LogRead, over: bool)
 
 
 def _whole_characters(data: bytes) -> int:
-    """The length without a character that its last bytes only begin."""
+    """The length without an incomplete last character."""
     for back in range(1, min(_LONGEST_CHARACTER, len(data) + 1)):
         byte = data[-back]
         if byte < 0x80:

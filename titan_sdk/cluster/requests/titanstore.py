@@ -1,4 +1,4 @@
-"""TitanStore: values and sets. What a request changes, and the reply to what came of it; what it reads."""
+"""TitanStore, the values and sets: the change or the read of a request, and its reply."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from titan_sdk.wire.opcodes import Opcode
 __all__ = ["LARGE_REPLY", "ValueChange", "Values", "change_of", "reply_to"]
 
 LARGE_REPLY = 16 * 1024
-"""Bytes. A longer value is read when its turn among the large replies has come."""
+"""The size in bytes above which a value is read in its turn among the large replies."""
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _PAGE = 1000
-"""Keys in one reply."""
+"""The most keys of one reply."""
 
 ValueChange = Put | Swap | AddMember | Delete | Expire
 
 
 class Values:
-    """Operations on keys as they are stored; only listing looks behind the escape."""
+    """Operations on keys in their stored form. Only the listing decodes the escape."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
 
     def get(self, key: str) -> str | Awaitable[str]:
-        """A value, at once where that takes no waiting."""
+        """A value, at once if it needs no waiting."""
         at_hand = self._store.value_at_hand
         value = False if at_hand is None else at_hand(key, LARGE_REPLY)
         if value is False:
@@ -48,7 +48,7 @@ class Values:
         return ",".join(await self._store.members(key))
 
     async def change(self, frame: Frame) -> str:
-        """Carry out a request of which ``change_of`` knows the change."""
+        """Carry out a request with a change."""
         change = change_of(frame.opcode, frame.payload)
         assert change is not None
         stored = self._store.journal.write(change)
@@ -56,7 +56,7 @@ class Values:
         return reply_to(frame.opcode, await stored)
 
     async def keys(self, payload: bytes) -> str:
-        """Keys that begin with a prefix, as their owners wrote them, in order and in pages."""
+        """A page of the keys with a prefix, as their owners wrote them, in order."""
         fields = _fields(payload)
         prefix, after = fields.want("prefix", str), fields.want("after", str)
         found = await self._as_stored(prefix, after)
@@ -66,7 +66,7 @@ class Values:
         return write_object(keys=page[:_PAGE], more=len(page) > _PAGE)
 
     async def _as_stored(self, prefix: str, after: str) -> list[str]:
-        """Those that are stored as they are, more than a page of them if there are so many."""
+        """The unescaped keys: more than a page of them if there are so many."""
         found: list[str] = []
         if _storable(prefix) != prefix:
             return found
@@ -76,12 +76,12 @@ class Values:
             found += [key for key in some if not key.startswith(MARK) and key > after]
             if len(some) <= _PAGE or len(found) > _PAGE:
                 return found
-            # As they are stored, the escaped ones lie together.
+            # In the store, the escaped keys lie together.
             start = MARK + chr(0x10FFFF) if some[-1].startswith(MARK) else some[-1]
 
 
 def _unescaped(key: str) -> str | None:
-    """The key as its owner wrote it; ``None`` for what only begins like an escape, which no client of ours has written."""
+    """The key as its owner wrote it; ``None`` for a key that only begins like an escape, which this SDK does not write."""
     try:
         return decode_value(key)
     except CorruptData:
@@ -89,7 +89,7 @@ def _unescaped(key: str) -> str | None:
 
 
 def _storable(text: str) -> str:
-    """The text up to the first half of a surrogate pair, which only an escaped key may hold."""
+    """The text up to its first lone surrogate, which only an escaped key may hold."""
     found = _SURROGATE.search(text)
     return text if found is None else text[: found.start()]
 
@@ -102,7 +102,7 @@ def _fields(payload: bytes) -> Fields:
 
 
 def change_of(opcode: int, payload: bytes) -> ValueChange | None:
-    """What the request asks for; nothing where it is of another kind.
+    """The change that the request asks for; ``None`` if it asks for none.
 
     Raises:
         PeerProtocolError: it is malformed.

@@ -1,1 +1,1 @@
-"""Bytes in, bytes out: connections, room for them, TLS and the token. Nothing here knows a job."""
+"""Bytes in, bytes out: connections and their limits, TLS and the token. Nothing here knows a job."""

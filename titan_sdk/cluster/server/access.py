@@ -1,4 +1,4 @@
-"""Who may ask this master: its token, and whether other machines can reach it at all."""
+"""Access to the master: the token that a connection must show."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from titan_sdk.wire.opcodes import Opcode
 __all__ = ["MIN_TOKEN", "Access"]
 
 MIN_TOKEN = 16
-"""Characters: what a request per microsecond cannot guess."""
+"""The shortest token in characters: one request per microsecond cannot guess it."""
 
 
 class Access:
-    """Lets a connection in when its HELLO shows the token. Without a token it is open to everybody."""
+    """Lets a connection in if its HELLO shows the token. Without a token every connection is let in."""
 
     def __init__(self, token: str | None) -> None:
         self._digest = None if token is None else _digest(token)
         self._jobs_digest: bytes | None = None
         self.refused = 0
-        """How many requests were turned away."""
+        """The number of refused requests."""
 
     def admit_jobs(self, token: str) -> None:
-        """Let those in as well that show this, which only jobs are given."""
+        """Accept a second token, which only jobs get."""
         self._jobs_digest = _digest(token)
 
     @property
@@ -33,7 +33,7 @@ class Access:
         return self._digest is None
 
     def refusal(self, frame: Frame) -> str | None:
-        """Why the connection is not let in by this request; ``None`` lets it in."""
+        """The reason why this request does not let the connection in, or ``None``."""
         if self._digest is None:
             return None
         if frame.opcode != Opcode.HELLO:
@@ -46,10 +46,10 @@ class Access:
             return self._refuse(
                 "this master wants a token and got none; set auth_token (TITAN_AUTH_TOKEN, or the connection's extra)"
             )
-        # Digests have one length, so the time of the comparison says nothing about the token's either.
+        # Digests have equal lengths, so the time of the comparison does not reveal the token's length.
         known = [self._digest] if self._jobs_digest is None else [self._digest, self._jobs_digest]
         if not any(hmac.compare_digest(_digest(token), digest) for digest in known):
-            return self._refuse("the token is not this master's; ask whoever runs it for the current one")
+            return self._refuse("the token is not this master's; ask its operator for the current one")
         return None
 
     def _refuse(self, sentence: str) -> str:

@@ -1,4 +1,4 @@
-"""Room for peers: bytes that are held in memory for all of them together, and connections that descriptors allow."""
+"""Limits of the server: the bytes in memory for all peers together, and the number of connections."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ __all__ = ["ByteBudget", "connection_limit"]
 log = logging.getLogger(__name__)
 
 _OWN = 128
-"""Files, sockets and pipes of the master's own, connections included that are just being accepted or given up."""
+"""Descriptors for the master's own files, sockets and pipes, and for connections that are being accepted or closed."""
 _PER_SLOT = 4
 
 
 class ByteBudget:
-    """So many bytes may be held; a request for more than is left waits its turn.
+    """A budget of bytes. A request for more than is left waits its turn.
 
-    Nobody asks for a second share while holding one, and each is held for a limited time: every turn comes.
+    No peer asks for a second share while it holds one, and each share is held for a limited time, so every turn comes.
     """
 
     def __init__(self, limit: int) -> None:
@@ -31,7 +31,7 @@ class ByteBudget:
         self._queue: deque[tuple[int, asyncio.Future[None]]] = deque()
 
     async def take(self, size: int) -> None:
-        """Hold ``size`` bytes until ``give``, in the order of asking. More than the whole budget has one peer at a time."""
+        """Take ``size`` bytes, in the order of asking. One peer at a time may take more than the whole budget."""
         if not self._queue and self._has_room(size):
             self.held += size
             return
@@ -40,7 +40,7 @@ class ByteBudget:
         await turn
 
     def give(self, size: int) -> None:
-        """They are free again."""
+        """Give ``size`` bytes back."""
         self.held -= size
         while self._queue and self._has_room(self._queue[0][0]):
             size, turn = self._queue.popleft()
@@ -53,12 +53,12 @@ class ByteBudget:
 
 
 def connection_limit(settings: ClusterSettings) -> int:
-    """``max_connections``, or less where the limit of open files is too low; then a line in the log says so."""
+    """``max_connections``, or less if the limit of open files is too low; then a log line says so."""
     wanted, (limit, _) = settings.max_connections, resource.getrlimit(resource.RLIMIT_NOFILE)
     own = _OWN + _PER_SLOT * settings.slots * len(settings.worker_specs())
     if limit == resource.RLIM_INFINITY or limit >= wanted + own:
         return wanted
-    # Where the master itself would not have enough: as many as it has for itself.
+    # With very few descriptors, half of them are for connections.
     allowed = max(limit - own, limit // 2)
     if allowed >= wanted:
         return wanted

@@ -1,4 +1,4 @@
-"""Prometheus metrics and the health check, over HTTP on a port of their own. They tell counts and tags, no ids."""
+"""Prometheus metrics and the health check, over HTTP on their own port. They show counts and tags, no ids."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class MetricsServer:
     """Answers ``GET /metrics`` and ``GET /health``.
 
     Args:
-        health: whether requests are served, and what is told about that.
-        collect: the numbers of what is behind the server.
+        health: whether requests are served, and the body of the answer.
+        collect: the master's numbers.
 
     Raises:
         InvalidArgument: the package ``prometheus_client`` is not installed.
@@ -55,10 +55,10 @@ class MetricsServer:
         self._clients = 0
 
     async def start(self, host: str, port: int) -> tuple[str, int]:
-        """Serve; the address.
+        """Serve, and return the address.
 
         Raises:
-            TitanError: the port cannot be had.
+            TitanError: the port cannot be used.
         """
         try:
             self._listener = await asyncio.start_server(
@@ -85,7 +85,7 @@ class MetricsServer:
                     writer.write(self._reply(head))
                     await writer.drain()
         except (OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
-            pass  # whoever asks wrongly is closed
+            pass  # a malformed request is closed
         finally:
             self._clients -= 1
             writer.close()
@@ -108,7 +108,7 @@ class MetricsServer:
 
 
 class _Collector:
-    """Reads at the moment it is asked; keeps nothing."""
+    """Reads the numbers at each request."""
 
     def __init__(self, server: Server, collect: Callable[[], Iterator[Metric]]) -> None:
         self._server, self._collect = server, collect

@@ -1,4 +1,4 @@
-"""The port: frames in, replies out."""
+"""The port of the master: reads frames, and sends replies."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ __all__ = ["LIMIT", "Answer", "Reader", "Reply", "Server", "ServerConnection", "
 log = logging.getLogger(__name__)
 
 LIMIT = 64 * 1024
-"""Bytes that are read ahead. A frame, or a reply, up to this size costs the budget nothing;
-more of a reply is handed over in pieces of it."""
+"""Bytes that are read ahead. Frames and replies up to this size are not charged to the budget;
+larger replies are written in pieces of this size."""
 _STRANGER_PAYLOAD = LIMIT
-"""The largest frame of a peer that has not shown the token yet."""
+"""The largest frame of a peer before it has shown the token."""
 _SLOWEST = 64 * 1024
-"""Bytes per second that a peer must send or take on average, beyond the patience for every frame."""
+"""The average rate in bytes per second at which a peer must send and receive, beyond the patience per frame."""
 _SHUTDOWN_SECONDS = 2.0
 _AT_ONCE = 32
-"""Requests sent ahead that are answered before others have a turn."""
+"""Pipelined requests that are answered before other connections have a turn."""
 
 _HELD = frozenset({Opcode.WAIT, Opcode.CHANGES})
-"""Requests that are answered when something happens, and end with their connection; others are carried out."""
+"""Requests that wait for an event and end with their connection. All other requests are carried out to their end."""
 _LARGE = frozenset(
     {
         Opcode.GET_LOGS,
@@ -51,30 +51,30 @@ _LARGE = frozenset(
         Opcode.STORE_KEYS,
     }
 )
-"""Requests whose reply may have megabytes. Few are made at a time: 200 in one turn of the loop would take seconds."""
+"""Requests with large replies. Few are made at a time: 200 in one turn of the loop would take seconds."""
 _LARGE_AT_ONCE = 4
-"""How many replies that may have megabytes are made at a time."""
+"""The most large replies that are made at a time."""
 _FINISH_SECONDS = 2.0
 _KNOWN = frozenset(Opcode)
 _BACKLOG = 512
 _ACCEPTED_AT_ONCE = 32
-"""Connections that are accepted before there is a look at whether there is room for them."""
+"""Connections that are accepted before the limit is checked."""
 _EVICTABLE_SECONDS = 5.0
-"""A connection that has been idle for so long gives way when there is no room for a new one."""
+"""Seconds after which an idle connection is closed for a new one, if the limit is reached."""
 
 
 @dataclass(frozen=True, slots=True)
 class TakeOver:
-    """What a handler returns to have the connection of the request for itself, until ``serve`` returns."""
+    """A handler's answer that takes the connection over, until ``serve`` returns."""
 
     serve: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 Reply = str | bytes
-"""Text, whose first word decides the opcode (section 1.1), or bytes, which are always an ACK."""
+"""A text, whose first word decides the opcode (section 1.1), or bytes, which are always an ACK."""
 
 Answer = Callable[[Frame], Reply | TakeOver | Awaitable[Reply]]
-"""A reply, a future of one, or a coroutine."""
+"""A reply, or an awaitable of one."""
 
 Sentence = Callable[[int, Exception], str | None]
 
@@ -83,7 +83,7 @@ Sentence = Callable[[int, Exception], str | None]
 
 
 class Reader(asyncio.StreamReader):
-    """Tells at once, and not only to a reader, that nothing more will come."""
+    """Reports the end of the stream at once, also while nothing is being read."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(LIMIT, loop)
@@ -103,12 +103,12 @@ class Reader(asyncio.StreamReader):
 
 
 class ServerConnection:
-    """One request, one reply, then closed; after a HELLO, any number of requests in turn.
+    """A connection. It serves one request and closes; after a HELLO it serves any number of requests, in order.
 
-    A real master reads one frame and drops the rest; keeping the connection is announced by HELLO only.
+    A real master reads one frame and drops the rest, so only HELLO announces a kept connection.
 
     Args:
-        trusted: it comes from a place that only this user can reach, so neither TLS nor token is asked for.
+        trusted: whether the connection comes from a socket that only this user can reach. It then needs no TLS or token.
     """
 
     def __init__(
@@ -122,21 +122,21 @@ class ServerConnection:
         self._keep = False
         self._held: tuple[ByteBudget, int] | None = None
         self._deadline: float | None = None
-        """When to give the peer up; the timer looks at it when it fires, so that moving it costs nothing."""
+        """The deadline of the peer. The timer reads it when it fires, so moving the deadline is cheap."""
         self._timer: asyncio.TimerHandle | None = None
         self.idle_since: float | None = self._loop.time()
-        """Since when it is between two requests."""
+        """The time since when the connection is idle."""
         if self._encrypts:
             assert isinstance(writer.transport, asyncio.Transport)
             writer.transport.pause_reading()  # until TLS reads
         self._ended = self._loop.create_task(self._serve())
 
     def abort(self) -> None:
-        """Drop the peer at once. A request that has begun is carried out: its client may ask for the outcome."""
+        """Close the connection at once. A request that has begun is carried out; its client may ask for the outcome."""
         self._writer.transport.abort()
 
     async def ended(self) -> None:
-        """Wait until nothing is left of it."""
+        """Wait until the connection has ended."""
         await asyncio.wait([self._ended])
 
     # ------------------------------------------------------------------ parts
@@ -146,7 +146,7 @@ class ServerConnection:
         try:
             if self._encrypts:
                 await self._encrypt()
-            # Drained is what the system has taken, so that nothing is kept here for a peer that reads nothing.
+            # A drained buffer then means that the system has taken everything: a peer that does not read costs no memory.
             self._writer.transport.set_write_buffer_limits(1)  # 0 is always full where TLS is used
             answered = 0
             while await self._exchange():
@@ -158,10 +158,10 @@ class ServerConnection:
                 self._expect(_SHUTDOWN_SECONDS)
                 await self._writer.wait_closed()
         except PeerProtocolError as exc:
-            # As a real master: no reply, closed. The peer speaks something else.
+            # The peer does not speak Titan v1. Like a real master, close without a reply.
             log.info("closing a connection: %s", exc)
         except (OSError, EOFError):
-            pass  # a peer that went away, or kept the master waiting, is no news
+            pass  # the peer went away, or was too slow
         finally:
             self._writer.transport.abort()
             transport.abort()
@@ -180,7 +180,7 @@ class ServerConnection:
             raise
 
     async def _exchange(self) -> bool:
-        """One request and its reply; whether another one may follow."""
+        """Serve one request. Returns whether another one may follow."""
         head = await self._read_head()
         if head is None:
             return False
@@ -200,7 +200,7 @@ class ServerConnection:
                     del frame
                     await self._hold(len(reply.payload), self._server.budget)
                     if len(reply.payload) > LIMIT:
-                        await asyncio.sleep(0)  # before the next one in line is made, others have a turn
+                        await asyncio.sleep(0)  # give other connections a turn
             if isinstance(reply, Frame):
                 await self._send(reply)
         finally:
@@ -212,7 +212,7 @@ class ServerConnection:
         return self._keep
 
     async def _read_head(self) -> tuple[int, int] | None:
-        """Opcode and length of the next frame; nothing where the peer is through."""
+        """Opcode and length of the next frame; ``None`` at the end of the stream."""
         settings = self._server.settings
         self.idle_since = self._loop.time()
         self._expect(settings.idle_timeout_seconds if self._may_ask else settings.frame_timeout_seconds)
@@ -226,17 +226,17 @@ class ServerConnection:
         return decode_header(head, MAX_PAYLOAD if self._may_ask else _STRANGER_PAYLOAD)
 
     async def _read_payload(self, length: int) -> bytes:
-        # One deadline for the whole of it: a trickle of bytes does not renew the patience.
+        # One deadline for the whole payload: a trickle of bytes must not renew it.
         self._expect(self._server.settings.frame_timeout_seconds + length / _SLOWEST)
         return await self._reader.readexactly(length)
 
     def _begin(self, frame: Frame) -> Frame | TakeOver | Awaitable[Frame]:
-        """The reply, or the rest of the work that makes it."""
+        """The reply, or an awaitable that makes it."""
         greets = frame.opcode == Opcode.HELLO
         if not self._may_ask:
             refusal = self._server.access.refusal(frame)
             if refusal is not None:
-                # A client sends HELLO and its first request together and reads two replies; it gets no third.
+                # A client sends HELLO and its first request together, and reads two replies. It gets no third one.
                 self._keep = greets and not self._keep
                 return self._server.frame_of(refusal)
             self._may_ask = True
@@ -256,7 +256,7 @@ class ServerConnection:
         raise EOFError
 
     async def _send(self, reply: Frame) -> None:
-        """Hand the reply over at the peer's pace, within reason."""
+        """Write the reply at the peer's pace, which must reach the minimum rate."""
         size = len(reply.payload)
         if size <= LIMIT:
             self._writer.write(encode_frame(reply.opcode, reply.payload))
@@ -272,7 +272,7 @@ class ServerConnection:
         await self._writer.drain()
 
     def _expect(self, seconds: float | None) -> None:
-        """Give the peer up unless what is waited for comes within so long; ``None``: it is not the peer's turn."""
+        """Close the connection unless the peer acts within ``seconds``; ``None``: it is the master's turn."""
         self._deadline = deadline = None if seconds is None else self._loop.time() + seconds
         if deadline is None or (self._timer is not None and self._timer.when() <= deadline):
             return
@@ -290,7 +290,7 @@ class ServerConnection:
             self._timer = self._loop.call_at(self._deadline, self._on_timer)
 
     async def _hold(self, size: int, budget: ByteBudget) -> None:
-        """Keep so many bytes, and no more, in memory for this peer; what is small always may be."""
+        """Charge ``size`` bytes to the budget for this peer. Small amounts are free."""
         self._let_go()
         if size > LIMIT:
             await budget.take(size)
@@ -307,10 +307,10 @@ class ServerConnection:
 
 
 class Server:
-    """Listens, and hands every request to whoever answers it.
+    """Listens, and passes every request to its handler.
 
     Args:
-        keeps: a connection that begins with HELLO is kept for more requests.
+        keeps: whether a connection that begins with HELLO is kept for more requests.
 
     Raises:
         InvalidArgument: the TLS files of the settings cannot be used.
@@ -323,16 +323,16 @@ class Server:
         self.access = Access(settings.token)
         self.context: ssl.SSLContext | None = None if settings.tls is None else settings.tls.context()
         self.budget = ByteBudget(settings.max_buffered_bytes)
-        """Of requests that are read and carried out, and of replies."""
+        """For requests that are read and carried out, and for replies."""
         self.waiting = ByteBudget(settings.max_buffered_bytes // 4)
-        """Of requests that wait for something to happen, so that they leave the others' alone."""
+        """For requests that wait for an event, so that they cannot exhaust the other budget."""
         self.large = asyncio.Semaphore(_LARGE_AT_ONCE)
         self.answered: Counter[int] = Counter()
-        """Requests by opcode; those that nobody knows count as -1."""
+        """The number of requests by opcode; unknown opcodes count as -1."""
         self.requests = 0
-        """How many are being answered."""
+        """The number of requests that are being answered."""
         self.dropped = 0
-        """How many peers were dropped for lack of room."""
+        """The number of peers that were dropped for lack of room."""
         self._quiet = asyncio.Event()
         self._quiet.set()
         self._answer: Answer = _nobody
@@ -343,11 +343,11 @@ class Server:
         self._listeners: list[asyncio.Server] = []
         self._connections: dict[ServerConnection, None] = {}
         self._strangers: dict[ServerConnection, None] = {}
-        """Those of them that have neither asked anything nor shown the token, oldest first."""
+        """The connections without an accepted request so far, oldest first."""
 
     @property
     def connections(self) -> int:
-        """How many are open."""
+        """The number of open connections."""
         return len(self._connections)
 
     @property
@@ -358,7 +358,7 @@ class Server:
     # ------------------------------------------------------------------ requests
 
     def begin(self, frame: Frame) -> Frame | TakeOver | Awaitable[Frame]:
-        """Carry out a request: its reply, the rest of the work that makes it, or who has the connection now."""
+        """Carry out a request. Returns the reply, an awaitable of it, or the handler that takes the connection over."""
         try:
             answered = self._answer(frame)
         except Exception as exc:  # noqa: BLE001
@@ -392,13 +392,13 @@ class Server:
 
     @staticmethod
     def frame_of(reply: Reply) -> Frame:
-        """A reply as it is sent."""
+        """The frame of a reply."""
         if isinstance(reply, bytes):
             return Frame(Opcode.ACK, reply)
         return Frame(reply_opcode(reply), reply.encode("utf-8", "replace"))
 
     def began(self) -> None:
-        """A request is being answered, until ``ended``: its reply is written."""
+        """Count a request as being answered, until ``ended``, when its reply is written."""
         self.requests += 1
         self._quiet.clear()
 
@@ -410,7 +410,7 @@ class Server:
     # ------------------------------------------------------------------ room
 
     def let_in(self, connection: ServerConnection) -> None:
-        """It has asked something that is answered."""
+        """The connection has made an accepted request, so it no longer counts as a stranger."""
         self._strangers.pop(connection, None)
 
     def leave(self, connection: ServerConnection) -> None:
@@ -418,7 +418,7 @@ class Server:
         self._strangers.pop(connection, None)
 
     def _connected(self, reader: Reader, writer: asyncio.StreamWriter, *, trusted: bool) -> None:
-        # Closed: it was accepted in the turn in which the port was closed.
+        # The port was closed in the turn in which this connection was accepted.
         if self._closed or not self._make_room():
             writer.transport.abort()
             return
@@ -426,7 +426,7 @@ class Server:
         self._connections[connection] = self._strangers[connection] = None
 
     def _make_room(self) -> bool:
-        """Whether there is room for one more. A stranger gives way first, then what has long been idle."""
+        """Whether one more connection fits. A stranger is closed for it first, then a connection that is long idle."""
         if len(self._connections) < self._capacity:
             return True
         self.dropped += 1
@@ -449,7 +449,7 @@ class Server:
     # ------------------------------------------------------------------ life
 
     async def listen(self) -> tuple[str, int]:
-        """Open the port; the address that clients on this machine use.
+        """Open the port, and return the address for clients on this machine.
 
         Raises:
             OSError: the port is taken or not allowed.
@@ -469,7 +469,7 @@ class Server:
         """Open a Unix socket in a folder that only this user can enter: no TLS and no token there.
 
         Raises:
-            OSError: it cannot be made.
+            OSError: the socket cannot be made.
         """
         listener = await self.loop.create_unix_server(
             lambda: self._protocol(trusted=True), str(path), backlog=_ACCEPTED_AT_ONCE, start_serving=False
@@ -488,13 +488,13 @@ class Server:
 
         Args:
             answer: carries out a request.
-            sentence: the reply to one that failed; ``None`` for a failure that it does not know, which the log gets.
+            sentence: the reply to a failed request, or ``None`` for an unexpected failure, which is logged.
         """
         self._answer, self._sentence = answer, sentence or _unexpected
         for listener in self._listeners:
             await listener.start_serving()
             for opened in listener.sockets:
-                # What asyncio calls the backlog is also how many it accepts in one go.
+                # asyncio's backlog is also the number of connections that it accepts in one turn.
                 with socket.socket(fileno=os.dup(opened.fileno())) as same:
                     same.listen(_BACKLOG)
 
@@ -504,7 +504,7 @@ class Server:
             listener.close()
 
     async def close(self) -> None:
-        """Let requests that have begun be answered, within reason; then close every connection."""
+        """Let begun requests be answered, for a limited time. Then close every connection."""
         self.stop_accepting()
         with suppress(TimeoutError):
             async with asyncio.timeout(_FINISH_SECONDS):
@@ -525,4 +525,4 @@ def _nobody(_: Frame) -> Reply:
 
 
 def _unexpected(_: int, _exc: Exception) -> None:
-    """Nothing that may fail is known."""
+    """Treats every failure as unexpected."""

@@ -13,14 +13,14 @@ __all__ = ["ServerTLS"]
 
 @dataclass(frozen=True, slots=True)
 class ServerTLS:
-    """The master's certificate, and whose clients it takes. Files are PEM; they are read when the master starts."""
+    """The master's certificate, and the clients that it accepts. Files are PEM; they are read when the master starts."""
 
     cert: str
-    """The certificate, followed by those that lead to its CA."""
+    """The certificate, followed by its chain."""
     key: str | None = None
-    """Its private key, not encrypted; ``None``: it is in the ``cert`` file."""
+    """The private key, not encrypted; ``None``: it is in the ``cert`` file."""
     client_ca: str | None = None
-    """Take only clients with a certificate signed by one of these (mutual TLS)."""
+    """CA certificates. Only clients with a certificate of these CAs are accepted (mutual TLS)."""
 
     def __post_init__(self) -> None:
         for name in ("cert", "key", "client_ca"):
@@ -29,7 +29,7 @@ class ServerTLS:
                 object.__setattr__(self, name, os.fspath(value))
 
     def context(self) -> ssl.SSLContext:
-        """What the master's port is opened with: TLS 1.2 or newer.
+        """The TLS context of the master's port: TLS 1.2 or newer.
 
         Raises:
             MissingFile, InvalidArgument: a file cannot be read or is no PEM file of its kind; the sentence names it.
@@ -56,7 +56,7 @@ class ServerTLS:
 
 
 def _no_password() -> str:
-    """Instead of OpenSSL's question on the terminal."""
+    """Replaces OpenSSL's password prompt on the terminal."""
     raise ValueError("the private key is encrypted")
 
 

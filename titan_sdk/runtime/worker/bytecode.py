@@ -1,6 +1,6 @@
-"""The bundle with its bytecode inside, kept beside the fetched one: compiling it anew would cost each job 10 ms.
+"""Compiles the bundle to bytecode, once per worker: compiling it again would cost each job 10 ms.
 
-Its name carries its own SHA-256, so the stub verifies it as strictly as what it fetched.
+The compiled bundle is named by its own SHA-256, so the stub verifies it as strictly as the fetched one.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ _FOR_OTHERS = tuple(
 
 
 def compile_bundle(bundle: str, folder: str, prefix: str) -> None:
-    """Write ``<prefix><sha256>.zip`` into the cache folder, atomically; concurrent jobs write the same.
+    """Write ``<prefix><sha256>.zip`` into the cache folder, atomically. Concurrent jobs write the same file.
 
-    Failure to do so costs the next job time and nothing else.
+    A failure only costs the next job time.
     """
     import importlib.util
     import io
@@ -25,7 +25,7 @@ def compile_bundle(bundle: str, folder: str, prefix: str) -> None:
     import zipfile
 
     target = io.BytesIO()
-    # An unchecked hash-based pyc: valid whatever the time stamp of the source beside it.
+    # An unchecked hash-based pyc is valid for any time stamp of the source beside it.
     header = importlib.util.MAGIC_NUMBER + (1).to_bytes(4, "little") + bytes(8)
     with zipfile.ZipFile(bundle) as source, zipfile.ZipFile(target, "w") as compiled:
         for name in source.namelist():

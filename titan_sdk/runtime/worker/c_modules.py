@@ -1,7 +1,7 @@
-"""C halves of stdlib modules whose Python halves cost more to import than a whole launch may take.
+"""The C halves of standard modules whose Python halves take too long to import.
 
-``socket``, ``signal`` and ``json`` pull in enum, re and selectors: together about 12 ms per job. CPython has
-had these C modules under these names since before 3.8; elsewhere the public module of the same interface serves.
+``socket``, ``signal`` and ``json`` import enum, re and selectors: about 12 ms per job together. CPython has had these C
+modules under these names since before 3.8. Other Pythons use the public module with the same interface.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""May this launcher start the user's code? Settled through the state record, before anything runs.
+"""The claim: decides by the state record whether this launcher may start the user's code, before anything runs.
 
-A real master runs a failing job four times, and everything unfinished again after its own restart, children
-without their parents. So: what already ran is not run again beyond ``max_attempts``, another copy that is
-alive is waited for, parents are checked, and nothing starts before the claim has been read back.
+A real master runs a failing job four times, and repeats all unfinished jobs after its own restart, children without their
+parents. Therefore a job does not run more often than ``max_attempts``, a live copy is waited for, parents are checked, and
+nothing starts before the claim has been read back.
 
-A master that is trusted settles it by one compare-and-set, which most often finds that nobody has claimed the job.
+On a trusted master one compare-and-set makes the claim. In most cases no other launcher has claimed the job.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _UNFINISHED = ("claimed", "running")
 
 
 class Leave(Exception):
-    """The launcher ends here, without user code; `code` is its exit code and the text is its last line."""
+    """The launcher ends without starting the user's code. `code` is its exit code, and the text its last line."""
 
     def __init__(self, code: int, sentence: str) -> None:
         super().__init__(sentence)
@@ -34,11 +34,11 @@ class Leave(Exception):
 
 
 class Cancelled(Leave):
-    """Somebody cancelled the job before its code started. A real master starts a delayed job all the same."""
+    """The job was cancelled before its code started. A real master still starts a cancelled job that was delayed."""
 
 
 class Claimant:
-    """One launcher's way to a confirmed claim."""
+    """Makes one launcher's claim, and confirms it."""
 
     def __init__(
         self,
@@ -48,24 +48,24 @@ class Claimant:
         say: Callable[[str], None],
         asked: Callable[[], int],
     ) -> None:
-        """`patience` gives a new deadline for reaching the store, `asked` the signal that says stop, or 0."""
+        """`patience` makes a new deadline for the store. `asked` returns the signal to stop, or 0."""
         self.master, self.spec, self.patience, self.say, self.asked = master, spec, patience, say, asked
         self.key = keys.state_key(spec["id"], spec["nonce"])
         self.cancel_key = keys.cancel_key(spec["id"], spec["nonce"])
         self.prior: Optional[Dict[str, Any]] = None
         self.stored: Optional[str] = None
-        """The prior record as it is stored."""
+        """The earlier record in its stored form."""
         self._is_first_look = True
 
     def meet(self) -> None:
-        """Learn whether the master is to be trusted."""
+        """Ask whether the master is trusted."""
         self._reach(self.master.meet)
 
     def propose(self) -> Record:
-        """The record of the attempt that may start now, not yet written.
+        """The record of the attempt that may start now. It is not written yet.
 
         Raises:
-            Leave: user code must not start, or has nothing left to do.
+            Leave: the user's code must not start, or has already succeeded.
         """
         self.prior = None if self.master.trusted and self._is_first_look else self._look()
         self._is_first_look = False
@@ -80,10 +80,10 @@ class Claimant:
         return record
 
     def confirm(self, record: Record) -> bool:
-        """Write the proposed record and read it back; False when another copy has written its own meanwhile.
+        """Write the proposed record and read it back. False: another copy has written its own record meanwhile.
 
         Raises:
-            Leave: it was cancelled meanwhile.
+            Leave: the job was cancelled meanwhile.
         """
         if self.master.trusted:
             record.update(state="running", started_at=round(time.time(), 3))
@@ -92,16 +92,16 @@ class Claimant:
             self._write(record)
         except store.Contended:
             return False
-        # Whoever cancels writes the mark and then reads the record, so one of the two sees the other. The store has
-        # just answered: it is not taken for one that is down and answers with nothing.
+        # A cancelling client writes the mark and then reads the record, so one of the two sees the other. The store has
+        # just answered, so an empty answer is not a sign of a store that is down.
         self._obey_cancel(record)
         return True
 
     def _swap(self, record: Record) -> bool:
-        """Put the record in the place of the prior one; False where that is not the prior one any more."""
+        """Replace the earlier record by this one. False: the stored record is another one by now."""
         text = record.text()
         if not self._reach(lambda: self.master.swap(self.key, self.stored, text)):
-            # The reply to a first try may have been lost.
+            # The reply to a first attempt may have been lost.
             seen = self._reach(lambda: self.master.get(self.key))
             if seen is None or not record.is_ours(seen):
                 return False
@@ -116,12 +116,12 @@ class Claimant:
             try:
                 self._write_refusal(record, sentence, cancelled=True, last=True)
             except store.Contended:
-                # Another copy of this job leaves for the same reason.
+                # Another copy of this job ends for the same reason.
                 pass
         raise Cancelled(REFUSED, "%s: %s" % (record.full_id, sentence))
 
     def refuse(self, record: Record, sentence: str, code: int = REFUSED) -> NoReturn:
-        """Leave without using an attempt up; recorded as attempt 0 unless an earlier attempt left its own end."""
+        """End without using an attempt. The record says attempt 0, unless an earlier attempt has recorded its end."""
         if self.prior is None:
             self._write_refusal(record, sentence, last=False)
         raise Leave(code, sentence)
@@ -138,12 +138,12 @@ class Claimant:
         self._write(record)
 
     def _attempt(self, prior: Optional[Dict[str, Any]]) -> int:
-        """Number of the attempt that may start now."""
+        """The number of the attempt that may start now."""
         if prior is None:
             return 1
         allowed, done = self.spec["max_attempts"], int(prior["attempt"])
         if self.master.trusted and (prior["state"] == "succeeded" or done >= allowed):
-            # Without a word: what is written here is the job's own log, and the record says it all.
+            # Silent: a line here would be in the job's own log, and the record says the same.
             raise Leave(0 if prior["state"] == "succeeded" else REFUSED, "")
         if prior["state"] == "succeeded":
             raise Leave(0, "attempt %d of this job has already succeeded; nothing is run again" % done)
@@ -159,13 +159,13 @@ class Claimant:
     # -- another copy -----------------------------------------------------------------------------------------
 
     def _outlast(self, prior: Dict[str, Any]) -> Optional[Dict[str, Any]]:
-        """Wait while the copy behind an unfinished record lives; its final record, written here if it left none."""
+        """Wait while the copy of an unfinished record lives. Returns its final record, written here if it wrote none."""
         dead = processes.known_dead(prior.get("processes"))
         if not dead:
             where = (prior["attempt"], prior["state"], prior["host"])
             self.say("attempt %s is recorded as %s on %s; waiting for its end" % where)
         changed = time.monotonic()
-        # A guard that gives a job its grace is silent.
+        # During a job's grace its guard writes no heartbeat.
         lease = limits.LEASE + max(self.spec["cancel_grace"] - limits.GRACE, 0.0)
         while not dead and time.monotonic() - changed < lease:
             time.sleep(min(1.0, limits.LEASE / 10))
@@ -176,7 +176,7 @@ class Claimant:
             except store.StoreError:
                 text = None
             if text is None:
-                # Only a record that can be read and does not change is a sign of death.
+                # Only a readable record that does not change is a sign of death.
                 changed = time.monotonic()
                 continue
             self.stored, latest = text, _parse(text)
@@ -188,7 +188,7 @@ class Claimant:
         return self._declare_lost(prior)
 
     def _declare_lost(self, prior: Dict[str, Any]) -> Optional[Dict[str, Any]]:
-        """Record that the attempt is over, under a token of our own, so that it steps down should it still live."""
+        """Record the end of the attempt, under this launcher's token, so that the copy stops itself if it still lives."""
         fresh = Record(self.spec, prior["attempt"], self._first_chunk(prior))
         lost = dict(
             prior,
@@ -206,7 +206,7 @@ class Claimant:
             elif not self.master.swap(self.key, self.stored, dumps(lost)):
                 return self._look()
         except (store.StoreError, store.Contended):
-            # It was not dead, or the store went away: look again.
+            # The copy lives, or the store went away: check again.
             return self._look()
         self.stored = dumps(lost)
         told = "attempt %s was lost: %s" % (lost["attempt"], lost["reason"])
@@ -215,14 +215,14 @@ class Claimant:
             return lost
         chunk = dumps({"v": 1, "attempt": lost["attempt"], "text": "titan-runtime: %s\n" % told})
         try:
-            # Not before: until the record above, the number could have been the other copy's next one.
+            # Only now: before the record above, this could have been the other copy's next number.
             self.master.confirm(keys.log_key(fresh.full_id, fresh.nonce, fresh.fields["log_chunks"]), chunk)
         except (store.StoreError, store.Contended):
             pass  # the record tells it too
         return lost
 
     def _first_chunk(self, prior: Optional[Dict[str, Any]]) -> int:
-        """Number of the first log chunk that no earlier attempt has written."""
+        """The number of the first log chunk that no earlier attempt has written."""
         if prior is None or prior.get("log") == "master":
             return 0
         index = int(prior.get("log_chunks") or 0)
@@ -241,7 +241,7 @@ class Claimant:
             key = keys.state_key(parent, nonce)
             state = self._read(key)
             if state is None:
-                # No record, or a store that is down and answers every read with nothing? A round trip tells.
+                # Either there is no record, or the store is down and answers every read with nothing. A round trip tells.
                 self._probe(record)
                 state = self._read(key)
             if state is None or state["state"] != "succeeded":
@@ -253,7 +253,7 @@ class Claimant:
         try:
             self._reach(lambda: self.master.confirm(key, dumps({"v": 1, "token": record.token})))
         except store.Contended:
-            # Another copy probes too; either way the store keeps what is written.
+            # Another copy may probe too; the store keeps values in either case.
             pass
 
     # -- the store --------------------------------------------------------------------------------------------
@@ -269,7 +269,7 @@ class Claimant:
 
     def _write(self, record: Record) -> None:
         if self.master.trusted:
-            # Not over the end of an earlier attempt, which is not known here by now.
+            # Not over the end of an earlier attempt, which is unknown here.
             self._swap(record)
         else:
             self._reach(lambda: self.master.confirm(self.key, record.text()))
@@ -292,7 +292,7 @@ def _parse(text: str) -> Dict[str, Any]:
     try:
         record = dict(json.loads(text))
         record["attempt"] = int(record["attempt"])
-        # What follows relies on these.
+        # The following code relies on these fields.
         float(record["heartbeat_at"]), str(record["state"]), str(record["host"])
     except (ValueError, KeyError, TypeError) as exc:
         raise Leave(

@@ -1,12 +1,12 @@
-"""The guard: the process between launcher and user code that leaves nothing of the job alive.
+"""The guard: the process between the launcher and the user's code. It leaves no process of the job alive.
 
-A real worker cancels by SIGKILL of the launcher alone. The guard holds the reading end of a pipe that only the
-launcher can write to (the death pipe), notices, and stops the job: SIGTERM, the grace, SIGKILL of every descendant;
-sessions of their own do not help them, as the guard is their subreaper. Then it hands in what the launcher cannot any
-more. It holds the worker's stdout: a real worker gives the slot away when that is closed. The launcher is a subreaper
-too, for the case that the guard is the one that is killed.
+A real worker cancels by SIGKILL of the launcher only. The guard holds the reading end of a pipe that only the launcher
+holds open for writing (the death pipe). When it closes, the guard stops the job: SIGTERM, the grace, then SIGKILL of every
+descendant. Processes with their own sessions are killed too, because the guard is their subreaper. The guard then hands
+in the record that the launcher no longer can. It holds the worker's stdout open, because a real worker frees the slot when
+that closes. The launcher is a subreaper too, in case the guard itself is killed.
 
-Forked, never exec'd: it costs no second interpreter start. It must not touch threads, nor the network while it watches.
+The guard is a fork without exec, so no second interpreter starts. It must not use threads, or the network while it watches.
 """
 
 from __future__ import annotations
@@ -45,15 +45,15 @@ class Guard:
         """Reading end of the guard's report."""
 
     def tell(self, word: bytes) -> None:
-        """STOP: SIGTERM, then SIGKILL after the grace. KILL: SIGKILL at once."""
+        """Send a command. STOP: SIGTERM, then SIGKILL after the grace. KILL: SIGKILL at once."""
         try:
             os.write(self.control, word)
         except OSError:
-            # It is gone; its status pipe says so to whoever waits.
+            # The guard is gone; its status pipe reports that.
             pass
 
     def pump(self, keep: Callable[[bytes], None]) -> Tuple[str, int]:
-        """Hand the output over until the guard has ended; its report and its wait status."""
+        """Pass the output to `keep` until the guard has ended. Returns its report and its wait status."""
         poll = select.poll()
         poll.register(self.output, select.POLLIN)
         poll.register(self.status, select.POLLIN)
@@ -71,7 +71,7 @@ class Guard:
                     poll.unregister(descriptor)
         report = heard.decode("utf-8", "replace")
         status = os.waitpid(self.pid, 0)[1]
-        # The guard leaves nothing alive; if it was itself killed, what it held has come up to this process.
+        # The guard leaves nothing alive. If it was killed, its processes are children of this process now.
         processes.kill_children(limits.KILL_PATIENCE, _ignore, outcome.user_pid(report))
         drain(self.output, keep)
         return report, status
@@ -82,7 +82,7 @@ def _ignore(*_: object) -> None:
 
 
 def drain(output: int, keep: Callable[[bytes], None]) -> None:
-    """What a pipe still holds. Somebody out of reach may hold its other end for ever."""
+    """Read the rest of a pipe, without waiting for its end: an unreachable process may hold the other end for ever."""
     os.set_blocking(output, False)
     try:
         while True:
@@ -104,9 +104,9 @@ def start(
 ) -> Guard:
     """Fork the guard, which takes the steps. Must run before the launcher has threads.
 
-    `ignored` are the signals the worker itself ignores; the user's process keeps ignoring them. It starts in
-    `cwd`, by default where the launcher is. `heir` is called with the last output, in the guard, once a job whose
-    launcher was killed has left nothing alive.
+    `ignored` are the signals that the worker ignores; the user's process ignores them too. It starts in `cwd`, by
+    default in the launcher's folder. `heir` is called in the guard, with the last output, when no process is left of a
+    job whose launcher was killed.
     """
     output, control, status = os.pipe(), os.pipe(), os.pipe()
     pid = processes.patiently(os.fork)
@@ -122,7 +122,7 @@ def start(
 
 
 class Warden:
-    """The guard's side: starts the user's process, and sees to its end."""
+    """The guard's side: starts the user's process, and ends it."""
 
     def __init__(
         self,
@@ -141,7 +141,7 @@ class Warden:
         self.heir: Optional[Callable[[bytes], None]] = None
         self.orphaned = False
         self.left = b""
-        """What the job printed after its launcher's death, the end of it."""
+        """The last output of the job after its launcher's death."""
         self.told: Set[int] = set()
         """Children that were sent SIGTERM."""
         self.folder, self.ignored, self.cwd = folder, ignored, cwd
@@ -173,7 +173,7 @@ class Warden:
             os._exit(0)
 
     def _watch_signals(self) -> None:
-        """Signals, SIGCHLD first of all, arrive as bytes on a pipe that poll can wait for."""
+        """Have signals, above all SIGCHLD, arrive as bytes on a pipe that poll can wait for."""
         self.wake = os.pipe()
         for end in self.wake:
             os.set_blocking(end, False)
@@ -196,7 +196,7 @@ class Warden:
 
     def _start(self, argv: List[bytes], env: Dict[bytes, bytes]) -> None:
         guard = os.getpid()
-        # Until the child has handlers of its own a SIGTERM waits: this process's would swallow it.
+        # SIGTERM is blocked until the child has its own handlers: this process's handler would swallow it.
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, [getattr(signal, name) for name in _HANDLED])
         self.user = processes.patiently(os.fork)
         if self.user == 0:
@@ -219,7 +219,7 @@ class Warden:
                 signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         processes.die_with_parent(guard)
-        # A worker's stdin is a pipe that nobody writes to or closes: reading it would block for ever.
+        # A worker's stdin is a pipe without input or end: reading it would block for ever.
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         os.dup2(self.output, 1)
         os.dup2(self.output, 2)
@@ -247,7 +247,7 @@ class Warden:
                     pass
 
     def _wait(self) -> None:
-        """Until the user's process has ended, or nothing may run any longer."""
+        """Wait until the user's process has ended, or its time is over."""
         self.poll.register(self.control, select.POLLIN)
         self.poll.register(self.wake[0], select.POLLIN)
         while not self._is_over():
@@ -257,7 +257,7 @@ class Warden:
                 if any(number in received for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)):
                     self._stop("stopped")
             if self.last_output in ready:
-                # Or the job would wait for room in the pipe, or be ended by writing to nobody.
+                # Otherwise the job would wait for room in the pipe, or die of SIGPIPE.
                 data = os.read(self.last_output, 65536)
                 if data:
                     self._heard(data)
@@ -289,14 +289,14 @@ class Warden:
         return late or not self._ask_to_end()
 
     def _patience(self) -> Optional[float]:
-        """Milliseconds until it is time to look again."""
+        """Milliseconds until the next check."""
         if self.deadline is None:
             return None
         left = max((self.deadline - time.monotonic()) * 1000, 0.0)
         return min(left, _LONGEST_POLL if self.cause == "exit" else limits.LOOK_EVERY * 1000)
 
     def _stop(self, cause: str) -> None:
-        """SIGTERM to the user's process group, once; SIGKILL to everything follows after the grace."""
+        """Send SIGTERM to the user's process group, once. SIGKILL to everything follows after the grace."""
         if self.cause != "exit":
             return
         self.cause = cause
@@ -304,17 +304,17 @@ class Warden:
         if not self.grace:
             return
         if not processes.send(-self.user, signal.SIGTERM):
-            # It has not made its group yet.
+            # The process has not made its group yet.
             processes.send(self.user, signal.SIGTERM)
 
     def _ask_to_end(self) -> bool:
-        """SIGTERM to what has come up to this process since, as its parents have ended; False once nothing is left.
+        """Send SIGTERM to processes whose parents have ended since. False: no process is left.
 
-        A shell is gone before the program that it waited for, which has its last words still to say.
+        A shell ends before the program that it waited for, and that program may still print.
         """
         found = processes.children()
         for pid in found:
-            # The job's own group was sent it as a whole. Until they are reaped these numbers mean no others.
+            # The job's group already got the signal. Until they are reaped, these numbers mean no other processes.
             if pid not in self.told and os.getpgid(pid) != self.user:
                 processes.send(pid, signal.SIGTERM)
             self.told.add(pid)
@@ -336,7 +336,7 @@ class Warden:
             self.ended = status
 
     def _inherit(self) -> None:
-        """What is left of the launcher's work."""
+        """Take over the rest of the launcher's work."""
         drain(self.last_output, self._heard)
         try:
             if self.heir is not None:
@@ -349,5 +349,5 @@ class Warden:
         try:
             os.write(self.status, line.encode("utf-8", "backslashreplace")[:4000])
         except OSError:
-            # Nobody is left to hear it.
+            # The launcher is gone.
             pass

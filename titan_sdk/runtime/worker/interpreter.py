@@ -1,8 +1,9 @@
-"""Which program runs the user's file: its first line decides, as for a person who runs the file.
+"""Chooses the program that runs the user's file. Its first line decides, as for a person who runs the file.
 
-Without a ``#!`` its name does, as in Titan: Python for ``.py``, bash for ``.sh``; any other file is executed, and a text
-by ``sh``, as a shell would. ``#!/usr/bin/env python3`` and ``#!/usr/bin/python3`` mean Python, so the one that the job
-asks for or the worker has; a certain Python (``python3.12``, ``/opt/venv/bin/python``) is taken unless the job names one.
+Without ``#!`` the name decides, as in Titan: Python for ``.py``, bash for ``.sh``. Any other file is executed, and a text
+file is run by ``sh``, as a shell does. ``#!/usr/bin/env python3`` and ``#!/usr/bin/python3`` mean any Python: the one that
+the job names, else the worker's. A certain Python (``python3.12``, ``/opt/venv/bin/python``) is used unless the job names
+one.
 """
 
 from __future__ import annotations
@@ -14,25 +15,25 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import List, Optional, Tuple
 
-# Nothing of ours is looked for in the folder the job runs in, which "-c" puts on the path.
+# "-c" puts the job's folder on the path. It is removed, so that no module of ours is searched there.
 RUNNER = b"import sys; getattr(sys.flags, 'safe_path', 0) or sys.path.pop(0); import _titan_runner; _titan_runner.main()"
 MODULE_RUNNER = RUNNER.replace(b"main()", b"run_module()")
 _LINE = 4096
 _USUAL = (b"", b"/bin", b"/usr/bin", b"/usr/local/bin")
-"""Where a script expects Python that means any."""
+"""The paths of a first line that mean any Python."""
 _FLAGS = b"bBdOPqRsSuv"
-"""Options that leave our runner a way in; with another one the line is taken literally, so no exception is noted."""
+"""Options with which the runner works. With any other option the line is used literally, and no exception is recorded."""
 _OLDEST = 8
 
 
 def command(script: bytes, kind: str, path: str, chosen: bool = False, runner: bytes = RUNNER) -> List[bytes]:
-    """The arguments that run the script, before its own.
+    """The command that runs the script, without the script's arguments.
 
     Args:
-        kind: what its name says: ``python``, ``shell`` or ``executable``.
+        kind: the kind by its name: ``python``, ``shell`` or ``executable``.
         path: the job's PATH.
-        chosen: the job names the Python that this process is.
-        runner: what a Python does first, and then runs the script; empty for nothing.
+        chosen: whether the job names the Python of this process.
+        runner: Python code that runs the script; empty for none.
 
     Raises:
         ValueError: the worker lacks the program that the first line names.
@@ -67,10 +68,10 @@ def has_runner(arguments: List[bytes]) -> bool:
 
 
 def _words(head: bytes) -> Optional[Tuple[bytes, bytes]]:
-    """Program and argument, as the kernel reads the line: what follows the program is one argument."""
+    """Program and argument, as the kernel reads the line: the rest after the program is one argument."""
     if not head.startswith(b"#!"):
         return None
-    # An editor of Windows ends lines with \r\n.
+    # Editors on Windows end lines with \r\n.
     words = head[2:].split(b"\n", 1)[0].strip(b" \t\r").split(None, 1)
     if not words:
         return None
@@ -78,7 +79,7 @@ def _words(head: bytes) -> Optional[Tuple[bytes, bytes]]:
 
 
 def _python(program: bytes, argument: bytes) -> Optional[Tuple[bytes, List[bytes], bool]]:
-    """The Python that the line means, its options, and whether it is a certain one; None where it means none."""
+    """The Python of the line, its options, and whether it is a certain one; None if the line names no Python."""
     words = [program] + argument.split()
     if os.path.basename(program) == b"env":
         words = words[2:] if words[1:2] == [b"-S"] else words[1:]

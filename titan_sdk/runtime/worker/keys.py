@@ -1,6 +1,6 @@
-"""Names of the runtime's values in TitanStore, as the launcher writes them.
+"""The keys of the runtime's values in TitanStore, on the worker.
 
-``titan_sdk.runtime.keys`` says the same on the reading side; a test holds the two together.
+``titan_sdk.runtime.keys`` has the same keys on the reading side; a test compares them.
 """
 
 from __future__ import annotations

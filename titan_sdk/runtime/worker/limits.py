@@ -6,7 +6,7 @@ import os
 
 
 def _number(name: str, default: float) -> float:
-    """A limit that the owner of a worker may change in the worker's environment."""
+    """A limit that the worker's environment may change."""
     try:
         return float(os.environ.get(name, default))
     except ValueError:
@@ -17,31 +17,31 @@ CONNECT_TIMEOUT = 5.0
 REPLY_TIMEOUT = 20.0
 
 START_PATIENCE = _number("TITAN_RUNTIME_START_PATIENCE", 10.0)
-"""How long a job that has not started keeps trying to reach the master: a restart, not an outage."""
+"""How long a job that has not started tries to reach the master: long enough for a restart, not for an outage."""
 
 END_PATIENCE = _number("TITAN_RUNTIME_END_PATIENCE", 120.0)
-"""How long a finished job keeps trying to hand in its record: longer, as the work would be lost."""
+"""How long a finished job tries to hand in its record. It is longer, because the work would be lost."""
 
 AWAY_PATIENCE = _number("TITAN_RUNTIME_AWAY_PATIENCE", 0.0)
-"""How long a launcher outlasts a master that cannot be reached at all, in place of the two above. A bundled master says so
-to the jobs of its own machine: the next one takes them over."""
+"""How long a launcher outlasts an unreachable master, instead of the two limits above. A bundled master sets it for the
+jobs of its own machine, which the next master takes over."""
 
 LEASE = _number("TITAN_RUNTIME_LEASE", 20.0)
 """An attempt whose record does not change for this long, while the store can be read, counts as dead.
 
-Four missed heartbeats. Two copies can only run at once if one of them could not reach the store for longer
+Four missed heartbeats. Two copies can run at once only if one of them could not reach the store for longer
 than this and the other could; the first then ends itself at its next heartbeat.
 """
 
 HEARTBEAT = _number("TITAN_RUNTIME_HEARTBEAT", 5.0)
 GRACE = _number("TITAN_RUNTIME_GRACE", 5.0)
-"""Between SIGTERM and SIGKILL of a job that says nothing else (cancel_grace)."""
+"""The default time between SIGTERM and SIGKILL of a stopped job (cancel_grace)."""
 
 LAST_WORDS = 4.0
-"""For the record and the last output of a job that was stopped: a bundled master kills the launcher 5 s after the grace."""
+"""The time for the record and the last output of a stopped job. A bundled master kills the launcher 5 s after the grace."""
 
 LOOK_EVERY = 0.05
-"""How often the guard looks for what a stopped job has left, as nobody tells it of a process that loses its parent."""
+"""How often the guard looks for processes of a stopped job: no signal reports a process that loses its parent."""
 
 BUILD_PATIENCE = _number("TITAN_RUNTIME_BUILD_PATIENCE", 1800.0)
 """How long a job may wait for its environment, or build it; its own timeout begins afterwards."""
@@ -51,38 +51,38 @@ ENVIRONMENTS_AGE = _number("TITAN_RUNTIME_ENVIRONMENTS_AGE", 30 * 86400.0)
 """What a worker keeps of environments that no job is using: so many bytes, for so long after the last use."""
 
 FORK_PATIENCE = 45.0
-"""How long a job that has not started waits for a machine that is full of processes; silent for longer, it would be
-taken for lost."""
+"""How long a job that has not started waits while the machine has too many processes. With a longer silence it would count
+as lost."""
 
 KILL_PATIENCE = 15.0
-"""Descendants are killed until none is left; a process the kernel cannot end must not hold the slot for ever."""
+"""How long descendants are killed again. A process that the kernel cannot end must not hold the slot for ever."""
 
 FLUSH_EVERY = 0.5
 CHUNK = 256 * 1024
 LINE = 64 * 1024
-"""A longer unfinished line is shipped in pieces."""
+"""The largest unfinished line. A longer one is shipped in pieces."""
 
 LOG_LIMIT = _number("TITAN_RUNTIME_LOG_LIMIT", 64 * 1024 * 1024)
-"""Bytes of output kept of an attempt, from its beginning, as a real master can delete nothing; 0 keeps all. A bundled
-master sets it for its workers."""
+"""The bytes of output that are kept of an attempt, from its beginning; 0 keeps all. A real master cannot delete them. A
+bundled master sets this limit for its workers."""
 
 SPOOL_MEMORY = 8 * 1024 * 1024
-"""Unshipped output above this goes to a file."""
+"""The unshipped output in memory. More of it goes to a file."""
 
 RESULT_SLICE = 4 * 1024 * 1024
-"""At most doubled by JSON's quotes, a slice stays under Titan's packet limit of 10 MiB."""
+"""The size of a slice. JSON's escapes at most double it, so it stays under Titan's packet limit of 10 MiB."""
 
 RESULT_INLINE = 64 * 1024
-"""A result up to this travels in the record itself, at a master that is trusted."""
+"""The largest result that travels in the record itself, on a trusted master."""
 
 RESULT_LIMIT = 64 * 1024 * 1024
 
 RESULT_CHECKED = 8 * 1024 * 1024
-"""A larger result is not parsed by the launcher: as Python values it may take ten times its size."""
+"""The largest result that the launcher parses: as Python values it may take ten times its size."""
 
 PROJECT_SIZE = 1024 * 1024 * 1024
 PROJECT_FILES = 20_000
-"""What one project's zip may unpack to; a real master takes zips of up to 7.8 MB."""
+"""The largest unpacked size of a project. A real master takes zips of up to 7.8 MB."""
 
 PROJECT_WHOLE = 4 * 1024 * 1024
 """A larger project's zip is asked for in pieces, of a master that gives it so."""
@@ -105,7 +105,7 @@ LEFT_PART = 86400.0
 OUTPUT_LOST = "\n[titan-runtime: %d bytes of output lost, the disk is full]\n"
 
 TEE = 4 * 1024 * 1024
-"""Output passed on to the worker, whose own report of the job carries all of it and must fit into one packet of
-10 MiB: above that a real master never hears of the job's end. TitanStore gets everything."""
+"""The output that is passed on to the worker. The worker's report carries it in one packet of 10 MiB; with a larger one a
+real master never learns of the job's end. TitanStore gets all output."""
 
 EXCEPTION_TEXT = 64 * 1024

@@ -1,7 +1,7 @@
-"""What is handed in of a job whose launcher was killed, once nothing of the job is left: by its guard, or by whoever
-started a launcher that was the guard, too.
+"""Hands in the final record of a job whose launcher was killed, once no process of the job is left. Its guard does that, or
+the worker process that forked a launcher without a separate guard.
 
-Who reads the record then knows that the job has ended, and sees its last words.
+The record then shows that the job has ended, and its log has the last output.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def hand_in_for(spec: Dict[str, Any], launcher: int) -> None:
-    """The same, by a process that knows no more than the job's spec and the launcher's process number."""
+    """Hand in the final record, from the job's spec and the launcher's process number alone."""
     import json
 
     jobdir.remove_left(spec["nonce"])
@@ -39,18 +39,18 @@ def hand_in_for(spec: Dict[str, Any], launcher: int) -> None:
 
 
 def hand_in(master: store.StoreConnection, record: Record, output: bytes) -> None:
-    """The last output and the final record, unless another copy has taken over or the store is out of reach."""
+    """Write the last output and the final record, unless another copy has taken over or the store is unreachable."""
     master.forget_connections()
     if record.logs_to_master:
         try:
             os.write(1, output)
         except OSError:
-            pass  # the disk is full: what matters more is the record
+            pass  # the disk is full; the record matters more
     until = time.monotonic() + limits.LAST_WORDS
     try:
         store.persist(lambda: _hand_in(master, record, output), lambda: until)
     except (store.StoreError, store.Contended):
-        # As if the guard had been killed too: the record goes silent.
+        # The record stays unfinished, as if the guard had been killed too.
         pass
 
 

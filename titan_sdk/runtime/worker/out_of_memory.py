@@ -1,4 +1,4 @@
-"""Whether the kernel has killed for lack of memory: it counts that for each control group."""
+"""Detects kills for lack of memory. The kernel counts them for each control group."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ _ROOT = "/sys/fs/cgroup"
 
 
 class OutOfMemoryKills:
-    """The launcher's group, in which its job runs too; other jobs of the worker may share it."""
+    """The counter of the launcher's control group. The job runs in it; other jobs of the worker may share it."""
 
     def __init__(self) -> None:
         self._before = _count()
 
     def grew(self) -> bool:
-        """Whether it was counted since; False where nobody counts."""
+        """Whether a kill was counted since. False if there is no counter."""
         return (_count() or 0) > (self._before or 0)
 
 
@@ -30,7 +30,7 @@ def _count() -> Optional[int]:
                     if name == "oom_kill":
                         return int(value)
         except (OSError, ValueError):
-            # Not mounted here, or the group's name outside of this container.
+            # The file is not mounted, or the path is one outside this container.
             pass
     return None
 
@@ -45,7 +45,7 @@ def _counters() -> Iterator[str]:
         _, _, rest = line.partition(":")
         controllers, _, group = rest.partition(":")
         if "memory" in controllers.split(","):
-            # Version 1. In a container its own group may be mounted in place of the root.
+            # Version 1. In a container, its own group may be mounted as the root.
             yield _ROOT + "/memory" + group + "/memory.oom_control"
             yield _ROOT + "/memory/memory.oom_control"
         elif not controllers:

@@ -1,4 +1,4 @@
-"""How the job ended, in the words of the state record, and the exit code the launcher passes on."""
+"""The outcome of a job: the fields of the state record, and the launcher's exit code."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 def describe(
     report: str, guard_status: int, asked: int, timeout: Optional[float], out_of_memory: Callable[[], bool]
 ) -> Tuple[int, Dict[str, Any]]:
-    """Exit code and record fields from the guard's report, its own wait status and the signal that asked to stop.
+    """Exit code and record fields from the guard's report, its wait status and the signal that asked to stop.
 
-    `out_of_memory` tells whether the kernel killed something in the job's control group meanwhile.
+    `out_of_memory`: whether the kernel killed a process in the job's control group meanwhile.
     """
     lines = _lines(report)
     if "F" in lines:
@@ -51,7 +51,7 @@ def describe(
             sentence = "it was ended by SIGKILL: " + _OUT_OF_MEMORY
         return 128 + number, _failed(None, name, sentence)
     if code:
-        # What a shell makes of a program that was killed.
+        # The exit code of a killed program, as a shell reports it.
         killed = code == 128 + signal.SIGKILL and out_of_memory()
         return code, _failed(code, None, "a process of it was killed: " + _OUT_OF_MEMORY if killed else None)
     return 0, {"state": "succeeded", "exit_code": 0, "signal": None, "reason": None}
@@ -87,7 +87,7 @@ def with_environment(
 
 
 def user_pid(report: str) -> int:
-    """The user's process and process group, or 0 if there never was one."""
+    """The user's process and process group, or 0 if none was started."""
     return int(_lines(report).get("S", 0))
 
 
@@ -111,7 +111,7 @@ def _failed(code: Optional[int], name: Optional[str], reason: Optional[str]) -> 
 
 
 def read_exception(place: JobDir) -> Optional[Dict[str, str]]:
-    """What the Python runner wrote about an uncaught exception, cut to a size the record can carry."""
+    """The uncaught exception that the Python runner wrote, cut to a size that the record can carry."""
     found = _load(place.path("exception.json"))
     if not isinstance(found, dict):
         return None
@@ -122,7 +122,7 @@ def read_exception(place: JobDir) -> Optional[Dict[str, str]]:
 
 
 def read_progress(path: str) -> Optional[Dict[str, Any]]:
-    """``{"fraction", "text"}`` as titan_job wrote it; None for anything else."""
+    """``{"fraction", "text"}`` as titan_job wrote it; None for other content."""
     found = _load(path)
     if not isinstance(found, dict):
         return None
@@ -145,7 +145,7 @@ def _load(path: str) -> Any:
 
 
 def check_result(place: JobDir) -> Tuple[int, Optional[str]]:
-    """Bytes of the result, 0 where there is none; and why it cannot be used, or None."""
+    """The size of the result (0 without one), and the reason why it cannot be used, or None."""
     path = place.path("result.json")
     if not os.path.exists(path):
         return 0, None
@@ -166,7 +166,7 @@ def check_result(place: JobDir) -> Tuple[int, Optional[str]]:
 def send_unsent(
     master: store.StoreConnection, place: JobDir, until: Callable[[], float], say: Callable[[str], None]
 ) -> None:
-    """Make artifacts of a value that could not be the result; titan_job has named the files."""
+    """Upload a value that could not be the result, as artifacts. titan_job has named the files."""
     folder = place.path("unsent")
     if not os.path.isdir(folder):
         return
@@ -182,8 +182,8 @@ def send_unsent(
 def send_result(
     master: store.StoreConnection, record: Record, place: JobDir, until: Callable[[], float]
 ) -> Dict[str, Any]:
-    """What the record says about the result: a small one itself, at a master that is trusted; else its slices, which
-    are written here one after the other.
+    """The result's part of the record. On a trusted master a small result is in the record itself; otherwise its slices
+    are written here.
     """
     digest, count, size = sha256(), 0, 0
     with open(place.path("result.json"), encoding="ascii", errors="replace") as file:

@@ -1,8 +1,7 @@
-"""The owner's lease: a job that was submitted for somebody ends when that somebody is gone.
+"""The owner's lease: a job with an owner ends when its owner is gone.
 
-The owner writes a new value under the job's lease key again and again. Clocks of two machines are never compared to
-end a job: what counts is that the value does not change for the length of the lease, by this machine's clock, while
-the store can be read.
+The owner repeatedly writes a new value under the job's lease key. The job ends if the value does not change for the length
+of the lease, by this machine's clock, while the store can be read. Clocks of two machines are never compared to end a job.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class OwnerLease:
-    """Who the job runs for, as far as the store shows. Without a lease in the spec there is nobody to miss."""
+    """The owner of the job, as the store shows it. Without a lease in the spec it never leaves."""
 
     def __init__(self, master: store.StoreConnection, spec: Dict[str, Any]) -> None:
         self._master = master
@@ -31,7 +30,7 @@ class OwnerLease:
         return "nobody has renewed its owner's lease for %g s, so it was ended" % (self.lease or 0)
 
     def has_left(self) -> bool:
-        """Whether the lease has lapsed; asks the store a few times per lease, however often this is called."""
+        """Whether the lease has lapsed. It reads the store a few times per lease, however often it is called."""
         now = time.monotonic()
         if self.lease is None or now < self._next:
             return False
@@ -40,13 +39,13 @@ class OwnerLease:
             text = self._master.get(self._key)
         except store.StoreError:
             text = None
-        # A store that is down answers with nothing: only a value that can be read and stays the same is a sign.
+        # A store that is down answers with nothing. Only a readable value that does not change is a sign.
         if text is None or text != self._seen:
             self._seen, self._changed = text, now
         return now - self._changed > self.lease
 
     def is_here(self, asked: Callable[[], int]) -> bool:
-        """Before anything is started: False when the last renewal looks old and no other comes for a lease's length."""
+        """Check before the start. False: the last renewal looks old, and no other one comes for the length of the lease."""
         if self.lease is None or self._looks_fresh():
             return True
         first = self._seen

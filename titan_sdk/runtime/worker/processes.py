@@ -1,4 +1,4 @@
-"""What the kernel offers to keep hold of a process tree: subreapers, parent-death signals, /proc."""
+"""Control of process trees by the kernel's means: subreapers, parent-death signals and /proc."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _subreaper = False
 
 
 _found: List[Any] = []
-"""The C half of ctypes and its prctl, once they were looked for: a fork need not do so again."""
+"""The C half of ctypes and its prctl, after the first look-up. Forks inherit them."""
 
 
 def _prctl(option: int, value: int) -> bool:
@@ -28,7 +28,7 @@ def _prctl(option: int, value: int) -> bool:
         return False
     try:
         if not _found:
-            # Importing the other half costs each job 2 ms.
+            # Importing the Python half costs each job 2 ms.
             library: Any = __import__("_ctypes")
             _found.extend((library, library.dlsym(library.dlopen(None, 0), "prctl")))
         return bool(_found[0].call_function(_found[1], (option, value, 0, 0, 0)) == 0)
@@ -46,7 +46,7 @@ def _prctl_by_ctypes(option: int, value: int) -> bool:
 
 
 def become_subreaper() -> bool:
-    """From now on orphaned descendants become children of this process. False where there is no such thing."""
+    """Have orphaned descendants become children of this process. False: the system does not support that."""
     global _subreaper
     _subreaper = _prctl(PR_SET_CHILD_SUBREAPER, 1)
     return _subreaper
@@ -60,20 +60,20 @@ def die_with_parent(parent: int, number: int = signal.SIGKILL) -> None:
 
 
 def patiently(start: Callable[[], int]) -> int:
-    """What forks, or starts a thread; tried again while the machine, or this user, has too many processes."""
+    """Run a function that forks or starts a thread. Repeated while the machine or the user has too many processes."""
     until = time.monotonic() + limits.FORK_PATIENCE
     while True:
         try:
             return start()
         except (BlockingIOError, RuntimeError):
-            # The second is what Python makes of it for a thread.
+            # Python raises the second one for a thread.
             if time.monotonic() >= until:
                 raise
         time.sleep(0.2)
 
 
 def children() -> List[int]:
-    """Pids of this process's direct children, zombies included; empty where /proc does not tell."""
+    """The pids of this process's direct children, including zombies; empty without /proc."""
     found: List[int] = []
     try:
         for thread in os.listdir("/proc/self/task"):
@@ -85,12 +85,12 @@ def children() -> List[int]:
 
 
 def children_by_scan() -> List[int]:
-    """The same, slower. The kernel's list may lack one while another one ends; this has it, or one that is ending."""
+    """``children``, slower but complete: the kernel's list may lack a child while another one ends."""
     return by_parent().get(os.getpid(), [])
 
 
 def by_parent() -> Dict[int, List[int]]:
-    """The processes of this machine by the parents that they have now."""
+    """The processes of this machine, by their present parents."""
     found: Dict[int, List[int]] = {}
     for pid in all_pids():
         fields = _stat(str(pid), "")
@@ -107,7 +107,7 @@ def all_pids() -> List[int]:
 
 
 def _stat(pid: str, default: str) -> List[str]:
-    """Fields of /proc/<pid>/stat from the state on: the command name before them may hold anything."""
+    """The fields of /proc/<pid>/stat from the state on. The command name before them may contain any characters."""
     try:
         with open("/proc/%s/stat" % pid, errors="replace") as stat:
             return stat.read().rpartition(")")[2].split()
@@ -116,15 +116,15 @@ def _stat(pid: str, default: str) -> List[str]:
 
 
 def kill_children(patience: float, reaped: Callable[[int, int], None], group: int = 0) -> bool:
-    """Kill everything below this process; True when nothing is left.
+    """Kill all descendants of this process. True: none is left.
 
-    Only direct children are killed, which nobody else can reap, so a pid is never somebody else's by then.
-    Their orphans come up to this subreaper and are killed in the next round. Without a subreaper the process
-    group `group` is all that can be reached.
+    Only direct children are killed. No other process can reap them, so a pid cannot belong to another process by then.
+    Their orphans become children of this subreaper, and are killed in the next round. Without a subreaper only the
+    process group `group` is killed.
     """
     if group and not _subreaper:
         send(-group, signal.SIGKILL)
-    # Counted in pauses: this process may stand still in between, which is nothing that was tried.
+    # Counted in pauses, because this process may be suspended in between.
     waited, pause = 0.0, 0.0005
     while True:
         try:
@@ -144,24 +144,24 @@ def kill_children(patience: float, reaped: Callable[[int, int], None], group: in
 
 
 def send(pid: int, number: int) -> bool:
-    """A signal to a process, or to a group by its negative number; whether somebody was there to get it."""
+    """Send a signal to a process, or to a group by its negative number. Returns whether the target exists."""
     try:
         os.kill(pid, number)
     except OSError:
-        # Gone meanwhile, or another user's by setuid: then waiting for it is all there is.
+        # The process is gone, or another user's by setuid, which can only be waited for.
         return False
     return True
 
 
 def send_to_group(leader: int, number: int) -> None:
-    """A signal to the group of a process that is not reaped yet, or to itself as long as it has not made its group."""
+    """Send a signal to the group of an unreaped process, or to the process itself if it has not made its group yet."""
     if not send(-leader, number):
         send(leader, number)
 
 
 def marks_of(pid: int, *variables: str) -> Optional[Dict[str, str]]:
-    """These variables of the environment that its program was started with, and under "" the name of the process, which a
-    fork keeps. None of one that is ending; nothing of another user's.
+    """The given variables of a process's initial environment, and under "" the process's name, which a fork keeps. None for
+    a process that is ending, or is another user's.
     """
     try:
         with open("/proc/%d/environ" % pid, "rb") as environ:
@@ -183,16 +183,16 @@ def marks_of(pid: int, *variables: str) -> Optional[Dict[str, str]]:
 
 
 def find(is_meant: Callable[[Dict[str, str]], bool], *variables: str) -> List[int]:
-    """The processes of this machine whose marks are meant."""
+    """The processes of this machine whose marks match."""
     found = ((pid, marks_of(pid, *variables)) for pid in all_pids())
     return [pid for pid, marks in found if marks is not None and is_meant(marks)]
 
 
 def end(is_meant: Callable[[Dict[str, str]], bool], *variables: str) -> int:
-    """SIGKILL to every process of this machine whose marks are meant; how many there were.
+    """Kill every process of this machine whose marks match. Returns their number.
 
-    For runs whose guards are dead, so that nobody is above them. Repeats until a round finds nothing: a child that was
-    forked during the search is found in the next one.
+    It is for runs whose guards are dead. It repeats until a round finds no process: the next round finds a child that was
+    forked during the search.
     """
     total = 0
     for _ in range(_ROUNDS):
@@ -204,7 +204,7 @@ def end(is_meant: Callable[[Dict[str, str]], bool], *variables: str) -> int:
 
 
 def _kill_if_meant(pid: int, is_meant: Callable[[Dict[str, str]], bool], variables: Iterable[str]) -> bool:
-    """Read while a descriptor pins the number to one process, where this Python has such descriptors."""
+    """Check and kill, while a pidfd keeps the number from being reused (if this Python has pidfds)."""
     pinned = -1
     try:
         if hasattr(os, "pidfd_open"):
@@ -224,11 +224,11 @@ def _kill_if_meant(pid: int, is_meant: Callable[[Dict[str, str]], bool], variabl
 
 
 _scope: List[str] = []
-"""This machine's start and its process numbers: the same for a fork."""
+"""The boot id and the pid namespace of this process. A fork has the same."""
 
 
 def identity(*pids: int) -> Optional[str]:
-    """Words that name these processes for as long as this machine is up; None where /proc does not tell."""
+    """A name of these processes that is unique while the machine is up; None without /proc."""
     try:
         if not _scope:
             with open("/proc/sys/kernel/random/boot_id") as boot:
@@ -239,7 +239,7 @@ def identity(*pids: int) -> Optional[str]:
 
 
 def known_dead(name: Optional[str]) -> bool:
-    """Whether all processes of an `identity` are certainly gone; False when this machine cannot know."""
+    """Whether all processes of an `identity` are certainly gone. False if this machine cannot know."""
     scope, *processes = (name or "").split(" ")
     if not processes or (identity() or "?") != scope:
         return False

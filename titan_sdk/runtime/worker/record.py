@@ -1,4 +1,4 @@
-"""The state record: the one value in the store that says how the job stands."""
+"""The state record: the value in the store with the job's state."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Record:
-    """This attempt's state, kept by one thread at a time and written whole each time."""
+    """The state of this attempt. One thread at a time changes it; it is written as a whole."""
 
     def __init__(self, spec: Dict[str, Any], attempt: int, first_chunk: int) -> None:
         self.full_id, self.nonce = spec["id"], spec["nonce"]
@@ -41,11 +41,11 @@ class Record:
             "cancelled": False,
             "last": attempt >= spec["max_attempts"],
             "progress": None,
-            # Chunks of earlier attempts are kept: numbering goes on where they stopped.
+            # Chunks of earlier attempts are kept, so the numbers continue after them.
             "log_chunks": first_chunk,
-            # "master": there are none, as it keeps the log.
+            # "master": there are no chunks, because the master keeps the log.
             "log": None,
-            # How long it may go silent while it is being stopped.
+            # How long it may be silent while it is being stopped.
             "cancel_grace": spec["cancel_grace"],
             "result": None,
             # How it came to stand, and how long that took.
@@ -56,22 +56,22 @@ class Record:
 
         folder, run = os.environ.get("TITAN_RUNTIME_ENDS"), os.environ.get("TITAN_RUN")
         self.file = store.held(folder) + "/" + run if folder and run else None
-        """Where it can be left for the worker's master."""
+        """The file in which the worker's master finds the final record."""
         self.stored: Optional[str] = None
-        """Its last version that a trusted master has, or another record that this one is to follow."""
+        """The last version that a trusted master has, or the earlier record that this one replaces."""
         self.in_doubt = False
-        """Whether the master may have a version after that."""
+        """Whether the master may have a later version."""
 
     @property
     def logs_to_master(self) -> bool:
-        """Whether the worker's stdout is the job's log, rather than numbered chunks."""
+        """Whether the worker's stdout is the job's log, instead of numbered chunks."""
         return bool(self.fields["log"] == "master")
 
     def save(self, master: store.StoreConnection) -> None:
-        """Write it over its own last version, at a master that is trusted. Repeated, it changes nothing more.
+        """Replace the last version on a trusted master. A repetition changes nothing more.
 
         Raises:
-            Contended: somebody else's record is there.
+            Contended: another copy's record is there.
         """
         text, self.in_doubt = self.text(), True
         while not master.swap(self.key, self.stored, text):
@@ -84,7 +84,7 @@ class Record:
         self.stored, self.in_doubt = text, False
 
     def leave(self) -> bool:
-        """Hand it in by a file, where the worker's master takes it from there once this process has ended."""
+        """Write the final record to a file, from which the worker's master reads it after the end of this process."""
         if not self.file or self.in_doubt:
             return False
         try:
@@ -92,14 +92,14 @@ class Record:
                 file.write(store.swap_request(self.key, self.stored, self.text()))
             os.replace(self.file + ".part", self.file)
         except OSError:
-            return False  # the disk is full, say: the master may have room elsewhere
+            return False  # such as a full disk; the master may have room elsewhere
         return True
 
     def update(self, **changes: Any) -> None:
         self.fields.update(changes)
 
     def text(self) -> str:
-        """The record as of now."""
+        """The present record as text."""
         self.fields["heartbeat_at"] = round(time.time(), 3)
         return dumps(self.fields)
 
@@ -110,5 +110,5 @@ class Record:
         return keys.result_key(self.full_id, self.nonce, index)
 
     def is_ours(self, text: str) -> bool:
-        """Whether a record read from the store is this attempt's. Tokens are random, so their text will do."""
+        """Whether a record of the store is this attempt's: whether it contains this attempt's random token."""
         return ('"token":"%s"' % self.token) in text

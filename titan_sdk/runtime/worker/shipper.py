@@ -1,8 +1,8 @@
-"""The thread that talks to the store while the user's code runs: heartbeat, progress, and log chunks where the master
-does not keep the log itself.
+"""The shipper: the thread that writes to the store while the user's code runs. It writes heartbeats, progress, and log
+chunks if the master does not keep the log.
 
-A store that fails costs the job nothing: chunks stay spooled and are tried again. The one thing that ends the
-job from here is a record that carries somebody else's token (another copy has taken over).
+A failing store does not affect the job: chunks stay spooled and are sent again. The shipper ends the job only if the
+record has another copy's token, which has then taken over.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class Shipper:
-    """Owns the record between `start` and the end of `finish`."""
+    """The thread owns the record between `start` and the end of `finish`."""
 
     def __init__(
         self,
@@ -48,7 +48,7 @@ class Shipper:
         self._progress_seen: Optional[Tuple[int, int]] = None
         self._until: Optional[Callable[[], float]] = None
         self._error: Optional[str] = None
-        # Locks used as events: released once to wake the thread, or to say that it is done.
+        # Locks serve as events: one wakes the thread, the other tells that it has ended.
         self._wake = _thread.allocate_lock()
         self._wake.acquire()
         self._done = _thread.allocate_lock()
@@ -65,7 +65,7 @@ class Shipper:
             self.start()
 
     def finish(self, until: Callable[[], float]) -> Optional[str]:
-        """Ship the rest; None when the store has all output, else why it has not by the time `until()`."""
+        """Ship the rest until the time `until()`. None: the store has all output. Otherwise the reason why not."""
         self._until = until
         if not self._is_started:
             self._drain()
@@ -79,7 +79,7 @@ class Shipper:
     def _run(self) -> None:
         try:
             if self._master.trusted:
-                # It was told of the start by the claim.
+                # The claim has already recorded the start.
                 self._heart.due_at = time.monotonic() + limits.HEARTBEAT
             else:
                 self._beat(first=True)
@@ -109,7 +109,7 @@ class Shipper:
             time.sleep(min(0.1, max(self._retry_at - time.monotonic(), 0.0)))
 
     def _ship(self, final: bool) -> bool:
-        """Hand over what waits; False when the store failed, with the reason kept."""
+        """Send the waiting chunks. False: the store failed, and the reason is kept."""
         if self._spool is None:
             return True
         if time.monotonic() < self._retry_at:
@@ -130,7 +130,7 @@ class Shipper:
         return True
 
     def _cut(self, final: bool) -> bool:
-        """Make the next chunk pending; False when there is nothing to ship yet."""
+        """Make the next chunk. False: there is nothing to ship yet."""
         spool = self._spool
         assert spool is not None
         while True:
@@ -146,7 +146,7 @@ class Shipper:
                 return False
 
     def _beat(self, first: bool) -> None:
-        """Say that this attempt is alive, when it is time or there is progress to tell."""
+        """Write a heartbeat, when it is due or when there is new progress."""
         now = time.monotonic()
         progressed = self._read_progress()
         if now < self._heart.due_at and not progressed and not first:

@@ -1,7 +1,6 @@
-"""Output on its way to the store: first in, first out, in memory up to a limit and in a file beyond it.
+"""The spool: a queue of output on its way to the store, in memory up to a limit and beyond it in a file.
 
-The user's code must neither wait for a store that is down nor lose output to it, and the launcher must not
-grow with it.
+While the store is down, the user's code must not wait, no output may be lost, and the launcher's memory must not grow.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ _FULL = b"\n[titan-runtime] the log has reached its limit of %d bytes; what the 
 
 
 class Spool:
-    """Bytes put in by the pump and taken out by the shipper, from two threads."""
+    """A queue of bytes between two threads: the pump fills it, the shipper empties it."""
 
     def __init__(self, overflow: str) -> None:
         self._path = overflow
@@ -31,11 +30,11 @@ class Spool:
         self._read = self._written = 0
         self._taken = 0
         self.dropped = 0
-        """Bytes lost because the disk was full as well."""
+        """The number of bytes that were lost because the disk was full."""
 
     @property
     def size(self) -> int:
-        """Bytes that wait."""
+        """The number of waiting bytes."""
         return self._held + self._written - self._read
 
     def put(self, data: bytes) -> None:

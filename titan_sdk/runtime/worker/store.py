@@ -1,8 +1,8 @@
-"""The launcher's own small client of the Titan protocol: bounded waits, retries, and one frame per connection unless
-the worker's environment says that its master keeps connections.
+"""The launcher's small client of the Titan protocol, with bounded waits and retries. It sends one request per connection,
+unless the worker's environment says that the master keeps connections.
 
-A real master answers ``OK`` to a write that its store never saw, so whatever matters is read back. A bundled one carries
-out a change once, however often it is sent (``titan_sdk/wire/exactly_once.py``), and what it acknowledges is stored.
+A real master answers ``OK`` to a write that its store has never seen, so important writes are read back. A bundled master
+carries out a change once, however often it is sent (``titan_sdk/wire/exactly_once.py``), and stores it before its answer.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ ASSET_READ = 0x45
 
 
 class StoreError(Exception):
-    """One exchange with the master failed; trying again may help."""
+    """A request to the master failed. Trying again may help."""
 
 
 class Contended(Exception):
-    """The value read back is another copy's; ``args[0]`` is its text."""
+    """The stored value is another copy's; ``args[0]`` is its text."""
 
 
 class _Channel:
-    """Numbers the changes of one thread."""
+    """Numbers the requests of one thread (ONCE)."""
 
     def __init__(self) -> None:
         self.name, self.number, self.id = binascii.hexlify(os.urandom(8)), 0, b""
         self.request: Any = None
-        """The one whose reply has not come."""
+        """The request without a reply so far."""
 
     def begin(self, request: Any) -> None:
         if request != self.request:
@@ -49,30 +49,30 @@ class _Channel:
 
 
 class StoreConnection:
-    """The master as this worker reaches it."""
+    """The connection to the master and its store, at the worker's address of it."""
 
     def __init__(self, host: str, port: int) -> None:
         self.host, self.port = host, port
         self.address = "%s:%d" % (host, port)
         self._route: Any = None
         self._keeps = os.environ.get("TITAN_KEEP_ALIVE") == "1"
-        # Taken out while in use: two threads ask at the same time.
+        # A connection is taken out while it is in use, because two threads send requests.
         self._kept: List[Any] = []
         self._takes_ids = False
         self.trusted = False
-        """Whether it stores what it acknowledges, gives a job to one launcher at a time, starts no child before its
-        parents have completed and nothing that was cancelled, and takes this process's stdout for the job's log. Known
-        after ``meet``.
+        """Whether the master is trusted: it stores what it acknowledges, gives a job to one launcher at a time, starts no
+        cancelled job and no child before its parents have completed, and keeps this process's stdout as the job's log.
+        Known after ``meet``.
         """
         self._channels: Dict[int, _Channel] = {}
-        """By thread: each has one request under way."""
+        """The channels by thread: each thread has one request under way."""
         self.away = False
-        """Whether the last try found nobody."""
+        """Whether the last attempt could not connect."""
         self.back_at = time.monotonic()
-        """Since when it can be reached, as far as is known."""
+        """Since when the master has been reachable."""
 
     def meet(self) -> None:
-        """Ask who it is, where the worker's environment says that it can be asked."""
+        """Send HELLO, if the worker's environment says that the master knows it."""
         if self._keeps and not self._kept:
             try:
                 sock, said = self._greeted()
@@ -85,14 +85,14 @@ class StoreConnection:
                 sock.close()
 
     def forget_connections(self) -> None:
-        """In a fork: they are the other process's."""
+        """In a fork, forget the connections: they belong to the other process."""
         while self._kept:
-            # Their numbers are closed, and may be others' by now.
+            # Their descriptors are closed, and the numbers may mean other files by now.
             self._kept.pop().detach()
         self._channels.clear()
 
     def get(self, key: str) -> Optional[str]:
-        """A value of the runtime (they all begin with ``{``), or None when there is none or the store is down."""
+        """A value of the runtime (each begins with ``{``), or None if there is none or the store is down."""
         text = self.call(KV_GET, key.encode("ascii")).decode("utf-8", "replace")
         if text == "NULL":
             return None
@@ -106,7 +106,7 @@ class StoreConnection:
             raise StoreError("master %s answered %r to a write of %s" % (self.address, reply[:200], key))
 
     def swap(self, key: str, expected: Optional[str], text: str) -> bool:
-        """Write if that is there (``None``: nothing), at a master that is trusted; whether it was."""
+        """Write if the key holds ``expected`` (``None``: is absent). Only on a trusted master. Returns whether it did."""
         reply = self.call(STORE_SWAP, swap_request(key, expected, text).encode("ascii"))
         if not reply.startswith(b'{"swapped":'):
             raise StoreError("master %s answered %r to a write of %s" % (self.address, reply[:200], key))
@@ -120,7 +120,7 @@ class StoreConnection:
         try:
             self.set(key, text)
         except StoreError:
-            # A lost reply? Then it is there, and another copy of the write might undo what somebody else did next.
+            # Perhaps only the reply was lost. Then the value is there, and a second write could undo a later one.
             if self.get(key) != text:
                 raise
         seen = self.get(key)
@@ -130,7 +130,7 @@ class StoreConnection:
             raise Contended(seen)
 
     def asset(self, name: str, digest: str) -> bytes:
-        """An uploaded file; refused unless its SHA-256 is the expected one (it may be half overwritten)."""
+        """An uploaded file with the expected SHA-256. Any other is refused, as it may be half overwritten."""
         text = self.call(FETCH_ASSET, name.encode("utf-8"))
         try:
             data = binascii.a2b_base64(text)
@@ -152,22 +152,22 @@ class StoreConnection:
         return content
 
     def cancelled(self, full_id: str) -> bool:
-        """Whether the master calls the job cancelled. Asked twice: one reply of a real one may be another's."""
+        """Whether the master says that the job is cancelled. Asked twice: a real master may mix up one reply."""
         try:
             return all(self.call(JOB_STATUS, full_id.encode("ascii")) == b"CANCELLED" for _ in range(2))
         except StoreError:
             return False
 
     def cancel(self, full_id: str) -> None:
-        """Have the master call this very job cancelled; a real one then kills the process that asks."""
+        """Cancel this job on the master. A real one then kills the asking process."""
         try:
             self.call(CANCEL, full_id.encode("ascii"))
         except StoreError:
-            # The record says it too.
+            # The record says the same.
             pass
 
     def upload(self, name: str) -> bytes:
-        """An uploaded file as it is now.
+        """The present content of an uploaded file.
 
         Raises:
             FileNotFoundError: the master has none of that name.
@@ -193,7 +193,7 @@ class StoreConnection:
             raise StoreError("master %s does not keep %s: %r" % (self.address, name, reply[:200]))
 
     def call(self, opcode: int, payload: bytes) -> bytes:
-        """Payload of the reply to one request. The same change again, after it failed, is that request still."""
+        """The payload of a request's reply. The same change after a failure is sent as the same request."""
         if opcode not in (KV_SET, KV_SADD, CANCEL):
             return self._send(opcode, payload, None)
         channel = self._channels.setdefault(_thread.get_ident(), _Channel())
@@ -205,7 +205,7 @@ class StoreConnection:
     def _send(self, opcode: int, payload: bytes, channel: Optional[_Channel]) -> bytes:
         if self._kept:
             try:
-                # The master may have closed what was not used for a while.
+                # The master may have closed an idle connection.
                 return self._exchange(self._kept.pop(), self._request(opcode, payload, channel))
             except OSError:
                 pass
@@ -220,7 +220,7 @@ class StoreConnection:
 
     def _unreachable(self, exc: OSError) -> StoreError:
         self.away = True
-        # The next try resolves the name again: the master may have moved.
+        # The next attempt resolves the name again: the master may have moved.
         self._route = None
         return StoreError("no exchange with %s: %s" % (self.address, str(exc) or type(exc).__name__))
 
@@ -230,7 +230,7 @@ class StoreConnection:
         return _frame(ONCE, b"%s|%d\n%s" % (channel.id, opcode, payload))
 
     def _greeted(self) -> Tuple[Any, bytes]:
-        """A connection that will be kept, if the master agrees; and what it said."""
+        """A connection, kept if the master allows it, and the master's answer to HELLO."""
         sock = self._connect()
         try:
             sock.settimeout(limits.REPLY_TIMEOUT)
@@ -242,7 +242,7 @@ class StoreConnection:
             raise
         if self._keeps:
             return sock, reply
-        # A job that sets up a Titan of its own may hand the variable on to workers of a real one.
+        # A job that starts its own real Titan may pass the variable on to that Titan's workers.
         sock.close()
         return self._connect(), reply
 
@@ -286,11 +286,11 @@ class StoreConnection:
     def _routes(self) -> List[Any]:
         private = os.environ.get("TITAN_SOCKET")
         if private:
-            # A master that wants TLS or a token gives its own workers a private way in.
+            # A master with TLS or a token gives its own workers a private socket.
             return [_local(held(private))]
-        # As bytes: for a str, CPython imports its IDNA codec, which takes longer than everything else here.
+        # As bytes: for a str, CPython imports its IDNA codec, which takes longer than the rest of this module.
         name = self.host.encode("ascii") if self.host.isascii() else self.host
-        # The next master may listen on another port, but opens this.
+        # The next master may use another port, but opens the same socket.
         own = os.environ.get("TITAN_RUNTIME_SOCKET")
         if own:
             own = held(own)
@@ -304,13 +304,11 @@ class StoreConnection:
 
 
 _held: Dict[str, int] = {}
-"""Descriptors of folders of the worker's master."""
+"""Descriptors of the master's folders."""
 
 
 def held(path: str) -> str:
-    """Another name of `path`, by which it is found when a folder above it has been renamed meanwhile; `path` itself where
-    there is no such name.
-    """
+    """A name of `path` that still works after a folder above it is renamed; `path` itself if the system has no such name."""
     folder, name = os.path.split(path)
     try:
         if folder not in _held:
@@ -322,7 +320,7 @@ def held(path: str) -> str:
 
 
 def let_go() -> None:
-    """A process that serves another master from now on holds no folder of the last one."""
+    """Close the descriptors of folders: this process serves another master from now on."""
     while _held:
         os.close(_held.popitem()[1])
 
@@ -351,9 +349,9 @@ def _read(sock: Any, size: int) -> bytes:
 
 
 def persist(action: Callable[[], T], until: Callable[[], float]) -> T:
-    """Repeat `action` while it raises StoreError, waiting longer each time, until the monotonic time `until()`.
+    """Repeat `action` while it raises StoreError, with growing pauses, until the monotonic time `until()`.
 
-    The limit is asked for anew each time because a signal may bring it forward.
+    The limit is read again each time, because a signal may move it forward.
     """
     pause = 0.05
     while True:

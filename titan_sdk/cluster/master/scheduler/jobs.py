@@ -1,4 +1,4 @@
-"""What goes into the scheduler and what comes out of it, as plain values; and an unfinished job inside it."""
+"""The scheduler's input and output as plain values, and its record of an unfinished job."""
 
 from __future__ import annotations
 
@@ -26,28 +26,28 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class JobSpec:
-    """What the scheduler has to know of a job; the payload stays in the store."""
+    """The scheduler's data of a job. The payload stays in the store."""
 
     job_id: str
     seq: int
-    """Order of submission over the cluster's whole life; unique, and what makes equal priorities FIFO."""
+    """The number of the submission, unique over the cluster's life. Equal priorities run in this order."""
     tag: str
     priority: int = 1
     due: float = 0.0
-    """Not before this time (the caller's clock)."""
+    """The earliest start, by the caller's clock."""
     parents: tuple[str, ...] = ()
     affinity: bool = False
     service: bool = False
-    """A service occupies no job slot: it may live for weeks."""
+    """Whether it is a service. A service takes no job slot, as it may live for weeks."""
     max_runs: int = 4
-    """Runs in all, as a real master gives a failing script (protocol section 5.2)."""
+    """The most runs, as many as a real master gives a failing script (protocol section 5.2)."""
     attempts: int = 0
-    """Runs it has had already, before the master was restarted."""
+    """The runs before the restart of the master."""
 
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """How a job that the scheduler has forgotten ended, and where."""
+    """The end of a job that the scheduler has forgotten, and its worker."""
 
     status: JobStatus
     worker: str | None = None
@@ -62,12 +62,12 @@ class Start:
     worker: str
     attempt: int
     near: str | None = None
-    """Where its parent ran, if it is to run there."""
+    """The place of its parent, if affinity was asked for."""
 
 
 @dataclass(frozen=True, slots=True)
 class Kill:
-    """End the run and report its exit as usual; its slot is held until then."""
+    """End the run, and report its exit as usual. It keeps its slot until then."""
 
     job_id: str
 
@@ -77,7 +77,7 @@ class Requeued:
     job_id: str
     seq: int
     attempts: int
-    """Runs that count."""
+    """The number of runs that count."""
     reason: str
     code: int | None = None
     """Exit code of the run."""
@@ -85,7 +85,7 @@ class Requeued:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """Final; the scheduler knows the id no longer."""
+    """The final end of a job. The scheduler has forgotten the id."""
 
     job_id: str
     seq: int
@@ -93,7 +93,7 @@ class Ended:
     worker: str | None
     reason: str | None
     ran: bool
-    """Whether it was running, rather than waiting for something."""
+    """Whether it was running."""
     code: int | None = None
     """Exit code of its last run."""
 
@@ -110,7 +110,7 @@ class Phase(Enum):
 
 
 class Job:
-    """Mutable, owned by the scheduler alone. Identity matters: a resubmitted id is another Job."""
+    """An unfinished job, which only the scheduler changes. A resubmitted id is another Job."""
 
     __slots__ = (
         "attempt",
@@ -132,29 +132,29 @@ class Job:
         self.job_id = spec.job_id
         self.phase = Phase.WAITING
         self.missing = 0
-        """Parents that have not completed yet."""
+        """The number of parents that have not completed yet."""
         self.children: list[Job] = []
         self.attempt = spec.attempts
-        """Number of the current or last run, from 1."""
+        """The number of the current or last run, from 1."""
         self.worker: str | None = None
         self.place: str | None = None
-        """Where it runs or ran, if its worker is a pool that stands for many places."""
+        """The place of the run, if the worker is a pool of places."""
         self.pooled = False
-        """Whether its worker is such a pool; the run has not begun before its place is known."""
+        """Whether the worker is a pool. The run has begun once its place is known."""
         self.tied_to: str | None = None
-        """Worker of the first parent to complete, where affinity was asked for."""
+        """The worker of the first completed parent, if affinity was asked for."""
         self.ready_since: float | None = None
-        """When it first could have run; a run that is repeated does not wait from the beginning."""
+        """The time when it first could have run. A repeated run keeps it."""
         self.rank: tuple[float, int] = (-spec.priority, spec.seq)
-        """Smaller runs first. Fixed while the job is ready."""
+        """The rank in the queue: smaller runs first. Fixed while the job is ready."""
 
     @property
     def status(self) -> JobStatus:
-        """What a client may see; all kinds of waiting read PENDING, as on a real master."""
+        """The state that clients see. Every kind of waiting is PENDING, as on a real master."""
         begun = self.phase is Phase.RUNNING and (self.place is not None or not self.pooled)
         return JobStatus.RUNNING if begun else JobStatus.PENDING
 
     @property
     def ran_on(self) -> str | None:
-        """The most that is known of where it runs or ran."""
+        """The place of the run, or else its worker."""
         return self.place or self.worker

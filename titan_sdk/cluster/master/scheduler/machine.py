@@ -1,7 +1,7 @@
 """The scheduler: events in, effects out.
 
-Rules for editing: no I/O, no clock, no randomness (times come in as arguments); every event is O(log n) per job
-it touches; a job's phase changes only here; whoever performs an effect reports back with another event.
+Rules for editing: no I/O, no clock, no randomness (times are arguments). Every event is O(log n) per job that it touches.
+Only this module changes a job's phase. The performer of an effect reports back with another event.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ __all__ = ["Scheduler"]
 
 
 class Scheduler:
-    """Unfinished jobs and the workers they run on. Finished jobs are forgotten: the store remembers those."""
+    """The unfinished jobs and their workers. Finished jobs are forgotten; the store keeps them."""
 
     def __init__(self, ageing: float | None = None) -> None:
         self.ageing = ageing
-        """Seconds of being ready that count as much as one priority; ``None``: waiting raises nothing. Applies to
-        jobs that become ready from now on."""
+        """Seconds of waiting, while ready, that count as one priority; ``None``: waiting does not count. A change applies
+        to jobs that become ready later."""
         self.workers = Workers()
         self.jobs: dict[str, Job] = {}
-        """Unfinished ones by id; only this class changes them."""
+        """The unfinished jobs by id. Only this class changes them."""
         self._ready = ReadyQueues()
         self._ready_services = ReadyQueues()
         self._delayed = DelayQueue()
         self._stopping: dict[str, str] = {}
-        """Cancelled jobs whose process is not gone yet, with the worker whose slot they hold."""
+        """The cancelled jobs whose processes still live, each with the worker of its slot."""
         self._held = False
 
     # ------------------------------------------------------------------ reading
@@ -53,18 +53,18 @@ class Scheduler:
         return job_id in self._stopping
 
     def next_due(self) -> float | None:
-        """When ``tick`` has something to do, if ever."""
+        """The time of the next ``tick`` with work, or ``None``."""
         return self._delayed.next_due()
 
     def queue_lengths(self) -> dict[str, int]:
-        """Ready jobs per tag, tags without any worker included; delayed and waiting jobs are not counted."""
+        """The number of ready jobs by tag, including tags without a worker. Delayed and waiting jobs are not counted."""
         lengths = self._ready.lengths()
         for tag, count in self._ready_services.lengths().items():
             lengths[tag] = lengths.get(tag, 0) + count
         return lengths
 
     def ahead_of(self, job: Job) -> int:
-        """How many ready jobs of its tag go before a ready one. Looks at all of them: for questions of people."""
+        """The number of ready jobs of the same tag before this one. It visits all of them: only for questions of people."""
         return self._queues_of(job).ahead_of(job)
 
     @property
@@ -74,12 +74,12 @@ class Scheduler:
     # ------------------------------------------------------------------ events
 
     def submit(self, specs: Sequence[JobSpec], settled: SettledLookup, now: float) -> list[Effect]:
-        """Take jobs that were checked before: ids free, parents known, no cycle.
+        """Take checked jobs: ids free, parents known, no cycle.
 
         A parent that completed earlier counts as completed; one that ended otherwise makes the job DEAD at once.
 
         Args:
-            settled: how a job ended that is neither in this batch nor unfinished.
+            settled: looks up the end of a job that is neither in this batch nor unfinished.
         """
         effects: list[Effect] = []
         batch = [Job(spec) for spec in specs]
@@ -101,7 +101,7 @@ class Scheduler:
         return effects
 
     def adopt(self, spec: JobSpec, worker: str, attempt: int, place: str | None = None) -> None:
-        """Take over a job whose run is alive already (after a restart of the master)."""
+        """Take over a job whose run is already alive, after a restart of the master."""
         job = Job(spec)
         job.phase, job.worker, job.attempt, job.place = Phase.RUNNING, worker, attempt, place
         self.jobs[job.job_id] = job
@@ -111,14 +111,14 @@ class Scheduler:
             host.busy.add(job.job_id)
 
     def adopt_stopping(self, job_id: str, worker: str) -> None:
-        """Take over a job that was cancelled and whose run is still being ended (after a restart of the master)."""
+        """Take over a cancelled job whose run is still being ended, after a restart of the master."""
         host = self.workers.get(worker)
         if host is not None:
             host.busy.add(job_id)
         self._stopping[job_id] = worker
 
     def placed(self, job_id: str, place: str) -> None:
-        """A run that was given to a pool has begun in one of its places."""
+        """A run of a pool has begun at one of its places."""
         job = self.jobs.get(job_id)
         if job is not None and job.phase is Phase.RUNNING:
             job.place = place
@@ -126,7 +126,7 @@ class Scheduler:
     def exited(
         self, job_id: str, outcome: Outcome, reason: str | None, now: float, code: int | None = None
     ) -> list[Effect]:
-        """The job's run is over and nothing of it holds its slot any more. A service's run goes on."""
+        """The job's run has ended, and its slot is free."""
         effects: list[Effect] = []
         stopping_on = self._stopping.pop(job_id, None)
         if stopping_on is not None:
@@ -142,7 +142,7 @@ class Scheduler:
         return effects
 
     def cancel(self, job_id: str) -> list[Effect]:
-        """End an unfinished job, whatever it waits for; its descendants become DEAD. No effect where there is none."""
+        """End an unfinished job; its descendants become DEAD. No effect for other ids."""
         effects: list[Effect] = []
         job = self.jobs.get(job_id)
         if job is None:
@@ -164,18 +164,18 @@ class Scheduler:
         return effects
 
     def hold(self) -> None:
-        """Start nothing any more: the master is about to end."""
+        """Start nothing more: the master is stopping."""
         self._held = True
 
     def add_worker(self, name: str, tags: Iterable[str], slots: int, *, pool: bool = False) -> list[Effect]:
-        """A worker is there, or a pool of places."""
+        """Add a worker, or a pool of places."""
         effects: list[Effect] = []
         self.workers.add(name, tags, slots, pool=pool)
         self._dispatch(effects)
         return effects
 
     def resize_worker(self, name: str, slots: int) -> list[Effect]:
-        """A worker has room for so many jobs now; what runs beyond that goes on."""
+        """Set a worker's number of slots. Running jobs beyond it go on."""
         effects: list[Effect] = []
         worker = self.workers.get(name)
         if worker is not None and worker.slots != slots:
@@ -184,7 +184,7 @@ class Scheduler:
         return effects
 
     def remove_worker(self, name: str) -> list[Effect]:
-        """A worker takes no more jobs; the runs on it are to be killed and count as failed."""
+        """Remove a worker. Its runs are killed, and count as failed."""
         worker = self.workers.remove(name)
         if worker is None:
             return []
@@ -193,7 +193,7 @@ class Scheduler:
     # ------------------------------------------------------------------ transitions
 
     def _link(self, job: Job, settled: SettledLookup) -> str | None:
-        """Tie a new job to its parents; a sentence where one of them can never complete."""
+        """Link a new job to its parents. Returns a sentence if one of them can never complete."""
         for parent_id in dict.fromkeys(job.spec.parents):
             parent = self.jobs.get(parent_id)
             if parent is not None:
@@ -202,7 +202,7 @@ class Scheduler:
                 continue
             past = settled(parent_id)
             if past is None:
-                # Of a large submission, which takes seconds, it may have been forgotten meanwhile.
+                # A large submission takes seconds; the parent may have been forgotten meanwhile.
                 return f"its parent {parent_id} is not known any more"
             if past.status is not JobStatus.COMPLETED:
                 return f"its parent {parent_id} ended {past.status}"
@@ -222,7 +222,7 @@ class Scheduler:
         if job.ready_since is None:
             job.ready_since = now
         if self.ageing is not None:
-            # priority + waited / ageing grows equally fast for all, so who is first never changes by itself.
+            # priority + waited / ageing grows equally fast for all jobs, so their order never changes.
             job.rank = (job.ready_since - job.spec.priority * self.ageing, job.spec.seq)
         self._queues_of(job).push(job)
 
@@ -230,7 +230,7 @@ class Scheduler:
         return self._ready_services if job.spec.service else self._ready
 
     def _dispatch(self, effects: list[Effect]) -> None:
-        """Start what can start: services at once, jobs best rank first over all tags that have a free slot."""
+        """Start all that can start: services at once, jobs by rank over all tags with a free slot."""
         if self._held:
             return
         while self._ready_services.by_tag and (found := self._ready_services.take_service(self.workers)):
@@ -282,7 +282,7 @@ class Scheduler:
         now: float = 0.0,
         code: int | None = None,
     ) -> None:
-        """Close a job and pass the news on to its descendants (a loop: chains may be thousands long)."""
+        """End a job and its affected descendants. A loop, because chains may be thousands of jobs long."""
         pending: list[tuple[Job, JobStatus, str | None]] = [(job, status, reason)]
         while pending:
             ended, how, why = pending.pop()

@@ -1,4 +1,4 @@
-"""Who is next, and where it goes: ready jobs per tag by rank, delayed jobs by time, workers with their slots.
+"""The queues: ready jobs per tag by rank, delayed jobs by time, and workers with their slots.
 
 Every step is O(log n).
 """
@@ -13,13 +13,13 @@ from titan_sdk.cluster.master.scheduler.jobs import Job, Phase
 
 __all__ = ["DelayQueue", "ReadyQueue", "ReadyQueues", "Worker", "Workers"]
 
-# A heap cannot drop an entry from its middle cheaply, so cancelled jobs stay until they surface; past this
-# many, and when they are the majority, the heap is rebuilt so that memory follows the live jobs.
+# Removing an entry from the middle of a heap is expensive, so cancelled jobs stay until they surface. Above this number,
+# and if they are the majority, the heap is rebuilt, so that memory follows the live jobs.
 _COMPACT_FROM = 64
 
 
 class ReadyQueue:
-    """Ready jobs of one tag."""
+    """The ready jobs of one tag."""
 
     def __init__(self) -> None:
         self._heap: list[tuple[tuple[float, int], Job]] = []
@@ -52,7 +52,7 @@ class ReadyQueue:
         return sum(1 for rank, other in self._heap if rank < job.rank and other.phase is Phase.READY)
 
     def forget(self) -> None:
-        """One queued job has left the READY phase by itself (it was cancelled)."""
+        """A queued job was cancelled."""
         self._live -= 1
         if len(self._heap) > _COMPACT_FROM and self._live < len(self._heap) // 2:
             self._heap = [entry for entry in self._heap if entry[1].phase is Phase.READY]
@@ -60,19 +60,19 @@ class ReadyQueue:
 
 
 class ReadyQueues:
-    """One queue per tag, so that a job nobody can run stands in nobody's way."""
+    """One queue per tag, so that a job without a worker does not block others."""
 
     def __init__(self) -> None:
         self.by_tag: dict[str, ReadyQueue] = {}
-        """Those that are not empty."""
+        """The non-empty queues."""
 
     def push(self, job: Job) -> None:
         self.by_tag.setdefault(job.spec.tag, ReadyQueue()).push(job)
 
     def take(self, workers: Workers) -> tuple[Job, Worker] | None:
-        """The first job for which there is a free slot, best rank over all tags, and the worker it goes to."""
+        """The best-ranked job with a free slot, over all tags, and its worker."""
         best: Job | None = None
-        # There may be more tags that jobs have than tags that workers have.
+        # Jobs may have more tags than workers have.
         for tag in workers.by_tag:
             queue = self.by_tag.get(tag)
             head = None if queue is None else queue.head()
@@ -84,10 +84,10 @@ class ReadyQueues:
         return None if worker is None else (self._pop(best), worker)
 
     def take_service(self, workers: Workers) -> tuple[Job, Worker] | None:
-        """As ``take``, but slots do not matter, nor does rank between tags."""
+        """The next service and its worker. Slots and the rank between tags do not matter."""
         for tag, queue in self.by_tag.items():
             head = queue.head()
-            # No host: the workers of this tag are pools without any place.
+            # No host: the pools of this tag have no place.
             if head is not None and (host := workers.host_for_service(tag, head.tied_to)) is not None:
                 return self._pop(head), host
         return None
@@ -113,7 +113,7 @@ class ReadyQueues:
 
 
 class DelayQueue:
-    """Jobs whose time has not come."""
+    """The delayed jobs, by the time when they are due."""
 
     def __init__(self) -> None:
         self._heap: list[tuple[float, int, Job]] = []
@@ -131,7 +131,7 @@ class DelayQueue:
         return self._heap[0][0] if self._heap else None
 
     def pop_due(self, now: float) -> list[Job]:
-        """Every job whose time has come, earliest first."""
+        """Remove and return the jobs that are due, earliest first."""
         due: list[Job] = []
         while (when := self.next_due()) is not None and when <= now:
             due.append(heapq.heappop(self._heap)[2])
@@ -139,7 +139,7 @@ class DelayQueue:
         return due
 
     def forget(self) -> None:
-        """One delayed job was cancelled."""
+        """A delayed job was cancelled."""
         self._live -= 1
         if len(self._heap) > _COMPACT_FROM and self._live < len(self._heap) // 2:
             self._heap = [entry for entry in self._heap if entry[2].phase is Phase.DELAYED]
@@ -155,13 +155,13 @@ class DelayQueue:
 
 @dataclass(slots=True)
 class Worker:
-    """A place with so many slots. ``busy`` holds the ids whose processes are alive there, cancelled ones included."""
+    """A worker with its slots. ``busy`` holds the ids of its live processes, including cancelled ones."""
 
     name: str
     tags: frozenset[str]
     slots: int
     pool: bool = False
-    """It stands for many places, of which somebody else chooses one."""
+    """Whether it is a pool: it stands for many places, and the engine chooses one."""
     busy: set[str] = field(default_factory=set)
 
     @property
@@ -179,7 +179,7 @@ class Workers:
     def __init__(self) -> None:
         self._by_name: dict[str, Worker] = {}
         self.by_tag: dict[str, list[Worker]] = {}
-        """Every tag that some worker has."""
+        """The tags of all workers."""
 
     def __iter__(self) -> Iterator[Worker]:
         return iter(self._by_name.values())
@@ -216,7 +216,7 @@ class Workers:
         return min(free, key=lambda worker: worker.load, default=None)
 
     def host_for_service(self, tag: str, preferred: str | None) -> Worker | None:
-        """As ``choose``, but slots do not matter."""
+        """``choose`` for a service: slots do not matter."""
         able = [worker for worker in self.by_tag.get(tag, ()) if worker.slots > 0]
         for worker in able:
             if worker.name == preferred:

@@ -1,10 +1,10 @@
-"""Runs the user's script in the real ``__main__``, as ``python -u script.py`` would, and notes what it raised.
+"""Runs the user's script in the real ``__main__``, as ``python -u script.py`` would, and records its exception.
 
-What the script can observe stays as it would be without this module: ``__file__``, ``sys.argv``,
-``sys.path[0]``, ``__main__`` for pickle and multiprocessing, exit codes, and tracebacks without a frame of ours.
+The script sees the same as without this module: ``__file__``, ``sys.argv``,
+``sys.path[0]``, ``__main__`` for pickle and multiprocessing, exit codes, and tracebacks without this module's frames.
 
-Nothing of the runtime is imported from the script's folder: `titan_job` is loaded before that folder is on the path,
-and brings the standard library's modules itself.
+No module of the runtime is imported from the script's folder: `titan_job` is loaded before that folder is on the path,
+and imports the standard library's modules itself.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
 
 def main(is_compiled: bool = False) -> None:
-    """Become ``sys.argv[1]``, or, where the file of its code comes first, ``sys.argv[2]``."""
+    """Run ``sys.argv[1]``, or ``sys.argv[2]`` if ``sys.argv[1]`` is the file of its compiled code."""
     del sys.argv[0]
     compiled = sys.argv.pop(0) if is_compiled else None
     script = sys.argv[0]
     if not getattr(sys.flags, "safe_path", False):
-        # The launcher has taken away the working directory, which "-c" puts here; a script has its own folder.
+        # The launcher has removed the working directory, which "-c" adds. A script has its own folder here.
         sys.path.insert(0, os.path.dirname(script))
     _add_project()
     namespace = sys.modules["__main__"].__dict__
@@ -43,7 +43,7 @@ def main(is_compiled: bool = False) -> None:
     except SystemExit:
         raise
     except BaseException as exc:
-        # A child that the script forked may come out here as well; the job is the parent's.
+        # A child that the script forked may reach this line too. Only the parent is the job.
         _hide_own_frames(exc)
         if os.getpid() == process:
             _note(exc)
@@ -81,8 +81,8 @@ def _add_project() -> None:
 
 
 def _dress(namespace: Dict[str, Any], script: str) -> None:
-    """The names a script finds in its namespace at its start."""
-    # importlib.machinery's class; importing that module would cost each job a millisecond.
+    """Set the names that a script finds in its namespace at its start."""
+    # The class of importlib.machinery; importing that module would cost each job a millisecond.
     loader = sys.modules["_frozen_importlib_external"].SourceFileLoader
     namespace.pop("_titan_runner", None)
     namespace["__file__"] = script
@@ -100,7 +100,7 @@ def _user_part(trace: Optional[TracebackType]) -> Optional[TracebackType]:
 
 
 def _hide_own_frames(exc: BaseException) -> None:
-    """Let the interpreter, or the hook the script has installed, see the script's own frames only."""
+    """Have the interpreter, or the script's own hook, show only the script's frames."""
     hook = sys.excepthook
     trace = _user_part(exc.__traceback__)
 
@@ -115,7 +115,7 @@ def _hide_own_frames(exc: BaseException) -> None:
 
 
 def _note(exc: BaseException) -> None:
-    """Leave the exception for the launcher; failing to must not change how the script ends."""
+    """Write the exception for the launcher. A failure of that must not change how the script ends."""
     try:
         json, traceback = titan_job._standard("json"), titan_job._standard("traceback")
         kind = type(exc)

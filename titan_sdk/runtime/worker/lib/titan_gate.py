@@ -1,8 +1,8 @@
-"""The script of an approval gate: asks, waits for a person's decision, and ends accordingly.
+"""The script of an approval gate: asks a question, waits for a person's decision, and ends accordingly.
 
-Arguments: the gate's id, the seconds it may wait, what is asked. It says WAITING in TitanStore and reads the answer
-from the same key, where Titan's dashboard, the ``titan`` command and the SDK write it. Only a decision given while
-it waits counts, so an old one that is still stored approves nothing. The message is stored by the submitter.
+Arguments: the gate's id, the longest wait in seconds, and the question. The gate writes WAITING to TitanStore, and reads
+the answer from the same key, where Titan's dashboard, the ``titan`` command and the SDK write it. Only a decision during
+the wait counts, so an old stored one approves nothing. The submitter stores the question.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ POLL_EVERY = 1.0
 
 
 class Rejected(Exception):
-    """Somebody said no."""
+    """A person rejected the gate."""
 
 
 class NoDecision(Exception):
-    """Nobody said anything in time."""
+    """The gate's time passed without a decision."""
 
 
 class Gate:
-    """One gate's keys in TitanStore. A store out of reach decides nothing: every step is tried again."""
+    """The keys of one gate in TitanStore. While the store is unreachable, every step is repeated."""
 
     def __init__(self, name: str, host: str, port: int) -> None:
-        # The launcher's own small client travels in the same zip as titan_job.
+        # The launcher's client travels in the same zip as titan_job.
         sys.path.append(os.path.dirname(os.path.dirname(os.path.dirname(str(titan_job.__file__)))))
         store: Any = importlib.import_module("titan_runtime.store")
         self._failure = store.StoreError
@@ -43,7 +43,7 @@ class Gate:
         self._name = name
 
     def announce(self) -> None:
-        """Enter the list of waiting gates."""
+        """Add the gate to the list of waiting gates."""
         self._call(KV_SET, "titan:hitl:ts:%s|%d" % (self._name, time.time() * 1000))
         self._call(KV_SADD, "titan:hitl:queue|%s" % self._name)
         self.say("WAITING")
@@ -52,7 +52,7 @@ class Gate:
         self._call(KV_SET, "titan:hitl:status:%s|%s" % (self._name, word))
 
     def word(self) -> str:
-        """The word in the store; empty when it cannot be read."""
+        """The gate's state in the store; empty if it cannot be read."""
         return self._call(KV_GET, "titan:hitl:status:" + self._name)
 
     def _call(self, opcode: int, text: str) -> str:
@@ -75,7 +75,7 @@ def wait(gate: Gate, seconds: float) -> str:
             gate.say("TIMEOUT")
             return "TIMEOUT"
         if word and word != "WAITING":
-            # The store was away when it was told, or somebody reset the key.
+            # The store was away at the write, or another client has reset the key.
             gate.announce()
         time.sleep(min(POLL_EVERY, left))
 
@@ -95,7 +95,7 @@ def main(arguments: List[str]) -> None:
         word = wait(gate, seconds)
     finally:
         if word == "CLEARED":
-            # Cancelled: whoever looks at the list of gates must not find this one.
+            # Cancelled: the list of waiting gates must no longer show this one.
             gate.say(word)
     waited = time.monotonic() - begun
     titan_job.result({"decision": word, "waited_seconds": round(waited, 1)})
