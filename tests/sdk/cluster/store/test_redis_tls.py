@@ -73,7 +73,7 @@ async def test_a_certificate_for_another_name_is_refused(
     encrypted: EncryptedRedis, authority: Authority
 ) -> None:
     # A name of the same address that the certificate does not bear.
-    with pytest.raises(TitanError, match=r"certificate is not for '127.1'; write a name that it bears"):
+    with pytest.raises(TitanError, match=r"certificate is not for '127.1'; write a name that it contains"):
         await open_redis(Location(encrypted.url(authority.ca, host="127.1")))
 
 
