@@ -1,1 +1,1 @@
-"""Where the bundled master keeps what must outlive it."""
+"""The store of the bundled master's durable state: SQLite or Redis."""

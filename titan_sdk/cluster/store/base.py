@@ -1,4 +1,4 @@
-"""What the master asks of a store. SQLite (``store.sqlite``) is one; the tests of one are the tests of all."""
+"""The protocol of a store. SQLite (``store.sqlite``) and Redis implement it, and share their tests."""
 
 from __future__ import annotations
 
@@ -15,10 +15,9 @@ __all__ = ["Clock", "Store"]
 
 
 class Store(Protocol):
-    """Jobs, values and sets. To be used in one thread, that of its loop; reads see what is durable.
+    """Jobs, values and sets. Used in the thread of its loop only. Reads see durable state.
 
-    Rows of jobs of which something may still happen are answered at once, so that scheduling needs no waiting.
-    Every read may raise ``StoreFailed``.
+    Rows of unsettled jobs are in memory, so scheduling never waits. Every read may raise ``StoreFailed``.
     """
 
     @property
@@ -26,87 +25,85 @@ class Store(Protocol):
 
     @property
     def clock(self) -> Clock:
-        """What times of jobs and manifests are told by."""
+        """The clock of the times in jobs and manifests."""
 
     def next_seq(self) -> int:
-        """A number that no job has or had. Any thread may ask."""
+        """A number that no job has or had. Any thread may call this."""
 
     # ------------------------------------------------------------------ jobs
 
     @property
     def table(self) -> JobTable:
-        """Jobs of which something may still happen."""
+        """The unsettled jobs, in memory."""
 
     def job(self, job_id: str) -> JobRow | None:
-        """The row of an id, with what is decided and not stored yet; of a job that is at hand."""
+        """The row of an id that is at hand, including changes that are not stored yet."""
 
     def is_at_hand(self, job_id: str) -> bool:
-        """Whether ``job`` tells what there is under an id: always of jobs of which something may still happen."""
+        """Whether ``job`` knows the id without reading the store. It always knows unsettled jobs."""
 
     async def bring(self, job_ids: Iterable[str]) -> None:
-        """Have these ids at hand, for questions of the same turn. No waiting where all are."""
+        """Load these ids, for questions in the same turn of the loop. Does not wait if all are at hand."""
 
     def line(self, seq: int) -> str:
         """The payload line of a job that has not ended, or of a live service."""
 
     async def history(self, job_id: str) -> list[HistoryRow]:
-        """Everything that happened to an id, over all its submissions."""
+        """The history of an id, over all its submissions."""
 
     async def listed(self, request: List) -> list[JobRow]:
-        """The jobs of a page, as far as they are stored, and one more where there are more. Of DAGs, the newest job of
-        each.
-        """
+        """The stored jobs of a page, and one more if there are more. For DAGs, the newest job of each."""
 
     async def count_listed(self, request: List) -> int:
-        """How many there are on all pages."""
+        """The number of jobs on all pages."""
 
     async def dag(self, name: str, run: str) -> list[DagRow]:
-        """How the jobs of a DAG's submission stand."""
+        """The states of the jobs of a DAG's submission."""
 
     async def finished_before(self, before: float) -> list[tuple[str, int]]:
-        """Id and number of jobs that ended before that time and can go, oldest first; not more than one transaction
-        should forget.
+        """Id and number of removable jobs that ended before that time, oldest first: as many as one transaction should
+        remove.
         """
 
     async def count_finished(self, before: float) -> int:
-        """How many such jobs there are in all."""
+        """The number of all such jobs."""
 
     # ------------------------------------------------------------------ values and sets
 
     @property
     def value_at_hand(self) -> Callable[[str, int], str | Literal[False] | None] | None:
-        """``get`` without waiting, and without reading values of more bytes than that: they are ``False``. ``None``
-        where a value may take a round trip.
+        """A ``get`` without waiting, which returns ``False`` for a value above the given size. ``None`` if a value may
+        need a round trip.
         """
 
     async def get(self, key: str) -> str | None: ...
 
     async def members(self, key: str) -> list[str]:
-        """In the order in which they were added."""
+        """The members, in the order in which they were added."""
 
     async def keys(self, prefix: str, after: str, limit: int) -> list[str]:
-        """Keys of values and sets that begin with the prefix and come after ``after``, in order; -1: all of them."""
+        """The keys of values and sets with the prefix that follow ``after``, in order. ``limit`` -1: all of them."""
 
     async def count_expired(self) -> int:
-        """How many keys ``Sweep`` would remove."""
+        """The number of keys that ``Sweep`` would remove."""
 
     # ------------------------------------------------------------------ itself
 
     async def compact(self) -> None:
-        """Give room back that is free, if that takes more than time."""
+        """Give free room back to the disk, if the store does not do that itself."""
 
     def on_lost(self, listener: Callable[[str], None]) -> None:
-        """Tell this one, once, why the store is not this master's any more; it writes nothing from then on."""
+        """Call the listener, once, with the reason why the store no longer belongs to this master. It then writes nothing."""
 
     def size(self) -> int:
-        """Bytes it takes, as far as that is known without waiting."""
+        """Its size in bytes, as far as it is known without waiting."""
 
     async def close(self) -> None:
-        """Store what is pending and let go."""
+        """Store pending changes, and close."""
 
 
 class Clock:
-    """Unix seconds. Correcting the system's clock moves no deadline of a running master."""
+    """Unix seconds. A correction of the system's clock changes no deadline of a running master."""
 
     def __init__(self) -> None:
         self._offset = time.time() - time.monotonic()

@@ -1,7 +1,7 @@
-"""Everything that can be written to a store, as values, and how that fails. A store applies them; the journal decides when.
+"""The changes of a store as values, and the errors of a write. The journal decides when a store applies a change.
 
-Changes of a job name it by its number: an id may be used again, a number never is. A change of a job that the
-store does not know changes nothing.
+A change of a job names the job's number: an id may be used again, a number never is. A change of an unknown job has no
+effect.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class InsertJobs:
-    """A submission with its payloads; earlier, finished jobs of the same ids give way, their history stays."""
+    """A submission with its payloads. It replaces finished jobs of the same ids; their history stays."""
 
     jobs: tuple[NewJob, ...]
 
@@ -62,7 +62,7 @@ class InsertJobs:
 
 @dataclass(frozen=True, slots=True)
 class SetRunning:
-    """A run was launched. The status of a live service stays what it is."""
+    """A run was launched. A live service keeps its status."""
 
     seq: int
     worker: str
@@ -74,7 +74,7 @@ class SetRunning:
 
 @dataclass(frozen=True, slots=True)
 class SetPlaced:
-    """Where the job's current run began, and when; for engines that choose the place themselves."""
+    """The place and start of the current run, from an engine that chooses the place itself."""
 
     seq: int
     worker: str
@@ -83,7 +83,7 @@ class SetPlaced:
 
 @dataclass(frozen=True, slots=True)
 class SetPending:
-    """Queued again; nothing is left of its run."""
+    """The job is queued again; its run has ended."""
 
     seq: int
     attempts: int
@@ -92,7 +92,7 @@ class SetPending:
 
 @dataclass(frozen=True, slots=True)
 class SetEnded:
-    """Unless its run is ``gone``, the handle stays: a cancelled job's process is ended after this is stored."""
+    """The job has ended. The handle stays unless the run is ``gone``: a cancelled job's process ends after this is stored."""
 
     seq: int
     status: JobStatus
@@ -104,7 +104,7 @@ class SetEnded:
 
 @dataclass(frozen=True, slots=True)
 class SetGone:
-    """No process of that run is left; a later run of the job is another matter."""
+    """No process of that run is left. It does not affect a later run of the job."""
 
     seq: int
     run: str
@@ -129,7 +129,7 @@ class AddHistory:
 
 @dataclass(frozen=True, slots=True)
 class ForgetJobs:
-    """Remove finished jobs, id and number each."""
+    """Remove finished jobs, each by its id and number."""
 
     jobs: tuple[tuple[str, int], ...]
 
@@ -145,7 +145,7 @@ class Put:
 
 @dataclass(frozen=True, slots=True)
 class Swap:
-    """Set (or, with ``None``, delete) a value if it is as expected; ``None`` expects it absent. Whether it was."""
+    """Set (with ``None``: delete) a value if it is as expected (``None``: absent). Results in whether it was."""
 
     key: str
     expected: str | None
@@ -154,7 +154,7 @@ class Swap:
 
 @dataclass(frozen=True, slots=True)
 class AddMember:
-    """Whether the member is new."""
+    """Add a member. Results in whether it is new."""
 
     key: str
     member: str
@@ -162,7 +162,7 @@ class AddMember:
 
 @dataclass(frozen=True, slots=True)
 class RemoveMember:
-    """Whether the member was there. A set without members is none."""
+    """Remove a member. Results in whether it was there. An empty set does not exist."""
 
     key: str
     member: str
@@ -170,14 +170,14 @@ class RemoveMember:
 
 @dataclass(frozen=True, slots=True)
 class Delete:
-    """Whether there was a value or a set."""
+    """Delete a value or a set. Results in whether it existed."""
 
     key: str
 
 
 @dataclass(frozen=True, slots=True)
 class Expire:
-    """Remove a key after some time. Whether it is there."""
+    """Remove a key after some time. Results in whether the key exists."""
 
     key: str
     seconds: float
@@ -185,20 +185,20 @@ class Expire:
 
 @dataclass(frozen=True, slots=True)
 class Sweep:
-    """Remove what has expired; how many keys. Reading never shows them, so this only frees room."""
+    """Remove expired keys. Results in their number. Reads never show them, so this only frees room."""
 
 
 # ---------------------------------------------------------------------- requests that may arrive twice
 
 OUT_OF_DATE = "OUT_OF_DATE"
-"""The result of a request after which a later one of its channel, or another one of its number, was carried out."""
+"""The result of a request if a later one of its channel, or another one with its number, was already carried out."""
 REQUEST_SECONDS = 900.0
-"""How long the last request of a channel is remembered that nobody uses. A client gives up after a minute."""
+"""Seconds for which the last request of an idle channel is remembered. Clients give up after a minute."""
 
 
 @dataclass(frozen=True, slots=True)
 class Once:
-    """A change, unless that request was carried out before: then its result is that of the first time."""
+    """A change that is carried out once per request. A copy has the first result."""
 
     request: RequestId
     change: Put | Swap | AddMember | Delete | Expire
@@ -206,8 +206,8 @@ class Once:
 
 @dataclass(frozen=True, slots=True)
 class Begin:
-    """A request begins that is no change of values. Nothing where it is new; else its reply, ``""`` where that is not
-    known, or ``OUT_OF_DATE``.
+    """The begin of a request that is not a change of values. Results in ``None`` for a new request, else in its reply
+    (``""`` if that is unknown), or ``OUT_OF_DATE``.
     """
 
     request: RequestId
@@ -215,7 +215,7 @@ class Begin:
 
 @dataclass(frozen=True, slots=True)
 class Remember:
-    """The reply to a request that was begun."""
+    """The reply to a request that has begun."""
 
     request: RequestId
     reply: str
@@ -226,7 +226,7 @@ class Remember:
 
 @dataclass(frozen=True, slots=True)
 class AddNote:
-    """A line of the master's own in a job's log, of which ``cap`` bytes are kept."""
+    """A line of the master in a job's log, which keeps ``cap`` bytes."""
 
     job_id: str
     line: bytes
@@ -235,7 +235,7 @@ class AddNote:
 
 @dataclass(frozen=True, slots=True)
 class AppendLog:
-    """See ``LogStore.append``, which is also what it results in."""
+    """``LogStore.append``, with the same result."""
 
     job_id: str
     run: str
@@ -246,7 +246,7 @@ class AppendLog:
 
 ValueChange = Put | Swap | AddMember | RemoveMember | Delete | Expire | Sweep
 Operation = ValueChange | Once | Begin | Remember | AddNote | AppendLog
-"""What each store carries out in its own way, and has a result."""
+"""The changes with a result, which each store carries out in its own way."""
 Change = (
     InsertJobs
     | SetRunning
@@ -261,24 +261,24 @@ Change = (
 )
 
 
-# ---------------------------------------------------------------------- what keeps a change from being stored
+# ---------------------------------------------------------------------- errors
 
 
 class StoreFailed(Exception):
-    """Something could not be written or read; one sentence. The cause is the backend's own exception."""
+    """A write or read failed; one sentence. The cause is the backend's own exception."""
 
 
 class Unstorable(StoreFailed):
-    """What was to be written or read is no text: half of a surrogate pair, which JSON can write and UTF-8 cannot hold."""
+    """The text has a lone surrogate, which JSON can write and UTF-8 cannot hold."""
 
 
 class Unavailable(StoreFailed):
-    """Nothing can be written or read at the moment, whatever it is; nothing was done."""
+    """The store can neither be written nor read at the moment. Nothing was done."""
 
 
 class InDoubt(Unavailable):
-    """It was sent, and no reply came: it may have been done."""
+    """The commit was sent, and no reply came. It may have been done."""
 
 
 class Lost(StoreFailed):
-    """This master must not write any more; nothing was done."""
+    """This master must no longer write. Nothing was done."""

@@ -1,7 +1,7 @@
-"""The rows of all jobs of which something may still happen, in memory; those of the others are read when asked for.
+"""The job table: the rows of unsettled jobs, in memory. Rows of settled jobs are read when they are asked for.
 
-What the master's own bookkeeping changes counts at once, before it is durable: nobody who asks is told an older state.
-What a client asks for counts once it is durable.
+A change of the master's own bookkeeping counts at once, before it is durable, so no client sees an older state. A change
+that a client asks for counts once it is durable.
 """
 
 from __future__ import annotations
@@ -28,32 +28,32 @@ __all__ = ["JobTable", "Step", "fresh", "is_settled", "transition"]
 
 
 class JobTable:
-    """Found by id and by number."""
+    """The rows by id and by number."""
 
     def __init__(self) -> None:
         self.by_number: dict[int, JobRow] = {}
         """Only this class changes them."""
         self._numbers: dict[str, int] = {}
         self._unsaved: Counter[int] = Counter()
-        """How many entries that are not durable yet have changed a row."""
+        """The number of entries per row that are not durable yet."""
 
     def get(self, job_id: str) -> JobRow | None:
         seq = self._numbers.get(job_id)
         return None if seq is None else self.by_number[seq]
 
     def rows(self) -> list[JobRow]:
-        """All of them, in the order of submission."""
+        """All rows, in the order of submission."""
         return sorted(self.by_number.values(), key=lambda row: row.seq)
 
     def unfinished(self) -> list[JobRow]:
-        """PENDING and RUNNING jobs."""
+        """The PENDING and RUNNING jobs."""
         return [row for row in self.rows() if not row.status.is_terminal]
 
     def live_services(self) -> list[JobRow]:
         return [row for row in self.rows() if row.service == ServiceState.LIVE]
 
     def ended_but_alive(self) -> list[JobRow]:
-        """Ended jobs whose process was not seen to be gone, live services left out."""
+        """The ended jobs whose process may still live, without live services."""
         return [
             row
             for row in self.rows()
@@ -61,7 +61,7 @@ class JobTable:
         ]
 
     def keep(self, row: JobRow) -> None:
-        """Take a row in; an earlier submission of its id gives way."""
+        """Add a row. It replaces an earlier submission of its id."""
         earlier = self._numbers.get(row.job_id)
         if earlier is not None and earlier != row.seq:
             del self.by_number[earlier]
@@ -71,7 +71,7 @@ class JobTable:
     # ------------------------------------------------------------------ changes
 
     def begin(self, changes: Iterable[Change]) -> tuple[int, ...]:
-        """Bookkeeping that is to be saved; the numbers of the rows that it has changed."""
+        """Apply bookkeeping that is not durable yet. Returns the numbers of the changed rows."""
         numbers: dict[int, None] = {}
         for change in changes:
             numbers |= dict.fromkeys(self._change(change))
@@ -79,7 +79,7 @@ class JobTable:
         return tuple(numbers)
 
     def saved(self, numbers: Iterable[int]) -> list[JobRow]:
-        """What ``begin`` has changed is durable; the rows that have left this table with it."""
+        """The changes of ``begin`` are durable. Returns the rows that have left the table."""
         left: list[JobRow] = []
         for seq in numbers:
             self._unsaved[seq] -= 1
@@ -89,7 +89,7 @@ class JobTable:
         return left
 
     def apply(self, changes: Iterable[Change]) -> list[JobRow]:
-        """A client's changes that are durable; the rows that have left this table with them."""
+        """Apply a client's durable changes. Returns the rows that have left the table."""
         numbers: dict[int, None] = {}
         for change in changes:
             if isinstance(change, InsertJobs):
@@ -121,7 +121,7 @@ class JobTable:
 
 
 Step = SetRunning | SetPlaced | SetPending | SetEnded | SetGone | SetService
-"""A change of one job that is known by its number."""
+"""A change of one job, by its number."""
 
 
 def fresh(job: NewJob) -> JobRow:
@@ -187,5 +187,5 @@ def transition(row: JobRow, change: Step) -> JobRow:
 
 
 def is_settled(row: JobRow) -> bool:
-    """Whether nothing of the job is left to happen: it may be forgotten when it is old enough."""
+    """Whether the job has ended and none of its processes is left. It may be removed when it is old enough."""
     return row.status.is_terminal and row.handle is None and row.service != ServiceState.LIVE

@@ -1,6 +1,6 @@
-"""Group commit: what was written in one turn of the event loop, or while a commit was under way, is one commit.
+"""The journal: group commit. All changes of one turn of the event loop, or of the time of a running commit, are one commit.
 
-What must not happen before it is durable (a reply, the start of a process) hangs on its entry.
+A step that needs a durable change (a reply, the start of a process) waits for the change's entry.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ log = logging.getLogger(__name__)
 
 RETRY_SECONDS = 1.0
 _MOST = 500
-"""Entries of one commit."""
+"""The most entries of one commit."""
 _KEPT = 50_000
-"""Jobs whose latest change is known."""
+"""The number of jobs whose latest change is remembered."""
 
 
 @dataclass(slots=True)
@@ -48,29 +48,29 @@ class JournalEntry:
 
     changes: tuple[Change, ...]
     client: asyncio.Future[object] | None = None
-    """Gets the result. ``None``: the master's own bookkeeping, which is kept and tried again until it is durable."""
+    """Gets the result. ``None``: the entry is the master's own bookkeeping, which is retried until it is durable."""
     then: Callable[[], None] | None = None
-    """Of bookkeeping: called once it is durable."""
+    """For bookkeeping: called once it is durable."""
     touched: tuple[int, ...] = ()
-    """Of bookkeeping: the numbers of the rows that it has changed."""
+    """For bookkeeping: the numbers of the changed rows."""
 
 
 class Batch:
-    """What one commit saves: rows as they are to be, and changes of everything else in their order.
+    """The content of one commit: the new rows, and all other changes in their order.
 
-    To make one changes nothing.
+    Making a batch has no effect.
 
     Args:
-        table: rows as they are now, what bookkeeping has changed included.
+        table: the present rows, including changes by bookkeeping.
     """
 
     def __init__(self, entries: Sequence[JournalEntry], table: JobTable) -> None:
         self.entries = entries
         self.inserts: list[NewJob] = []
         self.rows: dict[int, JobRow] = {}
-        """Rows that were changed, those of ``inserts`` where something has happened to them since."""
+        """The changed rows, including rows of ``inserts`` that have changed since."""
         self.history: dict[int, list[HistoryRow]] = {}
-        """To be appended, by the job's number; that of ``inserts`` begins with the submission."""
+        """The new history entries, by the job's number. Those of ``inserts`` begin with the submission."""
         self.forgets: list[tuple[str, int]] = []
         self.operations: list[Operation] = []
         self._table = table
@@ -80,24 +80,24 @@ class Batch:
             self._add(entry)
         changed = self.rows | self.history
         self.changed_before = [seq for seq in changed if seq not in self._new]
-        """Numbers of rows and histories to save before the inserts: an id that is used again takes its row along."""
+        """The numbers of rows and histories to save before the inserts, which replace rows of reused ids."""
         self.changed_new = [seq for seq in changed if seq in self._new]
-        """The same after them."""
+        """The numbers to save after the inserts."""
 
     def row(self, seq: int) -> JobRow | None:
-        """A row as this commit leaves it."""
+        """The row after this commit."""
         if seq in self.rows:
             return self.rows[seq]
         return fresh(self._new[seq]) if seq in self._new else self._table.by_number.get(seq)
 
     def job_ids(self) -> Iterator[str]:
-        """Of the jobs that it changes."""
+        """The ids of the changed jobs."""
         yield from (job.job_id for job in self.inserts)
         yield from (row.job_id for row in self.rows.values())
         yield from (job_id for job_id, _ in self.forgets)
 
     def results(self, of_operations: Sequence[object]) -> Iterable[tuple[JournalEntry, object]]:
-        """Each entry with its result, that of its last change."""
+        """Each entry with the result of its last change."""
         for entry, index in zip(self.entries, self._results, strict=True):
             yield entry, None if index is None else of_operations[index]
 
@@ -127,22 +127,22 @@ class Batch:
 
 
 class Backend(Protocol):
-    """What makes a batch durable, as a whole or not at all."""
+    """Makes a batch durable, as a whole or not at all."""
 
     waits: bool
-    """Whether a commit takes a round trip: then an attempt that fails may take seconds."""
+    """Whether a commit takes a round trip. A failing attempt may then take seconds."""
 
     gathers: bool
-    """Whether a commit takes longer than a turn of the loop, so that it pays to put what comes in one turn into one."""
+    """Whether a commit takes longer than a turn of the loop. The changes of a turn then share one commit."""
 
     def commit(self, batch: Batch) -> list[object] | Awaitable[list[object]]:
-        """The results of its operations, at once where that takes no waiting; another commit begins after this one.
+        """The results of its operations, at once if it needs no waiting. The next commit begins after this one.
 
         Raises:
-            InDoubt: it may have been done; the same batch is given again until that is known.
-            Lost: this master must not write any more.
-            Unavailable: nothing can be written at the moment, whatever it is; nothing was done.
-            StoreFailed: this batch cannot be written; nothing was done.
+            InDoubt: it may have been done. The same batch is committed again until that is known.
+            Lost: this master must no longer write.
+            Unavailable: the store cannot be written at the moment. Nothing was done.
+            StoreFailed: this batch cannot be written. Nothing was done.
         """
 
 
@@ -153,8 +153,8 @@ class Journal:
     without changes is durable when everything before it is.
 
     Args:
-        lost: called once, with why, when this master must not write any more.
-        settled: told of rows that are durable and are not in the table any more.
+        lost: called once, with the reason, when this master must no longer write.
+        settled: called with durable rows that have left the table.
     """
 
     def __init__(
@@ -168,13 +168,13 @@ class Journal:
         self._backend, self._table, self._loop = backend, table, loop
         self._on_lost, self._on_settled = lost, settled
         self.feed = Feed()
-        """Which jobs have changed."""
+        """The feed of changed jobs."""
         self._pending: list[JournalEntry] = []
         self._alone = 0
-        """How many of the first ones are committed one by one, as a commit of all of them has failed."""
+        """The number of first entries to commit one by one, because their common commit has failed."""
         self._doubtful: Batch | None = None
         self._down: StoreFailed | None = None
-        """Why the last attempt did not succeed, where something is to be tried again."""
+        """The error of the last attempt, if it will be repeated."""
         self.lost: StoreFailed | None = None
         self._closed = False
         self._busy = False
@@ -186,11 +186,11 @@ class Journal:
 
     @property
     def failing(self) -> StoreFailed | None:
-        """Why the last commit did not succeed, where the master's own bookkeeping waits for another try."""
+        """The error of the last commit, while bookkeeping waits for another attempt."""
         return self.lost or self._down
 
     def write(self, *changes: Change) -> asyncio.Future[object]:
-        """A client's write: the future has the result once it is durable, or ``StoreFailed``."""
+        """Write a client's changes. The future gets the result once they are durable, or ``StoreFailed``."""
         future: asyncio.Future[object] = self._loop.create_future()
         if not changes and self._idle.is_set() and self.failing is None and not self._closed:
             future.set_result(None)  # everything before it is durable
@@ -199,19 +199,19 @@ class Journal:
         return future
 
     def record(self, *changes: Change, then: Callable[[], None] | None = None) -> None:
-        """The master's own bookkeeping: tried until it succeeds; ``then`` is called once it is durable."""
+        """Write the master's own bookkeeping. It is retried until it succeeds; ``then`` is called once it is durable."""
         self._add(JournalEntry(changes, then=then, touched=self._table.begin(changes) if changes else ()))
 
     def commit(self) -> None:
-        """Make what was written durable at once where that takes no waiting; it is begun soon anyway. Outcomes are
-        dealt with before this returns, then.
+        """Commit at once if that needs no waiting, and handle the outcomes before this returns. Otherwise the commit
+        begins soon by itself.
         """
-        # Where nothing is waited for, a turn of the loop costs more than the transaction that it would save.
+        # Without waiting, a turn of the loop costs more than the transaction that it would save.
         if not self._backend.gathers:
             self._go_on()
 
     def lose(self, exc: StoreFailed) -> None:
-        """Refuse everything from now on; what is under way has been done or not."""
+        """Refuse all changes from now on. Those under way may or may not have been done."""
         if self.lost is None:
             self.lost = exc
             if self._on_lost is not None:
@@ -219,7 +219,7 @@ class Journal:
             self._refuse_all(exc)
 
     async def close(self, seconds: float) -> bool:
-        """Commit what is pending, and refuse what cannot be within that time; false if there was something."""
+        """Commit pending changes, and refuse the rest after that time. False: some were refused."""
         try:
             async with asyncio.timeout(seconds):
                 self.commit()
@@ -252,7 +252,7 @@ class Journal:
             self._timer = self._loop.call_soon(self._go_on)
 
     def _go_on(self) -> None:
-        """Commit what is pending, until a commit has to be waited for; what outcomes lead to follows in the next turn."""
+        """Commit pending changes until a commit needs waiting. Reactions to the outcomes follow in the next turn."""
         if self._busy:
             return
         if self._timer is not None:
@@ -328,8 +328,8 @@ class Journal:
             self._tell(entry, result)
 
     def _failed(self, batch: Batch, exc: Exception) -> int | None:
-        """Deal with a commit that did not succeed: how many of its entries are to be tried again at once; ``None``:
-        nothing is tried again before a moment has passed.
+        """Handle a failed commit. Returns the number of entries to try again at once; ``None``: the next attempt follows
+        after a pause.
         """
         failure = self._sentence(exc)
         if isinstance(failure, Lost):
@@ -346,14 +346,14 @@ class Journal:
             self._stay_down(failure)
             return None
         if len(batch.entries) > 1:
-            # To find out which entries the failure is about.
+            # Commit one by one, to find the failing entries.
             self._pending[:0] = batch.entries
             self._alone = len(batch.entries)
             return self._alone
         (entry,) = batch.entries
         self._alone = max(self._alone - 1, 0)
         if entry.client is None:
-            # Nothing overtakes it: what comes later may rest on it, or be undone by it.
+            # No later change may overtake it: it may depend on this one, or be undone by it.
             self._pending[:0] = batch.entries
             self._stay_down(failure)
             return None
@@ -370,7 +370,7 @@ class Journal:
         return StoreFailed(text)
 
     def _stay_down(self, failure: StoreFailed) -> None:
-        """Refuse clients, keep the master's own records in their order, and try again in a moment."""
+        """Refuse clients' changes, keep bookkeeping in its order, and try again after a pause."""
         self._sparingly.say(str(failure), f"cannot write the master's state: {failure}")
         _refuse(self._pending, failure)
         self._pending = [entry for entry in self._pending if entry.client is None]
@@ -385,7 +385,7 @@ class Journal:
             self._idle.set()
 
     def _tell(self, entry: JournalEntry, result: object) -> None:
-        """An entry is durable. Whatever its listener does with that, the next one is told too."""
+        """Report a durable entry. An error of its listener does not affect the next entry."""
         if entry.client is not None and not entry.client.done():
             entry.client.set_result(result)
         if entry.then is None:
@@ -393,25 +393,25 @@ class Journal:
         try:
             entry.then()
         except Exception as exc:  # noqa: BLE001 - shown as what nobody expected
-            message = "what depends on a commit could not be carried out"
+            message = "a step that depends on a commit could not be carried out"
             self._loop.call_exception_handler({"message": message, "exception": exc})
 
 
 def _refuse(entries: Iterable[JournalEntry], exc: StoreFailed) -> None:
-    """Tell the clients among their writers; the master's own bookkeeping is told nothing."""
+    """Report the error to the writers of clients' entries."""
     for entry in entries:
         if entry.client is not None and not entry.client.done():
             entry.client.set_exception(exc)
 
 
-# ---------------------------------------------------------------------- what has changed
+# ---------------------------------------------------------------------- the feed of changes
 
 
 class Feed:
-    """Which jobs have changed, told by numbers that count up: each job once, in the order of the latest changes.
+    """The changed jobs by increasing numbers: each job once, in the order of the latest changes.
 
-    In memory only, so it costs a commit next to nothing. A master has a mark of its own in front of its numbers: a
-    client that comes with another one's, or with one that is too old, is told to look at everything again.
+    The feed is in memory, so it costs a commit almost nothing. A cursor contains this master's own mark. A client with
+    another master's cursor, or with one that is too old, must list all jobs again.
     """
 
     def __init__(self, kept: int = _KEPT) -> None:
@@ -420,11 +420,11 @@ class Feed:
         self._latest: OrderedDict[str, int] = OrderedDict()
         self._number = 0
         self._forgotten = 0
-        """The highest number of a change that is not known any more."""
+        """The highest number of a forgotten change."""
         self._events: set[asyncio.Event] = set()
 
     def note(self, job_ids: Iterable[str]) -> None:
-        """These jobs have changed, and that is durable."""
+        """Add jobs whose change is durable."""
         before = self._number
         for job_id in job_ids:
             self._number += 1
@@ -437,24 +437,24 @@ class Feed:
                 event.set()
 
     def cursor(self, number: int | None = None) -> str:
-        """A place between changes; by default behind the last one."""
+        """The cursor behind a change, by default behind the last one."""
         return f"{self._mark}-{self._number if number is None else number}"
 
     def number(self, cursor: str | None) -> int | None:
-        """The number in a cursor; ``None`` if not everything since is known."""
+        """The number of a cursor; ``None`` if the changes since it are not all known."""
         mark, _, text = (cursor or "").partition("-")
         if mark != self._mark or not (text.isascii() and text.isdigit()) or len(text) > 18:
             return None
         return int(text) if self._forgotten <= int(text) <= self._number else None
 
     def since(self, number: int, limit: int) -> tuple[list[str], int]:
-        """The jobs that have changed since, the longest unchanged first, and the number of the last one's change."""
+        """The jobs that have changed since, oldest change first, and the number of the last change."""
         newer = list(takewhile(lambda item: item[1] > number, reversed(self._latest.items())))[::-1][:limit]
         return [job_id for job_id, _ in newer], newer[-1][1] if newer else number
 
     @contextmanager
     def waking(self, event: asyncio.Event) -> Iterator[None]:
-        """The event is set with the next change."""
+        """Set the event at the next change."""
         self._events.add(event)
         try:
             yield

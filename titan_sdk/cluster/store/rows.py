@@ -1,4 +1,4 @@
-"""What a store keeps of a job, as plain values."""
+"""The rows of a store as plain values: jobs and their history."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from titan_sdk.model.status import JobStatus
 __all__ = ["KEPT_HISTORY", "DagRow", "HistoryRow", "JobRow", "NewJob", "ServiceState"]
 
 KEPT_HISTORY = 200
-"""Entries of an id's history that stay when it is submitted once more: some ids are used for years."""
+"""The history entries that stay when an id is submitted again: some ids are used for years."""
 
 
 class ServiceState:
@@ -18,13 +18,13 @@ class ServiceState:
     NO = 0
     DEPLOYING = 1
     LIVE = 2
-    """To be kept running, also after a restart of the master."""
+    """Kept running, also after a restart of the master."""
 
 
 @dataclass(frozen=True, slots=True)
 class NewJob:
-    """A job as it is submitted. ``parents`` names each parent's own submission, so that a later reuse of the
-    parent's id is not mistaken for it.
+    """A submitted job. ``parents`` has the number of each parent's submission, so a later reuse of the parent's id does not
+    count as the parent.
     """
 
     job_id: str
@@ -36,13 +36,13 @@ class NewJob:
     due: float
     tag: str | None = None
     dag: str | None = None
-    """The DAG that it was submitted with, as far as the master was told; a job by itself is of none."""
+    """The DAG of the submission, if the master knows it; ``None`` for a single job."""
     dag_run: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class JobRow:
-    """``handle`` is the engine's word for a run that may be alive; ``None`` once it is known to be gone."""
+    """A row of the job table. ``handle`` is the engine's name of a run that may be alive; ``None`` once it has ended."""
 
     job_id: str
     seq: int
@@ -65,7 +65,7 @@ class JobRow:
 
 
 DagRow = tuple[str, int, float, float | None, float | None]
-"""Of the jobs of a DAG in one status: it, how many, when the first was submitted and started, and the last ended."""
+"""A DAG's jobs of one status: the status, their number, the first submission and start, and the last end."""
 
 
 @dataclass(frozen=True, slots=True)

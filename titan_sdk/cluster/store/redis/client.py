@@ -1,4 +1,4 @@
-"""The connection to the server: the only place that knows the client library, and what its errors mean."""
+"""The connection to the Redis server. Only this module knows the client library and its errors."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ _CONNECT_SECONDS = 3.0
 _REPLY_SECONDS = 5.0
 _RETRIES = 2
 _SURE_SECONDS = 1.0
-"""How long after a reply a connection is trusted to be there."""
+"""Seconds after a reply for which a connection counts as open."""
 _OTHER_NAME = (62, 64)
-"""OpenSSL's codes for a host name and an address that the certificate does not bear."""
+"""OpenSSL's codes for a host name or address that is not in the certificate."""
 
 
 class RedisClient:
-    """A request that finds its connection broken is sent again by the library: each of ours may arrive twice.
+    """The client. The library sends a request again if its connection is broken, so every request may arrive twice.
 
-    Every method raises ``Unavailable``, and nothing was done, unless it says something else.
+    Every method raises ``Unavailable`` if nothing was done, unless its docstring says otherwise.
 
     Raises:
-        InvalidArgument: the package ``redis`` is not installed, does not take the URL, or a file that it names cannot
+        InvalidArgument: the package ``redis`` is not installed, the URL is invalid, or a file in the URL cannot
             be used.
     """
 
@@ -57,12 +57,12 @@ class RedisClient:
         """An action of the script.
 
         Raises:
-            Lost: another master writes here, or what was here is gone.
+            Lost: another master writes here, or the data is gone.
         """
         return await self._answered(self._script([self._prefix], [action, *args]))
 
     async def run_once(self, action: str, *args: Any) -> Any:
-        """As ``run``, for what must not be taken for undone.
+        """``run`` for an action whose outcome must be known.
 
         Raises:
             InDoubt: it may have been done.
@@ -78,18 +78,18 @@ class RedisClient:
         except StoreFailed:
             raise
         except Exception as exc:
-            # Nobody knows how far it came.
+            # The outcome is unknown.
             raise InDoubt(f"{type(exc).__name__}: {exc}") from exc
 
     async def info(self) -> dict[str, Any]:
-        """What the server says of itself; empty if it does not."""
+        """The server's INFO; empty if it is not allowed."""
         try:
             return dict(await self.call("INFO"))
         except _RedisRefused:
             return {}
 
     async def setting(self, name: str) -> str | None:
-        """One of the server's settings; ``None`` if it does not tell."""
+        """A setting of the server; ``None`` if reading it is not allowed."""
         try:
             found = await self.call("CONFIG GET", name)
         except _RedisRefused:
@@ -185,13 +185,13 @@ def _make(location: Location) -> Any:
     given = {name: values[0] for name, values in query.items()}
     if _is_tls(location):
         _check_files(location, given)
-        # Its versions differ in whether they look at the name.
+        # Only some versions of the library check the name.
         options["ssl_check_hostname"] = given.get("ssl_cert_reqs") != "none"
     elif any(name.startswith("ssl_") for name in given):
         raise InvalidArgument(
             f"the store {location.shown} has options of TLS, and its URL says that there is none; write rediss://"
         )
-    # Not after a timeout: another one would be as long.
+    # Not after a timeout: a second one would take as long.
     retry = Retry(ExponentialBackoff(cap=0.4, base=0.05), _RETRIES, (redis.exceptions.ConnectionError,))
     try:
         client = redis.asyncio.Redis.from_url(
@@ -202,7 +202,7 @@ def _make(location: Location) -> Any:
             protocol=2,
             **options,
         )
-        # An option that it does not know shows first when a connection is made.
+        # The library reports an unknown option only when it makes a connection.
         client.connection_pool.connection_class(**client.connection_pool.connection_kwargs)
     except (ValueError, TypeError, redis.exceptions.RedisError) as exc:
         words = str(exc).split("unexpected keyword argument ")
@@ -216,7 +216,7 @@ def _is_tls(location: Location) -> bool:
 
 
 def _url_with_password(location: Location) -> str:
-    """The library lets a URL's password go before one that it is given beside it."""
+    """The URL with the password in it: the library prefers a URL's password to an argument."""
     parts = urlsplit(str(location.url))
     if location.password is None:
         return str(location.url)
@@ -227,7 +227,7 @@ def _url_with_password(location: Location) -> str:
 
 
 def _check_files(location: Location, given: dict[str, str]) -> None:
-    """The library reads them with every connection, and says neither which one it cannot use nor why."""
+    """Check the TLS files: the library does not report which file it cannot use, or why."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     ca, cert, key = (given.get(name) for name in ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile"))
     if ca is not None:
@@ -236,7 +236,7 @@ def _check_files(location: Location, given: dict[str, str]) -> None:
     if cert is not None:
         what = f"ssl_certfile={cert}" + ("" if key is None else f" with ssl_keyfile={key}")
         with _named(location, what, "is not a certificate and its own key in PEM form"):
-            # Never OpenSSL's question on the terminal.
+            # Avoid OpenSSL's password prompt on the terminal.
             context.load_cert_chain(cert, key, password=given.get("ssl_password", ""))
 
 
@@ -254,7 +254,7 @@ def _named(location: Location, what: str, problem: str) -> Iterator[None]:
 
 
 def _unreachable(location: Location, exc: Exception) -> str:
-    """What keeps a client from its server, and what to do."""
+    """The reason why the server cannot be reached, and the fix."""
     from redis import exceptions
 
     where, text = location.shown, str(exc)
@@ -274,7 +274,7 @@ def _unreachable(location: Location, exc: Exception) -> str:
     return f"the store {where} cannot be reached ({text}); start it, or correct --store"
 
 
-# An alert that would say so may be lost with the connection.
+# The alert with the reason may be lost with the connection.
 _RESET = {
     True: "one that wants a certificate of its clients does that to one without a right ssl_certfile=",
     False: (
@@ -297,7 +297,7 @@ def _of_tls(location: Location, exc: ssl.SSLError) -> str:
     if isinstance(exc, ssl.SSLCertVerificationError):
         if exc.verify_code in _OTHER_NAME:
             host = urlsplit(str(location.url)).hostname
-            return f"its certificate is not for {host!r}; write a name that it bears"
+            return f"its certificate is not for {host!r}; write a name that it contains"
         return (
             f"its certificate is not trusted ({exc.verify_message}); add ?ssl_ca_certs= with the PEM file of the CA "
             "that signed it"

@@ -1,4 +1,4 @@
-"""One master per prefix: a lease that every write checks, and an epoch that grows whenever it changes hands."""
+"""The lease: one master per prefix. Every write checks it; its epoch grows with every new holder."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 FORMAT, _OLDER = "2", "1"
 _PATIENCE = 0.25
-"""Seconds beyond the end of a lease that nobody renews."""
+"""Seconds to wait beyond the end of a lease that is not renewed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,24 +31,24 @@ class MasterLease:
     who: str
     seconds: float
     last: int
-    """The number of the last commit when it was taken."""
+    """The number of the last commit when the lease was taken."""
     newest: int
-    """The highest number of a job then."""
+    """The highest job number at that time."""
     upgrade: bool
-    """Whether the data is of the format before."""
+    """Whether the data has the earlier format."""
 
     def words(self) -> tuple[str | int, ...]:
-        """How the script is told who asks."""
+        """The arguments by which the script checks the lease."""
         return self.token, self.epoch, int(self.seconds * 1000), self.who
 
 
 async def acquire(client: RedisClient) -> MasterLease:
-    """Become the writer; waits while the lease of a master that is gone runs out.
+    """Take the lease. Waits until the lease of a dead master has run out.
 
     Raises:
         TitanError: another master holds it, the data is of another format, or the server has lost commits and the
             location does not accept that.
-        StoreFailed: the store cannot be asked.
+        StoreFailed: the store cannot be read.
     """
     location = client.location
     token = secrets.token_hex(16)
@@ -78,21 +78,21 @@ async def acquire(client: RedisClient) -> MasterLease:
 
 
 class _Waiting:
-    """Whether the holder of a lease is gone, told by its count of renewals and this machine's monotonic clock."""
+    """Detects whether a lease's holder is gone, by its count of renewals and this machine's monotonic clock."""
 
     def __init__(self, client: RedisClient) -> None:
         self.where = f"{client.location.shown} under the prefix {client.location.prefix!r}"
         self.stale = b""
-        """The holder and its count, once it has not been renewed for as long as it lasts."""
+        """The holder and its count, after a full lease time without renewal."""
         self._pause = client.location.lease_seconds / 10
         self._seen: bytes | None = None
         self._since = time.monotonic()
 
     def look(self, holder: bytes, seen: bytes, lasts: bytes) -> float:
-        """How long to wait before the next look.
+        """The seconds to wait before the next check.
 
         Raises:
-            TitanError: it was renewed.
+            TitanError: the lease was renewed.
         """
         remaining = max(self._since + int(lasts) / 1000 - time.monotonic(), 0.0)
         if self._seen is None:
@@ -112,7 +112,7 @@ class _Waiting:
 
 
 def describe(who: bytes | str) -> str:
-    """A holder in words."""
+    """A sentence part that describes the holder."""
     try:
         found = json.loads(who)
         return f"process {found['pid']} on {found['host']} since {found['since']}"
@@ -121,7 +121,7 @@ def describe(who: bytes | str) -> str:
 
 
 async def release(client: RedisClient, lease: MasterLease) -> None:
-    """Let the next master begin at once; without an answer it waits until the lease has run out."""
+    """Give the lease back, so that the next master begins at once. Without an answer it waits for the lease's end."""
     try:
         await client.run("release", lease.token)
     except StoreFailed as exc:

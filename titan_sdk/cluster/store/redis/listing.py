@@ -1,4 +1,4 @@
-"""A copy of all rows in this master's memory, made for its first list: Redis itself can neither filter nor order them."""
+"""A copy of all rows in memory, made for the first list, because Redis itself cannot filter or order them."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _PAGE = 500
 
 
 class Rows:
-    """Some 300 bytes a job. A master that is asked for no list has none.
+    """The copy: some 300 bytes per job, made only when a list is asked for.
 
     Args:
-        scan: the rows of a hash, by id; one may come twice, and one that is changed meanwhile as it was before.
+        scan: reads the rows of a hash, by id. A row may come twice, and a row that changes meanwhile may be old.
     """
 
     def __init__(self, scan: Callable[[str], AsyncIterator[tuple[bytes, bytes]]]) -> None:
@@ -29,10 +29,10 @@ class Rows:
         self._db: sqlite3.Connection | None = None
         self._lock = asyncio.Lock()
         self._forgotten: set[tuple[str, int]] | None = None
-        """Jobs that were forgotten while rows are read."""
+        """The jobs that were removed during the scan."""
 
     async def ready(self) -> sqlite3.Connection:
-        """The copy, once it is whole.
+        """The complete copy.
 
         Raises:
             StoreFailed: the rows cannot be read.
@@ -45,7 +45,7 @@ class Rows:
 
     async def _read(self) -> None:
         self.close()
-        # From here on each commit is noted, and what is read is older than what was noted.
+        # From here on each commit is noted. The scanned rows are older than the noted ones.
         self._db, self._forgotten = rows_in_memory(), set()
         for name in ("jobs", "active"):
             found: list[JobRow] = []
@@ -63,7 +63,7 @@ class Rows:
         jobs.keep(self._db, [row for row in rows if (row.job_id, row.seq) not in gone], new=False)
 
     def note(self, batch: Batch) -> None:
-        """What was committed."""
+        """Apply a commit to the copy."""
         if self._db is None:
             return
         if self._forgotten is not None:

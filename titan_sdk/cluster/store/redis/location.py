@@ -1,4 +1,4 @@
-"""Where a Redis (or Valkey) store is, and how it may be shown."""
+"""The location of a Redis or Valkey store: its URL, prefix and password."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ _MIN_LEASE = 0.2
 class Location:
     """
     Raises:
-        InvalidArgument: the URL is none, or a value cannot work.
+        InvalidArgument: the URL or a value is invalid.
     """
 
     url: str
     """``redis://[user:password@]host:port/db``, ``rediss://`` for TLS, ``unix://path``; options of the client after ``?``."""
     prefix: str = "titan"
-    """What every key begins with: one master per prefix."""
+    """The beginning of every key: one master per prefix."""
     password: str | None = None
-    """Goes before one in the URL."""
+    """Overrides a password in the URL."""
     lease_seconds: float = 10.0
-    """A master that was killed is succeeded after so long."""
+    """Seconds after a kill before the next master takes over."""
     accept_lost_commits: bool = False
-    """Begin although the server has lost commits that it had acknowledged to the last master."""
+    """Start even if the server has lost commits that it had acknowledged to the last master."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "url", Secret(self.url))
@@ -52,14 +52,14 @@ class Location:
 
     @property
     def shown(self) -> str:
-        """The URL without what is secret in it."""
+        """The URL without its secrets."""
         parts = urlsplit(str(self.url))
         _, at, host = parts.netloc.rpartition("@")
         return f"{parts.scheme}://{'***@' if at else ''}{host}{parts.path}"
 
 
 def _problem(url: str) -> str | None:
-    """What is wrong with a URL that the client library would take, and understand in its own way."""
+    """The problem of a URL that the client library would accept but misread, or ``None``."""
     parts = urlsplit(url)
     if parts.scheme == "unix":
         return None if parts.path else "names no socket"

@@ -1,4 +1,4 @@
-"""Logs of jobs in Redis, for engines whose jobs write elsewhere than on this machine's disk."""
+"""Logs of jobs in Redis, for engines whose jobs run on other machines."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ class RedisLogs:
     """Implements ``LogStore``. Written through the journal, so only by the master that holds the lease.
 
     Args:
-        cap: bytes that are kept of a log.
+        cap: the most bytes of a log.
     """
 
     def __init__(self, client: RedisClient, journal: Journal, cap: int) -> None:
         self._client, self._journal, self._cap = client, journal, cap
 
     def drop(self, job_id: str) -> None:
-        """Nothing: a log goes in the same step in which its job's row does, or gives way to a later submission's."""
+        """Nothing to do: a log is removed together with its job's row, or replaced by a later submission's."""
 
     def note(self, job_id: str, sentence: str) -> None:
         self._journal.record(AddNote(job_id, note_line(sentence), self._cap))
@@ -55,7 +55,7 @@ class RedisLogs:
         return tail_of(lambda offset, length: (data[max(offset - start, 0) :][:length], size), MAX_LOG_REPLY)
 
     async def ended(self, job_id: str) -> None:
-        """See ``LogStore``: it takes no more than it keeps, and has written it."""
+        """Nothing to do: the log is already written, and within its limit."""
 
     async def limit(self, job_ids: Collection[str]) -> None:
-        """Nothing: what is over the limit is not stored."""
+        """Nothing to do: output above the limit is not stored."""

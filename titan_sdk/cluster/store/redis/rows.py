@@ -1,4 +1,4 @@
-"""Rows of jobs as Redis keeps them, and what a commit is in words of the script."""
+"""The stored form of job rows in Redis, and a commit as arguments of the script."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from titan_sdk.wire.exactly_once import RequestId
 __all__ = ["decode", "encode", "words_of"]
 
 _SLICE = 500
-"""Entries of a history in one operation: Lua's stack takes some thousands of values."""
+"""The most history entries of one operation: Lua's stack takes some thousands of values."""
 _LONGEST_MS = 4_000_000_000_000
 _KEPT_MS = int(changes.REQUEST_SECONDS * 1000)
 
 
 def encode(row: JobRow) -> bytes:
-    """A row as it is stored, under its id."""
+    """The stored form of a row."""
     columns = [
         row.seq,
         row.status,
@@ -47,17 +47,17 @@ def encode(row: JobRow) -> bytes:
 
 
 def decode(job_id: str, stored: bytes) -> JobRow:
-    """The row behind that."""
+    """The row of a stored form."""
     seq, status, parents, *rest = json.loads(stored)
     pairs = tuple((str(parent), int(number)) for parent, number in parents)
     return JobRow(job_id, seq, JobStatus(status), pairs, *rest)
 
 
 def words_of(batch: Batch) -> list[Any]:
-    """A commit's operations, each as the count of its words and its words.
+    """A commit's operations, each as the number of its arguments and the arguments.
 
     Raises:
-        Unstorable: a text in it is none.
+        Unstorable: a text has a lone surrogate.
     """
     words: list[Any] = []
     for operation in _operations(batch):

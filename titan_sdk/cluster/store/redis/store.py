@@ -1,7 +1,7 @@
-"""State in Redis or Valkey: the master that uses it keeps nothing of its own, so the next one may be anywhere.
+"""State in Redis or Valkey. The master keeps no state on its machine, so the next one may run anywhere.
 
-Every commit has a number, and the server remembers the last one with its results. So one whose reply was lost is sent
-again until it is known what became of it, and is done once.
+Every commit has a number, and the server remembers the last one with its results. A commit without a reply is sent again
+until its outcome is known, and is done once.
 """
 
 from __future__ import annotations
@@ -36,21 +36,21 @@ log = logging.getLogger(__name__)
 
 _PAGE = 1000
 _RECENT = 50_000
-"""Rows of settled jobs in memory, some 300 bytes each; more than a request may ask for, which is 20,000."""
+"""The most rows of settled jobs in memory, some 300 bytes each. It exceeds the 20,000 jobs of a request."""
 _FORGOTTEN_AT_ONCE = 200
 _MANY = 200
-"""Jobs of a submission whose rows are written in a thread."""
+"""The number of jobs above which a thread encodes the rows of a submission."""
 _CLOSE_SECONDS = 10.0
 
 
 async def open_redis(location: Location, *, synced: bool = False) -> RedisStore:
-    """Take the lease and load what is there.
+    """Take the lease, and load the state.
 
     Args:
-        synced: refuse a server that is known to acknowledge what is not on its disk yet.
+        synced: refuse a server that acknowledges commits before its disk has them.
 
     Raises:
-        TitanError: it cannot be reached or used, or another master uses it.
+        TitanError: the server cannot be reached or used, or another master uses it.
     """
     client = RedisClient(location)
     try:
@@ -88,7 +88,7 @@ async def was_used(location: Location) -> bool:
 
 
 def _warn_about(info: dict[str, Any], location: Location) -> None:
-    """Say what of the server's settings loses data.
+    """Warn about settings of the server that can lose data.
 
     Raises:
         StoreFailed: it is a replica.
@@ -124,7 +124,7 @@ async def _check_synced(client: RedisClient) -> None:
         found = await client.setting(name)
         if found is None:
             log.warning(
-                "the store %s does not tell its settings (CONFIG GET is forbidden), so nobody has checked that a "
+                "the store %s does not allow reading its settings (CONFIG GET), so it was not checked that a "
                 "commit is on its disk before it answers, as durability full promises: see to it that it has %s, or "
                 "allow its user +config|get",
                 where,
@@ -149,16 +149,16 @@ class RedisStore:
         self.table = JobTable()
         self._lines: dict[int, str] = {}
         self._recent: OrderedDict[str, bytes | None] = OrderedDict()
-        """Rows of settled jobs that were asked for or have ended lately, ``None`` of ids that no job has."""
+        """The rows of settled jobs that were asked for or have ended lately; ``None`` for unknown ids."""
         self._forgotten = 0
-        """How many commits have forgotten jobs."""
+        """The number of commits that have removed jobs."""
         self._listed = Rows(self._scan)
         self.clock = Clock()
         self._committed = lease.last
         self._newest = lease.newest
         self._numbers = itertools.count(1)
         self.identity = ""
-        """The same for every master of this prefix."""
+        """The cluster's id, the same for every master of this prefix."""
         self._size = 0
         self._closing = asyncio.Event()
         self._listener: Callable[[str], None] | None = None
@@ -167,7 +167,7 @@ class RedisStore:
         self._renewal = loop.create_task(self._renew())
 
     async def load(self) -> None:
-        """Take over what is there; to be called once, first."""
+        """Load the state. Called once, before all else."""
         call, key = self.client.call, self.client.key
         await call("SETNX", key("identity"), secrets.token_hex(8))
         self.identity = (await call("GET", key("identity"))).decode()
@@ -180,12 +180,12 @@ class RedisStore:
             some = numbers[start : start + _PAGE]
             lines = zip(some, await call("HMGET", key("lines"), *some), strict=True)
             self._lines |= {seq: line.decode() for seq, line in lines if line is not None}
-        # What the jobs that wait have to know.
+        # The parents of waiting jobs.
         await self.bring(parent for row in self.table.unfinished() for parent, _ in row.parents)
         self._numbers = itertools.count(self._newest + 1)
 
     async def _take_over_format_1(self) -> None:
-        """There all rows were in one hash, and manifests had an index. Repeated if it does not come to its end."""
+        """Convert the earlier format, with one hash for all rows and an index of manifests. Repeated if it is interrupted."""
         call, key = self.client.call, self.client.key
         moved: list[JobRow] = []
         async for name, stored in self._scan("jobs"):
@@ -199,7 +199,7 @@ class RedisStore:
             await call("HDEL", key("jobs"), *rows)
         active = {decode(name.decode(), stored).seq async for name, stored in self._scan("active")}
         self._newest = max(self._newest, *active, 0)
-        # Of a submission during which a master was killed.
+        # The payloads of a submission during which a master was killed.
         orphans = [field for field in await call("HKEYS", key("lines")) if int(field) not in active]
         for start in range(0, len(orphans), _PAGE):
             await call("HDEL", key("lines"), *orphans[start : start + _PAGE])
@@ -240,7 +240,7 @@ class RedisStore:
         for job in batch.inserts:
             self._newest = max(self._newest, job.seq)
             self._lines[job.seq] = job.line
-        # Lua's empty table is no list to its JSON.
+        # Lua encodes an empty table as an object, not as a list.
         return list(json.loads(reply) or [])
 
     def _settled(self, rows: list[JobRow]) -> None:
@@ -272,7 +272,7 @@ class RedisStore:
             await self._bring(missing[start : start + _PAGE])
 
     async def _bring(self, job_ids: list[str]) -> None:
-        """Rows that were read before something was forgotten are read again."""
+        """Read rows. Rows are read again if jobs were removed meanwhile."""
         texts = {job_id: text_bytes(job_id) for job_id in job_ids if _is_text(job_id)}
         found: dict[str, bytes | None] = dict.fromkeys(job_ids)
         before = -1
@@ -325,7 +325,7 @@ class RedisStore:
             for job_id, stored in zip(some, await call("HMGET", key("jobs"), *some), strict=True):
                 if stored is not None:
                     found.append((job_id.decode(), int(json.loads(stored)[0])))
-        # The newest number stays, as with every store.
+        # The job with the highest number stays, as in every store.
         return [(job_id, seq) for job_id, seq in found if seq < self._newest]
 
     # ------------------------------------------------------------------ values and sets
@@ -355,10 +355,10 @@ class RedisStore:
     # ------------------------------------------------------------------ itself
 
     async def compact(self) -> None:
-        """Nothing: the server rewrites its file itself."""
+        """Nothing to do: the server rewrites its file itself."""
 
     def size(self) -> int:
-        """Memory that the server uses, as it was told a moment ago."""
+        """The memory that the server uses, as it reported a moment ago."""
         return self._size
 
     def on_lost(self, listener: Callable[[str], None]) -> None:
@@ -387,12 +387,12 @@ class RedisStore:
                     await self._closing.wait()
 
     async def close(self) -> None:
-        """See ``Store``; the lease is given back, so the next master begins at once."""
+        """Store pending changes, and give the lease back, so that the next master begins at once."""
         if not await self.journal.close(_CLOSE_SECONDS):
             log.error(
                 "not everything could be stored within %g s; the next master does not know it", _CLOSE_SECONDS
             )
-        # Not cancelled: the client library may swallow that.
+        # Not cancelled: the client library may swallow the cancellation.
         self._closing.set()
         await self._renewal
         if self.journal.lost is None:

@@ -25,12 +25,12 @@ T = TypeVar("T")
 Args = TypeVarTuple("Args")
 
 _SLICE = 200
-"""Jobs of a submission that are inserted in one turn."""
+"""The number of jobs of a submission that are inserted in one turn."""
 _CLOSE_SECONDS = 30.0
 
 
 class SqliteStore:
-    """Implements ``Store`` and ``Backend``. To be used in the thread of the loop it is given.
+    """Implements ``Store`` and ``Backend``. Used in the thread of the given loop only.
 
     Args:
         synced: a commit is on the disk, not only in the operating system's hands.
@@ -47,9 +47,9 @@ class SqliteStore:
         self.clock = Clock()
         self.table = JobTable()
         self._giving_way: dict[str, JobRow] = {}
-        """Settled jobs whose ids are being submitted again."""
+        """The settled jobs whose ids are being submitted again."""
         self._arriving: int | None = None
-        """From this number on there are rows that are not committed."""
+        """Rows from this number on are not committed yet."""
         self.db = open_database(path, synced=synced)
         try:
             with _said():
@@ -76,7 +76,7 @@ class SqliteStore:
             )
 
     async def _commit_in_slices(self, batch: Batch) -> list[object]:
-        """One transaction over several turns, so that questions are answered meanwhile, from what was there before."""
+        """One transaction over several turns. Meanwhile questions are answered from the state before."""
         self._arriving = min(job.seq for job in batch.inserts)
         try:
             with self._transaction():
@@ -94,7 +94,7 @@ class SqliteStore:
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
-        """What is done inside is done as a whole or not at all."""
+        """A transaction: done as a whole or not at all."""
         db = self.db
         try:
             db.execute("BEGIN IMMEDIATE")
@@ -125,7 +125,7 @@ class SqliteStore:
         return True
 
     async def bring(self, job_ids: Iterable[str]) -> None:
-        """See ``Store``: every row is read at once."""
+        """Nothing to do: every row can be read at once."""
 
     def line(self, seq: int) -> str:
         return self._read(jobs.line, seq)
@@ -176,13 +176,13 @@ class SqliteStore:
     # ------------------------------------------------------------------ itself
 
     async def compact(self) -> None:
-        """See ``Store``; blocks for as long as it takes to write the whole file."""
+        """Shrink the file. Blocks while the whole file is written."""
         with _said():
             self.db.execute("VACUUM")
             self.db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def on_lost(self, listener: Callable[[str], None]) -> None:
-        """Never: the folder's lock cannot be lost."""
+        """Nothing to do: the folder's lock cannot be lost."""
 
     def size(self) -> int:
         """Bytes of the database's files."""
@@ -193,7 +193,7 @@ class SqliteStore:
         return total
 
     async def close(self) -> None:
-        """Store what is pending and close the file."""
+        """Store pending changes, and close the file."""
         await self.journal.close(_CLOSE_SECONDS)
         self.db.close()
 

@@ -1,4 +1,4 @@
-"""Rows of jobs in SQLite: written as they are to be, read when a master begins and when a finished one is asked for."""
+"""The rows of jobs in SQLite: written as a whole, read at the master's start and when a finished job is asked for."""
 
 from __future__ import annotations
 
@@ -33,20 +33,20 @@ COLUMNS = (
     "submitted_at, due, started_at, ended_at, tag, dag, dag_run"
 )
 _FORGOTTEN_AT_ONCE = 200
-"""Jobs forgotten in one transaction: everybody else waits meanwhile."""
+"""The most jobs removed in one transaction: all other requests wait meanwhile."""
 _dump = json.JSONEncoder().encode
 _LONGEST = 64 * 1024
-"""Characters of a history after which its older half goes: a service may be restarted for ever."""
+"""The length of a history above which its older half is removed: a service may be restarted for ever."""
 _IS_SETTLED = "status NOT IN ('PENDING', 'RUNNING') AND handle IS NULL AND service != 2"
-# The newest number stays: the next master counts on from it.
+# The job with the highest number stays: the next master counts from it.
 _OLD = f"FROM jobs WHERE {_IS_SETTLED} AND ended_at < ? AND seq < (SELECT max(seq) FROM jobs)"
 
 
 def prepare(db: sqlite3.Connection) -> None:
-    """What statements below rest on, for this connection only."""
+    """Define functions and triggers that the statements below need, for this connection only."""
     db.create_function("shortened", 1, _shortened, deterministic=True)
     db.create_function("halved", 1, _halved, deterministic=True)
-    # An id that is submitted again takes its row along, and its number is another one.
+    # A resubmitted id keeps its row, and gets another number.
     db.execute(
         "CREATE TEMP TRIGGER id_used_again AFTER UPDATE OF seq ON main.jobs WHEN old.seq != new.seq "
         "BEGIN DELETE FROM payloads WHERE seq = old.seq; END"
@@ -77,7 +77,7 @@ _fields = attrgetter(*COLUMNS.split(", "))
 
 
 def insert(db: sqlite3.Connection, jobs: Iterable[NewJob]) -> None:
-    """Submissions with their payloads; an earlier, finished job of an id gives way, and leaves its history."""
+    """Insert submissions with their payloads. A finished job of the same id is replaced; its history stays."""
     for job in jobs:
         parents = json.dumps(job.parents) if job.parents else "[]"
         submitted = _entry(HistoryRow(job.submitted_at, "submitted", ""))
@@ -87,7 +87,7 @@ def insert(db: sqlite3.Connection, jobs: Iterable[NewJob]) -> None:
 
 
 def save(db: sqlite3.Connection, batch: Batch, *, inserted: bool = False) -> None:
-    """The rows of a commit, in its transaction; ``inserted``: those that are new are there already."""
+    """Save the rows of a commit, in its transaction. ``inserted``: the new rows are already there."""
     for seq in batch.changed_before:
         _update(db, seq, batch.rows.get(seq), batch.history.get(seq, ()))
     if not inserted:
@@ -101,7 +101,7 @@ def save(db: sqlite3.Connection, batch: Batch, *, inserted: bool = False) -> Non
 
 
 def _update(db: sqlite3.Connection, seq: int, row: JobRow | None, added: Iterable[HistoryRow]) -> None:
-    """Save a row, or nothing of it but what is added to its history."""
+    """Save a row, or only its new history entries."""
     text = "".join(map(_entry, added))
     if row is None:
         db.execute(_ADD, (text, seq))
@@ -112,13 +112,13 @@ def _update(db: sqlite3.Connection, seq: int, row: JobRow | None, added: Iterabl
 
 
 def remove(db: sqlite3.Connection, jobs: Iterable[tuple[str, int]]) -> None:
-    """Of a table without payloads."""
+    """Remove rows from a table without payloads."""
     # Unless the id was submitted again in the meantime.
     db.executemany("DELETE FROM jobs WHERE job_id = ? AND seq = ?", jobs)
 
 
 def keep(db: sqlite3.Connection, rows: Iterable[JobRow], *, new: bool = True) -> None:
-    """Rows without payloads and histories. Where there is one of an id or a number, the new one counts, or the old one."""
+    """Add rows without payloads and histories. ``new``: they replace existing rows of the same id or number."""
     values = [(*_fields(row)[:3], json.dumps(row.parents), *_fields(row)[4:]) for row in rows]
     db.execute("BEGIN")
     db.executemany(_KEEP.format("REPLACE" if new else "IGNORE"), values)
@@ -126,7 +126,7 @@ def keep(db: sqlite3.Connection, rows: Iterable[JobRow], *, new: bool = True) ->
 
 
 def _entry(row: HistoryRow) -> str:
-    """One line of a history: a table of its own would be two more pages in every commit of a job's life."""
+    """One line of a history. A separate table would cost two more pages in every commit."""
     return _dump((row.at, row.event, row.detail)) + "\n"
 
 
@@ -142,13 +142,13 @@ def _halved(text: str) -> str:
 
 
 def settled(db: sqlite3.Connection, job_id: str) -> JobRow | None:
-    """A job of which nothing is left to happen. Others are in memory: a large submission is inserted in several turns."""
+    """A settled job. Others are in memory, because a large submission is inserted in several turns."""
     row = db.execute(f"SELECT {COLUMNS} FROM jobs WHERE job_id = ? AND {_IS_SETTLED}", (job_id,)).fetchone()
     return None if row is None else read_row(row)
 
 
 def unsettled(db: sqlite3.Connection) -> list[JobRow]:
-    """All others."""
+    """All unsettled jobs."""
     return [
         read_row(row)
         for row in db.execute(f"SELECT {COLUMNS} FROM jobs WHERE NOT ({_IS_SETTLED})").fetchall()
@@ -165,18 +165,18 @@ def history(db: sqlite3.Connection, job_id: str) -> list[HistoryRow]:
 
 
 def last_seq(db: sqlite3.Connection) -> int:
-    """The highest number given so far: an id that is used again only ever replaces a lower one."""
+    """The highest number so far: a reused id only replaces a lower number."""
     newest = db.execute("SELECT max(seq) FROM jobs").fetchone()
     return int(newest[0] or 0)
 
 
 def count_finished(db: sqlite3.Connection, before: float) -> int:
-    """How many jobs ended before that time and can go."""
+    """The number of removable jobs that ended before that time."""
     return int(db.execute(f"SELECT count(*) {_OLD}", (before,)).fetchone()[0])
 
 
 def finished_before(db: sqlite3.Connection, before: float) -> list[tuple[str, int]]:
-    """Id and number of some of them, oldest first."""
+    """The id and number of some removable jobs, oldest first."""
     found = db.execute(f"SELECT job_id, seq {_OLD} ORDER BY ended_at LIMIT ?", (before, _FORGOTTEN_AT_ONCE))
     return [(str(job_id), int(seq)) for job_id, seq in found.fetchall()]
 

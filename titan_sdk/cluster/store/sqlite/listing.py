@@ -1,7 +1,7 @@
-"""Lists of jobs and DAGs by SQL: the rows of the file, or those that a store elsewhere holds in memory.
+"""Lists of jobs and DAGs by SQL, over the file's rows or over another store's copy in memory.
 
-Rows are looked through in the order of their numbers, some thousands at a time with turns for others in between. So
-a list takes no index that every change of a job would have to keep, and 100,000 jobs take some tens of milliseconds.
+Rows are scanned in the order of their numbers, some thousands at a time, with turns for other requests in between. A list
+therefore needs no index that every change of a job would update; 100,000 jobs take some tens of milliseconds.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from titan_sdk.wire.listing import List
 __all__ = ["count", "dag", "page"]
 
 _WINDOW = 2_000
-"""Numbers that one statement looks at."""
+"""The range of numbers that one statement scans."""
 _TURN_SECONDS = 0.003
-# A plus keeps SQLite from an index: rows are to be read in the order of their numbers.
+# The plus keeps SQLite from using an index: rows must be read in the order of their numbers.
 _TIMES = {"started": "+started_at", "ended": "+ended_at"}
 _NEWEST_OF_DAG = (
     "dag IS NOT NULL AND NOT EXISTS (SELECT 1 FROM jobs AS other WHERE other.dag = jobs.dag AND "
@@ -31,7 +31,7 @@ _NEWEST_OF_DAG = (
 
 
 async def page(db: sqlite3.Connection, request: List, end: int | None = None) -> list[JobRow]:
-    """The jobs of a page, and one more where there are more. Of DAGs, the newest job of each.
+    """The jobs of a page, and one more if there are more. For DAGs, the newest job of each.
 
     Args:
         end: only jobs of lower numbers.
@@ -73,7 +73,7 @@ async def _by_time(db: sqlite3.Connection, request: List, end: int | None) -> li
 
 
 async def count(db: sqlite3.Connection, request: List, end: int | None = None) -> int:
-    """How many there are in all."""
+    """The number of all matching jobs or DAGs."""
     terms, values = _filters(request)
     if request.order in _TIMES:
         terms += f" AND {_TIMES[request.order]} IS NOT NULL"
@@ -84,7 +84,7 @@ async def count(db: sqlite3.Connection, request: List, end: int | None = None) -
 
 
 def dag(db: sqlite3.Connection, name: str, run: str) -> list[DagRow]:
-    """How the jobs of a DAG's submission stand."""
+    """The states of the jobs of a DAG's submission."""
     query = (
         "SELECT status, count(*), min(submitted_at), min(started_at), max(ended_at) FROM jobs "
         "WHERE dag = ? AND dag_run = ? GROUP BY status"
@@ -95,7 +95,7 @@ def dag(db: sqlite3.Connection, name: str, run: str) -> list[DagRow]:
 async def _windows(
     db: sqlite3.Connection, end: int | None, *, down: bool, after: tuple[float, str] | None = None
 ) -> AsyncIterator[tuple[int, int]]:
-    """Ranges of numbers that hold all jobs, or those behind a cursor, with turns for others in between."""
+    """The ranges of numbers of all jobs, or of those behind a cursor, with turns for other requests in between."""
     lowest, highest = db.execute("SELECT (SELECT min(seq) FROM jobs), (SELECT max(seq) FROM jobs)").fetchone()
     if lowest is None:
         return
@@ -114,7 +114,7 @@ async def _windows(
 
 
 def _filters(request: List) -> tuple[str, list[Any]]:
-    """What a row fits whose number is in a window, and the values behind the window's two."""
+    """The conditions of a row in a range of numbers, and their values behind the two of the range."""
     terms = ["seq BETWEEN ? AND ?"]
     values: list[Any] = []
 
@@ -126,7 +126,7 @@ def _filters(request: List) -> tuple[str, list[Any]]:
     if dags:
         want(_NEWEST_OF_DAG)
     if request.states:
-        # Of a DAG, those with a job in one of them.
+        # A DAG matches if one of its jobs has one of the states.
         words = f"status IN ({', '.join('?' * len(request.states))})"
         others = "SELECT 1 FROM jobs AS other WHERE other.dag = jobs.dag AND other.dag_run = jobs.dag_run"
         want(f"EXISTS ({others} AND other.{words})" if dags else words, *request.states)

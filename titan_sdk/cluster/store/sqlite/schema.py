@@ -1,9 +1,9 @@
 """The SQLite file: its tables, and opening it safely.
 
-Durability: WAL with ``synchronous=NORMAL``. A commit is in the operating system's hands before anything is
-acknowledged, so it survives ``kill -9`` of the master at any instant; after a power cut what it had
-not written yet may be missing (usually half a minute), never half of a transaction. With ``synchronous=FULL`` each
-commit waits until the disk has the log (SQLite syncs the folder, too, when it has made the log).
+Durability: WAL with ``synchronous=NORMAL``. The operating system has a commit before it is acknowledged, so it survives a
+``kill -9`` of the master at any instant. After a power cut, commits that the system had not written yet may be missing
+(usually half a minute), but never half of a transaction. With ``synchronous=FULL`` each commit waits until the disk has the
+log (SQLite also syncs the folder after it has created the log).
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ __all__ = ["SCHEMA_VERSION", "open_database", "rows_in_memory"]
 
 SCHEMA_VERSION = 2
 _SPOOL = "submissions.spool"
-"""The file beside the database in which an older version kept submissions."""
+"""The file beside the database with an older version's submissions."""
 _MAX_LOG = 64 * 1024 * 1024
 _CHECKPOINT_PAGES = 4000
-"""Pages (of 4 KiB) in the log after which they go into the file. The master waits for the disk then; SQLite's own 1,000
-are some hundred small jobs.
+"""The number of pages (of 4 KiB) in the log that starts a checkpoint. The master then waits for the disk; SQLite's default
+of 1,000 is reached after some hundred small jobs.
 """
 
-# A commit costs what its pages cost, so a job's life touches few of them: the number is the key by which rows are
-# laid down one after the other, the history is a part of the row, and what only a starting master asks for has no
-# index. Payloads live apart: an UPDATE rewrites a row as a whole, and a payload may be megabytes.
-# `handle` is the engine's word for a process that may be alive; NULL once it is known to be gone.
+# The cost of a commit is the number of its pages, so the changes of a job touch few of them. The number is the key, so new
+# rows are adjacent. The history is a part of the row. Queries of a starting master only have no index. Payloads have a
+# separate table: an UPDATE rewrites a whole row, and a payload may have megabytes.
+# `handle`: the engine's name of a process that may be alive; NULL once it has ended.
 # `history`: one line of JSON per entry, oldest first.
 _TABLES = """
 CREATE TABLE jobs (
@@ -66,9 +66,9 @@ ALTER TABLE jobs ADD COLUMN dag TEXT;
 ALTER TABLE jobs ADD COLUMN dag_run TEXT;
 CREATE INDEX jobs_dag ON jobs(dag, dag_run) WHERE dag IS NOT NULL;
 """
-"""They never change, so only an insert writes the index, of a job that is one of a DAG's."""
+"""These columns never change, so only the insert of a DAG's job writes the index."""
 _SUBMIT_SECONDS = 600.0
-"""Between a manifest, by its client's clock, and its jobs."""
+"""The most seconds between a manifest, by its client's clock, and its jobs."""
 
 
 def open_database(path: Path, *, synced: bool = False) -> sqlite3.Connection:
@@ -78,7 +78,7 @@ def open_database(path: Path, *, synced: bool = False) -> sqlite3.Connection:
         synced: a commit is on the disk, not only in the operating system's hands.
 
     Raises:
-        TitanError: the file is damaged, is not ours, or was written by a newer version.
+        TitanError: the file is damaged, is another program's, or was written by a newer version.
     """
     spool = path.with_name(_SPOOL)
     if spool.exists():
@@ -91,7 +91,7 @@ def open_database(path: Path, *, synced: bool = False) -> sqlite3.Connection:
         try:
             _prepare(db, path, synced)
             if synced:
-                # SQLite does that for a log which it makes itself, not for one that another master was killed with.
+                # SQLite syncs the folder of a log that it creates, but not of one that a killed master has left.
                 sync(path.parent)
         except BaseException:
             db.close()
@@ -107,9 +107,9 @@ def _prepare(db: sqlite3.Connection, path: Path, synced: bool) -> None:
     db.execute("PRAGMA journal_mode=WAL")
     db.execute(f"PRAGMA synchronous={'FULL' if synced else 'NORMAL'}")
     db.execute(f"PRAGMA wal_autocheckpoint={_CHECKPOINT_PAGES}")
-    # After a large transaction the log gives its room back.
+    # The log shrinks after a large transaction.
     db.execute(f"PRAGMA journal_size_limit={_MAX_LOG}")
-    # The master is the only user of the file (it holds a lock on the folder), so no lock is given back.
+    # The master is the only user of the file (it locks the folder), so SQLite keeps its lock.
     db.execute("PRAGMA locking_mode=EXCLUSIVE")
     version = db.execute("PRAGMA user_version").fetchone()[0]
     if version == 0:
@@ -119,19 +119,19 @@ def _prepare(db: sqlite3.Connection, path: Path, synced: bool) -> None:
             f"the master's state in {path} has format {version}; this version reads format {SCHEMA_VERSION}. "
             "Use the version that wrote it, or give another data_dir"
         )
-    # For retention; not a part of the format: an older version may have written the file in between.
+    # For retention. Not a part of the format: an older version may have written the file in between.
     db.execute("CREATE INDEX IF NOT EXISTS jobs_ended ON jobs(ended_at) WHERE ended_at IS NOT NULL")
     _add_names(db)
-    # The version before kept an index of manifests there.
+    # An index of the version before.
     db.execute("DROP TABLE IF EXISTS manifests")
     titanstore.prepare(db)
     jobs.prepare(db)
-    # Of a submission during which a master of an older version was killed.
+    # The payloads of a submission during which a master of an older version was killed.
     db.execute("DELETE FROM payloads WHERE seq NOT IN (SELECT seq FROM jobs)")
 
 
 def rows_in_memory() -> sqlite3.Connection:
-    """The table of jobs alone, for a store whose rows are elsewhere."""
+    """A database with only the job table, for a store with its rows elsewhere."""
     db = sqlite3.connect(":memory:", isolation_level=None)
     db.executescript(_TABLES + _NAMES)
     return db
@@ -141,10 +141,10 @@ def rows_in_memory() -> sqlite3.Connection:
 
 
 def _add_names(db: sqlite3.Connection) -> None:
-    """Add what jobs are listed by, filled in from what is there. An older version leaves it alone.
+    """Add the columns of lists, filled from the stored data. Older versions ignore them.
 
     Raises:
-        sqlite3.Error: the file is as it was.
+        sqlite3.Error: it failed, and the file is unchanged.
     """
     if any(column[1] == "tag" for column in db.execute("PRAGMA table_info(jobs)")):
         return
@@ -155,7 +155,7 @@ def _add_names(db: sqlite3.Connection) -> None:
         UPDATE jobs SET tag = (SELECT tag_of(job_id, line) FROM payloads WHERE payloads.seq = jobs.seq);"""
     )
     for manifest, dag in _manifests(db):
-        # A job of another time is of another submission.
+        # A job of another time belongs to another submission.
         first, last = manifest.submitted_at - _SUBMIT_SECONDS, manifest.submitted_at + _SUBMIT_SECONDS
         for job_id in manifest.ids:
             db.execute(
@@ -166,7 +166,7 @@ def _add_names(db: sqlite3.Connection) -> None:
 
 
 def _manifests(db: sqlite3.Connection) -> list[tuple[sdk_keys.Manifest, tuple[str, str]]]:
-    """Those of DAGs, and which DAGs: oldest first, as a later one takes an id over."""
+    """The manifests and their DAGs, oldest first, because a later one takes an id over."""
     found = []
     for prefix in sdk_keys.MANIFESTS:
         query = "SELECT key, value FROM kv WHERE key BETWEEN ? AND ?"

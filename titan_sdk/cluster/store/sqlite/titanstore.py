@@ -21,12 +21,12 @@ def get(db: sqlite3.Connection, key: str, now: float) -> str | None:
 
 
 def get_small(db: sqlite3.Connection, key: str, limit: int, now: float) -> str | Literal[False] | None:
-    """As ``get``, but ``False``, unread, if it has more bytes than that."""
+    """``get``, but ``False`` for a value above the limit, which is not read."""
     query = "SELECT kv.rowid, at FROM kv LEFT JOIN expiry USING (key) WHERE kv.key = ?"
     row = db.execute(query, (key,)).fetchone()
     if row is None or (row[1] is not None and row[1] <= now):
         return None
-    # Only so is a length told without reading the value.
+    # Only this query has the length without reading the value.
     with db.blobopen("kv", "value", row[0], readonly=True) as value:
         return value.read().decode() if len(value) <= limit else False
 
@@ -45,7 +45,7 @@ def keys(db: sqlite3.Connection, prefix: str, after: str, limit: int, now: float
         "SELECT key FROM {0} WHERE key {1} ? AND key <= ? "
         "AND NOT EXISTS (SELECT 1 FROM expiry WHERE expiry.key = {0}.key AND at <= ?)"
     )
-    # Ranges of both, merged in order: around them it would read both tables whole.
+    # The two ranges are merged in order. A filter around them would read both tables whole.
     query = f"{found.format('kv', first)} UNION {found.format('members', first)} ORDER BY key LIMIT ?"
     arguments = (bound, prefix + chr(0x10FFFF), now)
     return [str(row[0]) for row in db.execute(query, (*arguments, *arguments, limit)).fetchall()]
@@ -59,7 +59,7 @@ def count_expired(db: sqlite3.Connection, now: float) -> int:
 
 
 def _put(db: sqlite3.Connection, change: changes.Put, now: float) -> None:
-    # In its place: to replace a row is to remove it from two trees and to put it into both again.
+    # An update in place: a replaced row is removed from two trees and added to both again.
     db.execute(
         "INSERT INTO kv VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
         (change.key, change.value),
@@ -70,7 +70,7 @@ def _put(db: sqlite3.Connection, change: changes.Put, now: float) -> None:
 
 
 def _swap(db: sqlite3.Connection, change: changes.Swap, now: float) -> bool:
-    # Inside the transaction, so that an earlier write of the same turn counts.
+    # Read inside the transaction, so that an earlier write of the same turn counts.
     if get(db, change.key, now) != change.expected:
         return False
     if change.value is None:
@@ -113,7 +113,7 @@ def _sweep(db: sqlite3.Connection, _: changes.Sweep, now: float) -> int:
     expired = db.execute("SELECT key FROM expiry WHERE at <= ?", (now,)).fetchall()
     for (key,) in expired:
         _remove(db, str(key))
-    # And channels that nobody has used for long.
+    # Also remove channels that were idle for long.
     db.execute("DELETE FROM requests WHERE at < ?", (now - changes.REQUEST_SECONDS,))
     return len(expired)
 
@@ -142,7 +142,7 @@ _VALUES: dict[type, Callable[[sqlite3.Connection, Any, float], object]] = {
 
 
 def carry_out(db: sqlite3.Connection, operations: Iterable[changes.Operation], now: float) -> list[object]:
-    """The result of each; to be called in a transaction."""
+    """The result of each operation. Called in a transaction."""
     return [_operate(db, change, now) for change in operations]
 
 
@@ -171,7 +171,7 @@ def _request(db: sqlite3.Connection, change: changes.Once | changes.Begin, now: 
 
 
 def prepare(db: sqlite3.Connection) -> None:
-    """Make the table. It is no part of the file's format: a version that does not know it leaves it alone."""
+    """Create the table. It is not a part of the file's format: other versions ignore it."""
     db.execute(
         "CREATE TABLE IF NOT EXISTS requests (channel TEXT PRIMARY KEY, number INTEGER NOT NULL, mark TEXT NOT NULL, "
         "result TEXT NOT NULL, at REAL NOT NULL) WITHOUT ROWID"
@@ -179,8 +179,8 @@ def prepare(db: sqlite3.Connection) -> None:
 
 
 def _begin(db: sqlite3.Connection, request: RequestId, result: object, now: float) -> bool:
-    """Whether the request is new: then it takes the place of the channel's last one, to which its client has had the
-    reply, with that result.
+    """Whether the request is new. If so, it replaces the channel's last one, whose reply the client already has, with that
+    result.
     """
     row = (request.channel, request.number, request.mark, _write(result), now)
     return (
@@ -194,14 +194,14 @@ def _begin(db: sqlite3.Connection, request: RequestId, result: object, now: floa
 
 
 def _find(db: sqlite3.Connection, request: RequestId) -> object:
-    """The result of one that is not new, or ``OUT_OF_DATE``."""
+    """The result of a known request, or ``OUT_OF_DATE``."""
     query = "SELECT number, mark, result FROM requests WHERE channel = ?"
     number, mark, result = db.execute(query, (request.channel,)).fetchone()
     return json.loads(result) if (number, mark) == (request.number, request.mark) else changes.OUT_OF_DATE
 
 
 def _keep(db: sqlite3.Connection, request: RequestId, result: object) -> None:
-    """The result of one that has begun, unless a later one of its channel has begun since."""
+    """Store the result of a request that has begun, unless a later one of its channel has begun since."""
     db.execute(
         "UPDATE requests SET result = ? WHERE channel = ? AND number = ? AND mark = ?",
         (_write(result), request.channel, request.number, request.mark),
