@@ -1,1 +1,1 @@
-"""Where jobs run."""
+"""The engines, which run jobs: local processes, or a Ray cluster."""

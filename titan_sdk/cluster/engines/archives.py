@@ -1,4 +1,4 @@
-"""Unpacking a project zip that a stranger may have made: nothing leaves its folder, nothing grows without bound."""
+"""Unpacks an untrusted project zip: no file leaves its folder, and the size is bounded."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from pathlib import Path, PurePosixPath
 __all__ = ["MAX_MEMBERS", "MAX_UNPACKED", "ArchiveRefused", "split_pointer", "unpack"]
 
 MAX_UNPACKED = 1024 * 1024 * 1024
-"""Bytes one archive may unpack to: an uploaded zip has at most 7.5 MiB, so this allows 130 times its size."""
+"""The largest unpacked size in bytes: an uploaded zip has at most 7.5 MiB, so this allows 130 times its size."""
 MAX_MEMBERS = 20_000
 _CHUNK = 256 * 1024
 
 
 class ArchiveRefused(Exception):
-    """Why an archive was not unpacked, or not entirely; one sentence."""
+    """An archive was not unpacked, or not completely; one sentence."""
 
 
 def split_pointer(pointer: str) -> tuple[str, str]:
@@ -34,10 +34,10 @@ def split_pointer(pointer: str) -> tuple[str, str]:
 def unpack(
     archive: Path, folder: Path, *, max_bytes: int = MAX_UNPACKED, max_members: int = MAX_MEMBERS
 ) -> None:
-    """All files of a zip below ``folder``, which exists.
+    """Unpack a zip into ``folder``, which exists.
 
     Raises:
-        ArchiveRefused: the file is no zip, is damaged, names a place outside the folder, or is too large.
+        ArchiveRefused: the file is not a zip, is damaged, has a member outside the folder, or is too large.
     """
     try:
         with zipfile.ZipFile(archive) as opened:
@@ -64,7 +64,7 @@ def _check_name(member: zipfile.ZipInfo) -> None:
 
 
 def _write(opened: zipfile.ZipFile, member: zipfile.ZipInfo, folder: Path, left: int, limit: int) -> int:
-    """One member; the bytes really written, whatever its header says."""
+    """Unpack one member. Returns the bytes written; its header is not trusted."""
     target = folder / member.filename
     if member.is_dir():
         target.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""What the master asks of an engine: to stage a run, to run it, to follow one of an earlier master, to forget it.
+"""The protocol of an engine: stage a run, run it, re-attach a run of an earlier master, forget a run.
 
     process = await engine.stage(request)           # nothing has begun
     ...                                             # the master stores `process.handle`
@@ -6,8 +6,8 @@
     ...                                             # the master stores the end
     engine.forget(process)                          # private files go
 
-A cancelled task lets go of its run and ends nothing: the run is the next master's. ``kill`` ends a run, whose
-``run`` or ``reattach`` then returns as after any other end.
+Cancelling a task leaves its run alive for the next master. ``kill`` ends a run; its ``run`` or ``reattach`` then returns as
+after any other end.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ class RunRequest:
     """One run of one job."""
 
     run: str
-    """Unique over the cluster's whole life; names the run's files and marks its processes."""
+    """The run's name, unique over the cluster's life. Its files and processes carry it."""
     line: JobLine
     worker: str
     attempt: int
     near: str | None = None
-    """Where it should run if there is room; for engines that choose the place themselves."""
+    """The preferred place, for engines that choose the place themselves."""
     job_id: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -40,7 +40,7 @@ class RunRequest:
 
 
 class Outcome(Enum):
-    """How one run ended, as far as scheduling is concerned."""
+    """The end of a run, for the scheduler."""
 
     SUCCESS = "success"
     FAILURE = "failure"
@@ -48,7 +48,7 @@ class Outcome(Enum):
     FATAL = "fatal"
     """No further run can help: staging failed, or the launcher refused."""
     INTERRUPTED = "interrupted"
-    """The cluster's doing, not the job's: run again and do not count this one."""
+    """The cluster ended it, not the job: run again, and do not count this run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +59,9 @@ class RunResult:
     reason: str | None = None
     """Set unless the run succeeded; one sentence."""
     record: str = ""
-    """What its launcher handed in last, if this brings it; see ``FinalRecords``."""
+    """The launcher's final record, if it came with the end; see ``FinalRecords``."""
     foreign: bool = False
-    """Whether the run is another master's, which may go on with it."""
+    """Whether the run belongs to another master, which may continue it."""
 
 
 @dataclass(eq=False, slots=True)
@@ -79,7 +79,7 @@ class Process:
 
 
 class StagingFailed(Exception):
-    """Why a run cannot be started; one sentence. ``outcome`` says whether another run could help."""
+    """A run cannot be started; one sentence. ``outcome`` says whether another run could help."""
 
     def __init__(self, sentence: str, outcome: Outcome = Outcome.FATAL) -> None:
         super().__init__(sentence)
@@ -87,61 +87,61 @@ class StagingFailed(Exception):
 
 
 class NoRoom(StagingFailed):
-    """It cannot be started at the moment: stage it again soon."""
+    """The run cannot be started at the moment. Stage it again soon."""
 
 
 Placed = Callable[[str], None]
-"""Told where a run has begun, at most once, by an engine that chooses the place itself."""
+"""Called, at most once, with the place of a run that has begun, by an engine that chooses the place itself."""
 
 
 class Engine(Protocol):
     """Runs jobs. Belongs to the loop's thread."""
 
     chooses_places: bool
-    """Whether the workers it is told of are pools, and ``placed`` says where a run really is."""
+    """Whether the engine's workers are pools, and ``placed`` reports the real place of a run."""
     keeps_runs: bool
     """Whether runs go on when it is closed, for the next master to re-attach."""
 
     problem: str | None
-    """Why nothing can be started at the moment; one sentence."""
+    """The reason why no run can be started at the moment; one sentence."""
 
     async def open(self) -> None:
-        """Begin. Every run of an earlier master is being re-attached by now.
+        """Start the engine. Every run of an earlier master is being re-attached by now.
 
         Raises:
-            TitanError: what it runs jobs on cannot be used.
+            TitanError: the machine or cluster for the jobs cannot be used.
         """
 
     async def stage(self, request: RunRequest) -> Process:
-        """Prepare a run. Nothing of it has begun, and nothing will before ``run``.
+        """Prepare a run. It begins only with ``run``.
 
         Raises:
-            StagingFailed: it cannot be started, or (``NoRoom``) not at the moment. Nothing is left of it.
+            StagingFailed: it cannot be started, or (``NoRoom``) not at the moment. No file of it is left.
         """
 
     async def run(self, process: Process, placed: Placed) -> RunResult:
-        """Begin. Returns when nothing is left of the run that could disturb a next one."""
+        """Run the staged process. Returns when no process of the run is left that could disturb the next run."""
 
     async def reattach(self, process: Process, placed: Placed) -> RunResult:
-        """As ``run``, for a process that an earlier master has started, or was about to."""
+        """``run`` for a process that an earlier master has started, or was about to start."""
 
     def kill(self, process: Process) -> None:
-        """End a run that has begun, with everything it started: SIGTERM, and after the job's grace SIGKILL.
+        """End a run with all its processes: SIGTERM, and SIGKILL after the job's grace.
 
         Idempotent. A process that is about to be re-attached may be killed, too.
         """
 
     def forget(self, process: Process) -> None:
-        """The end of this run is durable, or it will never begin: its private files go."""
+        """Remove the private files of a run whose end is durable, or that will never begin."""
 
     def port_problem(self, port: int) -> str | None:
-        """Why no service can listen there, as far as that is known before it is started."""
+        """The reason why no service can listen on the port, as far as it is known before the start."""
 
     async def answers(self, process: Process, port: int) -> None:
         """Returns when the port of a service's run accepts connections."""
 
     async def abandon(self) -> None:
-        """Let go of every run as if this master had been killed; no ``run`` is awaited any more."""
+        """Leave every run alive, as if this master had been killed. No ``run`` is awaited any more."""
 
     async def close(self) -> None:
-        """Kill every run; returns when nothing of them is left. An engine that ``keeps_runs`` leaves them as they are."""
+        """Kill every run, and wait until no process is left. An engine that ``keeps_runs`` leaves them alive."""

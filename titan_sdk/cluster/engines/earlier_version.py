@@ -1,4 +1,4 @@
-"""Runs of the version that had no worker process: its keepers noted how runs ended in a file, and may live still."""
+"""Runs of the version without worker processes. Its keeper processes stored ends in a file, and may still live."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ __all__ = ["end_of", "refuse_live"]
 
 
 def refuse_live(rows: Iterable[JobRow], root: Path) -> None:
-    """Keepers take no orders of this version.
+    """Refuse to start while a keeper lives, because this version cannot control it.
 
     Raises:
-        TitanError: one of them lives.
+        TitanError: a keeper lives.
     """
     jobs = sorted(row.job_id for row in rows if row.handle is not None and _lives(row.handle))
     if jobs:
@@ -30,7 +30,7 @@ def refuse_live(rows: Iterable[JobRow], root: Path) -> None:
 
 
 def end_of(root: Path, process: Process) -> RunEnd:
-    """What the keeper of a run has noted last; it is gone."""
+    """The end that the run's keeper, which is gone, has stored."""
     try:
         lines = (root / "exits.log").read_text(encoding="utf-8", errors="replace").split("\n")[:-1]
     except FileNotFoundError:
@@ -55,6 +55,6 @@ def _lives(handle: str) -> bool:
 
 
 def _parts(handle: str) -> tuple[str, str, str]:
-    """Process number, name and boot."""
+    """The pid, name and boot of a handle."""
     pid, name, boot, *_ = [*handle.split(":", 3), "", "", ""]
     return pid, name, boot

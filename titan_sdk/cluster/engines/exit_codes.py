@@ -1,4 +1,4 @@
-"""From an exit code to what it means for the job, the same for every engine."""
+"""The meaning of exit codes for a job, the same for every engine."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ NO_RETRY_CODES = {
     97: "its launcher could not reach or confirm the store of the master (exit code 97)",
     98: "its launcher refused to start it (exit code 98; the log says why)",
 }
-"""Exit codes by which the runtime says that another run cannot help."""
+"""The runtime's exit codes that rule out another run."""
 
 
 def result_of(code: int | None, *, killed: bool) -> RunResult:
-    """How a run ended that began; ``code`` is ``None`` where nobody knows."""
+    """The result of a run that began. ``code`` is ``None`` if it is unknown."""
     if code == 0 and not killed:
         return RunResult(Outcome.SUCCESS, 0)
     if killed:

@@ -12,7 +12,7 @@ _PROBE_SECONDS = 0.1
 
 
 def port_problem_here(port: int) -> str | None:
-    """Why nothing can listen there now."""
+    """The reason why no service can listen on the port now."""
     with contextlib.closing(socket.socket()) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -23,7 +23,7 @@ def port_problem_here(port: int) -> str | None:
 
 
 async def answers_here(port: int) -> None:
-    """Returns when the port accepts connections."""
+    """Wait until the port accepts connections."""
     while True:
         try:
             _, writer = await asyncio.open_connection("127.0.0.1", port)

@@ -1,7 +1,7 @@
 """The embedded engine: a job is a process of this machine, started by a worker process that outlives the master.
 
-Nothing is sent to that process before the master has stored which one the run belongs to. If the master dies before that,
-nothing was started; if it dies later, the next master asks the same process. Nothing is polled, no thread waits.
+The master stores which process a run belongs to before it sends the run to it. If the master dies before that, nothing was
+started. If it dies later, the next master asks the same process. The engine neither polls nor uses waiting threads.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ __all__ = ["ProcessEngine", "job_environment"]
 log = logging.getLogger(__name__)
 
 _WORKER_SECONDS = 5.0
-"""After a run's grace, for its worker process to say that it is over."""
+"""Seconds after a run's grace for its worker process to report the end."""
 _RETRY_SECONDS = 1.0
 _TOO_EARLY = RunResult(Outcome.FAILURE, None, "it was killed before it began")
 _NEVER_BEGAN = RunResult(Outcome.INTERRUPTED, None, "the master ended before the job began")
@@ -55,7 +55,7 @@ _FOREIGN = RunResult(
     foreign=True,
 )
 _SETTINGS = ("TITAN_RUNTIME_", "LC_", "LANG")
-"""What begins the variables that a launcher reads when it is loaded."""
+"""The prefix of the variables that a launcher reads when it is loaded."""
 
 
 @dataclass(slots=True)
@@ -63,16 +63,16 @@ class _ProcessRun:
     process: Process
     grace: float
     start: StartRequest | None = None
-    """``None`` of one that an earlier master has started."""
+    """``None`` for a run of an earlier master."""
     worker: WorkerClient | None = None
     until: float = 0.0
-    """When a run that was killed has to be over; the loop's time."""
+    """The deadline of a killed run, by the loop's time."""
     is_given_up: bool = False
-    """Whether its worker process was killed, as it stood still."""
+    """Whether its worker process was killed, because it was suspended."""
 
 
 def job_environment(environ: Mapping[str, str], worker: str, host: str, port: int) -> dict[str, str]:
-    """What a job inherits: the master's environment without the master's own settings, and where it runs.
+    """The environment of a job: the master's, without the master's own settings, plus the worker's name and address.
 
     ``TITAN_RUNTIME_*`` are settings of the runtime on a worker, so these stay.
     """
@@ -87,13 +87,13 @@ def job_environment(environ: Mapping[str, str], worker: str, host: str, port: in
 
 
 class ProcessEngine:
-    """See the module. Belongs to the thread of the loop that is running when it is made.
+    """The engine. Belongs to the thread of the loop that runs when it is made.
 
     Args:
         environment: the environment of a worker's jobs, by the worker's name.
-        uploads: where archives are; by default the data directory's own.
+        uploads: the folder of archives; by default the data directory's.
         shared: whether the store is not in the data directory.
-        held: whether jobs end with this process, even if that is killed: no later master will ask for them.
+        held: whether jobs end with this process, even if it is killed, because no later master will ask for them.
 
     Raises:
         OSError: the data directory cannot be written.
@@ -117,12 +117,12 @@ class ProcessEngine:
             data.root, runtime_bundle().sha256, self._own_environment, shared=shared
         )
         self._first_environment: Mapping[str, str] = {}
-        """Of the worker process."""
+        """The environment of the worker process."""
         self._forks: dict[str, bool] = {}
         self._runs: dict[str, _ProcessRun] = {}
-        """From the staging of a run, or its re-attaching, until it is forgotten."""
+        """The runs from their staging or re-attaching until they are forgotten."""
         self._active: set[str] = set()
-        """Those that may have a process."""
+        """The runs that may have a process."""
         self._changed = asyncio.Event()
 
     # ------------------------------------------------------------------ starting
@@ -133,7 +133,7 @@ class ProcessEngine:
 
     async def open(self) -> None:
         """See ``Engine``."""
-        await asyncio.sleep(0)  # every run of an earlier master is asked for now
+        await asyncio.sleep(0)  # the re-attaching of every earlier run has begun after this
         followed = {name: self._runs[name].process.handle for name in self._active}
         await self._local_workers.tidy(followed.keys(), list(followed.values()))
 
@@ -143,11 +143,11 @@ class ProcessEngine:
 
     async def answers(self, process: Process, port: int) -> None:
         """See ``Engine``."""
-        del process  # whoever listens there is taken for it
+        del process  # any listener on the port counts as the service
         await answers_here(port)
 
     async def stage(self, request: RunRequest) -> Process:
-        """Put its files in place, and see to a worker process. Archives are unpacked in a thread."""
+        """Put the run's files in place, and make sure of a worker process. Archives are unpacked in a thread."""
         worker = await self._worker(request.worker)
         forks = self._may_fork(request.worker)
         if request.line.header in ARCHIVES:
@@ -178,7 +178,7 @@ class ProcessEngine:
         except TitanError as exc:
             raise NoRoom(f"it cannot be started at the moment: {exc}") from exc
         except OSError as exc:
-            # The last two: a worker process that ended or stood still at its start, as for lack of memory.
+            # The last two mean a worker process that ended or was suspended at its start, as for lack of memory.
             if exc.errno in PASSING or isinstance(exc, ConnectionError | TimeoutError):
                 raise NoRoom(f"it cannot be started at the moment: {exc}") from exc
             raise StagingFailed(f"it could not be started: {exc}") from exc
@@ -187,8 +187,8 @@ class ProcessEngine:
         return self._first_environment
 
     def _may_fork(self, worker: str) -> bool:
-        """Whether a launcher that is loaded meets what a shell on this worker would start: this very Python, and the
-        same settings.
+        """Whether the loaded launcher is equivalent to one that a shell on this worker would start: this very Python, with
+        the same settings.
         """
         if worker not in self._forks:
             environment = self._environment(worker)
@@ -227,7 +227,7 @@ class ProcessEngine:
     # ------------------------------------------------------------------ following, ending
 
     async def reattach(self, process: Process, placed: Placed) -> RunResult:
-        """Ask the process that has it, or read how it ended."""
+        """Follow the run in its worker process, or read its stored end."""
         del placed
         run = self._runs[process.run] = _ProcessRun(process, graces(process.request.line)[0])
         with self._running(process):
@@ -258,7 +258,7 @@ class ProcessEngine:
             return _NEVER_BEGAN
         if end.how is EndKind.LOST:
             log.error("the process that started job %s was ended from outside", process.request.job_id)
-            # Nobody may be above what is left, so the slot is not free before that was looked for.
+            # Processes of the run may be orphans, so the slot is not free before they were searched for.
             await end_run(process.run, 0.0 if run.is_given_up else run.grace)
         return result_of(end.code, killed=process.killed)
 
@@ -285,7 +285,7 @@ class ProcessEngine:
             self._local_workers.forget(process.run)
 
     async def abandon(self) -> None:
-        """See ``Engine``: the worker processes go on, and keep what becomes of the runs."""
+        """Disconnect. The worker processes go on, and keep the ends of the runs."""
         await self._local_workers.abandon()
 
     async def close(self) -> None:

@@ -1,6 +1,6 @@
 """From a job line to a command: files put in place, working directory made, nothing started.
 
-Paths are text where every job comes by: making ``Path`` objects took longer than all else that is done for a short one.
+Paths are plain text here: making ``Path`` objects took longer than the rest of a short job's staging.
 """
 
 from __future__ import annotations
@@ -44,28 +44,28 @@ ARCHIVES = frozenset({RUN_ARCHIVE, START_ARCHIVE_SERVICE})
 SERVICES = frozenset({DEPLOY_PAYLOAD, START_ARCHIVE_SERVICE})
 _OWN_FILE = 0o600
 _BESIDE = ".beside"
-"""The link in a run's folder to its script in the workspace. Relative: a folder that was copied, or has another name by
-now, means its own script.
+"""The link in a run's folder to its script in the workspace. It is relative, so in a copied or renamed folder it leads to that
+folder's own script.
 """
 PASSING = {errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM}
-"""Errors of a machine that is full, of files or of processes: what failed with them may succeed in a moment."""
+"""Errors of a machine without room for files or processes. A later attempt may succeed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Command:
     argv: tuple[str, ...]
-    """Empty where there is a ``spec``."""
+    """Empty if there is a ``spec``."""
     cwd: str
     grace: float
     """Seconds between SIGTERM and SIGKILL."""
     rest: float
-    """Seconds in which what its killed first process leaves ends by itself."""
+    """Seconds for the other processes to end after the first one was killed."""
     spec: str | None = None
-    """What the job's script tells the launcher that this SDK has: whoever has it loaded needs no file."""
+    """The spec for this SDK's own launcher. A process that has it loaded needs no file."""
 
 
 def _put(folder: str, name: str, data: bytes) -> str:
-    """Make this folder, which does not exist, with this file in it; the file's path."""
+    """Create the folder with this file in it. Returns the file's path."""
     path = f"{folder}/{name}"
     try:
         os.makedirs(folder, mode=0o700, exist_ok=True)
@@ -77,15 +77,14 @@ def _put(folder: str, name: str, data: bytes) -> str:
 
 
 def _put_beside(folder: str, workspace: Path, run: str, name: str, data: bytes) -> str:
-    """Put the script into the workspace itself, where a real worker has it, so that what a job leaves beside its
-    file is found by others. Its name there is the run's own: two scripts of one name are two files, and no script
-    is a module that another one imports.
+    """Put the script into the workspace itself, as a real worker does, so that other jobs find the files that a job leaves
+    beside its script. The name is unique: scripts of one name are separate files, and no script can import another one.
     """
     stem, suffix = os.path.splitext(name)
     path = f"{workspace}/{stem[:150]}-{run}{suffix}"
     try:
         os.makedirs(folder, mode=0o700, exist_ok=True)
-        # First, so that whoever removes the folder finds the file.
+        # The link comes first, so that the removal of the folder finds the file.
         os.symlink(os.path.relpath(path, folder), f"{folder}/{_BESIDE}")
         _write(path, data)
     except OSError:
@@ -101,7 +100,7 @@ def _write(path: str, data: bytes) -> None:
 
 
 def unstage(folder: str | Path) -> None:
-    """The run is over: remove its private folder, and the script that it has in the workspace."""
+    """Remove the private folder of an ended run, and its script in the workspace."""
     place = os.fspath(folder)
     try:
         for name in os.listdir(place):
@@ -114,12 +113,12 @@ def unstage(folder: str | Path) -> None:
     except FileNotFoundError:
         return
     except OSError:
-        # Something else than files, which only a job can have put there.
+        # It is no plain file, so a job has put it there.
         shutil.rmtree(place, ignore_errors=True)
 
 
 def split_args(args: str) -> list[str]:
-    """As a real worker does: cut at spaces, no quoting, empty pieces dropped (protocol section 5.1)."""
+    """Split arguments as a real worker does: at spaces, without quoting, dropping empty pieces (protocol section 5.1)."""
     return [piece for piece in (part.strip() for part in args.split(" ")) if piece]
 
 
@@ -133,7 +132,7 @@ def graces(line: JobLine) -> tuple[float, float]:
 
 
 class Places(Protocol):
-    """Where the folders of a worker's jobs are."""
+    """The folders of a worker's jobs."""
 
     def workspace(self, worker: str) -> Path: ...
 
@@ -142,20 +141,20 @@ class Places(Protocol):
 
 
 class Archives(Protocol):
-    """Where uploaded archives are; see ``artifacts.Area``."""
+    """The uploaded archives; see ``artifacts.Area``."""
 
     def local(self, name: str) -> AbstractContextManager[Path]: ...
 
 
 def stage(request: RunRequest, data: Places, uploads: Archives, *, forks: bool = False) -> Command:
-    """Put the job's files in place. May take long for an archive; touches only this run's own files.
+    """Put the job's files in place. An archive may take long. Only this run's own files are touched.
 
     Args:
-        forks: whether a launcher that is loaded does as well as the one that the job's script finds.
+        forks: whether the loaded launcher is equivalent to the one that the job's script would find.
 
     Raises:
-        StagingFailed: the job can never run as it is.
-        NoRoom: it can once there is room; nothing is left of it.
+        StagingFailed: the job can never run.
+        NoRoom: it can run once there is room. No file of it is left.
     """
     line = request.line
     try:
@@ -223,7 +222,7 @@ def _stage_archive(request: RunRequest, data: Places, uploads: Archives) -> Comm
 
 
 def _service_command(script: str) -> tuple[str, ...]:
-    """A service has no runtime that would look at its first line, so the master does."""
+    """The command of a service by its first line: a service has no runtime that would read that line."""
     suffix = os.path.splitext(script)[1]
     kind = {".py": "python", ".sh": "shell"}.get(suffix, "executable")
     os.chmod(script, 0o700)

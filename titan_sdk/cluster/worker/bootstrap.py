@@ -1,7 +1,7 @@
-"""Begins a worker process, by its path: ``python3 -I -S bootstrap.py LISTENER NAME STATE_FOLDER RUNTIME [orphan]``.
+"""Starts a worker process. Run by its path: ``python3 -I -S bootstrap.py LISTENER NAME STATE_FOLDER RUNTIME [orphan]``.
 
-Its modules are imported under their full names, but nothing of the packages above them: these load the whole SDK, and every
-fork of the process would carry it.
+The modules are imported under their full names, but without the packages above them: those load the whole SDK, and every
+fork of the process would contain it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The other end of a worker process: starts one, finds those that live, and talks to it. Belongs to a loop's thread."""
+"""The client of a worker process: starts one, finds live ones, and sends requests. Belongs to a loop's thread."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ __all__ = [
 PREFIX = "w"
 """Begins the name of a worker process's socket; its own name follows."""
 _ANSWER_SECONDS = 30.0
-"""For a process to say who it is; one that does not is stopped, or is none."""
+"""Seconds for a process to answer ``hello``. A process that does not is suspended, or is no worker process."""
 _RETRY_SECONDS = 1.0
 _REAP_SECONDS = 10.0
 _LAST_SECONDS = 5.0
@@ -49,7 +49,7 @@ _RUNTIME = Path(titan_sdk.runtime.worker.__file__).parent
 
 
 class EndKind(Enum):
-    """What became of a run."""
+    """The kind of a run's end."""
 
     ENDED = "ended"
     FAILED = "failed"
@@ -57,7 +57,7 @@ class EndKind(Enum):
     UNKNOWN = "unknown"
     """It never began, and never will."""
     LOST = "lost"
-    """The process was killed: nobody knows whether it began, or how it ended."""
+    """The process was killed: whether the run began, and how it ended, is unknown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +72,10 @@ class WorkerClient:
     """A connection to a worker process.
 
     Attributes:
-        name: the process's own, for as long as there are such processes.
-        pid: its number.
-        mark: whose it is.
-        runs: what it had when this began, as ``worker`` tells it.
+        name: the name of the process, which is never reused.
+        pid: its process id.
+        mark: its owner and name.
+        runs: its runs at the connect, as ``hello`` returned them.
     """
 
     def __init__(self, path: Path) -> None:
@@ -93,7 +93,7 @@ class WorkerClient:
     # ------------------------------------------------------------------ words
 
     def start(self, start: StartRequest, environment: Mapping[str, str]) -> asyncio.Future[RunEnd]:
-        """Start a run; the future is its end. ``start.environment`` names the environment given here."""
+        """Start a run. The future gets its end. ``start.environment`` names the given environment."""
         if not self.is_alive:
             return _known(RunEnd(EndKind.LOST))
         if self._known.get(start.environment) != environment:
@@ -104,7 +104,7 @@ class WorkerClient:
         return waiting
 
     def follow(self, run: str) -> asyncio.Future[RunEnd]:
-        """The end of a run that somebody else has started."""
+        """The end of a run that another master has started."""
         if not self.is_alive:
             return _known(RunEnd(EndKind.LOST))
         waiting = self._wait(run)
@@ -112,7 +112,7 @@ class WorkerClient:
         return waiting
 
     def stop(self, run: str, *, now: bool = False) -> None:
-        """SIGTERM, and SIGKILL after the run's grace, or at once."""
+        """Stop a run: SIGTERM, and SIGKILL after its grace, or at once."""
         self._stopped[run] = now
         self._send(do="stop", run=run, now=now)
 
@@ -134,12 +134,12 @@ class WorkerClient:
     # ------------------------------------------------------------------ the connection
 
     async def open(self, sock: socket.socket | None = None) -> None:
-        """Connect, and learn what it has.
+        """Connect, and read its runs.
 
         Raises:
-            OSError: nobody listens there, or another user does.
+            OSError: no process listens there, or another user's does.
             TimeoutError: it does not answer.
-            ValueError: it is no worker process.
+            ValueError: it is not a worker process.
         """
         if sock is None:
             sock = dial(self.path)
@@ -183,7 +183,7 @@ class WorkerClient:
         )
 
     async def _reconnect(self) -> None:
-        """The connection was cut: the process has ended, or only that failed, as where there is no memory for it."""
+        """Connect again after a cut: the process has ended, or only the connection failed, as for lack of memory."""
         assert self._writer is not None
         self._writer.close()
         self._writer = None
@@ -211,7 +211,7 @@ class WorkerClient:
                 future.set_result(RunEnd(EndKind.LOST))
 
     async def close(self) -> None:
-        """Leave it to itself: it ends after its last run. Nobody is told of an end any more."""
+        """Disconnect. The process ends after its last run, and reports no more ends here."""
         self.is_alive = False
         self._waiting.clear()
         if self._reading is not None:
@@ -219,7 +219,7 @@ class WorkerClient:
             await asyncio.gather(self._reading, return_exceptions=True)
         if self._writer is not None:
             writer, self._writer = self._writer, None
-            # What was written is sent before, unless the process stands still.
+            # The written requests are sent first, unless the process is suspended.
             writer.close()
             try:
                 async with asyncio.timeout(_LAST_SECONDS):
@@ -232,11 +232,11 @@ class WorkerClient:
     # ------------------------------------------------------------------ a process of ours
 
     def owns(self, process: subprocess.Popen[bytes]) -> None:
-        """It is a child of this process, which reaps it."""
+        """Record that the process is a child of this one, which reaps it."""
         self._process = process
 
     async def ended(self, seconds: float) -> None:
-        """Wait for a process of ours that is ending, and kill it should it stand still."""
+        """Wait for the end of a child process, and kill it if it is suspended."""
         if self._process is None:
             return
         try:
@@ -246,13 +246,13 @@ class WorkerClient:
             await asyncio.to_thread(self._process.wait)
 
     def abandon(self) -> None:
-        """The process goes on without this one."""
+        """Stop watching the child process, which goes on."""
         if self._process is not None:
-            # It is not waited for; that is no oversight, whatever ``Popen`` thinks when it is collected.
+            # The process is deliberately not waited for; this silences the warning of ``Popen``.
             self._process.returncode = 0
 
     def kill(self) -> None:
-        """SIGKILL to the process; its runs end by themselves."""
+        """Kill the process. Its guards end its runs."""
         if self.pid:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, signal.SIGKILL)
@@ -268,7 +268,7 @@ def dial(path: Path) -> socket.socket:
     """Connect to a Unix socket.
 
     Raises:
-        OSError: nobody listens there.
+        OSError: no process listens there.
     """
     sock = socket.socket(socket.AF_UNIX)
     try:
@@ -281,10 +281,10 @@ def dial(path: Path) -> socket.socket:
 
 
 async def connect(path: Path) -> WorkerClient | None:
-    """The worker process behind a socket, or ``None`` if nobody is behind it.
+    """The worker process behind a socket, or ``None`` if there is none.
 
     Raises:
-        TimeoutError: somebody is, and does not answer.
+        TimeoutError: a process is there, but does not answer.
     """
     worker = WorkerClient(path)
     try:
@@ -298,26 +298,26 @@ async def connect(path: Path) -> WorkerClient | None:
 
 @functools.cache
 def boot_id() -> str:
-    """Changes with every start of the machine, after which process numbers mean something else."""
+    """An id of the machine's present boot. Process ids are only meaningful together with it."""
     return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
 
 
 def library_name(runtime: str) -> str:
-    """The folder's name of a launcher's library. Another one after each start of the machine: nothing waits for the disk,
-    so a power cut may leave its files empty.
+    """The folder name of a launcher's library. It changes with each boot of the machine: the files are not synced, so a
+    power cut may leave them empty.
     """
     return f"runtime-{runtime[:16]}-{boot_id()[:8]}"
 
 
 def _state_folder(folder: Path, runtime: str) -> tuple[Path, Path]:
-    """Make what a worker process needs on the disk; the folder, and the launcher's library in it.
+    """Create the files of a worker process. Returns its folder, and the launcher's library in it.
 
     Args:
-        runtime: the launcher's content hash: jobs keep the modules of the launcher that started them, also when this
-            version's files are replaced.
+        runtime: the launcher's content hash. Jobs keep the modules of their launcher, even if this version's files are
+            replaced.
 
     Raises:
-        OSError: it cannot be made.
+        OSError: the files cannot be created.
     """
     (folder / ENDED).mkdir(mode=0o700, parents=True, exist_ok=True)
     library = folder / library_name(runtime)
@@ -326,7 +326,7 @@ def _state_folder(folder: Path, runtime: str) -> tuple[Path, Path]:
         try:
             shutil.copytree(_RUNTIME, part / "titan_runtime")
             for module in (part / "titan_runtime" / "lib").glob("*.py"):
-                # Here, as a job's Python may be told to write none: compiling costs each job 6 ms.
+                # Compiled here, because a job's Python may be told to write no bytecode: compiling costs each job 6 ms.
                 py_compile.compile(
                     str(module), invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH
                 )
@@ -338,7 +338,7 @@ def _state_folder(folder: Path, runtime: str) -> tuple[Path, Path]:
 
 
 def python_as_found() -> str:
-    """This Python, under the name by which a shell finds it: a job's script can ask for it."""
+    """The path of this Python as a shell finds it, which a job's script may see."""
     path = Path(sys.executable).with_name("python3")
     return str(path) if path.exists() and path.samefile(sys.executable) else sys.executable
 
@@ -356,13 +356,13 @@ async def spawn(
 
     Args:
         sockets: a folder that only this user can enter, with a path of at most 90 bytes.
-        owner: whose process it is: what its jobs are known by when it was killed.
+        owner: the owner of the process. Its jobs carry the name, so that they are found if the process was killed.
         state: see ``_state_folder``.
-        environment: its own, and that of the launchers that it has loaded: ``TITAN_RUNTIME_*``.
-        orphan: whether it is to be no child of this process, whose children may be ended with it.
+        environment: the environment of the process and its launchers (``TITAN_RUNTIME_*``).
+        orphan: whether it must not be a child of this process, whose children may be ended with it.
 
     Raises:
-        OSError: no process can be started, or a file is missing room.
+        OSError: no process can be started, or the disk is full.
         TimeoutError: it does not answer.
     """
     state, library = await asyncio.to_thread(_state_folder, state, runtime)
@@ -371,7 +371,7 @@ async def spawn(
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(os.fspath(worker.path))
         listener.listen(128)
-        # Before it lives: it ends when the last one who is connected leaves.
+        # Connect before it runs: it ends when its last client disconnects.
         first = dial(worker.path)
         try:
             process = _begin(

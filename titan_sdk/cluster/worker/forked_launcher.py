@@ -1,6 +1,6 @@
-"""The launcher of a job with the runtime, in the process that guards the job: nothing is forked but the job itself.
+"""The launcher of a job with the runtime, in the process that guards the job: only the job itself is forked.
 
-It does what ``titan_sdk.runtime.worker`` does in two processes, and then another job, over the connection that it has.
+It does in one process what ``titan_sdk.runtime.worker`` does in two, for one job after another, over one connection.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ __all__ = ["Launchers", "hand_in_for"]
 
 _ASKING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _LOCALE = os.environ.get("LC_CTYPE")
-"""In the C locale a Python sets this for itself, and so for what it starts."""
+"""The variable that Python sets in the C locale for itself, and for its children."""
 _ROUTE = ("TITAN_KEEP_ALIVE", "TITAN_SOCKET", "TITAN_RUNTIME_SOCKET")
-"""Variables that say how a master is reached."""
+"""The variables with the master's address."""
 _SAME_PYTHON = [os.fsencode(sys.executable), b"-u", b"-c", interpreter.RUNNER]
 _COMPILED = [*_SAME_PYTHON[:3], interpreter.RUNNER.replace(b"main()", b"main(True)")]
 _SOURCE = 64 * 1024
-"""Bytes of the largest script that is compiled here."""
+"""The largest script that is compiled here, in bytes."""
 
 
 class Launchers:
     """The launchers of one guard, one after another.
 
     Args:
-        library: what the launcher calls its bundle: the folder in which its jobs find their modules.
-        worker: where a word to stop may wait.
-        wake: signals arrive there as bytes.
+        library: the launcher's bundle: the folder with the modules for its jobs.
+        worker: the socket on which a stop request may wait.
+        wake: the pipe on which signals arrive as bytes.
     """
 
     def __init__(self, library: str, worker: int, wake: int) -> None:
@@ -51,7 +51,7 @@ class Launchers:
         self._null = os.open(os.devnull, os.O_RDWR)
 
     def run(self, start: StartRequest, environment: Mapping[str, str]) -> tuple[int, bool]:
-        """The job's exit code, and whether nothing is left of it, here neither.
+        """Run a job. Returns its exit code, and whether no process and no thread of it is left.
 
         Raises:
             OSError, ValueError, SyntaxError: nothing was started.
@@ -75,7 +75,7 @@ class Launchers:
                 signal.signal(number, launch.on_signal)
             poll = select.poll()
             poll.register(self._worker, select.POLLIN)
-            # A signal that came before the handlers was preceded by this word.
+            # A signal that came before the handlers were set was preceded by this request.
             if poll.poll(0):
                 launch.on_signal(signal.SIGTERM, None)
             code = main.attempt(launch)
@@ -96,7 +96,7 @@ class Launchers:
 
 
 def hand_in_for(start: StartRequest, environment: Mapping[str, str], launcher: int) -> None:
-    """The end of a job whose launcher was killed, and of whose run nothing is left."""
+    """Hand in the final record of a job whose launcher was killed, when no process of its run is left."""
     _set_environment(environment)
     lost_launcher.hand_in_for(eval(start.spec, {"__builtins__": {}}), launcher)
 
@@ -112,8 +112,8 @@ def _set_environment(environment: Mapping[str, str]) -> None:
 
 
 def _compiled(argv: list[bytes], env: Mapping[bytes, bytes], place: jobdir.JobDir) -> list[bytes]:
-    """The command for a script that is compiled already, if it can be: in a Python that has just begun, the first call of
-    ``compile`` takes a millisecond. One that has something to say about the script compiles it again, and says it.
+    """The command for a compiled script, if it compiles without warnings: in a new Python the first ``compile`` takes a
+    millisecond. Otherwise the job's own Python compiles the script, and reports warnings and errors.
     """
     if argv[:4] != _SAME_PYTHON or b"PYTHONOPTIMIZE" in env:
         return argv
@@ -134,7 +134,7 @@ def _compiled(argv: list[bytes], env: Mapping[bytes, bytes], place: jobdir.JobDi
 
 
 class _ForkedLaunch(main.Launch):
-    """The launcher's half."""
+    """The launcher's half, for a launcher that is its own guard."""
 
     def __init__(
         self,
@@ -158,7 +158,7 @@ class _ForkedLaunch(main.Launch):
         self._on_signal(number, frame)
 
     def close(self) -> None:
-        """No thread and no signal handler speaks to the guard any more."""
+        """Close the guard's half. No thread or signal handler uses it any more."""
         if self._warden is not None:
             self._warden.close()
 
@@ -187,7 +187,7 @@ class _ForkedLaunch(main.Launch):
 
 
 class _ForkedWarden(guard.Warden):
-    """The guard's half; to the launcher it is its guard."""
+    """The guard's half. The launcher uses it like a guard process."""
 
     def __init__(
         self, wake: int, steps: Iterator[guard.Step], place: jobdir.JobDir, cwd: str, grace: float

@@ -1,4 +1,4 @@
-"""What a fork of the worker process does. Nothing here returns."""
+"""The work of a fork of the worker process. No function here returns."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from titan_sdk.runtime.worker.c_modules import signal
 __all__ = ["HELD_BACK", "Inherited", "become_guard", "become_heir"]
 
 HELD_BACK = (signal.SIGTERM, signal.SIGCHLD)
-"""Signals that are blocked when the fork is made."""
+"""The signals that are blocked during a fork."""
 _FAILED = 255
 
 
 class Inherited:
-    """What a child needs of the worker process.
+    """The parts of the worker process that a child needs.
 
     Args:
-        closes: descriptors that are the process's alone.
-        library: see ``launcher.Launchers``.
+        closes: the descriptors that only the worker process uses; the child closes them.
+        library: see ``Launchers``.
     """
 
     def __init__(self, closes: list[int], library: str) -> None:
@@ -33,10 +33,10 @@ class Inherited:
 def become_guard(
     start: StartRequest, environment: dict[str, str], inherited: Inherited, worker: int
 ) -> NoReturn:
-    """The guard of this run and of later ones, in a fork that has just been made."""
+    """Become the guard of this run and of later ones, in a new fork."""
     try:
         _leave_worker(inherited)
-        # When the worker process is gone a launcher stops its job as it does when it is asked to.
+        # When the worker process is gone, a launcher stops its job as after a stop request.
         processes.die_with_parent(inherited.worker, signal.SIGTERM)
         plain_guard.serve(worker, start, environment, inherited.library)
     except BaseException as exc:  # noqa: BLE001 - two processes must not both go on from here

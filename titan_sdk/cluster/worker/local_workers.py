@@ -1,7 +1,7 @@
 """The worker processes of one data directory: the one that this master starts runs in, and those of earlier masters.
 
-A master starts runs in a process of its own, so that they meet its environment and its version. Those of earlier masters keep
-what they have until it has ended.
+A master starts runs in its own worker process, so that they have its environment and its version. The worker processes of
+earlier masters keep their runs until these have ended.
 """
 
 from __future__ import annotations
@@ -36,17 +36,17 @@ __all__ = ["FOREIGN", "LocalWorkers", "RunHandle", "boot_id", "end_run"]
 log = logging.getLogger(__name__)
 
 _FOLDER = "machine"
-"""What outlives the worker processes of a data directory, in it."""
+"""The folder in the data directory with the files that outlive worker processes."""
 _KIND = "worker"
-"""Begins a handle."""
+"""The beginning of a handle."""
 _LOOK_SECONDS = 0.1
 _END_SECONDS = 10.0
 FOREIGN = RunEnd(EndKind.UNKNOWN, why="foreign")
-"""The run is another master's, which may go on with it."""
+"""The end of a run that belongs to another master, which may continue it."""
 
 
 def _owner_of(root: Path) -> str:
-    """A name for a data directory that a copy does not share: the file's own number is in it. Empty if it has none."""
+    """A name of a data directory that a copy does not share, because it contains an inode number. Empty if it has none."""
     path = root / _FOLDER / "owner"
     try:
         found = path.stat()
@@ -70,19 +70,19 @@ class RunHandle:
 
     @classmethod
     def of(cls, text: str) -> RunHandle | None:
-        """``None`` for what a version without worker processes wrote."""
+        """The handle of a text; ``None`` for a handle of a version without worker processes."""
         kind, *rest = text.split(":", 4)
         return cls(*rest) if kind == _KIND and len(rest) == 4 else None
 
 
 class LocalWorkers:
-    """See the module. Belongs to the loop's thread.
+    """The worker processes of this data directory. Belongs to the loop's thread.
 
     Args:
         root: the data directory.
         runtime: the content hash of the launcher that the process loads.
-        environment: of the process itself.
-        shared: whether the store is not in the data directory, so that the last master may have had another one.
+        environment: the environment of the worker process.
+        shared: whether the store is outside the data directory, so that the last master may have used another directory.
 
     Raises:
         OSError: the folder cannot be written.
@@ -104,20 +104,20 @@ class LocalWorkers:
             self._owner = _owner_of(root)
         self._own: WorkerClient | None = None
         self._lost: list[WorkerClient] = []
-        """Those that were its own; what is left of one is still being waited for."""
+        """This master's earlier worker processes that have died. Their remaining runs are still awaited."""
         self._spawning: asyncio.Task[WorkerClient] | None = None
         self._earlier: dict[str, WorkerClient] = {}
         self._found: asyncio.Task[None] | None = None
 
-    # ------------------------------------------------------------------ the process for new runs
+    # ------------------------------------------------------------------ this master's worker process
 
     async def worker(self) -> WorkerClient:
-        """The process that new runs are started in.
+        """The process for new runs. Starts one if need be.
 
         Raises:
-            OSError: there is none, and none can be started.
+            OSError: no process can be started.
             TimeoutError: it does not answer.
-            TitanError: its socket can be nowhere.
+            TitanError: there is no folder for its socket.
         """
         if self._own is None or not self._own.is_alive:
             if self._own is not None:
@@ -128,12 +128,12 @@ class LocalWorkers:
                 self._spawning = asyncio.create_task(
                     spawn(sockets, self._owner, self._state, self._runtime, self._environment())
                 )
-            # A run that is let go of leaves the process to the next one, or to ``close``.
+            # If this run is cancelled, the process stays for the next run, or for ``close``.
             self._own = await asyncio.shield(self._spawning)
         return self._own
 
     def handle(self, worker: WorkerClient) -> str:
-        """Where a run is found that is started in this process."""
+        """The handle of a run in this process."""
         return str(RunHandle(worker.name, boot_id(), self._owner, str(self._root)))
 
     # ------------------------------------------------------------------ runs of earlier masters
@@ -141,7 +141,7 @@ class LocalWorkers:
     async def follow(
         self, handle: RunHandle, run: str
     ) -> tuple[WorkerClient | None, RunEnd | asyncio.Future[RunEnd]]:
-        """The process that has the run, and its end; or how it ended, or that nobody knows, if none has it any more."""
+        """The process with the run, and a future of its end. Without such a process: the stored end, or an unknown one."""
         await self._find()
         if handle.boot == boot_id() and handle.owner != self._owner:
             if not self._shared:
@@ -164,8 +164,8 @@ class LocalWorkers:
         return self._shared and handle.owner != self._owner
 
     def _is_foreign(self, handle: RunHandle) -> bool:
-        """Whether this data directory is a copy of the one that the run belongs to. One that was moved here from another
-        file system has no original any more, but perhaps somebody who still writes there.
+        """Whether this data directory is a copy of the run's directory. A directory that was moved from another file system
+        has no original, but a process of the run may still write there.
         """
         if _owner_of(Path(handle.root)) == handle.owner:
             return True
@@ -173,7 +173,7 @@ class LocalWorkers:
         return bool(processes.find(functools.partial(_has, MARK, mark), MARK))
 
     async def _find(self) -> None:
-        """Connect to every process that lives, once."""
+        """Connect to every live worker process, once."""
         if self._found is None:
             self._found = asyncio.create_task(self._find_in(self._root, self._owner))
         await asyncio.shield(self._found)
@@ -192,14 +192,14 @@ class LocalWorkers:
             elif worker.mark == f"{owner}.{worker.name}":
                 self._earlier[worker.name] = worker
             else:
-                await worker.close()  # of another folder, which had this one's number
+                await worker.close()  # it belongs to another folder that had the same inode number
 
     async def tidy(self, runs: Collection[str], handles: Collection[str]) -> None:
-        """End what belongs to this data directory and to no process that lives, and remove what nobody will ask for.
+        """End processes of this data directory without a live worker process, and remove files that are not needed.
 
         Args:
-            runs: those that are being followed, which see to that themselves.
-            handles: theirs.
+            runs: the runs that are being followed. They end their own processes.
+            handles: the handles of those runs.
         """
         await self._find()
         living = {worker.name for worker in self._all()}
@@ -226,7 +226,7 @@ class LocalWorkers:
     # ------------------------------------------------------------------ the end
 
     async def close(self) -> None:
-        """No run is left: end the process."""
+        """End the worker processes. No run is left."""
         workers = await self._everyone()
         for worker in workers:
             await worker.close()
@@ -234,13 +234,13 @@ class LocalWorkers:
             await worker.ended(_END_SECONDS)
 
     async def abandon(self) -> None:
-        """Leave all of them to themselves; each ends after its last run."""
+        """Disconnect from all worker processes. Each ends after its last run."""
         for worker in await self._everyone():
             await worker.close()
             worker.abandon()
 
     async def _everyone(self) -> list[WorkerClient]:
-        """Also the one that is being started, and those that are being looked for."""
+        """All worker processes, including those that are being started or searched."""
         if self._spawning is not None:
             (made,) = await asyncio.gather(self._spawning, return_exceptions=True)
             if isinstance(made, WorkerClient):
@@ -262,7 +262,7 @@ def _sockets(root: Path) -> list[Path]:
 
 
 async def end_run(run: str, patience: float) -> None:
-    """End what is left of a run that has no guard any more, after so many seconds in which its guard may end it."""
+    """End the processes of a run whose worker process is gone. Its guard has ``patience`` seconds to do it first."""
     names = (run, name_of(run))
 
     def is_meant(marks: Mapping[str, str]) -> bool:

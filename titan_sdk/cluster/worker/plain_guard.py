@@ -1,7 +1,7 @@
-"""The guard of a run: it leaves nothing of it alive, however it ends, and also when the worker process is killed.
+"""The guard of a run without the runtime. It leaves no process of the run alive, also if the worker process is killed.
 
-A fork of the worker process, and subreaper of its run. It guards one run at a time and waits for the next one: a fork
-costs more than all else that is done for a short run. To a job with the runtime it is the launcher, too.
+It is a fork of the worker process, and the subreaper of its run. It guards one run at a time and then waits for the next
+one, because a fork costs more than the rest of a short run. For a job with the runtime it is the launcher, too.
 """
 
 from __future__ import annotations
@@ -29,30 +29,30 @@ __all__ = [
 KILL_PATIENCE = limits.KILL_PATIENCE
 _HEARD = (signal.SIGCHLD, signal.SIGTERM)
 LONGEST = 1 << 17
-"""Bytes of a request; a socket takes more than that at once."""
+"""The largest request in bytes. A socket accepts it in one message."""
 
 
 def start_request(start: StartRequest, environment: dict[str, str]) -> bytes:
-    """What asks a guard that has nothing to do for the next program."""
+    """The request to an idle guard."""
     return marshal.dumps((tuple(start), environment))
 
 
 def loads_report(report: bytes) -> tuple[int | None, int, str]:
-    """The exit code, 128 + n for signal n; or none, and the error number and the words of why nothing was started."""
+    """The exit code (128 + n for signal n), or ``None`` with the error number and text of a failed start."""
     code, number, why = marshal.loads(report)
     return code, number, why
 
 
 def failure(exc: BaseException) -> bytes:
-    """The report of a guard that could start nothing. It leaves, or is told to."""
+    """The report of a guard that could not start its run."""
     return marshal.dumps((None, getattr(exc, "errno", None) or 0, str(exc)[:500] or type(exc).__name__))
 
 
 def serve(worker: int, start: StartRequest, environment: dict[str, str], library: str) -> NoReturn:
-    """Guard this run, and then those that are asked for.
+    """Guard this run, and then the requested ones.
 
-    SIGTERM stops a run, and so does ``STOP``. So does the end of ``worker``, a socket that keeps messages apart, whose
-    other end only the worker process has. A guard that cannot end all of a run leaves with its exit code.
+    SIGTERM stops a run, and so do ``STOP`` and the end of ``worker``, a message socket to the worker process. A guard that
+    cannot end all processes of a run exits with the run's exit code.
 
     Args:
         library: see ``Launchers``.
@@ -71,7 +71,7 @@ def serve(worker: int, start: StartRequest, environment: dict[str, str], library
         os.write(worker, report)
         request = os.read(worker, LONGEST)
         if request in (b"", STOP):
-            os._exit(0)  # one that was to stop its run is given no other
+            os._exit(0)  # a guard that was told to stop gets no further run
         _forget_signals(wake)
         fields, environment = marshal.loads(request)
         start = StartRequest(*fields)
@@ -110,7 +110,7 @@ def _report(code: int) -> bytes:
 
 
 def _hear_signals() -> int:
-    """Signals arrive as bytes on a pipe that poll can wait for."""
+    """Have signals arrive as bytes on a pipe that poll can wait for."""
     wake, alarm = os.pipe()
     for end in (wake, alarm):
         os.set_blocking(end, False)
@@ -124,7 +124,7 @@ def _hear_signals() -> int:
 
 
 def _forget_signals(wake: int) -> None:
-    """What was meant for the last program."""
+    """Drop signals that were meant for the last program."""
     try:
         os.read(wake, 4096)
     except BlockingIOError:
@@ -156,14 +156,14 @@ class _PlainGuard:
         self._program, self._grace, self._rest = program, grace, rest
         self._ended = False
         self._until: float | None = None
-        """When what is left is killed; set once it is stopped or its first process was killed."""
+        """When the remaining processes are killed; set once the run is stopped or its first process was killed."""
         self._asks = False
-        """Whether what comes up to this process is asked to end."""
+        """Whether orphans of the run get a SIGTERM."""
         self._told: set[int] = set()
         self.code = 0
 
     def wait(self, wake: int, worker: int) -> None:
-        """Until the program has ended, and, where it was stopped or killed, the rest of it or its time."""
+        """Wait for the program. If it was stopped or killed, also wait for its other processes, for a limited time."""
         poll = select.poll()
         poll.register(wake, select.POLLIN)
         poll.register(worker, select.POLLIN)
@@ -183,7 +183,7 @@ class _PlainGuard:
         self._asks = True
         self._until = time.monotonic() + self._grace
         if not self._ended:
-            # Not reaped yet, so the number means this program.
+            # The program is not reaped yet, so its pid is not reused.
             processes.send_to_group(self._program, signal.SIGTERM)
 
     def _is_over(self) -> bool:
@@ -196,7 +196,7 @@ class _PlainGuard:
         return not found or time.monotonic() >= self._until
 
     def _ask(self, found: list[int]) -> None:
-        """SIGTERM to those that were not in the group to which it was sent."""
+        """Send SIGTERM to processes outside the group that already got it."""
         for pid in found:
             if pid not in self._told and os.getpgid(pid) != self._program:
                 processes.send(pid, signal.SIGTERM)
@@ -224,5 +224,5 @@ class _PlainGuard:
         self.code = 128 + os.WTERMSIG(status)
         if self._until is None:
             self._until = time.monotonic() + self._rest
-            # Whoever sent it SIGTERM meant all of it; a launcher's guard, to which rest is given, sees to that itself.
+            # A SIGTERM from outside is meant for the whole run. A launcher's guard, which gets ``rest``, handles it itself.
             self._asks = os.WTERMSIG(status) == signal.SIGTERM and not self._rest

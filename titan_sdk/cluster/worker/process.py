@@ -1,4 +1,4 @@
-"""A worker process: starts jobs, holds how they ended, and tells whoever asks. See ``protocol.py``."""
+"""The worker process: starts runs, holds their ends, and reports them to its clients, by ``protocol.py``."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ __all__ = ["main"]
 _FIRST_CLIENT_SECONDS = 60.0
 _RETRY_SECONDS = 1.0
 _GUARD_SECONDS = limits.KILL_PATIENCE + 5.0
-"""After a run's grace, for its guard to end it."""
+"""Seconds after a run's grace for its guard to end it."""
 _TRIES = 100
-"""How often a process is killed, every 50 ms, before it no longer holds its slot: SIGKILL does not end it."""
+"""How often a process is killed, every 50 ms, before its slot is freed: SIGKILL may not end it."""
 _IDLE = 8
-"""How many guards wait for the next run, at most."""
+"""The most idle guards."""
 _PEER = struct.Struct("iII")
 
 
 class Peer:
-    """One connection."""
+    """A connection of a master or a Ray task."""
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
         self.unread, self.unsent = b"", b""
         self.waits = False
-        """Whether it is to be told when the socket takes more."""
+        """Whether poll waits until the socket takes more."""
         self.environments: dict[str, dict[str, str]] = {}
 
     def send(self, **message: Any) -> None:
@@ -45,40 +45,40 @@ class Peer:
         self.flush()
 
     def flush(self) -> None:
-        """What the socket takes now."""
+        """Send as much as the socket takes now."""
         try:
             while self.unsent:
                 self.unsent = self.unsent[self.sock.send(self.unsent) :]
         except BlockingIOError:
             pass
         except OSError:
-            self.unsent = b""  # it is gone, which reading tells, too
+            self.unsent = b""  # the peer is gone; the next read reports it
 
 
 class WorkerRun:
-    """One that was started, or was asked for."""
+    """A run that was started or requested."""
 
     def __init__(self, start: StartRequest, client: Peer) -> None:
         self.start = start
         self.client: Peer | None = client
-        """Who is told."""
+        """The connection that gets the end."""
         self.holder = client if start.held else None
         self.pid = 0
-        """Its guard; 0 once that is reaped."""
+        """The pid of its guard; 0 once the guard is reaped."""
         self.environment: dict[str, str] = {}
         self.dead = 0
-        """Its launcher, if that was killed and the job's end is not handed in yet."""
+        """The pid of its killed launcher, while the job's end is not handed in yet."""
         self.code: int | None = None
         self.is_over = False
         self.is_kept = False
-        """Whether its end is in a file."""
+        """Whether its end is stored in a file."""
         self.stopped_at: float | None = None
         self.dies_at: float | None = None
         """When its first process is killed."""
         self.killed_at = 0.0
-        """When what that process has left is killed."""
+        """When the remaining processes are killed."""
         self.tried = 0
-        """How often that was tried: this process may have stood still in between."""
+        """The number of attempts. Counted, because this process may be suspended in between."""
 
 
 class GuardProcess:
@@ -89,7 +89,7 @@ class GuardProcess:
 
 
 class WorkerProcess:
-    """See the module."""
+    """The state and the loop of the worker process."""
 
     def __init__(self, listener: socket.socket, name: str, state: str, library: str) -> None:
         self._listener, self._name = listener, name
@@ -98,16 +98,16 @@ class WorkerProcess:
         self._runs: dict[str, WorkerRun] = {}
         self._pids: dict[int, WorkerRun] = {}
         self._guards: dict[int, GuardProcess] = {}
-        """All that are not reaped, by process number."""
+        """The unreaped guards by pid."""
         self._idle: list[GuardProcess] = []
         self._left: list[WorkerRun] = []
-        """Runs whose first process has ended, and that may have left something."""
+        """The runs whose first process has ended, and of which other processes may be left."""
         self._heirs: dict[int, WorkerRun] = {}
         """The processes that hand in the ends of jobs whose launchers were killed."""
         self._given_up: set[int] = set()
-        """Processes that SIGKILL does not end, as they wait for a device."""
+        """The processes that SIGKILL does not end, because they wait for a device."""
         self._disowned: set[str] = set()
-        """Runs of which somebody was told that they never began."""
+        """The runs that were reported as never begun."""
         self._next_try = 0.0
         self._wake, self._alarm = _pipe()
         self._library = library
@@ -121,7 +121,7 @@ class WorkerProcess:
         self._poll.register(listener, select.POLLIN)
 
     def serve(self) -> None:
-        """Until nobody is connected and nothing runs."""
+        """Serve until there is neither a connection nor a run."""
         deadline: float | None = time.monotonic() + _FIRST_CLIENT_SECONDS
         while self._has_work() or (deadline is not None and time.monotonic() < deadline):
             ready = {fd for fd, _ in self._poll.poll(self._patience(deadline))}
@@ -129,8 +129,8 @@ class WorkerProcess:
                 self._hear()
             for found in [found for found in self._guards.values() if found.sock.fileno() in ready]:
                 self._hear_guard(found)
-            # In the order in which they came, each to its last word: a client that has died may have asked for a run that
-            # the next one asks about.
+            # Serve connections in the order of their arrival, each to its last request: a dead master may have requested a
+            # run that the next master asks for.
             for fd in list(self._clients):
                 self._serve_client(self._clients[fd], fd in ready)
             if self._listener.fileno() in ready:
@@ -152,11 +152,11 @@ class WorkerProcess:
         return None
 
     def _leave(self) -> None:
-        """What was never started is known by this name, before anybody can see that nobody listens here."""
+        """Store this process's name before its socket closes: a run that is not known to have started never began."""
         try:
             protocol.write_ended(self._ended, self._name, None)
         except OSError:
-            pass  # then what it was never told to start counts as started
+            pass  # runs that were never requested then count as started
         self._listener.close()
         for pid in self._guards:
             processes.send(pid, signal.SIGKILL)
@@ -168,7 +168,7 @@ class WorkerProcess:
         try:
             sock, _ = self._listener.accept()
         except OSError:
-            return  # it has left already, or this process has no descriptor for it
+            return  # the client has gone, or there is no descriptor for it
         peer = _PEER.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size))
         if peer[1] != os.geteuid():
             sock.close()
@@ -192,7 +192,7 @@ class WorkerProcess:
                 for line in lines:
                     self._obey(client, line)
             except (ValueError, KeyError, TypeError):
-                is_open = False  # it speaks another language
+                is_open = False  # it is no client of this protocol
         if not is_open:
             self._lose(client)
             return
@@ -211,7 +211,7 @@ class WorkerProcess:
                 if run.is_over:
                     self._keep(run)
             if run.holder is client:
-                # At once: somebody else may be starting it again, with the same devices.
+                # At once: another node may already be starting it again, with the same devices.
                 self._stop(run, now=True)
 
     def _obey(self, client: Peer, line: bytes) -> None:
@@ -267,14 +267,14 @@ class WorkerProcess:
         run = self._runs[start.run] = WorkerRun(start, client)
         environment = client.environments.get(start.environment)
         if environment is None:
-            self._fail(run, 0, f"nobody has sent the environment {start.environment!r}")
+            self._fail(run, 0, f"the environment {start.environment!r} was not sent")
             return
         run.environment = environment
         if not self._hand_over(run):
             self._new_guard(run)
 
     def _hand_over(self, run: WorkerRun) -> bool:
-        """To a guard that has nothing to do, if there is one."""
+        """Give the run to an idle guard, if there is one."""
         request = plain_guard.start_request(run.start, run.environment)
         if not self._idle or len(request) > plain_guard.LONGEST:
             return False
@@ -282,7 +282,7 @@ class WorkerProcess:
         try:
             found.sock.send(request)
         except OSError:
-            self._dismiss(found)  # somebody has killed it
+            self._dismiss(found)  # the guard was killed
             return False
         self._begun(run, found.pid)
         return True
@@ -320,7 +320,7 @@ class WorkerProcess:
             *(found.sock.fileno() for found in self._guards.values() if found.sock.fileno() >= 0),
         ]
         inherited = forks.Inherited(own, self._library)
-        # The child's handlers write to this process's pipe until it has its own.
+        # Until the child has its own pipe, its signal handlers write to this process's.
         signal.pthread_sigmask(signal.SIG_BLOCK, forks.HELD_BACK)
         try:
             pid = os.fork()
@@ -335,7 +335,7 @@ class WorkerProcess:
         self._pids[pid] = run
 
     def _hear_guard(self, found: GuardProcess) -> None:
-        """Nothing is left of its run, or it has ended itself."""
+        """Read a guard's report: its run has ended, or the guard itself has."""
         try:
             report = found.sock.recv(4096)
         except BlockingIOError:
@@ -343,7 +343,7 @@ class WorkerProcess:
         except OSError:
             report = b""
         if not report:
-            self._dismiss(found)  # what it had is seen to when it is reaped
+            self._dismiss(found)  # its run is handled when the guard is reaped
             return
         run = self._pids.pop(found.pid)
         run.pid = 0
@@ -359,7 +359,7 @@ class WorkerProcess:
             self._conclude(run)
 
     def _dismiss(self, found: GuardProcess) -> None:
-        """It leaves, as nobody has the other end of its socket."""
+        """Close the guard's socket, so that it exits."""
         if found.sock.fileno() >= 0:
             self._poll.unregister(found.sock)
             found.sock.close()
@@ -376,20 +376,20 @@ class WorkerProcess:
             return
         grace = 0.0 if now else run.start.grace
         run.stopped_at = time.monotonic()
-        # A guard sees to the end itself, and is killed when it does not.
+        # The guard ends the run itself, and is killed if it does not.
         run.dies_at = run.stopped_at + grace + (0.0 if now or run.start.spec else _GUARD_SECONDS)
         if not run.pid or not grace:
             return
         try:
             self._guards[run.pid].sock.send(STOP)
         except OSError:
-            return  # it has ended, or is killed when it does not see to the end
+            return  # the guard has ended, or is killed later
         if run.start.spec:
-            # After the word, which tells those that were not listening yet.
+            # After the request, for a launcher that had no signal handlers yet.
             processes.send(run.pid, signal.SIGTERM)
 
     def _hear(self) -> None:
-        """Children have ended, or this process is to end its runs."""
+        """Handle signals: children have ended, or this process must end its runs."""
         if signal.SIGTERM in os.read(self._wake, 4096):
             for run in self._runs.values():
                 self._stop(run)
@@ -428,7 +428,7 @@ class WorkerProcess:
             self._conclude(run)
 
     def _conclude(self, run: WorkerRun) -> None:
-        """Nothing is left of it."""
+        """Finish a run, of which no process is left."""
         dead, run.dead = run.dead, 0
         if dead and self._has_heir(run, dead):
             return
@@ -444,19 +444,19 @@ class WorkerProcess:
                 lambda inherited: forks.become_heir(run.start, run.environment, inherited, dead)
             )
         except OSError:
-            return False  # its record goes silent
+            return False  # the job's record stays unfinished
         self._heirs[heir] = run
         return True
 
     def _keep(self, run: WorkerRun) -> None:
-        """For the next one who asks, should this process have ended by then."""
+        """Store the run's end for the next master, in case this process has ended by then."""
         try:
-            if not run.start.held:  # else nobody will ask: the one who held it is gone
+            if not run.start.held:  # a held run's holder is gone, so no client will ask
                 protocol.write_ended(self._ended, run.start.run, run.code)
         except FileNotFoundError:
-            pass  # the data directory was removed: nobody will ask
+            pass  # the data directory was removed, so no master will ask
         except OSError:
-            return  # no room: it is tried again, and meanwhile this process stays
+            return  # no room on the disk: tried again later, and this process stays until then
         run.is_kept = True
 
     # ------------------------------------------------------------------ what is due
@@ -479,7 +479,7 @@ class WorkerProcess:
         return pid in self._pids or pid in self._guards or pid in self._heirs
 
     def _hunt(self, now: float) -> None:
-        """End what has come up to this process: the guards of those are dead, and what serves no run may not go on."""
+        """End orphans of dead guards, which are children of this process now. Orphans without a run are killed."""
         names = {run.start.run: run for run in self._left}
         names.update((protocol.name_of(run.start.run), run) for run in self._left)
         found: dict[WorkerRun, list[int]] = {}
@@ -492,7 +492,7 @@ class WorkerProcess:
             if run is not None:
                 found.setdefault(run, []).append(pid)
             else:
-                # Perhaps it is ending, and what was below it comes up now.
+                # It may be ending, and its children may become this process's now.
                 is_clear = False
                 processes.send(pid, signal.SIGKILL)
         for run in list(self._left):
@@ -515,7 +515,7 @@ def _pipe() -> tuple[int, int]:
 
 
 def _load_launcher() -> None:
-    """All of it, also what only some jobs need: later its files may be those of another version."""
+    """Load all modules of the launcher now: later their files may be another version's."""
     folder = os.path.dirname(processes.__file__)
     for name in sorted(os.listdir(folder)):
         stem, suffix = os.path.splitext(name)
@@ -527,13 +527,13 @@ def main(listener: int, name: str, state: str, library: str) -> None:
     """Serve on a listening Unix socket until there is nothing to do.
 
     Args:
-        name: this process's own.
+        name: the name of this process.
         state: a folder that outlives it.
-        library: the bundle, as the launcher knows it.
+        library: the launcher's bundle.
     """
     try:
         processes.become_subreaper()
-        processes.identity()  # what a launcher asks for, and needs to find out once
+        processes.identity()  # cached for all launchers
         _load_launcher()
         worker = WorkerProcess(socket.socket(fileno=listener), name, state, library)
         gc.collect()

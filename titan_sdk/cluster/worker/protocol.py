@@ -1,18 +1,18 @@
-"""The words between a worker process and those who use it: JSON, one object a line, over a Unix socket.
+"""The protocol of a worker process: JSON, one object per line, over a Unix socket.
 
 | request | fields | answer |
 |---|---|---|
 | ``hello`` | ``version`` | ``worker``: ``version``, ``pid``, ``mark``, ``runs`` (run, job, ended, code, stopping) |
 | ``environment`` | ``name``, ``values`` | none; ``start`` refers to it |
-| ``start`` | those of ``Start`` | ``ended`` or ``failed``, once |
-| ``follow`` | ``run`` | ``ended``, once; ``unknown`` at once, and the run never begins any more |
-| ``stop`` | ``run``, ``now`` | none; ``ended`` when nothing of it is left. SIGTERM, and SIGKILL after the grace, or ``now`` |
+| ``start`` | those of ``StartRequest`` | ``ended`` or ``failed``, once |
+| ``follow`` | ``run`` | ``ended``, once; or ``unknown`` at once, and the run will never begin |
+| ``stop`` | ``run``, ``now`` | none; ``ended`` when no process is left. SIGTERM, and SIGKILL after the grace, or ``now`` |
 | ``forget`` | ``run`` | none; the end is stored elsewhere |
 
-``ended`` has ``run`` and ``code`` (128 + n for signal n); ``failed`` has ``run``, ``errno`` and ``why``: nothing was started, and
-``start`` may be sent again. The connection that sent the last ``start`` or ``follow`` of a run is told of its end. When it
-closes, the run goes on, unless it is ``held``. What nobody was told of is in a file: ``ENDED``/run, with the code, written
-before the process ends. A process that ends in order leaves ``ENDED``/its own name: it had started no other run.
+``ended`` has ``run`` and ``code`` (128 + n for signal n). ``failed`` has ``run``, ``errno`` and ``why``: nothing was started,
+and ``start`` may be sent again. The connection with the last ``start`` or ``follow`` of a run gets its end. When that
+connection closes, the run goes on, unless it is ``held``. An end without a connection is stored in the file ``ENDED``/run,
+with the code, before the process ends. A process that exits in order writes ``ENDED``/its own name: it had no other run.
 """
 
 from __future__ import annotations
@@ -43,18 +43,18 @@ __all__ = [
 ]
 
 VERSION = 1
-"""Changes when a later master could not list, follow and stop the runs of an earlier worker process."""
+"""Changes if a later master can no longer list, follow and stop the runs of an earlier worker process."""
 MARK = "TITAN_WORKER_PROCESS"
-"""The variable that names the worker process, in its own environment, that of its forks, and that of every job."""
+"""The variable with the worker process's name, in its own environment, in its forks', and in every job's."""
 RUN_MARK = "TITAN_RUN"
-"""The variable that names the run, in the environment of its programs."""
+"""The variable with the run's name, in the environment of its programs."""
 ENDED = "ended"
-"""The folder of ends that nobody was told of, in the state folder."""
+"""The folder of unreported ends, in the state folder."""
 STOP = b"stop"
-"""The word to a guard."""
+"""The stop request to a guard."""
 LOG_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_APPEND
 SIGNALS = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD, signal.SIGTERM)
-"""Those that mean to a program what they mean by default, and something else to its guard."""
+"""The signals with a handler in the guard. Programs get the default handlers."""
 
 
 class StartRequest(NamedTuple):
@@ -62,39 +62,39 @@ class StartRequest(NamedTuple):
 
     run: str
     job: str
-    """For whoever lists the runs."""
+    """The job's id, for lists of runs."""
     argv: list[str]
-    """Empty where ``spec`` is given."""
+    """The command; empty if ``spec`` is given."""
     cwd: str
     log: str
-    """Standard output and standard error are appended to it."""
+    """The file to which stdout and stderr are appended."""
     environment: str
-    """The name of one that was sent before, on the same connection."""
+    """The name of an environment that was sent before, on the same connection."""
     grace: float = 5.0
-    """Seconds between SIGTERM and SIGKILL when it is stopped, or the worker process is killed."""
+    """Seconds between SIGTERM and SIGKILL when the run is stopped, or the worker process is killed."""
     rest: float = 0.0
-    """Seconds in which the rest of the run ends by itself when its first process is killed, as a guard is below that."""
+    """Seconds for the other processes to end after the first one was killed: the runtime's guard ends them itself."""
     spec: str = ""
-    """For the launcher that the process has loaded: what the job's script tells it, a Python literal."""
+    """The spec for the loaded launcher, from the job's script: a Python literal."""
     held: bool = False
     """Whether the run is killed when the connection that started it closes."""
 
 
 IDLE = "titan-waits"
-"""What a guard is called that has no run."""
+"""The process name of an idle guard."""
 
 
 def name_of(run: str) -> str:
-    """What the forks of a run are called: its launcher, its guards. At most 15 characters, as the kernel keeps them.
+    """The process name of a run's launcher and guards. The kernel keeps at most 15 characters.
 
-    Their environment is the worker process's, so it does not name the run, as that of its programs does.
+    These forks have the worker process's environment, which does not contain the run's name.
     """
     digest: str = sha256(run.encode()).hexdigest()
     return "titan-" + digest[:9]
 
 
 def encode(**message: Any) -> bytes:
-    """One line. A ``Start`` may be given as ``start``."""
+    """A message as one line. ``start`` may be a ``StartRequest``."""
     start = message.pop("start", None)
     if start is not None:
         message = {"do": "start", **start._asdict()}
@@ -102,10 +102,10 @@ def encode(**message: Any) -> bytes:
 
 
 def decode(line: bytes) -> dict[str, Any]:
-    """One message.
+    """The message of a line.
 
     Raises:
-        ValueError: the line is none.
+        ValueError: the line is no message.
     """
     message = json.loads(line)
     if not isinstance(message, dict):
@@ -114,10 +114,10 @@ def decode(line: bytes) -> dict[str, Any]:
 
 
 def write_ended(folder: int, name: str, code: int | None) -> None:
-    """Keep an end, whole or not at all.
+    """Store an end, whole or not at all.
 
     Args:
-        folder: a descriptor: it is the same folder when the data directory has another name by now.
+        folder: a descriptor, which still works after the data directory is renamed.
     """
     part = f".{name}"
     with open(part, "w", encoding="ascii", opener=functools.partial(os.open, dir_fd=folder)) as file:
@@ -126,7 +126,7 @@ def write_ended(folder: int, name: str, code: int | None) -> None:
 
 
 def ended_code(folder: str, name: str) -> tuple[bool, int | None]:
-    """Whether that end was kept, and the code."""
+    """Whether that end was stored, and its code."""
     try:
         with open(f"{folder}/{name}", encoding="ascii") as file:
             code = json.load(file)
@@ -136,7 +136,7 @@ def ended_code(folder: str, name: str) -> tuple[bool, int | None]:
 
 
 def remove_ended(folder: str, name: str) -> None:
-    """The end is stored elsewhere."""
+    """Remove an end that is stored elsewhere."""
     try:
         os.unlink(f"{folder}/{name}")
     except FileNotFoundError:
