@@ -398,12 +398,11 @@ class AsyncTitanClient:
             InvalidArgument: an argument is of no use. Nothing was sent.
             NotSupported: on a real master, which cannot list.
         """
+        page = order, limit, cursor, count
         request = wire.listing.List(
-            "jobs", order, limit, cursor, count, tuple(states), tag, dag, run, prefix, contains, since, until
+            "jobs", *page, tuple(states), tag, dag, run, prefix, contains, since, until
         )
-        return await self._run(
-            flows.listing.list_page(self._session, "list_jobs", request, wire.listing.read_job)
-        )
+        return await self._run(flows.listing.list_page(self._session, request, wire.listing.read_job))
 
     async def list_services(
         self,
@@ -418,20 +417,9 @@ class AsyncTitanClient:
         count: bool = False,
     ) -> ListPage[ListedJob]:
         """Services only, also ended ones; otherwise as ``list_jobs``."""
-        request = wire.listing.List(
-            "services",
-            order,
-            limit,
-            cursor,
-            count,
-            states=tuple(states),
-            tag=tag,
-            prefix=prefix,
-            contains=contains,
-        )
-        return await self._run(
-            flows.listing.list_page(self._session, "list_services", request, wire.listing.read_job)
-        )
+        page = order, limit, cursor, count
+        request = wire.listing.List("services", *page, tuple(states), tag, prefix=prefix, contains=contains)
+        return await self._run(flows.listing.list_page(self._session, request, wire.listing.read_job))
 
     async def list_dags(
         self,
@@ -453,21 +441,11 @@ class AsyncTitanClient:
             prefix: how the DAG's name begins; ``contains``: a part of it.
             order: ``newest`` or ``oldest``.
         """
+        page = order, limit, cursor, count
         request = wire.listing.List(
-            "dags",
-            order,
-            limit,
-            cursor,
-            count,
-            states=tuple(states),
-            prefix=prefix,
-            contains=contains,
-            since=since,
-            until=until,
+            "dags", *page, tuple(states), prefix=prefix, contains=contains, since=since, until=until
         )
-        return await self._run(
-            flows.listing.list_page(self._session, "list_dags", request, wire.listing.read_dag)
-        )
+        return await self._run(flows.listing.list_page(self._session, request, wire.listing.read_dag))
 
     async def list_artifacts(
         self,
@@ -487,20 +465,11 @@ class AsyncTitanClient:
             since: written at this time or later; ``until``: before that one.
             order: ``newest`` or ``oldest``.
         """
+        page = order, limit, cursor, count
         request = wire.listing.List(
-            "artifacts",
-            order,
-            limit,
-            cursor,
-            count,
-            prefix=prefix,
-            contains=contains,
-            since=since,
-            until=until,
+            "artifacts", *page, prefix=prefix, contains=contains, since=since, until=until
         )
-        return await self._run(
-            flows.listing.list_page(self._session, "list_artifacts", request, wire.listing.read_artifact)
-        )
+        return await self._run(flows.listing.list_page(self._session, request, wire.listing.read_artifact))
 
     async def changes(self, cursor: str | None = None, *, wait: float = 0.0) -> JobChanges:
         """Jobs that have changed since a cursor: that of a page (``ListPage.changes``) or of the changes before.

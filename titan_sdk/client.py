@@ -393,10 +393,11 @@ class TitanClient:
             InvalidArgument: an argument is of no use. Nothing was sent.
             NotSupported: on a real master, which cannot list.
         """
+        page = order, limit, cursor, count
         request = wire.listing.List(
-            "jobs", order, limit, cursor, count, tuple(states), tag, dag, run, prefix, contains, since, until
+            "jobs", *page, tuple(states), tag, dag, run, prefix, contains, since, until
         )
-        return self._run(flows.listing.list_page(self._session, "list_jobs", request, wire.listing.read_job))
+        return self._run(flows.listing.list_page(self._session, request, wire.listing.read_job))
 
     def list_services(
         self,
@@ -411,20 +412,9 @@ class TitanClient:
         count: bool = False,
     ) -> ListPage[ListedJob]:
         """Services only, also ended ones; otherwise as ``list_jobs``."""
-        request = wire.listing.List(
-            "services",
-            order,
-            limit,
-            cursor,
-            count,
-            states=tuple(states),
-            tag=tag,
-            prefix=prefix,
-            contains=contains,
-        )
-        return self._run(
-            flows.listing.list_page(self._session, "list_services", request, wire.listing.read_job)
-        )
+        page = order, limit, cursor, count
+        request = wire.listing.List("services", *page, tuple(states), tag, prefix=prefix, contains=contains)
+        return self._run(flows.listing.list_page(self._session, request, wire.listing.read_job))
 
     def list_dags(
         self,
@@ -446,19 +436,11 @@ class TitanClient:
             prefix: how the DAG's name begins; ``contains``: a part of it.
             order: ``newest`` or ``oldest``.
         """
+        page = order, limit, cursor, count
         request = wire.listing.List(
-            "dags",
-            order,
-            limit,
-            cursor,
-            count,
-            states=tuple(states),
-            prefix=prefix,
-            contains=contains,
-            since=since,
-            until=until,
+            "dags", *page, tuple(states), prefix=prefix, contains=contains, since=since, until=until
         )
-        return self._run(flows.listing.list_page(self._session, "list_dags", request, wire.listing.read_dag))
+        return self._run(flows.listing.list_page(self._session, request, wire.listing.read_dag))
 
     def list_artifacts(
         self,
@@ -478,20 +460,11 @@ class TitanClient:
             since: written at this time or later; ``until``: before that one.
             order: ``newest`` or ``oldest``.
         """
+        page = order, limit, cursor, count
         request = wire.listing.List(
-            "artifacts",
-            order,
-            limit,
-            cursor,
-            count,
-            prefix=prefix,
-            contains=contains,
-            since=since,
-            until=until,
+            "artifacts", *page, prefix=prefix, contains=contains, since=since, until=until
         )
-        return self._run(
-            flows.listing.list_page(self._session, "list_artifacts", request, wire.listing.read_artifact)
-        )
+        return self._run(flows.listing.list_page(self._session, request, wire.listing.read_artifact))
 
     def changes(self, cursor: str | None = None, *, wait: float = 0.0) -> JobChanges:
         """Jobs that have changed since a cursor: that of a page (``ListPage.changes``) or of the changes before.

@@ -23,15 +23,14 @@ T = TypeVar("T")
 _WORDS = [str(status) for status in JobStatus if status is not JobStatus.UNKNOWN]
 
 
-def list_page(
-    session: Session, operation: str, request: List, read: Callable[[Fields], T]
-) -> Flow[ListPage[T]]:
+def list_page(session: Session, request: List, read: Callable[[Fields], T]) -> Flow[ListPage[T]]:
     """A page of a list.
 
     Raises:
         InvalidArgument: the order, the limit or a filter is invalid. Nothing was sent.
         NotSupported: the master is a real one.
     """
+    operation = f"list_{request.what}"
     _check(operation, request)
     yield from require(
         session,

@@ -17,7 +17,7 @@ SESSION = Session(ClientConfig())
 
 
 def page(request: List, runner: FlowRunner) -> Any:
-    return runner.run(listing.list_page(SESSION, "list_jobs", request, read_job))
+    return runner.run(listing.list_page(SESSION, request, read_job))
 
 
 def bundled(call: Any) -> str:
@@ -58,7 +58,7 @@ def test_a_real_master_is_named() -> None:
     with pytest.raises(
         NotSupported, match=r"list_jobs: the Titan master at .* cluster_stats\(\) has what it"
     ):
-        runner.run(listing.list_page(real, "list_jobs", List("jobs"), read_job))
+        runner.run(listing.list_page(real, List("jobs"), read_job))
     with pytest.raises(NotSupported, match=r"changes: the Titan master at .*get_job_statuses"):
         runner.run(listing.changes(real, None, 0))
 
@@ -66,10 +66,5 @@ def test_a_real_master_is_named() -> None:
 def test_a_bundled_one_is_asked() -> None:
     asked = Session(ClientConfig())
     runner = FlowRunner(bundled)
-    assert (
-        runner.run(
-            listing.list_page(asked, "list_jobs", List("jobs", states=("DEAD",), since=1), read_job)
-        ).items
-        == ()
-    )
+    assert runner.run(listing.list_page(asked, List("jobs", states=("DEAD",), since=1), read_job)).items == ()
     assert runner.run(listing.changes(asked, "x-0", 5)).cursor == "x-1"
