@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 import socket
@@ -51,6 +52,25 @@ def wait_until_stopped(peer: Peer, job_id: str) -> None:
     deadline = time.monotonic() + 240
     while info(peer, job_id)["stopping"]:
         assert time.monotonic() < deadline
+
+
+def test_a_project_travels_to_the_node_of_its_job(client: TitanClient, tmp_path: Path) -> None:
+    """In pieces, over the way that its node's jobs have to the master."""
+    (tmp_path / "trainer").mkdir()
+    (tmp_path / "weights.bin").write_bytes(os.urandom(9_000_000))
+    (tmp_path / "trainer" / "train.py").write_text(
+        "import hashlib, titan_job\nfrom trainer.words import WORD\n"
+        "titan_job.result([WORD, hashlib.sha256(open('weights.bin', 'rb').read()).hexdigest()])"
+    )
+    (tmp_path / "trainer" / "words.py").write_text("WORD = 'hello'")
+    digest = hashlib.sha256((tmp_path / "weights.bin").read_bytes()).hexdigest()
+    jobs = [
+        TitanJob(f"project-{tag}", module="trainer.train", project=tmp_path, requirement=tag)
+        for tag in ("GENERAL", "GPU")
+    ]
+    assert [job.result for job in client.submit_dag("projects", jobs).wait(600).jobs] == [
+        ["hello", digest]
+    ] * 2
 
 
 def test_a_cancel_ends_the_whole_tree(peer: Peer, meeting: Meeting) -> None:
