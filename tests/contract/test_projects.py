@@ -45,8 +45,11 @@ def seen(**fields):
 
 
 def test_a_file_of_a_project_runs_in_its_root(api, unique, folder):
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
     job = TitanJob(unique("file"), "jobs/run.py", project=folder, args=["a b", ""], requirement="GPU")
     assert api.submit_job(job).wait(timeout=300).result == seen(path=["jobs", "."])
+    # It may be read-only.
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
 
 
 def test_a_module_of_a_project_runs_as_by_m(api, unique, folder):

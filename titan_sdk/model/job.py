@@ -16,13 +16,6 @@ from typing import TYPE_CHECKING, Any, cast
 from titan_sdk.errors import InvalidArgument, InvalidJob, MissingFile
 from titan_sdk.model import rules
 from titan_sdk.model.durations import parse_duration
-from titan_sdk.model.project import (
-    ProjectProblem,
-    check_folder,
-    check_module,
-    entry_of_file,
-    entry_of_module,
-)
 
 if TYPE_CHECKING:
     from titan_sdk.model.files import Outputs
@@ -242,6 +235,8 @@ class TitanJob:
         """The file of the project that it runs, with slashes; ``None`` where that is no file of a project."""
         if self.project is None or self.source is not None:
             return None
+        from titan_sdk.model.project import entry_of_file, entry_of_module  # few jobs have one
+
         folder = cast(str, self.project)
         if self.module is not None:
             return entry_of_module(folder, self.module)
@@ -420,6 +415,10 @@ class TitanJob:
             raise InvalidJob(str(exc)) from exc
 
     def _check_project(self) -> None:
+        if self.module is None and self.project is None:
+            return
+        from titan_sdk.model.project import ProjectProblem, check_folder, check_module
+
         try:
             if self.module is not None:
                 check_module(self.module)
