@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     )
     from titan_sdk.handles import DagHandle, JobHandle
     from titan_sdk.model.artifact import ArtifactRef
+    from titan_sdk.model.checkpoint import Checkpoint
     from titan_sdk.model.files import FileRef
     from titan_sdk.model.gates import PendingApproval
     from titan_sdk.model.job import TitanJob
@@ -63,6 +64,7 @@ __all__ = [
     "AsyncJobHandle",
     "AsyncTitanClient",
     "AuthenticationFailed",
+    "Checkpoint",
     "ClientConfig",
     "ClusterStats",
     "ConnectFailed",
@@ -128,6 +130,7 @@ _MODULES = {
     ),
     "titan_sdk.handles": "DagHandle JobHandle",
     "titan_sdk.model.artifact": "ArtifactRef",
+    "titan_sdk.model.checkpoint": "Checkpoint",
     "titan_sdk.model.files": "FileRef",
     "titan_sdk.model.gates": "PendingApproval",
     "titan_sdk.model.job": "TitanJob",

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from titan_sdk.flows.core import Flow
     from titan_sdk.flows.transfer import Progress
     from titan_sdk.model.artifact import ArtifactRef
+    from titan_sdk.model.checkpoint import Checkpoint
     from titan_sdk.model.files import FileRef
     from titan_sdk.model.gates import PendingApproval
     from titan_sdk.model.job import TitanJob
@@ -643,6 +644,18 @@ class AsyncTitanClient:
             StoreUnavailable: the master's store does not answer, so nobody knows.
         """
         return await self._run(flows.artifacts.get_artifact(self._session, key, save_path))
+
+    async def get_checkpoint(self, key: str) -> Checkpoint | None:
+        """What jobs with that ``checkpoint_key`` have kept; ``None`` where there is nothing."""
+        return await self._run(flows.checkpoints.get_checkpoint(key))
+
+    async def list_checkpoints(self, prefix: str = "") -> list[Checkpoint]:
+        """All checkpoints whose keys begin so, sorted. A real master cannot list them (``NotSupported``)."""
+        return await self._run(flows.checkpoints.list_checkpoints(self._session, prefix))
+
+    async def remove_checkpoint(self, key: str) -> bool:
+        """Remove a checkpoint: the next job with that key starts from nothing; whether there was one. Idempotent."""
+        return await self._run(flows.checkpoints.remove_checkpoint(self._session, key))
 
     async def deploy_script(self, path: str | os.PathLike[str]) -> ArtifactRef:
         """Put a script into the master's own script folder under its base name. Idempotent."""

@@ -9,7 +9,7 @@ import pytest
 import titan_sdk
 
 FACADE = """
-ArtifactRef AsyncDagHandle AsyncJobHandle AsyncTitanClient AuthenticationFailed ClientConfig ClusterStats
+ArtifactRef AsyncDagHandle AsyncJobHandle AsyncTitanClient AuthenticationFailed Checkpoint ClientConfig ClusterStats
 ConnectFailed ConnectionLost CorruptData DagFailed DagHandle DagReport FileRef InvalidArgument InvalidDag InvalidJob
 InvalidPipeline JobChanges JobDetails JobFailed JobHandle JobHistoryEntry JobReport JobStatus ListPage
 ListedArtifact ListedDag ListedJob LocalProtocolError LogLine LogLines LogPage

@@ -33,6 +33,7 @@ _SUBJECTS = {
     "upload": "artifacts",
     "artifacts": "artifacts",
     "envs": "envs",
+    "checkpoints": "checkpoints",
 }
 """Which module of this package has a command; it is imported when the command is wanted."""
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         artifacts as artifacts,
         assets as assets,
         cancel as cancel,
+        checkpoints as checkpoints,
         confirmed_writes as confirmed_writes,
         core as core,
         files as files,

@@ -17,6 +17,7 @@ from titan_sdk.flows.requirements import requirements_of
 from titan_sdk.model.job import JobKind, TitanJob
 from titan_sdk.model.rules import full_id
 from titan_sdk.model.server import ServerInfo
+from titan_sdk.runtime import keys
 from titan_sdk.runtime.bundle import Asset, runtime_bundle
 from titan_sdk.runtime.spec import Packages, Project, RunSpec, Script
 from titan_sdk.runtime.stub import build_stub
@@ -107,6 +108,8 @@ def stage(
             _spec(session, job, run, source, packages, watched, project),
             inputs=inputs.get(job.full_id, ()),
             outputs=job.outputs or {},
+            checkpoint=None if job.checkpoint_key is None else keys.checkpoint_key(job.checkpoint_key),
+            keep_checkpoint=job.keep_checkpoint,
         )
         stub = build_stub(spec, bundle)
         fields = (f"titan-{run}-{index}.sh", "", encode_base64(stub), job.requirement)

@@ -33,6 +33,7 @@ _NO_PYTHON = frozenset(
 _RUNTIME_FIELDS = (
     *("params", "env", "python", "max_attempts", "timeout", "owner_lease", "cancel_grace"),
     *("project", "module", "inputs", "outputs", "requirements", "inherit_packages"),
+    *("checkpoint_key", "keep_checkpoint"),
 )
 """What only the runtime carries."""
 _SHOWN = 200
@@ -97,6 +98,9 @@ class TitanJob:
         outputs: what the script leaves, by name: a path, a pattern (``plots/*.png``), or a folder, which ends with ``/``.
             After success they are artifacts of the run, and the report has their references (``JobReport.outputs``). One
             that is missing fails the job. A job with inputs or outputs that has no project runs in a folder of its own.
+        checkpoint_key: what ``titan_job.checkpoint`` keeps is found by any job with this key, of a later submission too; by
+            default by the attempts of this submission. Two jobs that run at once need two keys.
+        keep_checkpoint: do not remove it when the job succeeds.
         runtime: send the small runtime along that carries all of the above exactly, and results, exit code,
             signal and logs back. ``False`` sends what the upstream SDK would send (docs/runtime.md lists the losses).
         python: interpreter on the worker; by default the first ``python3`` or ``python`` >= 3.8 on its PATH.
@@ -142,6 +146,8 @@ class TitanJob:
     env: Mapping[str, str | float] | None = field(default=None, kw_only=True)
     inputs: Mapping[str, Any] | None = field(default=None, kw_only=True)
     outputs: Mapping[str, str] | None = field(default=None, kw_only=True)
+    checkpoint_key: str | None = field(default=None, kw_only=True)
+    keep_checkpoint: bool = field(default=False, kw_only=True)
     runtime: bool = field(default=True, kw_only=True)
     python: str | None = field(default=None, kw_only=True)
     requirements: Sequence[str] | str | os.PathLike[str] | None = field(default=None, kw_only=True)
@@ -321,6 +327,11 @@ class TitanJob:
         if more:
             self._freeze("parents", (*(self.parents or ()), *more))
 
+    def _check_checkpoint(self) -> None:
+        for name, check in (("checkpoint_key", rules.check_name), ("keep_checkpoint", rules.check_flag)):
+            if problem := check(getattr(self, name)):
+                raise self._invalid(name, getattr(self, name), problem)
+
     def _read_source(self) -> None:
         """Bring the text of an inline script, under either name, into ``source``; and name it."""
         if self.script_content is not None:
@@ -493,6 +504,7 @@ class TitanJob:
     def _check_carriers(self) -> None:
         """Refuse what this kind of job has no carrier for, rather than drop it."""
         self._check_gate()
+        self._check_checkpoint()
         if self.kind.is_service and self.args:
             raise self._invalid(
                 "args", self.args, "cannot reach a service: Titan starts services without arguments"
@@ -517,7 +529,7 @@ class TitanJob:
             if problem := rules.check_json(self.params):
                 raise self._invalid("params", self.params, problem)
             return
-        nothing = {"cancel_grace": rules.CANCEL_GRACE, "inherit_packages": False}
+        nothing = {"cancel_grace": rules.CANCEL_GRACE, "inherit_packages": False, "keep_checkpoint": False}
         for name in _RUNTIME_FIELDS:
             if getattr(self, name) not in (None, {}, nothing.get(name)):
                 raise self._invalid(

@@ -124,6 +124,20 @@ def check_json(value: object) -> str | None:
     return None
 
 
+def check_name(name: object) -> str | None:
+    """The reason why this cannot name something, or ``None``; nothing may be given."""
+    if name is None:
+        return None
+    if not isinstance(name, str) or not name.strip():
+        return "is not a text that names something"
+    return check_process_text(name)
+
+
+def check_flag(value: object) -> str | None:
+    """The reason why this is no switch, or ``None``."""
+    return None if isinstance(value, bool) else "is neither True nor False"
+
+
 def check_process_text(text: str) -> str | None:
     """The reason why this text cannot be an argument or variable of a process, or ``None``."""
     if "\0" in text:

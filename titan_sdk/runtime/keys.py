@@ -6,8 +6,20 @@
 from __future__ import annotations
 
 import hashlib
+from urllib.parse import quote
 
-__all__ = ["cancel_key", "job_key", "lease_key", "log_key", "result_key", "run_artifacts", "state_key"]
+__all__ = [
+    "CHECKPOINTS",
+    "cancel_key",
+    "checkpoint_key",
+    "job_key",
+    "lease_key",
+    "log_key",
+    "own_checkpoint_key",
+    "result_key",
+    "run_artifacts",
+    "state_key",
+]
 
 
 def job_key(full_id: str) -> str:
@@ -46,3 +58,20 @@ def run_artifacts(full_id: str, nonce: str) -> str:
     if len(short) > 100:
         short = f"{short[:83]}-{hashlib.sha256(short.encode('utf-8', 'replace')).hexdigest()[:16]}"
     return f"run~{short}~{nonce}~"
+
+
+CHECKPOINTS = "titan:checkpoint:"
+"""How the keys of checkpoints begin that outlive their runs."""
+
+
+def own_checkpoint_key(full_id: str, nonce: str) -> str:
+    """Where a run's own checkpoint is."""
+    return f"titan:run:{full_id}:{nonce}:checkpoint"
+
+
+def checkpoint_key(key: str) -> str:
+    """Where the checkpoint of a user's key is: ASCII, and of bounded length."""
+    name = quote(key, safe="+:@.-_~/=")
+    if len(name) > 300:
+        name = f"{name[:230]}~{hashlib.sha256(name.encode()).hexdigest()}"
+    return CHECKPOINTS + name

@@ -174,6 +174,9 @@ class RunSpec:
     """Paths and patterns of what is published after success, by name."""
     packages: Packages | None = None
     """None runs the job with the packages that the worker has."""
+    checkpoint: str | None = None
+    """The key of TitanStore of a checkpoint that outlives the run; None is the run's own."""
+    keep_checkpoint: bool = False
     parents: Mapping[str, str] = field(default_factory=dict)
     """Full ids of parents in the same submission that use the runtime, with their nonces."""
     project: Project | None = None
@@ -234,6 +237,8 @@ class RunSpec:
             "inputs": [dict(each) for each in self.inputs],
             "outputs": dict(self.outputs),
             "packages": self.packages and self.packages.to_dict(),
+            "checkpoint": self.checkpoint,
+            "keep_checkpoint": self.keep_checkpoint,
             "parents": dict(self.parents),
             "project": self.project and self.project.to_dict(),
             "cwd": None if self.cwd == "project" else self.cwd,

@@ -113,3 +113,19 @@ def test_what_a_job_will_leave():
 def test_what_is_refused(fields, sentence):
     with pytest.raises(InvalidJob, match=sentence):
         job(**fields)
+
+
+@pytest.mark.parametrize(
+    ("fields", "sentence"),
+    [
+        ({"checkpoint_key": ""}, "checkpoint_key '' is not a text that names something"),
+        ({"checkpoint_key": 7}, "checkpoint_key 7 is not a text"),
+        ({"checkpoint_key": "a\0b"}, r"checkpoint_key .* contains a NUL character"),
+        ({"keep_checkpoint": "yes"}, "keep_checkpoint 'yes' is neither True nor False"),
+        ({"checkpoint_key": "k", "runtime": False}, "checkpoint_key 'k' needs the runtime"),
+        ({"keep_checkpoint": True, "runtime": False}, "keep_checkpoint True needs the runtime"),
+    ],
+)
+def test_what_is_no_checkpoint(fields, sentence):
+    with pytest.raises(InvalidJob, match=sentence):
+        job(**fields)

@@ -27,6 +27,8 @@ KEYWORD_ONLY = [
     ("env", None),
     ("inputs", None),
     ("outputs", None),
+    ("checkpoint_key", None),
+    ("keep_checkpoint", False),
     ("runtime", True),
     ("python", None),
     ("requirements", None),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 
-from . import artifacts, files, limits, store
+from . import artifacts, checkpoints, files, limits, store
 from .c_modules import dumps, partial
 
 TYPE_CHECKING = False
@@ -26,8 +26,8 @@ def do(verb: str, *arguments: Any) -> Any:
         return None
     try:
         return _VERBS[verb](*arguments)
-    except store.StoreError as exc:
-        raise OSError("titan_job.%s: %s" % (verb, exc)) from None
+    except (store.StoreError, artifacts.Gone) as exc:
+        raise OSError("titan_job.%s: %s" % (verb.replace("_", " "), exc)) from None
 
 
 class _Job:
@@ -85,4 +85,55 @@ def _name(master: store.StoreConnection, key: str, ref: Dict[str, Any]) -> None:
     store.persist(partial(master.set, stored, text), deadline())
 
 
-_VERBS = {"publish": _publish}
+def _checkpoint_of(job: _Job) -> checkpoints.Checkpoint:
+    with open(os.path.join(job.folder, checkpoints.USED), "w"):
+        pass
+    run = dict(job.run, attempt=job.attempt)
+    return checkpoints.Checkpoint(job.master, run, os.environ.get(checkpoints.VARIABLE), deadline)
+
+
+def _checkpoint(path: Any, step: Any) -> None:
+    path = os.fspath(path)
+    if not os.path.exists(path):
+        raise FileNotFoundError(
+            "titan_job.checkpoint: there is no %r in %s" % (path, files.shown(os.path.abspath(path)))
+        )
+    if step is not None and not isinstance(step, (int, float, str)):
+        raise TypeError("titan_job.checkpoint: step %r is neither a number nor a text" % (step,))
+    job = _Job()
+    _checkpoint_of(job).save(path, step, job.scratch())
+
+
+def _restore() -> Any:
+    job = _Job()
+    return _checkpoint_of(job).restore(os.path.join(job.folder, "restored"))
+
+
+def _read_state() -> Dict[str, Any]:
+    return _checkpoint_of(_Job()).state()
+
+
+def _put_state(state: Dict[str, Any]) -> None:
+    import json
+
+    try:
+        text = json.dumps(state, allow_nan=False)
+        if json.loads(text) != state:
+            raise ValueError("JSON would change it, as it does with tuples and with keys that are no texts")
+    except (TypeError, ValueError, RecursionError) as exc:
+        raise ValueError("titan_job.state holds JSON values by name: %s" % exc) from None
+    if len(text) > limits.STATE:
+        raise ValueError(
+            "titan_job.state has %d bytes as JSON; the limit is %d: put what is large into a checkpoint's file"
+            % (len(text), limits.STATE)
+        )
+    _checkpoint_of(_Job()).put_state(state)
+
+
+_VERBS: Dict[str, Callable[..., Any]] = {
+    "publish": _publish,
+    "checkpoint": _checkpoint,
+    "restore": _restore,
+    "read_state": _read_state,
+    "put_state": _put_state,
+}

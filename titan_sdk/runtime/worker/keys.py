@@ -24,3 +24,7 @@ def cancel_key(full_id: str, nonce: str) -> str:
 
 def log_key(full_id: str, nonce: str, index: int) -> str:
     return "titan:run:%s:%s:log:%d" % (full_id, nonce, index)
+
+
+def checkpoint_key(full_id: str, nonce: str) -> str:
+    return "titan:run:%s:%s:checkpoint" % (full_id, nonce)

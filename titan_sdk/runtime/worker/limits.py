@@ -93,6 +93,9 @@ PIECE = 4 * 1024 * 1024
 PART = 7 * 1024 * 1024
 """Bytes of a file that a real master takes at once: one packet of 10 MiB, in Base64."""
 
+STATE = 64 * 1024
+"""Bytes of a job's state mapping, which each change writes whole."""
+
 OUTPUT_FILES = 1000
 """Of a job: its record, which lists them, is one value in the store."""
 

@@ -11,6 +11,7 @@ import sys
 import time
 
 from . import (
+    checkpoints,
     files,
     guard,
     heart,
@@ -101,6 +102,8 @@ _DEFAULTS: Dict[str, Any] = {
     "inputs": [],
     "outputs": {},
     "packages": None,
+    "checkpoint": None,
+    "keep_checkpoint": False,
 }
 
 
@@ -313,9 +316,32 @@ class Launch:
                 problem = str(exc)
         if problem:
             raise Leave(UNREACHABLE, self._unrecorded(code, problem))
+        kept = self._end_checkpoint(place, record) if fields["state"] == "succeeded" else None
         self._close(record, code, fields, until)
+        if kept is not None:
+            self._forget_checkpoint(kept)
         self.is_done = True
         return code
+
+    def _end_checkpoint(self, place: jobdir.JobDir, record: Record) -> Optional[checkpoints.Checkpoint]:
+        """Say that nobody is to go on from the job's checkpoint; it is there until the job's own end is recorded."""
+        was_used = os.path.exists(place.path(checkpoints.USED)) or record.attempt > 1
+        if not was_used or self.spec["keep_checkpoint"]:
+            return None
+        run = {"id": record.full_id, "nonce": record.nonce, "attempt": record.attempt}
+        kept = checkpoints.Checkpoint(
+            self.master, run, self.spec["checkpoint"], lambda: self._deadline(limits.END_PATIENCE)
+        )
+        try:
+            return kept if kept.end() else None
+        except store.StoreError:
+            return None  # the record of the job's own end may still arrive, and matters more
+
+    def _forget_checkpoint(self, kept: checkpoints.Checkpoint) -> None:
+        try:
+            kept.remove()
+        except store.StoreError:
+            pass  # it says that it is over; the next run with this key removes the files
 
     def _end_log(self, reason: Optional[str]) -> None:
         """Who reads the log alone must not wonder why it stops."""
@@ -406,6 +432,8 @@ class Launch:
             "TITAN_JOB_DIR": place.root,
             "PYTHONUNBUFFERED": "1",
         }
+        if self.spec["checkpoint"]:
+            ours[checkpoints.VARIABLE] = self.spec["checkpoint"]
         ours.update(self.spec["env"])
         env = self._inherited()
         for private in (b"TITAN_RUNTIME_SOCKET", b"TITAN_RUNTIME_ENDS"):

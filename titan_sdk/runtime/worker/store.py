@@ -105,8 +105,8 @@ class StoreConnection:
         if reply != b"OK":
             raise StoreError("master %s answered %r to a write of %s" % (self.address, reply[:200], key))
 
-    def swap(self, key: str, expected: Optional[str], text: str) -> bool:
-        """Write if the key holds ``expected`` (``None``: is absent). Only on a trusted master. Returns whether it did."""
+    def swap(self, key: str, expected: Optional[str], text: Optional[str]) -> bool:
+        """Write, or delete (``None``), if the key holds ``expected`` (``None``: is absent). Only on a trusted master. Returns whether it did."""
         reply = self.call(STORE_SWAP, swap_request(key, expected, text).encode("ascii"))
         if not reply.startswith(b'{"swapped":'):
             raise StoreError("master %s answered %r to a write of %s" % (self.address, reply[:200], key))
@@ -325,7 +325,7 @@ def let_go() -> None:
         os.close(_held.popitem()[1])
 
 
-def swap_request(key: str, expected: Optional[str], text: str) -> str:
+def swap_request(key: str, expected: Optional[str], text: Optional[str]) -> str:
     """The payload of STORE_SWAP."""
     return '{"key":%s,"expected":%s,"value":%s}' % (dumps(key), dumps(expected), dumps(text))
 

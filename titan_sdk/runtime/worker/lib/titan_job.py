@@ -6,8 +6,11 @@
     titan_job.progress(0.5, "half way")         # shown while the job runs
     titan_job.result({"accuracy": 0.97})        # JSON; the submitter reads it from the job's handle
     titan_job.publish("plots/loss.png")         # a file, as an artifact of the run, now
+    titan_job.checkpoint("model.pt", step=800)  # goes on from there if it is killed:
+    titan_job.restore()                         # path of the last checkpoint, or None
 
-Shell scripts: ``python3 -m titan_job params [KEY]``, ``progress 0.5 [TEXT]``, ``result JSON``, ``publish PATH [NAME]``. Outside a Titan
+Shell scripts: ``python3 -m titan_job params [KEY]``, ``progress 0.5 [TEXT]``, ``result JSON``, ``publish PATH [NAME]``,
+``checkpoint PATH [STEP]``, ``restore`` (prints the path, or nothing). Outside a Titan
 job, so that scripts can be tried by hand, params are None and results and progress are checked, not stored.
 
 Whatever else it needs comes by `_standard`: the script's folder may hold a ``json.py``.
@@ -25,8 +28,21 @@ if TYPE_CHECKING:
 
     params: Any
     """What the submitter passed as ``params``: any JSON value."""
+    state: Any
+    """A small mapping of JSON values that outlives the job's attempts. Each assignment to a name of it is kept at once;
+    what changes inside a value is kept when the value is assigned again."""
 
-__all__ = ["attempt", "job_id", "params", "progress", "publish", "result"]
+__all__ = [
+    "attempt",
+    "checkpoint",
+    "job_id",
+    "params",
+    "progress",
+    "publish",
+    "restore",
+    "result",
+    "state",
+]
 
 RESULT_LIMIT = 64 * 1024 * 1024
 UNSENT_LIMIT = 64 * 1024 * 1024
@@ -43,6 +59,9 @@ attempt: int = int(os.environ.get("TITAN_ATTEMPT") or 0)
 
 
 def __getattr__(name: str) -> Any:
+    if name == "state":
+        globals()["state"] = found = _State(_files("read_state") or {})
+        return found
     if name != "params":
         raise AttributeError("module %r has no attribute %r" % (__name__, name))
     folder = os.environ.get("TITAN_JOB_DIR")
@@ -105,6 +124,80 @@ def publish(path: Any, name: Optional[str] = None, key: Optional[str] = None) ->
         OSError: the master does not take it.
     """
     return _files("publish", path, name, key)
+
+
+def checkpoint(path: Any, step: Any = None) -> None:
+    """Keep a file or folder in the place of the last checkpoint. It is kept once this returns; a kill before that
+    leaves the last one.
+
+    Args:
+        step: a number or text that ``restore`` gives back.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        OSError: the master does not take it; the last checkpoint is still there.
+    """
+    _files("checkpoint", path, step)
+
+
+def restore() -> Optional[Restored]:
+    """The path of a copy of what ``checkpoint`` kept last, with its ``step``, in this attempt of the job or an earlier one,
+    or in one with the same ``checkpoint_key``; None where there is none.
+    """
+    found = _files("restore")
+    return None if found is None else Restored(*found)
+
+
+class Restored(str):  # noqa: SLOT000 - of slots a text could have none that is named
+    """A path."""
+
+    step: Any
+    """What was given to ``checkpoint``."""
+
+    def __new__(cls, path: str, step: Any = None) -> Restored:
+        self = super().__new__(cls, path)
+        self.step = step
+        return self
+
+
+class _State(dict):  # type: ignore[type-arg]
+    """Each change of a name is kept before it returns; where that fails, the mapping is as it was."""
+
+    def _change(self, name: str, *arguments: Any, **more: Any) -> Any:
+        changed = dict(self)
+        answer = getattr(changed, name)(*arguments, **more)
+        if changed != dict(self):
+            _files("put_state", changed)
+        dict.clear(self)
+        dict.update(self, changed)
+        return answer
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        # Also where it seems to be equal: a list in it may be the very one that has changed.
+        _files("put_state", dict(self, **{key: value}))
+        dict.__setitem__(self, key, value)
+
+    def __delitem__(self, key: str) -> None:
+        self._change("__delitem__", key)
+
+    def __ior__(self, other: Any) -> _State:  # type: ignore[misc]
+        self._change("update", other)
+        return self
+
+    def update(self, *others: Any, **more: Any) -> None:
+        self._change("update", *others, **more)
+
+    def setdefault(self, key: str, default: Any = None) -> Any:
+        return self._change("setdefault", key, default)
+
+    def pop(self, *arguments: Any) -> Any:
+        return self._change("pop", *arguments)
+
+    def popitem(self) -> Any:
+        return self._change("popitem")
+
+    def clear(self) -> None:
+        self._change("clear")
 
 
 def _files(verb: str, *arguments: Any) -> Any:
@@ -325,6 +418,10 @@ def _command(arguments: List[str]) -> int:
             result(_standard("json").loads(words[1]))
         elif verb == "progress" and 2 <= len(words) <= 3:
             progress(None if words[1] == "-" else float(words[1]), *words[2:])
+        elif verb == "checkpoint" and 2 <= len(words) <= 3:
+            checkpoint(*words[1:])
+        elif verb == "restore" and len(words) == 1:
+            print(restore() or "")
         elif verb == "publish" and 2 <= len(words) <= 3:
             print(_standard("json").dumps(publish(*words[1:])))
         elif verb == "params" and len(words) <= 2:
@@ -335,7 +432,7 @@ def _command(arguments: List[str]) -> int:
         else:
             print(
                 "usage: python3 -m titan_job result JSON | progress FRACTION|- [TEXT] | params [KEY] | "
-                "publish PATH [NAME]",
+                "publish PATH [NAME] | checkpoint PATH [STEP] | restore",
                 file=sys.stderr,
             )
             return 2
