@@ -177,7 +177,7 @@ def sent_along(client: TitanClient) -> list[str]:
     return sorted(artifact.name for artifact in found if "runtime" not in artifact.name)
 
 
-@pytest.mark.parametrize("keep", [2.0])  # results are read after the end
+@pytest.mark.parametrize("keep", [6.0])  # results are read after the end
 def test_projects_and_large_scripts_go_when_no_job_needs_them_any_more(
     client: TitanClient, tmp_path: Path
 ) -> None:

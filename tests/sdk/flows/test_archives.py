@@ -247,6 +247,12 @@ def test_where_a_packet_is_too_small_the_folder_goes_in_parts(team, monkeypatch)
     assert runner.run(again).archives == {f"{team}/": pinned}
     runner.run(submit_dag(Session(ClientConfig()), "f", [in_project(team, "c")]))
     assert uploads(runner) == names
+    for lost, brought in ((names[:1], names[:1]), (names[-1:], names[-1:]), (names, names)):
+        for name in lost:
+            del master.assets[name]
+        before = len(uploads(runner))
+        runner.run(submit_dag(Session(ClientConfig()), "g", [in_project(team, f"g{before}")]))
+        assert uploads(runner)[before:] == brought
 
 
 def test_a_folder_that_cannot_travel_is_refused_by_its_job(team):
