@@ -108,7 +108,7 @@ class TitanServiceOperator(TitanWorkOperator):
             self.task_id, zero=True, unreachable_timeout=unreachable_timeout
         )
         self.durable = durable
-        self._cancellation = Cancellation(stop_in_a_hurry)
+        self._cancellation = Cancellation(stop_in_a_hurry, "service")
 
     def execute(self, context: Context) -> Any:
         """Start the service, or find the one a crashed try left, and wait for its port."""

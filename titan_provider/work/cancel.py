@@ -87,14 +87,16 @@ class Cancellation:
     Airflow; even the log lines come last.
 
     :param end: ends one job
+    :param kind: its name in the log
     """
 
-    def __init__(self, end: Callable[[Any, str], Any] = _cancel_job) -> None:
+    def __init__(self, end: Callable[[Any, str], Any] = _cancel_job, kind: str = "job") -> None:
         self.killed = False
         """Also true when the kill came before there was anything to cancel."""
         self.job_ids: tuple[str, ...] = ()
         """Ids of the jobs to cancel, children first."""
         self._end = end
+        self._kind = kind
         self._client: TitanClient | None = None
         self._try_number = 0
 
@@ -131,7 +133,7 @@ class Cancellation:
         if len(self.job_ids) > 1:
             log.info("Cancelled %s of %s jobs", len(done), len(self.job_ids))
         for job_id, status in done.items() if len(self.job_ids) == 1 else ():
-            log.info("Cancelled job %s; it is %s", job_id, status)
+            log.info("Cancelled %s %s; it is %s", self._kind, job_id, status)
         if failed:
             why = next(reversed(failed.values()))
             log.warning("Could not be cancelled and may still be running: %s: %s", ", ".join(failed), why)
