@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import titan_sdk
 from titan_provider.compat import BaseHook, form_widgets, get_async_connection, get_async_extra_dejson
 from titan_provider.get_provider_info import get_provider_info
-from titan_provider.hooks.config import Settings, check_extra, read_connection
+from titan_provider.hooks.connection import Settings, check_extra, read_connection
 from titan_sdk import ClientConfig, JobStatus, TitanError
 from titan_sdk.config import parse_address
 

@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 
 
 def _jobs_socket(settings: ClusterSettings, data: DataDir) -> Path | None:
-    """Where the jobs of this machine reach every master of this folder; without it they must know its port."""
+    """The Unix socket by which local jobs reach every master of this folder. Without it they need the master's port."""
     if settings.engine != "process" and not settings.is_protected:
         return None
     try:
@@ -44,7 +44,7 @@ def _jobs_socket(settings: ClusterSettings, data: DataDir) -> Path | None:
 
 
 def sdk_version() -> str:
-    """Version of the installed distribution, or ``0`` in a tree that is not installed."""
+    """The version of the installed distribution, or ``0`` if it is not installed."""
     try:
         return metadata.version("airflow-provider-titan")
     except metadata.PackageNotFoundError:
@@ -52,11 +52,11 @@ def sdk_version() -> str:
 
 
 class App:
-    """Start it, and stop it, in the loop that runs it.
+    """A running master. Started and stopped in the loop that runs it.
 
     Args:
-        is_temporary: no later master will use the folder. Its jobs end with this process even if that is killed;
-            else they go on for the next master.
+        is_temporary: whether no later master will use the folder. Jobs then end with this process, even if it is
+            killed; otherwise they go on for the next master.
     """
 
     def __init__(self, settings: ClusterSettings, version: str, *, is_temporary: bool = False) -> None:
@@ -71,12 +71,12 @@ class App:
         self._metrics: MetricsServer | None = None
         self._last_handler: Callable[[asyncio.AbstractEventLoop, dict[str, Any]], object] | None = None
         self.lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        """Why this master must stop without ending anything: another one has taken over."""
+        """Set with the reason when another master has taken over: this one must stop without ending jobs."""
         self.metrics_address: tuple[str, int] | None = None
-        """Where metrics and the health check are, once started with a metrics port."""
+        """The address of metrics and health check, after a start with a metrics port."""
 
     async def start(self) -> tuple[str, int]:
-        """Take the folder, recover its state, serve; the address that jobs and local clients use.
+        """Lock the folder, recover its state, and serve. Returns the address for jobs and local clients.
 
         Raises:
             TitanError: the folder or the port cannot be used.
@@ -110,7 +110,9 @@ class App:
             requests = Requests(master, self._version)
             recover(master)
             if settings.ray is not None:
-                await server.serve(requests.answer, requests.sentence)  # the cluster dials in
+                await server.serve(
+                    requests.answer, requests.sentence
+                )  # the Ray cluster connects during ``open``
             await master.engine.open()
             self._housekeeping = Housekeeping(master)
             if settings.metrics_port is not None:
@@ -124,7 +126,7 @@ class App:
         except OSError as exc:
             await self.stop()
             if isinstance(exc, TitanError):
-                raise  # a setting that names a missing file says so itself
+                raise  # it already has a sentence about the missing file
             root = settings.data_dir
             raise TitanError(f"cannot start a master in {root}: {exc}; {advice(exc, root)}") from exc
         except BaseException:
@@ -143,13 +145,13 @@ class App:
         return JobsDoor(host, port or address[1], token, certificate)
 
     async def drain(self) -> None:
-        """Take no more jobs, and wait for those that run as long as the settings say; everything else is answered."""
+        """Accept no more jobs, and wait for running ones, up to the settings' time. Other requests are answered."""
         if self._master is not None:
             log.info("draining")
             await self._master.drain(self._settings.drain_seconds)
 
     def _on_unexpected(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """A task or a callback of this loop has failed in a way that nobody who began it deals with."""
+        """Report an unhandled error of a task or callback of this loop."""
         exc = context.get("exception") or RuntimeError(context["message"])
         if self._master is not None:
             self._master.state.problems.report(f"unexpected: {context['message']}", exc)
@@ -161,9 +163,9 @@ class App:
             self.lost.set_result(why)
 
     async def stop(self) -> None:
-        """Accept nothing more, end every job and service, store everything, give the folder back.
+        """Stop accepting, end every job and service, store all changes, and unlock the folder.
 
-        Once the store is lost, jobs and services go on: they are another master's.
+        If the store was lost to another master, jobs and services go on under that master.
         """
         if self._master is not None:
             asyncio.get_running_loop().set_exception_handler(self._last_handler)
@@ -195,17 +197,17 @@ def run_master(
     on_ready: Callable[[str, int], None] | None = None,
     on_stop: Callable[[], None] | None = None,
 ) -> int:
-    """Serve until SIGTERM or SIGINT; then end jobs and services, store everything, and return 0.
+    """Serve until SIGTERM or SIGINT. Then end jobs and services, store all changes, and return 0.
 
-    With ``drain_seconds`` jobs that run may end first, until a second signal comes. Jobs that were running are queued
-    again when the next master uses the same folder.
+    With ``drain_seconds`` running jobs may end first, until a second signal. Jobs that were stopped are queued again by the
+    next master of the folder.
 
     Args:
         on_ready: called with host and port once clients can connect.
-        on_stop: called when the first signal has come, before anything ends.
+        on_stop: called after the first signal, before any job is stopped.
 
     Raises:
-        TitanError: folder, port or store cannot be used, or the store was lost to another master.
+        TitanError: the folder, port or store cannot be used, or another master has taken the store over.
     """
     return asyncio.run(_serve(settings, on_ready, on_stop))
 
@@ -246,7 +248,7 @@ async def _done(future: asyncio.Future[str]) -> None:
 
 
 async def _whichever(*ways: Coroutine[None, None, object]) -> None:
-    """Wait for the first of these; give up the others."""
+    """Wait for the first of these coroutines, and cancel the others."""
     tasks = [asyncio.create_task(way) for way in ways]
     await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     for task in tasks:

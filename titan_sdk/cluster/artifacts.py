@@ -1,6 +1,6 @@
-"""Files by name: the artifact registry (``uploads``) and deployed scripts (``perm_files``).
+"""Areas of named files: the artifact registry (``uploads``) and deployed scripts (``perm_files``).
 
-They are in a folder of this machine, or at a URL that fsspec takes: whoever is the master finds them there.
+They are in a folder of this machine, or at an fsspec URL, where every master finds them.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ __all__ = ["Area", "FileArea", "FsspecArea", "Opened", "OutsideArea", "open_area
 
 _CHUNK = 1024 * 1024
 _PARTS = ".parts"
-"""Where what is not complete is put; no name of a file here begins so."""
+"""The beginning of the names of incomplete files. No file's own name begins with it."""
 
 
 class OutsideArea(Exception):
@@ -36,48 +36,48 @@ class OutsideArea(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A file that is being read."""
+    """A file that is open for reading."""
 
     file: BinaryIO
     size: int
     key: str
-    """The file's one name, however it was asked for."""
+    """The file's canonical name."""
     version: Hashable
-    """Changes when the file is replaced."""
+    """A value that changes when the file is replaced."""
     modified_at: float = 0.0
-    """Unix seconds; 0 where the file system does not tell."""
+    """The time of the last change in unix seconds; 0 if the file system does not have it."""
 
 
 class Area(Protocol):
-    """Files that strangers name. Writing replaces a file as a whole or not at all.
+    """Files with untrusted names. A write replaces a file as a whole or not at all.
 
-    Everything but ``check`` may block: call it in a thread. Everything raises ``OutsideArea`` for a name that is none
-    or lies outside, ``FileNotFoundError`` for a file that is not there, and ``OSError``.
+    All methods except ``check`` may block: call them in a thread. All raise ``OutsideArea`` for an invalid name or one
+    outside the area, ``FileNotFoundError`` for a missing file, and ``OSError``.
     """
 
     def check(self, name: str) -> None:
-        """Whether that may be the name of a file here."""
+        """Check that a file of the area may have that name."""
 
     def write(self, name: str, data: bytes) -> None: ...
 
     def take(self, name: str, source: Path) -> None:
-        """Store a complete file of this machine; the source is gone afterwards."""
+        """Move a complete local file into the area."""
 
     def read(self, name: str) -> bytes: ...
 
     def remove(self, name: str) -> None: ...
 
     def open(self, name: str) -> AbstractContextManager[Opened]:
-        """To read a file piece by piece."""
+        """Open a file for reading."""
 
     def local(self, name: str) -> AbstractContextManager[Path]:
-        """The file on this machine's disk, as long as the block lasts."""
+        """The file on this machine's disk, within the block."""
 
     def listed(self) -> list[ListedArtifact]:
         """All files, in no order."""
 
     def find(self, name: str) -> str | None:
-        """The name here of a file with that base name, as RUN looks for it."""
+        """The name of a file with that base name, as RUN searches for it."""
 
 
 class FileArea:
@@ -92,7 +92,7 @@ class FileArea:
         self._synced = synced
 
     def path(self, name: str) -> Path:
-        """Where a file of that name is or would be; an absolute name is taken as relative, as Titan does.
+        """The path of a file of that name. An absolute name counts as relative, as in Titan.
 
         Raises:
             OutsideArea: it would lie elsewhere, or it is not a name.
@@ -165,7 +165,7 @@ class FileArea:
                 with contextlib.suppress(FileNotFoundError, UnicodeError):
                     stat = os.stat(path, follow_symlinks=False)
                     shown = os.path.relpath(path, self._root)
-                    shown.encode()  # else it has no name that a reply can hold
+                    shown.encode()  # raises for a name that a reply cannot hold
                     if not (name.startswith(".") and name.endswith(".part")):
                         found.append(ListedArtifact(shown, stat.st_size, stat.st_mtime))
         return found
@@ -182,16 +182,16 @@ class FileArea:
 
 
 def open_area(url: str, folder: str, scratch: Path, *, synced: bool = False) -> FsspecArea:
-    """A folder below the URL.
+    """The area in a folder below the URL.
 
     Args:
-        scratch: folder of this machine for copies that are needed for a moment.
-        synced: a file that was written outlives a power cut, too. Below ``file:`` this machine's disk is waited for;
-            an object store answers for itself.
+        scratch: a folder of this machine for temporary copies.
+        synced: whether written files survive a power cut. For ``file:`` URLs a write waits for the disk; an object store
+            has its own durability.
 
     Raises:
-        InvalidArgument: fsspec, or what it needs for this kind of URL, is not installed, or does not take the URL.
-        TitanError: nothing can be written there.
+        InvalidArgument: fsspec or its package for this kind of URL is not installed, or does not accept the URL.
+        TitanError: the location cannot be written.
     """
     try:
         import fsspec
@@ -214,13 +214,13 @@ def open_area(url: str, folder: str, scratch: Path, *, synced: bool = False) -> 
 
 
 def shown_url(url: str) -> str:
-    """The URL without what is secret in it."""
+    """The URL without its secrets."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
 class FsspecArea:
-    """Implements ``Area`` on an fsspec file system. What is written is put aside first and moved when it is complete."""
+    """Implements ``Area`` on an fsspec file system. A file is written under another name, and moved when it is complete."""
 
     def __init__(self, system: Any, root: str, scratch: Path, *, synced: bool = False) -> None:
         self._system = system
@@ -230,10 +230,10 @@ class FsspecArea:
         self._scratch = scratch
 
     def prepare(self) -> None:
-        """Make the folder, where there is such a thing.
+        """Create the folder, if the file system has folders.
 
         Raises:
-            OSError: it cannot be made.
+            OSError: it cannot be created.
         """
         with _as_os_errors():
             self._system.makedirs(f"{self._root}/{_PARTS}", exist_ok=True)
@@ -243,8 +243,8 @@ class FsspecArea:
 
     def _path(self, name: str) -> str:
         if name.encode("utf-8", "ignore").decode() != name:
-            raise OutsideArea(name)  # half of a surrogate pair
-        # Object stores have no folders to climb out of, but a file: URL has; and names are to mean the same everywhere.
+            raise OutsideArea(name)  # it has a lone surrogate
+        # Object stores have no parent folders, but file: URLs do, and the same names must be valid everywhere.
         clean = posixpath.normpath(name.lstrip("/"))
         if not name or "\0" in name or clean in {".", ".."} or clean.startswith(("../", _PARTS)):
             raise OutsideArea(name)
@@ -312,7 +312,7 @@ class FsspecArea:
     def open(self, name: str) -> Iterator[Opened]:
         path = self._path(name)
         with _as_os_errors():
-            # Listings are cached by some file systems, and another master may have written.
+            # Some file systems cache listings, and another master may have written.
             self._system.invalidate_cache()
             info = self._system.info(path)
             if info.get("type") == "directory":
@@ -323,7 +323,7 @@ class FsspecArea:
 
     @contextlib.contextmanager
     def local(self, name: str) -> Iterator[Path]:
-        """See ``Area``: a copy, gone afterwards."""
+        """A temporary copy of the file."""
         with tempfile.TemporaryDirectory(dir=self._scratch) as folder:
             copy = Path(folder) / posixpath.basename(name)
             with self.open(name) as found, open(copy, "wb") as written:
@@ -375,7 +375,7 @@ def _modified(info: dict[str, Any]) -> float:
 
 @contextlib.contextmanager
 def _as_os_errors() -> Iterator[None]:
-    """Each backend has exceptions of its own; a caller of ``Area`` knows those of the system."""
+    """Translate a backend's own exceptions into ``OSError``, as callers of ``Area`` expect."""
     try:
         yield
     except (OSError, OutsideArea):

@@ -1,4 +1,4 @@
-"""The disk under a folder: what to do where it cannot be used, and waiting until it has what was written."""
+"""The disk under a folder: advice for its errors, and waiting until it has the written data."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 __all__ = ["advice", "sync", "sync_way", "write_synced"]
 
 _LITTLE = 1024 * 1024
-"""Bytes that a master needs to begin with."""
+"""The bytes that a master needs at its start."""
 _ELSEWHERE = "or give another data_dir"
 _FULL = f"make room on the disk, {_ELSEWHERE}"
 _FORBIDDEN = f"let this user write there, {_ELSEWHERE}"
@@ -24,14 +24,14 @@ _TAKEN = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 
 
 def advice(exc: BaseException, folder: Path) -> str:
-    """The end of a sentence about something in that folder."""
+    """The advice for an error with a file in the folder: the end of a sentence."""
     if isinstance(exc, sqlite3.Error):
         code = getattr(exc, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
         if code in _DAMAGED:
             return f"the file is damaged or is no database: move its folder away, {_ELSEWHERE}"
         if code in _TAKEN:
             return f"another program uses the file: end it, {_ELSEWHERE}"
-        # Without room for the files beside it SQLite tells of an error of the disk, or that it cannot open one.
+        # Without room for its other files, SQLite reports a disk error, or that it cannot open a file.
         if code == sqlite3.SQLITE_FULL or _is_full(folder):
             return _FULL
         if code in _NOT_OURS:
@@ -46,7 +46,7 @@ def advice(exc: BaseException, folder: Path) -> str:
 
 
 def sync(path: str | Path) -> None:
-    """Wait until a file's bytes, or the names in a folder, are on the disk: they outlive a power cut from then on.
+    """Wait until a file's bytes, or the names in a folder, are on the disk. They then survive a power cut.
 
     Raises:
         OSError: they may be there or not.
@@ -59,7 +59,7 @@ def sync(path: str | Path) -> None:
 
 
 def write_synced(path: Path, data: bytes) -> None:
-    """A new file, whole or not at all, after a power cut too. Its name plus ``.part`` is used meanwhile.
+    """Write a new file, whole or not at all, also after a power cut. Meanwhile its name plus ``.part`` is used.
 
     Raises:
         OSError: it may be there or not.
@@ -72,14 +72,14 @@ def write_synced(path: Path, data: bytes) -> None:
 
 
 def sync_way(folder: Path) -> None:
-    """Wait until the disk has the names in a folder and those of the folders on the way there, whoever has made them.
+    """Wait until the disk has the names in a folder, and the names of all folders above it.
 
     Raises:
         OSError: they may be there or not.
     """
     sync(folder)
     for above in folder.resolve().parents:
-        # One that this user may only pass has been there before.
+        # A folder that this user may not open existed before.
         with contextlib.suppress(PermissionError):
             sync(above)
 

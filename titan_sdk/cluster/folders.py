@@ -19,15 +19,15 @@ from titan_sdk.errors import TitanError
 __all__ = ["LOG", "DataDir", "safe_name", "socket_folder"]
 
 LOG = ".log"
-"""Ends the name of a log."""
+"""The suffix of log files."""
 _MAX_NAME = 180
 _MAX_SOCKET_FOLDER = 90
-"""The kernel takes socket paths of up to 107 bytes."""
+"""The longest path of a socket's folder: the kernel accepts socket paths of up to 107 bytes."""
 
 
 @functools.lru_cache(maxsize=4096)
 def safe_name(text: str) -> str:
-    """A file name that is the text itself where that is harmless, and distinct for distinct texts."""
+    """A safe file name for the text: the text itself if it is safe. Different texts get different names."""
     name = quote(text, safe=" +=@,", errors="surrogatepass").replace("~", "%7E")
     if name.startswith("."):
         name = "%2E" + name[1:]
@@ -41,12 +41,12 @@ def socket_folder(root: Path) -> Path:
     """The folder of a data directory's sockets, which only this user can enter; elsewhere if its path is too long.
 
     Raises:
-        TitanError: none can be had.
+        TitanError: there is no usable folder.
     """
     folder = root / "local"
     try:
         if len(os.fsencode(folder)) > _MAX_SOCKET_FOLDER:
-            # By its number, which it keeps when it is renamed.
+            # Named by the inode number, which a rename does not change.
             found = root.stat()
             name = f"titan-{os.getuid()}-{found.st_dev:x}-{found.st_ino:x}"
             folder = Path(tempfile.gettempdir()) / name
@@ -63,10 +63,10 @@ def socket_folder(root: Path) -> Path:
 
 
 class DataDir:
-    """A master's folder, held for this process.
+    """A master's data directory, locked for this process.
 
     Args:
-        synced: the folders made here outlive a power cut.
+        synced: whether the folders created here survive a power cut.
 
     Raises:
         TitanError: the folder cannot be written, or another master uses it.
@@ -104,17 +104,17 @@ class DataDir:
             os.close(self._lock)
             raise TitanError(f"cannot lock {root}: {exc}; {advice(exc, root)}") from exc
         with contextlib.suppress(OSError):
-            # For people only: a disk that is full is told of by what cannot do without it.
+            # Only for people, so a full disk is ignored here; the next necessary write reports it.
             os.ftruncate(self._lock, 0)
             os.pwrite(self._lock, f"{os.getpid()}\n".encode("ascii"), 0)
 
     def cluster_id(self) -> str:
-        """A name for what is kept here, chosen at first use."""
+        """The cluster's id, chosen at first use."""
         path = self.root / "cluster-id"
         try:
             return path.read_text("ascii").strip()
         except FileNotFoundError:
-            # Half a name would be another one after the next start.
+            # A partial id would be another id after the next start.
             write_synced(path, f"{secrets.token_hex(8)}\n".encode("ascii"))
             return path.read_text("ascii").strip()
 
@@ -123,10 +123,10 @@ class DataDir:
         os.close(self._lock)
 
     def jobs_socket(self) -> Path:
-        """Where jobs reach a master that wants TLS or a token: the same place for every master of this folder.
+        """The socket for jobs of a master with TLS or a token: the same path for every master of this folder.
 
         Raises:
-            TitanError: no folder can be had that only this user can enter.
+            TitanError: there is no folder that only this user can enter.
         """
         return socket_folder(self.root) / "jobs.sock"
 
@@ -134,14 +134,14 @@ class DataDir:
         return Path(self.log_path(job_id))
 
     def log_path(self, job_id: str) -> str:
-        """As text, for where every job comes by: making paths is slow."""
+        """The path of a job's log as text, because ``Path`` objects are slow and every job needs it."""
         return f"{self._logs}/{safe_name(job_id)}{LOG}"
 
     def workspace(self, worker: str) -> Path:
-        """Where jobs work: one for all workers of a tag, as a real worker has four slots and one folder, and programs
-        that were written for it expect the jobs of a DAG there.
+        """The workspace of a worker's jobs: one for all workers of a tag. A real worker has four slots and one folder, and
+        programs written for it expect the jobs of a DAG there.
         """
-        # Asked for several times per job, and making paths is slow.
+        # Cached: every job needs it several times, and ``Path`` objects are slow.
         found = self._workspaces.get(worker)
         if found is None:
             tag = worker.rpartition("-")[0] or worker
@@ -149,5 +149,5 @@ class DataDir:
         return found
 
     def staging(self, worker: str, run: str) -> str:
-        """The private folder of one run's script: nobody else's file lies beside it."""
+        """The private folder of one run's script, without other files."""
         return f"{self.workspace(worker)}/.runs/{run}"

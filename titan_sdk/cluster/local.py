@@ -24,24 +24,24 @@ __all__ = ["LocalCluster"]
 
 
 class LocalCluster:
-    """A master with its workers on this machine, served from a thread of its own.
+    """A master with its workers on this machine, served from its own thread.
 
-    Use it with ``with`` or ``async with``, or call ``start()`` and ``stop()``. Leaving it kills every job and
-    service that still runs. Many clusters may live in one program.
+    Use it with ``with`` or ``async with``, or call ``start()`` and ``stop()``. The end of the block ends every running job
+    and service. A program may have many clusters.
 
     Args:
-        workers: how many workers of each tag.
-        data_dir: keeps state, logs and artifacts; a later cluster on the same folder goes on where this one
-            ended, and jobs survive a kill of this program. Without it a temporary folder is used and removed, and
-            jobs end with this program, however that ends.
-        port: 0 chooses a free one.
-        strict_titan: behave as a real Titan master does, hazards included, to prove scripts and DAGs against it;
-            ``StrictSettings`` (``titan_sdk.strict``) sets its pace. Values and job states then live in
-            memory only, and a worker runs 4 jobs at once unless ``slots`` says otherwise. See ``strict``.
+        workers: the number of workers of each tag.
+        data_dir: the folder for state, logs and artifacts. A later cluster on the same folder continues where this one
+            ended, and jobs survive a kill of this program. Without it a temporary folder is used and removed, and jobs
+            end with this program, even if it is killed.
+        port: 0 chooses a free port.
+        strict_titan: behave as a real Titan master, hazards included, to test scripts and DAGs against it.
+            ``StrictSettings`` (``titan_sdk.strict``) sets its timing. Values and job states are then in memory only, and a
+            worker runs 4 jobs at once unless ``slots`` is given. See ``strict``.
         settings: any other field of ``ClusterSettings``, such as ``slots``, ``token`` or ``store``.
 
     Raises:
-        InvalidArgument: a setting cannot work.
+        InvalidArgument: a setting is invalid.
         TypeError: there is no setting of that name.
     """
 
@@ -65,14 +65,14 @@ class LocalCluster:
         if workers is not None:
             settings["workers"] = workers
         self._data_dir = None if data_dir is None else Path(data_dir)
-        # Made here, too, so that nothing is started with what cannot work.
+        # Also created here, so that invalid settings are refused before anything starts.
         self._settings = ClusterSettings(self._data_dir or Path.cwd(), port=port, **settings)
         self._address: tuple[str, int] | None = None
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop_event: asyncio.Event | None = None
 
-    # ------------------------------------------------------------------ where it is
+    # ------------------------------------------------------------------ address
 
     @property
     def host(self) -> str:
@@ -80,7 +80,7 @@ class LocalCluster:
 
     @property
     def port(self) -> int:
-        """The port clients connect to.
+        """The port for clients.
 
         Raises:
             TitanError: the cluster is not running.
@@ -96,7 +96,7 @@ class LocalCluster:
 
     @property
     def data_dir(self) -> Path:
-        """Where state, logs and artifacts are.
+        """The folder of state, logs and artifacts.
 
         Raises:
             TitanError: no folder was given and the cluster is not running.
@@ -107,7 +107,7 @@ class LocalCluster:
 
     @property
     def strict(self) -> StrictControl:
-        """What a test may do to a strict cluster: restart its master, stop its store, lose a worker.
+        """The control of a strict cluster for tests: restart its master, stop its store, lose a worker.
 
         Raises:
             TitanError: the cluster is not running, or was made without ``strict_titan``.
@@ -119,10 +119,10 @@ class LocalCluster:
     # ------------------------------------------------------------------ life
 
     def start(self) -> LocalCluster:
-        """Serve; returns when clients can connect.
+        """Start the cluster. Returns when clients can connect.
 
         Raises:
-            TitanError: the folder or the port cannot be used, or the cluster runs already.
+            TitanError: the folder or the port cannot be used, or the cluster is already running.
         """
         if self._thread is not None:
             raise TitanError("the cluster is running already")
@@ -141,7 +141,7 @@ class LocalCluster:
         return self
 
     def stop(self) -> None:
-        """End every job and service and the master; does nothing if it is not running."""
+        """End every job and service, and the master. Idempotent."""
         if self._thread is None:
             return
         assert self._loop is not None
@@ -183,7 +183,7 @@ class LocalCluster:
         lost = app.lost if isinstance(app, App) else self._loop.create_future()
         await asyncio.wait([stopped, lost], return_when=asyncio.FIRST_COMPLETED)
         await app.stop()
-        # Where the store was lost the cluster is not reached any more, until stop() ends its thread.
+        # If the store was lost, the cluster is unreachable until stop() ends its thread.
         await stopped
 
     def __enter__(self) -> LocalCluster:
@@ -204,10 +204,10 @@ class LocalCluster:
 
 
 def _strict_settings(given: bool | StrictSettings, settings: Mapping[str, Any]) -> StrictSettings | None:
-    """The imitation's settings, unless the bundled master itself is wanted."""
+    """The settings of the strict master, or ``None`` for the bundled master."""
     if not given:
         return None
-    from titan_sdk.strict import StrictSettings  # it is built on this package
+    from titan_sdk.strict import StrictSettings  # it imports this package
 
     if settings.get("durability") == "full":
         raise InvalidArgument(

@@ -1,4 +1,4 @@
-"""Where the logs of jobs are: files of this machine, or a store that other machines reach too."""
+"""The logs of jobs: files of this machine, or a store that other machines reach too."""
 
 from __future__ import annotations
 
@@ -31,36 +31,36 @@ __all__ = [
 log = logging.getLogger(__name__)
 
 MAX_LOG_REPLY = 64 * 1024 * 1024
-"""Bytes of a log that are read into memory for one reply; of a longer one the end is sent."""
+"""The most bytes of a log in one reply. For a longer log, its end is sent."""
 _MARK = ".received"
 
 
 class LogStore(Protocol):
-    """One log per job id: what its runs printed, and remarks of the master's own, in the order of arrival.
+    """One log per job id, with the output of its runs and the master's own lines, in the order of arrival.
 
-    What is kept of a log is its beginning, up to a limit; then a line says that something is missing.
+    A log keeps its beginning, up to a limit. A last line then says that output is missing.
     """
 
     def drop(self, job_id: str) -> None:
-        """Forget the log of a job that ended: another submission of its id was stored, or it is to be forgotten.
+        """Remove the log of an ended job: its id was submitted again, or the job is being removed.
 
         Raises:
             OSError: it is still there.
         """
 
     def note(self, job_id: str, sentence: str) -> None:
-        """One line of the master's own, marked as such.
+        """Append a marked line of the master.
 
         Raises:
             OSError: it could not be written.
         """
 
     async def append(self, job_id: str, run: str, offset: int, data: bytes) -> int:
-        """Output of a run that an engine brings, from an offset in that run's output on. How much of the run's output
-        has arrived in all: what is sent twice counts once, and what leaves a gap not at all.
+        """Append output of a run, from an offset in that run's output. Returns how much of the run's output has arrived in
+        all: repeated output counts once, and output behind a gap is not appended.
 
         Raises:
-            OSError, StoreFailed: nothing was appended; send it again.
+            OSError, StoreFailed: nothing was appended. Send it again.
         """
 
     async def read_range(self, job_id: str, offset: int, length: int) -> tuple[bytes, int]:
@@ -74,20 +74,20 @@ class LogStore(Protocol):
         """See ``read_log``."""
 
     async def limit(self, job_ids: Collection[str]) -> None:
-        """Cut the logs of jobs that write theirs themselves."""
+        """Cut the logs of jobs that write their logs themselves."""
 
     async def ended(self, job_id: str) -> None:
-        """Cut the log of a job whose run is over; what it printed since the last ``limit`` counts, too. Before the end is
-        told, what was printed is as durable as the store's own writes.
+        """Cut the log of a job whose run has ended, including output since the last ``limit``. Afterwards the output is as
+        durable as the store's own writes; the end is reported only then.
         """
 
 
 class FileLogs:
-    """Files of the data directory. A job of this machine appends to its file without asking anybody.
+    """Log files in the data directory. A job of this machine appends to its file directly.
 
     Args:
-        cap: bytes that are kept of a log.
-        synced: output outlives a power cut, once the run is over or an engine was told that it has arrived.
+        cap: the most bytes of a log.
+        synced: whether output survives a power cut, once the run has ended or the output's arrival was acknowledged.
     """
 
     def __init__(self, data: DataDir, cap: int, *, synced: bool = False) -> None:
@@ -95,11 +95,11 @@ class FileLogs:
         self._data = data
         self._cap = cap
         self._lock = threading.Lock()
-        """Remarks and brought output go to the same file from different threads."""
+        """A lock: the master's lines and an engine's output are written to the same file by different threads."""
 
     def drop(self, job_id: str) -> None:
-        # Most submissions are of new ids, so making a path and looking there is nearly all there is to it: as text, and
-        # nothing that raises where no file is. No mark is without its log: that is made first, and removed last.
+        # Most ids are new, so the cost is that of checking a path: it is text, and the check does not raise. A mark never
+        # exists without its log, which is created first and removed last.
         stem = f"{self._data.logs}/{safe_name(job_id)}"
         if os.access(stem + LOG, os.F_OK):
             for path in (stem + _MARK, stem + LOG):
@@ -123,7 +123,7 @@ class FileLogs:
                     return done
                 size = os.fstat(fd).st_size
                 kept = new[: max(self._cap + 1 - size, 0)]
-                # First the intention, then the bytes: a master that dies in between finds out which of the two it did.
+                # The intention is written before the bytes, so that the next master can tell which of the two was done.
                 _write_mark(path, received, run, len(new), size, size + len(kept), synced=self._synced)
                 written = 0
                 while written < len(kept):
@@ -164,7 +164,7 @@ class FileLogs:
 
 
 def _mark_of(path: Path) -> Path:
-    """The file beside a log that tells how much of each run's output is in it."""
+    """The file beside a log with the size of each run's output in it."""
     return path.with_suffix(_MARK)
 
 
@@ -184,13 +184,13 @@ def _write_mark(
 
 
 def _settle(path: Path, fd: int) -> dict[str, int]:
-    """How much has arrived of each run; an append that a master did not finish is undone."""
+    """The size of each run's output. An append that a master did not finish is undone."""
     try:
         mark = json.loads(_mark_of(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
     except ValueError:
-        # A power cut has emptied it. Output that is sent again stands in the log twice, which is better than not at all.
+        # A power cut has emptied the file. Repeated output is then in the log twice, which is better than a loss.
         return {}
     received: dict[str, int] = mark["runs"]
     if os.fstat(fd).st_size < mark["end"]:
@@ -203,7 +203,7 @@ def _settle(path: Path, fd: int) -> dict[str, int]:
 
 
 def append_note(path: Path, sentence: str) -> None:
-    """One line of the master's own, marked as such."""
+    """Append a marked line of the master."""
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     try:
         os.write(fd, note_line(sentence))
@@ -212,24 +212,24 @@ def append_note(path: Path, sentence: str) -> None:
 
 
 def note_line(sentence: str) -> bytes:
-    """A remark as it stands in a log."""
+    """The master's sentence as a log line."""
     return f"[titan] {sentence}\n".encode()
 
 
 def limit_log(path: Path, cap: int) -> None:
-    """Cut a log that is over its limit; one byte more than the limit stays and says that something is missing."""
+    """Cut a log above its limit. One byte more than the limit stays, as the sign that output is missing."""
     try:
         if os.stat(path).st_size > cap + 1:
-            # The job appends, so what it writes next follows the cut and falls to the next one.
+            # The job appends, so its next output follows the cut, and the next cut removes it.
             os.truncate(path, cap + 1)
     except FileNotFoundError:
         return
 
 
 def read_range(path: Path, offset: int, length: int, cap: int) -> tuple[bytes, int]:
-    """Bytes of a log from an offset on, and its whole size: what is kept, and a last line if that is not all.
+    """The bytes of a log from an offset, and its size: the kept output, and a last line if output is missing.
 
-    Offsets stay what they are however often a log over its limit is cut.
+    Offsets do not change when a log above its limit is cut.
 
     Raises:
         FileNotFoundError: there is no log.

@@ -1,4 +1,4 @@
-"""What fails behind the requests: said in the log, and shown by ``/health`` and ``titan doctor`` for as long as it lasts."""
+"""The master's present problems: logged, and shown by ``/health`` and ``titan doctor`` while they last."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ log = logging.getLogger(__name__)
 
 _SPEAK_SECONDS = 60.0
 _UNEXPECTED_SECONDS = 3600.0
-"""How long something that nobody expected is shown after it happened last."""
+"""Seconds for which an unexpected problem is shown after its last occurrence."""
 
 
 class Sparingly:
-    """Journal at most one log line per kind and minute."""
+    """Writes at most one log line per kind and minute."""
 
     def __init__(self, logger: logging.Logger, level: int = logging.WARNING) -> None:
         self._log, self._level = logger, level
@@ -27,7 +27,7 @@ class Sparingly:
         self._silent: dict[str, int] = {}
 
     def say(self, kind: str, sentence: str, exc: BaseException | None = None) -> None:
-        """Write the line, unless one of its kind is less than a minute old; the next one tells how many were left out."""
+        """Write the line, unless the last one of its kind is less than a minute old. The next line has the number left out."""
         now, before = time.monotonic(), self._said.get(kind)
         if before is not None and now - before < _SPEAK_SECONDS:
             self._silent[kind] = self._silent.get(kind, 0) + 1
@@ -50,14 +50,14 @@ class Problem:
 
 
 class Problems:
-    """What does not work at present, by kind."""
+    """The present problems by kind."""
 
     def __init__(self) -> None:
         self._found: dict[str, Problem] = {}
         self._sparingly = Sparingly(log)
 
     def report(self, kind: str, exc: BaseException) -> None:
-        """Record a failure of this kind; the caller goes on and tries again."""
+        """Record a failure of this kind. The caller goes on and tries again."""
         expected = isinstance(exc, StoreFailed | OSError)
         says = str(exc) if expected and str(exc) else f"{type(exc).__name__}: {exc}"
         now = time.time()
@@ -70,11 +70,11 @@ class Problems:
         self._sparingly.say(kind, f"{kind} failed: {says}", None if expected else exc)
 
     def over(self, kind: str) -> None:
-        """It works again."""
+        """Remove the problem: it works again."""
         self._found.pop(kind, None)
 
     def listed(self) -> list[dict[str, Any]]:
-        """All there are now, oldest first."""
+        """The present problems, oldest first."""
         now = time.time()
         for kind in [kind for kind, found in self._found.items() if self._is_old(found, now)]:
             del self._found[kind]

@@ -50,7 +50,7 @@ _BASE64 = re.compile(r"[A-Za-z0-9+/]{64,}={0,2}")
 
 
 class Housekeeping:
-    """Two endless tasks on the master's loop."""
+    """The two periodic tasks of a master: cutting logs and removing old data."""
 
     def __init__(self, master: Master) -> None:
         self._master = master
@@ -85,13 +85,13 @@ class Housekeeping:
                 self._master.state.problems.over(what)
 
     async def limit_logs(self) -> None:
-        """Cut the logs of what runs now."""
+        """Cut the logs of running jobs."""
         running = self._master.running()
         if running:
             await self._master.state.logs.limit(running)
 
     async def sweep(self) -> None:
-        """Remove expired keys and jobs that ended too long ago, a few at a time; once a day manifests, too."""
+        """Remove expired keys and old finished jobs, a few at a time; once a day also manifests."""
         store, keep = self._master.state.store, self._master.settings.keep_finished_seconds
         await store.journal.write(Sweep())
         if keep is None:
@@ -102,7 +102,7 @@ class Housekeeping:
         if now >= self._next_scan:
             await forget_manifests(now - keep, store)
             await forget_uploads(time.time() - keep, store, master.uploads)
-            # What is kept for less than a day is looked for more often.
+            # With a retention of less than a day, manifests are scanned more often.
             self._next_scan = now + min(SCAN_SECONDS, keep)
 
 
@@ -128,7 +128,7 @@ async def forget_jobs(before: float, store: Store, logs: LogStore, data: DataDir
         StoreFailed, OSError: some of them are still there.
     """
     while old := await store.finished_before(before):
-        # Files first: what a crash leaves is tried again.
+        # Files are removed first, so that a crash in between is repaired by the next round.
         workspaces = [path for path in data.workers.glob("*/titan_workspace") if path.is_dir()]
         for job_id, seq in old:
             await store.bring((job_id,))
@@ -151,7 +151,7 @@ async def forget_jobs(before: float, store: Store, logs: LogStore, data: DataDir
 
 
 async def _left_by(store: Store, job_id: str, seq: int) -> list[Change]:
-    """What removes a finished job's values. Those of a submission that is just under way are not among them."""
+    """The changes that remove a finished job's values, without those of a submission under way."""
     # Listed before the record is read: a submission writes its record first, so none of its keys is in the list then.
     keys = await store.keys(sdk_keys.run_prefix(job_id), "", -1)
     record = await store.get(sdk_keys.record_key(job_id))
@@ -218,7 +218,7 @@ async def forget_manifests(before: float, store: Store) -> None:
 
 
 async def _look(store: Store, key: str, before: float) -> list[Change]:
-    """What becomes of a manifest. A text that is written anew meanwhile stays."""
+    """The changes for a manifest. A text that is written again meanwhile stays."""
     value = await store.get(key)
     if value is None:
         return []
@@ -242,7 +242,7 @@ async def _look(store: Store, key: str, before: float) -> list[Change]:
 
 
 async def _has_jobs(store: Store, manifest: sdk_keys.Manifest) -> bool:
-    """Whether the master still knows a job of that submission."""
+    """Whether the master still has a job of that submission."""
     for number, (listed, nonce) in enumerate(manifest.jobs):
         if number % _PAGE == 0:
             await asyncio.sleep(0)
@@ -273,7 +273,7 @@ async def _left_by_submission(store: Store, job_id: str, nonce: str) -> list[Cha
 async def forget_uploads(before: float, store: Store, uploads: Area) -> None:
     """Remove projects and large scripts that were sent before that time and that no unfinished job names.
 
-    A submit that finds one half as old sends it again (requests/files.py), so that none goes which a submit has just
+    A submit that finds one half as old sends it again (requests/artifacts.py), so that none goes which a submit has just
     found. What people have uploaded under names of their own stays.
 
     Raises:

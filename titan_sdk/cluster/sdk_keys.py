@@ -1,4 +1,4 @@
-"""The keys and values that the SDK leaves in TitanStore about its jobs and DAGs, as far as retention has to know them."""
+"""The SDK's keys and values of jobs and DAGs in TitanStore, as far as retention needs them."""
 
 from __future__ import annotations
 
@@ -34,22 +34,22 @@ __all__ = [
 _DAG = "titan:dag:"
 _RUN = re.compile(r"titan:run:(.+):([0-9a-f]{16}):state", re.DOTALL)
 MANIFESTS = (_DAG, f'{MARK}"{_DAG}')
-"""How keys of manifests, and of what names a DAG's latest one, begin; the second where a name needs the escape."""
+"""The prefixes of manifest keys and of the keys of a DAG's latest run; the second is for escaped names."""
 
 
 def record_key(job_id: str) -> str:
-    """Where a job's record is."""
+    """The key of a job's record."""
     return encode_key(f"titan:job:{job_id}")
 
 
 def run_prefix(job_id: str, nonce: str | None = None) -> str:
-    """How the keys of a job's runs begin, or of those of one submission."""
+    """The prefix of the keys of a job's runs, or of one submission's run."""
     # An encoded key ends with a quote, which is not a part of the prefix.
     return encode_key(f"titan:run:{job_id}:{f'{nonce}:' if nonce else ''}").removesuffix('"')
 
 
 def run_key(job_id: str, nonce: str) -> str:
-    """Where the runtime's record of a submission is."""
+    """The key of the runtime's record of a submission."""
     return encode_key(f"titan:run:{job_id}:{nonce}:state")
 
 
@@ -60,17 +60,17 @@ def artifacts_of(key: str) -> str | None:
 
 
 def logs_to_master(record: str | None) -> bool:
-    """Whether a run's output is in the log that the master keeps, and in no chunks."""
+    """Whether a run's output is in the master's log, and not in chunks."""
     return _field(record, "log") == "master"
 
 
 def is_failed_for_good(record: str | None) -> bool:
-    """Whether a run has failed that was the last one that its job may have."""
+    """Whether the last allowed run of a job has failed."""
     return _field(record, "state") == "failed" and _field(record, "last") is True
 
 
 def latest_of(key: str) -> str | None:
-    """Where the latest manifest of a manifest's DAG is named; ``None`` if the key is such a place itself."""
+    """The key with the name of the DAG's latest manifest; ``None`` if the given key is such a key."""
     name, colon, _ = _plain(key).removeprefix(_DAG).partition(":")
     return encode_key(_DAG + name) if colon else None
 
@@ -81,18 +81,18 @@ def dag_of(key: str) -> tuple[str, str] | None:
     name, colon, run = plain.removeprefix(_DAG).partition(":")
     if not (plain.startswith(_DAG) and colon):
         return None
-    # Halves of surrogate pairs are no text that a row can hold.
+    # A row cannot hold lone surrogates.
     name, run = (text.encode("utf-8", "replace").decode() for text in (name, run))
     return name.replace("%3A", ":").replace("%25", "%"), run
 
 
 def is_job(dag: str, job_ids: Sequence[str]) -> bool:
-    """Whether a DAG is a job that was submitted by itself."""
+    """Whether a DAG is a single submitted job."""
     return len(job_ids) == 1 and full_id(job_ids[0]) == full_id(dag)
 
 
 def manifest_named(latest: str, value: str) -> str | None:
-    """The manifest that a DAG's latest one is named as; ``None`` if the value is not as we write it."""
+    """The key of the DAG's latest manifest, from the stored value; ``None`` if the SDK did not write the value."""
     run = _field(value, "run")
     return encode_key(f"{_plain(latest)}:{run}") if isinstance(run, str) else None
 
@@ -110,7 +110,7 @@ class Manifest:
 
 
 def read_manifest(text: str) -> Manifest | None:
-    """``None`` if it is not one as we write it: its writer may want it."""
+    """The manifest of a text; ``None`` if the SDK did not write it."""
     at, listed = _field(text, "submitted_at"), _field(text, "jobs")
     if not isinstance(at, int | float) or not isinstance(listed, list):
         return None
@@ -121,19 +121,19 @@ def read_manifest(text: str) -> Manifest | None:
 
 
 def known_as(job_id: str) -> tuple[str, ...]:
-    """The ids under which a master may know a job, the usual one first."""
+    """The ids under which a master may know a job; the usual one comes first."""
     full = full_id(job_id)
     return (full,) if full == job_id else (full, job_id)
 
 
 def nonce_of(record: str | None) -> str | None:
-    """The submission that a job's record is about."""
+    """The nonce in a job's record."""
     nonce = _field(record, "nonce")
     return nonce if isinstance(nonce, str) else None
 
 
 def is_of_later_submission(record: str | None, ended_at: float | None) -> bool:
-    """Whether a record is about a submission that was begun after its job had ended, by the client's clock."""
+    """Whether a record belongs to a submission that began after the job's end, by the client's clock."""
     at = _field(record, "submitted_at")
     return isinstance(at, int | float) and at > (ended_at or 0.0)
 

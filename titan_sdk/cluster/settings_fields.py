@@ -1,4 +1,4 @@
-"""One setting of a master: its default, what it means, its bounds, and the option of `titan up` that gives it."""
+"""The definition of a setting: default, meaning, bounds, and the option of `titan up`."""
 
 from __future__ import annotations
 
@@ -16,33 +16,33 @@ MIB = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """What is known of a setting besides its type and default."""
+    """The properties of a setting besides its type and default."""
 
     text: str
-    """What it means, for people who read `titan up --help` and for those who write Python."""
+    """The meaning, for readers of `titan up --help` and for users of Python."""
     flag: str | None = None
-    """The option of `titan up`; ``None``: it is set in Python only, or the option is more than this one value."""
+    """The option of `titan up`. ``None``: it is set in Python only, or its option sets more than this value."""
     section: str | None = None
     """The heading in the help."""
     least: float | None = None
     most: float | None = None
     above: float | None = None
     never: bool = False
-    """Whether it may be ``None``, which the option calls 0."""
+    """Whether it may be ``None``, which is 0 as an option."""
     unit: str | None = None
-    """What the option counts in, where that is not what the setting counts in."""
+    """The unit of the option, if it differs from the setting's."""
     per_unit: float = 1
-    """How much of the setting one of the option's units is."""
+    """The factor from the option's unit to the setting's."""
     variable: str | None = None
-    """An environment variable that stands for the option."""
+    """The environment variable that replaces the option."""
 
     def check(self, name: str, value: Any, per_unit: float = 1) -> None:
-        """Refuse a number that is out of bounds.
+        """Refuse a number outside the bounds.
 
         Args:
-            name: how the refusal calls the setting.
+            name: the setting's name in the error.
             value: in the setting's unit.
-            per_unit: what the refusal counts in.
+            per_unit: the factor from the error's unit to the setting's.
 
         Raises:
             InvalidArgument: the sentence names the bounds.
@@ -79,7 +79,7 @@ def setting(default: Any, text: str, flag: str | None = None, **more: Any) -> An
 
 
 def settings_of(of: type) -> Iterator[tuple[Field[Any], Setting, Any]]:
-    """Each setting of a dataclass with its field and its default."""
+    """The settings of a dataclass, each with its field and its default."""
     for each in fields(of):
         made = each.default_factory() if each.default_factory is not MISSING else each.default
         yield each, each.metadata["setting"], made

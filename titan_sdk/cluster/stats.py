@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["WorkerView", "collect", "health", "stats_json", "stats_text", "worker_views"]
 
 _FIRST_PORT = 8080
-"""Real workers are told apart by their ports; here these are names only."""
+"""The first port in the statistics. Real workers are identified by ports; here ports are only names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class WorkerView:
     slots: int
     running: tuple[str, ...]
     resources: dict[str, tuple[float, float]] = field(default_factory=dict)
-    """All of each resource, and before that what the jobs and services of this master leave of it."""
+    """The free and the total amount of each resource. Free is what this master's jobs and services leave."""
 
     @property
     def load(self) -> str:
@@ -37,7 +37,7 @@ class WorkerView:
 
 
 def worker_views(master: Master) -> Iterator[WorkerView]:
-    """Every place that is alive."""
+    """The live workers."""
     if master.pools is not None:
         yield from _nodes(master)
         return
@@ -66,7 +66,7 @@ def _nodes(master: Master) -> Iterator[WorkerView]:
     for index, node in enumerate(master.pools.nodes):
         counts = served_tags([node], given)
         if not counts:
-            continue  # a head node that is to run nothing
+            continue  # a head node without places
         used = taken.get(node.name, Counter())
         resources = {
             name: (max(round(total - used[name], 4), 0.0), total)
@@ -79,7 +79,7 @@ def _nodes(master: Master) -> Iterator[WorkerView]:
 
 
 def stats_json(master: Master, version: str) -> str:
-    """The real master's keys, and more of our own."""
+    """STATS_JSON: the real master's keys, and this project's own."""
     queues = master.state.scheduler.queue_lengths()
     return statsjson.encode(
         [_worker(master, view) for view in worker_views(master)],
@@ -94,7 +94,7 @@ def stats_json(master: Master, version: str) -> str:
 
 
 def stats_text(master: Master) -> str:
-    """The overview for people."""
+    """STATS: the overview for people."""
     queues = master.state.scheduler.queue_lengths()
     live = list(worker_views(master))
     lines = [
@@ -144,14 +144,14 @@ def _worker(master: Master, view: WorkerView) -> dict[str, Any]:
 
 
 def health(master: Master) -> tuple[bool, dict[str, Any]]:
-    """Whether it takes jobs, and what ``/health`` tells."""
+    """Whether the master accepts jobs, and the answer of ``/health``."""
     problems = master.state.failing()
     word = "draining" if master.draining else "degraded" if problems else "ok"
     return not master.draining, {"status": word, **({"problems": problems} if problems else {})}
 
 
 def collect(master: Master) -> Iterator[Metric]:
-    """Jobs, store and workers."""
+    """The metrics of jobs, store and workers."""
     yield from _jobs(master)
     yield from _workers(master)
 

@@ -1,4 +1,4 @@
-"""What a master keeps things in, chosen by its settings."""
+"""The master's store, logs and artifacts, chosen by its settings."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ class Storage:
     scripts: Area
     """Scripts for RUN and DEPLOY."""
     cluster_id: str
-    """The same for every master of this store."""
+    """The cluster's id, the same for every master of this store."""
 
 
 async def open_storage(settings: ClusterSettings, data: DataDir, *, jobs_write_here: bool = True) -> Storage:
-    """Open everything; ``Storage.store`` is the caller's to close.
+    """Open the store, logs and artifacts. The caller closes ``Storage.store``.
 
     Args:
-        jobs_write_here: whether jobs write their logs to this machine's disk themselves.
+        jobs_write_here: whether jobs write their logs directly to this machine's disk.
 
     Raises:
-        TitanError: something of it cannot be used.
+        TitanError: one of them cannot be used.
     """
     uploads, scripts = await asyncio.to_thread(_areas, settings, data)
     location, cap, synced = settings.store_location(), settings.log_limit_bytes, settings.is_synced

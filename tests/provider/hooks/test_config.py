@@ -6,7 +6,7 @@ import pytest
 from airflow.providers.common.compat.sdk import Connection
 
 from titan_provider.exceptions import TitanConnectionError
-from titan_provider.hooks.config import check_extra, read_connection
+from titan_provider.hooks.connection import check_extra, read_connection
 from titan_sdk import TLS, ClientConfig
 
 # Airflow 2.11 takes extras that are no object, and warns about its own next version.
