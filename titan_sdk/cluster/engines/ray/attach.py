@@ -1,4 +1,4 @@
-"""Has a short-lived driver of Ray find or make the dispatcher, which then dials this front."""
+"""Runs a short-lived Ray driver, which finds or creates the dispatcher. The dispatcher then connects to this front."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 
 class NotAttached(Exception):
-    """No dispatcher will dial; one sentence. ``is_final``: nor will it before this front is set up otherwise."""
+    """No dispatcher will connect; one sentence. ``is_final``: not before this front's settings change."""
 
     def __init__(self, sentence: str, *, is_final: bool = False) -> None:
         super().__init__(sentence)
@@ -24,7 +24,7 @@ class NotAttached(Exception):
 
 
 async def attach(setup: Setup) -> None:
-    """Returns when the dispatcher has dialled; a cancelled one leaves no process.
+    """Wait until the dispatcher has connected. If it is cancelled, no process is left.
 
     Raises:
         NotAttached: there is no cluster, or it cannot be used.

@@ -1,4 +1,4 @@
-"""The front's half of the Ray engine: what the master asks becomes words to the dispatcher, and its words, results."""
+"""The front's half of the Ray engine: the master's calls become messages to the dispatcher, and its messages results."""
 
 from __future__ import annotations
 
@@ -57,9 +57,9 @@ class RayEngine:
     """Belongs to the loop's thread.
 
     Args:
-        cluster: names the dispatcher: every master of the same store says the same.
-        front: how nodes reach this master.
-        nodes_changed: called with the live nodes, and with none while the cluster is not ``reachable``.
+        cluster: the name of the dispatcher, the same for every master of a store.
+        front: this master's address and credentials for nodes.
+        nodes_changed: called with the live nodes, and with no nodes while the cluster is not ``reachable``.
     """
 
     chooses_places = True
@@ -79,16 +79,16 @@ class RayEngine:
         self._front = replace(front, key=secrets.token_hex(16))
         self.keeps_runs = settings.keep_jobs
         self._staged: dict[str, FrontRun] = {}
-        """Runs that have not begun."""
+        """The runs that have not begun."""
         self._runs: dict[str, FrontRun] = {}
-        """Runs that have, until their ends are durable."""
+        """The runs that have begun, until their ends are durable."""
         self._strays: dict[str, asyncio.Event] = {}
-        """Runs that the dispatcher knows and nobody waits for, and what is set when they have ended."""
+        """Runs that only the dispatcher knows, each with an event for its end."""
         self._stream: Stream | None = None
         self._epoch = ""
-        """Of the dispatcher that was attached last."""
+        """The epoch of the last attached dispatcher."""
         self._sent: dict[str, None] = {}
-        """Archives that this dispatcher has for certain, by hash."""
+        """The hashes of the archives that this dispatcher has."""
         self._opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._lost = asyncio.Event()
         self._keeping: asyncio.Task[None] | None = None
@@ -99,15 +99,15 @@ class RayEngine:
             f"the Ray cluster at {settings.address} has not answered yet; give --ray-address where its head answers "
             "(HOST:6379 on one of its nodes, ray://HOST:10001 from elsewhere)"
         )
-        """Why nothing can be started at the moment."""
+        """The reason why no run can be started at the moment."""
 
     # ------------------------------------------------------------------ life
 
     async def open(self) -> None:
-        """Attach; runs that were re-attached before are accounted for.
+        """Attach to the cluster. Runs that were re-attached before get their state.
 
         Raises:
-            TitanError: the cluster did not answer in time, or cannot be used as this front is set up.
+            TitanError: the cluster did not answer in time, or cannot be used with this front's settings.
         """
         self._keeping = asyncio.create_task(self._stay_attached())
         try:
@@ -135,7 +135,7 @@ class RayEngine:
             pause = min(2 * pause, _LONGEST_PAUSE)
 
     async def abandon(self) -> None:
-        """See ``Engine``: the dispatcher and its runs are there for the next master."""
+        """Disconnect. The dispatcher and its runs stay for the next master."""
         self._closing = True
         if self._keeping is not None:
             self._keeping.cancel()
@@ -149,7 +149,7 @@ class RayEngine:
             self._stream = None
 
     async def close(self) -> None:
-        """Leave the runs to the next master, or end them, as the settings say."""
+        """Leave the runs to the next master, or end them, by the settings."""
         self._closing = True
         runs = list(self._runs.values())
         if not self._settings.keep_jobs and self._stream is not None:
@@ -167,7 +167,7 @@ class RayEngine:
     # ------------------------------------------------------------------ the master's
 
     async def stage(self, request: RunRequest) -> Process:
-        """Prepare it; nothing is sent before ``run``."""
+        """Prepare the run. Nothing is sent before ``run``."""
         epoch, archive, content = self._epoch, None, b""
         if self._stream is None:
             raise StagingFailed(self.problem or "Ray cannot be reached", Outcome.INTERRUPTED)
@@ -194,7 +194,7 @@ class RayEngine:
             ) from None
 
     async def run(self, process: Process, placed: Placed) -> RunResult:
-        """Start it, once nothing is left of an earlier run of the job that the store has forgotten."""
+        """Start the run, after all processes of an earlier run that the store has lost have ended."""
         run = self._runs[process.run] = self._staged.pop(process.run)
         run.on_placed = placed
         return await self._to_end(run, self._start_when_clear(run))
@@ -208,7 +208,7 @@ class RayEngine:
             self._account_for([run], frozenset())
 
     async def reattach(self, process: Process, placed: Placed) -> RunResult:
-        """Watch it, if the dispatcher has it."""
+        """Follow the run, if the dispatcher has it."""
         run = FrontRun(process, asyncio.get_running_loop().create_future(), on_placed=placed, cleared=True)
         self._runs[process.run] = run
         return await self._to_end(run)
@@ -232,18 +232,18 @@ class RayEngine:
             run.finish(RunResult(Outcome.FAILURE, None, KILLED_EARLY))
 
     def forget(self, process: Process) -> None:
-        """The dispatcher can forget it."""
+        """Tell the dispatcher to forget the run."""
         self._staged.pop(process.run, None)
         self._runs.pop(process.run, None)
         self._say("done", run=process.run)
 
     def port_problem(self, port: int) -> str | None:
-        """See ``Engine``; the node looks again."""
-        del port  # another service's is noticed by `Services`, and more is only known on a node
+        """Nothing is known here; the node checks the port."""
+        del port  # `Services` checks the ports of other services; the node checks the rest
         return None
 
     async def answers(self, process: Process, port: int) -> None:
-        """Returns when the service's port answers on its node."""
+        """Wait until the service's port answers on its node."""
         del port  # the node knows it
         found = self._runs.get(process.run)
         await (found.answers if found is not None else asyncio.Event()).wait()
@@ -251,10 +251,10 @@ class RayEngine:
     # ------------------------------------------------------------------ the cluster's requests
 
     def answer(self, payload: bytes) -> TakeOver | Coroutine[None, None, str] | str:
-        """What a process of the cluster asks: the dispatcher for a stream, a node to take output.
+        """Answer a request of a Ray process: the dispatcher opens its stream, a node delivers output.
 
         Raises:
-            PeerProtocolError: it is none of these.
+            PeerProtocolError: it is neither.
         """
         try:
             head, data = unpack(payload)
@@ -274,7 +274,7 @@ class RayEngine:
         return f'{{"received": {received}}}'
 
     async def _serve(self, stream: Stream) -> None:
-        """The dispatcher's stream, to its end."""
+        """Serve the dispatcher's stream until it ends."""
         stream.send("welcome")
         sentence = ""
         try:
@@ -283,7 +283,7 @@ class RayEngine:
                 if word == "attached":
                     self._stream = stream
                 elif word == "superseded":
-                    # To attach again would take the cluster back, and so on for ever.
+                    # Attaching again would take the cluster back from the other front, and so on for ever.
                     sentence = (
                         "another front has taken over this Ray cluster; this one starts nothing any more"
                     )
@@ -305,7 +305,7 @@ class RayEngine:
         self._lost.set()
 
     def _account_for(self, runs: list[FrontRun], known: frozenset[str]) -> None:
-        """Start what the dispatcher has not heard of; find out what became of what another one had."""
+        """Start runs that the dispatcher does not know, and determine the fate of an earlier dispatcher's runs."""
         adopted = []
         for run in runs:
             name = run.process.run
@@ -347,7 +347,7 @@ class RayEngine:
         )
 
     def _say(self, word: str, data: bytes = b"", **head: Any) -> None:
-        """Lost while there is no dispatcher, which is told everything anew when there is."""
+        """Send a message. It is lost without a dispatcher; a new one gets the whole state."""
         if self._stream is not None:
             self._stream.send(word, data, **head)
 

@@ -1,4 +1,4 @@
-"""A run as the front's engine sees it."""
+"""A run in the front's engine."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ __all__ = ["FrontRun"]
 class FrontRun:
     process: Process
     over: asyncio.Future[RunResult]
-    """Set when nothing of it is left."""
+    """Set when no process of it is left."""
     order: Order | None = None
     """``None``: an earlier master started it."""
     archive: bytes = b""
-    """Content of the archive that it needs, until it has begun."""
+    """The content of its archive, until it has begun."""
     on_placed: Placed | None = None
     cleared: bool = False
-    """Whether it may be started."""
+    """Whether the run may be started."""
     ending: bool = False
     node: str | None = None
-    """Where it began."""
+    """The node where it began."""
     answers: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
@@ -34,19 +34,19 @@ class FrontRun:
         return self.process.request
 
     def begin(self, node: str) -> None:
-        """It was heard of there."""
+        """The run has begun on the node."""
         if self.node is None and not self.over.done():
             self.node, self.archive = node, b""
             if self.on_placed is not None:
                 self.on_placed(node)
 
     def finish(self, result: RunResult) -> None:
-        """Nothing of it is left."""
+        """The run has ended, and no process of it is left."""
         if not self.over.done():
             self.over.set_result(result)
 
     async def store(self, logs: LogStore, offset: int, data: bytes) -> int:
-        """Append output to the job's log; how much of this run's has arrived in all.
+        """Append output to the job's log. Returns how much of this run's output has arrived.
 
         Raises:
             OSError, StoreFailed: nothing was appended.

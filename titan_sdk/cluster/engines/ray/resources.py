@@ -1,4 +1,4 @@
-"""From a job's requirement to what it asks of Ray, and what a cluster can hold of it."""
+"""The Ray resources of a job's requirement, and the number of such jobs that a cluster can hold."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ _EXACT = 1e-6
 
 
 def resources_of(tag: str, given: Mapping[str, Resources]) -> Resources:
-    """What a job or a service with this requirement takes: ``GENERAL`` a CPU, ``GPU`` a GPU, any other tag one of the
-    custom resource of that name, unless ``given`` says otherwise.
+    """The resources of a job or service with this requirement. Unless ``given`` has the tag: a CPU for ``GENERAL``, a GPU
+    for ``GPU``, and for any other tag one of the custom resource of that name.
     """
     found = given.get(tag)
     if found is not None:
@@ -26,7 +26,7 @@ def resources_of(tag: str, given: Mapping[str, Resources]) -> Resources:
 
 
 def parse_resources(texts: Iterable[str]) -> dict[str, Resources]:
-    """What ``--tag-resources GPU=num_gpus:0.5,num_cpus:1`` says, by tag; any other name is a custom resource.
+    """The resources by tag in ``--tag-resources GPU=num_gpus:0.5,num_cpus:1``. Other names are custom resources.
 
     Raises:
         InvalidArgument: a text is not of that form.
@@ -62,20 +62,20 @@ def _amount(text: str, name: str, amount: str) -> float:
 
 
 def capacity(resources: Resources, nodes: Iterable[NodeState]) -> int:
-    """How many such jobs the nodes hold at once, if nothing else ran there."""
+    """The number of such jobs that the empty nodes hold at once."""
     wanted = resources.as_ray()
     return sum(_holds(wanted, node) for node in nodes)
 
 
 def _holds(wanted: Mapping[str, float], node: NodeState) -> int:
     if not wanted:
-        # It asks for nothing: as many as the node has CPUs, so that it is not swamped.
+        # The job needs no resources: one per CPU, so that the node is not overloaded.
         return int(node.total.get("CPU", 0))
     return min(int(node.total.get(name, 0.0) / amount + _EXACT) for name, amount in wanted.items())
 
 
 def missing(resources: Resources, nodes: Iterable[NodeState]) -> list[str]:
-    """Resources of which no node has enough for one such job."""
+    """The resources of which no node has enough for one such job."""
     states = list(nodes)
     return [
         name if amount == 1 else f"{name}: {amount:g}"
@@ -85,7 +85,7 @@ def missing(resources: Resources, nodes: Iterable[NodeState]) -> list[str]:
 
 
 def served_tags(nodes: Iterable[NodeState], given: Mapping[str, Resources]) -> dict[str, int]:
-    """Every tag that some node can serve, and how many of its jobs at once."""
+    """The tags that a node can serve, each with the number of its jobs at once."""
     states = list(nodes)
     tags = {"GENERAL", "GPU", *given}
     own = {"CPU", "GPU", "memory"}

@@ -1,4 +1,4 @@
-"""How a master uses a Ray cluster."""
+"""The settings of a master's Ray cluster."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class RaySettings:
 
 
 def parse_advertised(text: str) -> tuple[str, int]:
-    """Host and port of ``HOST[:PORT]``; port 0 for the one that is listened on.
+    """Host and port of ``HOST[:PORT]``; port 0 means the master's own port.
 
     Raises:
         InvalidArgument: it is not of that form.

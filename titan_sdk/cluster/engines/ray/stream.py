@@ -1,4 +1,4 @@
-"""The words of a front, its dispatcher and its nodes: a JSON object, a line feed, and bytes, in a Titan frame."""
+"""Messages between front, dispatcher and nodes: a JSON object, a line feed, and bytes, in a Titan frame."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ _ALIVE = {
     socket.TCP_KEEPCNT: 4,
     socket.TCP_USER_TIMEOUT: 30_000,
 }
-"""A side whose machine is gone says nothing: it is noticed within half a minute."""
+"""TCP keep-alive: a peer whose machine is gone is noticed within half a minute."""
 
 
 def pack(head: dict[str, Any], data: bytes = b"") -> bytes:
-    """A payload."""
+    """The payload of a message."""
     return json.dumps(head, separators=(",", ":")).encode("ascii") + b"\n" + data
 
 
 def unpack(payload: bytes) -> tuple[dict[str, Any], bytes]:
-    """What was packed.
+    """The parts of a payload.
 
     Raises:
-        ValueError: this is something else.
+        ValueError: it is not such a payload.
     """
     text, _, data = payload.partition(b"\n")
     head = json.loads(text)
@@ -42,7 +42,7 @@ def unpack(payload: bytes) -> tuple[dict[str, Any], bytes]:
 
 
 class Stream:
-    """Words in both directions over one connection, each whenever there is something to say."""
+    """Messages in both directions over one connection."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader, self.writer = reader, writer
@@ -53,15 +53,15 @@ class Stream:
         self._decoder = FrameDecoder(limit=None)
 
     def send(self, word: str, data: bytes = b"", **head: Any) -> None:
-        """Say something; it is lost with the connection, which the reader notices."""
+        """Send a message. It is lost if the connection breaks, which the reader notices."""
         self.writer.write(encode_frame(Opcode.ENGINE, pack({"word": word, **head}, data), limit=None))
 
     async def receive(self) -> tuple[str, dict[str, Any]]:
-        """The next word and what is told with it, waited for; bytes are its ``data``, if there are any.
+        """Wait for the next message: its word and fields. ``data`` are its bytes, if there are any.
 
         Raises:
-            ConnectionError: there will be none.
-            ValueError, PeerProtocolError: the other side speaks another language.
+            ConnectionError: the connection has ended.
+            ValueError, PeerProtocolError: the peer does not speak this protocol.
         """
         frame = await self.receive_frame()
         if frame.opcode != Opcode.ENGINE:
@@ -70,7 +70,7 @@ class Stream:
         return str(head.pop("word", "")), head | ({"data": data} if data else {})
 
     async def receive_frame(self) -> Frame:
-        """As ``receive``, for any frame."""
+        """Wait for the next frame."""
         while (frame := self._decoder.next_frame()) is None:
             piece = await self.reader.read(_PIECE)
             if not piece:
@@ -79,9 +79,9 @@ class Stream:
         return frame
 
     async def drain(self) -> None:
-        """Wait until most of what was said is on its way."""
+        """Wait until most of the sent data is on its way."""
         await self.writer.drain()
 
     def close(self) -> None:
-        """Send what was said, and nothing more."""
+        """Close the connection after the sent data."""
         self.writer.close()

@@ -1,4 +1,4 @@
-"""What front, dispatcher and nodes tell each other, as values."""
+"""The values in messages between front, dispatcher and nodes."""
 
 from __future__ import annotations
 
@@ -24,25 +24,25 @@ __all__ = [
 ]
 
 PROTOCOL = 6
-"""Raised with every change of what a front and a dispatcher tell each other."""
+"""The version of the messages between front and dispatcher, increased with every change."""
 NAMESPACE = "titan"
-"""Of the actors' names in Ray."""
+"""The Ray namespace of the actors' names."""
 NOT_KNOWN = "ERROR: no run of that name is waited for"
-"""The front's reply to output that nobody wants."""
+"""The front's reply to output of an unknown run."""
 KEPT_ARCHIVES = 64
-"""Archives that a dispatcher keeps in Ray's object store."""
+"""The most archives that a dispatcher keeps in Ray's object store."""
 
 
 class WrongProtocol(Exception):
-    """Front and dispatcher are of versions that do not understand each other; one sentence."""
+    """Front and dispatcher have incompatible versions; one sentence."""
 
 
 class FrontUnreachable(Exception):
-    """The cluster cannot reach the front at the address that it was given; one sentence."""
+    """The cluster cannot reach the front at its address; one sentence."""
 
 
 class Resources(NamedTuple):
-    """What one job asks of a node, in Ray's words."""
+    """The Ray resources of one job."""
 
     cpus: float = 0.0
     gpus: float = 0.0
@@ -55,14 +55,14 @@ class Resources(NamedTuple):
 
 
 class Order(NamedTuple):
-    """One run, as its node needs it."""
+    """The order to run one job on a node."""
 
     run: str
     job_id: str
     line: str
     """As ``admission.dump_line`` writes it."""
     archive: tuple[str, str] | None = None
-    """Name and content hash of the uploaded file that it needs."""
+    """The name and content hash of its archive."""
 
     def encode(self) -> bytes:
         return json.dumps(self).encode("ascii")
@@ -75,12 +75,12 @@ class Order(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Front:
-    """How the cluster reaches a front, and what jobs inherit from it."""
+    """The address and credentials of a front, and the environment of its jobs."""
 
     host: str
     port: int
     key: str = field(repr=False)
-    """Proves that a stream is the dispatcher's that was told of this front."""
+    """The key by which the front recognizes its dispatcher."""
     environment: dict[str, str] = field(default_factory=dict)
     log_limit: int = 0
     token: str | None = field(default=None, repr=False)
@@ -98,22 +98,22 @@ class Front:
 
 @dataclass(frozen=True, slots=True)
 class NodeResult:
-    """How a run ended, as its node or the dispatcher saw it."""
+    """The end of a run, from its node or the dispatcher."""
 
     code: int | None = None
-    """As a shell reports it; ``None`` where nobody knows."""
+    """The exit code as a shell reports it; ``None`` if it is unknown."""
     node: str | None = None
-    """Where it began."""
+    """The node where it began."""
     killed: bool = False
     refused: str | None = None
-    """Why it can never run."""
+    """The reason why it can never run."""
     lost: str | None = None
-    """Why its outcome is not known."""
+    """The reason why its outcome is unknown."""
     offset: int = 0
-    """Where in the run's output its last piece, which travels with this, begins."""
+    """The offset of the last piece of output, which travels with this value."""
 
     record: str = ""
-    """What its launcher handed in last; see ``FinalRecords``."""
+    """The launcher's final record; see ``FinalRecords``."""
 
     def encode(self, tail: bytes = b"") -> bytes:
         return pack(asdict(self), tail)
@@ -126,7 +126,7 @@ class NodeResult:
 
 
 class NodeState(NamedTuple):
-    """A node of the Ray cluster that is alive."""
+    """A live node of the Ray cluster."""
 
     node_id: str
     name: str
@@ -136,13 +136,13 @@ class NodeState(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """What the driver is told that attaches a dispatcher."""
+    """The input of the driver that attaches a dispatcher."""
 
     address: str
     cluster: str
     front: Front
     ship: str | None
-    """Folder of this package, to be brought to the nodes; ``None``: they have it."""
+    """The folder of this package, to ship to the nodes; ``None``: the nodes have it."""
 
     def encode(self) -> bytes:
         return json.dumps(asdict(self)).encode("ascii")

@@ -1,1 +1,1 @@
-"""What runs in a driver, an actor or a worker process of Ray. The front imports nothing of it."""
+"""The code in Ray's processes: drivers, actors and workers. The front does not import it."""

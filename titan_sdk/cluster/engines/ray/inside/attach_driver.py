@@ -1,6 +1,6 @@
-"""A driver of the Ray cluster, for as long as it takes to find or make the dispatcher. Run as a module by the front.
+"""The short-lived Ray driver that finds or creates the dispatcher. The front runs it as a module.
 
-Setup on stdin; on stdout ``null``, once the dispatcher has dialled the front, or why it will not.
+It reads the setup from stdin. On stdout it writes ``null`` after the dispatcher has connected to the front, or the failure.
 """
 
 from __future__ import annotations
@@ -50,9 +50,9 @@ def _attach(setup: Setup) -> None:
 def _connect(setup: Setup) -> None:
     address = setup.address
     if address.startswith(_LOOPBACK) or (address == "auto" and _current_cluster().startswith(_LOOPBACK)):
-        # Ray replaces a loopback address by this machine's outer one, where a cluster that is bound to loopback does
-        # not answer. This is Ray's own switch against that. It overrides the shell's value: the address was given as
-        # it is meant, and a head that listens on every address answers on loopback too.
+        # Ray replaces a loopback address by this machine's outer address, at which a cluster on loopback does not answer.
+        # This is Ray's own switch against that. It overrides the shell's value, because the address was given explicitly,
+        # and a head that listens on every address also answers on loopback.
         os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     import ray
@@ -102,9 +102,9 @@ def _failure(address: str, exc: Exception) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Attach, say how it went, and end."""
+    """Attach, write the outcome, and exit."""
     out = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # whatever else writes to stdout must not get between
+    os.dup2(2, 1)  # other writes to stdout must not mix with the outcome
     setup = Setup.decode(sys.stdin.buffer.read())
     failure = None
     try:

@@ -12,18 +12,18 @@ __all__ = ["read_nodes"]
 
 
 def read_nodes() -> tuple[NodeState, ...]:
-    """The nodes that are alive, in the order of their names."""
+    """The live nodes, ordered by name."""
     found = [_state(node) for node in ray.nodes() if node["Alive"]]
     return tuple(sorted(found, key=lambda node: node.name))
 
 
 def _state(node: dict[str, Any]) -> NodeState:
     host, node_id = node["NodeManagerAddress"], node["NodeID"]
-    # Addresses alone need not be unique.
+    # Addresses alone may not be unique.
     return NodeState(node_id, f"{host}-{node_id[:6]}", host, _plain(node["Resources"]))
 
 
 def _plain(resources: dict[str, float]) -> dict[str, float]:
-    """Without what Ray counts for itself."""
+    """The resources without Ray's internal ones."""
     own = ("node:", "object_store_memory", "accelerator_type:")
     return {name: amount for name, amount in resources.items() if not name.startswith(own)}

@@ -1,4 +1,4 @@
-"""From a process of Ray's to the front: a connection that is let in."""
+"""Connects a Ray process to the front."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ _HELP = "give --advertise-address HOST[:PORT] at which the cluster's nodes reach
 
 
 async def enter(front: Front) -> Stream:
-    """A connection to the front that is let in.
+    """A connection to the front, after an accepted HELLO.
 
     Raises:
-        OSError: there is none.
-        ValueError, TitanError: what answers is not this front, or does not let it in.
+        OSError: the front cannot be reached.
+        ValueError, TitanError: another server answers, or the front refuses the connection.
     """
     reader, writer = await asyncio.open_connection(front.host, front.port, ssl=_tls_context(front))
     try:
@@ -40,7 +40,7 @@ async def enter(front: Front) -> Stream:
 
 
 def _tls_context(front: Front) -> ssl.SSLContext | None:
-    """Takes exactly this front's certificate, whatever name or address it is reached by."""
+    """A context that trusts exactly this front's certificate, under any name or address."""
     if front.certificate is None:
         return None
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -54,11 +54,11 @@ async def dial(front: Front, here: str, nodes: Sequence[NodeState]) -> Stream:
     """The dispatcher's stream, once the front has taken it.
 
     Args:
-        here: address of the node where this is.
-        nodes: of the cluster.
+        here: the address of this node.
+        nodes: the cluster's nodes.
 
     Raises:
-        FrontUnreachable: there is no such front at its address, or other nodes cannot reach it there.
+        FrontUnreachable: the front does not answer at its address, or other nodes cannot reach that address.
     """
     where = f"{front.host}:{front.port}"
     elsewhere = sorted({node.host for node in nodes} - {here})
@@ -80,7 +80,7 @@ async def dial(front: Front, here: str, nodes: Sequence[NodeState]) -> Stream:
     except TimeoutError:
         problem = f"nothing answered within {_SECONDS:g} s"
     except OSError as exc:
-        # asyncio has words of its own where the system has better ones.
+        # The system's text is better than asyncio's.
         problem = os.strerror(exc.errno) if exc.errno and exc.errno > 0 else exc.strerror or str(exc)
     except (ValueError, TitanError) as exc:
         problem = f"what answers there is not this front ({exc})"

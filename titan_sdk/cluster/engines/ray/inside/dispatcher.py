@@ -1,7 +1,7 @@
-"""The actor that owns the tasks of a cluster's jobs, so that they outlive the front; fronts come and go.
+"""The dispatcher: the actor that owns the tasks of a cluster's jobs, so that they outlive the front.
 
-It decides nothing: what runs when is the front's business, and where, Ray's. It keeps the ends of runs that no front
-has stored yet.
+It decides nothing: the front decides which job runs when, and Ray decides where. The dispatcher keeps the ends of runs that
+no front has stored yet.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ __all__ = ["Dispatcher"]
 _NODES_SECONDS = 1.0
 _CANCEL_SECONDS = 1.0
 _ACTOR_SECONDS = 5.0
-"""For the actor of a service to answer, unless it has no place yet."""
+"""Seconds for a service's actor to answer, unless it has no place yet."""
 _DEATH_SECONDS = 1.0
-"""How much longer Ray may take to notice that a node is gone than that a process of it is."""
+"""Seconds that Ray may need longer to notice the loss of a node than that of a process."""
 
 
 class _DispatchedRun:
@@ -50,15 +50,15 @@ class _DispatchedRun:
         self.ref: Any = None
         self.actor: Any = None
         self.node: str | None = None
-        """Where it began."""
+        """The node where it began."""
         self.answers = False
-        """Whether a service's port was seen to answer."""
+        """Whether the service's port has answered."""
         self.killed = False
         self.ended: bytes | None = None
 
 
 class Dispatcher:
-    """One per cluster. Its methods are calls of Ray's; what ``_on_...`` does, the front says over the stream."""
+    """One per cluster. Ray calls its public methods; the front's messages call the ``_on_...`` methods."""
 
     def __init__(self, cluster: str, name: str) -> None:
         self._about = cluster, name
@@ -74,10 +74,10 @@ class Dispatcher:
         self._spawn(self._watch_nodes())
 
     async def attach(self, key: str, protocol: int, front: bytes) -> None:
-        """Serve this front and no other; returns when it has been reached.
+        """Serve this front instead of an earlier one. Returns when it is connected.
 
         Raises:
-            WrongProtocol: it is of a version that this dispatcher does not understand.
+            WrongProtocol: its version is incompatible with this dispatcher.
             FrontUnreachable: this front cannot be reached, or not by every node.
         """
         if protocol != PROTOCOL:
@@ -98,15 +98,15 @@ class Dispatcher:
         self._spawn(self._listen(stream))
 
     async def front(self) -> bytes:
-        """Where the front is, for nodes that do not find it any more."""
+        """The front's address, for nodes that have lost it."""
         return self._front
 
     async def life(self) -> None:
-        """Returns never: whoever asks is told of this actor's end."""
+        """Never returns. The caller thus learns of this actor's end."""
         await asyncio.get_running_loop().create_future()
 
     async def heard(self, name: str, node: str, answers: bool) -> None:
-        """A run has begun on this node; a service's port ``answers``."""
+        """A run has begun on this node, or a service's port ``answers``."""
         run = self._runs.get(name)
         if run is not None:
             run.node, run.answers = node, run.answers or answers
@@ -120,7 +120,7 @@ class Dispatcher:
                     return
                 getattr(self, f"_on_{word}")(**head)
         except (OSError, ValueError, PeerProtocolError):
-            pass  # the front is gone; it, or the next one, will attach again
+            pass  # the front is gone; it or the next one will attach again
         finally:
             stream.close()
             if stream is self._stream:
@@ -163,7 +163,7 @@ class Dispatcher:
                 started.ref = started.actor.outcome.remote()
             else:
                 started.ref = self._task.options(**options).remote(*arguments)
-        except Exception as exc:  # noqa: BLE001 - whatever Ray says: of the others nothing may be lost
+        except Exception as exc:  # noqa: BLE001 - any error of Ray: the other runs must not be lost
             refused = NodeResult(refused=f"Ray does not take it: {first_line(exc)}")
             self._end(run, started, refused.encode())
             return
@@ -179,7 +179,7 @@ class Dispatcher:
         self._runs.pop(run, None)
 
     def _on_adopt(self, runs: list[str]) -> None:
-        """Services that an earlier dispatcher started; those that do not live are lost."""
+        """Take over services of an earlier dispatcher. Services that are not alive are lost."""
         for name in runs:
             try:
                 actor = ray.get_actor(service_name(name), namespace=NAMESPACE)
@@ -197,7 +197,7 @@ class Dispatcher:
         self._say("adopted", run=name)
 
     def _on_end(self) -> None:
-        """The cluster has no runs, and no front will come."""
+        """The front has ended the cluster's runs, and no front will follow: exit."""
         ray.kill(ray.get_actor(self._about[1], namespace=NAMESPACE))
 
     # ------------------------------------------------------------------ runs
@@ -229,7 +229,7 @@ class Dispatcher:
             self._say("ended", run.ended, run=name)
 
     async def _kill(self, run: _DispatchedRun) -> None:
-        """Begun or not; its end is told as any other."""
+        """Kill a run, begun or not. Its end is reported like any other."""
         if run.actor is not None:
             try:
                 await asyncio.wait_for(run.actor.stop.remote(), _ACTOR_SECONDS)
@@ -237,7 +237,7 @@ class Dispatcher:
                 ray.kill(run.actor)
             return
         while run.ended is None:
-            # Again and again: Ray misses it while the task is on its way to a node.
+            # Repeated, because Ray misses a cancel while the task is on its way to a node.
             ray.cancel(run.ref, force=False, recursive=False)
             await asyncio.sleep(_CANCEL_SECONDS)
 
@@ -258,7 +258,7 @@ class Dispatcher:
             self._say("nodes", nodes=nodes)
 
     async def _dies(self, name: str) -> bool:
-        """Whether the node is found dead within the time that Ray takes to notice."""
+        """Whether Ray reports the node dead within the time that it needs."""
         for _ in range(4):
             await self._look()
             if all(node.name != name for node in self._nodes):
@@ -273,7 +273,7 @@ class Dispatcher:
 
 
 def _options(cpus: float, gpus: float, custom: list[tuple[str, float]], near: str | None) -> dict[str, Any]:
-    """What a run asks of Ray, in Ray's words; ``near``: the id of the node where it should run if there is room."""
+    """The Ray options of a run. ``near``: the id of the preferred node."""
     options: dict[str, Any] = {"num_cpus": cpus}
     if gpus:
         options["num_gpus"] = gpus

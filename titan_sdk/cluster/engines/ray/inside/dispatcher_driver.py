@@ -1,7 +1,7 @@
-"""A driver of Ray beside the dispatcher, for as long as that lives: the Ray job that the dispatcher's tasks belong to.
+"""The Ray driver that lives as long as the dispatcher. The dispatcher's tasks belong to its Ray job.
 
-Of a job that is over, as that of a front's short-lived driver, Ray ends each worker process that has nothing to do: every
-job of ours after a pause would wait for the start of one.
+Ray ends idle worker processes of a Ray job that is over, such as that of a front's short-lived driver. Without this driver,
+every Titan job after a pause would wait for the start of a worker process.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from titan_sdk.cluster.engines.ray.values import NAMESPACE
 __all__ = ["HEAD", "main", "start_dispatcher_driver"]
 
 HEAD = {"node:__internal_head__": 0.001}
-"""Where all of this is: if that node is lost, so is the cluster, and no other node's end can take this with it."""
+"""The head node. If it is lost, the cluster is lost too; the loss of another node does not affect this driver."""
 _MADE = b"made\n"
 
 
 def start_dispatcher_driver(cluster: str, name: str) -> None:
-    """The body of a Ray task on the head: start that driver; returns when it has made the dispatcher.
+    """The body of a Ray task on the head: start the driver, and wait until it has created the dispatcher.
 
     Raises:
-        RuntimeError: it has not; its last words.
+        RuntimeError: the driver failed; the text is its last output.
     """
     context = ray.get_runtime_context()
     environ = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
@@ -36,14 +36,14 @@ def start_dispatcher_driver(cluster: str, name: str) -> None:
         environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # see ``attach_driver.py``
     modules = context.runtime_env.get("py_modules", [])
     words = [sys.executable, "-m", __name__, context.gcs_address, cluster, name, *modules]
-    # Ray has nodes of this machine look for modules where a driver was started: in no folder that has any.
+    # Ray's workers on this machine search modules in the driver's folder, so start it in one without modules.
     found = subprocess.run(words, capture_output=True, check=False, env=environ, cwd="/")
     if not found.stdout.endswith(_MADE):
         raise RuntimeError(found.stderr.decode("utf-8", "replace")[-2000:] or "it has ended without a word")
 
 
 def main(address: str, cluster: str, name: str, *modules: str) -> None:
-    """Go on in a process of its own, as Ray ends the children of its worker processes; this one waits for its word."""
+    """Continue in a detached process, because Ray ends the children of its workers. This process waits for its report."""
     here, there = os.pipe()
     if os.fork():
         os.close(there)

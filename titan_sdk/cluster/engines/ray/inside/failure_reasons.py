@@ -1,4 +1,4 @@
-"""Why a run's outcome is unknown, in a sentence for the job's history."""
+"""The reason of a failed or lost run on Ray, as a sentence for the job's history."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["crashed", "failure_reason", "first_line"]
 
 
 def failure_reason(exc: Exception, node: str | None) -> str:
-    """What an exception of Ray's means for a run that began on that node, if it did."""
+    """The reason behind an exception of Ray; ``node`` is where the run began, if it did."""
     where = "its node" if node is None else f"node {node}"
     if isinstance(exc, ray.exceptions.OutOfMemoryError):
         return f"Ray ended it because memory ran out on {where}"
@@ -29,12 +29,12 @@ def failure_reason(exc: Exception, node: str | None) -> str:
 
 
 def crashed(exc: Exception) -> bool:
-    """Whether a process of Ray's is gone, and its node may be, too."""
+    """Whether a Ray process is gone, and perhaps its node."""
     return isinstance(exc, ray.exceptions.WorkerCrashedError | ray.exceptions.ActorDiedError)
 
 
 def first_line(exc: Exception) -> str:
-    """What it says, without colours and without its traceback."""
+    """The first line of its text, without colours and traceback."""
     return _lines(exc)[0][:300]
 
 

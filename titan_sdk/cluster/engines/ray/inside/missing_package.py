@@ -1,4 +1,4 @@
-"""Nodes that have Ray, but not this package. Without Ray, which the front may lack, too."""
+"""Detects nodes with Ray, but without this package. Does not import Ray, which the front may lack."""
 
 from __future__ import annotations
 
@@ -12,5 +12,5 @@ WITHOUT_PACKAGE = (
 
 
 def lacks_package(exc: Exception) -> bool:
-    """Whether a node said so when it was to run something."""
+    """Whether the error says that the node lacks this package."""
     return re.search(r"(No module named|cannot import name .* from) 'titan_sdk\b", str(exc)) is not None

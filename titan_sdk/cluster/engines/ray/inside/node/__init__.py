@@ -1,1 +1,1 @@
-"""What runs on a node of the Ray cluster, inside Ray's worker processes and beside them."""
+"""The code on a node of the Ray cluster, in Ray's worker processes and beside them."""

@@ -18,11 +18,11 @@ from titan_sdk.cluster.engines.staging import StagingFailed
 __all__ = ["NodeArchives"]
 
 _KEPT = 32
-"""Archives that a node keeps; the ones used longest ago go first."""
+"""The most archives that a node keeps; the least recently used are removed."""
 
 
 class NodeArchives:
-    """What `stage` needs of an area, for the one archive of a run."""
+    """The archive of one run, as `stage` needs it."""
 
     def __init__(self, folders: NodeFolders, archive: tuple[str, str] | None, content: Sequence[Any]) -> None:
         self._folder = folders.archives
@@ -43,7 +43,7 @@ class NodeArchives:
             os.utime(path)
         except FileNotFoundError:
             self._fetch(path)
-        # Opened by name later on: what is kept longest goes, and this one was used just now.
+        # It is opened by name later. It was just used, so it is not removed.
         yield path
 
     def _fetch(self, path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A node's line to the front, wherever that is at the moment."""
+"""A node's connection to the front, at the front's present address."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ _SECONDS = 5.0
 class FrontConnection:
     """
     Args:
-        dispatcher: name of the actor that knows where the front is. Found by name, as a service outlives the
-            dispatcher that started it.
+        dispatcher: the name of the actor that knows the front's address. It is found by name, because a service outlives
+            its dispatcher.
     """
 
     def __init__(self, dispatcher: str) -> None:
         self._dispatcher = dispatcher
         self.front = b""
-        """Where it was when a run was ordered, or when it was looked up."""
+        """The front's last known address: from the order of a run, or from a look-up."""
 
     async def connect(self) -> Stream:
-        """A connection to the front that is let in.
+        """A connection to the front, after an accepted HELLO.
 
         Raises:
-            OSError: there is none at the moment.
+            OSError: the front cannot be reached at the moment.
         """
         try:
             return await self._enter()
@@ -50,13 +50,13 @@ class FrontConnection:
             raise PermissionError("the front does not know the token of its nodes any more") from exc
 
     async def tell(self, run: str, node: str | None, answers: bool) -> None:
-        """Let the dispatcher know of a run; one that is gone will ask, or have the run again."""
+        """Report a run's begin to the dispatcher. A dispatcher that is gone will ask later, or repeat the run."""
         with suppress(ValueError):
             (await self._found()).heard.remote(run, node, answers)
 
     async def _look_up(self) -> bytes:
         try:
-            # By the future: Ray gives the CPU of a task that is in `ray.get` to another one.
+            # Await the future: while a task is in `ray.get`, Ray gives its CPU to another task.
             told = (await self._found()).front.remote().future()
             async with asyncio.timeout(_SECONDS):
                 return bytes(await asyncio.wrap_future(told))

@@ -1,4 +1,4 @@
-"""What one of Ray's worker processes keeps between runs."""
+"""The state of one Ray worker process between runs."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ __all__ = ["NodeContext", "node_context"]
 
 
 class NodeContext:
-    """Made once per process, for one cluster. Belongs to the loop that is current."""
+    """One per process and cluster. Belongs to the current loop."""
 
     def __init__(self, cluster: str, dispatcher: str) -> None:
         node_id: str = ray.get_runtime_context().get_node_id()
         self.name = f"{ray.util.get_node_ip_address()}-{node_id[:6]}"
-        """As the front calls the node."""
+        """The node's name for the front."""
         self.folders = NodeFolders(cluster, node_id)
         self.front_connection = FrontConnection(dispatcher)
         self._relay = Relay(self.folders.sockets, self.front_connection)
         self._worker: WorkerClient | None = None
         self._settings = ""
-        # The node is dead to the cluster when its raylet is, and its jobs run elsewhere. A worker of Ray's that is in
-        # nobody's call would not notice.
+        # When its raylet is dead, the node is dead for the cluster, and its jobs run elsewhere. An idle Ray worker would not
+        # notice that.
         asyncio.get_event_loop().add_reader(os.pidfd_open(os.getppid()), os._exit, 1)
 
     async def worker(self, environment: Mapping[str, str]) -> WorkerClient:
         """The node's worker process for jobs with this environment.
 
         Raises:
-            OSError: there is none, and none can be started.
+            OSError: no process can be started.
         """
         settings = settings_of(environment)
         if self._worker is None or not self._worker.is_alive or settings != self._settings:
@@ -50,7 +50,7 @@ class NodeContext:
         return self._worker
 
     async def environment(self, front: Front) -> dict[str, str]:
-        """What a job inherits: also what Ray has set for this task, such as its GPUs."""
+        """The environment of a job, with Ray's variables for this task, such as its GPUs."""
         found = job_environment(os.environ, self.name, front.host, front.port)
         return {
             **found,
@@ -62,5 +62,5 @@ class NodeContext:
 
 @functools.cache
 def node_context(cluster: str, dispatcher: str) -> NodeContext:
-    """This process's own."""
+    """The context of this process."""
     return NodeContext(cluster, dispatcher)

@@ -1,4 +1,4 @@
-"""Folders of a node: where jobs of this cluster run, and where their files wait."""
+"""The folders of a node, for the jobs of this cluster and their files."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from titan_sdk.cluster.worker.protocol import ENDED
 __all__ = ["NodeFolders"]
 
 _SURELY_LOCKED = 600.0
-"""Seconds."""
+"""Seconds after which the lock of an output file is certainly held."""
 
 
 class NodeFolders:
     """One tree per cluster and node, shared by the node's worker processes.
 
     Raises:
-        OSError: it cannot be made, or belongs to somebody else.
+        OSError: it cannot be created, or belongs to another user.
     """
 
     def __init__(self, cluster: str, node_id: str) -> None:
@@ -45,7 +45,7 @@ class NodeFolders:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def workspace(self, _worker: str) -> Path:
-        """Where its jobs work; one for all of a node's jobs, as on a real worker."""
+        """The workspace: one for all jobs of a node, as on a real worker."""
         return self.work
 
     def staging(self, _worker: str, run: str) -> str:
@@ -54,20 +54,20 @@ class NodeFolders:
 
     @contextlib.contextmanager
     def output(self, run: str) -> Iterator[tuple[str, int]]:
-        """Where the run's output waits until the front has it: a path, and a descriptor. All that the run has on this
-        node goes afterwards.
+        """The file that holds the run's output until the front has it: its path and a descriptor. Afterwards all files of
+        the run on this node are removed.
         """
         path = f"{self.outputs}/{run}"
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)  # what tells it from those that are nobody's any more
+            fcntl.flock(descriptor, fcntl.LOCK_EX)  # the lock distinguishes it from files of dead processes
             yield path, descriptor
         finally:
             os.close(descriptor)
             self._remove(run)
 
     def read_end(self, run: str) -> str:
-        """What the run's launcher has handed in last, if that is here; see ``FinalRecords``."""
+        """The launcher's final record of the run, if it is here; see ``FinalRecords``."""
         try:
             return (self.ends / run).read_text("ascii")
         except (OSError, UnicodeError):
@@ -79,12 +79,12 @@ class NodeFolders:
             path.unlink(missing_ok=True)
 
     def sweep(self) -> None:
-        """Remove what runs have left whose Ray worker process was killed, and ends that nobody will ask for."""
+        """Remove files of runs whose Ray worker process was killed, and ends that are not needed."""
         for path in (self.root / ENDED).glob("*"):
             path.unlink(missing_ok=True)
         for path in self.outputs.iterdir():
             with contextlib.suppress(OSError), path.open("rb") as file:
-                # It is locked a moment after it is made.
+                # A new file is locked a moment after its creation.
                 if time.time() - os.fstat(file.fileno()).st_mtime > _SURELY_LOCKED:
                     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     self._remove(path.name)

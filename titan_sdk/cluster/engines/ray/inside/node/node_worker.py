@@ -1,4 +1,4 @@
-"""The worker process of a node, which runs the jobs as on one machine: the first run starts it."""
+"""Finds or starts the node's worker process, which runs the jobs as on a single machine."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ _SETTINGS = "TITAN_RUNTIME_"
 
 
 def settings_of(environment: Mapping[str, str]) -> str:
-    """What makes a worker process another one: its launcher, and what a launcher reads of its environment."""
+    """A digest of the settings that need a separate worker process: the launcher, and its variables."""
     settings = sorted(item for item in environment.items() if item[0].startswith(_SETTINGS))
     words = runtime_bundle().sha256, protocol.VERSION, settings
     return hashlib.sha256(repr(words).encode()).hexdigest()[:12]
 
 
 async def find_worker(folders: NodeFolders, settings: str, environment: Mapping[str, str]) -> WorkerClient:
-    """Connect to the process that all of the node's runs with these settings are started in.
+    """Connect to the worker process of the node's runs with these settings. Starts it if need be.
 
     Raises:
-        OSError: there is none, and none can be started.
+        OSError: no process can be started.
     """
     file = folders.root / f"worker-{settings}"
     lock = os.open(f"{file}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        # No other process looks for it meanwhile.
+        # Only one process at a time searches or starts it.
         await asyncio.to_thread(fcntl.flock, lock, fcntl.LOCK_EX)
-        # One that is about to end, as nobody was connected, closes this connection instead of answering.
+        # A process that is about to end, for lack of clients, closes this connection instead of answering.
         found = await connect(Path(file.read_text("utf-8"))) if file.exists() else None
         if found is not None:
             return found

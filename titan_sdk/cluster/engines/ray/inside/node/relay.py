@@ -1,7 +1,7 @@
-"""How a job reaches the front: a Unix socket of its own user, and from there a connection to where the front is now.
+"""The relay from a job to the front: a private Unix socket, and from there a connection to the front's present address.
 
-So jobs need neither the token nor TLS nor the front's address, which may change while they run: the runtime and
-`TitanClient` in a job use `TITAN_SOCKET` as they do beside a master on one machine.
+Jobs therefore need no token, no TLS, and not the front's address, which may change while they run. The runtime and
+`TitanClient` in a job use `TITAN_SOCKET`, as on a single machine.
 """
 
 from __future__ import annotations
