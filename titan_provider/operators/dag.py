@@ -38,8 +38,8 @@ class TitanDagOperator(TitanWorkOperator):
     the jobs that did not succeed, those that were changed since, and what depends on them.
 
     :param jobs: dicts with a name as ``job_id``, one of ``filename``, ``script`` and ``module``, ``parents`` by name, and
-        other parameters of :class:`titan_sdk.TitanJob` such as ``project``, ``args``, ``params``, ``env``, ``requirement``, ``affinity``,
-        ``timeout``; or TitanJobs (templated, the dicts all through)
+        other parameters of :class:`titan_sdk.TitanJob` such as ``project``, ``args``, ``params``, ``env``, ``requirement``, ``requirements``,
+        ``affinity``, ``timeout``; or TitanJobs (templated, the dicts all through)
     :param dag_name: name of the Titan DAG, by default ``<dag_id>.<task_id>`` (templated)
     :param titan_conn_id: connection of type ``titan`` (templated)
     :param wait_for_completion: False ends the task after the submit; its XCom is then the jobs' ids by name

@@ -21,7 +21,7 @@ from titan_provider.work.admission import AdmissionQueue, Sightings, Window, ent
 from titan_provider.work.joblog import LogCursor, env_texts, mask_env
 from titan_provider.work.jobs import NamedJob
 from titan_provider.work.plan import ONLY, KnownJob, WorkRecord
-from titan_provider.work.project import find_project
+from titan_provider.work.project import find_project, find_requirements
 from titan_provider.work.remote import RemoteWork, new_record
 from titan_provider.work.source import Script, choose_script
 from titan_provider.work.waiting import OwnClient, run_blocking
@@ -55,6 +55,10 @@ class TitanJobOperator(TitanWorkOperator):
         ``params`` because Airflow keeps that name for the parameters of a DAG run, which allow no XComs
     :param env: environment variables of the script (templated). Anybody who reaches the master can read them
     :param requirement: tag that the worker must have, such as ``GPU`` (templated)
+    :param requirements: the packages that the job needs: a list such as ``["numpy>=2"]``, or the path of a
+        ``requirements.txt``, ``uv.lock``, ``pylock.toml`` or ``pyproject.toml``, relative to the DAG file or to the current
+        folder. The worker installs them once, for all jobs that ask for the same (templated)
+    :param inherit_packages: the job also sees the packages that the worker has, such as a GPU image's torch
     :param priority: higher runs first
     :param affinity: prefer the worker on which the first parent ran
     :param delay: do not start before that much time after the submit; milliseconds. As any duration here it may also
@@ -93,6 +97,7 @@ class TitanJobOperator(TitanWorkOperator):
         "job_params",
         "env",
         "requirement",
+        "requirements",
         "parents",
         "python",
         "job_id",
@@ -122,6 +127,8 @@ class TitanJobOperator(TitanWorkOperator):
         job_params: Any = None,
         env: Mapping[str, str | float] | None = None,
         requirement: str = "GENERAL",
+        requirements: Sequence[str] | str | os.PathLike[str] | None = None,
+        inherit_packages: bool = False,
         priority: int = 1,
         affinity: bool = False,
         delay: int | str | timedelta = 0,
@@ -166,6 +173,10 @@ class TitanJobOperator(TitanWorkOperator):
         self.job_params = plain(job_params)
         self.env = plain(env)
         self.requirement = plain(requirement)
+        self.requirements = plain(
+            os.fspath(requirements) if isinstance(requirements, os.PathLike) else requirements
+        )
+        self.inherit_packages = inherit_packages
         self.priority = priority
         self.affinity = affinity
         parse_duration(delay, f"task {self.task_id!r}: delay", unit="ms", zero=True)
@@ -243,6 +254,8 @@ class TitanJobOperator(TitanWorkOperator):
             "delay": self.delay,
             "affinity": self.affinity,
             "requirement": as_id(self.requirement),
+            "requirements": find_requirements(self.requirements, dag_file, stack or ExitStack()),
+            "inherit_packages": self.inherit_packages,
             "params": to_json(self.job_params, "job_params"),
             "env": self.env,
             "python": self.python,

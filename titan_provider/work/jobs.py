@@ -14,7 +14,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from titan_provider.values import as_id, to_json
-from titan_provider.work.project import find_project
+from titan_provider.work.project import find_project, find_requirements
 from titan_provider.work.source import Script, find_script, inline_script
 from titan_sdk import TitanJob
 from titan_sdk.archive import folder_digest
@@ -141,6 +141,8 @@ class _Reader:
             raise ValueError(f"{where}: give one of 'filename', 'script' and 'module', and no other of them")
         if project := fields.get("project"):
             fields["project"] = self._project(os.fspath(project))
+        if requirements := fields.get("requirements"):
+            fields["requirements"] = find_requirements(requirements, self._dag_file, self._stack)
         if module is not None:
             return Script("")
         if "script" in given:
@@ -163,6 +165,10 @@ class _Reader:
         content = script.content()
         if module := fields.get("module"):
             relevant.append(module)
+        if requirements := fields.get("requirements"):
+            is_file = isinstance(requirements, str) and Path(requirements).is_file()
+            listed = Path(requirements).read_bytes().hex() if is_file else requirements
+            relevant += [listed, bool(fields.get("inherit_packages"))]
         if folder := fields.get("project"):
             if folder not in self._digests:
                 self._digests[folder] = folder_digest(Path(folder))

@@ -1,4 +1,6 @@
-"""The folder that a task's job brings: where it lies, and how one in the zip of a packed DAG comes to lie on a disk."""
+"""The folder, and the file of requirements, that a task's job brings: where they lie, and how those in the zip of a packed
+DAG come to lie on a disk.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +11,12 @@ import tempfile
 import zipfile
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 from titan_provider.compat import AirflowException
-from titan_provider.work.source import places_of
+from titan_provider.work.source import exists, places_of
 
-__all__ = ["find_project"]
+__all__ = ["find_project", "find_requirements"]
 
 
 def find_project(project: str, dag_file: str | None, stack: ExitStack) -> str:
@@ -34,6 +37,34 @@ def find_project(project: str, dag_file: str | None, stack: ExitStack) -> str:
     looked = " nor ".join(str(place) for place in dict.fromkeys(places))
     raise AirflowException(
         f"the project {project!r} was not found: there is no folder {looked}. "
+        "Give its path relative to the DAG file, or an absolute path that exists where the task runs"
+    )
+
+
+def find_requirements(requirements: Any, dag_file: str | None, stack: ExitStack) -> Any:
+    """A list as it is; of a path the file, as given, else beside the DAG file, else in the current folder. One in the zip of
+    a packed DAG is unpacked, with its folder, as it may name others in it.
+
+    :param requirements: what the DAG's author wrote
+    :param dag_file: the file that defines the DAG, where known
+    :param stack: removes what was unpacked
+    :raises AirflowException: it is in none of these places; the sentence lists them
+    """
+    if isinstance(requirements, os.PathLike):
+        requirements = os.fspath(requirements)
+    if not isinstance(requirements, str):
+        return requirements
+    places = places_of(requirements, dag_file)
+    for place in places:
+        if place.is_file():
+            return str(place.resolve())
+        if exists(place) and (folder := _unpacked(place.parent, stack)) is not None:
+            return os.path.join(folder, place.name)
+    if not requirements.endswith((".txt", ".toml", ".lock")):
+        return requirements  # TitanJob says what it takes this for
+    looked = " nor ".join(str(place) for place in dict.fromkeys(places))
+    raise AirflowException(
+        f"the requirements {requirements!r} were not found: there is no file {looked}. "
         "Give its path relative to the DAG file, or an absolute path that exists where the task runs"
     )
 

@@ -29,6 +29,7 @@ NOT_TEMPLATED = {
         "owner_lease",
         "max_unfinished",
         "cwd",
+        "inherit_packages",
         "wait_for_completion",
         "deferrable",
         "poll_interval",
