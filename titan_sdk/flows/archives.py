@@ -164,10 +164,11 @@ def _put_parts(
     session: Session, archive: Archive, content: IO[bytes], progress: Progress | None
 ) -> Flow[None]:
     # They are sent in order, and whoever clears a folder by age takes the first ones first.
-    ends = [part_asset(digest, b"") for digest in (archive.parts[0], archive.parts[-1])]
-    if (yield from is_there(session, ends[0].name, ends[0].sha256)) and (
-        yield from is_there(session, ends[1].name, ends[1].sha256)
-    ):
+    lacking = 0
+    for digest in (archive.parts[0], archive.parts[-1]):
+        end = part_asset(digest, b"")
+        lacking += not (yield from is_there(session, end.name, end.sha256))
+    if not lacking:
         return
     content.seek(0)
     done = 0
