@@ -48,3 +48,10 @@ def test_inline_scripts_of_one_name_are_each_its_own_and_no_file_is_read(tmp_pat
     contents = [base64.b64decode(lines[f"DAG-{name}"].content_b64) for name in ("one", "two", "file")]
     assert contents == [b"print(1)", b"print(2)", b"print('the file')"]
     assert list(run.result.scripts) == [str(beside)]
+
+
+def test_packages_that_a_job_needs_are_in_its_launcher_s_spec() -> None:
+    job = TitanJob("needs", source="pass", requirements=["colourful>=1"])
+    staged = FlowRun(stage(Session(ClientConfig()), [job], "0" * 16, {"DAG-needs": ()}, {}, {})).result
+    stub = base64.b64decode(staged.lines["DAG-needs"].content_b64).decode()
+    assert "'packages': {" in stub
