@@ -217,8 +217,8 @@ def test_a_missing_script_fails_before_anything_is_sent(run_dag: RunDag) -> None
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({}, "either filename= or script="),
-        ({"filename": "a.py", "script": "print()"}, "either filename= or script="),
+        ({}, "give one of filename=, script= and module="),
+        ({"filename": "a.py", "script": "print()"}, "give one of filename=, script= and module="),
         ({"script": "print()", "poll_interval": 0}, "poll_interval 0 is not a number of seconds above 0"),
         ({"script": "print()", "max_unfinished": 0}, "max_unfinished 0 lets no job through"),
         ({"script": "print()", "owner_lease": 60, "wait_for_completion": False}, "owner_lease needs wait"),
