@@ -36,7 +36,7 @@ def show(session: CliSession) -> None:
 
 @command(approvals, "approve")
 def approve(session: CliSession, gate: Gate) -> None:
-    """Let what depends on the job run; exit code 5 when no such gate is waiting."""
+    """Let the job's children run; exit code 5 when no such gate is waiting."""
     with session.client() as client:
         decided = client.approve(gate)
     session.output.answer({"gate_id": decided, "decision": "APPROVED"}, f"approved {decided}")
@@ -44,7 +44,7 @@ def approve(session: CliSession, gate: Gate) -> None:
 
 @command(approvals, "reject")
 def reject(session: CliSession, gate: Gate) -> None:
-    """Let nothing that depends on the job run; exit code 5 when no such gate is waiting."""
+    """Let none of the job's children run; exit code 5 when no such gate is waiting."""
     with session.client() as client:
         decided = client.reject(gate)
     session.output.answer({"gate_id": decided, "decision": "REJECTED"}, f"rejected {decided}")

@@ -1,4 +1,4 @@
-"""What every command shares: which master, which output, and how an error ends the process."""
+"""The common parts of all commands: the master, the output, and the exit after an error."""
 
 from __future__ import annotations
 
@@ -50,14 +50,14 @@ F = TypeVar("F", bound=Callable[..., None])
 
 @dataclass
 class CliSession:
-    """One run of the command. Options may stand before or behind the subcommand; the later one wins."""
+    """One run of the command. Options may stand before or behind the subcommand; the last one counts."""
 
     host: str | None = None
     port: int | None = None
     as_json: bool = False
     output: Output = field(default_factory=Output)
     security: dict[str, str] = field(default_factory=dict, repr=False)
-    """Environment variables that global options stand for: TLS files and the token."""
+    """The environment variables that global options replace: TLS files and the token."""
 
     def override(self, host: str | None = None, port: int | None = None, as_json: bool = False) -> CliSession:
         """The session with a subcommand's own options."""
@@ -76,8 +76,8 @@ class CliSession:
 
 
 def command(app: typer.Typer, name: str, *, connects: bool = True) -> Callable[[F], F]:
-    """Register ``function(session, ...)`` as a command that also takes ``--json`` and, where it connects to a
-    master, ``--host`` and ``--port``; what the SDK raises in it becomes a sentence and an exit code.
+    """Register ``function(session, ...)`` as a command with ``--json`` and, if it connects to a master, ``--host`` and
+    ``--port``. The SDK's exceptions become a sentence and an exit code.
     """
 
     def register(function: F) -> F:
@@ -117,7 +117,7 @@ class _Sections(TyperCommand):
 
 
 class CommandGroup(TyperGroup):
-    """Commands whose help shows the first sentence of each whole; click cuts it to what is left of one line."""
+    """Commands whose help shows the whole first sentence of each; click would cut it to one line."""
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         commands = ((name, self.get_command(ctx, name)) for name in self.list_commands(ctx))

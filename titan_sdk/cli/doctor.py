@@ -1,4 +1,4 @@
-"""``titan doctor``: is the master there, which one is it, and does it do what jobs rely on?"""
+"""``titan doctor``: checks the master, its store, its workers, and the way back from the workers."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from titan_sdk.errors import StoreUnavailable, TitanError
 __all__ = ["Finding", "Verdict", "register"]
 
 _HAZARDS = "grüß dich, 日本語 | a;b\nNULL, ERROR: no 'quotes\" lost \t"
-"""Everything that Titan's store or a naive client is known to alter (protocol section 8.1)."""
+"""A text with everything that Titan's store or a naive client alters (protocol section 8.1)."""
 _MEMBERS = ("plain", "a,b", "é", "", "NULL", "ERROR: x")
 
 
 class Verdict(StrEnum):
-    """How a check went."""
+    """The outcome of a check."""
 
     GOOD = "ok"
     WARNING = "warning"
@@ -35,7 +35,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One check: what was found, and what to do about it."""
+    """One check: the finding and the advice."""
 
     check: str
     verdict: Verdict
@@ -58,7 +58,7 @@ def doctor(
         typer.Option("--tag", metavar="TAG", help="A tag that some worker must have; repeatable."),
     ] = None,
 ) -> None:
-    """Check a master and say what to do about each finding; exit code 1 (or the cause's) when a check fails."""
+    """Check a master, with advice for each finding; exit code 1 (or the cause's) when a check fails."""
     findings: list[Finding] = []
     failure = ExitCode.FAILED
     with session.client() as client:
@@ -192,7 +192,7 @@ def _workers(client: TitanClient, tags: list[str]) -> Iterator[Finding]:
 
 
 def _way_back(client: TitanClient, kind: str) -> Finding:
-    """Jobs call the master back; under ``localhost`` only workers on the master's own machine reach it."""
+    """The address at which jobs reach the master. ``localhost`` works only for workers on the master's own machine."""
     host, port = client.config.address_for_workers
     found = f"jobs call the master back at {host}:{port}"
     if kind != "bundled" and is_loopback(host):

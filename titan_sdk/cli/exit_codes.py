@@ -1,4 +1,4 @@
-"""Exit codes by cause, and the one place where an error becomes a sentence on stderr."""
+"""The exit codes by cause. Only this module turns an error into a sentence on stderr."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ __all__ = ["HELP", "ExitCode", "code_for", "complain", "reported"]
 
 
 class ExitCode(IntEnum):
-    """What a script can branch on."""
+    """The exit codes of ``titan``, for scripts."""
 
     OK = 0
     FAILED = 1
@@ -51,7 +51,7 @@ Exit codes: 0 ok · 1 the job failed, or a check did · 2 wrong usage or input, 
 7 the outcome is unknown, ask before repeating · 70 the peer does not speak Titan · 130 interrupted."""
 
 _CODES: tuple[tuple[type[Exception], ExitCode], ...] = (
-    # The first match counts, so the narrower class stands first.
+    # The first match counts, so subclasses come first.
     (JobFailed, ExitCode.FAILED),
     (InvalidArgument, ExitCode.USAGE),
     (LocalProtocolError, ExitCode.USAGE),
@@ -75,14 +75,14 @@ _METHOD = re.compile(r"(\w+)(?:: | (?='))")
 
 
 def code_for(error: Exception) -> ExitCode:
-    """The exit code that tells this error's cause."""
+    """The exit code for the error's cause."""
     if isinstance(error, ConnectionLost) and not error.outcome_unknown:
         return ExitCode.CANNOT_CONNECT  # it was only a question
     return next(code for kind, code in _CODES if isinstance(error, kind))
 
 
 def complain(sentence: str) -> None:
-    """One line on stderr, without the names of Python that the SDK's errors use: people called a command."""
+    """Print one line on stderr, without the Python names in the SDK's errors: the user called a command."""
     sentence = sentence.replace("another data_dir", "another --data-dir").replace(
         "a data_dir", "a --data-dir"
     )
@@ -105,7 +105,7 @@ def reported(interrupted: str = "interrupted") -> Iterator[None]:
         yield
     except (TitanError, OSError) as exc:
         if isinstance(exc, BrokenPipeError):
-            # The reader of our output is gone (`titan logs x | head`); nobody is left to tell.
+            # The reader of the output is gone (`titan logs x | head`), so there is no one to report to.
             sys.stderr.close()
             raise typer.Exit(ExitCode.OK) from exc
         complain(str(exc))

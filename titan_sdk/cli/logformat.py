@@ -1,4 +1,4 @@
-"""How ``titan up`` logs: lines for people, or one JSON object per line for collectors."""
+"""The log formats of ``titan up``: lines for people, or one JSON object per line for collectors."""
 
 from __future__ import annotations
 

@@ -35,11 +35,11 @@ _SUBJECTS = {
     "envs": "envs",
     "checkpoints": "checkpoints",
 }
-"""Which module of this package has a command; it is imported when the command is wanted."""
+"""The module of each command. It is imported when the command is used."""
 
 
 class _Commands(CommandGroup):
-    """Commands that cost their imports only when they are run, or listed."""
+    """Commands that are imported only when they are run or listed."""
 
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002 - click's
         return list(_SUBJECTS)
@@ -53,7 +53,7 @@ class _Commands(CommandGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         if args and args[0] not in _SUBJECTS:
-            # A slip; typer looks for the nearest names among the commands that it holds.
+            # A typing error. Typer searches the nearest names among the loaded commands.
             self.commands = {name: self.get_command(ctx, name) for name in _SUBJECTS}
         return super().resolve_command(ctx, args)
 

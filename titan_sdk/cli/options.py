@@ -20,7 +20,7 @@ __all__ = ["parameters", "parse_workers", "read", "with_options"]
 F = TypeVar("F", bound=Callable[..., None])
 
 _LISTS = {"workers": "TAG=N,...", "tag_resources": "TAG=NAME:N,..."}
-"""Options that may be repeated, and what each takes."""
+"""The repeatable options, with their value names."""
 
 
 def parameters(of: type) -> list[inspect.Parameter]:
@@ -41,7 +41,7 @@ def parameters(of: type) -> list[inspect.Parameter]:
 
 
 def with_options(function: F, options: list[inspect.Parameter]) -> F:
-    """The function, whose ``**options`` the command line shows as these options, before its own."""
+    """The function with these options instead of its ``**options``, before its own parameters."""
     signature = inspect.signature(function, eval_str=True)
     session, *own = (each for each in signature.parameters.values() if each.kind is not each.VAR_KEYWORD)
 
@@ -54,10 +54,10 @@ def with_options(function: F, options: list[inspect.Parameter]) -> F:
 
 
 def read(of: type, given: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings that these options mean, by name, checked in the words of the command.
+    """The settings of these options, by name. Errors name the options.
 
     Raises:
-        InvalidArgument: an option is no such value, or out of bounds.
+        InvalidArgument: an option's value is invalid or out of bounds.
     """
     found: dict[str, Any] = {}
     for each, setting, default in settings_of(of):
@@ -79,7 +79,7 @@ def parse_workers(texts: list[str]) -> dict[str, int]:
     """The workers per tag in ``GENERAL=2,GPU=1``; a tag alone means one worker.
 
     Raises:
-        InvalidArgument: a part is no such pair, or a tag is there twice.
+        InvalidArgument: a part is not such a pair, or a tag is given twice.
     """
     counts: dict[str, int] = {}
     for part in (part.strip() for text in texts for part in text.split(",")):
@@ -118,7 +118,7 @@ def _number(setting: Setting, value: float) -> float | None:
 
 
 def _default(name: str, setting: Setting, default: Any) -> Any:
-    """What the option is without being given, in its own unit."""
+    """The default of the option, in its own unit."""
     if name in _PARSERS:
         return None
     if default is not None and setting.unit is not None:
@@ -127,7 +127,7 @@ def _default(name: str, setting: Setting, default: Any) -> Any:
 
 
 def _kind(name: str, hint: Any, setting: Setting) -> Any:
-    """The type that typer reads the option as."""
+    """The type of the option for typer."""
     if name in _LISTS:
         return list[str] | None
     if name in _PARSERS:

@@ -1,7 +1,7 @@
-"""Where an answer goes: text for people, or JSON for programs.
+"""The output of a command: text for people, or JSON for programs.
 
-stdout carries the answer, stderr the progress, so that a pipe gets nothing but the answer. `titan --help` pays for neither
-rich nor reports: what they need is imported when it is used.
+stdout has the answer and stderr the progress, so that a pipe gets only the answer. Rich and the reports are imported when
+they are used, so that `titan --help` stays fast.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ _WIDTH_OF_A_PIPE = 160
 
 
 class Output:
-    """Where the answer goes."""
+    """The output of one command."""
 
     def __init__(self, as_json: bool = False) -> None:
         self.as_json = as_json
 
     @property
     def progress(self) -> Console:
-        """For what is worth seeing only while it happens."""
+        """The console for progress, on stderr."""
         from rich.console import Console
 
         return Console(stderr=True, highlight=False)
@@ -40,8 +40,8 @@ class Output:
         """Print the answer.
 
         Args:
-            value: what ``--json`` prints.
-            text: what people read: a text, printed as it is, or rich renderables; ``None`` prints nothing.
+            value: the value that ``--json`` prints.
+            text: the text for people: printed unchanged, or rich renderables; ``None`` prints nothing.
         """
         if self.as_json:
             self.line(json.dumps(plain(value), ensure_ascii=False))
@@ -57,12 +57,12 @@ class Output:
                 console.print(part)
 
     def line(self, text: str) -> None:
-        """One line on stdout at once, exactly as it is: user text is no markup."""
+        """Print one line on stdout at once, unchanged: a user's text is not markup."""
         typer.echo(text)
 
 
 def plain(value: Any) -> Any:
-    """Dataclasses, enums, sets and tuples as what JSON has."""
+    """Dataclasses, enums, sets and tuples as JSON types."""
     from titan_sdk.model.files import FileRef
     from titan_sdk.model.report import DagReport, JobReport
 

@@ -1,4 +1,4 @@
-"""Reports and statistics become tables for people."""
+"""Tables of reports and statistics, for people."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ _STYLES = {
 
 
 def state_text(report: JobReport) -> Text:
-    """The state in its colour; a job that never will run says so."""
+    """The state in its colour, or that the job will never run."""
     if report.upstream_failed:
         return Text("NOT RUN", style="yellow")
     return Text(report.state.value, style=_STYLES[report.state])
 
 
 def jobs_table(reports: Sequence[JobReport]) -> Table:
-    """One line per job: state, worker, seconds, and its result or what went wrong."""
+    """One line per job: state, worker, seconds, and its result or error."""
     table = _table("job", "state", "worker", "seconds", "result")
     for report in reports:
         seconds = "" if report.seconds is None else f"{report.seconds:.2f}"
@@ -94,7 +94,7 @@ def status_tables(info: ServerInfo, address: str, stats: ClusterStats) -> list[A
 
 
 def _table(*titles: str) -> Table:
-    """Cells that are too long for the terminal go on in the next line: half an id is none."""
+    """A table whose long cells are wrapped, because half an id is useless."""
     table = Table()
     for title in titles:
         table.add_column(title, overflow="fold")
@@ -102,7 +102,7 @@ def _table(*titles: str) -> Table:
 
 
 def _queue_line(stats: ClusterStats) -> list[Text]:
-    """What is queued for which tag, where the master tells."""
+    """The number of queued jobs by tag, if the master reports it."""
     queues = [
         f"{tag} {count}" + ("" if stats.has_worker_for(tag) else " (no worker has this tag)")
         for tag, count in sorted(stats.queues.items())

@@ -43,7 +43,7 @@ def put(
     key: Key,
     value: Annotated[str, typer.Argument(help="Any text; '-' reads it from standard input.")],
 ) -> None:
-    """Set a key; whatever text it is, it is read back exactly."""
+    """Set a key to any text; it is read back exactly."""
     text = sys.stdin.read() if value == "-" else value
     with session.client() as client:
         client.store_put(key, text)

@@ -134,7 +134,7 @@ def up(
 
 
 def _check_access(given: Mapping[str, Any]) -> None:
-    """Refuse in the words of the command what the settings would refuse in Python's."""
+    """Refuse invalid access options, with the names of the options."""
     is_local = is_loopback(given["host"])
     knows_clients = given["token"] or (given["tls"] is not None and given["tls"].client_ca)
     if not (is_local or given["insecure"] or knows_clients):
@@ -169,7 +169,7 @@ def _ray_settings(engine: str, given: dict[str, Any]) -> RaySettings | None:
 
 
 def _check_store(given: Mapping[str, Any], password_file: Path | None) -> None:
-    """Refuse what is about a store where there is none."""
+    """Refuse options of a store without ``--store``."""
     if given.get("store") is not None:
         return
     if given.get("accept_lost_commits"):

@@ -1,6 +1,6 @@
 """A master that behaves as the real one does, hazards included: ``LocalCluster(strict_titan=True)``.
 
-It is a state machine of its own beside the bundled master's, because the real scheduler's defects are the point.
+It has its own state machine, because it must imitate the defects of the real scheduler.
 """
 
 from __future__ import annotations

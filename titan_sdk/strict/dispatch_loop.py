@@ -1,4 +1,4 @@
-"""The one dispatch thread of the whole cluster: whatever it meets, everything else waits for (sections 3, 5.3)."""
+"""The dispatch loop: one for the whole cluster, so each slow step delays all jobs (sections 3, 5.3)."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class DispatchLoop:
         self._master = master
 
     async def run(self) -> None:
-        """Take job after job."""
+        """Dispatch one job after another."""
         while True:
             await self._next()
 
@@ -70,7 +70,7 @@ class DispatchLoop:
         if "SATURATED" in reason:
             chosen.penalise()
         if "ALREADY in use" in reason:
-            # Neither retried nor stored: it reads RUNNING for ever (section 5.5).
+            # Neither retried nor stored: the job stays RUNNING for ever (section 5.5).
             job.status = "FAILED"
         else:
             master.failed(job)
@@ -94,7 +94,7 @@ class DispatchLoop:
                 self._master.services[job.job_id] = chosen
                 chosen.active_job = None
             return answer
-        # Unknown to the worker too: it takes the id for a file.
+        # The worker does not know it either: it takes the id for a file name.
         return worker.run(job.job_id, job.payload, "")
 
     @staticmethod
@@ -107,7 +107,7 @@ class DispatchLoop:
         return worker.run(job.job_id, fields[0], args)
 
     async def _unpack(self, job: StrictJob, worker: StrictWorker, fields: list[str]) -> str:
-        """Unpack the archive a job points at; its arguments get lost here (section 5.4)."""
+        """Unpack the archive of a job. Its arguments are lost here (section 5.4)."""
         try:
             name, entry = split_pointer(fields[0] if fields else "")
         except ArchiveRefused as exc:
@@ -120,7 +120,7 @@ class DispatchLoop:
     async def _deploy(
         self, job: StrictJob, chosen: Registered, worker: StrictWorker, fields: list[str]
     ) -> str:
-        """Port check, staging, start, and polling of the port, while every other job of the cluster waits."""
+        """Check the port, stage, start, and poll the port, while every other job of the cluster waits."""
         if len(fields) < 2:
             raise WorkerRefused("Invalid Deploy Payload")
         port = _service_port(fields)

@@ -1,4 +1,4 @@
-"""A job as the real master keeps it, and its queue, whose order among equals is nobody's intention."""
+"""A job of the real master, and its queue, which orders equal priorities by accident."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["JavaQueue", "StrictJob", "has_cycle", "parse_plain"]
 
 @dataclass(slots=True, eq=False)
 class StrictJob:
-    """One submission. The payload is all that the store keeps of it, besides priority and due time."""
+    """One submission. The store keeps only its payload, priority and due time."""
 
     job_id: str
     payload: str
@@ -41,12 +41,12 @@ class StrictJob:
 
     @property
     def ready(self) -> bool:
-        """A parent named twice can only be satisfied once, so such a job is never ready."""
+        """Whether all parents are satisfied. A parent named twice is satisfied once, so such a job is never ready."""
         return len(self.satisfied) >= len(self.parents)
 
     @property
     def fields(self) -> list[str]:
-        """The payload's fields; empty ones at its end are lost."""
+        """The payload's fields. Empty ones at the end are lost."""
         return self.payload.rstrip("|").split("|")
 
     @property
@@ -64,7 +64,7 @@ class StrictJob:
 
 
 def parse_plain(payload: str) -> StrictJob:
-    """What SUBMIT_JOB makes of any text (section 4.7)."""
+    """The job that SUBMIT_JOB reads in any text (section 4.7)."""
     rest, priority, delay = payload.strip(), 1, 0
     head, pipe, tail = rest.rpartition("|")
     if pipe and (number := _integer(tail, 63)) is not None:
@@ -80,7 +80,7 @@ def parse_plain(payload: str) -> StrictJob:
 
 
 def has_cycle(jobs: Sequence[StrictJob]) -> bool:
-    """Whether the jobs of one payload cannot be ordered; parents elsewhere do not count."""
+    """Whether the jobs of one payload have a cycle. Other parents do not count."""
     graph = TopologicalSorter[str]()
     for job in jobs:
         graph.add(job.job_id, *job.parents)
@@ -92,8 +92,8 @@ def has_cycle(jobs: Sequence[StrictJob]) -> bool:
 
 
 class JavaQueue:
-    """A binary heap that compares by priority alone. Removing the first moves the *last* one to the front, which
-    is why the youngest of many equals comes next (section 4.5).
+    """A binary heap that compares priorities only. Removing the first entry moves the *last* one to the front, so the
+    youngest of many equal ones comes next (section 4.5).
     """
 
     def __init__(self) -> None:
@@ -114,7 +114,7 @@ class JavaQueue:
         self._filled.set()
 
     async def take(self) -> StrictJob:
-        """The next job, as soon as there is one."""
+        """Wait for the next job."""
         while not self._heap:
             self._filled.clear()
             await self._filled.wait()
@@ -124,7 +124,7 @@ class JavaQueue:
         return first
 
     def remove(self, job_id: str) -> None:
-        """Take every job of that id out."""
+        """Remove every job of that id."""
         self._heap = [job for job in self._heap if job.job_id != job_id]
         for index in reversed(range(len(self._heap) // 2)):
             self._sift_down(index, self._heap[index])

@@ -1,4 +1,4 @@
-"""Logs as the real master has them: late, in no order, the last lines only (section 8.3)."""
+"""The real master's logs: late, unordered, and only the last lines (section 8.3)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _BATCH_LINES = 200
 
 
 class LogBook:
-    """What the master remembers of the lines that reached it."""
+    """The lines that have reached the master."""
 
     def __init__(self, file_of: Callable[[str], Path], keep: int) -> None:
         self._file_of = file_of
@@ -24,7 +24,7 @@ class LogBook:
         self._rings: dict[str, deque[str]] = {}
 
     def receive(self, job_id: str, block: str) -> None:
-        """One batch; empty lines at its end are lost."""
+        """Add one batch. Empty lines at its end are lost."""
         lines = block.rstrip("\n").split("\n") if block.strip("\n") or not block else []
         self.append(job_id, lines)
 
@@ -36,7 +36,7 @@ class LogBook:
             file.writelines(f"{line}\n" for line in lines)
 
     def read(self, job_id: str) -> str:
-        """The ring; the whole file only where there is no ring, that is after a restart of the master."""
+        """The lines in memory. After a restart of the master there are none, so the whole file is read."""
         ring = self._rings.get(job_id)
         if ring:
             return "\n".join(ring)
@@ -49,10 +49,10 @@ class LogBook:
 
 
 class Batcher:
-    """A worker's buffer of one process's lines: sent when full, every two seconds and at the end.
+    """A worker's buffer of one process's lines. It is sent when it is full, every two seconds, and at the end.
 
-    Each batch travels on a connection of its own, whose reply nobody awaits. So batches overtake each other, and
-    the report of the job's end may overtake them all.
+    Each batch uses its own connection, and its reply is not awaited. Batches therefore overtake each other, and the report
+    of the job's end may overtake them all.
     """
 
     def __init__(self, job_id: str, deliver: Callable[[str, str], None], settings: StrictSettings) -> None:
@@ -76,7 +76,7 @@ class Batcher:
     def _flush(self) -> None:
         if self._lines:
             block, self._lines = "\n".join(self._lines), []
-            # No wire is this slow: the jitter stands for the threads that race for each batch on a real master.
+            # This delay imitates the threads that race for each batch on a real master.
             delay = random.random() * self._settings.log_jitter
             self._loop.call_later(delay, self._deliver, self._job_id, block)
 

@@ -1,6 +1,6 @@
-"""The state of a real master, defects included: who waits for whom, what runs where, what the store says.
+"""The state of a real master, defects included: waiting jobs, running jobs, and the store.
 
-Every step is taken in the order in which a real master takes it, because the defects are in the order.
+Every step has the order of a real master's, because the defects depend on it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _MAX_RETRIES = 3
 
 
 class StrictMaster:
-    """One life of a master; a restart makes a new one over the same store, files and workers."""
+    """A master between two restarts. A restart makes a new one over the same store, files and workers."""
 
     def __init__(
         self, settings: StrictSettings, data: DataDir, store: StoreServer, workers: Iterable[StrictWorker]
@@ -40,7 +40,7 @@ class StrictMaster:
         self.logs = LogBook(data.log_file, settings.log_lines)
         self.queue = JavaQueue()
         self.waiting: dict[str, StrictJob] = {}
-        """Jobs that wait for parents, by id: a second submission of an id takes the first one's place."""
+        """The jobs that wait for parents, by id. A second submission of an id replaces the first."""
         self.running: dict[str, StrictJob] = {}
         self.executions: dict[str, Execution] = {}
         self.cancelled: set[str] = set()
@@ -53,14 +53,14 @@ class StrictMaster:
             self._recover()
 
     def close(self) -> None:
-        """Forget everything that would happen later."""
+        """Cancel all pending timers."""
         for timer in self._timers:
             timer.cancel()
 
     # ------------------------------------------------------------------ submitting
 
     async def submit_dag(self, payload: str) -> None:
-        """Queue what parses, one line after the other; nothing at all where there is a cycle (section 4.1)."""
+        """Queue the lines that parse, one after another. With a cycle, queue nothing (section 4.1)."""
         jobs = []
         for line in parse_dag(payload):
             if isinstance(line, LineError):
@@ -75,7 +75,7 @@ class StrictMaster:
             await asyncio.sleep(self.settings.register_pause)
 
     def submit(self, job: StrictJob) -> None:
-        """Store the job, and let it wait or queue."""
+        """Store the job, and queue it or let it wait for parents."""
         self.store.put(f"job:{job.job_id}:payload", job.payload)
         self.set_status(job.job_id, "PENDING")
         self.store.put(f"job:{job.job_id}:priority", str(job.priority))
@@ -92,7 +92,7 @@ class StrictMaster:
             self.queue.put(job)
             return
         self.delayed += 1
-        # Nothing takes it out again: a cancelled job runs when its time has come (section 7).
+        # It cannot be removed again: a cancelled job runs when it is due (section 7).
         self._timers.add(self._loop.call_later(seconds, self._due, job))
 
     def _due(self, job: StrictJob) -> None:
@@ -100,7 +100,7 @@ class StrictMaster:
         self.queue.put(job)
 
     def _recover(self) -> None:
-        """Queue what the store knows as unfinished. Parents and affinity are not in it (section 10)."""
+        """Queue the unfinished jobs of the store, which has neither parents nor affinity (section 10)."""
         for job_id in self.store.members(_ACTIVE):
             try:
                 self._recover_job(job_id)
@@ -123,7 +123,7 @@ class StrictMaster:
         self.store.put(f"job:{job_id}:status", status)
 
     def job_ended(self, job_id: str, status: str, result: str) -> None:
-        """A worker's report, or anybody's who sends one (section 2.1)."""
+        """A report of a job's end, by a worker or any other client (section 2.1)."""
         if job_id in self.cancelled:
             self.cancelled.discard(job_id)
             return
@@ -134,13 +134,13 @@ class StrictMaster:
         if execution.worker is not None:
             execution.worker.active_job = None
         if status != "COMPLETED":
-            # The slot is not given back here: it is lost until the next heartbeat (section 5.2).
+            # The slot is not freed here; it is lost until the next heartbeat (section 5.2).
             execution.end("FAILED")
             if job is not None:
                 self.failed(job)
             return
         if job is None:
-            # Two runs of one id: the first end was taken for both. A real master meets a null pointer here.
+            # Two runs of one id: the first end counted for both. A real master has a null pointer here.
             execution.end("COMPLETED")
             return
         self.complete(job, result, execution)
@@ -148,7 +148,7 @@ class StrictMaster:
             execution.worker.release()
 
     def complete(self, job: StrictJob, result: str, execution: Execution) -> None:
-        """COMPLETED, and the children that wait for it at this moment are released."""
+        """Set COMPLETED, and release the children that wait at this moment."""
         execution.end("COMPLETED")
         job.status = "COMPLETED"
         self.set_status(job.job_id, "COMPLETED")
@@ -166,7 +166,7 @@ class StrictMaster:
                 self.submit(child)
 
     def failed(self, job: StrictJob) -> None:
-        """Queue it again, three times; then DEAD, and what waits for it is forgotten but stays PENDING."""
+        """Queue the job again, three times. Then it is DEAD; its waiting children are forgotten, and stay PENDING."""
         if job.job_id in self.cancelled:
             return
         job.retries += 1
@@ -186,7 +186,7 @@ class StrictMaster:
         self.history.add(execution, job)
 
     def _drop_children(self, job_id: str) -> None:
-        """Dead in memory only: their status in the store stays what it is."""
+        """Remove the children from memory only: their status in the store does not change."""
         for child in list(self.waiting.values()):
             if job_id in child.parents and self.waiting.pop(child.job_id, None) is not None:
                 child.status = "DEAD"
@@ -199,7 +199,7 @@ class StrictMaster:
     # ------------------------------------------------------------------ cancel, services, logs
 
     def cancel(self, job_id: str) -> str:
-        """Section 7: the answer says little of the effect, and the id is remembered until its next report."""
+        """Cancel as in section 7: the answer does not show the effect, and the id is remembered until its next report."""
         self.cancelled.add(job_id)
         self.queue.remove(job_id)
         waiting = self.waiting.pop(job_id, None)
@@ -230,7 +230,7 @@ class StrictMaster:
         self._drop_children(job_id)
 
     def stop_service(self, service_id: str) -> str:
-        """STOP; the status is left as it is."""
+        """STOP a service. Its status does not change."""
         host = self.services.get(service_id)
         if host is None:
             known = ", ".join(self.services)
@@ -246,7 +246,7 @@ class StrictMaster:
         return answer
 
     def service_gone(self, service_id: str) -> None:
-        """A worker's word that a service was stopped, or anybody's."""
+        """A report that a service was stopped, by a worker or any other client."""
         self.services.pop(service_id, None)
 
     def log_batch(self, job_id: str, block: str) -> None:

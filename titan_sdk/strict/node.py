@@ -1,4 +1,4 @@
-"""A strict master with its workers and its store, as one thing that starts and stops."""
+"""A strict master with its workers and its store, started and stopped together."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = ["StrictControl", "StrictNode"]
 
 
 class StrictNode:
-    """Start it, and stop it, in the loop that runs it. The store lives as long as the node, in memory."""
+    """A strict cluster. Started and stopped in the loop that runs it. The store is in memory, as long as this object."""
 
     def __init__(self, cluster: ClusterSettings, settings: StrictSettings) -> None:
         self.store = StoreServer()
@@ -38,7 +38,7 @@ class StrictNode:
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> tuple[str, int]:
-        """Serve; the address.
+        """Start serving, and return the address.
 
         Raises:
             TitanError: the folder or the port cannot be used.
@@ -67,7 +67,7 @@ class StrictNode:
             ) from exc
 
     async def stop(self) -> None:
-        """End every job and service, and serve nothing more."""
+        """End every job and service, and stop serving."""
         if self._server is not None:
             await self._server.close()
         await self._end()
@@ -76,16 +76,16 @@ class StrictNode:
             self._data.release()
             self._data = None
 
-    # ------------------------------------------------------------------ what a test may do to it
+    # ------------------------------------------------------------------ control by tests
 
     async def restart(self) -> None:
-        """The master forgets what is not in its store; its workers come back when they register next."""
+        """Restart the master: it loses all state outside its store. Workers come back when they register next."""
         assert self._data is not None
         await self._end()
         self._begin(self._data)
 
     def lose_worker(self, port: int) -> None:
-        """Kill a worker with everything on it."""
+        """Kill a worker with all its processes."""
         for worker in self.workers:
             if worker.spec.port == port:
                 worker.die()
@@ -127,7 +127,7 @@ class StrictNode:
             self._register(worker)
 
     async def _heartbeats(self, master: StrictMaster) -> None:
-        """The master's belief of each worker's load is corrected here, and only here."""
+        """The heartbeats. Only they correct the master's count of each worker's load."""
         await asyncio.sleep(self._settings.first_heartbeat)
         while True:
             for entry in master.registry.all():
@@ -141,7 +141,7 @@ class StrictNode:
 
 
 class StrictControl:
-    """What a test may do to a strict cluster from outside: restart the master, stop its store, lose a worker."""
+    """The control of a strict cluster by a test: restart the master, stop its store, lose a worker."""
 
     def __init__(self, node: StrictNode, loop: asyncio.AbstractEventLoop) -> None:
         self._node = node
@@ -155,11 +155,11 @@ class StrictControl:
         self._run(self._node.restart)
 
     def stop_store(self) -> None:
-        """Take the store down: writes are answered OK and lost, reads answer nothing."""
+        """Stop the store: writes are answered OK and lost, reads return nothing."""
         self._run(self._node.store.stop)
 
     def start_store(self) -> None:
-        """Bring the store back with its values; sets are lost."""
+        """Start the store again with its values. Sets are lost."""
         self._run(self._node.store.start)
 
     def lose_worker(self, port: int) -> None:

@@ -1,4 +1,4 @@
-"""The processes of a strict worker. Nothing is added to their environment but a ``python``."""
+"""The processes of a strict worker. Only a ``python`` is added to their environment."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _PIECE = 64 * 1024
 
 
 def worker_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """What a worker inherits, and every job from it: no job id, no address of the master (section 5.1).
+    """The environment of a worker and its jobs, without a job id or the master's address (section 5.1).
 
-    ``TITAN_*`` of this program are a client's settings, which no worker would have; ``TITAN_RUNTIME_*`` are
-    settings of the runtime on a worker. ``python`` is this interpreter.
+    This program's ``TITAN_*`` are a client's settings, which a worker does not have, so they are removed.
+    ``TITAN_RUNTIME_*`` are settings of the runtime on a worker, and stay. ``python`` is this interpreter.
     """
     inherited = {
         name: value
@@ -36,7 +36,7 @@ def worker_environment(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 class ScriptProcess:
-    """A process with both outputs in one pipe; its input is a pipe that stays open and empty."""
+    """A process with stdout and stderr in one pipe. Its stdin is a pipe that stays open and empty."""
 
     def __init__(self, process: asyncio.subprocess.Process, stdin: int) -> None:
         self.pid = process.pid
@@ -47,10 +47,10 @@ class ScriptProcess:
     async def start(
         cls, command: Sequence[str], cwd: Path, environment: Mapping[str, str], *, read: bool = True
     ) -> ScriptProcess:
-        """Start it.
+        """Start the process.
 
         Args:
-            read: without this nobody reads its output: a write of it fails.
+            read: whether its output is read. If not, its writes fail.
 
         Raises:
             OSError: it cannot be started.
@@ -79,8 +79,8 @@ class ScriptProcess:
         return cls(process, kept)
 
     async def lines(self) -> AsyncIterator[str]:
-        """Its output, until nobody holds it open any more, in lines as a Java reader cuts them: a carriage return ends
-        one too; malformed UTF-8 becomes U+FFFD.
+        """The lines of its output until the pipe closes, cut as by a Java reader: a carriage return ends a line too, and
+        malformed UTF-8 becomes U+FFFD.
         """
         if self._process.stdout is None:
             return
@@ -100,7 +100,7 @@ class ScriptProcess:
             yield last.removesuffix("\n")
 
     async def ended(self) -> int:
-        """Its exit code, of a signal 128 and more; after its lines."""
+        """Its exit code (128 + n for signal n), after its lines."""
         code = await self._process.wait()
         if self._stdin >= 0:
             os.close(self._stdin)
@@ -108,14 +108,14 @@ class ScriptProcess:
         return code if code >= 0 else 128 - code
 
     def send(self, number: int) -> None:
-        """A signal to the process itself, and to nothing that it started."""
+        """Send a signal to the process only, and not to its children."""
         if self._process.returncode is None:
-            # Not by asyncio's own method, which may reap the process before asyncio does.
+            # Not by asyncio's own method, which may reap the process too early.
             processes.send(self.pid, number)
 
 
 def kill_tree(pid: int) -> None:
-    """SIGKILL to a process and to everything below it, by the parents that they have now."""
+    """Kill a process and its descendants, by their present parents."""
     children = processes.by_parent()
     found = [pid]
     for one in found:
@@ -125,7 +125,7 @@ def kill_tree(pid: int) -> None:
 
 
 def kill_all(sessions: set[int], folder: Path) -> None:
-    """SIGKILL to everything in these sessions and to everything that works below the folder."""
+    """Kill all processes of these sessions, and all with a current folder below this one."""
     for pid in processes.all_pids():
         with contextlib.suppress(OSError):
             below = Path(os.readlink(f"/proc/{pid}/cwd")).is_relative_to(folder)

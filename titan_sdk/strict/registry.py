@@ -1,4 +1,4 @@
-"""What the master believes of its workers, which is often not so (sections 3 and 5.2)."""
+"""The master's view of its workers, which is often wrong (sections 3 and 5.2)."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _SATURATED = 99
 
 @dataclass(slots=True, eq=False)
 class Registered:
-    """A worker as registered. Registering again makes a new one, of load 0; runs keep the old one."""
+    """A registered worker. Registering again makes a new object with load 0; runs keep the old one."""
 
     port: int
     tags: tuple[str, ...]
     capacity: int
     permanent: bool
     worker: StrictWorker | None
-    """``None`` where somebody registered a worker that is not there."""
+    """``None`` if a client registered a worker that does not exist."""
     load: int = 0
     active_job: str | None = None
 
@@ -61,7 +61,7 @@ class Registry:
         self._registered: dict[int, Registered] = {}
 
     def register(self, port: int, tag: str, *, permanent: bool) -> None:
-        """Add the tag to those held, and forget the load."""
+        """Add the tag, and reset the load."""
         old = self._registered.get(port)
         tags = (*(old.tags if old else ()), *(() if old and tag in old.tags else (tag,)))
         kept = permanent or (old is not None and old.permanent)

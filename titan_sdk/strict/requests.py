@@ -1,4 +1,4 @@
-"""What a real master answers to each opcode (section 2), and to each opcode it does not know."""
+"""A real master's answers to known and unknown opcodes (section 2)."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class StrictRequests:
         return "DEPLOY_QUEUED"
 
     def _run(self, payload: str) -> str:
-        """Broken in a real master: the script stands where the arguments belong, so the tag is run as a script."""
+        """RUN, which is broken in a real master: the script is in the field of the arguments, so the tag runs as a script."""
         name, tag, *_ = [*payload.split("|"), "", ""]
         if not name:
             return "ERROR: Missing filename"

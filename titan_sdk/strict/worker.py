@@ -1,4 +1,4 @@
-"""A strict worker: four slots, one shared folder, and no opinion of its own (sections 5.1 to 5.5)."""
+"""A strict worker with four slots and one shared folder (sections 5.1 to 5.5)."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _CLOSE_SECONDS = 5.0
 
 
 class WorkerRefused(Exception):
-    """What the worker, or the lack of one, answered to a command of the master's."""
+    """The worker refused a command of the master, or is gone."""
 
 
 class Uplink(Protocol):
@@ -43,7 +43,7 @@ class Uplink(Protocol):
 
 
 class StrictWorker:
-    """Every command may raise ``WorkerRefused``, because the worker is gone. ``uplink`` tells the master of the moment."""
+    """A worker. Every command may raise ``WorkerRefused``, because the worker is gone. ``uplink`` is the present master."""
 
     def __init__(
         self,
@@ -56,7 +56,7 @@ class StrictWorker:
         self.spec = spec
         self.alive = True
         self.active = 0
-        """Slots in use, until nobody holds the output of the job open any more."""
+        """The slots in use. A slot is in use until the output pipe of its job closes."""
         self._workspace = workspace
         self._settings = settings
         self._environment = environment
@@ -70,10 +70,10 @@ class StrictWorker:
     # ------------------------------------------------------------------ commands of the master
 
     def stage(self, filename: str, content_b64: str) -> None:
-        """Write a file into the workspace, over whatever has its name (hazard 7).
+        """Write a file into the workspace. It replaces any file of its name (hazard 7).
 
         Raises:
-            WorkerRefused: it is not base64, or the folder it names is not there.
+            WorkerRefused: it is not base64, or the folder in its name does not exist.
         """
         self._check_alive()
         target = (self._workspace / filename).resolve()
@@ -89,7 +89,7 @@ class StrictWorker:
         """Start a staged script, or the absolute path of an archive's entry.
 
         Raises:
-            WorkerRefused: every slot is in use; that, too, costs the job an attempt.
+            WorkerRefused: every slot is in use. That also costs the job an attempt.
         """
         self._check_alive()
         if self.active >= self._settings.slots:
@@ -99,7 +99,7 @@ class StrictWorker:
         return ACCEPTED
 
     async def unpack(self, job_id: str, entry: str, archive: Path) -> Path:
-        """Unpack a project into the job's own folder, wiped first; the path of the entry.
+        """Unpack a project into the job's own folder, which is emptied first. Returns the entry's path.
 
         Raises:
             WorkerRefused: the archive cannot be read or does not fit into a frame.
@@ -116,7 +116,7 @@ class StrictWorker:
         return path
 
     async def start_service(self, service_id: str, filename: str) -> str:
-        """Start a staged file, or an unpacked entry, as a service without arguments; the worker's words.
+        """Start a staged file, or an unpacked entry, as a service without arguments. Returns the worker's answer.
 
         Raises:
             WorkerRefused: there is no such file.
@@ -135,12 +135,12 @@ class StrictWorker:
         return f"DEPLOYED_SUCCESS | ID: {service_id} | PID: {process.pid}"
 
     def cancel(self, job_id: str) -> None:
-        """SIGKILL to the script's process and to nothing that it started (section 7)."""
+        """Kill the script's process only, and not its children (section 7)."""
         if self.alive and job_id in self._scripts:
             self._scripts[job_id].send(signal.SIGKILL)
 
     def stop_service(self, service_id: str) -> str:
-        """Kill it with what it started. One that is just being started again is not found, and comes back."""
+        """Kill a service with its descendants. A service that is just being restarted is not found, and comes back."""
         self._check_alive()
         process = self._services.pop(service_id, None)
         if process is None:
@@ -150,7 +150,7 @@ class StrictWorker:
         return f"STOPPED: {service_id}"
 
     def die(self) -> None:
-        """The worker is lost with everything on it, and reports nothing any more."""
+        """Lose the worker with all its processes. It reports nothing more."""
         self.alive = False
         sessions = {process.pid for process in (*self._scripts.values(), *self._services.values())}
         kill_all(sessions, self._workspace.resolve())
@@ -166,7 +166,7 @@ class StrictWorker:
     # ------------------------------------------------------------------ scripts
 
     async def _run(self, job_id: str, filename: str, args: str) -> None:
-        """A script from its start to the word that the master gets (sections 5.1 and 5.2)."""
+        """Run a script, and report its end to the master (sections 5.1 and 5.2)."""
         batcher = self._batcher(job_id)
         try:
             result = await self._execute(job_id, filename, args, batcher)
@@ -175,7 +175,7 @@ class StrictWorker:
         batcher.close()
         status = "COMPLETED" if result.startswith("COMPLETED|0|") else "FAILED"
         if len(f"{job_id}|{status}|{result}".encode("utf-8", "replace")) > MAX_PAYLOAD:
-            # The master refuses each try; the slot is held meanwhile, and the job stays RUNNING for ever.
+            # The master refuses each attempt. The slot is held meanwhile, and the job stays RUNNING for ever.
             await asyncio.sleep(sum(self._settings.callback_pauses))
             self.active -= 1
             return
@@ -187,7 +187,7 @@ class StrictWorker:
         """``COMPLETED|<exit code>|<output>``, or a text that begins with ``ERROR``."""
         script = self._workspace / filename
         if not filename.endswith((".py", ".sh")) or not script.exists():
-            # Of another kind of file a real worker takes the job's id for the name.
+            # For other kinds of files, a real worker uses the job's id as the name.
             name = filename if filename.endswith((".py", ".sh")) else job_id
             return f"ERROR: ScriptProcess file not found: {name}"
         cwd = self._folder(job_id, filename)
@@ -195,7 +195,7 @@ class StrictWorker:
         limit = self._settings.plain_job_limit
         if job_id.startswith(DAG_PREFIX):
             limit = self._settings.dag_job_limit
-        # Where its log cannot be written a real worker's reader dies, and the script of its closed output.
+        # If the log cannot be written, a real worker's reader dies, and then the script, because its output is closed.
         log = cwd / f"{job_id}.log" if "/" not in job_id else None
         process = await ScriptProcess.start(
             (*command, *split_args(args)), cwd, self._environment, read=log is not None
@@ -212,7 +212,7 @@ class StrictWorker:
         if log is not None:
             with suppress(OSError), log.open("a", encoding="utf-8", errors="replace") as file:
                 file.writelines(f"{line}\n" for line in output)
-        # Only now: an over-long script runs to its end, and is a failure then.
+        # Only now: a script over its time limit runs to its end, and then counts as failed.
         timer = loop.call_at(until, process.send, signal.SIGTERM)
         code = await process.ended()
         timer.cancel()
@@ -239,7 +239,7 @@ class StrictWorker:
         return process
 
     async def _keep(self, service_id: str, script: Path, process: ScriptProcess) -> None:
-        """Start it again for ever, until STOP (section 5.5)."""
+        """Restart the service again and again, until STOP (section 5.5)."""
         while True:
             batcher = self._batcher(service_id)
             async for line in process.lines():
