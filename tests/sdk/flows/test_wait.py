@@ -8,10 +8,13 @@ import pytest
 
 from tests.support.flow_runner import FlowRunner, MasterModel
 from titan_sdk import ClientConfig, DagFailed, JobFailed, JobStatus, NotFound, WaitTimedOut
+from titan_sdk.flows import wait
 from titan_sdk.flows.report import JobRef
 from titan_sdk.flows.wait import WaitTarget, dag_report, job_statuses, wait_for_dag, wait_for_job
 from titan_sdk.model.server import ServerInfo
 from titan_sdk.session import Session
+from titan_sdk.wire.extended_calls import RunReport
+from titan_sdk.wire.opcodes import Opcode
 
 
 def stepping(master: MasterModel, job_id: str, *words: str) -> FlowRunner:
@@ -187,3 +190,29 @@ def test_clients_that_began_at_one_moment_do_not_go_on_at_one_moment():
         runner.run(wait_for_job(Session(ClientConfig()), JobRef("a")))
         times.add(runner.time)
     assert len(times) == 5
+
+
+@pytest.mark.parametrize("answers", [True, False])
+def test_the_records_that_one_answer_had_no_room_for_are_asked_for_in_parts(monkeypatch, answers):
+    monkeypatch.setattr(wait, "_REPORTS", 2)
+    asked = []
+
+    def answer(call):
+        if call.opcode is Opcode.HELLO:
+            return '{"server":"x","version":"1","features":["wait","reports"]}'
+        request = json.loads(call.payload)
+        asked.append((request["ids"], request["seconds"], request["reports"]))
+        found = {job_id: {"nonce": nonce} for job_id, nonce in request["reports"].items()}
+        return json.dumps({"states": {}, "reports": found if answers else {}})
+
+    refs = {f"DAG-{name}": JobRef(name, nonce=f"nonce-{name}") for name in "abcd"}
+    refs["DAG-p"] = JobRef("p", plain=True)
+    had = {"DAG-b": RunReport("nonce-b", None)}
+    known = FlowRunner(answer).run(wait._complete(Session(ClientConfig()), refs, had))
+    parts = [
+        (["DAG-a", "DAG-c"], 0.0, {"DAG-a": "nonce-a", "DAG-c": "nonce-c"}),
+        (["DAG-d"], 0.0, {"DAG-d": "nonce-d"}),
+    ]
+    assert asked == (parts if answers else parts[:1])
+    names = "abcd" if answers else "b"
+    assert known == {f"DAG-{name}": RunReport(f"nonce-{name}", None) for name in names}

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from titan_sdk.errors import PeerProtocolError, StoreUnavailable, TitanError
+from titan_sdk.errors import NotFound, PeerProtocolError, StoreUnavailable, TitanError
 from titan_sdk.model.report import JobDetails
 from titan_sdk.model.status import JobStatus
 from titan_sdk.wire import calls, extended_calls as extended
@@ -157,3 +157,10 @@ def test_a_master_that_wants_a_token_is_known_by_opcode_and_text(
 @pytest.mark.parametrize("text", ["STOPPED", "STOPPED: it was", "SUCCESS"])
 def test_a_stopped_service_is_told_in_the_master_s_words(text: str) -> None:
     assert calls.stop_service("a").read(Frame(Opcode.ACK, text.encode())) == text
+
+
+def test_a_missing_artifact_is_told_with_the_master_s_words() -> None:
+    for call in (calls.fetch_asset("n"), extended.asset_read("n", 0)):
+        with pytest.raises(NotFound, match="fetch of 'n': the master has no artifact of that name") as caught:
+            call.read(Frame(Opcode.ERROR, b"ERROR_NOT_FOUND: n"))
+        assert caught.value.detail == "ERROR_NOT_FOUND: n"

@@ -87,7 +87,15 @@ HISTORIES: dict[str, tuple[list[Event], list[Effect]]] = {
         [submit(A, NEAR), exited(Outcome.SUCCESS, None, 0)],
         [Ended("a", 1, COMPLETED, "w", None, True, 0), Start("b", "w", 1, "w")],
     ),
-    "and near one that ended long ago": (
+    "one that asked for no place has none": (
+        [submit(A, CHILD), exited(Outcome.SUCCESS, None, 0)],
+        [Ended("a", 1, COMPLETED, "w", None, True, 0), Start("b", "w", 1)],
+    ),
+    "nor has it where its parent ended long ago": (
+        [submit(CHILD, settled=Settled(COMPLETED, "elsewhere"))],
+        [Start("b", "w", 1)],
+    ),
+    "near one that ended long ago": (
         [submit(NEAR, settled=Settled(COMPLETED, "elsewhere"))],
         [Start("b", "w", 1, "elsewhere")],
     ),
