@@ -236,5 +236,13 @@ def test_a_record_of_an_earlier_version_is_read() -> None:
     assert Record.from_json(old) == Record("j", "n", 2, 1, "", "")
 
 
+def test_a_task_of_one_job_has_a_record_of_one() -> None:
+    one = KnownJob("run", "0" * 16, "", (), "GPU")
+    assert WorkRecord.of_one(RUN, "GPU") == WorkRecord(RUN, {"": one})
+    assert WorkRecord.of_one(RUN) == WorkRecord(RUN, {"": replace(one, requirement="GENERAL")})
+    moved = known().at("h:1")
+    assert (moved.run, moved.jobs) == (replace(RUN, master="h:1"), known().jobs)
+
+
 def test_a_plan_that_says_nothing_does_nothing() -> None:
     assert (Plan().attach, Plan().cancel, Plan().keep) == (False, (), None)

@@ -28,7 +28,7 @@ ONLY_BUNDLED: dict[str, tuple[Callable[[Session], Flow[object]], str]] = {
     ),
     "changes": (lambda s: listing.changes(s, None, 1.0), "ask for the jobs' states (get_job_statuses)"),
     "list_jobs": (
-        lambda s: listing.list_page(s, "list_jobs", List("jobs"), read_job),
+        lambda s: listing.list_page(s, List("jobs"), read_job),
         "cluster_stats() has what it tells: each worker's latest jobs, its services, and the length of the queue",
     ),
     "delete_artifact": (
