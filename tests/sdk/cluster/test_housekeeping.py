@@ -44,7 +44,10 @@ async def test_a_job_that_is_submitted_again_meanwhile_keeps_its_log_and_its_fol
         await asyncio.to_thread(peer.until, name, "COMPLETED")
     state, data = master.state, master.data
     folders = [next(data.workers.glob(f"*/titan_workspace/{name}")) for name in names]
-    sweep = asyncio.ensure_future(forget_before(state.clock.now() + 1, state.store, state.logs, data))
+    uploads = master.uploads
+    sweep = asyncio.ensure_future(
+        forget_before(state.clock.now() + 1, state.store, state.logs, data, uploads)
+    )
     await asyncio.sleep(0)
     assert [folder.exists() for folder in folders] == [False, *[True] * 10]
     code = "import os; open('mine', 'w'); " + meeting.code("up") + "print('second run', os.listdir('.'))"
@@ -52,7 +55,7 @@ async def test_a_job_that_is_submitted_again_meanwhile_keeps_its_log_and_its_fol
     assert folders[-2].exists()
     await sweep
     await asyncio.to_thread(meeting.arrival)
-    await forget_before(state.clock.now() + 1, state.store, state.logs, data)
+    await forget_before(state.clock.now() + 1, state.store, state.logs, data, uploads)
     meeting.let_go()
     assert await asyncio.to_thread(peer.until, "second") == "COMPLETED"
     assert "second run" in await asyncio.to_thread(peer.log, "second")

@@ -111,7 +111,8 @@ async def test_a_parent_that_is_forgotten_meanwhile_ends_its_child_alone(app: Ap
     submitting = asyncio.ensure_future(ask(peer, Opcode.SUBMIT_DAG, f"{dag(3000, tag='GENERAL')} ; {child}"))
     while not app._master._arriving:  # noqa: ASYNC110 - its parents were looked for before this
         await asyncio.sleep(0)
-    await forget_before(state.clock.now() + 1, state.store, state.logs, app._master.data)
+    master = app._master
+    await forget_before(state.clock.now() + 1, state.store, state.logs, master.data, master.uploads)
     assert state.status("DAG-old") is None
     assert await submitting == "DAG_ACCEPTED"
     assert await asyncio.to_thread(peer.until, "DAG-child") == "DEAD"

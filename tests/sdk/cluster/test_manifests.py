@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from titan_sdk.cluster.artifacts import open_area
 from titan_sdk.cluster.folders import DataDir
 from titan_sdk.cluster.logs import FileLogs
 from titan_sdk.cluster.retention import forget_jobs, forget_manifests
@@ -207,7 +208,8 @@ async def test_thousands_that_are_due_at_once_all_go(store: Store) -> None:
 async def forget_ended(store: Store, folder: Path, before: float) -> None:
     data = DataDir(folder)
     try:
-        await forget_jobs(before, store, FileLogs(data, 1024), data)
+        uploads = open_area((folder / "uploads").as_uri(), "uploads", folder)
+        await forget_jobs(before, store, FileLogs(data, 1024), data, uploads)
     finally:
         data.release()
 

@@ -192,6 +192,7 @@ def test_a_job_sees_none_of_the_masters_settings(peer: Peer) -> None:
         "TITAN_KEEP_ALIVE",
         "TITAN_RUNTIME_AWAY_PATIENCE",
         "TITAN_RUNTIME_ENDS",
+        "TITAN_RUNTIME_ENVIRONMENTS",
         "TITAN_RUNTIME_LOG_LIMIT",
         "TITAN_RUNTIME_SOCKET",
     }
