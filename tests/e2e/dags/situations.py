@@ -39,7 +39,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "once": {},
     "retried": {"retries": 1, "retry_delay": timedelta(seconds=0)},
     "leased": {"owner_lease": 4},
-    "limited": {"execution_timeout": timedelta(seconds=12)},
+    "limited": {"execution_timeout": timedelta(seconds=30)},
     "runlimited": {},
 }
 
