@@ -184,6 +184,11 @@ class TaskCoordinate:
         own = f"titan:xcom:{self._path(key)}/"
         return reference.key.startswith(own) and bool(re.fullmatch(_UNIQUE, reference.key[len(own) :]))
 
+    @property
+    def checkpoint_key(self) -> str:
+        """The ``checkpoint_key`` that the tries of the task share."""
+        return f"airflow/{self._path('')}"
+
     def record_key(self, deployment: str) -> str:
         """Where the task keeps the record of its jobs, on versions of Airflow that have no store of their own for it.
 

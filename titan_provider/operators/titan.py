@@ -27,6 +27,7 @@ from titan_provider.work.source import Script, choose_script
 from titan_provider.work.waiting import OwnClient, run_blocking
 from titan_provider.work.watch import WorkWatch, describe_progress
 from titan_sdk.config import parse_duration
+from titan_sdk.xcom import TaskCoordinate
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -54,6 +55,14 @@ class TitanJobOperator(TitanWorkOperator):
     :param job_params: any JSON value, read in the script as ``titan_job.params`` (templated). It is not called
         ``params`` because Airflow keeps that name for the parameters of a DAG run, which allow no XComs
     :param env: environment variables of the script (templated). Anybody who reaches the master can read them
+    :param inputs: files that are put in place before the script starts, by path: a reference that another task has pushed
+        (``train.output["model"]``), or ``titan://KEY`` (templated)
+    :param outputs: what the script leaves, by name: a path, a pattern or a folder. After success each is an artifact, and
+        its reference an XCom of the task under that name (templated)
+    :param checkpoint_key: what ``titan_job.checkpoint`` keeps is found under it; by default by the task's later tries
+        (templated)
+    :param keep_checkpoint: do not remove it when the job succeeds
+    :param resume_on_clear: go on from it when the task was cleared, too, in place of starting from nothing
     :param requirement: tag that the worker must have, such as ``GPU`` (templated)
     :param requirements: the packages that the job needs: a list such as ``["numpy>=2"]``, or the path of a
         ``requirements.txt``, ``uv.lock``, ``pylock.toml`` or ``pyproject.toml``, relative to the DAG file or to the current
@@ -96,6 +105,9 @@ class TitanJobOperator(TitanWorkOperator):
         "args",
         "job_params",
         "env",
+        "inputs",
+        "outputs",
+        "checkpoint_key",
         "requirement",
         "requirements",
         "parents",
@@ -109,6 +121,8 @@ class TitanJobOperator(TitanWorkOperator):
         "script": "python",
         "job_params": "json",
         "env": "json",
+        "inputs": "json",
+        "outputs": "json",
     }
     ui_color = "#dce9f7"
     operator_extra_links = links(TitanJobLogLink())
@@ -126,6 +140,11 @@ class TitanJobOperator(TitanWorkOperator):
         args: str | float | Sequence[str | float] | None = None,
         job_params: Any = None,
         env: Mapping[str, str | float] | None = None,
+        inputs: Mapping[str, Any] | None = None,
+        outputs: Mapping[str, str] | None = None,
+        checkpoint_key: str | None = None,
+        keep_checkpoint: bool = False,
+        resume_on_clear: bool = False,
         requirement: str = "GENERAL",
         requirements: Sequence[str] | str | os.PathLike[str] | None = None,
         inherit_packages: bool = False,
@@ -172,6 +191,11 @@ class TitanJobOperator(TitanWorkOperator):
         self.args = plain(args)
         self.job_params = plain(job_params)
         self.env = plain(env)
+        self.inputs = plain(inputs)
+        self.outputs = plain(outputs)
+        self.checkpoint_key = plain(checkpoint_key)
+        self.keep_checkpoint = keep_checkpoint
+        self.resume_on_clear = resume_on_clear
         self.requirement = plain(requirement)
         self.requirements = plain(
             os.fspath(requirements) if isinstance(requirements, os.PathLike) else requirements
@@ -239,7 +263,7 @@ class TitanJobOperator(TitanWorkOperator):
 
         :param stack: removes what was unpacked of a packed DAG
         """
-        dag = context.get("dag")
+        dag, ti = context.get("dag"), context.get("ti")
         if self.module is not None or (self.project and self.script is None):
             script = Script(str(self.filename or ""))
         else:
@@ -258,13 +282,19 @@ class TitanJobOperator(TitanWorkOperator):
             "inherit_packages": self.inherit_packages,
             "params": to_json(self.job_params, "job_params"),
             "env": self.env,
+            "inputs": self.inputs,
+            "outputs": self.outputs,
+            "checkpoint_key": as_id(self.checkpoint_key)
+            or (TaskCoordinate.of(ti).checkpoint_key if ti else None),
+            "keep_checkpoint": self.keep_checkpoint,
             "python": self.python,
             "max_attempts": self.max_attempts,
             "timeout": self.timeout,
             "owner_lease": self.owner_lease,
             "cancel_grace": self.cancel_grace,
         }
-        return [NamedJob(ONLY, tuple(as_ids(self.parents) or ()), script, fields, mark="")]
+        parents = tuple(as_ids(self.parents) or ())
+        return [NamedJob(ONLY, parents, script, fields, mark="", clears_checkpoint=not self.resume_on_clear)]
 
     def push_ids(self, context: Context, record: WorkRecord) -> Any:
         """The job's id."""
@@ -344,6 +374,10 @@ class TitanJobOperator(TitanWorkOperator):
             self.log.info("Progress at the end: %s", last)
         if report.state.is_success:
             self.log.info("%s", report.describe())
+            for name, left in report.outputs.items() if self.do_xcom_push else ():
+                work.push(
+                    name, [ref.to_json() for ref in left] if isinstance(left, tuple) else left.to_json()
+                )
             return report.result
         for_good = report.exit_code is not None and report.exit_code in self.no_retry_exit_codes
         kind = TitanJobFailedForGood if for_good else TitanJobFailed

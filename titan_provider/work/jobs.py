@@ -45,6 +45,8 @@ class NamedJob:
     """The other parameters of its TitanJob."""
     mark: str
     """A digest of everything that its outcome depends on."""
+    clears_checkpoint: bool = False
+    """Whether it starts from nothing when its task was cleared."""
 
     @property
     def requirement(self) -> str:

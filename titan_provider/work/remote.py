@@ -103,6 +103,10 @@ class RemoteWork:
         """The connection's limit of unfinished jobs per tag; None where it sets none."""
         return self._hook.get_max_unfinished()
 
+    def push(self, key: str, value: Any) -> None:
+        """An XCom of the task, beside its own."""
+        self._context["ti"].xcom_push(key=key, value=value)
+
     @property
     def record(self) -> WorkRecord:
         """The jobs, once they are obtained."""
@@ -178,6 +182,17 @@ class RemoteWork:
         self._track(record)
         for name in plan.keep or {}:
             self._log.info("Job %s completed in an earlier try and is not run again", name)
+        if old is not None and not old.run.same_run(run):
+            for job in jobs:
+                key = job.fields.get("checkpoint_key")
+                if (
+                    job.clears_checkpoint
+                    and key
+                    and self._outlast(partial(self.client.remove_checkpoint, key))
+                ):
+                    self._log.info(
+                        "The task was cleared: its checkpoint is removed, and the job starts from nothing"
+                    )
         if new:
             self._outlast(lambda: self._submit(record, new))
         return record

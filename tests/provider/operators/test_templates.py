@@ -30,6 +30,8 @@ NOT_TEMPLATED = {
         "max_unfinished",
         "cwd",
         "inherit_packages",
+        "keep_checkpoint",
+        "resume_on_clear",
         "wait_for_completion",
         "deferrable",
         "poll_interval",

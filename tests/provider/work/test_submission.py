@@ -268,3 +268,24 @@ def _until(true: Callable[[], bool]) -> None:
     while not true():
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+@pytest.mark.parametrize(("clears", "after_clear"), [(True, "nothing"), (False, "kept")])
+def test_a_retry_goes_on_from_a_checkpoint_and_a_clear_only_if_it_is_told_to(
+    task: Task, client: TitanClient, clears: bool, after_clear: str
+) -> None:
+    task.script.write_text(
+        "import titan_job\npath = titan_job.restore()\ntitan_job.result(open(path).read() if path else 'nothing')\n"
+        "open('c', 'w').write('kept')\ntitan_job.checkpoint('c')\n"
+    )
+    # It succeeds, which need not remove the checkpoint: a failed task would be retried.
+    fields = {"checkpoint_key": unique("task"), "keep_checkpoint": True, "requirement": "GENERAL"}
+    job = NamedJob(ONLY, (), Script(str(task.script)), fields, "", clears_checkpoint=clears)
+
+    def run() -> Any:
+        return client.wait_for_job(task.obtain([job], None).ids[ONLY], timeout=120).result
+
+    assert run() == "nothing"
+    task.script.write_text(task.script.read_text().replace("titan_job.checkpoint('c')", "pass"))
+    task.clear()
+    assert run() == after_clear
