@@ -158,7 +158,7 @@ class ClusterSettings:
     )
     insecure: bool = setting(
         False,
-        "Listen where other machines reach the master although nobody has to prove anything there.",
+        "Listen at an address of other machines without a token or client certificates.",
         "--insecure",
         section="Security",
     )
@@ -183,7 +183,7 @@ class ClusterSettings:
     )
     metrics_host: str = setting(
         "127.0.0.1",
-        "Address for the metrics port. Nobody has to prove anything there; it tells counts, and no names.",
+        "Address for the metrics port. It has no access check; it shows counts, and no names.",
         "--metrics-host",
         section="Operation",
     )

@@ -1,13 +1,13 @@
--- What a master asks of its store, each action as one atomic step: KEYS[1] is the prefix, ARGV[1] the action.
+-- The actions of a store, each one atomic step: KEYS[1] is the prefix, ARGV[1] the action.
 --
 -- Keys, below the prefix:
---     format, identity  of the data; of the cluster, the same for each of its masters
---     lease, epoch      who may write, and how often that has changed
---     last              number and results of the last commit; the highest number of a job; which commits the server has lost
---     active, jobs      rows by id: of jobs of which something may still happen, and of the others
+--     format, identity  the data's format; the cluster's id, the same for each of its masters
+--     lease, epoch      the master that may write, and the number of its changes
+--     last              number and results of the last commit; the highest job number; the commits that the server has lost
+--     active, jobs      rows by id: of unsettled jobs, and of settled ones
 --     lines             payload lines of the active ones, by number;   ended: ids of the others by the time of their end
---     history:ID        list;   log:ID, logmarks:ID: output that an engine brought, and how much of each run's has arrived
---     request:CHANNEL   the last request of a client's channel with its result (see wire.once)
+--     history:ID        list;   log:ID, logmarks:ID: output from an engine, and the size of each run's output in it
+--     request:CHANNEL   the last request of a client's channel with its result (see wire/exactly_once.py)
 --     value:KEY, set:KEY, keys, expiry    TitanStore; a set's scores are the order in which members were added
 
 local P, action = KEYS[1], ARGV[1]
@@ -15,7 +15,7 @@ local call = redis.call
 
 local function at(name) return P..':'..name end
 
--- The master's clock, in milliseconds: the server's may be set.
+-- The master's clock, in milliseconds, because the server's clock may be set.
 local now = 0
 
 local function expired(key)
@@ -27,7 +27,7 @@ end
 
 local read = {}
 
--- What has expired is there until the next sweep, and is read by nobody.
+-- An expired key stays until the next sweep, but no read returns it.
 function read.value(key)
     if expired(key) then return false end
     return call('GET', at('value:')..key)
@@ -65,20 +65,20 @@ if action == 'acquire' then
     local token, ms, who, wanted, older, seen, accept = unpack(ARGV, 2)
     local holder = call('HMGET', at('lease'), 'token', 'who', 'renewed', 'ms')
     if holder[1] and holder[1] ~= token then
-        -- A holder is robbed of a lease that has the count and the token that the caller has seen for long enough.
+        -- The lease is taken over if its count and token have not changed for as long as the caller has watched it.
         local found = holder[1]..' '..(holder[3] or '0')
         if found ~= seen then return {'held', holder[2], found, holder[4]} end
         call('DEL', at('lease'))
     end
     local format = call('GET', at('format')) or wanted
-    -- Between two formats: taking over was begun, and is repeated.
+    -- A conversion to this format was interrupted, and is repeated.
     local upgrade = format == older or format == older..' to '..wanted
     if format ~= wanted and not upgrade then return {'format', format} end
     local lost = call('HGET', at('last'), 'lost')
     if lost and accept ~= '1' then return {'lost', lost} end
     call('HDEL', at('last'), 'lost')
     call('SET', at('format'), upgrade and older..' to '..wanted or wanted)
-    -- Of a request that is repeated because its reply was lost, the epoch stays.
+    -- If the request is repeated after a lost reply, the epoch stays.
     local epoch = holder[1] == token and call('GET', at('epoch')) or call('INCR', at('epoch'))
     call('HSET', at('lease'), 'token', token, 'who', who, 'ms', ms)
     call('PEXPIRE', at('lease'), ms)
@@ -91,7 +91,7 @@ if action == 'release' then
     return
 end
 
--- An expired lease is still its last holder's as long as the epoch is: nobody has written in between.
+-- While the epoch is unchanged, an expired lease still belongs to its last holder: no other master has written since.
 local token, epoch, ms, who = unpack(ARGV, 2, 5)
 local holder = call('HGET', at('lease'), 'token')
 if holder ~= token then
@@ -102,7 +102,7 @@ if holder ~= token then
     end
 end
 
--- Whoever waits for a lease sees by the count that it is renewed: the clock that it expires by may be set.
+-- A waiting master detects renewals by the count, because the clock of the expiry may be set.
 local function renew()
     if holder ~= token then call('HSET', at('lease'), 'token', token, 'who', who, 'ms', ms) end
     call('PEXPIRE', at('lease'), ms)
@@ -118,17 +118,17 @@ local number = tonumber(ARGV[6])
 local last = tonumber(call('HGET', at('last'), 'number') or '0')
 if number == last then return call('HGET', at('last'), 'results') end
 if number ~= last + 1 then
-    -- The server has forgotten what it had acknowledged. The next master is told, too.
+    -- The server has lost acknowledged commits. That is stored for the next master.
     local lost = string.format('%.0f to %.0f', last + 1, number - 1)
     call('HSET', at('last'), 'lost', lost)
     return redis.error_reply('TITANGAP '..lost)
 end
--- The first write is one that a full memory refuses: after another one, a script is let through to its end.
+-- The first write must be one that a full memory refuses: after any other write, Redis lets the script run to its end.
 call('HSET', at('last'), 'begun', number)
 renew()
 now = tonumber(ARGV[7])
 
--- What has expired is removed before anything is done to a key.
+-- An expired key is removed before a change of it.
 local function fresh(key)
     if not expired(key) then return end
     call('DEL', at('value:')..key, at('set:')..key)
@@ -164,7 +164,7 @@ function own.settled(id, seq, row, ended_at)
     call('ZADD', at('ended'), ended_at, id)
 end
 
--- A service may be restarted for ever.
+-- A service may be restarted for ever, so its history is bounded.
 function own.history(id, ...)
     if call('RPUSH', at('history:')..id, ...) > 1000 then call('LTRIM', at('history:')..id, -500, -1) end
 end
@@ -174,7 +174,7 @@ function own.newest(seq) call('HSET', at('last'), 'newest', seq) end
 function own.forget(id, seq)
     for _, name in ipairs({'jobs', 'active'}) do
         local row = call('HGET', at(name), id)
-        -- Unless the id was submitted again in the meantime.
+        -- Unless the id has been submitted again meanwhile.
         if row and cjson.decode(row)[1] == tonumber(seq) then
             call('HDEL', at(name), id)
             call('HDEL', at('lines'), seq)
@@ -246,9 +246,9 @@ function own.sweep()
     return #due
 end
 
----- requests that may arrive twice
+---- requests that may arrive twice (ONCE)
 
--- Whether the request is not new, and then its result.
+-- Whether the request is known, and its result.
 local function recall(channel, number, mark)
     local found = call('GET', at('request:')..channel)
     if not found then return false end
@@ -305,7 +305,7 @@ function own.log(id, run, offset, data, cap)
     return done + #data
 end
 
--- Each operation is the count of its words and its words.
+-- Each operation is the number of its arguments, and the arguments.
 local results, place = {}, 8
 while place <= #ARGV do
     local count = tonumber(ARGV[place])
