@@ -13,6 +13,7 @@ from benchmarks.frame import Figure, load, machine, markdown
 GROUPS = {
     "jobs": "Jobs on this machine",
     "values": "Requests, values, files, waiters",
+    "environments": "Jobs with packages of their own",
     "ray": "Jobs on a Ray cluster",
     "imports": "What starts often",
     "tasks": "A task of Airflow, with `DAG.test()`",

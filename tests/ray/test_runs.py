@@ -18,6 +18,7 @@ from tests.sdk.cluster.master_process import MasterProcess
 from tests.sdk.cluster.peer import Meeting, Peer, b64, script
 from tests.support.certificates import Authority, make_authority
 from tests.support.ray_nodes import RayNodes
+from tests.support.wheels import make_wheel, served
 from titan_sdk import TLS, ClientConfig, TitanClient, TitanJob
 from titan_sdk.cluster import LocalCluster
 from titan_sdk.cluster.engines.ray.settings import RaySettings
@@ -52,6 +53,25 @@ def wait_until_stopped(peer: Peer, job_id: str) -> None:
     deadline = time.monotonic() + 240
     while info(peer, job_id)["stopping"]:
         assert time.monotonic() < deadline
+
+
+def test_a_node_builds_the_environment_of_a_job_and_uses_it_again(
+    client: TitanClient, tmp_path: Path
+) -> None:
+    make_wheel(tmp_path / "wheels", "demo", f"1.0+{os.urandom(4).hex()}")
+    source = "import demo, titan_job; titan_job.result(demo.VERSION)"
+    with served(tmp_path / "wheels") as url:
+        lines = ["--no-index", f"--find-links {url}", "demo"]
+        reports = [
+            client.submit_job(
+                TitanJob(f"packages-{os.urandom(4).hex()}", source=source, requirements=lines)
+            ).wait(600)
+            for _ in range(2)
+        ]
+    assert reports[0].result.startswith("1.0+")
+    assert reports[1].result == reports[0].result
+    assert reports[0].environment_seconds
+    assert not reports[1].environment_seconds
 
 
 def test_a_project_travels_to_the_node_of_its_job(client: TitanClient, tmp_path: Path) -> None:
