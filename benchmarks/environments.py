@@ -1,6 +1,7 @@
 """A job with packages of its own: beside the same job without, `uv run --with`, and a Ray task with `runtime_env`.
 
-Nothing is downloaded: the one package is a wheel of a few hundred bytes, in a folder.
+Nothing is downloaded: the one package is a wheel of a few hundred bytes, in a folder. A Ray task gets a process of its own, as
+a job does.
 """
 
 from __future__ import annotations
