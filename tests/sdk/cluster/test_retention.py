@@ -207,3 +207,13 @@ def test_projects_and_large_scripts_go_when_no_job_needs_them_any_more(
     until(lambda: sent_along(client) == [other.name])
     again = client.submit_job(TitanJob("again", "main.py", project=team))
     assert again.wait(300).result == "ran"
+
+
+def test_what_a_job_has_published_goes_with_it(client: TitanClient, script: str) -> None:
+    name = f"leaves-{uuid.uuid4().hex}"
+    source = "import titan_job; open('f', 'w').write('x'); open('c', 'w'); titan_job.checkpoint('c')"
+    job = TitanJob(name, source=source, outputs={"f": "f"}, keep_checkpoint=True)
+    client.submit_job(job).wait(300)
+    finish_another(client, script)
+    until(lambda: client.list_artifacts(prefix=f"run~{name}~").items == ())
+    assert client.store_keys(f"titan:run:DAG-{name}:") == []
