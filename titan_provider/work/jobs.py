@@ -171,6 +171,8 @@ class _Reader:
             is_file = isinstance(requirements, str) and Path(requirements).is_file()
             listed = Path(requirements).read_bytes().hex() if is_file else requirements
             relevant += [listed, bool(fields.get("inherit_packages"))]
+        # Whatever form a reference has, its text tells one content from another.
+        relevant += [f"{name}: {fields[name]!r}" for name in ("inputs", "outputs") if fields.get(name)]
         if folder := fields.get("project"):
             if folder not in self._digests:
                 self._digests[folder] = folder_digest(Path(folder))

@@ -54,3 +54,16 @@ def test_a_job_has_one_script(given: dict[str, str]) -> None:
         ValueError, match=r"^t: jobs\[0\] \(a\): give one of 'filename', 'script' and 'module'"
     ):
         read(given)
+
+
+def test_another_input_or_output_makes_it_another_job() -> None:
+    ref = {"titan_file": 1, "name": "m", "size": 1, "sha256": "0" * 64}
+    given: list[dict[str, Any]] = [
+        {},
+        {"inputs": {"m": ref}},
+        {"inputs": {"m": ref | {"sha256": "1" * 64}}},
+        {"outputs": {"m": "m"}},
+    ]
+    # One script under one name, whatever the job is called.
+    marks = {read({"job_id": "j", "script": "pass", **each})[0].mark for each in given}
+    assert len(marks) == len(given)
