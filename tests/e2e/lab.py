@@ -33,8 +33,6 @@ QUICK = {
     # How late a task's supervisor may notice its end. A deferral that is over sooner can fail the task: Airflow takes
     # the end of the first part for that of the second.
     "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
-    # An API server that starts again on a busy machine takes longer than Airflow lets heartbeats fail.
-    "AIRFLOW__WORKERS__MAX_FAILED_HEARTBEATS": "90",
     "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_SEC": "2",
     # A dead triggerer is noticed in seconds rather than in half a minute.
     "AIRFLOW__TRIGGERER__JOB_HEARTBEAT_SEC": "1",
