@@ -40,6 +40,7 @@ if TYPE_CHECKING:
         TitanError,
         TLSFailed,
         TransportError,
+        UnreadableValue,
         WaitTimedOut,
     )
     from titan_sdk.handles import DagHandle, JobHandle
@@ -113,6 +114,7 @@ __all__ = [
     "TitanError",
     "TitanJob",
     "TransportError",
+    "UnreadableValue",
     "WaitTimedOut",
     "WorkerStats",
 ]
@@ -126,7 +128,7 @@ _MODULES = {
         "AuthenticationFailed ConnectFailed ConnectionLost CorruptData DagFailed InvalidArgument InvalidDag "
         "InvalidJob InvalidPipeline JobFailed LocalProtocolError MissingFile NotFound NotSupported "
         "PayloadTooLarge PeerProtocolError ProtocolError RequestRefused ResultUnavailable StoreUnavailable "
-        "SubmissionUnconfirmed TimedOut TitanError TLSFailed TransportError WaitTimedOut "
+        "SubmissionUnconfirmed TimedOut TitanError TLSFailed TransportError UnreadableValue WaitTimedOut "
     ),
     "titan_sdk.handles": "DagHandle JobHandle",
     "titan_sdk.model.artifact": "ArtifactRef",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from typing import TYPE_CHECKING, Any
 
 from titan_sdk import flows
@@ -96,13 +96,21 @@ class AsyncJobHandle(Accepted):
         """
         return self._client.follow_logs(self.job_id, nonce=self.nonce)
 
-    async def result(self) -> Any:
+    async def result(self, *, allowed_classes: Iterable[type | str] = (), serializer: str = "json") -> Any:
         """What the script gave to ``titan_job.result``; does not wait.
+
+        Args:
+            allowed_classes: classes of which the result may hold objects, or their names as ``module.Class``, in which
+                ``*`` stands for anything.
+            serializer: ``cloudpickle`` for a result that is pickled; unpickling runs what is in it.
 
         Raises:
             ResultUnavailable: the job has not completed, or left no result.
+            UnreadableValue: it holds an object of another class, or needs a package that is not here.
         """
-        return await self._client._run(flows.report.job_result(self._client._session, self._ref))
+        return await self._client._run(
+            flows.report.job_result(self._client._session, self._ref, allowed_classes, serializer)
+        )
 
     async def cancel(self) -> JobStatus:
         """Cancel, and return the state after it; a job that has ended is left as it is. Idempotent."""
@@ -163,9 +171,11 @@ class AsyncDagHandle(Accepted):
             )
         )
 
-    async def result(self, job_id: str) -> Any:
-        """What that job gave to ``titan_job.result``; does not wait."""
-        return await self[job_id].result()
+    async def result(
+        self, job_id: str, *, allowed_classes: Iterable[type | str] = (), serializer: str = "json"
+    ) -> Any:
+        """What that job gave to ``titan_job.result``; does not wait. As that of a job's handle."""
+        return await self[job_id].result(allowed_classes=allowed_classes, serializer=serializer)
 
     async def cancel(self) -> dict[str, JobStatus]:
         """Cancel every job that has not ended; the states after it, by job id. Idempotent."""

@@ -26,6 +26,7 @@
     ├── WaitTimedOut              (TimeoutError) the wait ended; the job goes on
     ├── ResultUnavailable         the job has no readable result
     ├── CorruptData               stored bytes do not match their checksum or form
+    ├── UnreadableValue           (ValueError) a value's class is not allowed here, or what it needs is missing
     └── JobFailed                 the job ended without success; ``.report`` says how
         └── DagFailed
 
@@ -67,6 +68,7 @@ __all__ = [
     "TimedOut",
     "TitanError",
     "TransportError",
+    "UnreadableValue",
     "WaitTimedOut",
     "map_os_errors",
 ]
@@ -212,6 +214,15 @@ class ResultUnavailable(TitanError):
 
 class CorruptData(TitanError):
     """Data read back from the master does not match its checksum or its documented form."""
+
+
+class UnreadableValue(TitanError, ValueError):
+    """A value is whole, but cannot be made here: its class is not allowed, or a package it needs is missing."""
+
+    def __init__(self, message: str, class_name: str | None = None) -> None:
+        super().__init__(message)
+        self.class_name = class_name
+        """The class that is not allowed, as ``module.Class``."""
 
 
 class JobFailed(TitanError):

@@ -15,7 +15,7 @@ InvalidPipeline JobChanges JobDetails JobFailed JobHandle JobHistoryEntry JobRep
 ListedArtifact ListedDag ListedJob LocalProtocolError LogLine LogLines LogPage
 MissingFile NotFound NotSupported PayloadTooLarge PeerProtocolError PendingApproval ProtocolError
 RemoteException RequestRefused ResultUnavailable RetryPolicy ServerInfo StoreUnavailable SubmissionUnconfirmed TLS TLSFailed
-TimedOut TitanClient TitanError TitanJob TransportError WaitTimedOut WorkerStats
+TimedOut TitanClient TitanError TitanJob TransportError UnreadableValue WaitTimedOut WorkerStats
 """.split()
 
 # The constructor that existing scripts call by position; new parameters come after it, by keyword only.

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from titan_sdk import values
 from titan_sdk.cli.context import CliSession, command
 from titan_sdk.cli.durations import DURATION
 from titan_sdk.cli.exit_codes import complain, reported
@@ -190,7 +191,7 @@ def _await_end(
         report = watch_job(client, handle, session.output, timeout=timeout, show=show if shown else None)
     text = f"{report.describe()}" + (f" after {report.seconds:.2f} s" if report.seconds is not None else "")
     if report.has_result:
-        text += f"\nresult: {json.dumps(report.result, ensure_ascii=False)}"
+        text += f"\nresult: {json.dumps(values.dump(report.result), ensure_ascii=False)}"
     session.output.answer(report, text if report.state.is_success else None)
     if not report.state.is_success:
         raise JobFailed(report)

@@ -10,6 +10,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
+from titan_sdk import values
 from titan_sdk.model.gates import PendingApproval
 from titan_sdk.model.report import JobReport
 from titan_sdk.model.server import ServerInfo
@@ -52,7 +53,7 @@ def jobs_table(reports: Sequence[JobReport]) -> Table:
 
 def _outcome(report: JobReport) -> str:
     if report.has_result:
-        return json.dumps(report.result, ensure_ascii=False)
+        return json.dumps(values.dump(report.result), ensure_ascii=False)
     if report.state.is_terminal and not report.state.is_success:
         return report.describe().removeprefix(f"job {report.job_id!r} ")
     if report.progress is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from titan_sdk.errors import CorruptData, NotFound, ResultUnavailable
@@ -196,19 +197,23 @@ def job_report(
         has_result=state.result is not None,
     )
     if report.has_result and with_result and status is JobStatus.COMPLETED:
-        report = replace(report, result=(yield from _read_result(ref, state)))
+        received = yield from _read_result(ref, state)
+        report = replace(report, result=_opened(received), received=received)
     if status is JobStatus.DEAD:
         tail = None if found is None else found.tail
         report = replace(report, log_tail=(yield from _log_tail(ref, state)) if tail is None else tail)
     return report
 
 
-def job_result(session: Session, ref: JobRef) -> Flow[object]:
-    """The value that the job gave to ``titan_job.result``.
+def job_result(
+    session: Session, ref: JobRef, allowed_classes: Iterable[type | str] = (), serializer: str = "json"
+) -> Flow[object]:
+    """What the job gave to ``titan_job.result``.
 
     Raises:
         NotFound: the master does not know the id.
-        ResultUnavailable: the job has not completed, or has no result.
+        ResultUnavailable: the job has not completed, or left no result.
+        UnreadableValue: it holds an object of a class that is not allowed, or needs a package that is not here.
     """
     report = yield from job_report(session, ref)
     if report.state is JobStatus.UNKNOWN:
@@ -219,7 +224,22 @@ def job_result(session: Session, ref: JobRef) -> Flow[object]:
         raise ResultUnavailable(
             f"result: job {ref.job_id!r} completed without one; call titan_job.result(value) in the script"
         )
-    return report.result
+    from titan_sdk.values import load  # only where there is a result
+
+    return load(
+        report.received,
+        allowed_classes=allowed_classes,
+        serializer=serializer,
+        where=f"result of job {ref.job_id!r}",
+    )
+
+
+def _opened(received: object) -> object:
+    if not isinstance(received, dict):
+        return received
+    from titan_sdk.values import opened  # only where there may be something to open
+
+    return opened(received)
 
 
 def _read_result(ref: JobRef, state: reader.RunState) -> Flow[object]:

@@ -172,7 +172,7 @@ def _spec(
         script=source,
         argv=job.argv,
         env=job.variables,
-        params=job.params,
+        params=params_json(job),
         python=job.python,
         max_attempts=job.max_attempts or 1,
         timeout=job.timeout_seconds,
@@ -183,6 +183,15 @@ def _spec(
         project=Project(project.asset, project.sha256, project.size, project.parts) if project else None,
         cwd=job.cwd,
     )
+
+
+def params_json(job: TitanJob) -> object:
+    """The JSON form of what the job is given."""
+    if job.params is None and job.serializer == "json":
+        return None
+    from titan_sdk.values import dump  # only where there is something to carry
+
+    return dump(job.params, "params", serializer=job.serializer)
 
 
 def _check_size(job: TitanJob, blob: Asset | None) -> None:

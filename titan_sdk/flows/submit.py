@@ -274,7 +274,7 @@ def _check_size(name: str, call: calls.Call[str], lines: Sequence[JobLine], jobs
     job = next(job for job in jobs if job.job_id == largest.job_id)
     if job.uses_runtime:
         weights = {
-            "params": len(json.dumps(job.params)),
+            "params": len(json.dumps(staging.params_json(job))),
             "args": sum(map(len, job.argv)),
             "env": sum(map(len, job.variables.values())),
         }

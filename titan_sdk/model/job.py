@@ -32,7 +32,7 @@ _NO_PYTHON = frozenset(
 )
 _RUNTIME_FIELDS = (
     *("params", "env", "python", "max_attempts", "timeout", "owner_lease", "cancel_grace"),
-    *("project", "module", "inputs", "outputs", "requirements", "inherit_packages"),
+    *("project", "module", "inputs", "outputs", "requirements", "inherit_packages", "serializer"),
     *("checkpoint_key", "keep_checkpoint"),
 )
 """What only the runtime carries."""
@@ -88,7 +88,10 @@ class TitanJob:
             its own, which is removed with the attempt. At most 1 GiB and 20,000 files; needs the runtime.
         cwd: the current folder of a job with a project: ``project``, its root, or ``worker``, the worker's own.
         script_content: the name that upstream's tools have for ``source``; read into it and ``None`` afterwards.
-        params: any JSON value, read in the script as ``titan_job.params``.
+        params: a value that is read in the script as ``titan_job.params``: JSON, and whatever docs/values.md lists, such
+            as tuples, dates, arrays and data frames.
+        serializer: ``cloudpickle`` pickles ``params``, for objects of any class; it needs cloudpickle, and the same
+            version of Python, on both ends.
         env: environment variables added to the worker's; numbers and booleans as in ``args``. They travel in the
             job's payload, which everybody who reaches an unauthenticated master can read: no secrets.
         inputs: files that are put in place before the script starts, by path relative to its folder: a reference
@@ -143,6 +146,7 @@ class TitanJob:
     project: str | os.PathLike[str] | None = field(default=None, kw_only=True)
     cwd: str = field(default="project", kw_only=True)
     params: Any = field(default=None, kw_only=True)
+    serializer: str = field(default="json", kw_only=True)
     env: Mapping[str, str | float] | None = field(default=None, kw_only=True)
     inputs: Mapping[str, Any] | None = field(default=None, kw_only=True)
     outputs: Mapping[str, str] | None = field(default=None, kw_only=True)
@@ -526,12 +530,14 @@ class TitanJob:
         if self.python is not None and os.path.basename(self.python) in _NO_PYTHON:
             raise self._invalid("python", self.python, "is no Python; name one, such as python3.12")
         if self.uses_runtime:
-            if problem := rules.check_json(self.params):
-                raise self._invalid("params", self.params, problem)
+            self._check_params()
             return
-        nothing = {"cancel_grace": rules.CANCEL_GRACE, "inherit_packages": False, "keep_checkpoint": False}
+        nothing: dict[str, object] = {"inherit_packages": False, "keep_checkpoint": False, "serializer": "json"}
+        nothing["cancel_grace"] = rules.CANCEL_GRACE
         for name in _RUNTIME_FIELDS:
-            if getattr(self, name) not in (None, {}, nothing.get(name)):
+            value = getattr(self, name)
+            # Only of params any value is one; an array is equal to nothing.
+            if value is not None if name == "params" else value not in (None, {}, nothing.get(name)):
                 raise self._invalid(
                     name,
                     getattr(self, name),
@@ -559,6 +565,16 @@ class TitanJob:
                 )
         if self.cwd not in ("project", "worker"):
             raise self._invalid("cwd", self.cwd, "is neither 'project' nor 'worker'")
+
+    def _check_params(self) -> None:
+        if self.params is None and self.serializer == "json":
+            return
+        from titan_sdk.runtime.values import Refused, dump  # only where there is something to carry
+
+        try:
+            dump(self.params, "params", serializer=self.serializer)
+        except Refused as exc:
+            raise InvalidJob(f"job {self.job_id!r}: {exc}") from None
 
     def _check_env(self) -> None:
         for name, value in self.variables.items():

@@ -45,7 +45,10 @@ class JobReport:
     """The reason as a sentence, if neither exit code nor exception explains the end."""
     has_result: bool = False
     result: Any = None
-    """The value given to ``titan_job.result(obj)``. It is valid only if ``has_result``."""
+    """The value given to ``titan_job.result(obj)``. It is valid only if ``has_result``. Where it cannot be read here, because its
+    class is not allowed or a package is missing, it is the ``titan_sdk.values.Envelope`` that holds it."""
+    received: Any = field(default=None, repr=False, compare=False)
+    """The JSON form of the result, for ``titan_sdk.values.load``."""
     outputs: Mapping[str, FileRef | tuple[FileRef, ...]] = field(default_factory=dict)
     """What the job has published, by name: its ``outputs`` once it has succeeded, and what it gave to ``titan_job.publish``.
     A pattern's is a tuple."""

@@ -7,7 +7,6 @@ user's text could change another job, so they refuse, and never alter. Each chec
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Iterable
@@ -100,28 +99,6 @@ def check_args(args: str) -> str | None:
     """The reason why this argument text cannot stand in a job line, or ``None``."""
     advice = "use a script job with the runtime (runtime=True), which carries any text"
     return _refuse_internal_scale(args) or _refuse(args, ";|", advice)
-
-
-def check_json(value: object) -> str | None:
-    """The reason why JSON cannot hold this value unchanged, or ``None``. Tuples count as lists."""
-    try:
-        json.dumps(value, allow_nan=False)
-    except (TypeError, ValueError, RecursionError) as exc:
-        return f"is not JSON ({exc})"
-    waiting = [value]
-    while waiting:
-        item = waiting.pop()
-        if isinstance(item, dict):
-            for key in item:
-                if not isinstance(key, str):
-                    # json.dumps would silently turn the key into a text.
-                    return (
-                        f"is not JSON (the key {key!r} is of type {type(key).__name__}; JSON keys are texts)"
-                    )
-            waiting += item.values()
-        elif isinstance(item, list | tuple):
-            waiting += item
-    return None
 
 
 def check_name(name: object) -> str | None:

@@ -15,6 +15,7 @@ __all__ = ["CONTENT_NAME", "Asset", "blob_asset", "part_asset", "runtime_bundle"
 CONTENT_NAME = re.compile(r"titan-(?:project|part|blob)-[0-9a-f]{32}\.(?:zip|bin)")
 """Names of what travels with jobs and has more than one version: a master may forget it, and a submit brings it again."""
 _WORKER = Path(__file__).with_name("worker")
+_VALUES = Path(__file__).with_name("values")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +47,16 @@ def part_asset(digest: str, data: bytes) -> Asset:
 
 @functools.cache
 def runtime_bundle() -> Asset:
-    """The zip of ``worker/`` as package ``titan_runtime``, with the same bytes wherever this version is installed."""
+    """The zip of ``worker/`` as package ``titan_runtime``, with ``values/`` among the modules of its jobs: the same bytes
+    wherever this version is installed.
+    """
     target = io.BytesIO()
     with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:
-        for path in sorted(_WORKER.rglob("*.py"), key=lambda path: path.relative_to(_WORKER).as_posix()):
-            # Uncompressed, with a fixed date and system: zlib, clock and checkout must not change the hash.
-            entry = zipfile.ZipInfo(f"titan_runtime/{path.relative_to(_WORKER).as_posix()}")
+        files = {path.relative_to(_WORKER).as_posix(): path for path in _WORKER.rglob("*.py")}
+        files |= {f"lib/titan_values/{path.name}": path for path in _VALUES.glob("*.py")}
+        for name, path in sorted(files.items()):
+            # Stored, with a fixed date and system: another zlib, clock or checkout must not change the hash.
+            entry = zipfile.ZipInfo(f"titan_runtime/{name}")
             entry.create_system = 3
             entry.external_attr = 0o644 << 16
             archive.writestr(entry, path.read_bytes().replace(b"\r\n", b"\n"))

@@ -24,6 +24,7 @@ KEYWORD_ONLY = [
     ("project", None),
     ("cwd", "project"),
     ("params", None),
+    ("serializer", "json"),
     ("env", None),
     ("inputs", None),
     ("outputs", None),
@@ -269,13 +270,13 @@ def test_the_longest_id_has_200_characters(script: str) -> None:
         ({"env": {"A": "\ud800"}}, "env {'A': '\\ud800'} contains '\\ud800', half of a surrogate pair"),
         ({"args": ["ok", "\ud800"]}, "args ('ok', '\\ud800') contains '\\ud800', half of a surrogate pair"),
         (
-            {"params": {"a": [{1: 2}]}},
-            "params {'a': [{1: 2}]} is not JSON (the key 1 is of type int; JSON keys",
+            {"params": {"a": [{1: object()}]}},
+            "params['a'][0][1] is of type builtins.object, which cannot be carried",
         ),
-        ({"params": {1, 2}}, "params {1, 2} is not JSON (Object of type set is not JSON serializable)"),
+        ({"params": {1, len}}, "params{a member} is of type builtins.builtin_function_or_method"),
         (
-            {"params": float("inf")},
-            "params inf is not JSON (Out of range float values are not JSON compliant",
+            {"params": 1, "serializer": "pickle"},
+            "the serializer is 'json' or 'cloudpickle', not 'pickle'",
         ),
     ],
 )

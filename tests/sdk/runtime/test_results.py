@@ -156,7 +156,7 @@ def test_outside_a_job_values_are_checked_and_a_warning_says_they_are_not_stored
     assert titan_job.__getattr__("params") is None
     with pytest.warns(RuntimeWarning, match="the result is not stored"):
         titan_job.result({"a": 1})
-    with pytest.raises(TypeError, match="not JSON"):
+    with pytest.raises(TypeError, match="cannot be carried"):
         titan_job.result(object())
     with pytest.raises(AttributeError):
         titan_job.__getattr__("parms")

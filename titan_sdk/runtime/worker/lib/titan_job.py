@@ -4,7 +4,7 @@
 
     titan_job.params["rows"]                    # what the submitter passed as params
     titan_job.progress(0.5, "half way")         # shown while the job runs
-    titan_job.result({"accuracy": 0.97})        # JSON; the submitter reads it from the job's handle
+    titan_job.result({"accuracy": 0.97})        # the submitter reads it from the job's handle
     titan_job.publish("plots/loss.png")         # a file, as an artifact of the run, now
     titan_job.checkpoint("model.pt", step=800)  # goes on from there if it is killed:
     titan_job.restore()                         # path of the last checkpoint, or None
@@ -24,10 +24,10 @@ import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, List, Optional, Tuple
+    from typing import Any, List, Optional, Sequence, Tuple
 
     params: Any
-    """What the submitter passed as ``params``: any JSON value."""
+    """What the submitter passed as ``params``."""
     state: Any
     """A small mapping of JSON values that outlives the job's attempts. Each assignment to a name of it is kept at once;
     what changes inside a value is kept when the value is assigned again."""
@@ -39,6 +39,7 @@ __all__ = [
     "params",
     "progress",
     "publish",
+    "read_params",
     "restore",
     "result",
     "state",
@@ -64,29 +65,53 @@ def __getattr__(name: str) -> Any:
         return found
     if name != "params":
         raise AttributeError("module %r has no attribute %r" % (__name__, name))
-    folder = os.environ.get("TITAN_JOB_DIR")
-    value = None
-    if folder is not None:
-        with open(os.path.join(folder, "params.json"), encoding="ascii") as file:
-            value = _standard("json").load(file)
     # Read once, so that a script sees its own changes to it.
-    globals()["params"] = value
+    globals()["params"] = value = read_params()
     return value
 
 
-def result(value: Any) -> None:
+def read_params(allowed_classes: Sequence[Any] = ()) -> Any:
+    """What the submitter passed as ``params``, as ``titan_job.params`` has it, with objects of these classes too.
+
+    Args:
+        allowed_classes: classes, or their names as ``module.Class``, in which ``*`` stands for anything. They are
+            imported where an object of them is met.
+
+    Raises:
+        ValueError: an object is of another class, or of a package that this Python lacks.
+    """
+    folder = os.environ.get("TITAN_JOB_DIR")
+    if folder is None:
+        return None
+    with open(os.path.join(folder, "params.json"), encoding="ascii") as file:
+        found = _standard("json").load(file)
+    if not isinstance(found, dict) or "titan_value" not in found:
+        return found
+    setting = "read the params by titan_job.read_params(allowed_classes=['CLASS'])"
+    # The submitter sends the script too, so its pickles can do no more than that.
+    return _values().load(found, allowed_classes, "params", setting, "cloudpickle")
+
+
+def result(value: Any, serializer: str = "json") -> None:
     """Set the job's result; the last call counts.
 
     Args:
-        value: None, bool, int, finite float, str, and lists, tuples (stored as lists) and dicts with text keys
-            of these; at most 64 MiB as JSON.
+        value: None, bool, int, float, str, bytes; lists, tuples, sets and dicts; dates, times, decimals, UUIDs and
+            paths; members of enumerations, dataclasses and pydantic models of modules that can be imported; numpy's
+            arrays, pandas' and polars' frames. At most 64 MiB as JSON.
+        serializer: ``cloudpickle`` for anything else: whoever reads it asks for that too, with the same Python.
 
     Raises:
-        TypeError, ValueError: not JSON, or too large. The message names the place inside the value, and the artifact
-            that holds the value once the job has ended: the work was done.
+        TypeError, ValueError: it cannot be carried, or is too large. The message names the place inside the value, and
+            the artifact that holds the value once the job has ended: the work was done.
     """
     try:
-        text = _dumps(value, _check(value))
+        count = _count_json(value) if serializer == "json" else 0
+        if count:
+            text = _dumps(value, count)
+        else:
+            written = _values().dump(value, "result", serializer=serializer)
+            text = str(_standard("json").dumps(written, allow_nan=False))
         if len(text) > RESULT_LIMIT:
             raise ValueError(
                 "the result has %d bytes as JSON; the limit is %d. Write it to a file and upload that"
@@ -97,6 +122,28 @@ def result(value: Any) -> None:
         raise kind("%s. %s" % (exc, _keep(value))) from None
     _forget_kept()
     _store("result", text)
+
+
+def _values() -> Any:
+    """The package that writes and reads values: the one that came with this job, whatever the script's folders hold."""
+    module = sys.modules.get("titan_values")
+    if module is None:
+        here = os.path.dirname(__file__)
+        spec = _seek("titan_values", [here])
+        if spec is None:  # in a source tree, where a script is tried by hand
+            here = os.path.join(os.path.dirname(os.path.dirname(here)), "values")
+            spec = sys.modules["_frozen_importlib_external"].spec_from_file_location(
+                "titan_values", os.path.join(here, "__init__.py"), submodule_search_locations=[here]
+            )
+        module = sys.modules["titan_values"] = type(sys)("titan_values")
+        module.__spec__, module.__path__ = spec, spec.submodule_search_locations
+        module.__package__, module.__loader__ = "titan_values", spec.loader
+        try:
+            spec.loader.exec_module(module)
+        except BaseException:
+            del sys.modules["titan_values"]
+            raise
+    return module
 
 
 def progress(fraction: Optional[float], text: str = "") -> None:
@@ -247,39 +294,43 @@ def _written(value: Any, quoted: Any) -> str:
     return "[%s]" % ", ".join(_written(item, quoted) for item in value)
 
 
-def _check(root: Any) -> int:
-    """Refuse what JSON would change or cannot hold, by its place; without recursion, as depth is the caller's. How many
-    values there are.
+def _count_json(root: Any) -> int:
+    """How many values there are, where JSON holds all of them as they are; else 0. Without recursion, as the depth is
+    the caller's.
     """
-    waiting: List[Tuple[str, Any, Tuple[int, ...]]] = [("result", root, ())]
+    if isinstance(root, dict) and "titan_value" in root:
+        return 0
+    waiting: List[Tuple[Any, Tuple[int, ...]]] = [(root, ())]
     count = 0
     while waiting:
-        where, value, above = waiting.pop()
+        value, above = waiting.pop()
         count += 1
-        if value is None or isinstance(value, (bool, int, str)):
-            continue
-        if isinstance(value, float):
-            if value - value != 0:  # infinite, or no number
-                raise ValueError("%s is %r, which JSON cannot hold" % (where, value))
-        elif isinstance(value, (dict, list, tuple)):
-            if id(value) in above:
-                raise ValueError("%s contains itself" % where)
-            if len(above) >= 200:
-                raise ValueError("%s... is nested more than 200 deep" % where[:100])
+        kind = type(value)
+        if kind is dict or kind is list:
+            if id(value) in above or len(above) >= 200:
+                return 0
             inside = above + (id(value),)
-            if not isinstance(value, dict):
-                waiting.extend(("%s[%d]" % (where, i), item, inside) for i, item in enumerate(value))
-                continue
-            for key, item in value.items():
-                if not isinstance(key, str):
-                    raise TypeError(
-                        "%s has the key %r of type %s; JSON keys are texts" % (where, key, type(key).__name__)
-                    )
-                waiting.append(("%s[%r]" % (where, key), item, inside))
-        else:
-            kind = "%s.%s" % (type(value).__module__, type(value).__qualname__)
-            raise TypeError("%s is of type %s, which is not JSON; convert it first" % (where, kind))
+            if kind is dict:
+                if not all(type(key) is str and _is_plain(key) for key in value):
+                    return 0
+                value = value.values()
+            waiting.extend((item, inside) for item in value)
+        elif not (value is None or kind in (bool, int, float, str)) or not _is_plain(value):
+            return 0
     return count
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether JSON holds this value, of one of its own types, as it is."""
+    if isinstance(value, float):
+        return value - value == 0  # neither infinite nor no number
+    if isinstance(value, int):
+        return value.bit_length() < 13000  # more digits than Python reads
+    return not isinstance(value, str) or value.isascii() or value.isprintable() or not _has_surrogates(value)
+
+
+def _has_surrogates(text: str) -> bool:
+    return any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def _keep(value: Any) -> str:
@@ -428,7 +479,9 @@ def _command(arguments: List[str]) -> int:
             value = __getattr__("params")
             if len(words) == 2:
                 value = value[words[1]]
-            print(value if isinstance(value, str) else _standard("json").dumps(value))
+            if not isinstance(value, str):
+                value = _standard("json").dumps(value if _count_json(value) else _values().dump(value))
+            print(value)
         else:
             print(
                 "usage: python3 -m titan_job result JSON | progress FRACTION|- [TEXT] | params [KEY] | "
