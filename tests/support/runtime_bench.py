@@ -15,6 +15,7 @@ from titan_sdk.runtime import keys, reader
 from titan_sdk.runtime.bundle import runtime_bundle
 from titan_sdk.runtime.spec import RunSpec, Script
 from titan_sdk.runtime.stub import build_stub
+from titan_sdk.values import load
 
 DEADLINE = 240.0
 
@@ -117,7 +118,7 @@ class Bench:
         info = self.state(spec).result
         assert info is not None
         slices = [self.store.values[keys.result_key(spec.job_id, spec.nonce, i)] for i in range(info.chunks)]
-        return reader.join_result(info, slices)
+        return load(reader.join_result(info, slices))
 
     def fifo(self, name: str = "fifo") -> Path:
         """A named pipe in the shared folder: the job writes to it when it has come to a certain point."""

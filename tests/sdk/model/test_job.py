@@ -276,7 +276,7 @@ def test_the_longest_id_has_200_characters(script: str) -> None:
         ({"params": {1, len}}, "params{a member} is of type builtins.builtin_function_or_method"),
         (
             {"params": 1, "serializer": "pickle"},
-            "the serializer is 'json' or 'cloudpickle', not 'pickle'",
+            "params: the serializer is 'json' or 'cloudpickle', not 'pickle'",
         ),
     ],
 )

@@ -285,10 +285,6 @@ def test_mistakes_in_the_file_itself(folder: Path, text: str, sentence: str) -> 
             ":3: key 'timeout': job 'a': timeout -1 is not a number of seconds",
         ),
         (
-            "{id: a, file: a.py, params: 2024-01-01}",
-            ":3: key 'params': job 'a': params datetime.date(2024, 1, 1) is",
-        ),
-        (
             "{id: a, file: a.py, depends_on: [a]}",
             ":1: jobs: DAG 'titan_agent' has a cycle: a -> a; remove one",
         ),

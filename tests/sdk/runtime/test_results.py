@@ -14,7 +14,23 @@ pytestmark = pytest.mark.slow
 
 @pytest.mark.parametrize(
     "value",
-    [None, True, 0, -1.5, "", "é\U0001f389\x00", [], {}, {"a": [1, {"b": None}]}, 10**30, "NULL", "ERROR"],
+    [
+        *(
+            None,
+            True,
+            0,
+            -1.5,
+            "",
+            "é\U0001f389\x00",
+            [],
+            {},
+            {"a": [1, {"b": None}]},
+            10**30,
+            "NULL",
+            "ERROR",
+        ),
+        *((1, [b"x"]), {1: {2, 3}}, {"titan_value": 1, "value": [1]}),
+    ],
 )
 def test_a_result_comes_back_equal(bench: Bench, value: object) -> None:
     spec = bench.spec(f"import titan_job\ntitan_job.result({value!r})")
@@ -50,13 +66,10 @@ def test_a_large_result_travels_in_slices(bench: Bench) -> None:
     [
         (
             "{'model': {'layers': [1, object()]}}",
-            "TypeError: result['model']['layers'][1] is of type builtins.object, which is not JSON",
+            "TypeError: result['model']['layers'][1] is of type builtins.object, which cannot be carried",
         ),
-        ("{'a': float('nan')}", "ValueError: result['a'] is nan, which JSON cannot hold"),
-        ("{'a': {1: 2}}", "TypeError: result['a'] has the key 1 of type int; JSON keys are texts"),
-        ("{1, 2}", "TypeError: result is of type builtins.set"),
-        ("b'bytes'", "TypeError: result is of type builtins.bytes"),
-        ("(lambda x: x.append(x) or x)([])", "ValueError: result[0] contains itself"),
+        ("{'a': {1: range(2)}}", "TypeError: result['a'][1] is of type builtins.range"),
+        ("(lambda x: x.append(x) or x)([])", "TypeError: result[0] contains itself"),
     ],
 )
 def test_what_is_not_json_is_refused_by_its_place(bench: Bench, value: str, complaint: str) -> None:
@@ -69,7 +82,12 @@ def test_what_is_not_json_is_refused_by_its_place(bench: Bench, value: str, comp
 
 @pytest.mark.parametrize(
     ("value", "suffix"),
-    [("[{1, 2}, b'x']", "pickle"), ("{1: 2}", "pickle"), ("[Mine()]", "txt"), ("(lambda: 1, 'text')", "txt")],
+    [
+        ("[{1, 2}, range(3)]", "pickle"),
+        ("{1: range(2)}", "pickle"),
+        ("[Mine()]", "txt"),
+        ("(lambda: 1, 'text')", "txt"),
+    ],
 )
 def test_what_is_no_result_is_kept_as_an_artifact_that_the_error_names(
     bench: Bench, value: str, suffix: str
@@ -89,15 +107,17 @@ def test_what_is_no_result_is_kept_as_an_artifact_that_the_error_names(
 
 
 def test_a_large_one_is_kept_in_parts(bench: Bench) -> None:
-    spec = bench.spec("import titan_job\ntitan_job.result(b'x' * 9_000_000)")
+    spec = bench.spec("import titan_job\ntitan_job.result([b'x' * 9_000_000, range(2)])")
     assert "unsent-DAG-job-" in bench.run(spec).text
     parts = [name for name in sorted(bench.store.assets) if name.startswith("unsent-")]
     assert [name.rpartition(".")[2] for name in parts] == ["1of2", "2of2"]
-    assert pickle.loads(b"".join(bench.store.assets[name] for name in parts)) == b"x" * 9_000_000
+    assert pickle.loads(b"".join(bench.store.assets[name] for name in parts)) == [b"x" * 9_000_000, range(2)]
 
 
 def test_nothing_is_kept_once_there_is_a_result(bench: Bench) -> None:
-    source = "import titan_job\ntry:\n    titan_job.result({1})\nexcept TypeError:\n    titan_job.result([1])"
+    source = (
+        "import titan_job\ntry:\n    titan_job.result({len})\nexcept TypeError:\n    titan_job.result([1])"
+    )
     spec = bench.spec(source)
     assert bench.run(spec).code == 0
     assert bench.result(spec) == [1]

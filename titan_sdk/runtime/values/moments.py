@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 from .errors import Unreadable
 from .standard import standard
 
@@ -31,7 +29,7 @@ __all__ = [
     "write_zone",
 ]
 
-_ZONE = re.compile(r"[A-Za-z0-9_+\-]{1,64}(/[A-Za-z0-9_+\-]{1,64}){0,4}")
+_ZONE = r"[A-Za-z0-9_+\-]{1,64}(/[A-Za-z0-9_+\-]{1,64}){0,4}"
 
 
 def write_datetime(writer: Writer, value: Any) -> Any:
@@ -98,7 +96,7 @@ def write_zone(writer: Writer, zone: Any, moment: Any = None) -> Dict[str, Any]:
         given = zone.__getinitargs__()
         return _offset(given[0], given[1] if len(given) > 1 else None)
     key = getattr(zone, "key", None) if "ZoneInfo" in names else getattr(zone, "zone", None)
-    if isinstance(key, str) and _ZONE.fullmatch(key):
+    if isinstance(key, str) and standard("re").fullmatch(_ZONE, key):
         return {"zone": key}
     if key is None and names & {"FixedTimezone", "_FixedOffset", "tzutc", "tzoffset"}:
         return _offset(zone.utcoffset(moment), None)
@@ -124,7 +122,7 @@ def read_zone(tree: Any) -> Any:
         distance = datetime.timedelta(seconds=seconds, microseconds=rest)
         return datetime.timezone(distance, tree["name"]) if "name" in tree else datetime.timezone(distance)
     name = tree["zone"]
-    if not isinstance(name, str) or not _ZONE.fullmatch(name):
+    if not isinstance(name, str) or not standard("re").fullmatch(_ZONE, name):
         raise Unreadable("%.80r is no name of a time zone" % (name,))
     try:
         return standard("zoneinfo").ZoneInfo(name)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 
 from .errors import Unreadable
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["package", "read_array", "read_scalar", "write_array", "write_scalar"]
 
-_SIMPLE = re.compile(r"[<>|=][?biufcmMSUV]\d{1,9}(\[\d{0,9}[A-Za-zμ]{1,7}\])?")
+_SIMPLE = r"[<>|=][?biufcmMSUV]\d{1,9}(\[\d{0,9}[A-Za-zμ]{1,7}\])?"
 _MOST_DIMENSIONS = 64
 
 
@@ -141,7 +140,7 @@ def _dtype(reader: Reader, numpy: Any, descr: Any) -> Any:
 
 
 def _checked(reader: Reader, descr: Any, depth: int = 0) -> Any:
-    if isinstance(descr, str) and _SIMPLE.fullmatch(descr):
+    if isinstance(descr, str) and standard("re").fullmatch(_SIMPLE, descr):
         return descr
     if not isinstance(descr, list) or depth > 20 or not descr:
         raise reader.damaged("a dtype", descr)
