@@ -17,11 +17,12 @@ import re
 import secrets
 import time
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from titan_sdk import values
 from titan_sdk.errors import CorruptData, InvalidArgument, NotFound
 from titan_sdk.model.rules import full_id
 
@@ -365,18 +366,21 @@ def read_xcom(
     key: str = "return_value",
     map_index: int = -1,
     region: str | None = None,
+    allowed_classes: Iterable[type | str] = (),
 ) -> Any:
     """The value that a task of Airflow pushed last, straight from TitanStore; for jobs on the cluster.
 
-    Numbers, texts, lists and dicts are as they were; what JSON lacks, such as dates, is in Airflow's serialised form.
+    It is as it was, for every type that docs/values.md lists; what else Airflow can store is in its serialised form.
 
     Args:
         map_index: of a mapped task's instance.
         region: id of the task's region, on versions of Airflow that have regions.
+        allowed_classes: as of ``titan_sdk.values.load``.
 
     Raises:
         NotFound: the task pushed nothing there, or its value was removed.
         CorruptData: what is there is not whole.
+        UnreadableValue: it holds an object of a class that is not allowed, or needs a package that is not here.
     """
     place = TaskCoordinate(dag_id, run_id, task_id, map_index, region).xcom_place(key)
     text = client.store_get(place)
@@ -392,11 +396,11 @@ def read_xcom(
         reference = None
     if reference is None:
         raise CorruptData(f"TitanStore key {place!r} holds {text[:80]!r}, which is no reference to an XCom")
-    return value_of(client, reference)
+    return values.load(value_of(client, reference), allowed_classes=allowed_classes, where=f"XCom {key!r}")
 
 
 def value_of(client: TitanClient, reference: Reference) -> Any:
-    """The value behind a reference.
+    """The JSON form of the value behind a reference.
 
     Raises:
         NotFound, CorruptData: as ``read_xcom``.
@@ -413,16 +417,13 @@ def write_xcom(
     TitanStoreXComBackend switched on, it becomes the task's XCom, and whoever pulls that gets the value.
 
     Args:
-        value: JSON.
+        value: of the types that docs/values.md lists.
 
     Raises:
-        InvalidArgument: it is not JSON.
+        InvalidArgument: a part of it cannot be carried.
         CorruptData: the store lost it.
     """
-    try:
-        text = json.dumps(value, separators=(",", ":"), allow_nan=False)
-    except (TypeError, ValueError) as exc:
-        raise InvalidArgument(f"write_xcom: the value is not JSON: {exc}") from exc
+    text = json.dumps(values.dump(value, "write_xcom: the value"), separators=(",", ":"), allow_nan=False)
     job_id = full_id(os.environ.get("TITAN_JOB_ID", "no-job"))
     reference, pieces = encode(f"{_JOB_PREFIX}{job_id}/{_unique()}", text, compress=compress, preview=preview)
     store(client, reference, pieces)

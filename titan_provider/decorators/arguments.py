@@ -1,14 +1,16 @@
-"""What a function is called with on the worker: JSON, and of Airflow's context what is JSON."""
+"""What a function is called with on the worker: values that can travel, and of Airflow's context what is one."""
 
 from __future__ import annotations
 
 import ast
+import datetime
 import inspect
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from titan_provider.exceptions import TitanFunctionRefused
 from titan_provider.values import to_json
+from titan_sdk.values import is_envelope
 
 __all__ = ["check_arguments", "check_context_use", "check_literals", "job_arguments"]
 
@@ -46,7 +48,8 @@ _ONLY_IN_AIRFLOW = {
     "triggering_dataset_events",
     "var",
 }
-_NO_JSON = _DATES | _ONLY_IN_AIRFLOW
+_NEVER_ASKED = _DATES | _ONLY_IN_AIRFLOW
+"""What ``**context`` leaves out: Airflow's server is asked for some of it, and none of it is JSON."""
 
 
 def check_context_use(function: Callable[..., Any], node: ast.FunctionDef) -> None:
@@ -64,7 +67,7 @@ def check_context_use(function: Callable[..., Any], node: ast.FunctionDef) -> No
             whole, asked = inner.value, inner.slice
         elif isinstance(inner, ast.Call) and isinstance(inner.func, ast.Attribute) and inner.args:
             whole, asked = inner.func.value, inner.args[0]
-        if not isinstance(asked, ast.Constant) or asked.value not in _NO_JSON:
+        if not isinstance(asked, ast.Constant) or asked.value not in _NEVER_ASKED:
             continue
         if isinstance(whole, ast.Name) and whole.id == context:
             key = str(asked.value)
@@ -85,12 +88,12 @@ def check_arguments(function: Callable[..., Any], args: Collection[Any], kwargs:
     bound = signature.bind_partial(*args, **kwargs).arguments
     check_literals(function, bound)
     for parameter in signature.parameters:
-        if parameter in _NO_JSON and parameter not in bound:
+        if parameter in _ONLY_IN_AIRFLOW and parameter not in bound:
             raise TitanFunctionRefused(f"@task.titan: {name}()'s argument {parameter!r} is {_why(parameter)}")
 
 
 def check_literals(function: Callable[..., Any], given: Mapping[str, Any]) -> None:
-    """Refuse arguments in which something is there already that is not JSON.
+    """Refuse arguments in which something is there already that cannot travel.
 
     :param given: the arguments by name
     :raises TitanFunctionRefused: the sentence names the place and the type
@@ -101,18 +104,18 @@ def check_literals(function: Callable[..., Any], given: Mapping[str, Any]) -> No
 
 def _why(key: str) -> str:
     if key in _DATES:
-        return "a date of Airflow's context, which is not JSON; use ds or ts, or give its isoformat() as an argument"
+        return "a date of Airflow's context, which does not travel with all of it; name it as a parameter of the function"
     return "an object of Airflow's context, which does not exist on a worker; give what is needed of it as an argument"
 
 
 def _check_literal(value: Any, where: str) -> None:
     if hasattr(value, "iter_references"):  # resolved when the task runs
         return
-    if isinstance(value, dict):
+    if type(value) is dict:
         to_json(dict.fromkeys(value), where)
         for key, item in value.items():
             _check_literal(item, f"{where}[{key!r}]")
-    elif isinstance(value, list | tuple):
+    elif type(value) in (list, tuple):
         for index, item in enumerate(value):
             _check_literal(item, f"{where}[{index}]")
     else:
@@ -120,13 +123,18 @@ def _check_literal(value: Any, where: str) -> None:
 
 
 def job_arguments(
-    function: Callable[..., Any], args: Collection[Any], kwargs: Mapping[str, Any], context: Mapping[str, Any]
-) -> dict[str, Any]:
+    function: Callable[..., Any],
+    args: Collection[Any],
+    kwargs: Mapping[str, Any],
+    context: Mapping[str, Any],
+    serializer: str = "json",
+) -> Any:
     """What the function is called with, as the job's params.
 
     :param context: Airflow's. As with ``@task``, a parameter called like something in it gets that, and ``**kwargs``
         get all of it that is JSON
-    :raises TitanFunctionRefused: a value is not JSON; the sentence names its place
+    :param serializer: ``cloudpickle`` for objects of any class
+    :raises TitanFunctionRefused: a value cannot travel; the sentence names its place
     """
     signature = inspect.signature(function)
     parameters = signature.parameters
@@ -137,19 +145,23 @@ def job_arguments(
         if key in taken or not (key in parameters or takes_all):
             continue
         found = value.dump() if key == "params" and hasattr(value, "dump") else value
+        if isinstance(found, datetime.datetime):  # pendulum's, perhaps behind a proxy of Airflow's
+            found = found.replace(tzinfo=found.tzinfo)
+            found = getattr(found, "__wrapped__", found)
         if key in parameters or _is_json(key, found):
             given[key] = found
     bound = signature.bind(*args, **given)
-    for parameter, value in bound.arguments.items():
-        to_json(value, f"@task.titan: {function.__name__}()'s argument {parameter!r}")
-    return {"args": to_json(list(bound.args), "args"), "kwargs": to_json(bound.kwargs, "kwargs")}
+    if serializer == "json":
+        for parameter, value in bound.arguments.items():
+            to_json(value, f"@task.titan: {function.__name__}()'s argument {parameter!r}")
+    call = {"args": list(bound.args), "kwargs": bound.kwargs}
+    return to_json(call, f"@task.titan: {function.__name__}()'s call", serializer)
 
 
 def _is_json(key: str, value: Any) -> bool:
-    if key in _NO_JSON:  # to look at some of them asks Airflow's server
+    if key in _NEVER_ASKED:
         return False
     try:
-        to_json(value, key)
+        return not is_envelope(to_json(value, key))
     except TitanFunctionRefused:
         return False
-    return True

@@ -19,6 +19,7 @@ from pathlib import Path
 from types import FunctionType
 from typing import Any
 
+from titan_provider.decorators.classes import annotated_classes
 from titan_provider.decorators.imports import check_import, is_for_type_checking, is_import_block, star_of
 from titan_provider.decorators.literals import PLAIN, Literals, Unwritable
 from titan_provider.decorators.names import Names, class_annotations, names_of, submodules
@@ -44,9 +45,10 @@ for _titan_module in {modules}:  # in Airflow they are loaded by something else
 _RUN = """\
 if __name__ == "__main__":  # from here on: airflow-provider-titan
     import titan_job as _titan_job
-    _titan_returned = {name}(*_titan_job.params["args"], **_titan_job.params["kwargs"])
+    _titan_given = _titan_job.read_params({classes})
+    _titan_returned = {name}(*_titan_given["args"], **_titan_given["kwargs"])
     if _titan_returned is not None:
-        _titan_job.result(_titan_returned)
+        _titan_job.result(_titan_returned{serializer})
 """
 _MISSING = object()
 Position = tuple[float, int]
@@ -89,9 +91,10 @@ class Shipment:
             if (function := self._function(node)) is not None:
                 self._defaults(node, function)
 
-    def script(self) -> str:
+    def script(self, serializer: str = "json") -> str:
         """The script. Plain values are those that the names have at this moment.
 
+        :param serializer: how the returned value is written
         :raises TitanFunctionRefused: a name has no value that could be written down
         """
         self.check()
@@ -131,7 +134,14 @@ class Shipment:
         lines[0] = lines[0] or f"# {self.node.name}() of {file}, with its line numbers"
         if self.modules:
             last.append(_LOAD.format(modules=tuple(sorted(self.modules))))
-        return "\n".join([*lines, *last, _RUN.format(name=self.node.name)])
+        return "\n".join([*lines, *last, self._run(serializer)])
+
+    def _run(self, serializer: str) -> str:
+        return _RUN.format(
+            name=self.node.name,
+            classes=annotated_classes(self.function, self.node, self.module.tree) or "",
+            serializer="" if serializer == "json" else f", serializer={serializer!r}",
+        )
 
     def _is_final(self, name: str) -> bool:
         """Whether the value it has while the file is read is most likely the one it will have when the task runs."""

@@ -50,8 +50,10 @@ class _TitanDecoratedOperator(DecoratedOperator, TitanJobOperator):
         python_callable: Callable[..., Any],
         op_args: Collection[Any] | None = None,
         op_kwargs: Mapping[str, Any] | None = None,
+        serializer: str = "json",
         **kwargs: Any,
     ) -> None:
+        self.serializer = serializer
         super().__init__(
             python_callable=python_callable,
             op_args=plain(op_args),
@@ -64,7 +66,8 @@ class _TitanDecoratedOperator(DecoratedOperator, TitanJobOperator):
         # are when it runs: execute() refuses them then, which Airflow reports better.
         if not getattr(self, "_BaseOperator__from_mapped", False):
             plan_shipment(python_callable, self.project).check()
-            check_arguments(python_callable, self.op_args, self.op_kwargs)
+            if serializer == "json":
+                check_arguments(python_callable, self.op_args, self.op_kwargs)
 
     def execute(self, context: Context) -> Any:
         """Send the function with its arguments, and wait for what it returns."""
@@ -78,9 +81,11 @@ class _TitanDecoratedOperator(DecoratedOperator, TitanJobOperator):
         """
         # Here and not in execute(): a task that was deferred before its submit comes back as a fresh instance.
         shipment = plan_shipment(self.python_callable, self.project)
-        self.script = shipment.script()
+        self.script = shipment.script(self.serializer)
         self.script_name = shipment.file_name
-        self.job_params = job_arguments(self.python_callable, self.op_args, self.op_kwargs, context)
+        self.job_params = job_arguments(
+            self.python_callable, self.op_args, self.op_kwargs, context, self.serializer
+        )
         return super().read_jobs(context, stack)
 
     def lineage_source(self) -> str:
@@ -113,12 +118,16 @@ def _checking(made: Any) -> Any:
 def titan_task(
     python_callable: Callable[..., Any] | None = None,
     multiple_outputs: bool | None = None,
+    *,
+    serializer: str = "json",
     **kwargs: Any,
 ) -> TaskDecorator | Callable[[Callable[..., Any]], TaskDecorator]:
     """Make a task of a function that runs on a Titan worker, with its return value as the task's XCom.
 
     :param python_callable: the function
     :param multiple_outputs: push each value of the returned dict under its own key
+    :param serializer: ``cloudpickle`` for arguments and results of any class: both ends need cloudpickle and the same
+        version of Python, and whoever takes the result names it too
     :param kwargs: parameters of :class:`~titan_provider.operators.titan.TitanJobOperator` and of any task, except
         ``filename``, ``script``, ``module``, ``args`` and ``job_params``
     :raises TitanFunctionRefused: the function cannot travel; where that can be seen, while the DAG file is read
@@ -136,9 +145,11 @@ def titan_task(
             python_callable=function,
             multiple_outputs=multiple_outputs,
             decorated_operator_class=_TitanDecoratedOperator,
+            **({} if serializer == "json" else {"serializer": serializer}),
             **kwargs,
         )
-        made.__class__ = _checking(type(made))
+        if serializer == "json":
+            made.__class__ = _checking(type(made))
         return made
 
     return decorate if python_callable is None else decorate(python_callable)

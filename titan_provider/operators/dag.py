@@ -13,7 +13,7 @@ from titan_provider.exceptions import TitanDagFailed
 from titan_provider.hooks.titan import TitanHook
 from titan_provider.links.titan import DAG_NAME_XCOM, TitanDagLink, links
 from titan_provider.operators.base import TitanWorkOperator
-from titan_provider.values import Duration, as_id, plain, read_durations
+from titan_provider.values import Duration, as_id, opened, plain, read_durations, received
 from titan_provider.work.jobs import NamedJob, read_jobs
 from titan_provider.work.plan import KnownJob, WorkRecord
 from titan_provider.work.remote import RemoteWork, new_record
@@ -169,7 +169,7 @@ class TitanDagOperator(TitanWorkOperator):
             raise TitanDagFailed(
                 sorted(failures, key=lambda report: bool(report.upstream_failed)), len(reports)
             )
-        return {name: _value(client, report.result) for name, report in reports.items()}
+        return {name: _value(client, received(report)) for name, report in reports.items()}
 
     def _cancel_blocked(self, client: TitanClient, job_ids: list[str]) -> None:
         """A real master keeps children of a failed job, and would run them after its own restart."""
@@ -191,4 +191,4 @@ def _value(client: TitanClient, result: Any) -> Any:
             return result
     except CorruptData:
         return result
-    return xcom.value_of(client, reference)
+    return opened(xcom.value_of(client, reference), "the result")

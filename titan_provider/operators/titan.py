@@ -16,7 +16,7 @@ from titan_provider.exceptions import TitanJobFailed, TitanJobFailedForGood
 from titan_provider.hooks.titan import TitanHook
 from titan_provider.links.titan import JOB_ID_XCOM, TitanJobLogLink, links
 from titan_provider.operators.base import TitanWorkOperator
-from titan_provider.values import Duration, as_id, as_ids, plain, read_durations, to_json
+from titan_provider.values import Duration, as_id, as_ids, plain, read_durations, received, to_json
 from titan_provider.work.admission import AdmissionQueue, Sightings, Window, enter, wait_for_room
 from titan_provider.work.joblog import LogCursor, env_texts, mask_env
 from titan_provider.work.jobs import NamedJob
@@ -378,7 +378,7 @@ class TitanJobOperator(TitanWorkOperator):
                 work.push(
                     name, [ref.to_json() for ref in left] if isinstance(left, tuple) else left.to_json()
                 )
-            return report.result
+            return received(report)
         for_good = report.exit_code is not None and report.exit_code in self.no_retry_exit_codes
         kind = TitanJobFailedForGood if for_good else TitanJobFailed
         raise kind(report, report.log_tail, log_shown)

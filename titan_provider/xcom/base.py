@@ -6,11 +6,18 @@ Airflow imports its XCom backend in the middle of its own imports, which may hav
 
 from __future__ import annotations
 
+import importlib
 import json
 from contextvars import ContextVar
 from typing import Any
 
+from airflow.providers.common.compat.sdk import conf
+
+from titan_sdk import values
 from titan_sdk.xcom import TaskCoordinate
+
+_TRIED = 1 << 20
+"""Characters of a value up to which Airflow's own serialisation is tried."""
 
 _deleting: ContextVar[tuple[TaskCoordinate, str] | None] = ContextVar("titan_xcom_deleting", default=None)
 
@@ -47,7 +54,15 @@ except ModuleNotFoundError:  # Airflow 2
 
     _is_bytes = True
 
-__all__ = ["BaseXCom", "database_to_plain", "plain_to_database", "purged_xcom"]
+__all__ = [
+    "BaseXCom",
+    "Stored",
+    "database_to_plain",
+    "exact_in_airflow",
+    "is_titan_backend",
+    "plain_to_database",
+    "purged_xcom",
+]
 
 
 def purged_xcom(row: Any) -> tuple[TaskCoordinate, str] | None:
@@ -70,3 +85,40 @@ def database_to_plain(value: Any) -> Any:
 def plain_to_database(value: Any) -> Any:
     """The reverse of :func:`database_to_plain`."""
     return json.dumps(value).encode() if _is_bytes else value
+
+
+class Stored:
+    """What ``BaseXCom.deserialize_value`` reads: anything with a ``value``."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+
+def exact_in_airflow(value: Any) -> bool:
+    """Whether Airflow's own serialisation brings the value back as it is, which only a try can tell."""
+    try:
+        form = json.dumps(values.dump(value))
+        if len(form) > _TRIED:
+            return False
+        stored = database_to_plain(BaseXCom.serialize_value(value))
+        back = BaseXCom.deserialize_value(
+            Stored(plain_to_database(json.loads(json.dumps(stored, allow_nan=False))))
+        )
+        return json.dumps(values.dump(back)) == form
+    except Exception:  # noqa: BLE001 - the serialisers of all kinds of values run here
+        return False
+
+
+def is_titan_backend() -> bool:
+    """Whether XComs of this Airflow go through TitanStoreXComBackend."""
+    name = conf.get("core", "xcom_backend", fallback="")
+    if not name or name.startswith("airflow."):
+        return False
+    from titan_provider.xcom.titan_store import TitanStoreXComBackend  # imports this module
+
+    try:
+        module, _, attribute = name.rpartition(".")
+        found = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError):
+        return False
+    return isinstance(found, type) and issubclass(found, TitanStoreXComBackend)

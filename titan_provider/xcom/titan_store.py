@@ -13,9 +13,25 @@ from typing import Any
 
 from airflow.providers.common.compat.sdk import conf
 
-from titan_provider.exceptions import TitanXComError
-from titan_provider.xcom.base import BaseXCom, database_to_plain, plain_to_database, purged_xcom
-from titan_sdk import CorruptData, NotFound, TitanClient, TitanError, xcom
+from titan_provider.exceptions import TitanFunctionRefused, TitanXComError
+from titan_provider.values import opened, with_envelopes
+from titan_provider.xcom.base import (
+    BaseXCom,
+    Stored,
+    database_to_plain,
+    exact_in_airflow,
+    plain_to_database,
+    purged_xcom,
+)
+from titan_sdk import (
+    CorruptData,
+    InvalidArgument,
+    NotFound,
+    TitanClient,
+    TitanError,
+    values,
+    xcom,
+)
 from titan_sdk.xcom import Reference, TaskCoordinate
 
 __all__ = ["TitanStoreXComBackend"]
@@ -70,14 +86,18 @@ class TitanStoreXComBackend(BaseXCom):
         plain = database_to_plain(result.value)
         try:
             reference = Reference.from_json(plain)
+            if values.is_envelope(plain):
+                return opened(plain, "the XCom")
             if reference is None:
                 return BaseXCom.deserialize_value(result)
             value = xcom.value_of(_client(), reference)
+            if values.is_envelope(value):
+                return opened(value, f"XCom {reference.key!r}")
         except (CorruptData, NotFound) as exc:
             raise TitanXComError(str(exc)) from exc
         except TitanError as exc:
             raise TitanXComError(f"XCom {plain['key']!r} cannot be read: {exc}") from exc
-        return BaseXCom.deserialize_value(_Stored(plain_to_database(value)))
+        return BaseXCom.deserialize_value(Stored(plain_to_database(value)))
 
     def orm_deserialize_value(self) -> Any:
         """The reference, never the value: Airflow 2's web server shows it. Airflow 3 does not ask."""
@@ -106,8 +126,7 @@ class TitanStoreXComBackend(BaseXCom):
 
 def _keep(coordinate: TaskCoordinate, key: str | None, value: Any) -> Any:
     """Store the value where it is large; what Airflow's database gets."""
-    plain = database_to_plain(BaseXCom.serialize_value(value))
-    text = json.dumps(plain, separators=(",", ":"))
+    plain, text = _forms(value)
     is_marked = isinstance(plain, dict) and xcom.MARK in plain
     place = coordinate.xcom_place(key or "-")
     if not is_marked and (len(text) < _threshold() or (key in _NAMES and isinstance(plain, str))):
@@ -129,11 +148,25 @@ def _keep(coordinate: TaskCoordinate, key: str | None, value: Any) -> Any:
     return plain_to_database(reference.to_json())
 
 
-class _Stored:
-    """The argument of ``BaseXCom.deserialize_value``: anything with a ``value``."""
-
-    def __init__(self, value: Any) -> None:
-        self.value = value
+def _forms(value: Any) -> tuple[Any, str]:
+    """The value as JSON, and its text. Where JSON lacks it: Airflow's own form of a short value that Airflow carries
+    exactly, else an envelope, which jobs on the cluster read too.
+    """
+    try:
+        form = (
+            values.Envelope(value)
+            if values.is_envelope(value)
+            else values.dump(with_envelopes(value, "XCom"))
+        )
+    except (InvalidArgument, TitanFunctionRefused):
+        form = None  # Airflow may know the class
+    if isinstance(form, values.Envelope):
+        plain = dict(form)
+        text = json.dumps(plain, separators=(",", ":"))
+        if values.is_envelope(value) or len(text) >= _threshold() or not exact_in_airflow(value):
+            return plain, text
+    plain = database_to_plain(BaseXCom.serialize_value(value))
+    return plain, json.dumps(plain, separators=(",", ":"))
 
 
 @cache
