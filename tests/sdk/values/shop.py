@@ -7,8 +7,6 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
 
-import pydantic
-
 
 class Colour(enum.Enum):
     RED = (255, 0, 0)
@@ -53,13 +51,6 @@ class Slotted:
     __slots__ = ("a", "b")
     a: Any
     b: Any
-
-
-class Order(pydantic.BaseModel):
-    model_config = pydantic.ConfigDict(extra="allow", arbitrary_types_allowed=True)
-    number: int
-    items: Any = None
-    _secret: int = pydantic.PrivateAttr(default=1)
 
 
 class Stranger:

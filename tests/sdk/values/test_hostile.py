@@ -62,7 +62,7 @@ def test_the_sdk_says_which_class_and_which_setting() -> None:
     [
         {"$": "enum", "class": "tests.sdk.values.shop:Item", "name": "RED"},
         {"$": "enum", "class": "tests.sdk.values.shop:Colour", "name": "GREEN"},
-        {"$": "enum", "class": "tests.sdk.values.shop:pydantic.BaseModel", "name": "RED"},
+        {"$": "enum", "class": "tests.sdk.values.orders:pydantic.BaseModel", "name": "RED"},
         {"$": "dataclass", "class": "tests.sdk.values.shop:Stranger", "v": {}},
         {
             "$": "dataclass",

@@ -18,10 +18,10 @@ import pendulum
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
-from tests.sdk.values import shop
+from tests.sdk.values import orders, shop
 from titan_sdk.runtime.values import Envelope, Refused, dump, is_envelope, load
 
-HERE = ["tests.sdk.values.shop.*"]
+HERE = ["tests.sdk.values.*"]
 BERLIN = zoneinfo.ZoneInfo("Europe/Berlin")
 
 
@@ -188,7 +188,7 @@ def test_a_class_stays_as_it_was_without_a_call_of_it() -> None:
     object.__setattr__(item, "name", "never called while reading")
     assert item.length == 4  # cached in the object, and no field
     assert travelled(item).name == "never called while reading"
-    order = shop.Order(number=1, items=(1, b"x"), note="more")
+    order = orders.Order(number=1, items=(1, b"x"), note="more")
     order._secret = 5
     back = travelled(order)
     assert back == order
