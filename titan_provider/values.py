@@ -109,8 +109,11 @@ def with_envelopes(value: Any, where: str, depth: int = 0) -> Any:
                     "serializer='cloudpickle' here too"
                 )
             return values.Envelope(value)
-        return {key: with_envelopes(item, f"{where}[{key!r}]", depth + 1) for key, item in value.items()}
-    return kind([with_envelopes(item, f"{where}[{i}]", depth + 1) for i, item in enumerate(value)])
+    pairs = list(value.items() if kind is dict else enumerate(value))
+    marked = [with_envelopes(item, f"{where}[{key!r}]", depth + 1) for key, item in pairs]
+    if all(new is old for new, (_, old) in zip(marked, pairs, strict=True)):
+        return value  # itself: a refusal names the place where it contains itself
+    return kind(marked) if kind is not dict else dict(zip(value, marked, strict=True))
 
 
 def received(report: JobReport) -> Any:
