@@ -100,15 +100,14 @@ def with_envelopes(value: Any, where: str, depth: int = 0) -> Any:
     kind = type(value)
     if depth > _DEEPEST or kind not in (dict, list, tuple):
         return value
-    if kind is dict:
-        if values.is_envelope(value):
-            tree = value["value"]
-            if isinstance(tree, dict) and tree.get("$") == "pickle":
-                raise TitanFunctionRefused(
-                    f"{where} is pickled by another task, and a pickle can run anything; to take it, set "
-                    "serializer='cloudpickle' here too"
-                )
-            return values.Envelope(value)
+    if kind is dict and values.is_envelope(value):
+        tree = value["value"]
+        if isinstance(tree, dict) and tree.get("$") == "pickle":
+            raise TitanFunctionRefused(
+                f"{where} is pickled by another task, and a pickle can run anything; to take it, set "
+                "serializer='cloudpickle' here too"
+            )
+        return values.Envelope(value)
     pairs = list(value.items() if kind is dict else enumerate(value))
     marked = [with_envelopes(item, f"{where}[{key!r}]", depth + 1) for key, item in pairs]
     if all(new is old for new, (_, old) in zip(marked, pairs, strict=True)):

@@ -225,7 +225,7 @@ def test_a_job_writes_values_with_their_types(client: TitanClient) -> None:
     reference = Reference.from_json(write_xcom(client, value))
     assert reference is not None
     assert values.load(value_of(client, reference)) == value
-    with pytest.raises(InvalidArgument, match="write_xcom: the value is of type builtins.range"):
+    with pytest.raises(InvalidArgument, match="write_xcom: the value is of type"):
         write_xcom(client, range(3))
 
 
