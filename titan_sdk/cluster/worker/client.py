@@ -20,9 +20,9 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-import titan_sdk.runtime.worker
 from titan_sdk.cluster.worker import protocol
 from titan_sdk.cluster.worker.protocol import ENDED, MARK, StartRequest, decode, encode
+from titan_sdk.runtime.bundle import runtime_files
 
 __all__ = [
     "PREFIX",
@@ -45,7 +45,6 @@ _REAP_SECONDS = 10.0
 _LAST_SECONDS = 5.0
 _LIMIT = 64 * 1024 * 1024
 _PEER = struct.Struct("iII")
-_RUNTIME = Path(titan_sdk.runtime.worker.__file__).parent
 
 
 class EndKind(Enum):
@@ -324,8 +323,10 @@ def _state_folder(folder: Path, runtime: str) -> tuple[Path, Path]:
     if not library.is_dir():
         part = folder / f".part-{secrets.token_hex(4)}"
         try:
-            shutil.copytree(_RUNTIME, part / "titan_runtime")
-            for module in (part / "titan_runtime" / "lib").glob("*.py"):
+            for name, source in runtime_files().items():
+                (part / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(source, part / name)
+            for module in (part / "titan_runtime" / "lib").rglob("*.py"):
                 # Compiled here, because a job's Python may be told to write no bytecode: compiling costs each job 6 ms.
                 py_compile.compile(
                     str(module), invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH
