@@ -33,7 +33,7 @@ ENDLESS.append(ENDLESS)
 @pytest.mark.parametrize(
     ("value", "words"),
     [
-        ({"a": [0, {1: object()}]}, "x['a'][1][1] is of type builtins.object, which cannot be carried"),
+        ({"a": [0, {1: range(2)}]}, "x['a'][1][1] is of type builtins.range, which cannot be carried"),
         (range(3), "x is of type builtins.range"),
         (UserDict(), "x is of type collections.UserDict"),
         (ENDLESS, "contains itself"),

@@ -45,7 +45,7 @@ for _titan_module in {modules}:  # in Airflow they are loaded by something else
 _RUN = """\
 if __name__ == "__main__":  # from here on: airflow-provider-titan
     import titan_job as _titan_job
-    _titan_given = _titan_job.read_params({classes})
+    _titan_given = _titan_job.read_params({classes}, {setting!r})
     _titan_returned = {name}(*_titan_given["args"], **_titan_given["kwargs"])
     if _titan_returned is not None:
         _titan_job.result(_titan_returned{serializer})
@@ -139,7 +139,8 @@ class Shipment:
     def _run(self, serializer: str) -> str:
         return _RUN.format(
             name=self.node.name,
-            classes=annotated_classes(self.function, self.node, self.module.tree) or "",
+            classes=annotated_classes(self.function, self.node, self.module.tree) or (),
+            setting="name it in the annotation of the parameter",
             serializer="" if serializer == "json" else f", serializer={serializer!r}",
         )
 

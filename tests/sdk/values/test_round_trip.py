@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import collections
 import datetime as dt
 import decimal
+import enum
 import json
 import math
 import pathlib
@@ -204,6 +206,12 @@ def test_a_subclass_of_a_plain_type_arrives_as_that_type() -> None:
 
     found = travelled({"a": Text("x"), "b": Mapping(c=1)})
     assert same(found, {"a": "x", "b": {"c": 1}})
+
+
+def test_where_nobody_can_import_a_class_what_equals_it_arrives_instead() -> None:
+    level = enum.IntEnum("Level", {"HIGH": 3}, module="__main__")
+    point = collections.namedtuple("Point", "x y", module="__main__")
+    assert same(travelled([level.HIGH, point(1, (2,)), {level.HIGH: 1}]), [3, (1, (2,)), {3: 1}])
 
 
 def test_where_a_class_is_not_allowed_what_equals_it_arrives_instead() -> None:

@@ -87,11 +87,18 @@ def find(name: str, found: Any) -> Any:
     return here
 
 
-def _name(writer: Writer, kind: type) -> str:
+def _is_importable(kind: type) -> bool:
+    """Whether another process may find it; one of a script or of Airflow's DAG file is found by nobody."""
     here: Any = sys.modules.get(kind.__module__)
     for part in kind.__qualname__.split("."):
         here = getattr(here, part, None)
-    if here is not kind or kind.__module__ == "__main__" or kind.__module__.startswith("unusual_prefix_"):
+    return (
+        here is kind and kind.__module__ != "__main__" and not kind.__module__.startswith("unusual_prefix_")
+    )
+
+
+def _name(writer: Writer, kind: type) -> str:
+    if not _is_importable(kind):
         raise writer.refused(
             "is of the class %s, which no other process can import; define it in a module that both ends have"
             % name_of(kind)
@@ -103,17 +110,21 @@ def _name(writer: Writer, kind: type) -> str:
 
 
 def write_enum(writer: Writer, value: Any) -> Any:
-    """A member by its name; one of a flag by its value. One that is a text or number as well has that beside it."""
+    """A member by its name; one of a flag by its value. One that is a text or number as well has that beside it, and is
+    no more than that where its class is one that nobody else can import.
+    """
     kind = type(value)
+    bases: Any = ((str, str.__str__), (int, int.__int__), (float, float.__float__))
+    plain = [convert(value) for base, convert in bases if isinstance(value, base)]
+    if plain and not _is_importable(kind):
+        return writer.write(plain[0])
     fields = {"class": _name(writer, kind)}
     if isinstance(value, standard("enum").Flag):
         fields["value"] = value.value
     else:
         fields["name"] = value.name
-    bases: Any = ((str, str.__str__), (int, int.__int__), (float, float.__float__))
-    for base, convert in bases:
-        if isinstance(value, base):
-            fields["plain"] = writer.write(convert(value))
+    if plain:
+        fields["plain"] = writer.write(plain[0])
     writer.typed = True
     return {"$": "enum", **fields}
 
@@ -135,7 +146,9 @@ def read_enum(reader: Reader, tree: Any) -> Any:
 
 
 def write_namedtuple(writer: Writer, value: Any) -> Any:
-    """A named tuple."""
+    """A named tuple; the tuple that it equals, where its class is one that nobody else can import."""
+    if not _is_importable(type(value)):
+        return writer.write(tuple(value))
     writer.enter(value)
     fields = [writer.at("." + name, item) for name, item in zip(value._fields, value)]
     writer.leave()

@@ -70,12 +70,13 @@ def __getattr__(name: str) -> Any:
     return value
 
 
-def read_params(allowed_classes: Sequence[Any] = ()) -> Any:
+def read_params(allowed_classes: Sequence[Any] = (), setting: str = "") -> Any:
     """What the submitter passed as ``params``, as ``titan_job.params`` has it, with objects of these classes too.
 
     Args:
         allowed_classes: classes, or their names as ``module.Class``, in which ``*`` stands for anything. They are
             imported where an object of them is met.
+        setting: how to allow a class, for the error that says so.
 
     Raises:
         ValueError: an object is of another class, or of a package that this Python lacks.
@@ -87,7 +88,7 @@ def read_params(allowed_classes: Sequence[Any] = ()) -> Any:
         found = _standard("json").load(file)
     if not isinstance(found, dict) or "titan_value" not in found:
         return found
-    setting = "read the params by titan_job.read_params(allowed_classes=['CLASS'])"
+    setting = setting or "read the params by titan_job.read_params(allowed_classes=['CLASS'])"
     # The submitter sends the script too, so its pickles can do no more than that.
     return _values().load(found, allowed_classes, "params", setting, "cloudpickle")
 
@@ -114,7 +115,7 @@ def result(value: Any, serializer: str = "json") -> None:
             text = str(_standard("json").dumps(written, allow_nan=False))
         if len(text) > RESULT_LIMIT:
             raise ValueError(
-                "the result has %d bytes as JSON; the limit is %d. Write it to a file and upload that"
+                "the result has %d bytes as JSON; the limit is %d. Write it to a file and name that in outputs="
                 % (len(text), RESULT_LIMIT)
             )
     except (TypeError, ValueError) as exc:
