@@ -530,7 +530,8 @@ class TitanJob:
         if self.python is not None and os.path.basename(self.python) in _NO_PYTHON:
             raise self._invalid("python", self.python, "is no Python; name one, such as python3.12")
         if self.uses_runtime:
-            self._check_params()
+            if problem := rules.check_value(self.params, self.serializer):
+                raise InvalidJob(f"job {self.job_id!r}: {problem}")
             return
         nothing: dict[str, object] = {"inherit_packages": False, "keep_checkpoint": False, "serializer": "json"}
         nothing["cancel_grace"] = rules.CANCEL_GRACE
@@ -565,16 +566,6 @@ class TitanJob:
                 )
         if self.cwd not in ("project", "worker"):
             raise self._invalid("cwd", self.cwd, "is neither 'project' nor 'worker'")
-
-    def _check_params(self) -> None:
-        if self.params is None and self.serializer == "json":
-            return
-        from titan_sdk.runtime.values import Refused, dump  # only where there is something to carry
-
-        try:
-            dump(self.params, "params", serializer=self.serializer)
-        except Refused as exc:
-            raise InvalidJob(f"job {self.job_id!r}: {exc}") from None
 
     def _check_env(self) -> None:
         for name, value in self.variables.items():

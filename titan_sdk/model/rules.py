@@ -115,6 +115,19 @@ def check_flag(value: object) -> str | None:
     return None if isinstance(value, bool) else "is neither True nor False"
 
 
+def check_value(value: object, serializer: str) -> str | None:
+    """The reason why these ``params`` cannot be carried, or ``None``."""
+    if value is None and serializer == "json":
+        return None
+    from titan_sdk.runtime.values import Refused, dump  # only where there is something to carry
+
+    try:
+        dump(value, "params", serializer=serializer)
+    except Refused as exc:
+        return str(exc)
+    return None
+
+
 def check_process_text(text: str) -> str | None:
     """The reason why this text cannot be an argument or variable of a process, or ``None``."""
     if "\0" in text:

@@ -204,8 +204,8 @@ def first(item: "Item | Colour", when, logical_date, pair: "tuple[Point, int]"):
     return {{"when": (when, logical_date), "set": {{1}}, "item": item, "bytes": b"x"}}
 
 @task.titan(env={{"PYTHONPATH": {path!r}}})
-def second(given, item: "Item | Colour"):
-    assert type(item).__name__ == "Item"
+def second(given: "dict[str, Item | Colour]"):
+    assert type(given["item"]).__name__ == "Item"
     return [given["when"], given["set"], given["bytes"]]
 
 @task
@@ -215,7 +215,7 @@ def at_home(given):
     assert given["set"] == {{1}}, given
 
 made = first(Item("x"), timedelta(1), pair=(Point(1, 2), 3))
-at_home(made) >> second(made, made["item"])
+at_home(made) >> second(made)
 """
 
 
