@@ -88,10 +88,8 @@ class TitanJob:
             its own, which is removed with the attempt. At most 1 GiB and 20,000 files; needs the runtime.
         cwd: the current folder of a job with a project: ``project``, its root, or ``worker``, the worker's own.
         script_content: the name that upstream's tools have for ``source``; read into it and ``None`` afterwards.
-        params: a value that is read in the script as ``titan_job.params``: JSON, and whatever docs/values.md lists, such
-            as tuples, dates, arrays and data frames.
-        serializer: ``cloudpickle`` pickles ``params``, for objects of any class; it needs cloudpickle, and the same
-            version of Python, on both ends.
+        params: a value of any type of docs/values.md, read in the script as ``titan_job.params``.
+        serializer: ``cloudpickle`` pickles ``params``; both ends need it, and the same version of Python.
         env: environment variables added to the worker's; numbers and booleans as in ``args``. They travel in the
             job's payload, which everybody who reaches an unauthenticated master can read: no secrets.
         inputs: files that are put in place before the script starts, by path relative to its folder: a reference
@@ -533,15 +531,13 @@ class TitanJob:
             if problem := rules.check_value(self.params, self.serializer):
                 raise InvalidJob(f"job {self.job_id!r}: {problem}")
             return
-        nothing: dict[str, object] = {"inherit_packages": False, "keep_checkpoint": False, "serializer": "json"}
-        nothing["cancel_grace"] = rules.CANCEL_GRACE
         for name in _RUNTIME_FIELDS:
-            value = getattr(self, name)
+            value, default = getattr(self, name), self.__dataclass_fields__[name].default
             # Only of params any value is one; an array is equal to nothing.
-            if value is not None if name == "params" else value not in (None, {}, nothing.get(name)):
+            if value is not None if name == "params" else value not in (None, {}, default):
                 raise self._invalid(
                     name,
-                    getattr(self, name),
+                    value,
                     "needs the runtime, which services and jobs with runtime=False do not have",
                 )
         if self.argv != () and not isinstance(self.args, str) and any(" " in a or not a for a in self.argv):
