@@ -95,11 +95,17 @@ $(DEBIAN_STAMP): $(STAMP)
 	    apt-get install -y -qq --no-install-recommends $(DEBIAN) >/dev/null; } || echo "not installed: $(DEBIAN)"
 	@touch $@
 
+# Frames of pandas, Arrow and polars take 440 MB: `make test` goes without, and skips their tests.
+VALUES_STAMP := $(VENV)/.installed-values
+$(VALUES_STAMP): $(STAMP)
+	$(PIP_INSTALL) -e '.[values]' --no-build-isolation
+	@touch $@
+
 # Without the tests that are marked slow: each says why it takes long where it is marked.
 _test: $(DEBIAN_STAMP)
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --max-worker-restart=0 -m "not slow" $(ARGS)
 
-_test_all: $(DEBIAN_STAMP)
+_test_all: $(DEBIAN_STAMP) $(VALUES_STAMP)
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --max-worker-restart=0 $(ARGS)
 
 _test_redis: $(DEBIAN_STAMP)
