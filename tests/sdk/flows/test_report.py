@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import hashlib
 import json
 import time
@@ -9,7 +10,7 @@ import time
 import pytest
 
 from tests.support.flow_runner import FlowRunner, MasterModel
-from titan_sdk import ClientConfig, CorruptData, JobStatus, NotFound, ResultUnavailable, TitanJob
+from titan_sdk import ClientConfig, CorruptData, JobStatus, NotFound, ResultUnavailable, TitanJob, values
 from titan_sdk.flows.report import JobRecord, JobRef, job_report, job_result, own_status, read_job_record
 from titan_sdk.flows.submit import submit_dag
 from titan_sdk.flows.wait import WaitTarget, dag_report, wait_for_dag, wait_for_job
@@ -48,6 +49,14 @@ def test_a_result_is_put_together_from_its_slices(master):
     assert FlowRunner(master).run(job_result(SESSION, REF)) == [1, "ab"]
     report = FlowRunner(master).run(job_report(SESSION, REF, with_result=False))
     assert (report.has_result, report.result) == (True, None)
+
+
+def test_a_report_and_a_result_have_the_types_that_the_job_gave(master):
+    given = {"day": datetime.date(2026, 3, 1), "pair": (1, b"x")}
+    text = json.dumps(values.dump(given))
+    record(master, result={**result(text, 0), "text": text})
+    assert FlowRunner(master).run(job_result(SESSION, REF)) == given
+    assert FlowRunner(master).run(job_report(SESSION, REF)).result == given
 
 
 def test_a_slice_that_is_gone_is_named(master):
