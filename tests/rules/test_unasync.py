@@ -9,7 +9,8 @@ import pytest
 from tests.rules.sources import ROOT
 
 _SPEC = importlib.util.spec_from_file_location("unasync", ROOT / ".ci" / "unasync.py")
-assert _SPEC is not None and _SPEC.loader is not None
+assert _SPEC is not None
+assert _SPEC.loader is not None
 unasync = importlib.util.module_from_spec(_SPEC)
 _SPEC.loader.exec_module(unasync)
 
