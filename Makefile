@@ -126,7 +126,7 @@ fix: $(STAMP)
 	$(BIN)/ruff check --fix .
 
 unasync: $(STAMP)
-	$(BIN)/python tools/unasync.py
+	$(BIN)/python .ci/unasync.py
 
 # Other runners of processes, to stand beside ours. The figures without them are complete, too.
 BENCH_STAMP := $(VENV)/.installed-bench

@@ -1,4 +1,4 @@
-"""Values as users write them: durations and ids; and those on their way to a job and back."""
+"""Durations and ids as users write them, and the values that travel to a job and back."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ _DEEPEST = 200
 
 
 def read_durations(task_id: str, *, zero: bool = False, **written: Any) -> list[Any]:
-    """Seconds of each duration in the order given; None stays None.
+    """The seconds of each duration, in the given order. None stays None.
 
-    :param written: by parameter: a number of seconds, a text such as ``10m`` or ``1h30m``, or a timedelta
-    :raises ValueError: one is none of these, or not above 0; 0 is allowed where ``zero`` is set
+    :param written: by parameter name, a number of seconds, a text such as ``10m`` or ``1h30m``, or a timedelta
+    :raises ValueError: a value is none of these, or not above 0; ``zero`` allows 0
     """
     return [
         None if value is None else parse_duration(value, f"task {task_id!r}: {name}", zero=zero)
@@ -38,7 +38,7 @@ def read_durations(task_id: str, *, zero: bool = False, **written: Any) -> list[
 
 
 def plain(value: Any) -> Any:
-    """The value with the text of every member of a ``(str, Enum)`` in its place: Jinja would render its name."""
+    """The value with its text in place of each ``(str, Enum)`` member, because Jinja would render the member's name."""
     if isinstance(value, str):
         return str.__str__(value)
     if type(value) is dict:
@@ -49,26 +49,26 @@ def plain(value: Any) -> Any:
 
 
 def as_id(value: Any) -> Any:
-    """A number as the text that it was before a template was rendered to native values; anything else as it is."""
+    """A number as a text, because a template that is rendered to native values turns texts into numbers."""
     if isinstance(value, str):
         return str.__str__(value)
     return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
 
 
 def as_ids(values: Any) -> Any:
-    """As :func:`as_id`, for each member of a list."""
+    """:func:`as_id` of each member of a list."""
     return [as_id(value) for value in values] if isinstance(values, list | tuple) else values
 
 
 def to_json(value: Any, where: str, serializer: str = "json") -> Any:
-    """The JSON form in which a value travels to a job: itself where it is JSON, else an envelope of ``titan_sdk.values``.
+    """The JSON form of a value for a job: the value itself if it is JSON, otherwise an envelope of ``titan_sdk.values``.
 
-    The lazy sequence of a mapped task's XComs becomes a list. An envelope inside it, which is what the XCom of a job may
-    be, is the value that it stands for.
+    The lazy sequence of a mapped task's XComs becomes a list. The XCom of a job may be an envelope; inside the value, it
+    counts as the value that it represents.
 
-    :param where: name of the value in a refusal
-    :param serializer: ``cloudpickle`` pickles all of it
-    :raises TitanFunctionRefused: it cannot be sent without a change; the sentence names the place
+    :param where: name of the value in an error
+    :param serializer: ``cloudpickle`` pickles the whole value
+    :raises TitanFunctionRefused: the value cannot be sent exactly; the sentence names the place
     """
     try:
         value = with_envelopes(value, where) if serializer == "json" else _unpickled(value, serializer)
@@ -84,7 +84,7 @@ def _sequence(value: Any) -> Any:
 
 
 def _unpickled(value: Any, serializer: str) -> Any:
-    """The value with what other tasks have pickled in it as it was."""
+    """The value, with each envelope in it replaced by its own value, pickles of other tasks included."""
     if values.is_envelope(value):
         return values.load(value, allowed_classes=_allowed(), serializer=serializer, setting=_SETTING)
     if type(value) is dict:
@@ -93,9 +93,9 @@ def _unpickled(value: Any, serializer: str) -> Any:
 
 
 def with_envelopes(value: Any, where: str, depth: int = 0) -> Any:
-    """The value with each dict in it that is an envelope marked as one.
+    """The value, with an ``Envelope`` in place of each dict that is one.
 
-    :raises TitanFunctionRefused: one of them is a pickle
+    :raises TitanFunctionRefused: an envelope is a pickle
     """
     kind = type(value)
     if depth > _DEEPEST or kind not in (dict, list, tuple):
@@ -111,15 +111,15 @@ def with_envelopes(value: Any, where: str, depth: int = 0) -> Any:
     pairs = list(value.items() if kind is dict else enumerate(value))
     marked = [with_envelopes(item, f"{where}[{key!r}]", depth + 1) for key, item in pairs]
     if all(new is old for new, (_, old) in zip(marked, pairs, strict=True)):
-        return value  # itself: a refusal names the place where it contains itself
+        return value  # the same object, so that a value that contains itself is found later
     return kind(marked) if kind is not dict else dict(zip(value, marked, strict=True))
 
 
 def received(report: JobReport) -> Any:
-    """A job's result as the value of its task: what Airflow's XCom backend stores without a change.
+    """A job's result as the value of its task, in a form that Airflow's XCom backend stores exactly.
 
-    A part that Airflow cannot store exactly, whose class it does not allow, or whose package is missing here, stays an
-    envelope of ``titan_sdk.values``: readable, and a value again in the next job.
+    A part stays an envelope of ``titan_sdk.values`` if Airflow cannot store it exactly, if its class is not allowed, or if
+    its package is missing here. The envelope is readable, and the next job gets the value.
     """
     from titan_provider.xcom.base import exact_in_airflow, is_titan_backend  # not while DAG files are parsed
 
@@ -130,10 +130,11 @@ def received(report: JobReport) -> Any:
 
 
 def opened(form: Any, where: str, accepts: Callable[[Any], bool] = lambda _: True) -> Any:
-    """The value of a JSON form, or of a dict each value apart; what cannot be read here, and is said so in the log, or
-    what is not accepted, stays an envelope.
+    """The value of a JSON form. The values of a dict are read one by one.
 
-    :param where: what the value is called in the log
+    A value that cannot be read here, or is not accepted, stays an envelope. The log has a warning if it cannot be read.
+
+    :param where: the name of the value in the log
     """
     if not values.is_envelope(form):
         return form

@@ -1,9 +1,9 @@
-"""Project folders as zip files: the same files give the same bytes, whatever their size in bounded memory.
+"""Project folders as zip files. The same files give the same bytes, and memory stays bounded for any size.
 
-What travels: every file, with whether it may be executed; folders that would be empty; a link inside the folder as what
-it leads to. What stays behind: caches (``_SKIPPED``), what ``.titanignore`` names (a project that has none: what its
-``.gitignore`` names), and what is neither file nor folder (sockets, pipes, devices). Everything else is refused with its
-path, so that nothing is left out without a word.
+The zip has every file with its executable mark, empty folders, and the target of each link inside the folder. It leaves
+out caches (``_SKIPPED``), sockets, pipes and devices, and the files that ``.titanignore`` names; a project without a
+``.titanignore`` leaves out the files that its ``.gitignore`` names. Anything else that cannot travel is refused with its
+path, so that no file is left out silently.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ __all__ = ["IGNORE_FILE", "PROJECT_IGNORE_FILES", "folder_digest", "zip_folder"]
 IGNORE_FILE = ".titanignore"
 """Patterns of files not to upload, as in a .gitignore; read from the folder's root."""
 PROJECT_IGNORE_FILES = (IGNORE_FILE, ".gitignore")
-"""A project's: the first one that its root has."""
+"""The ignore files of a project. The first one in its root counts."""
 LARGEST = 1024 * 1024 * 1024
 MOST_FILES = 20_000
-"""What a worker unpacks at most, in bytes and in files and folders."""
+"""The limits of what a worker unpacks: bytes (``LARGEST``), files and folders (``MOST_FILES``)."""
 
 _SKIPPED = frozenset({"__pycache__", ".git", ".venv", ".mypy_cache", ".ruff_cache", ".pytest_cache"})
 _EPOCH = (1980, 1, 1, 0, 0, 0)
@@ -38,15 +38,16 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)
 def zip_folder(
     folder: Path, target: IO[bytes], ignore_files: Sequence[str] = (IGNORE_FILE,), *, bounded: bool = False
 ) -> frozenset[str]:
-    """Write what travels of the folder, in sorted order; the names of its files.
+    """Zip the folder, in sorted order. Returns the names of the files in the zip.
 
     Args:
-        ignore_files: of these, the first that the folder has says what stays behind.
-        bounded: refuse more than a worker unpacks.
+        ignore_files: the first of these files in the folder has the patterns to leave out.
+        bounded: refuse a folder beyond the limits of a worker.
 
     Raises:
         MissingFile: there is no such folder.
-        InvalidArgument: it has no files, or too many, or something in it cannot travel; names it and the fix.
+        InvalidArgument: the folder has no files, or too many, or an entry that cannot travel. The sentence names the
+            entry and the fix.
     """
     if not folder.is_dir():
         raise MissingFile(f"there is no folder {str(folder)!r} (current folder {os.getcwd()!r})")
@@ -66,10 +67,10 @@ def zip_folder(
 
 
 def folder_digest(folder: Path) -> str:
-    """The SHA-256 of what travels of a project's folder: of names, contents, and what may be executed.
+    """The SHA-256 of a project's folder as it would travel: of names, contents and executable marks.
 
     Raises:
-        MissingFile, InvalidArgument: as ``zip_folder``.
+        MissingFile, InvalidArgument: see ``zip_folder``.
     """
     if not folder.is_dir():
         raise MissingFile(f"there is no folder {str(folder)!r} (current folder {os.getcwd()!r})")
@@ -93,7 +94,7 @@ def _add(archive: zipfile.ZipFile, found: _Found, advice: str) -> None:
         entry.external_attr = 0o040755 << 16 | 0x10
         archive.writestr(entry, b"")
         return
-    # As git does: other permissions depend on the umask of whoever made the file.
+    # Only the executable mark travels, as in git, because other permissions depend on a umask.
     entry.external_attr = (0o100755 if found.executable else 0o100644) << 16
     entry.compress_type = zipfile.ZIP_DEFLATED
     with archive.open(entry, "w", force_zip64=True) as packed:
@@ -132,7 +133,7 @@ def _content(path: str, advice: str) -> Iterator[bytes]:
 @dataclass(frozen=True, slots=True)
 class _Found:
     name: str
-    """In the zip; a folder's ends with a slash."""
+    """The name in the zip. A folder's name ends with a slash."""
     path: str
     executable: bool = False
     size: int = 0
@@ -143,7 +144,7 @@ class _Found:
 
 
 class _Walk:
-    """What travels of a folder."""
+    """Finds the entries of a folder that travel."""
 
     def __init__(self, folder: Path, rules: str) -> None:
         self._folder, self._root = str(folder), os.path.realpath(folder)
@@ -151,15 +152,15 @@ class _Walk:
         self._ignored, self._may_come_back = _ignore_rules(folder / rules)
 
     def all(self) -> Iterator[_Found]:
-        """In sorted order."""
+        """All entries, in sorted order."""
         return self.below("", self._folder, (self._root,))
 
     def below(self, prefix: str, folder: str, inside: tuple[str, ...]) -> Iterator[_Found]:
-        """Files first, then folders, each sorted.
+        """The entries of a folder: files first, then folders, each sorted.
 
         Args:
             prefix: the folder's name in the zip, with a slash at its end; empty for the root.
-            inside: the real paths of the folder and of those that it lies in, along the way taken here.
+            inside: the real paths of the folder and of all folders on the way to it.
         """
         try:
             names = sorted(os.listdir(folder))
@@ -197,14 +198,14 @@ class _Walk:
             raise _unreadable(path, exc, self.advice) from exc
 
     def _mode(self, name: str, path: str) -> int:
-        """Of what a path leads to; 0 for a link that is ignored."""
+        """The mode of a path, or of a link's target; 0 for a link that is ignored."""
         try:
             mode = os.lstat(path).st_mode
         except OSError as exc:
             raise _unreadable(path, exc, self.advice) from exc
         if not stat.S_ISLNK(mode):
             return mode
-        # Whoever ignores "data/" means the link as well.
+        # The pattern "data/" ignores a link of that name too.
         if self._ignored(name) or self._ignored(name + "/"):
             return 0
         try:
@@ -242,7 +243,7 @@ def _unreadable(path: str, exc: OSError, advice: str) -> InvalidArgument:
 
 
 def _ignore_rules(rules: Path) -> tuple[Callable[[str], bool], bool]:
-    """Whether a name in the zip is to stay behind; and whether something below a folder that does may travel."""
+    """The test for ignored names, and whether a file below an ignored folder may still travel (a ``!`` pattern)."""
     if not os.path.lexists(rules):
         return lambda _: False, False
     try:

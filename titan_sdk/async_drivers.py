@@ -1,4 +1,4 @@
-"""The loop that runs flows behind ``AsyncTitanClient``: it does what a flow asks for, over a transport.
+"""The driver of flows behind ``AsyncTitanClient``: it carries out the steps of a flow over a transport.
 
 The retry rule is in ``retry.py``.
 """
@@ -35,7 +35,7 @@ class AsyncDriver:
         self._pool = AsyncPool(session.config, self._greeting)
 
     async def close(self) -> None:
-        """Close kept connections."""
+        """Close the connections that are kept for reuse."""
         await self._pool.close()
 
     async def run(self, flow: Flow[T]) -> T:
@@ -93,6 +93,6 @@ class AsyncDriver:
         greeting = self._greeting if self._session.greets_anew and not is_hello else None
         frame = await aio.exchange(self._config, call.name, opcode, payload, greeting)
         if greeting is None and not is_hello and calls.is_refusal(frame):
-            # Stored text or a log may look the same: HELLO tells, by raising, whether the master refused.
+            # A stored text or a log may look like a refusal. HELLO raises if the master really refused.
             await self._greet()
         return frame

@@ -1,4 +1,4 @@
-"""What a submit of ``AsyncTitanClient`` returns: a job or DAG to ask, wait for, read and cancel."""
+"""The handles that a submit of ``AsyncTitanClient`` returns: a job or a DAG to query, wait for and cancel."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class AsyncJobHandle(Accepted):
 
     @property
     def job_id(self) -> str:
-        """The id as it was given; a new one once ``wait`` had to submit the job again."""
+        """The id as it was given; a new id after ``wait`` has submitted the job again."""
         return self._ref.job_id
 
     @property
@@ -47,15 +47,15 @@ class AsyncJobHandle(Accepted):
 
     @property
     def nonce(self) -> str | None:
-        """Names this submission among all of the id; ``None`` where no runtime travels with the job."""
+        """Tells this submission from others of the same id; ``None`` if the job has no runtime."""
         return self._ref.nonce
 
     async def status(self) -> JobStatus:
-        """How this submission stands now; other submissions of the id, which a real master mixes up, do not count."""
+        """The state of this submission. A real master mixes up the submissions of one id; this method does not."""
         return await self._client.get_job_status(self.job_id, nonce=self.nonce)
 
     async def report(self) -> JobReport:
-        """Everything known now; does not wait."""
+        """All that is known of the job now. Does not wait."""
         return await self._client._run(flows.report.job_report(self._client._session, self._ref))
 
     async def wait(
@@ -65,12 +65,12 @@ class AsyncJobHandle(Accepted):
 
         Args:
             timeout: seconds; ``None`` waits for ever.
-            max_resubmits: how often a job that the master gave up without ever starting it
-                (``JobReport.never_started``) is submitted again, with what waits for it, under a new id. Only for
-                handles that a submit returned; 0 never does.
+            max_resubmits: how often the job is submitted again if the master gave it up before its first start
+                (``JobReport.never_started``). It gets a new id, and so do the jobs that wait for it. This applies only
+                to handles that a submit returned.
 
         Raises:
-            JobFailed: it ended without success, unless ``raise_on_failure`` is false.
+            JobFailed: the job ended without success; not raised if ``raise_on_failure`` is false.
             WaitTimedOut: the time is over; the job goes on.
         """
         session = self._client._session
@@ -85,35 +85,35 @@ class AsyncJobHandle(Accepted):
         )
 
     async def logs(self) -> str:
-        """Everything printed so far."""
+        """The output of the job so far."""
         return await self._client.fetch_logs(self.job_id, nonce=self.nonce)
 
     def follow_logs(self) -> AsyncIterator[LogLine]:
-        """New lines as they come, each once, until the job has ended.
+        """The lines of the log as they are printed, each once, until the job has ended.
 
-        A line that the job rewrites by carriage returns also comes as it changes, at most once a second, with
+        A line that the job rewrites with carriage returns also comes while it changes, at most once a second, with
         ``LogLine.is_final`` false.
         """
         return self._client.follow_logs(self.job_id, nonce=self.nonce)
 
     async def result(self, *, allowed_classes: Iterable[type | str] = (), serializer: str = "json") -> Any:
-        """What the script gave to ``titan_job.result``; does not wait.
+        """The value that the script passed to ``titan_job.result``. Does not wait.
 
         Args:
-            allowed_classes: classes of which the result may hold objects, or their names as ``module.Class``, in which
-                ``*`` stands for anything.
-            serializer: ``cloudpickle`` for a result that is pickled; unpickling runs what is in it.
+            allowed_classes: the classes that objects in the result may have, or their names as ``module.Class``. In a
+                name, ``*`` matches anything.
+            serializer: ``cloudpickle`` for a pickled result. Unpickling runs the code in it.
 
         Raises:
-            ResultUnavailable: the job has not completed, or left no result.
-            UnreadableValue: it holds an object of another class, or needs a package that is not here.
+            ResultUnavailable: the job has not completed, or has no result.
+            UnreadableValue: the result has an object of another class, or needs a package that is not installed.
         """
         return await self._client._run(
             flows.report.job_result(self._client._session, self._ref, allowed_classes, serializer)
         )
 
     async def cancel(self) -> JobStatus:
-        """Cancel, and return the state after it; a job that has ended is left as it is. Idempotent."""
+        """Cancel the job and return its state after the cancel. A job that has ended does not change. Idempotent."""
         return await self._client.cancel_job(self.job_id, nonce=self.nonce)
 
     def __repr__(self) -> str:
@@ -128,12 +128,12 @@ class AsyncDagHandle(Accepted):
         self._track = flows.resubmit.Track(submission)
         self.name = submission.name
         self.run_id = submission.run_id
-        """Names this submission in the manifest."""
+        """The name of this submission in the manifest."""
         self.jobs = tuple(
             AsyncJobHandle(client, self._track.ref(index), self._track, index)
             for index in range(len(submission.jobs))
         )
-        """One handle per job, in the order given; approval gates stand behind the jobs they follow."""
+        """One handle per job, in the given order. An approval gate comes after the job that it follows."""
 
     def __getitem__(self, job_id: str) -> AsyncJobHandle:
         wanted = flows.report.JobRef(job_id).full_id
@@ -143,26 +143,26 @@ class AsyncDagHandle(Accepted):
         raise KeyError(f"DAG {self.name!r} has no job {job_id!r}; it has {[job.job_id for job in self.jobs]}")
 
     async def report(self) -> DagReport:
-        """Every job as it stands now; does not wait."""
+        """The report of every job now. Does not wait."""
         return await self._client._run(
             flows.wait.dag_report(self._client._session, self.name, self._track.targets())
         )
 
     async def status(self) -> JobStatus:
-        """One word for the whole DAG: COMPLETED when all jobs are."""
+        """One state for the whole DAG: COMPLETED if all jobs have completed."""
         report = await self.report()
         return report.state
 
     async def wait(
         self, timeout: float | None = None, raise_on_failure: bool = True, *, max_resubmits: int = 3
     ) -> DagReport:
-        """Wait until every job has ended or can never run because a parent failed.
+        """Wait until every job has ended, or can never run because a parent failed.
 
         Args:
-            max_resubmits: as ``JobHandle.wait``.
+            max_resubmits: see ``JobHandle.wait``.
 
         Raises:
-            DagFailed: a job ended without success, unless ``raise_on_failure`` is false.
+            DagFailed: a job ended without success; not raised if ``raise_on_failure`` is false.
             WaitTimedOut: ``timeout`` seconds are over; the DAG goes on.
         """
         return await self._client._run(
@@ -174,11 +174,11 @@ class AsyncDagHandle(Accepted):
     async def result(
         self, job_id: str, *, allowed_classes: Iterable[type | str] = (), serializer: str = "json"
     ) -> Any:
-        """What that job gave to ``titan_job.result``; does not wait. As that of a job's handle."""
+        """The result of one job. Does not wait. See ``JobHandle.result``."""
         return await self[job_id].result(allowed_classes=allowed_classes, serializer=serializer)
 
     async def cancel(self) -> dict[str, JobStatus]:
-        """Cancel every job that has not ended; the states after it, by job id. Idempotent."""
+        """Cancel every job that has not ended. Returns the states after the cancel, by job id. Idempotent."""
         return await self._client._run(
             flows.cancel.cancel_dag(self._client._session, [job._ref for job in self.jobs])
         )

@@ -42,13 +42,13 @@ T = TypeVar("T")
 class TitanClient:
     """A Titan master, reached over TCP.
 
-    Making a client connects to nothing. Ids may be given with or without Titan's ``DAG-`` prefix. Methods raise
+    The constructor does not connect. Ids may be given with or without Titan's ``DAG-`` prefix. Methods raise
     subclasses of ``TitanError``; they block, and may be called from several threads.
 
     Args:
         host: default ``TITAN_HOST``, else ``localhost``.
         port: default ``TITAN_PORT``, else 9090.
-        config: everything else (timeouts, ``worker_address``); excludes ``host`` and ``port``.
+        config: all settings (timeouts, ``worker_address``), in place of ``host`` and ``port``.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class TitanClient:
         self.config = ClientConfig.choose(config, host, port, os.environ)
         self._session = Session(self.config)
         if self.config.dashboard_url:
-            from titan_sdk.dashboard import report_submission  # few have one
+            from titan_sdk.dashboard import report_submission  # few clients have a dashboard
 
             self._session.on_submitted = partial(report_submission, self.config.dashboard_url)
         self._driver = Driver(self._session)
@@ -81,22 +81,22 @@ class TitanClient:
         return self._driver.run(flow)
 
     def _ask(self, call: Call[T]) -> T:
-        # As a flow of one step, without the flow: what is polled thousands of times goes this way.
+        # One call without a flow around it, because some calls are polled thousands of times.
         return self._driver.ask(call)
 
     # -- jobs and DAGs ----------------------------------------------------------------------------------------
 
     def submit_job(self, job: TitanJob, *, nonce: str | None = None) -> JobHandle:
-        """Send one job and make sure that the master took it. Not idempotent; never sent twice by itself.
+        """Send one job and check that the master took it. Not idempotent; the client never repeats a submit by itself.
 
         Args:
-            nonce: 16 hex digits naming this submission, for a caller who records it before submitting.
+            nonce: 16 hex digits that name this submission. A caller chooses them to record them before the submit.
 
         Raises:
-            InvalidDag: the id is still in use, or a parent is not known. Nothing was sent.
-            RequestRefused: the bundled master refused it.
+            InvalidDag: the id is still in use, or a parent is unknown. Nothing was sent.
+            RequestRefused: the bundled master refused the job.
             StoreUnavailable: the master's store does not answer. Nothing was sent.
-            SubmissionUnconfirmed: sent, outcome unknown.
+            SubmissionUnconfirmed: the job was sent, and the outcome is unknown.
         """
         dag = self.submit_dag(job.job_id, [job], nonce=nonce)
         return dag.jobs[0]
@@ -109,15 +109,15 @@ class TitanClient:
         *,
         nonce: str | None = None,
     ) -> DagHandle:
-        """Send linked jobs as one DAG and make sure that the master took every one.
+        """Send linked jobs as one DAG and check that the master took each of them.
 
         Args:
             agent_run_id: recorded in the DAG's manifest; no effect on scheduling.
-            nonce: as ``submit_job``.
+            nonce: see ``submit_job``.
 
         Raises:
-            InvalidDag: an id twice, a cycle, an unknown parent. Nothing was sent.
-            RequestRefused, StoreUnavailable, SubmissionUnconfirmed: as ``submit_job``.
+            InvalidDag: an id is there twice, a parent is unknown, or there is a cycle. Nothing was sent.
+            RequestRefused, StoreUnavailable, SubmissionUnconfirmed: see ``submit_job``.
         """
         flow = flows.submit.submit_dag(self._session, name, jobs, agent_run_id, nonce=nonce)
         return DagHandle(self, self._run(flow))
@@ -145,17 +145,17 @@ class TitanClient:
         poll_interval: float = 2,  # noqa: ARG002 - upstream's
         timeout: float | None = 300,
     ) -> DagHandle | Literal[False]:
-        """Submit the pipeline that a YAML file describes; in project mode its folder is uploaded first.
+        """Submit the pipeline of a YAML file; in project mode the file's folder is uploaded first.
 
         Args:
             wait: return when every job has ended, or after ``timeout`` seconds.
-            poll_interval: accepted for programs for upstream's SDK, without effect.
+            poll_interval: has no effect; it is accepted because programs for upstream's SDK pass it.
 
-        Returns the DAG. With ``wait`` it is ``False``, as in upstream's SDK, unless every job has completed;
-        ``DagHandle.wait`` tells which one failed, and why.
+        Returns the DAG. With ``wait``, returns ``False`` unless every job has completed, as upstream's SDK does;
+        ``DagHandle.wait`` reports the failed job and the reason.
 
         Raises:
-            InvalidPipeline: names file, line and key. Nothing was sent.
+            InvalidPipeline: the file has an error; the sentence names file, line and key. Nothing was sent.
         """
         submission = self._run(flows.pipeline.submit_yaml(self._session, path, agent_run_id))
         dag = DagHandle(self, submission)
@@ -169,27 +169,27 @@ class TitanClient:
         return dag
 
     def job_handle(self, job_id: str, nonce: str | None = None) -> JobHandle:
-        """A handle on a job that was submitted earlier or elsewhere; asks the master nothing.
+        """A handle on a job that was submitted earlier or elsewhere. No request is sent.
 
         Args:
-            nonce: which submission of the id is meant; default the latest one.
+            nonce: the submission of the id; by default the latest one.
         """
         return JobHandle(self, flows.report.JobRef(job_id, nonce))
 
     def find_dag(self, name: str, run: str | None = None) -> DagHandle:
-        """The latest DAG submitted under that name through this SDK, or the run called ``run``.
+        """The latest DAG of that name that was submitted through this SDK, or its run ``run``.
 
         Raises:
-            NotFound: there is none.
+            NotFound: there is no such DAG or run.
         """
         return DagHandle(self, self._run(flows.manifest.find_dag(name, run)))
 
     def get_job_status(self, job_id: str, *, nonce: str | None = None) -> JobStatus:
-        """The master's word for the job; ``UNKNOWN`` when it has no such id (or its store is down).
+        """The job's state on the master; ``UNKNOWN`` if the master has no such id, or its store is down.
 
         Args:
-            nonce: which submission of the id is meant. A real Titan has one word per id and believes anybody who
-                reports an end, so with the nonce only this submission's own record says that it is over.
+            nonce: the submission of the id. A real Titan has one state per id and accepts an end from any sender. With
+                the nonce, only this submission's own record ends the job.
         """
         if nonce is None:
             return self._ask(wire.calls.job_status(job_id))
@@ -198,17 +198,17 @@ class TitanClient:
     def get_job_statuses(
         self, job_ids: Sequence[str], *, wait: float = 0.0, nonces: Mapping[str, str] | None = None
     ) -> dict[str, JobStatus]:
-        """As ``get_job_status``, for many jobs: by one request where the master has the feature ``wait``.
+        """The states of many jobs, in one request if the master has the feature ``wait``. See ``get_job_status``.
 
         Args:
-            wait: seconds for which such a master may hold its answer until one of the jobs is over; one that is
-                over already is answered at once.
-            nonces: which submissions are meant, by id as given; see ``get_job_status``.
+            wait: seconds. A master with that feature holds its answer until one of the jobs has ended, or for so long.
+                If one has ended already, the answer comes at once.
+            nonces: the submissions, by the ids in ``job_ids``; see ``get_job_status``.
         """
         return self._run(flows.wait.job_statuses(self._session, job_ids, wait, nonces))
 
     def job_report(self, job_id: str, *, nonce: str | None = None) -> JobReport:
-        """Everything known of the job now; does not wait."""
+        """All that is known of the job now. Does not wait."""
         return self._run(flows.report.job_report(self._session, flows.report.JobRef(job_id, nonce)))
 
     def wait_for_job(
@@ -225,7 +225,7 @@ class TitanClient:
             timeout: seconds; ``None`` waits for ever.
 
         Raises:
-            JobFailed: it ended without success, unless ``raise_on_failure`` is false.
+            JobFailed: the job ended without success; not raised if ``raise_on_failure`` is false.
             WaitTimedOut: the time is over; the job goes on.
             NotFound: the master does not know the id.
         """
@@ -236,32 +236,33 @@ class TitanClient:
         )
 
     def cancel_job(self, job_id: str, *, nonce: str | None = None) -> JobStatus:
-        """Cancel, and return what becomes of the job; one that has ended is left as it is. Idempotent.
+        """Cancel the job and return its state after the cancel. A job that has ended does not change. Idempotent.
 
-        CANCELLED: it does not run, or ends within seconds; a running service is stopped. PENDING: nothing was sent, and
-        the job runs when due, as a real Titan obeys no cancel of a job with ``runtime=False`` whose ``delay`` is not
-        over. UNKNOWN: another client of a real Titan submitted it; a queued job does not run, a delayed one will.
+        CANCELLED: the job does not run, or ends within seconds; a running service is stopped. PENDING: nothing was
+        sent, and the job runs when due, because a real Titan ignores the cancel of a job with ``runtime=False`` during
+        its ``delay``. UNKNOWN: another client of a real Titan submitted the job; if it is queued it does not run, if it
+        is delayed it will.
 
         Args:
-            nonce: which submission of the id is meant; default the latest one.
+            nonce: the submission of the id; by default the latest one.
 
         Raises:
             NotFound: the master does not know the id.
-            StoreUnavailable: a real Titan's store does not answer; the job may run all the same, so cancel again.
+            StoreUnavailable: a real Titan's store does not answer. The job may still run, so cancel again.
             WaitTimedOut: the service is still starting, and a real Titan cannot stop it yet.
             NotSupported: the service never came up, and a real Titan cannot stop it any more.
         """
         return self._run(flows.cancel.cancel_job(self._session, flows.report.JobRef(job_id, nonce)))
 
     def wait_stopped(self, job_id: str, timeout: float | None = None, *, nonce: str | None = None) -> bool:
-        """Block until nothing is left of a cancelled job's run, whose script has its ``cancel_grace`` to end.
+        """Block until no process of a cancelled job is left. Its script has ``cancel_grace`` seconds to end.
 
-        Returns whether nothing is left. A real Titan is asked for the runtime's record; a job without the runtime has
-        none, so true is returned at once there.
+        Returns true if no process is left. On a real Titan the runtime's record decides; a job without the runtime has
+        no record there, so true is returned at once.
 
         Args:
-            timeout: seconds after which it gives up and returns false.
-            nonce: of the submission meant; by default the id's latest.
+            timeout: seconds, then false is returned.
+            nonce: the submission of the id; by default the latest one.
 
         Raises:
             NotFound: the bundled master does not know the job.
@@ -270,15 +271,15 @@ class TitanClient:
         return self._run(flows.cancel.wait_stopped(self._session, ref, timeout))
 
     def renew_owner_lease(self, job_id: str, *, nonce: str | None = None) -> None:
-        """Say that whoever the job runs for is still there; wanted several times per ``owner_lease``. Idempotent.
+        """Tell the job that its owner is still alive. Call this several times per ``owner_lease``. Idempotent.
 
         Raises:
-            NotFound: nothing of the job is recorded, as it was not submitted with the runtime.
+            NotFound: the job has no record, because it was not submitted with the runtime.
         """
         self._run(flows.owner_lease.renew(flows.report.JobRef(job_id, nonce)))
 
     def stop_service(self, service_id: str) -> str:
-        """End a running service and its descendants; returns the master's words.
+        """End a running service and its descendants. Returns the master's sentence.
 
         Raises:
             NotFound: no service of that id is running.
@@ -288,39 +289,39 @@ class TitanClient:
     # -- approval gates ---------------------------------------------------------------------------------------
 
     def pending_approvals(self) -> list[PendingApproval]:
-        """Gates (``TitanJob.hitl_message``) that wait for a decision now, the longest-waiting first."""
+        """The gates (``TitanJob.hitl_message``) that wait for a decision, the oldest first."""
         return self._run(flows.approvals.pending_approvals())
 
     def approve(self, gate_or_job_id: str) -> str:
-        """Let what depends on the job run; the gate's id. Idempotent.
+        """Let the jobs that depend on this one run. Returns the gate's id. Idempotent.
 
         Raises:
             NotFound: no such gate is waiting.
-            RequestRefused: the decision did not stay in the master's store.
+            RequestRefused: the master's store lost the decision.
         """
         return self._run(flows.approvals.decide(gate_or_job_id, approved=True))
 
     def reject(self, gate_or_job_id: str) -> str:
-        """Let nothing that depends on the job run; otherwise as ``approve``."""
+        """Keep the jobs that depend on this one from running. Otherwise like ``approve``."""
         return self._run(flows.approvals.decide(gate_or_job_id, approved=False))
 
     # -- logs -------------------------------------------------------------------------------------------------
 
     def fetch_logs(self, job_id: str, *, nonce: str | None = None) -> str:
-        """Everything the job has printed so far, stdout and stderr merged; empty when there is nothing.
+        """The output of the job so far, stdout and stderr merged.
 
-        Complete and ordered for jobs with the runtime; see docs/runtime.md for the others.
+        For jobs with the runtime it is complete and in order. For other jobs, see docs/runtime.md.
         """
         return self._run(flows.logs.fetch_logs(self._session, flows.report.JobRef(job_id, nonce)))
 
     def follow_logs(self, job_id: str, *, nonce: str | None = None, position: int = 0) -> Iterator[LogLine]:
-        """New lines as they come, each once, until the job has ended.
+        """The lines of the log as they are printed, each once, until the job has ended.
 
-        A line that the job rewrites by carriage returns also comes as it changes, at most once a second, with
+        A line that the job rewrites with carriage returns also comes while it changes, at most once a second, with
         ``LogLine.is_final`` false.
 
         Args:
-            position: where to go on; see ``LogFollower``.
+            position: the start; see ``LogFollower``.
         """
         follower = flows.logs.LogFollower(
             self._session, flows.report.JobRef(job_id, nonce), position=position
@@ -337,24 +338,24 @@ class TitanClient:
         chunks: int = 64,
         until: int | None = None,
     ) -> LogPage:
-        """What was printed from ``position`` on, at most some MiB at once, without waiting.
+        """One page of the log from ``position`` on, at most some MiB. Does not wait.
 
-        Ask again with the page's ``position``. An empty page after the job's end is the end. Exact and complete for
-        jobs with the runtime; otherwise as good as the master's own log.
+        The page's ``position`` is the start of the next one. An empty page after the job's end is the last one. For
+        jobs with the runtime the log is exact and complete; otherwise it is the master's own log.
 
         Args:
-            chunks: bound of the page, in pieces of at most 256 KiB; only for jobs with the runtime, on a master that
+            chunks: limit of the page, in pieces of at most 256 KiB. It counts for jobs with the runtime on a master that
                 does not keep their logs itself.
-            until: the position of an earlier page, beyond which nothing is read: the same page once more.
+            until: the position at which the page ends, to read an earlier page again.
         """
         ref = flows.report.JobRef(job_id, nonce)
         return self._run(flows.logs.read_logs(self._session, ref, position, chunks=chunks, until=until))
 
     def job_details(self, job_id: str) -> JobDetails:
-        """What the master itself knows of a job: why it waits, how many go first, its history.
+        """The master's own view of a job: why it waits, how many jobs are before it, its history.
 
         Raises:
-            NotSupported: on a real master, which tells no more than the state.
+            NotSupported: on a real master, which reports the state only.
             NotFound: the master does not know the job.
         """
         return self._run(flows.server.job_details(self._session, job_id))
@@ -377,21 +378,21 @@ class TitanClient:
         cursor: str | None = None,
         count: bool = False,
     ) -> ListPage[ListedJob]:
-        """A page of the master's jobs and services that fit every filter given.
+        """A page of the master's jobs and services that match all given filters.
 
         Args:
             dag: the DAG's name; ``run``: one submission of it.
-            prefix: how the id begins, with or without ``DAG-``.
-            contains: a part of the id; upper and lower case ASCII letters are the same.
-            since: submitted at this time or later, in unix seconds; ``until``: before that one.
-            order: ``newest`` or ``oldest`` submission first; ``started`` or ``ended``, the latest first, leave out those
-                that have not.
+            prefix: the beginning of the id, with or without ``DAG-``.
+            contains: a part of the id, in upper or lower case (ASCII).
+            since: the earliest time of the submit, in unix seconds; ``until``: the first time that is too late.
+            order: ``newest`` or ``oldest`` sorts by the submit. ``started`` or ``ended`` puts the latest first and lists
+                only jobs that have started or ended.
             limit: of the page, at most 1,000.
-            cursor: that of the page before.
-            count: tell the ``total``, too. That takes as long as to look through all jobs.
+            cursor: the ``cursor`` of the page before.
+            count: also return the ``total``. The master then reads all its jobs, which takes time.
 
         Raises:
-            InvalidArgument: an argument is of no use. Nothing was sent.
+            InvalidArgument: an argument is not valid. Nothing was sent.
             NotSupported: on a real master, which cannot list.
         """
         page = order, limit, cursor, count
@@ -412,7 +413,7 @@ class TitanClient:
         cursor: str | None = None,
         count: bool = False,
     ) -> ListPage[ListedJob]:
-        """Services only, also ended ones; otherwise as ``list_jobs``."""
+        """A page of the services, ended ones included. See ``list_jobs``."""
         page = order, limit, cursor, count
         request = wire.listing.List("services", *page, tuple(states), tag, prefix=prefix, contains=contains)
         return self._run(flows.listing.list_page(self._session, request, wire.listing.read_job))
@@ -430,11 +431,11 @@ class TitanClient:
         cursor: str | None = None,
         count: bool = False,
     ) -> ListPage[ListedDag]:
-        """Submissions of DAGs through this SDK; otherwise as ``list_jobs``. A job by itself is none.
+        """A page of the DAGs that were submitted through this SDK, without single jobs. See ``list_jobs``.
 
         Args:
-            states: with a job in one of them.
-            prefix: how the DAG's name begins; ``contains``: a part of it.
+            states: at least one job is in one of these states.
+            prefix: the beginning of the DAG's name; ``contains``: a part of it.
             order: ``newest`` or ``oldest``.
         """
         page = order, limit, cursor, count
@@ -455,10 +456,10 @@ class TitanClient:
         cursor: str | None = None,
         count: bool = False,
     ) -> ListPage[ListedArtifact]:
-        """Files of the master's registry, those that travel with jobs included; otherwise as ``list_jobs``.
+        """A page of the files in the master's registry, including those that travel with jobs. See ``list_jobs``.
 
         Args:
-            since: written at this time or later; ``until``: before that one.
+            since: the earliest time of the write; ``until``: the first time that is too late.
             order: ``newest`` or ``oldest``.
         """
         page = order, limit, cursor, count
@@ -468,12 +469,12 @@ class TitanClient:
         return self._run(flows.listing.list_page(self._session, request, wire.listing.read_artifact))
 
     def changes(self, cursor: str | None = None, *, wait: float = 0.0) -> JobChanges:
-        """Jobs that have changed since a cursor: that of a page (``ListPage.changes``) or of the changes before.
+        """The jobs that have changed since a cursor: that of a page (``ListPage.changes``) or of earlier changes.
 
-        Where ``list_again`` is set, or without a cursor, nothing but the present cursor is told.
+        Without a cursor, and where ``list_again`` is set, the answer has the present cursor only.
 
         Args:
-            wait: seconds, 25 at most, for which the master may hold its answer until there is a change.
+            wait: seconds, 25 at most. The master holds its answer until there is a change, or for so long.
 
         Raises:
             NotSupported: on a real master.
@@ -483,50 +484,50 @@ class TitanClient:
     # -- the master -------------------------------------------------------------------------------------------
 
     def server_info(self) -> ServerInfo:
-        """Which master answers and what it can do beyond Titan v1; asked once per client."""
+        """The master's software and its features beyond Titan v1. One request per client."""
         return self._run(flows.server.server_info(self._session))
 
     def cluster_stats(self) -> ClusterStats:
-        """Workers with tags and load, and the queue, at this instant."""
+        """The workers with their tags and load, and the queue, at this moment."""
         return self._run(flows.server.cluster_stats())
 
     # -- TitanStore: values and sets that all clients and jobs of a master share -------------------------------
 
     def store_put(self, key: str, value: str) -> str:
-        """Set a key to any text up to 512 Mi characters; read back exactly by ``store_get``. Last writer wins.
+        """Set a key to any text up to 512 Mi characters. ``store_get`` returns exactly this text. The last write wins.
 
-        Returns Titan's word ``OK``; anything else is raised. A value over 10 MiB is stored in parts, which only this SDK
-        puts together again.
+        Returns Titan's word ``OK``; any other answer is an exception. A value over 10 MiB is stored in parts, which
+        only this SDK can join.
 
         Raises:
-            PayloadTooLarge: larger than that. Nothing was sent.
-            StoreUnavailable: the master's store does not keep it; ``outcome_unknown`` where another value reads back.
-            ConnectionLost, TimedOut: ``outcome_unknown`` tells whether it may be there.
+            PayloadTooLarge: the text is larger than that. Nothing was sent.
+            StoreUnavailable: the master's store lost the value; ``outcome_unknown`` if another value is read back.
+            ConnectionLost, TimedOut: the value may be stored if ``outcome_unknown`` is set.
         """
         self._run(flows.store.store_put(self._session, key, value))
         return "OK"
 
     def store_get(self, key: str) -> str | None:
-        """The key's text, or ``None`` when it is absent; of a real master also while its store is away, which it does not tell."""
+        """The key's text, or ``None`` if there is none. A real master answers ``None`` also while its store is away."""
         return self._run(flows.store.store_get(key))
 
     def store_sadd(self, key: str, member: str) -> int:
-        """Add to a set: 1 when the member is new, 0 when it was there.
+        """Add a member to a set. Returns 1 if it is new, 0 if it was there.
 
-        Exact on the bundled master. A real one does not tell, so the members are read first: two clients that add
-        the same member at the same instant may both read 1.
+        The bundled master answers exactly. A real one does not say, so the members are read first: if two clients add
+        the same member at the same moment, both may get 1.
 
         Raises:
-            StoreUnavailable: the master's store does not keep it.
+            StoreUnavailable: the master's store lost the member.
         """
         return self._run(flows.store.store_sadd(self._session, key, member))
 
     def store_smembers(self, key: str) -> list[str]:
-        """All members of a set, sorted; empty when there is no such set, and of a real master while its store is away."""
+        """The members of a set, sorted. Empty if there is no such set; on a real master also while its store is away."""
         return self._run(flows.store.store_smembers(key))
 
     def store_delete(self, key: str) -> bool:
-        """Remove a value or a set; whether it was there. Idempotent.
+        """Remove a value or a set. Returns whether it was there. Idempotent.
 
         Raises:
             NotSupported: on a real master, which cannot delete.
@@ -534,7 +535,7 @@ class TitanClient:
         return self._run(flows.store.store_delete(self._session, key))
 
     def store_keys(self, prefix: str = "") -> list[str]:
-        """Keys of values and sets that begin with ``prefix``, sorted.
+        """The keys of values and sets that begin with ``prefix``, sorted.
 
         Raises:
             NotSupported: on a real master, which cannot list.
@@ -542,7 +543,7 @@ class TitanClient:
         return self._run(flows.store.store_keys(self._session, prefix))
 
     def store_expire(self, key: str, seconds: float) -> bool:
-        """Delete a key after ``seconds``, unless it is written again before; whether it is there.
+        """Delete a key after ``seconds``, unless it is written before that. Returns whether the key is there.
 
         Raises:
             NotSupported: on a real master, which keeps everything.
@@ -550,9 +551,9 @@ class TitanClient:
         return self._run(flows.store.store_expire(self._session, key, seconds))
 
     def store_swap(self, key: str, expected: str | None, value: str | None) -> bool:
-        """Compare and set: write ``value`` only if the key holds ``expected``; whether it was written.
+        """Compare and set: write ``value`` if the key holds ``expected``. Returns whether it was written.
 
-        ``expected=None`` means absent, ``value=None`` deletes. Atomic among all clients of the master.
+        ``expected=None`` means that the key is absent; ``value=None`` deletes it. Atomic among all clients of the master.
 
         Raises:
             NotSupported: on a real master, which has no such operation.
@@ -562,14 +563,14 @@ class TitanClient:
     # -- the artifact registry: files by name ------------------------------------------------------------------
 
     def upload_file(self, path: str | os.PathLike[str], *, progress: Progress | None = None) -> ArtifactRef:
-        """Store a file in the artifact registry under its base name, replacing what was there. Idempotent.
+        """Store a file in the artifact registry under its base name, in place of an earlier one. Idempotent.
 
         Args:
-            progress: called with the bytes sent and the bytes in all.
+            progress: called with the number of bytes sent, and of all bytes.
 
         Raises:
             MissingFile: there is no such file.
-            PayloadTooLarge: over about 7.86 MB on a real master, whose packet limit that is. Nothing was sent.
+            PayloadTooLarge: the file is over about 7.86 MB, the packet limit of a real master. Nothing was sent.
         """
         return self._run(flows.artifacts.upload_file(self._session, path, progress))
 
@@ -580,12 +581,13 @@ class TitanClient:
         *,
         progress: Progress | None = None,
     ) -> ArtifactRef:
-        """Zip a folder and store it as ``<project_name>.zip``; default name: the folder's. Idempotent.
+        """Zip a folder and store it as ``<project_name>.zip``, by default under the folder's name. Idempotent.
 
-        Caches and what a ``.titanignore`` in it names (as a .gitignore) stay behind; the same files give the same zip.
+        The zip leaves out caches, and the files that a ``.titanignore`` in the folder names (in the syntax of a
+        .gitignore). Equal files give equal zips.
 
         Raises:
-            MissingFile, PayloadTooLarge: as ``upload_file``.
+            MissingFile, PayloadTooLarge: see ``upload_file``.
         """
         return self._run(flows.artifacts.upload_project_folder(self._session, path, project_name, progress))
 
@@ -596,21 +598,22 @@ class TitanClient:
         *,
         progress: Progress | None = None,
     ) -> Path:
-        """Write an artifact to ``save_path``, default its base name in the current folder; whole or not at all.
+        """Write an artifact to ``save_path``, by default to its base name in the current folder; whole or not at all.
 
         Args:
-            name: a name, or the reference of a job's file (``report.outputs``, an XCom), whose checksum is checked then.
+            name: a name, or the reference of a job's file (``report.outputs``, an XCom). A reference has a checksum,
+                which is verified.
 
         Raises:
             NotFound: the registry has no artifact of that name.
-            CorruptData: it holds something else under that name than the reference means.
+            CorruptData: the content under that name is not the content of the reference.
         """
         return self._run(flows.artifacts.fetch_artifact(self._session, name, save_path, progress))
 
     def delete_artifact(self, name: str | FileRef | Mapping[str, Any]) -> bool:
-        """Remove an artifact, by its name or reference; whether it was there. Idempotent.
+        """Remove an artifact by its name or reference. Returns whether it was there. Idempotent.
 
-        A job that was to get it fails, and says so.
+        A job that needs the artifact fails with a sentence that names it.
 
         Raises:
             NotSupported: on a real master, which keeps everything.
@@ -618,34 +621,34 @@ class TitanClient:
         return self._run(flows.artifacts.delete_artifact(self._session, name))
 
     def publish_artifact(self, key: str, path: str | os.PathLike[str]) -> ArtifactRef:
-        """Upload a file, or a folder as a zip, and store its name in TitanStore under ``key``: ``titan://KEY`` for a job's
-        ``inputs``.
+        """Upload a file, or a folder as a zip, and store its name in TitanStore under ``key``. Jobs then take
+        ``titan://KEY`` as an input.
 
         Raises:
-            MissingFile, PayloadTooLarge: as ``upload_file``.
-            StoreUnavailable: as ``store_put``; the file is uploaded.
+            MissingFile, PayloadTooLarge: see ``upload_file``.
+            StoreUnavailable: see ``store_put``; the file is uploaded.
         """
         return self._run(flows.artifacts.publish_artifact(self._session, key, path))
 
     def get_artifact(self, key: str, save_path: str | os.PathLike[str] | None = None) -> Path:
-        """Fetch the file that was published under ``key``; see ``fetch_artifact``.
+        """Fetch the file that was published under ``key``. See ``fetch_artifact``.
 
         Raises:
-            NotFound: nothing is published under the key.
-            StoreUnavailable: the master's store does not answer, so nobody knows.
+            NotFound: no file is published under the key.
+            StoreUnavailable: the master's store does not answer.
         """
         return self._run(flows.artifacts.get_artifact(self._session, key, save_path))
 
     def get_checkpoint(self, key: str) -> Checkpoint | None:
-        """What jobs with that ``checkpoint_key`` have kept; ``None`` where there is nothing."""
+        """The checkpoint of the jobs with that ``checkpoint_key``, or ``None``."""
         return self._run(flows.checkpoints.get_checkpoint(key))
 
     def list_checkpoints(self, prefix: str = "") -> list[Checkpoint]:
-        """All checkpoints whose keys begin so, sorted. A real master cannot list them (``NotSupported``)."""
+        """The checkpoints whose keys begin with ``prefix``, sorted. A real master cannot list them (``NotSupported``)."""
         return self._run(flows.checkpoints.list_checkpoints(self._session, prefix))
 
     def remove_checkpoint(self, key: str) -> bool:
-        """Remove a checkpoint: the next job with that key starts from nothing; whether there was one. Idempotent."""
+        """Remove a checkpoint, so that the next job with that key starts anew. Returns whether it was there. Idempotent."""
         return self._run(flows.checkpoints.remove_checkpoint(self._session, key))
 
     def deploy_script(self, path: str | os.PathLike[str]) -> ArtifactRef:

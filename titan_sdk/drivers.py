@@ -1,5 +1,5 @@
 # Made from async_drivers.py by `make unasync`: edit that file, not this one.
-"""The loop that runs flows behind ``TitanClient``: it does what a flow asks for, over a transport.
+"""The driver of flows behind ``TitanClient``: it carries out the steps of a flow over a transport.
 
 The retry rule is in ``retry.py``.
 """
@@ -35,7 +35,7 @@ class Driver:
         self._pool = Pool(session.config, self._greeting)
 
     def close(self) -> None:
-        """Close kept connections."""
+        """Close the connections that are kept for reuse."""
         self._pool.close()
 
     def run(self, flow: Flow[T]) -> T:
@@ -93,6 +93,6 @@ class Driver:
         greeting = self._greeting if self._session.greets_anew and not is_hello else None
         frame = sync.exchange(self._config, call.name, opcode, payload, greeting)
         if greeting is None and not is_hello and calls.is_refusal(frame):
-            # Stored text or a log may look the same: HELLO tells, by raising, whether the master refused.
+            # A stored text or a log may look like a refusal. HELLO raises if the master really refused.
             self._greet()
         return frame

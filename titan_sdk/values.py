@@ -1,9 +1,8 @@
-"""Python values as JSON, exactly, as they travel to a job and back: tuples, dates, arrays, frames, dataclasses.
+"""Python values as exact JSON, on their way to a job and back: tuples, dates, arrays, frames, dataclasses.
 
     found = values.load(envelope, allowed_classes=["shop.models.*"])
 
-The format is described in ``titan_sdk/runtime/values/__init__.py``, which also travels with each job; what is carried,
-and how, in docs/values.md.
+``titan_sdk/runtime/values/__init__.py`` describes the format, and travels with each job. docs/values.md lists the types.
 """
 
 from __future__ import annotations
@@ -25,12 +24,12 @@ def dump(
     serializer: str = "json",
     also: Callable[[Any], Any] | None = None,
 ) -> Any:
-    """The value's JSON form: itself where JSON holds it as it is, else an envelope.
+    """The JSON form of a value: the value itself if JSON can hold it, otherwise an envelope.
 
     Args:
-        where: what the value is called in an error.
-        serializer: ``cloudpickle`` pickles the whole value; whoever loads it runs what is in it.
-        also: is asked about an object that cannot be carried: another value in its place, or ``NotImplemented``.
+        where: the name of the value in an error.
+        serializer: ``cloudpickle`` pickles the whole value. Loading it runs the code in it.
+        also: called with an object that cannot be carried. It returns a value in its place, or ``NotImplemented``.
 
     Raises:
         InvalidArgument: a part of the value cannot be carried; the sentence names its place.
@@ -49,17 +48,18 @@ def load(
     where: str = "value",
     setting: str = "",
 ) -> Any:
-    """The value of a JSON form; what is no envelope is its own value. Nothing is imported because the data names it.
+    """The value of a JSON form. Anything but an envelope is its own value. The data alone never causes an import.
 
     Args:
-        allowed_classes: classes of which objects may be made, or their names as ``module.Class``, in which ``*``
-            stands for anything, or compiled regular expressions for such names. They are imported where an object of them is met.
-        serializer: ``cloudpickle`` also loads pickled values. Only of a sender that you trust: a pickle can do anything.
-        where: what the value is called in an error.
-        setting: how a class is allowed, for the error that says so.
+        allowed_classes: the classes that objects may have: classes, names such as ``module.Class`` (``*`` matches
+            anything), or compiled regular expressions for such names. A class is imported if the value has an object of
+            it.
+        serializer: ``cloudpickle`` also loads pickled values. A pickle can run any code, so trust its sender.
+        where: the name of the value in an error.
+        setting: the way to allow a class, for the error's sentence.
 
     Raises:
-        UnreadableValue: it holds an object of another class, is damaged, or needs a package that is not here.
+        UnreadableValue: the value has an object of another class, is damaged, or needs a package that is not installed.
     """
     try:
         return _values.load(found, allowed_classes, where, setting, serializer)
@@ -68,7 +68,7 @@ def load(
 
 
 def opened(found: Any) -> Any:
-    """The value of a JSON form where it can be read without allowing any class, else the envelope as it is."""
+    """The value of a JSON form if it needs no class; otherwise the envelope."""
     try:
         return load(found)
     except UnreadableValue:

@@ -1,10 +1,10 @@
-"""Airflow's XComs in TitanStore, as jobs on the cluster read and write them, and the form in which they are stored.
+"""Airflow's XComs in TitanStore: their stored form, and the functions by which jobs on the cluster read and write them.
 
-A reference takes a value's place in Airflow's database. It is all that Airflow's UI and REST API show, so it is
-readable and self-contained. What is stored under its key is the value's JSON text, ASCII only, so that a job reads it
-with ``store_get`` and ``json``; longer or compressed values lie in numbered parts under ``<key>:<i>``. An empty text
-under the key says that the value was removed. ``titan:xcom-at:<dag>/<run>/<task>/<map index>/<xcom key>`` holds the
-latest reference of that XCom. :class:`TaskCoordinate` makes these keys.
+Airflow's database holds a reference in place of the value. Airflow's UI and REST API show only this reference, so it is
+readable and self-contained. The store holds the value's JSON text under the reference's key. It is ASCII, so a job can
+read it with ``store_get`` and ``json``. Longer and compressed values are in numbered parts under ``<key>:<i>``. An empty
+text under the key means that the value was removed. ``titan:xcom-at:<dag>/<run>/<task>/<map index>/<xcom key>`` holds
+the latest reference of that XCom. :class:`TaskCoordinate` makes these keys.
 """
 
 from __future__ import annotations
@@ -49,9 +49,9 @@ __all__ = [
 ]
 
 MARK = "titan_xcom"
-# Titan's packet takes 10 MiB; below half of it, one part travels quickly and escaping cannot push it over.
+# Titan's packet takes 10 MiB. A part of less than half of it travels quickly, and escaping cannot make it too large.
 PART_CHARS = 4 * 1024 * 1024
-# A reference that claims more is forged: nobody could hold such a value in memory.
+# A reference to a larger value is forged, because such a value fits into no memory.
 _MAX_BYTES = 16 * 1024**3
 _MAX_KEY = 400
 _JOB_PREFIX = "titan:xcom-job:"
@@ -62,7 +62,7 @@ _JSON, _ZLIB = "json", "json+zlib+base64"
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """Where a value is, and how to tell that it is whole."""
+    """The place of a value, with its length and checksum."""
 
     key: str
     sha256: str
@@ -76,13 +76,13 @@ class Reference:
 
     @classmethod
     def from_json(cls, value: object) -> Reference | None:
-        """The reference, or None when the value is not one of ours.
+        """The reference, or None if the value is not one of ours.
 
         Args:
-            value: what Airflow's database holds.
+            value: the value in Airflow's database.
 
         Raises:
-            CorruptData: it has our mark, but we never make one like it.
+            CorruptData: the value has our mark, but this package never makes such a reference.
         """
         if not isinstance(value, Mapping) or value.get(MARK) != 1:
             return None
@@ -98,7 +98,7 @@ class Reference:
         )
 
     def _implausible(self) -> str | None:
-        """The field by which a reader would ask for other people's keys, or for more than was ever stored."""
+        """A field that would lead a reader to a foreign key, or to more data than was ever stored."""
         if not _KEY.fullmatch(self.key):
             return "key"
         if not re.fullmatch(r"[0-9a-f]{64}", self.sha256):
@@ -111,10 +111,10 @@ class Reference:
 
     @property
     def most_chars(self) -> int:
-        """How long the stored text of a value of so many bytes can be."""
+        """The greatest possible length of the stored text."""
         if self.encoding == _JSON:
             return self.bytes
-        compressed = self.bytes + self.bytes // 1000 + 64  # of data that cannot be compressed
+        compressed = self.bytes + self.bytes // 1000 + 64  # the size of data that cannot be compressed
         return 4 * -(-compressed // 3)
 
     def to_json(self) -> dict[str, Any]:
@@ -131,12 +131,12 @@ _FIELDS = {"key": str, "sha256": str, "bytes": int, "preview": str, "encoding": 
 
 @dataclass(frozen=True, slots=True)
 class TaskCoordinate:
-    """One instance of a task in one run of its DAG. All keys of a task in TitanStore are made here.
+    """One instance of a task in one run of its DAG. It makes all keys of the task in TitanStore.
 
     Args:
         map_index: -1 for a task that is not mapped.
-        region: id of the Airflow region (3.4 and later) that the other names are unique in; ``None``, or a UUID of
-            zeros, where there are no regions.
+        region: id of the Airflow region (3.4 and later) in which the other names are unique. ``None``, or a UUID of
+            zeros, means no region.
     """
 
     dag_id: str
@@ -152,10 +152,10 @@ class TaskCoordinate:
 
     @classmethod
     def of(cls, instance: Any) -> TaskCoordinate:
-        """That of anything with the attributes of Airflow's task instances.
+        """The coordinate of an object with the attributes of Airflow's task instances.
 
         Args:
-            instance: its ``map_index`` may be ``None``, and its ``region_id`` missing.
+            instance: its ``map_index`` may be ``None``, and its ``region_id`` may be missing.
         """
         map_index = getattr(instance, "map_index", None)
         return cls(
@@ -167,7 +167,7 @@ class TaskCoordinate:
         )
 
     def new_xcom_key(self, key: str) -> str:
-        """A store key that says whose value it is and is new for every write: a retry never overwrites what is read.
+        """A store key that names the XCom and is new for every write, so that a retry never overwrites a value in use.
 
         It ends with the time of the write, in hexadecimal seconds, and a random part.
 
@@ -177,11 +177,11 @@ class TaskCoordinate:
         return f"titan:xcom:{self._path(key)}/{_unique()}"
 
     def xcom_place(self, key: str) -> str:
-        """Where the latest reference of that XCom is."""
+        """The key that holds the latest reference of that XCom."""
         return f"titan:xcom-at:{self._path(key)}"
 
     def owns(self, reference: Reference, key: str) -> bool:
-        """Whether the value was stored for that XCom: only ``new_xcom_key`` of this coordinate makes such a key."""
+        """Whether the value was stored for that XCom: whether ``new_xcom_key`` of this coordinate made its key."""
         own = f"titan:xcom:{self._path(key)}/"
         return reference.key.startswith(own) and bool(re.fullmatch(_UNIQUE, reference.key[len(own) :]))
 
@@ -191,10 +191,10 @@ class TaskCoordinate:
         return f"airflow/{self._path('')}"
 
     def record_key(self, deployment: str) -> str:
-        """Where the task keeps the record of its jobs, on versions of Airflow that have no store of their own for it.
+        """The key of the record of the task's jobs, for versions of Airflow without a store for it.
 
         Args:
-            deployment: what tells this Airflow from another one on the same master.
+            deployment: tells this Airflow from another one on the same master.
         """
         names = [deployment, self.dag_id, self.run_id, self.task_id, str(self.map_index)]
         if self.region is not None:
@@ -205,7 +205,7 @@ class TaskCoordinate:
         parts = (self.dag_id, self.run_id, self.task_id, str(self.map_index), key)
         path = "/".join(quote(part, safe="+:@.-_~") for part in parts)
         if self.region is not None:
-            # No DAG's name begins like that here: its "=" would be quoted.
+            # No DAG's name can begin like this, because its "=" would be quoted.
             path = f"region={quote(self.region, safe='-')}/{path}"
         if len(path) > _MAX_KEY:
             path = f"{path[: _MAX_KEY - 65]}~{hashlib.sha256(path.encode()).hexdigest()}"
@@ -213,19 +213,19 @@ class TaskCoordinate:
 
 
 def make_key(dag_id: str, run_id: str, task_id: str, map_index: int, key: str) -> str:
-    """As ``TaskCoordinate.new_xcom_key``, of a task without a region."""
+    """``TaskCoordinate.new_xcom_key`` of a task without a region."""
     return TaskCoordinate(dag_id, run_id, task_id, map_index).new_xcom_key(key)
 
 
 def place_key(dag_id: str, run_id: str, task_id: str, map_index: int, key: str) -> str:
-    """As ``TaskCoordinate.xcom_place``, of a task without a region."""
+    """``TaskCoordinate.xcom_place`` of a task without a region."""
     return TaskCoordinate(dag_id, run_id, task_id, map_index).xcom_place(key)
 
 
 def belongs_to(
     reference: Reference, dag_id: str, run_id: str, task_id: str, map_index: int, key: str
 ) -> bool:
-    """As ``TaskCoordinate.owns``, of a task without a region."""
+    """``TaskCoordinate.owns`` of a task without a region."""
     return TaskCoordinate(dag_id, run_id, task_id, map_index).owns(reference, key)
 
 
@@ -238,10 +238,10 @@ def encode(key: str, text: str, *, compress: bool, preview: int) -> tuple[Refere
 
     Args:
         text: the value's JSON, ASCII only.
-        preview: how many characters of it the reference shows.
+        preview: the number of its characters that the reference shows.
 
     Raises:
-        InvalidArgument: the value is larger than any reader takes.
+        InvalidArgument: the value is too large.
     """
     if len(text) > _MAX_BYTES:
         raise InvalidArgument(
@@ -262,10 +262,10 @@ def encode(key: str, text: str, *, compress: bool, preview: int) -> tuple[Refere
 
 
 def decode(reference: Reference, stored: str) -> Any:
-    """The value (still in Airflow's serialised form) behind the stored text.
+    """The value behind the stored text, still in Airflow's serialised form.
 
     Raises:
-        CorruptData: the text is not what the reference describes.
+        CorruptData: the text does not match the reference.
     """
     try:
         raw = stored.encode("ascii")
@@ -284,7 +284,7 @@ def decode(reference: Reference, stored: str) -> Any:
 
 
 def _inflate(compressed: bytes, size: int) -> bytes:
-    """What was compressed, as long as it is not more than that: a small text may hold gigabytes of zeros."""
+    """Decompress at most ``size`` bytes, because a small text may hold gigabytes of zeros."""
     stream = zlib.decompressobj()
     raw = stream.decompress(compressed, size + 1)
     if not stream.eof:
@@ -296,10 +296,10 @@ def _inflate(compressed: bytes, size: int) -> bytes:
 
 
 def store(client: TitanClient, reference: Reference, pieces: list[str]) -> None:
-    """Write the pieces and read each one back: a real master acknowledges writes while its store is down.
+    """Write the pieces and read each one back, because a real master acknowledges writes even if its store is down.
 
     Raises:
-        CorruptData: the store lost one.
+        CorruptData: the store lost a piece.
     """
     for part_key, piece in zip(reference.part_keys, pieces, strict=True):
         client.store_put(part_key, piece)
@@ -311,11 +311,11 @@ def store(client: TitanClient, reference: Reference, pieces: list[str]) -> None:
 
 
 def fetch(client: TitanClient, reference: Reference) -> str:
-    """The stored text, to be given to ``decode``.
+    """The stored text, for ``decode``.
 
     Raises:
-        NotFound: it was removed, or parts of it are missing; the sentence says which.
-        CorruptData: there is more than the reference names.
+        NotFound: the text was removed, or parts of it are missing; the sentence says which.
+        CorruptData: the text is longer than the reference allows.
     """
     pieces: list[str | None] = []
     room = reference.most_chars
@@ -342,7 +342,7 @@ def fetch(client: TitanClient, reference: Reference) -> str:
 
 
 def remove(client: TitanClient, reference: Reference) -> None:
-    """Give the value's space back. An empty text stays under its key, so that a later reader is told what happened."""
+    """Delete the value. An empty text stays under its key, so that a later reader gets the reason."""
     can_delete = client.server_info().has("store_ops")
     client.store_put(reference.key, "")
     for key in [*reference.part_keys, _proof_key(reference)]:
@@ -368,19 +368,19 @@ def read_xcom(
     region: str | None = None,
     allowed_classes: Iterable[type | str] = (),
 ) -> Any:
-    """The value that a task of Airflow pushed last, straight from TitanStore; for jobs on the cluster.
+    """The value that an Airflow task pushed last, read from TitanStore by a job on the cluster.
 
-    It is as it was, for every type that docs/values.md lists; what else Airflow can store is in its serialised form.
+    A value of a type in docs/values.md comes back unchanged. Other values are in Airflow's serialised form.
 
     Args:
-        map_index: of a mapped task's instance.
+        map_index: the index of a mapped task's instance.
         region: id of the task's region, on versions of Airflow that have regions.
-        allowed_classes: as of ``titan_sdk.values.load``.
+        allowed_classes: see ``titan_sdk.values.load``.
 
     Raises:
-        NotFound: the task pushed nothing there, or its value was removed.
-        CorruptData: what is there is not whole.
-        UnreadableValue: it holds an object of a class that is not allowed, or needs a package that is not here.
+        NotFound: the task pushed no such XCom, or the value was removed.
+        CorruptData: the stored value is damaged.
+        UnreadableValue: the value has an object of a class that is not allowed, or needs a package that is not installed.
     """
     place = TaskCoordinate(dag_id, run_id, task_id, map_index, region).xcom_place(key)
     text = client.store_get(place)
@@ -403,7 +403,7 @@ def value_of(client: TitanClient, reference: Reference) -> Any:
     """The JSON form of the value behind a reference.
 
     Raises:
-        NotFound, CorruptData: as ``read_xcom``.
+        NotFound, CorruptData: see ``read_xcom``.
     """
     return decode(reference, fetch(client, reference))
 
@@ -411,17 +411,17 @@ def value_of(client: TitanClient, reference: Reference) -> Any:
 def write_xcom(
     client: TitanClient, value: Any, *, compress: bool = False, preview: int = 80
 ) -> dict[str, Any]:
-    """Store a value from within a job, so that it never passes through Airflow's worker.
+    """Store a value from within a job, so that it does not pass through Airflow's worker.
 
-    Make what it returns the job's result, alone: ``titan_job.result(write_xcom(client, value))``. With
-    TitanStoreXComBackend switched on, it becomes the task's XCom, and whoever pulls that gets the value.
+    The job's result must be the returned reference alone: ``titan_job.result(write_xcom(client, value))``. If
+    TitanStoreXComBackend is switched on, the reference becomes the task's XCom, and a task that pulls it gets the value.
 
     Args:
-        value: of the types that docs/values.md lists.
+        value: a value of the types in docs/values.md.
 
     Raises:
-        InvalidArgument: a part of it cannot be carried.
-        CorruptData: the store lost it.
+        InvalidArgument: a part of the value cannot be carried.
+        CorruptData: the store lost the value.
     """
     text = json.dumps(values.dump(value, "write_xcom: the value"), separators=(",", ":"), allow_nan=False)
     job_id = full_id(os.environ.get("TITAN_JOB_ID", "no-job"))
@@ -432,10 +432,10 @@ def write_xcom(
 
 
 def was_written_by_a_job(client: TitanClient, reference: Reference) -> bool:
-    """Whether ``write_xcom`` made it: a user's own dict that looks like a reference is none.
+    """Whether ``write_xcom`` made the reference. A user's own dict may look like one.
 
     Raises:
-        NotFound: it is like those that ``write_xcom`` makes, but nothing is left of it in TitanStore.
+        NotFound: the reference looks like one of ``write_xcom``, but its value is no longer in TitanStore.
     """
     if not reference.key.startswith(_JOB_PREFIX):
         return False

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import importlib.util
+
 import pytest
 
 from tests.rules.sources import ROOT
-from tools import unasync
+
+_SPEC = importlib.util.spec_from_file_location("unasync", ROOT / ".ci" / "unasync.py")
+assert _SPEC is not None
+assert _SPEC.loader is not None
+unasync = importlib.util.module_from_spec(_SPEC)
+_SPEC.loader.exec_module(unasync)
 
 
 def test_the_blocking_half_is_up_to_date() -> None:

@@ -1,4 +1,4 @@
-"""What a function is called with on the worker: values that can travel, and of Airflow's context what is one."""
+"""The arguments of a function on the worker: values that can travel, and the JSON part of Airflow's context."""
 
 from __future__ import annotations
 
@@ -49,11 +49,11 @@ _ONLY_IN_AIRFLOW = {
     "var",
 }
 _NEVER_ASKED = _DATES | _ONLY_IN_AIRFLOW
-"""What ``**context`` leaves out: Airflow's server is asked for some of it, and none of it is JSON."""
+"""Keys that ``**context`` leaves out. None of these values is JSON, and some cost a request to Airflow's server."""
 
 
 def check_context_use(function: Callable[..., Any], node: ast.FunctionDef) -> None:
-    """Refuse a function with ``**context`` that asks it for what does not travel.
+    """Refuse a function that reads a key of ``**context`` that does not travel.
 
     :param node: the function's definition
     :raises TitanFunctionRefused: the sentence names the key
@@ -77,10 +77,10 @@ def check_context_use(function: Callable[..., Any], node: ast.FunctionDef) -> No
 
 
 def check_arguments(function: Callable[..., Any], args: Collection[Any], kwargs: Mapping[str, Any]) -> None:
-    """Refuse, while the DAG file is read, what is there to be seen already: another task's output is not.
+    """Refuse arguments that cannot travel, while the DAG file is read. Outputs of other tasks are not known yet.
 
-    :param args: what the call in the DAG file gives
-    :param kwargs: the same, by name
+    :param args: the positional arguments of the call in the DAG file
+    :param kwargs: the keyword arguments
     :raises TitanFunctionRefused: the sentence names the parameter and the type
     """
     name = function.__name__
@@ -93,7 +93,7 @@ def check_arguments(function: Callable[..., Any], args: Collection[Any], kwargs:
 
 
 def check_literals(function: Callable[..., Any], given: Mapping[str, Any]) -> None:
-    """Refuse arguments in which something is there already that cannot travel.
+    """Refuse arguments with a part that cannot travel. Parts that other tasks will make are skipped.
 
     :param given: the arguments by name
     :raises TitanFunctionRefused: the sentence names the place and the type
@@ -129,10 +129,10 @@ def job_arguments(
     context: Mapping[str, Any],
     serializer: str = "json",
 ) -> Any:
-    """What the function is called with, as the job's params.
+    """The function's arguments, as the job's params.
 
-    :param context: Airflow's. As with ``@task``, a parameter called like something in it gets that, and ``**kwargs``
-        get all of it that is JSON
+    :param context: Airflow's context. As with ``@task``, a parameter with the name of one of its keys gets that value.
+        ``**kwargs`` gets all of its JSON values
     :param serializer: ``cloudpickle`` for objects of any class
     :raises TitanFunctionRefused: a value cannot travel; the sentence names its place
     """

@@ -1,4 +1,4 @@
-"""Which classes a function's annotations name: objects of them may be made of its arguments."""
+"""The classes in a function's annotations. The function's arguments may be objects of these classes."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ __all__ = ["annotated_classes"]
 def annotated_classes(
     function: Callable[..., Any], node: ast.FunctionDef, tree: ast.Module
 ) -> tuple[str, ...]:
-    """Names such as ``shop.models.Order``: enumerations, dataclasses, named tuples and models, and those of their fields.
+    """The classes' names, such as ``shop.models.Order``: enumerations, dataclasses, named tuples, models, and the classes
+    of their fields.
 
     :param node: the function's definition
-    :param tree: its file, whose imports say what a name is that only type checkers have
+    :param tree: its file. The imports there give the meaning of names that exist for type checkers only
     """
     try:
         hints = typing.get_type_hints(function)
-    except Exception:  # noqa: BLE001 - an annotation is any expression, and may name what is not imported
+    except Exception:  # noqa: BLE001 - an annotation is any expression, and its names may not be imported
         return tuple(sorted(set(_written(node, tree))))
     hints.pop("return", None)
     found: set[str] = set()
@@ -58,7 +59,7 @@ def _is_made_of_fields(kind: type) -> bool:
 
 
 def _written(node: ast.FunctionDef, tree: ast.Module) -> Iterator[str]:
-    """What the annotations' texts name, as the file's imports have it."""
+    """The classes in the texts of the annotations, by the imports of the file."""
     given = node.args
     arguments = [*given.posonlyargs, *given.args, *given.kwonlyargs, given.vararg, given.kwarg]
     homes = {}

@@ -1,4 +1,4 @@
-"""Which imports of a DAG file mean the same on a worker."""
+"""Checks which imports of a DAG file have the same meaning on a worker."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["check_import", "is_for_type_checking", "is_import_block", "star_of"]
 
 
 def is_import_block(statement: ast.stmt) -> bool:
-    """Whether it is an ``if`` or ``try`` that does nothing but import, or set a name to a constant instead."""
+    """Whether a statement is an ``if`` or ``try`` in which there are only imports, and constants in place of imports."""
     if not isinstance(statement, ast.If | ast.Try):
         return False
     inner = [s for child in ast.walk(statement) for s in _bodies(child)]
@@ -35,9 +35,9 @@ def _is_harmless(statement: ast.stmt) -> bool:
 
 
 def is_for_type_checking(statement: ast.stmt, top: ast.stmt) -> bool:
-    """Whether a statement never runs.
+    """Whether a statement is below ``if TYPE_CHECKING:`` and so never runs.
 
-    :param top: the statement of the file's top level that holds it
+    :param top: the top-level statement around it
     """
     if not isinstance(top, ast.If) or ast.unparse(top.test).rpartition(".")[2] != "TYPE_CHECKING":
         return False
@@ -45,7 +45,7 @@ def is_for_type_checking(statement: ast.stmt, top: ast.stmt) -> bool:
 
 
 def star_of(name: str, stars: tuple[str, ...]) -> str | None:
-    """The module of which ``import *`` binds the name, as far as it is loaded."""
+    """The loaded module whose ``import *`` binds the name, or None."""
     for star in stars:
         module = sys.modules.get(star)
         if module is not None:
@@ -58,12 +58,12 @@ def star_of(name: str, stars: tuple[str, ...]) -> str | None:
 def check_import(
     statement: ast.Import | ast.ImportFrom, name: str, path: str, project: str | None = None
 ) -> None:
-    """Refuse what a worker cannot import.
+    """Refuse an import that fails on a worker.
 
-    :param name: what the import binds
+    :param name: the name that the import binds
     :param path: the DAG file
-    :param project: the folder that travels along, whose root is on the worker's path
-    :raises ValueError: the end of a sentence that begins with the function's name
+    :param project: the folder that travels with the task; its root is on the worker's path
+    :raises ValueError: the import fails there; the text continues a sentence that begins with the function's name
     """
     if isinstance(statement, ast.ImportFrom) and statement.level:
         raise ValueError(
@@ -86,7 +86,7 @@ def _modules(statement: ast.Import | ast.ImportFrom, name: str) -> list[str]:
 
 
 def _is_in_project(module: str, path: str, project: str | None) -> bool:
-    """Whether the project's root has the module. What a template will make of its path nobody knows yet."""
+    """Whether the project's root has the module. A path with a template counts as true, because it is not known yet."""
     if project is None:
         return False
     root = module.partition(".")[0]
@@ -96,7 +96,7 @@ def _is_in_project(module: str, path: str, project: str | None) -> bool:
 
 
 def _file_beside(module: str, path: str) -> str | None:
-    """The module's file where it lies in the DAG file's folder and is nothing installed."""
+    """The module's file, if it is in the DAG file's folder and not installed; otherwise None."""
     root = module.partition(".")[0]
     loaded = sys.modules.get(root)
     try:

@@ -1,4 +1,4 @@
-"""Values as Python expressions that give equal values of the same types, or not at all."""
+"""Writes values as Python expressions, which give equal values of the same types. Other values are refused."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from typing import Any
 __all__ = ["PLAIN", "Literals", "Unwritable"]
 
 PLAIN = "None, bools, numbers, texts, bytes, ranges, and lists, tuples, sets and dicts of them"
-_DEEPEST = 50  # older Pythons parse no more than about a hundred brackets
+_DEEPEST = 50  # older versions of Python parse at most about a hundred nested brackets
 _DIGITS = 10**4000  # Python refuses to print more in decimals
 
 
 class Unwritable(Exception):
-    """A value cannot be written down; ``str()`` says which, as in ``['start'], a datetime.datetime``."""
+    """A value cannot be written as an expression. ``str()`` names it, as in ``['start'], a datetime.datetime``."""
 
 
 class Literals:
-    """Writes values one after the other. A list, dict or set that is met again is named, so that it stays one object."""
+    """Writes values in order. A list, dict or set that occurs twice gets a name, so that it stays one object."""
 
     def __init__(self, values: Iterable[Any]) -> None:
-        """See which objects are met again.
+        """Find the objects that occur more than once.
 
-        :param values: all that will be written, in the order in which Python will evaluate it
-        :raises Unwritable: one of them cannot be
+        :param values: all values to write, in the order in which Python will evaluate them
+        :raises Unwritable: a value cannot be written
         """
         self._met: set[int] = set()
         self._shared: set[int] = set()
@@ -33,7 +33,7 @@ class Literals:
             self._meet(value, "", ())
 
     def write(self, value: Any) -> str:
-        """The expression."""
+        """The expression of a value."""
         if id(value) in self._names:
             return self._names[id(value)]
         text = self._write(value)
@@ -64,7 +64,7 @@ class Literals:
                     self._meet(key, f"{place}, with a key", (*above, this))
         items = value.items() if kind is dict else enumerate(value)
         for key, item in items:
-            if type(item) not in _ATOMS:  # most are, and a table may have many
+            if type(item) not in _ATOMS:  # a shortcut for most items of a large table
                 self._meet(item, f"{place}[{key!r}]", (*above, this))
 
     def _write(self, value: Any) -> str:

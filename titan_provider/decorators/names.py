@@ -1,4 +1,4 @@
-"""Which names a function needs of its file, as the compiler says: it has decided for each scope what is global there."""
+"""The names that a function needs from its file. They come from the compiler, which knows the globals of each scope."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ _READS = {"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"}
 
 @dataclass(frozen=True)
 class Names:
-    """Global names of some code and of all the code in it."""
+    """The global names of some code, nested code included."""
 
     read: frozenset[str]
     either: frozenset[str]
-    """What a class body reads and sets too: its own name, or the global until then."""
+    """Names that a class body both reads and sets. Before the assignment, such a name is the global one."""
     written: frozenset[str]
 
 
 def names_of(code: CodeType) -> Names:
-    """The names of a function's code. Annotations count where the compiler evaluates them."""
+    """The names in a function's code. Annotations count if the compiler evaluates them."""
     read: set[str] = set()
     either: set[str] = set()
     written: set[str] = set()
@@ -44,7 +44,7 @@ def names_of(code: CodeType) -> Names:
 
 
 def codes_of(code: CodeType) -> Iterator[CodeType]:
-    """The code and all that is nested in it; annotations that are evaluated when somebody asks are none of it."""
+    """The code and all nested code, without annotations that are evaluated on demand."""
     yield code
     for constant in code.co_consts:
         if isinstance(constant, CodeType) and constant.co_name != "__annotate__":
@@ -52,7 +52,7 @@ def codes_of(code: CodeType) -> Iterator[CodeType]:
 
 
 def stored_by(statement: ast.stmt) -> list[str]:
-    """The names that a statement itself binds where it stands; the statements in it are not looked at."""
+    """The names that a statement itself binds. The statements inside it do not count."""
     if isinstance(statement, ast.Break | ast.Continue | ast.Return):
         return []
     code = compile(
@@ -78,7 +78,7 @@ def _without_body(statement: ast.stmt) -> ast.stmt:
 
 
 def class_annotations(node: ast.AST) -> set[str]:
-    """Names in annotations of class bodies: a dataclass looks them up even where they are kept as texts."""
+    """The names in annotations of class bodies. A dataclass looks them up even if they are texts."""
     return {
         name.id
         for inner in ast.walk(node)
@@ -91,10 +91,10 @@ def class_annotations(node: ast.AST) -> set[str]:
 
 
 def submodules(node: ast.AST, values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Modules that the code reaches through others, as ``logging.handlers`` through ``logging``.
+    """Modules that the code reaches through other modules, such as ``logging.handlers`` through ``logging``.
 
-    :param values: what the names in it have as values
-    :returns: pairs of a name and a module that must be loaded when it is used
+    :param values: the values of the names in the code
+    :returns: pairs of a name and a module that must be loaded for the name's use
     """
     for inner in ast.walk(node):
         path: list[str] = []

@@ -1,8 +1,8 @@
-"""From a Python function to a script that a worker can run: the function, and what it needs of its file.
+"""From a Python function to a script for a worker: the function, and the parts of its file that it needs.
 
-The script has the DAG file's line numbers, so that a remote traceback points into the user's own file. Everything but
-the function, the imports, plain values and helper functions that it uses is blank. What Airflow has evaluated already
-is not evaluated again: globals and defaults are written as the values that they have.
+The script has the DAG file's line numbers, so that a remote traceback points into the user's own file. It has the
+function, and the imports, plain values and helper functions that the function uses. All other lines are blank. Globals
+and defaults are written as the values that they have in Airflow, so that they are not evaluated twice.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ Position = tuple[float, int]
 
 @dataclass
 class Shipment:
-    """What of a file travels with one function."""
+    """The parts of a file that travel with one function."""
 
     function: FunctionType
     module: Module
@@ -64,22 +64,22 @@ class Shipment:
     imports: dict[tuple[int, int, int], str] = field(default_factory=dict)
     """Import statements by their place in the file."""
     imported: set[str] = field(default_factory=set)
-    """Names that one of them must have bound in Airflow too."""
+    """Names that these imports bind. They must have a value in Airflow too."""
     blocks: list[ast.stmt] = field(default_factory=list)
     """Statements such as ``try: import a; except ImportError: a = None``, copied whole."""
     helpers: list[Function] = field(default_factory=list)
     values: dict[str, Position] = field(default_factory=dict)
-    """Names of plain values, and where they are set: behind everything when that is in no line of the file's own."""
+    """Names of plain values, with the place of the assignment. A value that no line of the file sets goes to the end."""
     modules: set[str] = field(default_factory=set)
-    """Modules that must be loaded, whoever did so in Airflow."""
+    """Modules that the worker must load, because they are loaded in Airflow, possibly by another file."""
 
     @property
     def file_name(self) -> str:
-        """What the remote traceback shows: ends with the user's file, and is no module's name."""
+        """The file name in a remote traceback. It ends with the user's file name, and no module has this name."""
         return f"{self.node.name}@{Path(self.module.path).name}"
 
     def check(self) -> None:
-        """Refuse what can be seen by now not to travel: values that are set for good, and defaults.
+        """Refuse values that are known by now and cannot travel: globals that are set once, and defaults.
 
         :raises TitanFunctionRefused: the sentence names the global, or the function and the parameter
         """
@@ -92,10 +92,10 @@ class Shipment:
                 self._defaults(node, function)
 
     def script(self, serializer: str = "json") -> str:
-        """The script. Plain values are those that the names have at this moment.
+        """The script. Plain values are the present values of the names.
 
-        :param serializer: how the returned value is written
-        :raises TitanFunctionRefused: a name has no value that could be written down
+        :param serializer: the serializer of the returned value
+        :raises TitanFunctionRefused: a name has no value, or a value that cannot be written
         """
         self.check()
         values = {name: self._value(name) for name in [*self.values, *sorted(self.imported)]}
@@ -145,7 +145,7 @@ class Shipment:
         )
 
     def _is_final(self, name: str) -> bool:
-        """Whether the value it has while the file is read is most likely the one it will have when the task runs."""
+        """Whether the name's value while the file is read is probably the value when the task runs."""
         found = self.module.bindings.get(name, ())
         return len(found) <= 1 or all((b.top.end_lineno or 0) < self.node.lineno for b in found)
 
@@ -156,7 +156,7 @@ class Shipment:
         return value
 
     def _function(self, node: Function) -> FunctionType | None:
-        """The function that a definition has become, once it has."""
+        """The function of a definition; None if the definition has not run yet."""
         if node is self.node:
             return self.function
         value = self.function.__globals__.get(node.name)
@@ -200,10 +200,10 @@ class Shipment:
 
 
 def plan_shipment(function: Any, project: Any = None) -> Shipment:
-    """Find out what must travel. Nothing is evaluated, so this works while the DAG file is still being imported.
+    """Find the parts that must travel. Nothing is evaluated, so this works during the import of the DAG file.
 
-    :param project: the folder that travels, too, as the DAG's author wrote it
-    :raises TitanFunctionRefused: something that the function needs cannot travel
+    :param project: the folder that travels with the task, as the DAG's author wrote it
+    :raises TitanFunctionRefused: the function needs a part that cannot travel
     """
     _check_kind(function)
     module, node = locate(function)
@@ -235,11 +235,11 @@ def _check_kind(function: Any) -> None:
 
 
 class _Planner:
-    """Follows the names from the function to all that it needs."""
+    """Follows the names in the function to all parts that it needs."""
 
     def __init__(self, shipment: Shipment, project: Any) -> None:
         self.shipment = shipment
-        # Another task's output, say, is known when the task runs.
+        # The path may be unknown until the task runs, such as another task's output. It then counts as a template.
         self.project = os.fspath(project) if isinstance(project, str | os.PathLike) else project and "{{"
         self.function, self.module, self.node = shipment.function, shipment.module, shipment.node
         self.waiting: list[Function] = [self.node]
@@ -280,9 +280,9 @@ class _Planner:
             raise self._refused("uses a name with two underscores in a class; define it outside of the class")
 
     def _take(self, name: str, by_condition: bool = False) -> None:
-        """Add what one global name needs.
+        """Add the parts that one global name needs.
 
-        :param by_condition: the name decides what is imported, at that moment and not when the task runs
+        :param by_condition: the name is in the condition of an import, which is evaluated while the file is read
         """
         if name in self.seen:
             return
@@ -354,7 +354,7 @@ class _Planner:
         return is_import or is_import_block(binding.top)
 
     def _take_import(self, name: str, found: tuple[Binding, ...]) -> None:
-        """All imports of a name travel, as each of them may load a part of the same package, or replace the others."""
+        """Add all imports of a name, because each may load a part of the same package, or replace the others."""
         running = [each for each in found if not is_for_type_checking(each.statement, each.top)]
         if not running:
             raise self._refused(
@@ -393,7 +393,7 @@ class _Planner:
             self._take(name, by_condition=True)
 
     def _take_for_annotation(self, name: str) -> None:
-        """A name of the standard library in a class's annotation, such as ClassVar; types of others may stay away."""
+        """Add a name in a class's annotation if it is from the standard library, such as ClassVar. Others are not needed."""
         found = self.module.bindings.get(name, ())
         if found and all(each.defines and _is_standard(each.statement) for each in found):
             self._take(name)
@@ -411,7 +411,7 @@ def _is_standard(statement: ast.stmt) -> bool:
 
 
 def _is_always_run(top: ast.stmt, statement: ast.stmt) -> bool:
-    """Whether no condition stands around the statement; ``with DAG(...)`` is none."""
+    """Whether there is no condition around the statement. ``with DAG(...)`` does not count as one."""
     if statement is top:
         return True
     return isinstance(top, ast.With) and any(_is_always_run(inner, statement) for inner in top.body)

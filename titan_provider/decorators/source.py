@@ -1,8 +1,8 @@
-"""A DAG file as text and as what the compiler makes of it: where a function is, and what binds each name.
+"""A DAG file as text and as compiled code: the place of each function, and the statements that bind each name.
 
-Lines are copied whole, never re-printed: comments, long strings and line numbers stay as they are. Two things of a
-signature are replaced, because they are evaluated where the function is defined: annotations, which name types that a
-worker need not have, go, and defaults become the values that they had in Airflow.
+Lines are copied whole and never re-printed, so comments, long strings and line numbers stay unchanged. Two parts of a
+signature are replaced, because Python evaluates them at the function's definition. Annotations are removed, because a
+worker may not have their types. Defaults become the values that they had in Airflow.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ class Binding:
 
     statement: ast.stmt
     top: ast.stmt
-    """The statement of the file's top level that holds it."""
+    """The top-level statement around it."""
     defines: bool
-    """Whether the name is that of the import, function or class; else it is set in another way."""
+    """Whether the statement is an import, function or class of that name. Otherwise it sets the name in another way."""
 
 
 @dataclass(frozen=True)
@@ -44,15 +44,15 @@ class Module:
     lines: tuple[str, ...]
     tree: ast.Module
     codes: Mapping[tuple[str, int], CodeType]
-    """The code of every function by its name and first line, decorators included."""
+    """The code of every function, by its name and first line. A decorator's line counts as the first."""
     functions: Mapping[tuple[str, int], ast.FunctionDef]
-    """The definitions, by the same."""
+    """The definition of every function, by name and first line."""
     bindings: Mapping[str, tuple[Binding, ...]]
     stars: tuple[str, ...]
-    """The modules that are imported with ``*``."""
+    """The modules of ``import *``."""
 
     def code(self, node: Function) -> CodeType | None:
-        """What the compiler makes of a function of the file; None where it has left it out."""
+        """The compiled code of a function in the file; None if the compiler has left it out."""
         return self.codes.get(_place(node))
 
 
@@ -72,7 +72,7 @@ def locate(function: FunctionType) -> tuple[Module, ast.FunctionDef]:
     module = read_module(path, tuple(lines))
     code = function.__code__
     node = module.functions.get((code.co_name, code.co_firstlineno))
-    # Equal in each instruction and constant: what travels is what Airflow has imported.
+    # The compiled code must be equal, so that the script is the function that Airflow has imported.
     if node is not None and module.code(node) == code:
         return module, node
     raise TitanFunctionRefused(
@@ -83,7 +83,7 @@ def locate(function: FunctionType) -> tuple[Module, ast.FunctionDef]:
 
 @lru_cache(maxsize=16)
 def read_module(path: str, text: tuple[str, ...]) -> Module:
-    """The file, parsed and compiled once for all the functions in it."""
+    """The file, parsed and compiled once for all its functions."""
     lines = tuple(line.rstrip("\r\n") for line in text)
     tree = ast.parse("\n".join(lines) + "\n", filename=path)
     code = compile(tree, path, "exec", dont_inherit=True)
@@ -121,9 +121,9 @@ def _statements(top: ast.stmt) -> Iterator[ast.stmt]:
 
 
 def defaults_of(node: Function, function: FunctionType) -> list[tuple[ast.expr, str, object]]:
-    """The function's defaults as they are: the expression that stands for each, the parameter, the value.
+    """The function's present defaults: for each the expression in the file, the parameter and the value.
 
-    :raises ValueError: somebody has changed them since
+    :raises ValueError: the defaults were changed after the definition
     """
     positional = [*node.args.posonlyargs, *node.args.args]
     values = function.__defaults__ or ()
@@ -138,9 +138,9 @@ def defaults_of(node: Function, function: FunctionType) -> list[tuple[ast.expr, 
 
 
 def function_lines(module: Module, node: Function, defaults: Mapping[ast.expr, str]) -> list[str]:
-    """The definition's own lines as at the file's margin, without decorators and annotations of its signature.
+    """The definition's lines without indentation, decorators, and annotations in the signature.
 
-    :param defaults: what stands in place of each default
+    :param defaults: the text in place of each default
     """
     first = node.lineno
     lines = list(module.lines[first - 1 : node.end_lineno])
@@ -154,7 +154,8 @@ def function_lines(module: Module, node: Function, defaults: Mapping[ast.expr, s
     for (row, column), (end_row, end_column), text in sorted(spans, reverse=True):
         head = lines[row - first].encode()[:column].decode()
         tail = lines[end_row - first].encode()[end_column:].decode()
-        # In brackets a line may end anywhere, behind them only with a backslash; a text may begin in the tail.
+        # Inside brackets a line may end anywhere. After them it needs a backslash. The tail stays one line, because a
+        # text may begin in it.
         end = " \\" if (row, column) == arrow else ""
         over = [head + text + end, *[end] * (end_row - row - 1)] if end_row > row else []
         lines[row - first : end_row - first + 1] = [*over, tail] if over else [head + text + tail]
@@ -163,7 +164,7 @@ def function_lines(module: Module, node: Function, defaults: Mapping[ast.expr, s
 
 
 def _rows_inside_texts(lines: list[str]) -> set[int]:
-    """Rows that begin inside a text over several lines, whose spaces are the text's."""
+    """Rows that begin inside a text of several lines. Their leading spaces belong to the text."""
     rows: set[int] = set()
     begun: list[int] = []
     opening, closing = getattr(tokenize, "FSTRING_START", None), getattr(tokenize, "FSTRING_END", None)
@@ -189,7 +190,7 @@ def _annotation_span(arg: ast.arg) -> tuple[Position, Position]:
 
 
 def _returns_span(lines: list[str], first: int) -> tuple[Position, Position]:
-    """From ``->`` up to the colon; in bytes, as everything of ``ast``."""
+    """The span from ``->`` up to the colon, in bytes, as in ``ast``."""
     depth, arrow = 0, None
     for token in tokenize.generate_tokens(io.StringIO("\n".join(lines) + "\n").readline):
         if token.type != tokenize.OP:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["titan_task"]
 
-# What the function itself is for: they would be silently without effect.
+# The function takes the place of these parameters, so they would have no effect.
 _TAKEN = ("filename", "script", "module", "args", "job_params")
 
 
@@ -58,28 +58,28 @@ class _TitanDecoratedOperator(DecoratedOperator, TitanJobOperator):
             python_callable=python_callable,
             op_args=plain(op_args),
             op_kwargs=plain(op_kwargs),
-            # The source is put in when the task runs: as a template it would be damaged.
+            # The source is set when the task runs. As a template it would be damaged.
             kwargs_to_upstream={"script": ""},
             **kwargs,
         )
-        # What stands below the function in its file, and the call's arguments, are known by now. Of a mapped task they
-        # are when it runs: execute() refuses them then, which Airflow reports better.
+        # By now the rest of the file and the call's arguments are known. A mapped task knows them when it runs, and then
+        # execute() refuses them, which Airflow reports better.
         if not getattr(self, "_BaseOperator__from_mapped", False):
             plan_shipment(python_callable, self.project).check()
             if serializer == "json":
                 check_arguments(python_callable, self.op_args, self.op_kwargs)
 
     def execute(self, context: Context) -> Any:
-        """Send the function with its arguments, and wait for what it returns."""
-        # Not DecoratedOperator's: what it does with the returned value has another signature on Airflow 2.
+        """Send the function with its arguments, and wait for its return value."""
+        # Not by DecoratedOperator, because its method for the returned value has another signature on Airflow 2.
         return TitanJobOperator.execute(self, context)
 
     def read_jobs(self, context: Context, stack: ExitStack | None = None) -> list[NamedJob]:
         """The job that calls the function.
 
-        :param stack: removes what was unpacked of a packed DAG
+        :param stack: removes the unpacked files of a packed DAG
         """
-        # Here and not in execute(): a task that was deferred before its submit comes back as a fresh instance.
+        # Not in execute(), because a task that was deferred before its submit resumes as a new instance.
         shipment = plan_shipment(self.python_callable, self.project)
         self.script = shipment.script(self.serializer)
         self.script_name = shipment.file_name
@@ -96,7 +96,7 @@ class _TitanDecoratedOperator(DecoratedOperator, TitanJobOperator):
 
 @cache
 def _checking(made: Any) -> Any:
-    """Airflow's class of decorated functions, with the literals in a mapping refused while the DAG file is read."""
+    """Airflow's class of decorated functions, with a check of the literals in a mapping while the DAG file is read."""
 
     class Checking(made):
         def partial(self, **given: Any) -> Any:
@@ -122,15 +122,15 @@ def titan_task(
     serializer: str = "json",
     **kwargs: Any,
 ) -> TaskDecorator | Callable[[Callable[..., Any]], TaskDecorator]:
-    """Make a task of a function that runs on a Titan worker, with its return value as the task's XCom.
+    """Make a task of a function, which runs on a Titan worker. Its return value is the task's XCom.
 
     :param python_callable: the function
     :param multiple_outputs: push each value of the returned dict under its own key
-    :param serializer: ``cloudpickle`` for arguments and results of any class: both ends need cloudpickle and the same
-        version of Python, and whoever takes the result names it too
+    :param serializer: ``cloudpickle`` for arguments and results of any class. Both ends need cloudpickle and the same
+        version of Python, and a task that takes the result must choose it too
     :param kwargs: parameters of :class:`~titan_provider.operators.titan.TitanJobOperator` and of any task, except
         ``filename``, ``script``, ``module``, ``args`` and ``job_params``
-    :raises TitanFunctionRefused: the function cannot travel; where that can be seen, while the DAG file is read
+    :raises TitanFunctionRefused: the function cannot travel. If possible, this is raised while the DAG file is read
     """
     if taken := [name for name in _TAKEN if name in kwargs]:
         raise TitanFunctionRefused(

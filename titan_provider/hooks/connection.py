@@ -1,4 +1,4 @@
-"""From an Airflow connection to a ClientConfig: every value checked, nothing that is set silently ignored."""
+"""From an Airflow connection to a ClientConfig. Every value is checked, and none is silently ignored."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _FILES = {"ca_cert": "ca_cert", "client_cert": "client_cert", "client_key": "cli
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """All that a connection says."""
+    """The settings of a connection."""
 
     config: ClientConfig
     max_unfinished: int | None
@@ -43,9 +43,9 @@ class Settings:
 
 
 def check_extra(conn: Any) -> None:
-    """Refuse extras that are no JSON object: Airflow reads broken JSON as no extras at all, so also as no TLS.
+    """Refuse extras that are not a JSON object. Airflow would read broken JSON as no extras, and so switch off TLS.
 
-    :raises TitanConnectionError: they are none
+    :raises TitanConnectionError: the extras are not a JSON object
     """
     text = conn.extra
     if not text:
@@ -67,7 +67,7 @@ def read_connection(conn: Any, extra: Mapping[str, Any] | None) -> Settings:
 
     :param conn: the Airflow connection; its host and port default to localhost and 9090
     :param extra: the connection's extras. Airflow's form stores fields left empty as null, so null means unset
-    :raises TitanConnectionError: a value makes no sense, or nothing here has its name
+    :raises TitanConnectionError: a value is not valid, or its name is unknown
     """
     where = f"connection {conn.conn_id!r}"
     try:
@@ -90,14 +90,14 @@ def read_connection(conn: Any, extra: Mapping[str, Any] | None) -> Settings:
 
 
 class _Extras:
-    """The extras that are set: neither null, nor an empty text."""
+    """The extras that are set. Null and an empty text count as unset."""
 
     def __init__(self, extra: Mapping[str, Any]) -> None:
         self._given = {name: value for name, value in extra.items() if value is not None and value != ""}
         known = _known()
         for name in self._given:
             if name not in known:
-                # A secret under a wrong name is none of anybody's business either, so no value is shown.
+                # No value is shown, because a secret may have a wrong name.
                 near = difflib.get_close_matches(str(name).lower(), known, 1, 0.5)
                 hint = f"did you mean {near[0]!r}? " if near else ""
                 raise InvalidArgument(f"unknown extra {name!r}; {hint}There are {', '.join(known)}")
@@ -112,7 +112,7 @@ def _known() -> list[str]:
 
 
 def _check_kind(conn: Any) -> None:
-    """Airflow reads ``host:port`` as a connection of another type, without a host, and never says so."""
+    """Refuse other types. Airflow silently reads ``host:port`` as a connection of another type, without a host."""
     if conn.conn_type != _TYPE:
         kind = f"of type {conn.conn_type!r}" if conn.conn_type else "without a type"
         raise InvalidArgument(
@@ -134,7 +134,7 @@ def _tls(extras: _Extras) -> TLS | None:
     files = {key: text for key, name in _FILES.items() if (text := extras.get(name, _path, None))}
     wanted = extras.get("tls", _flag, None)
     if wanted is False and files:
-        # The form stores an untouched box as false: nothing may go out in the clear because of that.
+        # The form stores an untouched box as false. That must not switch off encryption.
         raise InvalidArgument(
             f"extra 'tls' is false, but {_FILES[next(iter(files))]!r} is set; set 'tls' as well, or remove the file"
         )

@@ -40,60 +40,60 @@ __all__ = ["TitanJobOperator"]
 class TitanJobOperator(TitanWorkOperator):
     """Runs a script on a worker of a Titan cluster and waits for it.
 
-    What the script passes to ``titan_job.result(...)`` becomes the task's XCom; None when it passes nothing.
+    The value that the script passes to ``titan_job.result(...)`` becomes the task's XCom; without one, the XCom is None.
     Give one of ``filename``, ``script`` and ``module``.
 
     :param filename: path of the script, relative to the DAG file or to the current folder; with a ``project``, a path in
         it (templated)
-    :param script: the script's source: Python, or shell when it begins with a ``#!`` line that names one. A value
-        ending in ``.j2`` is the path of a template, looked for as Airflow does (templated)
-    :param module: what ``python -m`` would run: a module of the project, or one that the worker has (templated)
+    :param script: the script's source: Python, or shell if its ``#!`` line names one. A value that ends in ``.j2`` is the
+        path of a template, which Airflow searches (templated)
+    :param module: a module of the project or of the worker, run as by ``python -m`` (templated)
     :param project: a folder that travels with the job and is on the path of its Python, relative to the DAG file or to
         the current folder (templated)
-    :param cwd: where a job with a project runs: ``project``, its root, or ``worker``, the worker's own folder
+    :param cwd: the current folder of a job with a project: ``project``, its root, or ``worker``, the worker's own folder
     :param args: command-line arguments; a list arrives exactly, a text is split at spaces (templated)
-    :param job_params: any JSON value, read in the script as ``titan_job.params`` (templated). It is not called
-        ``params`` because Airflow keeps that name for the parameters of a DAG run, which allow no XComs
-    :param env: environment variables of the script (templated). Anybody who reaches the master can read them
+    :param job_params: a value of a type in docs/values.md, read in the script as ``titan_job.params`` (templated). It is not
+        called ``params`` because Airflow keeps that name for the parameters of a DAG run, which allow no XComs
+    :param env: environment variables of the script (templated). Everybody who reaches the master can read them
     :param inputs: files that are put in place before the script starts, by path: a reference that another task has pushed
         (``train.output["model"]``), or ``titan://KEY`` (templated)
-    :param outputs: what the script leaves, by name: a path, a pattern or a folder. After success each is an artifact, and
+    :param outputs: the script's output files, by name: a path, a pattern or a folder. After success each is an artifact, and
         its reference an XCom of the task under that name (templated)
-    :param checkpoint_key: what ``titan_job.checkpoint`` keeps is found under it; by default by the task's later tries
-        (templated)
-    :param keep_checkpoint: do not remove it when the job succeeds
-    :param resume_on_clear: go on from it when the task was cleared, too, in place of starting from nothing
+    :param checkpoint_key: the key of the job's checkpoint (``titan_job.checkpoint``); by default the tries of the task
+        share a key (templated)
+    :param keep_checkpoint: keep the checkpoint after the job's success
+    :param resume_on_clear: continue from the checkpoint after a clear of the task, too
     :param requirement: tag that the worker must have, such as ``GPU`` (templated)
-    :param requirements: the packages that the job needs: a list such as ``["numpy>=2"]``, or the path of a
-        ``requirements.txt``, ``uv.lock``, ``pylock.toml`` or ``pyproject.toml``, relative to the DAG file or to the current
-        folder. The worker installs them once, for all jobs that ask for the same (templated)
-    :param inherit_packages: the job also sees the packages that the worker has, such as a GPU image's torch
+    :param requirements: the job's packages: a list such as ``["numpy>=2"]``, or the path of a ``requirements.txt``,
+        ``uv.lock``, ``pylock.toml`` or ``pyproject.toml``, relative to the DAG file or to the current folder. The worker
+        installs them once, for all jobs with the same requirements (templated)
+    :param inherit_packages: the job also sees the worker's packages, such as a GPU image's torch
     :param priority: higher runs first
     :param affinity: prefer the worker on which the first parent ran
-    :param delay: do not start before that much time after the submit; milliseconds. As any duration here it may also
-        be a text such as ``10m``, ``1h30m`` or ``500ms``, or a timedelta
+    :param delay: milliseconds from the submit to the earliest start. Like any duration here, it may also be a text such as
+        ``10m``, ``1h30m`` or ``500ms``, or a timedelta
     :param parents: ids of jobs that must have completed, such as another task's XCom ``titan_job_id`` (templated)
     :param python: interpreter on the worker (templated)
-    :param max_attempts: how often the script may be started for one submission; Airflow's ``retries`` submit anew
+    :param max_attempts: the greatest number of starts of the script for one submission; Airflow's ``retries`` submit anew
     :param timeout: how long the script may run before the worker ends it; seconds
-    :param job_id: start of the job's id, in place of dag, task and run (templated). A unique end is always added
+    :param job_id: beginning of the job's id, in place of dag, task and run (templated). A unique end is always added
     :param titan_conn_id: connection of type ``titan`` (templated)
     :param wait_for_completion: False ends the task after the submit; its XCom is then the job's id
-    :param deferrable: wait in the triggerer, without a worker slot; a job that ends within about a second is not worth
-        that, and is waited for here
-    :param poll_interval: the longest pause between two looks at the job's log and, on a real Titan, at its state; the
-        first ones are shorter. The bundled master tells an end at once. Seconds
+    :param deferrable: wait in the triggerer, without a worker slot. The task defers only if the job takes longer than about
+        a second
+    :param poll_interval: the longest pause, in seconds, between two polls of the job's log and, on a real Titan, of its
+        state; the first pauses are shorter. The bundled master reports an end at once
     :param placement_timeout: how long the job may wait for a worker before it is cancelled and the task fails;
         seconds
-    :param unreachable_timeout: seconds for which the master may be silent before the task gives up on it
-    :param max_unfinished: how many jobs with this ``requirement`` may be unfinished on the master at once; as long
-        as there are so many, this task waits without submitting. Default: the connection's ``max_unfinished``
+    :param unreachable_timeout: seconds of the master's silence after which the task gives up
+    :param max_unfinished: the greatest number of unfinished jobs with this ``requirement`` on the master. While there are so
+        many, this task waits without submitting. Default: the connection's ``max_unfinished``
     :param cancel_on_kill: cancel the job when the task is killed, cleared or marked
     :param cancel_grace: how long the script has between SIGTERM and SIGKILL when the job is cancelled or its ``timeout``
         is over; seconds. The cancel does not wait for that, but the next try of the task does
-    :param owner_lease: seconds after which the job ends by itself where neither the task nor its trigger is alive any
-        more. Longer than ``retry_delay``, or a retry finds its job ended
-    :param durable: find the job of a crashed try again instead of submitting another
+    :param owner_lease: seconds after which the job ends by itself if neither the task nor its trigger is alive. It must be
+        longer than ``retry_delay``; otherwise a retry finds its job ended
+    :param durable: after a crash, find the job of the earlier try and do not submit another
     :param no_retry_exit_codes: exit codes of the script after which Airflow does not retry the task
     """
 
@@ -115,7 +115,7 @@ class TitanJobOperator(TitanWorkOperator):
         "job_id",
         "titan_conn_id",
     )
-    # Not .py or .sh: Airflow would then read every argument that ends so as a file, ["--config", "run.yaml"] too.
+    # Not .py or .sh, because Airflow would then read every argument with such an end as a file.
     template_ext: Sequence[str] = (".j2", ".jinja2")
     template_fields_renderers: ClassVar[dict[str, str]] = {
         "script": "python",
@@ -230,12 +230,12 @@ class TitanJobOperator(TitanWorkOperator):
     # -- the task -------------------------------------------------------------------------------------------
 
     def execute(self, context: Context) -> Any:
-        """Submit the job, or find the one a crashed try left; then wait, or hand the waiting to a trigger."""
+        """Submit the job, or find the job of a crashed try. Then wait for it, or let a trigger wait."""
         mask_env(self.env)
         return self.run_work(context, new_record(context, as_id(self.job_id)), time.time())
 
     def execute_admitted(self, context: Context, event: dict[str, Any] | None = None) -> Any:
-        """Go on with a task that a trigger resumed because there is room for its job now.
+        """Continue a task that a trigger has resumed, because its job may be submitted now.
 
         :param event: the trigger's event
         """
@@ -249,7 +249,7 @@ class TitanJobOperator(TitanWorkOperator):
         return self.run_work(context, run, fired.since or time.time())
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> Any:
-        """End the task that a trigger resumed: the rest of the log, then the result or the failure.
+        """End a task that a trigger has resumed: copy the rest of the log, then return the result or raise the failure.
 
         :param event: the trigger's event
         """
@@ -261,7 +261,7 @@ class TitanJobOperator(TitanWorkOperator):
     def read_jobs(self, context: Context, stack: ExitStack | None = None) -> list[NamedJob]:
         """The one job.
 
-        :param stack: removes what was unpacked of a packed DAG
+        :param stack: removes the unpacked files of a packed DAG
         """
         dag, ti = context.get("dag"), context.get("ti")
         if self.module is not None or (self.project and self.script is None):
@@ -304,7 +304,7 @@ class TitanJobOperator(TitanWorkOperator):
         return job_id
 
     def admit(self, work: RemoteWork, job_id: str, started: float) -> None:
-        """Return when there is room for the job; a deferrable task leaves the waiting to a trigger."""
+        """Return when the job may be submitted. A deferrable task lets a trigger wait."""
         limit = self.max_unfinished or work.max_unfinished
         if limit is None:
             return
@@ -352,7 +352,7 @@ class TitanJobOperator(TitanWorkOperator):
             requirement=self.requirement,
             poll_interval=self.poll_interval,
             deadline=self._deadline(started),
-            # Not from the task's start: that may lie long before the job was let in and submitted.
+            # Not from the task's start, because the wait for admission may have been long.
             placement_deadline=None if placement is None else time.time() + placement,
             unreachable_timeout=self.unreachable_timeout,
             cancel_on_kill=self.cancel_on_kill,
@@ -366,7 +366,7 @@ class TitanJobOperator(TitanWorkOperator):
     def take_results(self, work: RemoteWork, *, log_shown: bool) -> Any:
         """The job's result.
 
-        :param log_shown: whether the task log has all that it printed
+        :param log_shown: whether the task log has the job's whole output
         """
         (report,) = work.results().values()
         self.lineage_reports = (report,)

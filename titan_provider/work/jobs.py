@@ -1,4 +1,4 @@
-"""A job between its author's words and its submission; the parameter ``jobs`` of a TitanDagOperator."""
+"""Reads jobs from an operator's parameters, such as ``jobs`` of a TitanDagOperator, up to their submission."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from titan_sdk.archive import folder_digest
 
 __all__ = ["NamedJob", "read_jobs"]
 
-# A job's outcome depends on these and its script; where and when it runs is another matter.
+# A job's outcome depends on these fields and its script, not on the place and time of its run.
 _MARKED = ("args", "params", "env", "python", "job_type", "is_archive")
 _FIELDS = {field.name for field in dataclasses.fields(TitanJob)}
 _WHOLE = {"priority", "max_attempts"}
@@ -35,7 +35,7 @@ _REFUSED = {
 
 @dataclass(frozen=True)
 class NamedJob:
-    """One job under the name that its user gave it."""
+    """One job with its user's name for it."""
 
     name: str
     parents: tuple[str, ...]
@@ -44,9 +44,9 @@ class NamedJob:
     fields: Mapping[str, Any]
     """The other parameters of its TitanJob."""
     mark: str
-    """A digest of everything that its outcome depends on."""
+    """A digest of the fields and files on which its outcome depends."""
     clears_checkpoint: bool = False
-    """Whether it starts from nothing when its task was cleared."""
+    """Whether it starts without a checkpoint after a clear of its task."""
 
     @property
     def requirement(self) -> str:
@@ -54,13 +54,13 @@ class NamedJob:
 
     @property
     def has_nonce(self) -> bool:
-        """Whether the job knows its submission's nonce: the runtime does."""
+        """Whether the job has a nonce, which needs the runtime."""
         return bool(self.fields.get("runtime", True)) and self.fields.get("job_type") != "SERVICE"
 
     def build(self, ids: Mapping[str, str]) -> TitanJob:
         """The job to submit.
 
-        :param ids: by name; a parent that has no name here is another task's job, given by its id
+        :param ids: ids by name. A parent without a name here is the id of another task's job
         """
         parents = [ids.get(parent, parent) for parent in self.parents]
         return TitanJob(
@@ -75,13 +75,13 @@ class NamedJob:
 def read_jobs(
     task: str, given: Sequence[Any], dag_file: str | None, stack: ExitStack | None = None
 ) -> list[NamedJob]:
-    """The jobs in the order given.
+    """The jobs in the given order.
 
-    :param task: how a refusal names the task
+    :param task: the name of the task in an error
     :param given: dicts or TitanJobs
-    :param dag_file: scripts and projects are looked for beside it
-    :param stack: closed when the jobs are submitted; it removes what was unpacked of a packed DAG
-    :raises ValueError: something in a dict makes no sense; TitanJob refuses the rest when it is built
+    :param dag_file: scripts and projects are searched beside this file
+    :param stack: closed after the submit; it removes the unpacked files of a packed DAG
+    :raises ValueError: a dict is not valid; TitanJob refuses other errors when it is built
     """
     if not isinstance(given, list | tuple) or not given:
         raise ValueError(f"{task}: jobs must be a list of at least one dict or TitanJob, not {given!r:.80}")
@@ -134,7 +134,7 @@ class _Reader:
         return NamedJob(name, tuple(map(as_id, parents)), script, fields, self._mark(script, fields))
 
     def _script(self, where: str, fields: dict[str, Any], name: str) -> Script:
-        """The job's script, taken out of its fields; the name of a ``source`` stands beside it."""
+        """The job's script, removed from its fields. With a ``source``, ``filename`` is its name."""
         filename = fields.pop("filename", None) or None
         given = {key: value for key in _INLINE if (value := fields.pop(key, None)) is not None}
         module = fields.get("module")
@@ -171,7 +171,7 @@ class _Reader:
             is_file = isinstance(requirements, str) and Path(requirements).is_file()
             listed = Path(requirements).read_bytes().hex() if is_file else requirements
             relevant += [listed, bool(fields.get("inherit_packages"))]
-        # Whatever form a reference has, its text tells one content from another.
+        # The text of a reference, in any form, tells one content from another.
         relevant += [f"{name}: {fields[name]!r}" for name in ("inputs", "outputs") if fields.get(name)]
         if folder := fields.get("project"):
             if folder not in self._digests:
@@ -185,7 +185,7 @@ class _Reader:
 
 
 def _whole(value: Any, where: str) -> Any:
-    """A template renders to text, so a text of digits is the number that it names."""
+    """A text of digits as a number, because a template renders to text."""
     if not isinstance(value, str):
         return value
     try:
@@ -195,7 +195,7 @@ def _whole(value: Any, where: str) -> Any:
 
 
 def _fields_of(job: TitanJob) -> dict[str, Any]:
-    """The fields that its author set."""
+    """The fields that the job's author has set."""
     defaults = {field.name: field.default for field in dataclasses.fields(TitanJob)}
     return {
         name: value

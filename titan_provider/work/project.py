@@ -1,6 +1,4 @@
-"""The folder, and the file of requirements, that a task's job brings: where they lie, and how those in the zip of a packed
-DAG come to lie on a disk.
-"""
+"""Finds the project folder and the requirements file of a task's job, and unpacks them from the zip of a packed DAG."""
 
 from __future__ import annotations
 
@@ -20,13 +18,13 @@ __all__ = ["find_project", "find_requirements"]
 
 
 def find_project(project: str, dag_file: str | None, stack: ExitStack) -> str:
-    """The folder: as given, else beside the DAG file, else in the current folder. One in the zip of a packed DAG is
-    unpacked.
+    """The project's folder: the path as given, or beside the DAG file, or in the current folder. A folder in the zip of a
+    packed DAG is unpacked.
 
-    :param project: what the DAG's author wrote
-    :param dag_file: the file that defines the DAG, where known
-    :param stack: removes what was unpacked
-    :raises AirflowException: it is in none of these places; the sentence lists them
+    :param project: the path as the DAG's author wrote it
+    :param dag_file: the file that defines the DAG, if it is known
+    :param stack: removes the unpacked files
+    :raises AirflowException: the folder is in none of these places; the sentence lists them
     """
     places = places_of(project, dag_file)
     for place in places:
@@ -42,13 +40,13 @@ def find_project(project: str, dag_file: str | None, stack: ExitStack) -> str:
 
 
 def find_requirements(requirements: Any, dag_file: str | None, stack: ExitStack) -> Any:
-    """A list as it is; of a path the file, as given, else beside the DAG file, else in the current folder. One in the zip of
-    a packed DAG is unpacked, with its folder, as it may name others in it.
+    """The requirements: a list unchanged, or the path of the file as given, beside the DAG file, or in the current folder. A
+    file in the zip of a packed DAG is unpacked with its folder, because it may name other files there.
 
-    :param requirements: what the DAG's author wrote
-    :param dag_file: the file that defines the DAG, where known
-    :param stack: removes what was unpacked
-    :raises AirflowException: it is in none of these places; the sentence lists them
+    :param requirements: the requirements as the DAG's author wrote them
+    :param dag_file: the file that defines the DAG, if it is known
+    :param stack: removes the unpacked files
+    :raises AirflowException: the file is in none of these places; the sentence lists them
     """
     if isinstance(requirements, os.PathLike):
         requirements = os.fspath(requirements)
@@ -70,7 +68,7 @@ def find_requirements(requirements: Any, dag_file: str | None, stack: ExitStack)
 
 
 def _unpacked(place: Path, stack: ExitStack) -> str | None:
-    """A copy of a folder that lies in a zip, as Airflow loads DAGs from one; ``None`` if there is no such folder."""
+    """An unpacked copy of a folder in a zip, from which Airflow loads DAGs; ``None`` if there is no such folder."""
     packed = next((parent for parent in [place, *place.parents] if parent.is_file()), None)
     if packed is None or not zipfile.is_zipfile(packed):
         return None

@@ -27,12 +27,12 @@ class Script:
     """The script of a job."""
 
     filename: str
-    """Path of the file; of a source, the name that it is shown under."""
+    """The path of the file; for a source, the name to show."""
     source: str | bytes | None = None
-    """The script itself; None: it is read from the file when the job is submitted."""
+    """The script itself; None: the file is read at the submit."""
 
     def content(self) -> bytes:
-        """The bytes that would travel now; of a script in an archive, which is not here, its name."""
+        """The bytes that would travel now. For a script in an archive, which is on the master, its name."""
         if self.source is not None:
             return self.source.encode() if isinstance(self.source, str) else self.source
         path = Path(self.filename)
@@ -40,10 +40,10 @@ class Script:
 
 
 def choose_script(filename: str | None, source: str | None, name: str, dag: Any) -> Script:
-    """The script of a task, of which exactly one of ``filename`` and ``source`` is given.
+    """The script of a task. Exactly one of ``filename`` and ``source`` must be given.
 
     :param name: name of an inline script, without suffix
-    :param dag: the task's DAG, where known: its file's folder is looked in first
+    :param dag: the task's DAG, if it is known. The folder of its file is searched first
     """
     if source is not None:
         return inline_script(source, name)
@@ -51,12 +51,12 @@ def choose_script(filename: str | None, source: str | None, name: str, dag: Any)
 
 
 def find_script(filename: str, dag_file: str | None) -> Script:
-    """The script's file: as given, else beside the DAG file, else in the current folder. One in the zip of a packed DAG
-    is read from there.
+    """The script's file: the path as given, or beside the DAG file, or in the current folder. A file in the zip of a packed
+    DAG is read from there.
 
-    :param filename: as the DAG's author wrote it
-    :param dag_file: the file that defines the DAG, where known
-    :raises AirflowException: it is in none of these places; the sentence lists them
+    :param filename: the path as the DAG's author wrote it
+    :param dag_file: the file that defines the DAG, if it is known
+    :raises AirflowException: the file is in none of these places; the sentence lists them
     """
     places = places_of(filename, dag_file)
     for place in places:
@@ -73,7 +73,7 @@ def find_script(filename: str, dag_file: str | None) -> Script:
 
 
 def places_of(name: str, dag_file: str | None) -> list[Path]:
-    """Where a file or folder that a DAG's author names is looked for, in that order."""
+    """The places in which a file or folder of a DAG is searched, in order."""
     path = Path(name).expanduser()
     folders = [Path.cwd()] if dag_file is None else [Path(dag_file).parent, Path.cwd()]
     return [path] if path.is_absolute() else [folder / path for folder in folders]
@@ -92,7 +92,7 @@ def exists(place: Path) -> bool:
 
 
 def _packed(place: Path) -> bytes | None:
-    """The content of a file that lies in a zip, as Airflow loads DAGs from one; ``None`` if there is no such file."""
+    """The content of a file in a zip, from which Airflow loads DAGs; ``None`` if there is no such file."""
     for parent in place.parents:
         if parent.is_file():
             name = posixpath.normpath(place.relative_to(parent).as_posix())
@@ -105,7 +105,7 @@ def _packed(place: Path) -> bytes | None:
 
 
 def is_shell(source: str) -> bool:
-    """Whether a ``#!`` line names a shell; anything else is Python."""
+    """Whether a ``#!`` line names a shell. Any other source is Python."""
     first = source.lstrip().partition("\n")[0]
     return first.startswith("#!") and any(
         word.endswith("sh") for word in first[2:].split() if word[:1] != "-"

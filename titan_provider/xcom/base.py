@@ -1,7 +1,7 @@
-"""The XCom backend's part of Airflow, on 2.11 and 3.
+"""The parts of Airflow 2.11 and 3 that the XCom backend uses.
 
-Airflow imports its XCom backend in the middle of its own imports, which may have been started by
-``titan_provider.compat``. So nothing that the backend imports may import that module: this is its part of it.
+Airflow imports its XCom backend during its own imports, which ``titan_provider.compat`` may have started. Therefore no
+module of the backend may import ``titan_provider.compat``, and these parts are here.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from titan_sdk import values
 from titan_sdk.xcom import TaskCoordinate
 
 _TRIED = 1 << 20
-"""Characters of a value up to which Airflow's own serialisation is tried."""
+"""The greatest length of a value for which Airflow's own serialisation is tried."""
 
 _deleting: ContextVar[tuple[TaskCoordinate, str] | None] = ContextVar("titan_xcom_deleting", default=None)
 
@@ -25,7 +25,7 @@ try:
     from airflow.sdk.bases.xcom import BaseXCom as _AirflowXCom
 
     class BaseXCom(_AirflowXCom):
-        """Airflow 3's, which tells ``purge`` the value of an XCom but not whose it is."""
+        """Airflow 3's class, with a note of the XCom that is deleted, because ``purge`` gets only its value."""
 
         @classmethod
         def delete(
@@ -37,7 +37,7 @@ try:
             map_index: int | None = None,
             **more: Any,
         ) -> None:
-            """As Airflow's own."""
+            """Delete an XCom, as Airflow's own class does."""
             index = -1 if map_index is None else map_index
             coordinate = TaskCoordinate(dag_id, run_id, task_id, index, more.get("region_id"))
             whose = _deleting.set((coordinate, key))
@@ -66,7 +66,7 @@ __all__ = [
 
 
 def purged_xcom(row: Any) -> tuple[TaskCoordinate, str] | None:
-    """The task and the key of the XCom that Airflow deletes just now; None where it does not tell.
+    """The task and the key of the XCom that Airflow is deleting; None if they are unknown.
 
     :param row: the argument of ``purge``: a row of the database on Airflow 2, often a bare value on 3
     """
@@ -78,7 +78,7 @@ def purged_xcom(row: Any) -> tuple[TaskCoordinate, str] | None:
 
 
 def database_to_plain(value: Any) -> Any:
-    """JSON values behind what an XCom backend hands to or gets from the database: bytes of JSON on Airflow 2."""
+    """The JSON value of an XCom in the database's form, which is bytes of JSON on Airflow 2."""
     return json.loads(value) if _is_bytes else value
 
 
@@ -88,14 +88,14 @@ def plain_to_database(value: Any) -> Any:
 
 
 class Stored:
-    """What ``BaseXCom.deserialize_value`` reads: anything with a ``value``."""
+    """The argument of ``BaseXCom.deserialize_value``, which needs only a ``value``."""
 
     def __init__(self, value: Any) -> None:
         self.value = value
 
 
 def exact_in_airflow(value: Any) -> bool:
-    """Whether Airflow's own serialisation brings the value back as it is, which only a try can tell."""
+    """Whether Airflow's own serialisation returns exactly this value. It is tried out, because no rule tells."""
     try:
         form = json.dumps(values.dump(value))
         if len(form) > _TRIED:

@@ -1,6 +1,6 @@
 """``python -m titan_provider.xcom.references``: every reference to TitanStore in Airflow's database, as one JSON list.
 
-For ``titan xcom gc``, which runs it where Airflow's own commands run. Reads the database, changes nothing.
+``titan xcom gc`` runs this module where Airflow's own commands run. It reads the database and changes nothing.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ __all__ = ["references"]
 
 
 def references() -> Iterator[dict[str, Any]]:
-    """The references, as they are in the database."""
+    """The references in their stored form."""
     from airflow.utils.session import create_session
 
     from titan_sdk.xcom import MARK
@@ -37,7 +37,7 @@ def _model() -> Any:
 
 
 def _plain(value: Any) -> Any:
-    """Airflow 3 keeps JSON in a JSON column, or its text there; Airflow 2 keeps its bytes."""
+    """The JSON value of a row. Airflow 3 has a JSON column with JSON or its text; Airflow 2 stores its bytes."""
     for _ in range(2):
         if not isinstance(value, str | bytes):
             break

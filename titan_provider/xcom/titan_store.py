@@ -1,4 +1,4 @@
-"""XCom backend that keeps values in TitanStore, where jobs on the cluster read the same values.
+"""An XCom backend that stores values in TitanStore, where jobs on the cluster can read them.
 
 Switched on by ``[core] xcom_backend = titan_provider.xcom.titan_store.TitanStoreXComBackend``; options are in the
 section ``[titan_provider]``. It runs in tasks and in the triggerer. Airflow's API server shows the references.
@@ -41,11 +41,11 @@ log = logging.getLogger(__name__)
 
 
 _THRESHOLD = 1024
-"""A reference has about 300 bytes, so a shorter value is better off where it is."""
+"""Shorter values stay in Airflow's database, because a reference alone has about 300 bytes."""
 _NAMES = ("titan_job_id", "titan_dag_name")
-"""Keys under which our own operators push a name that people and links read: never a reference."""
+"""XCom keys of the provider's own names. They are never stored as references, because people and links read them."""
 _placed: set[str] = set()
-"""Places that this process has given a reference."""
+"""Places for which this process has stored a reference."""
 
 
 class TitanStoreXComBackend(BaseXCom):
@@ -62,7 +62,7 @@ class TitanStoreXComBackend(BaseXCom):
         map_index: int | None = None,
         **_: Any,
     ) -> Any:
-        """The value's place in Airflow's database: a reference, once the value is stored and read back.
+        """Store the value and read it back. Returns the reference for Airflow's database.
 
         :raises TitanXComError: the store cannot take the value
         """
@@ -71,17 +71,17 @@ class TitanStoreXComBackend(BaseXCom):
 
     @classmethod
     def store_value(cls, coordinate: Any, key: str, value: Any) -> Any:
-        """As :meth:`serialize_value`; called in its place from Airflow 3.4 on, whose tasks may have a region.
+        """Do as :meth:`serialize_value`. Airflow 3.4 and later call this method, because tasks may have a region there.
 
-        :param coordinate: Airflow's own, with the attributes of a task instance
+        :param coordinate: Airflow's own object, with the attributes of a task instance
         """
         return _keep(TaskCoordinate.of(coordinate), key, value)
 
     @staticmethod
     def deserialize_value(result: Any) -> Any:
-        """The value a task pushed, from wherever it is.
+        """The value that a task pushed, from TitanStore or from Airflow's database.
 
-        :raises TitanXComError: it is not in TitanStore any more, or not whole
+        :raises TitanXComError: the value is no longer in TitanStore, or is damaged
         """
         plain = database_to_plain(result.value)
         try:
@@ -100,15 +100,15 @@ class TitanStoreXComBackend(BaseXCom):
         return BaseXCom.deserialize_value(Stored(plain_to_database(value)))
 
     def orm_deserialize_value(self) -> Any:
-        """The reference, never the value: Airflow 2's web server shows it. Airflow 3 does not ask."""
+        """The reference, not the value, for Airflow 2's web server. Airflow 3 does not call this method."""
         return database_to_plain(self.value)  # type: ignore[attr-defined]  # a column of Airflow 2's row
 
     @classmethod
     def purge(cls, row: Any, *_: Any) -> None:
-        """Give the value's space back when Airflow deletes the XCom.
+        """Delete the value when Airflow deletes the XCom.
 
-        Only a key that was made for this very XCom is touched. A reference to anything else is forged, or to a value
-        that a job wrote: that is the job's result, which the retry that deletes this XCom may take up again.
+        Only a key that was made for this XCom is deleted. Any other reference is forged, or leads to a value that a job
+        wrote. Such a value is the job's result, and the retry that deletes this XCom may take the job up again.
         """
         purged = purged_xcom(row)
         try:
@@ -120,12 +120,12 @@ class TitanStoreXComBackend(BaseXCom):
         try:
             xcom.remove(_client(), reference)
         except TitanError as exc:
-            # Airflow purges while it starts a new try: litter in the store must not stop that.
+            # Airflow purges at the start of a new try. A value that stays in the store must not stop that.
             log.warning("XCom %s could not be removed from TitanStore: %s", reference.key, exc)
 
 
 def _keep(coordinate: TaskCoordinate, key: str | None, value: Any) -> Any:
-    """Store the value where it is large; what Airflow's database gets."""
+    """Store the value in TitanStore if it is large. Returns the form for Airflow's database."""
     plain, text = _forms(value)
     is_marked = isinstance(plain, dict) and xcom.MARK in plain
     place = coordinate.xcom_place(key or "-")
@@ -134,7 +134,7 @@ def _keep(coordinate: TaskCoordinate, key: str | None, value: Any) -> Any:
             _forget(place)
         return plain_to_database(plain)
     try:
-        # A user's own dict with our mark must not be taken for a reference later, so it is stored like any value.
+        # A user's own dict with our mark is stored in TitanStore, so that it is not taken for a reference later.
         reference = _from_job(plain) if is_marked else None
         if reference is None:
             reference, pieces = xcom.encode(
@@ -149,8 +149,10 @@ def _keep(coordinate: TaskCoordinate, key: str | None, value: Any) -> Any:
 
 
 def _forms(value: Any) -> tuple[Any, str]:
-    """The value as JSON, and its text. Where JSON lacks it: Airflow's own form of a short value that Airflow carries
-    exactly, else an envelope, which jobs on the cluster read too.
+    """The value as JSON, and the JSON's text.
+
+    A value that JSON cannot hold becomes an envelope, which jobs on the cluster can read. A short value that Airflow
+    stores exactly gets Airflow's own form instead.
     """
     try:
         form = (
@@ -171,14 +173,14 @@ def _forms(value: Any) -> tuple[Any, str]:
 
 @cache
 def _client() -> TitanClient:
-    """One client per process: Airflow calls the backend's functions without anything to keep state in."""
+    """One client per process, because Airflow calls the backend's functions without an object for state."""
     from titan_provider.hooks.titan import TitanHook  # not while Airflow imports the backend; see base.py
 
     return TitanHook(conf.get(_SECTION, "xcom_conn_id", fallback=TitanHook.default_conn_name)).get_conn()
 
 
 def _forget(place: str) -> None:
-    """A job must not read what this task pushed there before."""
+    """Empty the place, so that no job reads this task's earlier value."""
     try:
         _client().store_put(place, "")
     except TitanError as exc:
@@ -202,7 +204,7 @@ def _preview() -> int:
 
 
 def _from_job(plain: Any) -> Reference | None:
-    """The reference that a job left as its result, or None where it is something else.
+    """The reference that a job has made its result, or None if the value is not such a reference.
 
     :raises NotFound: the job's value is gone
     """

@@ -1,4 +1,4 @@
-"""The bar that a terminal shows while something is uploaded."""
+"""The progress bar of an upload on a terminal."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["uploading"]
 
 @contextmanager
 def uploading(session: CliSession, description: str) -> Iterator[Callable[[int, int], None]]:
-    """What is to be told how far an upload is; the bar is there from its first word on, and gone afterwards."""
+    """A callback for the progress of an upload. The bar appears at its first call, and disappears at the end."""
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
     console = session.output.progress

@@ -1,4 +1,4 @@
-"""Waiting in front of somebody: output lines as they come, progress on stderr, the report at the end."""
+"""A wait in a terminal: output lines as they are printed, progress on stderr, the report at the end."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _GROWTH = 1.3
 
 
 class _Pace:
-    """How long to sleep between two looks, and how much of the caller's patience is left."""
+    """The pause between two polls, and the rest of the caller's timeout."""
 
     def __init__(self, timeout: float | None) -> None:
         self._deadline = None if timeout is None else time.monotonic() + timeout
@@ -90,12 +90,12 @@ def watch_job(
 
 
 def _not_over(what: str, timeout: float | None, exc: WaitTimedOut) -> WaitTimedOut:
-    """The whole time that was waited, not what was left of it for the last request."""
+    """The error with the whole time of the wait, not only that of the last request."""
     return exc if timeout is None else WaitTimedOut(f"{what} after {timeout:g} s; the work goes on")
 
 
 def warn_of_missing_tags(client: TitanClient, jobs: Iterable[TitanJob]) -> None:
-    """Say which of these jobs wait for a tag that no worker has. A hint: a master that cannot tell is not asked twice."""
+    """Warn of jobs whose tag no worker has. This is only a hint, so a master that cannot answer is not asked again."""
     try:
         stats = client.cluster_stats()
     except TitanError:
@@ -124,7 +124,7 @@ class _Lines:
         return self._lines.state
 
     def read(self) -> bool:
-        """Show what is new; true when there was something."""
+        """Show new output. Returns whether there was some."""
         if self._show is None:
             return False
         page = self._client.read_logs(self._handle.job_id, nonce=self._handle.nonce, position=self._position)
@@ -133,7 +133,7 @@ class _Lines:
         return bool(page.text)
 
     def finish(self) -> None:
-        """The rest, once the job has ended."""
+        """Show the rest after the job's end."""
         if self._show is None:
             return
         job, nonce = self._handle.job_id, self._handle.nonce
@@ -143,7 +143,7 @@ class _Lines:
         self._print(self._lines.rest())
 
     def _print(self, lines: Sequence[str]) -> None:
-        """Not behind the spinner: on a terminal both would share a line."""
+        """Print lines without the spinner, because on a terminal both would share a line."""
         if not lines or self._show is None:
             return
         self._spinner.stop()

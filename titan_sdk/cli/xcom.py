@@ -94,7 +94,7 @@ def _without_a_list(
     older_than: float | None,
     delete: bool,
 ) -> None:
-    """A real Titan can be asked for a value by its name, and nothing else."""
+    """Collect garbage on a real Titan, which can only read a value by its key."""
     stays = (
         "This master is a real Titan, which can neither list nor delete: values that Airflow does not refer to any "
         "more cannot be found, and stay"
@@ -129,7 +129,7 @@ def _references(python: str) -> list[Reference]:
 
 
 def _reference(value: Any) -> Reference | None:
-    """None for what cannot be read as one: a forged row in Airflow's database keeps nothing, and stops nothing."""
+    """The reference of a row, or None. A forged row in Airflow's database must neither keep a value nor stop the command."""
     try:
         return Reference.from_json(value)
     except CorruptData:

@@ -1,4 +1,4 @@
-"""How a bundled master is set up."""
+"""The settings of a bundled master."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ WARM_PYTHON = (
     "its own; leave it out"
 )
 
-# A worker is a folder and a few counters; the bound only catches typing errors.
+# A worker is a folder and a few counters. The limit only catches typing errors.
 _MAX_WORKERS = 1000
 MAX_SLOTS = 1000
 DAY = 86_400.0
@@ -32,7 +32,7 @@ DAY = 86_400.0
 
 @dataclass(frozen=True, slots=True)
 class WorkerSpec:
-    """One worker of the cluster. ``port`` is a name only: nothing listens there."""
+    """One worker of the cluster. ``port`` is only a name; no process listens there."""
 
     name: str
     tag: str
@@ -41,10 +41,10 @@ class WorkerSpec:
 
 @dataclass(frozen=True, slots=True)
 class ClusterSettings:
-    """Everything a bundled master can be told: `titan up` by its options, ``LocalCluster`` by these names.
+    """All settings of a bundled master. `titan up` takes them as options, ``LocalCluster`` by these names.
 
     Raises:
-        InvalidArgument: a value cannot work; the message names it and says what would.
+        InvalidArgument: a value is not valid; the message names it and the fix.
     """
 
     data_dir: Path = setting(MISSING, "Folder for state, logs and artifacts; one master at a time.")
@@ -52,7 +52,7 @@ class ClusterSettings:
     port: int = setting(9090, "Port to listen on; 0 takes any free one.", "--port", least=0, most=65535)
     workers: Mapping[str, int] = setting(
         lambda: {"GENERAL": 2, "GPU": 1},
-        "Workers per tag, such as GENERAL=2,GPU=1. With Ray its nodes are the workers, and this counts for nothing.",
+        "Workers per tag, such as GENERAL=2,GPU=1. Has no effect with Ray, whose nodes are the workers.",
         "--workers",
     )
     slots: int = setting(
@@ -67,12 +67,14 @@ class ClusterSettings:
     )
     gpus: tuple[str, ...] | None = setting(
         None,
-        "Devices that the GPU workers share, such as 0,1, as CUDA_VISIBLE_DEVICES names them; empty: none. "
+        "Devices for the GPU workers, in the form of CUDA_VISIBLE_DEVICES, such as 0,1; empty: none. "
         "Default: those of this machine.",
         "--gpus",
     )
     service_start_seconds: float = setting(
-        20.0, "How long a service may take until its port answers; as long as a real master waits.", above=0
+        20.0,
+        "How long a service may take until its port answers. The default is that of a real master.",
+        above=0,
     )
     engine: str = setting(
         "process",
@@ -84,21 +86,22 @@ class ClusterSettings:
     max_connections: int = setting(1000, "Connections that are served at once.", least=1)
     max_buffered_bytes: int = setting(
         256 * MIB,
-        "Bytes of requests and replies that are kept in memory for all peers; more wait for their turn. Up to 64 KiB "
-        "of a request and of a reply per connection come on top.",
+        "Bytes of memory for the requests and replies of all peers; others wait. In addition, each "
+        "connection takes up to 64 KiB for a request and 64 KiB for a reply.",
         least=MAX_PAYLOAD,
     )
     frame_timeout_seconds: float = setting(
         30.0,
-        "A frame must come, and a reply be taken, within so long plus its size at 64 KiB per second.",
+        "Time limit for receiving a frame and for sending a reply. Each 64 KiB of size adds a second.",
         above=0,
     )
     idle_timeout_seconds: float = setting(
-        300.0, "A connection without any request is closed after so long.", above=0
+        300.0, "Time after which a connection without requests is closed.", above=0
     )
     durability: str = setting(
         "normal",
-        "What outlives: normal (kill -9 of the master), or full (a power cut; each commit waits for the disk).",
+        "The event that stored changes survive: normal (kill -9 of the master), or full (a power cut; each "
+        "commit waits for the disk).",
         "--durability",
         section="Storage",
     )
@@ -112,31 +115,31 @@ class ClusterSettings:
     )
     store_prefix: str = setting(
         "titan",
-        "What the store's keys begin with; one master per prefix.",
+        "The beginning of the store's keys; one master per prefix.",
         "--store-prefix",
         section="Storage",
     )
-    store_password: str | None = setting(None, "Goes before one in the URL.")
+    store_password: str | None = setting(None, "Overrides a password in the URL.")
     store_lease_seconds: float = setting(
         10.0, "Seconds after which a killed master's store is free.", "--store-lease", section="Storage"
     )
     accept_lost_commits: bool = setting(
         False,
-        "Begin although the store has lost commits that it had acknowledged to the last master.",
+        "Start even if the store has lost commits that it had acknowledged to the last master.",
         "--accept-lost-commits",
         section="Storage",
     )
     artifacts: str | None = setting(
         None,
-        "Keep artifacts at this URL, such as file:///shared or s3://bucket/path, as fsspec takes it.",
+        "Keep artifacts at this URL of fsspec, such as file:///shared or s3://bucket/path.",
         "--artifacts",
         section="Storage",
         variable="TITAN_ARTIFACTS",
     )
     log_limit_bytes: int = setting(
         64 * MIB,
-        "Kept of one run's output, from its beginning; the job goes on. Checked once per second, so that a fast writer "
-        "may take more room for a moment.",
+        "The stored part of a run's output, from its beginning; the job goes on. It is checked once per "
+        "second, so a fast writer may exceed it for a moment.",
         "--log-limit",
         section="Storage",
         least=1024,
@@ -145,7 +148,7 @@ class ClusterSettings:
     )
     keep_finished_seconds: float | None = setting(
         30 * DAY,
-        "How long a finished job is known: its state, payload, history, logs and results; 0: for ever.",
+        "How long a finished job is kept: its state, payload, history, logs and results; 0: for ever.",
         "--keep-days",
         section="Storage",
         above=0,
@@ -154,18 +157,18 @@ class ClusterSettings:
         per_unit=DAY,
     )
     sweep_seconds: float = setting(
-        60.0, "How often what is too old, and keys that have expired, are looked for.", above=0
+        60.0, "Interval between searches for data that is too old and keys that have expired.", above=0
     )
     insecure: bool = setting(
         False,
-        "Listen at an address of other machines without a token or client certificates.",
+        "Listen at an address that other machines reach, without a token or client certificates.",
         "--insecure",
         section="Security",
     )
     tls: ServerTLS | None = setting(
-        None, "Encrypt, and with a client CA take only clients that show a certificate."
+        None, "Encrypt connections. With a client CA, only clients with a certificate are accepted."
     )
-    token: str | None = setting(None, "Clients must show it first.")
+    token: str | None = setting(None, "The token that clients must send first.")
     drain_seconds: float = setting(
         0.0,
         "Seconds that running jobs may take to end on SIGTERM before they are stopped (and queued again).",
@@ -183,7 +186,7 @@ class ClusterSettings:
     )
     metrics_host: str = setting(
         "127.0.0.1",
-        "Address for the metrics port. It has no access check; it shows counts, and no names.",
+        "Address of the metrics port. It has no access check, and shows only counts, no names.",
         "--metrics-host",
         section="Operation",
     )

@@ -1,9 +1,9 @@
-"""Archives and project folders as they are when jobs that run in them are submitted.
+"""Archives and project folders, fixed at the submit of their jobs.
 
-A folder is packed here; equal files make equal bytes. A name such as ``proj.zip`` says nothing of the content, and whoever uploads again under it would replace the code of
-jobs that were accepted before. So a submit reads what stands under the name, puts it under a name made of its own
-checksum, which nobody overwrites with anything else, and the jobs point there. Where a packet is too small for it, it
-travels in parts that are named in the same way.
+A name such as ``proj.zip`` does not fix the content: a second upload of that name would replace the code of accepted
+jobs. Therefore a submit reads the archive, uploads it under a name made of its checksum, and lets the jobs point there.
+No other content can get that name. A folder is packed here; equal files give equal bytes. An archive that does not fit
+into a packet travels in parts, which are named in the same way.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from titan_sdk.wire import extended_calls
 __all__ = ["Archive", "find_archives", "pack_folder", "pack_projects", "put_archives"]
 
 PART = 7 * 1024 * 1024
-"""Bytes of an archive that travel at once where the master takes it in one packet of 10 MiB, in Base64."""
+"""Bytes of one part of an archive. A master that takes Base64 in one packet of 10 MiB gets no larger file."""
 
 _REREAD_PAUSES = (0.0, 0.1, 0.3, 0.5, 1.0)
 """How often an incomplete archive is read again: a real master shows an upload while it grows."""
@@ -46,9 +46,9 @@ class Archive:
     sha256: str
     size: int
     content: IO[bytes] | None = field(default=None, compare=False, repr=False)
-    """Where the master may not have it under its own name yet; whoever made this closes it."""
+    """The bytes, unless the master has the archive under its own name already. The maker of this object closes the file."""
     parts: tuple[str, ...] = ()
-    """SHA-256 of each piece of ``PART`` bytes, if that is how it is on the master."""
+    """SHA-256 of each piece of ``PART`` bytes, if the archive is in parts on the master."""
 
     @property
     def asset(self) -> str:
@@ -57,18 +57,18 @@ class Archive:
 
 
 def pack_folder(folder: Path, name: str) -> Archive:
-    """The folder's files as an archive of that name, in a file without a name."""
+    """Pack the folder's files into an archive of that name, in a temporary file."""
     return _pack(folder, name, (IGNORE_FILE,))[0]
 
 
 def pack_projects(session: Session, jobs: Sequence[TitanJob], found: dict[str, Archive]) -> Flow[None]:
-    """Add the archive of every folder that the jobs have as their project; nothing is sent.
+    """Pack the project folders of the jobs, and add them to ``found``. Nothing is sent.
 
     Args:
-        found: by name; those that are in it are not packed again.
+        found: the archives by name. Those already in it are not packed again.
 
     Raises:
-        InvalidJob: a folder cannot travel, or what the job runs is not among what travels of it.
+        InvalidJob: a folder cannot travel, or the job's own file is left out of it.
     """
     names: dict[str, frozenset[str]] = {}
     for job in jobs:
@@ -149,7 +149,7 @@ def find_archives(session: Session, jobs: Sequence[TitanJob], found: dict[str, A
 def put_archives(
     session: Session, archives: Mapping[str, Archive], progress: Progress | None = None
 ) -> Flow[None]:
-    """Make every archive available under the name of its content."""
+    """Upload every archive under the name made of its checksum, if the master does not have it."""
     for archive in archives.values():
         if archive.content is None:
             continue
@@ -163,7 +163,7 @@ def put_archives(
 def _put_parts(
     session: Session, archive: Archive, content: IO[bytes], progress: Progress | None
 ) -> Flow[None]:
-    # They are sent in order, and whoever clears a folder by age takes the first ones first.
+    # The first and the last part stand for all: parts are sent in order, and a cleanup by age removes the first ones first.
     lacking = 0
     for digest in (archive.parts[0], archive.parts[-1]):
         end = part_asset(digest, b"")

@@ -18,15 +18,15 @@ __all__ = ["get_checkpoint", "list_checkpoints", "remove_checkpoint"]
 
 
 def get_checkpoint(key: str) -> Flow[Checkpoint | None]:
-    """What is kept under a key; ``None`` where nothing is."""
+    """The checkpoint of a key, or ``None``."""
     text = yield from ask(calls.kv_get(keys.checkpoint_key(key)))
     found = None if text is None else parse_checkpoint(key, text)
-    # A real master cannot delete what was removed.
+    # A real master cannot delete, so a removed checkpoint is still there, but has no files.
     return None if found is None or (found.is_over and not found.file and not found.left) else found
 
 
 def list_checkpoints(session: Session, prefix: str) -> Flow[list[Checkpoint]]:
-    """Those whose keys begin so, in their order.
+    """The checkpoints whose keys begin with ``prefix``, sorted by key.
 
     Raises:
         NotSupported: the master is a real one.
@@ -42,17 +42,17 @@ def list_checkpoints(session: Session, prefix: str) -> Flow[list[Checkpoint]]:
 
 
 def remove_checkpoint(session: Session, key: str) -> Flow[bool]:
-    """Remove a checkpoint and its files; whether there was one that a job could have gone on from."""
+    """Remove a checkpoint and its files. Returns whether a job could have continued from it."""
     found = yield from get_checkpoint(key)
     if found is None:
         return False
     info = yield from server_info(session)
     stored = keys.checkpoint_key(key)
-    # First what leads to the files: whoever reads it meanwhile starts from nothing.
+    # The value goes before the files: a job that reads it meanwhile then starts anew.
     if "store_ops" in info.features:
         yield from ask(extended_calls.store_delete(stored))
     else:
-        # It cannot delete: no run is called so.
+        # A real master cannot delete. "removed" is no run's name, so every job takes the checkpoint as over.
         yield from ask(replace(calls.kv_set(stored, '{"v":1,"done":"removed"}'), repeatable=True))
     for ref in (*found.left, *([found.file] if found.file else [])):
         yield from _remove(ref, deletes="asset_delete" in info.features)

@@ -36,7 +36,7 @@ def write(session: Session, call: Call[str], key: str, value: str) -> Flow[None]
 
 
 def put_own(key: str, value: str) -> Flow[None]:
-    """Set a key to a value that means the same whoever wrote it. After a lost reply, reading the value back is proof.
+    """Set a key to a value that means the same from any writer. So after a lost reply, reading it back is a proof.
 
     Raises:
         ConnectionLost, TimedOut: the value is not there, but may still arrive.

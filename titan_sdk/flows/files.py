@@ -1,4 +1,4 @@
-"""The files of jobs: what their inputs mean when they are submitted, and how a reference's file is fetched."""
+"""The files of jobs: resolves inputs at the submit, and fetches the file of a reference."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from titan_sdk.wire.fields import encode_key
 __all__ = ["WITHDRAWN", "fetch_file", "find_inputs", "published"]
 
 WITHDRAWN = "CLEARED"
-"""Upstream's word under a key whose artifact was withdrawn."""
+"""Upstream's value of a key whose artifact was withdrawn."""
 
 _Spec = dict[str, Any]
 
@@ -36,12 +36,13 @@ _Spec = dict[str, Any]
 def find_inputs(
     session: Session, jobs: Sequence[TitanJob], run: str
 ) -> Flow[dict[str, tuple[Mapping[str, Any], ...]]]:
-    """What the launchers are told of the inputs, by full id; nothing is changed on the master.
+    """The inputs as the launchers get them, by full id. Nothing changes on the master.
 
-    What is there already is pinned to its checksum. What a parent leaves is found when the job starts.
+    An input that exists is fixed by its checksum. The output of a parent is found when the job starts.
 
     Raises:
-        InvalidJob: nothing is published under a key, and no parent could do so; or a job has left no such output.
+        InvalidJob: no file is published under a key, and there is no parent that could publish it; or an earlier job
+            has no such output.
     """
     inside = {job.full_id: job for job in jobs}
     found: dict[str, tuple[Mapping[str, Any], ...]] = {}
@@ -76,7 +77,7 @@ def _meaning(
 
 def _told(ref: FileRef) -> _Spec:
     fields = ref.to_json()
-    # Where the job has it is the input's own path; of several, each keeps its base name.
+    # The input's own path says where the job gets the file. One of several files keeps its base name.
     return {"name": ref.name, "size": ref.size, "sha256": ref.sha256} | {
         name: fields[name] for name in ("parts", "path") if name in fields
     }
@@ -106,10 +107,10 @@ def _output(
 
 
 def published(session: Session, key: str) -> Flow[FileRef | None]:
-    """What stands under a key now; ``None`` where nothing is published.
+    """The file that is published under a key now; ``None`` if there is none.
 
     Raises:
-        NotFound: the artifact that it names is gone.
+        NotFound: the published artifact is gone.
     """
     name = yield from store_get(key)
     if not name or name == WITHDRAWN:
@@ -127,11 +128,11 @@ def published(session: Session, key: str) -> Flow[FileRef | None]:
 def fetch_file(
     session: Session, ref: FileRef, save_path: str | os.PathLike[str] | None, progress: Progress | None
 ) -> Flow[Path]:
-    """Write the file to ``save_path``, whole or not at all; by default under the name that the job gave it.
+    """Write the file to ``save_path``, by default under the job's name for it; whole or not at all.
 
     Raises:
-        NotFound: it was removed.
-        CorruptData: the master holds something else under its name.
+        NotFound: the file was removed.
+        CorruptData: the master has other content under its name.
     """
     target = Path(save_path) if save_path is not None else Path(Path(ref.path or ref.name).name)
     neighbour = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")

@@ -1,4 +1,4 @@
-"""Builds the job lines of each kind of job, and the list of assets that the master must have before."""
+"""Builds the lines of the jobs, and the list of assets that the master must have before the submit."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ __all__ = ["Staged", "check_for_master", "plain_line", "stage"]
 
 @dataclass(frozen=True, slots=True)
 class Staged:
-    """Everything that a submit sends, by full id."""
+    """The data that a submit sends, by full id."""
 
     lines: dict[str, JobLine]
     assets: tuple[Asset, ...]
     inside_parents: dict[str, tuple[str, ...]]
     scripts: dict[str, str]
-    """The SHA-256 of each file that was read: scripts and requirements."""
+    """The SHA-256 of each script and requirements file that was read."""
 
 
 def check_for_master(info: ServerInfo, jobs: Sequence[TitanJob]) -> None:
-    """Refuse jobs of which this master would silently drop a part (section 5.4).
+    """Refuse jobs if this master would silently ignore a part of them (section 5.4).
 
     Raises:
         InvalidJob: the master is a real one, and an archive job without the runtime has arguments, or a service is not
@@ -73,9 +73,9 @@ def stage(
     """Read the scripts, each file once, and build the lines.
 
     Args:
-        parents: those to send, by full id.
-        archives: what the jobs point into, by the names they use, and their projects.
-        inputs: what their inputs mean, by full id.
+        parents: the parents to send, by full id.
+        archives: the jobs' archives, by the names that the jobs use, and their projects.
+        inputs: the resolved inputs, by full id.
     """
     by_id = {job.full_id: job for job in jobs}
     inside = {job_id: tuple(p for p in ps if p in by_id) for job_id, ps in parents.items()}
@@ -186,10 +186,10 @@ def _spec(
 
 
 def params_json(job: TitanJob) -> object:
-    """The JSON form of what the job is given."""
+    """The JSON form of the job's params."""
     if job.params is None and job.serializer == "json":
         return None
-    from titan_sdk.values import dump  # only where there is something to carry
+    from titan_sdk.values import dump  # only for jobs with params
 
     return dump(job.params, "params", serializer=job.serializer)
 

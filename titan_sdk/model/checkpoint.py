@@ -1,4 +1,4 @@
-"""A checkpoint as the master's store has it."""
+"""A checkpoint in the master's store."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ __all__ = ["Checkpoint", "parse_checkpoint"]
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """What jobs with one ``checkpoint_key`` have kept: ``fetch_artifact(checkpoint.file)`` fetches it."""
+    """The checkpoint of jobs with one ``checkpoint_key``. ``fetch_artifact(checkpoint.file)`` fetches its file."""
 
     key: str
     file: FileRef | None
-    """``None`` where only ``titan_job.state`` was kept so far."""
+    """``None`` if only ``titan_job.state`` was stored so far."""
     step: float | str | None
     saved_at: float | None
     """Unix seconds of the worker's clock."""
     job_id: str | None
-    """Which job has written the file."""
+    """The job that has written the file."""
     state: Mapping[str, Any] = field(default_factory=dict)
     is_over: bool = False
-    """A job has succeeded with it, and was ended before it could remove it: nobody goes on from here."""
+    """Whether a job has succeeded with it, but ended before it could remove it. No job continues from it."""
     left: tuple[FileRef, ...] = ()
-    """Files that a job which was killed may have left."""
+    """Files that a killed job may have left."""
 
 
 def parse_checkpoint(key: str, text: str) -> Checkpoint:
     """The checkpoint behind a stored text.
 
     Raises:
-        CorruptData: it is none.
+        CorruptData: the text is not a checkpoint.
     """
     try:
         found = json.loads(text)

@@ -1,4 +1,4 @@
-"""A job's files: what it is given before it starts, and what it leaves."""
+"""A job's files: its inputs and its outputs."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True, slots=True)
 class FileRef:
-    """A file, or a folder as a zip, in the master's registry, with its checksum: whoever reads it gets these very bytes or an
-    error. ``fetch_artifact`` takes it, and so does another job's ``inputs``.
+    """A reference to a file, or to a folder as a zip, in the master's registry. Its checksum guarantees that a reader gets
+    exactly these bytes, or an error. ``fetch_artifact`` and another job's ``inputs`` take it.
     """
 
     name: str
@@ -40,30 +40,30 @@ class FileRef:
     """Bytes."""
     sha256: str
     path: str = ""
-    """Where the job had it, relative to its folder."""
+    """Its path in the job, relative to the job's folder."""
     is_folder: bool = False
-    """It is the zip of a folder."""
+    """Whether it is the zip of a folder."""
     parts: tuple[str, ...] = ()
-    """SHA-256 of each part, where the master's packets are too small for the whole: ``<name>.1of3`` and so on."""
+    """SHA-256 of each part (``<name>.1of3`` and so on), if the file is too large for one packet of the master."""
 
     @property
     def part_names(self) -> tuple[str, ...]:
-        """The artifacts that hold it, in order."""
+        """The artifacts that make up the file, in order."""
         count = len(self.parts)
         return tuple(f"{self.name}.{index}of{count}" for index in range(1, count + 1)) or (self.name,)
 
     def to_json(self) -> dict[str, Any]:
-        """The form in which an XCom or a file holds it."""
+        """The reference as JSON, for an XCom or a file."""
         fields: dict[str, Any] = {MARK: 1, "name": self.name, "size": self.size, "sha256": self.sha256}
         more = {"path": self.path, "folder": self.is_folder, "parts": list(self.parts)}
         return fields | {name: value for name, value in more.items() if value}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> FileRef:
-        """The reference of that form, or of a runtime's record.
+        """The reference from its JSON form, or from a runtime's record.
 
         Raises:
-            InvalidArgument: it is none.
+            InvalidArgument: the value is not a reference.
         """
         try:
             ref = cls(
@@ -85,19 +85,19 @@ class FileRef:
 
 @dataclass(frozen=True, slots=True)
 class JobOutput:
-    """What a job will leave under a name of its ``outputs``, for the ``inputs`` of a job that runs after it."""
+    """A future output of a job, for the ``inputs`` of a later job."""
 
     job_id: str
     name: str
 
 
 Input: TypeAlias = FileRef | JobOutput | str | tuple[FileRef, ...]
-"""A text is ``titan://KEY``, where the key is that of ``publish_artifact``."""
+"""A text is ``titan://KEY``, with a key of ``publish_artifact``."""
 
 
 class Outputs(Mapping[str, JobOutput]):
-    """``job.output["model"]``: what the job will leave. A name that it has not declared may still come from
-    ``titan_job.publish``.
+    """``job.output["model"]``: the future outputs of a job. Names that are not declared are allowed, because
+    ``titan_job.publish`` may publish them.
     """
 
     def __init__(self, job_id: str, declared: Mapping[str, str]) -> None:
@@ -114,10 +114,10 @@ class Outputs(Mapping[str, JobOutput]):
 
 
 def check_outputs(given: object) -> dict[str, str]:
-    """The outputs in their one form: names to paths or patterns.
+    """The outputs in normal form: names to paths or patterns.
 
     Raises:
-        InvalidArgument: a name or a path is none; the sentence ends the one of whoever has asked.
+        InvalidArgument: a name or a path is not valid. The text continues the caller's sentence.
     """
     if not isinstance(given, Mapping):
         raise InvalidArgument(f"{_shown(given)} is not a mapping of names to paths")
@@ -132,10 +132,10 @@ def check_outputs(given: object) -> dict[str, str]:
 
 
 def read_inputs(given: object) -> dict[str, Input]:
-    """The inputs in their one form: paths to what is put there.
+    """The inputs in normal form: paths to files.
 
     Raises:
-        InvalidArgument: as ``check_outputs``.
+        InvalidArgument: see ``check_outputs``.
     """
     if not isinstance(given, Mapping):
         raise InvalidArgument(f"{_shown(given)} is not a mapping of paths to files")
@@ -187,12 +187,12 @@ def _input(path: str, value: object) -> Input:
 
 
 def parents_of(inputs: Mapping[str, Input]) -> tuple[str, ...]:
-    """Ids of the jobs whose outputs they are."""
+    """The ids of the jobs whose outputs are among the inputs."""
     return tuple(dict.fromkeys(value.job_id for value in inputs.values() if isinstance(value, JobOutput)))
 
 
 def renamed(inputs: Mapping[str, Input], new_id: Any) -> dict[str, Input]:
-    """The same inputs of jobs that have other ids now; ``new_id`` gives the new one of an old one."""
+    """The same inputs after a change of the jobs' ids. ``new_id`` maps an old id to the new one."""
     return {
         path: replace(value, job_id=new_id(value.job_id)) if isinstance(value, JobOutput) else value
         for path, value in inputs.items()

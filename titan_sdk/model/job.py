@@ -1,4 +1,4 @@
-"""TitanJob: what a user asks a Titan cluster to run. A frozen value; nothing is read or sent by making one."""
+"""TitanJob: the description of a job for a Titan cluster. A frozen value; the constructor reads and sends nothing."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ _RUNTIME_FIELDS = (
     *("project", "module", "inputs", "outputs", "requirements", "inherit_packages", "serializer"),
     *("checkpoint_key", "keep_checkpoint"),
 )
-"""What only the runtime carries."""
+"""Fields that only the runtime carries."""
 _SHOWN = 200
-"""Characters of a value that a refusal repeats."""
+"""Number of a value's characters that an error message shows."""
 
 
 class JobKind(Enum):
-    """The four ways a master runs something; each is a header of the job line (section 4)."""
+    """The four kinds of work on a master. Each is a header of the job line (section 4)."""
 
     SCRIPT = "RUN_PAYLOAD"
     SERVICE = "DEPLOY_PAYLOAD"
@@ -65,66 +65,67 @@ class TitanJob:
         job_id: letters, digits, ``.``, ``_``, ``-``; at most 200. With or without Titan's ``DAG-`` prefix. Ids are
             global on a master and permanent: use a new one for each run unless you mean "run that again".
         filename: path of the script, checked now and read at submission; for archives ``name.zip/entry.py``. With
-            ``source``, the name that it has on the worker and in tracebacks; with ``project``, the file's path in it.
+            ``source``, the script's name on the worker and in tracebacks; with ``project``, a path in the project.
         job_type: ``RUN_PAYLOAD``, or ``SERVICE`` for a long-running process that listens on ``port``.
         args: command-line arguments. A list arrives exactly. A string is split at spaces, as Titan does, and
-            nothing else in it is interpreted: quotes are kept. Numbers, booleans and paths are the texts that
-            ``str()`` makes of them.
+            otherwise unchanged: quotes are kept. Numbers, booleans and paths become texts by ``str()``.
         parents: ids of jobs that must complete first.
-        port: the port a service listens on (1-65535). The script must use it: a real master passes no arguments.
+        port: the port of a service (1-65535). The script must know it, because a real master passes no arguments.
         is_archive: ``filename`` points into a zip uploaded with ``upload_project_folder``.
         priority: higher runs first (signed 32-bit).
-        delay: milliseconds from submission, not from the last parent's end; also ``"10m"`` or a timedelta, as in
-            every duration here (``1h30m``, ``500ms``, ``2d``).
-        affinity: prefer the worker on which the first parent to complete ran.
-        requirement: tag a worker must have; case-sensitive, at most 19 characters.
-        source: the script itself instead of a file; it travels byte for byte, a text as UTF-8. Without a
-            ``filename`` it is named after the job: ``.sh`` where its first line is a ``#!`` line that names a shell,
-            else ``.py``.
-        module: a module to run as ``python -m`` does, of the project or of the worker, in place of a file.
-        project: a folder, packed at submission, that travels with the job: its root is on ``sys.path`` and on that of
-            every Python that the job starts, and ``TITAN_PROJECT_DIR`` names it. Equal folders are uploaded once per
-            master. What its ``.titanignore``, else its ``.gitignore`` names stays behind. Each attempt has a copy of
-            its own, which is removed with the attempt. At most 1 GiB and 20,000 files; needs the runtime.
+        delay: milliseconds from submission, not from the last parent's end. Like every duration here, also a text
+            (``10m``, ``1h30m``, ``500ms``, ``2d``) or a timedelta.
+        affinity: prefer the worker of the parent that completed first.
+        requirement: the tag that a worker must have; case-sensitive, at most 19 characters.
+        source: the script itself instead of a file. It travels byte for byte, a text as UTF-8. Without a
+            ``filename`` it is named after the job, and ends with ``.sh`` if its ``#!`` line names a shell, otherwise
+            with ``.py``.
+        module: a module of the project or of the worker, run as by ``python -m``, in place of a file.
+        project: a folder that is packed at submission and travels with the job. Its root is on ``sys.path`` of the
+            job and of every Python that the job starts, and ``TITAN_PROJECT_DIR`` names it. Equal folders are uploaded
+            once per master. Files that its ``.titanignore`` names do not travel; without a ``.titanignore``, its
+            ``.gitignore`` counts. Each attempt has its own copy, which is removed with the attempt. At most 1 GiB and
+            20,000 files; needs the runtime.
         cwd: the current folder of a job with a project: ``project``, its root, or ``worker``, the worker's own.
-        script_content: the name that upstream's tools have for ``source``; read into it and ``None`` afterwards.
-        params: a value of any type of docs/values.md, read in the script as ``titan_job.params``.
+        script_content: upstream's name for ``source``. Its value moves to ``source``, and it is ``None`` afterwards.
+        params: a value of any type in docs/values.md. The script reads it as ``titan_job.params``.
         serializer: ``cloudpickle`` pickles ``params``; both ends need it, and the same version of Python.
-        env: environment variables added to the worker's; numbers and booleans as in ``args``. They travel in the
-            job's payload, which everybody who reaches an unauthenticated master can read: no secrets.
-        inputs: files that are put in place before the script starts, by path relative to its folder: a reference
-            (``report.outputs``, ``upload_file``), ``titan://KEY`` for what was published under that key, or
-            ``other.output["model"]`` of a job that runs before this one, which becomes its parent. A path that ends with
-            ``/`` is a folder: a zip is unpacked into it, and several files keep their names.
-        outputs: what the script leaves, by name: a path, a pattern (``plots/*.png``), or a folder, which ends with ``/``.
-            After success they are artifacts of the run, and the report has their references (``JobReport.outputs``). One
-            that is missing fails the job. A job with inputs or outputs that has no project runs in a folder of its own.
-        checkpoint_key: what ``titan_job.checkpoint`` keeps is found by any job with this key, of a later submission too; by
-            default by the attempts of this submission. Two jobs that run at once need two keys.
-        keep_checkpoint: do not remove it when the job succeeds.
-        runtime: send the small runtime along that carries all of the above exactly, and results, exit code,
+        env: environment variables in addition to the worker's; numbers and booleans as in ``args``. They travel in the
+            job's payload. On a master without authentication everybody can read them, so put no secrets into them.
+        inputs: files that are put in place before the script starts, by path relative to its folder. Each is a reference
+            (``report.outputs``, ``upload_file``), ``titan://KEY`` for a file published under that key, or
+            ``other.output["model"]`` of an earlier job, which becomes a parent of this job. A path that ends with ``/``
+            is a folder: a zip is unpacked into it, and several files keep their names.
+        outputs: the script's output files, by name: a path, a pattern (``plots/*.png``), or a folder, which ends with
+            ``/``. After success they are artifacts of the run, and ``JobReport.outputs`` has their references. A missing
+            output fails the job. A job with inputs or outputs but no project runs in a folder of its own.
+        checkpoint_key: the key of the job's checkpoint (``titan_job.checkpoint``). All jobs with this key share it, in
+            later submissions too; without a key, only the attempts of one submission do. Two jobs that run at the same
+            time need different keys.
+        keep_checkpoint: keep the checkpoint after the job's success.
+        runtime: send the small runtime with the job. It carries all of the above exactly, and brings result, exit code,
             signal and logs back. ``False`` sends what the upstream SDK would send (docs/runtime.md lists the losses).
         python: interpreter on the worker; by default the first ``python3`` or ``python`` >= 3.8 on its PATH.
         requirements: the packages that the job needs beside Python: a list (``["numpy>=2", "pandas"]``), or the path of a
             ``requirements.txt``, ``pylock.toml``, ``uv.lock`` or ``pyproject.toml``, read and checked at submission. The
-            worker builds an environment of them once, and uses it again for every job that asks for the same. Without
-            it, a block at the head of a Python script counts (PEP 723); an empty list is none of its own.
-        inherit_packages: the environment also sees the packages that the worker has, such as a GPU image's torch.
-        max_attempts: how often the script may be started in all; default 1 with the runtime. Without it the master
-            decides, and a real one runs a failing script four times.
-        timeout: seconds the script may run; then its whole process tree is ended. What the worker takes to build the
-            job's environment does not count.
-        cancel_grace: seconds from 0 to 3600 between the SIGTERM and the SIGKILL with which the job is ended, by a
-            cancel, its ``timeout`` or its ``owner_lease``; other values than the default need the runtime.
-        owner_lease: seconds after which the job is ended unless whoever it runs for calls ``renew_owner_lease`` again.
-        hitl_message: what a person is asked once the job has completed. What depends on the job waits until
-            somebody approves (``TitanClient.approve``, ``titan approvals``, Titan's dashboard); after a rejection or
-            ``max_wait_seconds`` it does not run. A waiting gate occupies a worker's slot.
+            worker builds an environment with them once, for all jobs with the same requirements. Without this field, the
+            block at the head of a Python script counts (PEP 723). With an empty list the job has no environment.
+        inherit_packages: the environment also sees the worker's packages, such as a GPU image's torch.
+        max_attempts: the greatest number of starts of the script; default 1 with the runtime. Without the runtime the
+            master decides, and a real one runs a failing script four times.
+        timeout: seconds that the script may run; then its whole process tree is ended. The build of the job's
+            environment does not count.
+        cancel_grace: seconds from 0 to 3600 between SIGTERM and SIGKILL when the job is stopped by a cancel, its
+            ``timeout`` or its ``owner_lease``. Values other than the default need the runtime.
+        owner_lease: seconds after which the job is ended unless its owner calls ``renew_owner_lease`` again.
+        hitl_message: the question to a person after the job has completed. The jobs that depend on this one wait for an
+            approval (``TitanClient.approve``, ``titan approvals``, Titan's dashboard). After a rejection, or after
+            ``max_wait_seconds``, they do not run. A waiting gate occupies a worker's slot.
         max_wait_seconds: see ``hitl_message``.
 
     Raises:
-        InvalidJob: a field cannot be carried; the sentence names it and the fix.
-        MissingFile: the script is not there.
+        InvalidJob: a field cannot be carried; the sentence names the field and the fix.
+        MissingFile: the script does not exist.
     """
 
     job_id: str
@@ -175,7 +176,7 @@ class TitanJob:
 
     @property
     def id(self) -> str:
-        """The id as given; the name upstream's SDK uses."""
+        """The id as given, under the name that upstream's SDK has for it."""
         return self.job_id
 
     @functools.cached_property
@@ -185,37 +186,37 @@ class TitanJob:
 
     @functools.cached_property
     def parent_ids(self) -> tuple[str, ...]:
-        """Full ids of the parents, each once: a real master never satisfies ``[a,a]`` (section 4.6)."""
+        """Full ids of the parents, each once, because a real master never satisfies ``[a,a]`` (section 4.6)."""
         return tuple(dict.fromkeys(rules.full_id(p) for p in self.parents or ()))
 
     @property
     def delay_ms(self) -> int:
-        """The delay as the master is told."""
+        """The delay in milliseconds, as the master gets it."""
         return cast(int, self.delay)
 
     @property
     def timeout_seconds(self) -> float | None:
-        """The timeout, however it was written."""
+        """The timeout in seconds."""
         return cast("float | None", self.timeout)
 
     @property
     def grace_seconds(self) -> float:
-        """The grace of a cancel, however it was written."""
+        """The grace of a cancel in seconds."""
         return float(cast(float, self.cancel_grace))
 
     @property
     def owner_lease_seconds(self) -> float | None:
-        """The owner's lease, however it was written."""
+        """The owner's lease in seconds."""
         return cast("float | None", self.owner_lease)
 
     @property
     def variables(self) -> dict[str, str]:
-        """The environment variables as the process gets them."""
+        """The environment variables, as texts."""
         return cast("dict[str, str]", dict(self.env or {}))
 
     @functools.cached_property
     def kind(self) -> JobKind:
-        """What the master is asked to do, from ``job_type`` and ``is_archive``."""
+        """The kind of work, from ``job_type`` and ``is_archive``."""
         service = self.job_type in _SERVICE_TYPES
         if self.is_archive:
             return JobKind.ARCHIVE_SERVICE if service else JobKind.ARCHIVE
@@ -228,22 +229,22 @@ class TitanJob:
 
     @property
     def reads_file(self) -> bool:
-        """Whether what it runs is a file of its own, and travels alone."""
+        """Whether the job runs a single file, which travels alone."""
         return (
             not self.kind.is_archive and self.source is None and self.module is None and self.project is None
         )
 
     @property
     def project_key(self) -> str | None:
-        """The name of the project's archive among those of a submission: the folder, with a slash at its end."""
+        """The project's name among the archives of a submission: the folder with a slash at its end."""
         return None if self.project is None else os.path.join(cast(str, self.project), "")
 
     @functools.cached_property
     def entry(self) -> str | None:
-        """The file of the project that it runs, with slashes; ``None`` where that is no file of a project."""
+        """The file of the project that the job runs, with slashes; ``None`` if it runs no such file."""
         if self.project is None or self.source is not None:
             return None
-        from titan_sdk.model.project import entry_of_file, entry_of_module  # few jobs have one
+        from titan_sdk.model.project import entry_of_file, entry_of_module  # few jobs have a project
 
         folder = cast(str, self.project)
         if self.module is not None:
@@ -252,12 +253,12 @@ class TitanJob:
 
     @property
     def uses_runtime(self) -> bool:
-        """Whether the runtime travels with this job: scripts and archives, unless switched off; not services."""
+        """Whether the runtime travels with this job. Services never have it."""
         return self.runtime and not self.kind.is_service
 
     @property
     def argv(self) -> tuple[str, ...]:
-        """The arguments one by one; a string is split at spaces and nothing else, as a worker does (section 5.1)."""
+        """The list of arguments. A string is split at spaces only, as a worker does (section 5.1)."""
         if self.args is None:
             return ()
         if isinstance(self.args, str):
@@ -266,7 +267,7 @@ class TitanJob:
 
     @property
     def output(self) -> Outputs:
-        """What the job will leave, for the ``inputs`` of jobs that run after it: ``train.output["model"]``."""
+        """The job's future outputs, for the ``inputs`` of later jobs: ``train.output["model"]``."""
         from titan_sdk.model import files
 
         return files.Outputs(self.job_id, self.outputs or {})
@@ -274,7 +275,7 @@ class TitanJob:
     # -- checks -----------------------------------------------------------------------------------------------
 
     def _normalise(self) -> None:
-        """Bring each field into its one frozen form."""
+        """Give each field its one frozen form."""
         self._read_source()
         names = ("job_id", "filename", "job_type", "requirement", "python", "hitl_message", "module", "cwd")
         texts = [rules.plain_text(getattr(self, name)) for name in names]
@@ -315,7 +316,7 @@ class TitanJob:
             self._freeze("inputs", {})
             self._freeze("outputs", {})
             return
-        from titan_sdk.model import files  # few jobs have some
+        from titan_sdk.model import files  # few jobs have files
 
         for name, read in (("inputs", files.read_inputs), ("outputs", files.check_outputs)):
             try:
@@ -335,7 +336,7 @@ class TitanJob:
                 raise self._invalid(name, getattr(self, name), problem)
 
     def _read_source(self) -> None:
-        """Bring the text of an inline script, under either name, into ``source``; and name it."""
+        """Move the text of an inline script into ``source``, and give it a file name."""
         if self.script_content is not None:
             if self.source is not None:
                 raise InvalidJob(
@@ -366,10 +367,10 @@ class TitanJob:
             self._freeze("filename", inline_name(self.job_id, content))
 
     def _read_requirements(self) -> None:
-        """A path as a text, or a tuple of checked lines; the file is read at submission."""
+        """Make the field a path or a tuple of checked lines. The file is read at submission."""
         if self.requirements is None:
             return
-        # Most jobs have none, and a client that is imported should not wait for it.
+        # Most jobs have no requirements, so the import of a client does not load this module.
         from titan_sdk.model.requirements import looks_like_package, read_lines
 
         wanted = rules.plain_text(self.requirements)
@@ -403,7 +404,7 @@ class TitanJob:
         self._freeze("requirements", path)
 
     def _read_durations(self) -> None:
-        """Numbers stay as they are; texts and timedeltas become numbers of the field's unit."""
+        """Turn texts and timedeltas into numbers of the field's unit. Numbers stay unchanged."""
         if isinstance(self.delay, float) and self.delay % 1:
             raise self._invalid("delay", self.delay, "is not a number of milliseconds from 0 up; round it")
         if not _is_int(self.delay):
@@ -482,7 +483,7 @@ class TitanJob:
         if self.job_type not in _SERVICE_TYPES | _TASK_TYPES:
             known = ", ".join(sorted(_SERVICE_TYPES | _TASK_TYPES))
             raise self._invalid("job_type", self.job_type, f"is not known; use one of {known}")
-        # Titan cuts the pointer at the first ".zip", wherever it stands (section 5.4).
+        # Titan cuts the pointer at the first ".zip" (section 5.4).
         if self.is_archive:
             name, _, entry = self.filename.partition(".zip")
             parts = entry.split("/")
@@ -504,7 +505,7 @@ class TitanJob:
             raise self._invalid("max_attempts", self.max_attempts, "is not a whole number from 1 up")
 
     def _check_carriers(self) -> None:
-        """Refuse what this kind of job has no carrier for, rather than drop it."""
+        """Refuse fields that this kind of job cannot carry. They must not be dropped silently."""
         self._check_gate()
         self._check_checkpoint()
         if self.kind.is_service and self.args:
@@ -533,7 +534,7 @@ class TitanJob:
             return
         for name in _RUNTIME_FIELDS:
             value, default = getattr(self, name), self.__dataclass_fields__[name].default
-            # Only of params any value is one; an array is equal to nothing.
+            # Only params takes any value, and an array cannot be compared with a default.
             if value is not None if name == "params" else value not in (None, {}, default):
                 raise self._invalid(
                     name,
@@ -549,7 +550,7 @@ class TitanJob:
         self._check_plain_fields()
 
     def _check_ways(self) -> None:
-        """What runs is told in one way."""
+        """Check that exactly one field says what to run."""
         if self.module is not None and (self.filename or self.source is not None):
             other = "source" if self.source is not None else "filename"
             raise InvalidJob(
@@ -596,7 +597,7 @@ class TitanJob:
             )
 
     def read_script(self) -> bytes:
-        """The script as it travels: the source, or what the file holds now; nothing where it is in an archive or a module.
+        """The bytes of the script: the source, or the file's present content. Empty for an archive or a module.
 
         Raises:
             MissingFile: the file is gone since the job was made.
@@ -614,13 +615,13 @@ class TitanJob:
 
     @property
     def plain_args(self) -> str:
-        """The arguments as the job line carries them without the runtime: joined by spaces."""
+        """The arguments of the job line without the runtime, joined by spaces."""
         if isinstance(self.args, str):
             return self.args
         return " ".join(self.argv)
 
     def plain_fields(self, content: bytes, name: str) -> tuple[str, ...]:
-        """The fields of the job line without the runtime, for a file with that content, staged under that name."""
+        """The fields of the job line without the runtime, for a file of that content and name."""
         packed = base64.b64encode(content).decode("ascii")
         match self.kind:
             case JobKind.SCRIPT:
@@ -636,7 +637,7 @@ class TitanJob:
         """The job line as upstream's SDK sends it, without the runtime (``runtime=False``). Reads the script.
 
         Raises:
-            InvalidJob: a field cannot stand in a line.
+            InvalidJob: a field does not fit into a line.
         """
         self._check_plain_fields()
         fields = self.plain_fields(self.read_script(), Path(self.filename).name)
@@ -655,17 +656,17 @@ class TitanJob:
 
 
 def inline_name(name: str, content: bytes) -> str:
-    """The file name of an inline script: of a shell script where a ``#!`` line says so, else of a Python script.
+    """The file name of an inline script. It ends with ``.sh`` if a ``#!`` line names a shell, otherwise with ``.py``.
 
     Args:
-        name: what it belongs to, such as the job's id.
+        name: the beginning of the file name, such as the job's id.
     """
     first = content.lstrip().partition(b"\n")[0]
     interpreter = first[2:].split() if first.startswith(b"#!") else []
     suffix = ".sh" if any(word.endswith(b"sh") for word in interpreter if word[:1] != b"-") else ".py"
     stem = "".join(c if c.isalnum() or c in "._-@" else "_" for c in name)[:100].removesuffix(suffix)
     if suffix == ".py" and stem.isidentifier():
-        # The script's folder comes first on its path, and a job called "email" must not hide the module.
+        # The script's folder is first on its path. Without the suffix, a job called "email" would hide that module.
         stem += "-script"
     return stem + suffix
 
@@ -679,7 +680,7 @@ def _is_text(value: object) -> bool:
 
 
 def _or_general(value: object) -> object:
-    # Upstream's YAML files may leave the key's value out.
+    # In upstream's YAML files the key's value may be missing.
     return "GENERAL" if value is None else value
 
 

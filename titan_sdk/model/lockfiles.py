@@ -1,4 +1,4 @@
-"""Requirements as lock files, project files and scripts state them: their text in, ``Requirements`` out."""
+"""Parsers of lock files, project files and script blocks. They take texts and return ``Requirements``."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _LOCAL = "is a folder of this machine, which workers cannot see; build a wheel a
 
 
 def read_script_block(name: str, content: bytes) -> Requirements | None:
-    """What the block at the head of a Python script asks for (PEP 723); ``None`` without one.
+    """The requirements in the block at the head of a Python script (PEP 723); ``None`` if there is no block.
 
     Raises:
-        InvalidArgument: the block cannot be read, or a requirement in it.
+        InvalidArgument: the block, or a requirement in it, cannot be read.
     """
     if b"# /// script" not in content:
         return None
@@ -39,10 +39,10 @@ def read_script_block(name: str, content: bytes) -> Requirements | None:
 
 
 def read_pyproject(name: str, text: str) -> Requirements:
-    """The dependencies of a ``pyproject.toml``: those of the project, without extras and groups.
+    """The project's dependencies in a ``pyproject.toml``, without extras and groups.
 
     Raises:
-        InvalidArgument: it states none, or not here.
+        InvalidArgument: there is no ``[project]`` table, its dependencies are dynamic, or pip cannot read them.
     """
     document = _toml(name, text)
     table = document.get("project")
@@ -72,10 +72,10 @@ def _project(where: str, table: Mapping[str, Any], document: Mapping[str, Any]) 
 
 
 def read_pylock(name: str, text: str) -> Requirements:
-    """What a ``pylock.toml`` pins (PEP 751). The workers' own index is asked; the hashes must match.
+    """The packages that a ``pylock.toml`` pins (PEP 751). They come from the worker's index; the hashes must match.
 
     Raises:
-        InvalidArgument: it holds what cannot travel.
+        InvalidArgument: a package in it cannot travel.
     """
     document = _toml(name, text)
     lines: list[tuple[str, str]] = []
@@ -133,10 +133,10 @@ _Node = tuple[int, str]
 
 
 def read_uv_lock(name: str, text: str) -> Requirements:
-    """What a ``uv.lock`` pins for the project beside it, without extras and development groups.
+    """The packages that a ``uv.lock`` pins for the project beside it, without extras and development groups.
 
     Raises:
-        InvalidArgument: it holds what cannot travel.
+        InvalidArgument: a package in it cannot travel.
     """
     document = _toml(name, text)
     packages = list(_packages(name, document, "package"))
@@ -183,7 +183,7 @@ def _uv_url(source: Mapping[str, Any]) -> str:
 def _reached(
     name: str, packages: list[dict[str, Any]], roots: list[int]
 ) -> dict[int, frozenset[frozenset[str]]]:
-    """What is needed, and under which markers: for each package alternatives, each a set of markers that all hold."""
+    """The needed packages with their markers. A package has alternative sets of markers; in one set, all must hold."""
     by_name: dict[str, list[int]] = {}
     for index, package in enumerate(packages):
         by_name.setdefault(str(package["name"]), []).append(index)
@@ -216,7 +216,7 @@ def _reached(
 def _targets(
     name: str, packages: list[dict[str, Any]], by_name: Mapping[str, list[int]], edge: Mapping[str, Any]
 ) -> list[int]:
-    """The packages that a dependency may mean: one, unless the lock has several versions of it."""
+    """The packages that match a dependency. There are several if the lock file has several versions of the package."""
     found = [
         index
         for index in by_name.get(str(edge.get("name")), ())
@@ -229,7 +229,7 @@ def _targets(
 
 
 def _shortest(paths: frozenset[frozenset[str]]) -> frozenset[frozenset[str]]:
-    """Without the alternatives that another one covers."""
+    """The alternatives, without those that contain a smaller one."""
     return frozenset(path for path in paths if not any(other < path for other in paths))
 
 

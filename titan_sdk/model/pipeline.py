@@ -1,7 +1,7 @@
 """Pipelines: Titan's YAML files, read into jobs.
 
-Every error is ``InvalidPipeline`` and begins with ``file:line``, so that an editor can jump there. PyYAML's
-nodes are read instead of its plain values, because only nodes know their lines and tell a key given twice.
+Every error is ``InvalidPipeline`` and begins with ``file:line``, so that an editor can jump there. This module reads
+PyYAML's nodes instead of plain values, because only nodes have line numbers and show a key that is there twice.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["Pipeline", "load_pipeline"]
 
 _DEFAULT_NAME = "titan_agent"
-"""What upstream's parser calls a pipeline without a name."""
+"""The name that upstream's parser gives to a pipeline without one."""
 
 _TOP_KEYS = ("name", "version", "project", "jobs")
 _JOB_KEYS = (
@@ -43,33 +43,33 @@ _RUNTIME_KEYS = (
     *("params", "env", "python", "max_attempts", "timeout", "cancel_grace", "runtime"),
     *("project", "module", "cwd", "requirements", "inherit_packages"),
 )
-"""Ours: what the runtime carries; services do not have it."""
+"""This SDK's own keys, for fields that the runtime carries. Services do not have them."""
 
 _KEY_OF_FIELD = {"job_id": "id", "filename": "file", "parents": "depends_on", "job_type": "type"}
-"""TitanJob's names where upstream's keys are called differently; a file may use either."""
+"""Upstream's keys for fields of TitanJob with other names. A file may use either name."""
 _FIELD_OF_KEY = {key: name for name, key in _KEY_OF_FIELD.items()}
 
 
 @dataclass(frozen=True, slots=True)
 class Pipeline:
-    """A DAG as a YAML file describes it."""
+    """The DAG of a YAML file."""
 
     name: str
     project: bool
-    """Whether the folder of the file travels as ``<name>.zip`` and jobs without a project of their own point into it."""
+    """Whether the file's folder travels as ``<name>.zip``, for all jobs without their own project."""
     base_dir: Path
-    """The folder of the file; the jobs' files are relative to it."""
+    """The folder of the file. The paths of the jobs' files are relative to it."""
     jobs: tuple[TitanJob, ...]
     """In the order of the file."""
     places: dict[tuple[str, str], str] = field(default_factory=dict, compare=False, repr=False)
-    """File, line and key at which a job's field stands, by job id and name of the field; ids and parents only."""
+    """File, line and key of a job's field, by job id and field name. Only ids and parents are listed."""
 
 
 def load_pipeline(path: str | os.PathLike[str]) -> Pipeline:
     """Read a pipeline file and check everything that can be checked without a master.
 
     Raises:
-        InvalidPipeline: the file cannot be read, or something in it is wrong; names file, line and key.
+        InvalidPipeline: the file cannot be read, or has an error; the sentence names file, line and key.
     """
     source = Source.read(Path(path))
     top = source.mapping(source.root, "the file", _TOP_KEYS)
@@ -101,7 +101,7 @@ class _JobReader:
     """Turns the entries of ``jobs`` into TitanJobs.
 
     Args:
-        folder: the project of jobs that name none.
+        folder: the project of jobs without their own.
     """
 
     def __init__(self, name: str, project: bool, base_dir: Path, folder: str | None) -> None:
@@ -151,7 +151,7 @@ class _JobReader:
                 given[key] = job.get(key, read, None)
         if "requirements" in job:
             wanted = job.entry("requirements").words_or_list()
-            # A text is the path of a file beside this one.
+            # A text is a path relative to this file.
             given["requirements"] = str(self._base_dir / wanted) if isinstance(wanted, str) else wanted
         for key in ("id", "depends_on"):
             if key in job:
@@ -202,7 +202,7 @@ _RUNTIME_READERS: dict[str, Callable[[Entry], Any]] = {
 
 
 def _refuse(job: Mapping, job_id: str, exc: InvalidArgument) -> NoReturn:
-    """Say at which line TitanJob's refusal arose; its sentences begin with the field they are about."""
+    """Raise TitanJob's refusal with its line in the file. The refusal begins with the name of the field."""
     problem = str(exc).removeprefix(f"job {job_id!r}: ")
     field = problem.partition(" ")[0].rstrip(":,")
     if isinstance(exc, MissingFile):

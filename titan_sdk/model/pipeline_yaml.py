@@ -1,4 +1,4 @@
-"""YAML nodes with their lines: the ground ``pipeline`` stands on. PyYAML is imported when a file is read."""
+"""YAML nodes with their lines, for ``pipeline``. PyYAML is imported when a file is read."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Source:
         """Parse a file.
 
         Raises:
-            InvalidPipeline: it cannot be read, is empty, or is not YAML.
+            InvalidPipeline: the file cannot be read, is empty, or is not YAML.
         """
         import yaml
 
@@ -66,13 +66,14 @@ class Source:
     def mapping(
         self, node: yaml.Node, what: str, known: tuple[str, ...], other_names: dict[str, str] | None = None
     ) -> Mapping:
-        """The entries of a mapping whose keys are all known and there once.
+        """The entries of a mapping. Each key must be known, and may occur once.
 
         Args:
-            other_names: names that a key may have instead, each with the key.
+            other_names: the keys by their other names.
 
         Raises:
-            InvalidPipeline: it is not a mapping, or has a key twice, also by its other name, or an unknown one.
+            InvalidPipeline: the node is not a mapping, or a key is unknown, or a key is there twice (its other name
+                counts).
         """
         import yaml
 
@@ -123,24 +124,24 @@ class Mapping:
         return key in self._entries and not self._entries[key].is_null
 
     def entry(self, key: str) -> Entry:
-        """The entry, which must be there."""
+        """The entry; an error if it is missing."""
         if key not in self._entries:
             raise InvalidPipeline(f"{self.place}: {self._what} has no key {key!r}; add it")
         return self._entries[key]
 
     def get(self, key: str, read: Callable[[Entry], T], default: D) -> T | D:
-        """What ``read`` makes of the entry; the default where the key is absent or left empty."""
+        """The entry as ``read`` returns it; the default if the key is absent or has no value."""
         return read(self._entries[key]) if key in self else default
 
 
 class Entry:
-    """One value of the file and what it may be read as; each reading refuses every other type."""
+    """One value of the file. Each property reads it as one type, and refuses other types."""
 
     def __init__(self, source: Source, node: yaml.Node, key: str) -> None:
         self._source = source
         self.node = node
         self.key = key
-        """As the file has it."""
+        """The key in the file's spelling."""
 
     @property
     def place(self) -> str:
@@ -155,11 +156,11 @@ class Entry:
         return bool(self.node.tag == _NULL)
 
     def fail(self, problem: str) -> NoReturn:
-        """Raise, naming file, line and key."""
+        """Raise an error with file, line and key."""
         raise InvalidPipeline(f"{self.place}: key {self.key!r}: {problem}")
 
     def value(self) -> Any:
-        """Whatever YAML makes of it."""
+        """The value as YAML reads it."""
         import yaml
 
         try:
@@ -168,7 +169,7 @@ class Entry:
             self.fail(f"cannot be read: {_problem_of(exc)}")
 
     def text(self) -> str:
-        """A text; numbers and the like need quotes, since YAML would change how some of them are written."""
+        """A text. A number as a text needs quotes, because YAML would change the form of some numbers."""
         value = self._scalar()
         if not isinstance(value, str):
             self.fail(
@@ -212,7 +213,7 @@ class Entry:
         return value
 
     def seconds(self) -> float:
-        """A duration in seconds; 0 is one too."""
+        """A duration in seconds; 0 is allowed."""
         value = self.duration()
         try:
             return parse_duration(value, "", zero=True)
@@ -220,7 +221,7 @@ class Entry:
             self.fail(str(exc).strip().replace(repr(value), repr(self.node.value), 1))
 
     def duration(self) -> Any:
-        """A number, or a text such as ``10m``; what reads it checks it."""
+        """A number, or a text such as ``10m``, which the caller checks."""
         value = self._scalar()
         if not isinstance(value, int | float | str) or isinstance(value, bool):
             self.fail(f"{self.node.value!r} is not a number, nor a text such as 10m, 1h30m or 500ms")
@@ -247,7 +248,7 @@ class Entry:
 
 
 def _kind(node: Any) -> str:
-    # PyYAML's node classes have an ``id`` that its type stubs do not know.
+    # PyYAML's node classes have an ``id``, which is missing in its type stubs.
     return _KINDS[node.id]
 
 

@@ -1,4 +1,4 @@
-"""Project folders: which file of one a job runs."""
+"""Project folders: the file in the folder that a job runs."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ __all__ = ["ProjectProblem", "check_folder", "check_module", "entry_of_file", "e
 
 
 class ProjectProblem(Exception):
-    """Why a job cannot run in its project; a sentence without the job's id."""
+    """A job cannot run in its project. The sentence does not name the job's id."""
 
 
 def check_folder(project: str) -> None:
-    """Raise unless it is a folder of this machine."""
+    """Raise if the path is not a folder on this machine."""
     if not project:
         raise ProjectProblem("project is empty; give the path of the folder that travels")
     if os.path.isfile(project):
@@ -27,7 +27,7 @@ def check_folder(project: str) -> None:
 
 
 def entry_of_file(project: str, filename: str) -> str:
-    """The path in the project of the file that the job runs, with slashes."""
+    """The path of the job's file in the project, with slashes."""
     inside = os.path.relpath(filename, project) if os.path.isabs(filename) else os.path.normpath(filename)
     if inside.split(os.sep)[0] == os.pardir or os.path.isabs(inside):
         raise ProjectProblem(
@@ -49,7 +49,7 @@ def entry_of_file(project: str, filename: str) -> str:
 
 
 def check_module(module: object) -> None:
-    """Raise unless it is a module's dotted name."""
+    """Raise if the text is not a module's dotted name."""
     if not isinstance(module, str) or not module:
         raise ProjectProblem(f"module {module!r} is not a text such as 'package.train'")
     if module.endswith(".py") or "/" in module:
@@ -59,8 +59,8 @@ def check_module(module: object) -> None:
 
 
 def entry_of_module(project: str, module: str) -> str | None:
-    """The path in the project of the file that ``python -m`` runs; ``None`` where the worker has the module, not the
-    project.
+    """The path in the project of the file that ``python -m`` runs; ``None`` if the module is not in the project but on
+    the worker.
     """
     *packages, last = module.split(".")
     place = PurePosixPath()

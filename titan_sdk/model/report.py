@@ -45,16 +45,16 @@ class JobReport:
     """The reason as a sentence, if neither exit code nor exception explains the end."""
     has_result: bool = False
     result: Any = None
-    """The value given to ``titan_job.result(obj)``. It is valid only if ``has_result``. Where it cannot be read here, because its
-    class is not allowed or a package is missing, it is the ``titan_sdk.values.Envelope`` that holds it."""
+    """The value given to ``titan_job.result(obj)``. It is valid only if ``has_result``. If it cannot be read here, because
+    its class is not allowed or a package is missing, it is a ``titan_sdk.values.Envelope``."""
     received: Any = field(default=None, repr=False, compare=False)
     """The JSON form of the result, for ``titan_sdk.values.load``."""
     outputs: Mapping[str, FileRef | tuple[FileRef, ...]] = field(default_factory=dict)
-    """What the job has published, by name: its ``outputs`` once it has succeeded, and what it gave to ``titan_job.publish``.
-    A pattern's is a tuple."""
+    """The published files, by name: the ``outputs`` of a job that succeeded, and the files given to ``titan_job.publish``.
+    A pattern gives a tuple."""
     progress: tuple[float | None, str] | None = None
     environment_seconds: float | None = None
-    """What it took, before ``started_at``, to have its ``requirements`` ready: 0 where the worker had them."""
+    """The seconds before ``started_at`` until its ``requirements`` were ready; 0 if the worker had them."""
     log_tail: str = ""
     upstream_failed: tuple[str, ...] = ()
     """The failed parents, because of which this job never runs."""

@@ -1,5 +1,5 @@
-"""The packages that a job needs, as lines that uv and pip read alike: checked here, as a worker is the wrong place to
-find a misspelt one. Text in, values out; files are read by ``flows/requirements.py``.
+"""The packages of a job, as lines that uv and pip both read. They are checked before the submit, because an error on a
+worker comes late. This module takes texts; ``flows/requirements.py`` reads the files.
 """
 
 from __future__ import annotations
@@ -41,17 +41,17 @@ _ON_AN_INDEX = (
 
 @dataclass(frozen=True, slots=True)
 class Requirements:
-    """What an environment is made of. Equal ones make the same environment."""
+    """The packages of an environment. Equal requirements make the same environment."""
 
     lines: tuple[str, ...]
     constraints: tuple[str, ...] = ()
     locked: bool = False
-    """They name everything there is to install."""
+    """Whether the lines name every package to install."""
     python: str | None = None
-    """The versions of Python that will do, such as ``>=3.11``."""
+    """The accepted versions of Python, such as ``>=3.11``."""
 
     def to_dict(self) -> dict[str, object]:
-        """The fields that say something."""
+        """The fields that are set."""
         fields: dict[str, object] = {"lines": list(self.lines)}
         if self.constraints:
             fields["constraints"] = list(self.constraints)
@@ -65,14 +65,15 @@ class Requirements:
 def read_lines(
     items: Iterable[tuple[str, str]], include: Callable[[str, str, str], None] | None = None
 ) -> list[str]:
-    """The lines in their one form, each once.
+    """The lines in normal form, each once.
 
     Args:
-        items: where each line stands, for a refusal, and the line.
-        include: called with where, ``-r`` or ``-c`` and the path of another file.
+        items: pairs of a line's place, for error messages, and the line.
+        include: called for ``-r`` and ``-c`` lines, with the place, the option and the path of the other file.
 
     Raises:
-        InvalidArgument: a line is no requirement, or cannot travel; where, why and the fix.
+        InvalidArgument: a line is not a requirement, or cannot travel. The sentence names the place, the reason and the
+            fix.
     """
     found: dict[str, None] = {}
     for where, text in items:
@@ -92,7 +93,7 @@ def read_lines(
 
 
 def merge_lines(name: str, text: str) -> Iterator[tuple[str, str]]:
-    """The lines of a requirements file, without comments, continued ones joined, and where each begins."""
+    """The lines of a requirements file, each with its place. Comments are removed, and continued lines joined."""
     held, begun = "", 0
     for number, raw in enumerate(text.removeprefix("﻿").splitlines(), 1):
         begun = begun or number
@@ -107,7 +108,7 @@ def merge_lines(name: str, text: str) -> Iterator[tuple[str, str]]:
 
 
 def read_line(where: str, line: str) -> str:
-    """One requirement, or an option of pip's, in its one form. Raises InvalidArgument."""
+    """One requirement or option of pip, in normal form. Raises InvalidArgument."""
     if "\n" in line or "\0" in line:
         raise InvalidArgument(f"{where}: {line!r} is more than one line; give a list of lines")
     if line.startswith("-"):
@@ -187,7 +188,7 @@ def _url(where: str, url: str) -> str:
 
 
 def _check_secrets(where: str, text: str) -> None:
-    """Whoever reaches the master can read what a job brings."""
+    """Refuse passwords in URLs, because everybody who reaches the master can read a job's requirements."""
     for found in _USERINFO.finditer(text):
         userinfo = found[0][3:-1]
         names_only = not _VARIABLE.sub("", userinfo).strip(":")
@@ -226,7 +227,7 @@ def _short(line: str) -> tuple[str, str, str]:
 
 
 def _is_marker(text: str) -> bool:
-    """Whether a marker has the form that the packaging standard gives it."""
+    """Whether the text is a marker as the packaging standard defines it."""
     words, place = [], 0
     while place < len(text.rstrip()):
         found = _MARKER_WORD.match(text, place)
@@ -243,7 +244,7 @@ def _is_marker(text: str) -> bool:
 
 
 def check_python(where: str, text: object) -> str:
-    """A ``requires-python`` in its one form. Raises InvalidArgument."""
+    """A ``requires-python`` in normal form. Raises InvalidArgument."""
     found = [_PYTHON_CLAUSE.fullmatch(part.strip()) for part in str(text).split(",") if part.strip()]
     if not found or not all(found):
         raise InvalidArgument(f"{where}: requires-python {text!r} cannot be read; write one such as '>=3.11'")
@@ -255,7 +256,7 @@ def _canonical(name: str) -> str:
 
 
 def looks_like_package(text: str) -> bool:
-    """Whether a text that stands where a tag or a path should is a package rather."""
+    """Whether a text looks like a package, where a tag or a path is expected."""
     if text in _TAGS:
         return False
     try:
@@ -265,6 +266,6 @@ def looks_like_package(text: str) -> bool:
 
 
 def distinct(lines: Sequence[str]) -> tuple[str, ...]:
-    """In their one order: options in the order given, as it counts there, then requirements by name."""
+    """The lines in their fixed order: first the options as given, because their order matters, then the packages by name."""
     options = [line for line in dict.fromkeys(lines) if line.startswith("-")]
     return (*options, *sorted({line for line in lines if not line.startswith("-")}))

@@ -102,7 +102,7 @@ def check_args(args: str) -> str | None:
 
 
 def check_name(name: object) -> str | None:
-    """The reason why this cannot name something, or ``None``; nothing may be given."""
+    """The reason why this cannot be a name, or ``None``. An absent name is allowed."""
     if name is None:
         return None
     if not isinstance(name, str) or not name.strip():
@@ -111,7 +111,7 @@ def check_name(name: object) -> str | None:
 
 
 def check_flag(value: object) -> str | None:
-    """The reason why this is no switch, or ``None``."""
+    """The reason why this is not a boolean, or ``None``."""
     return None if isinstance(value, bool) else "is neither True nor False"
 
 
@@ -119,7 +119,7 @@ def check_value(value: object, serializer: str) -> str | None:
     """The reason why these ``params`` cannot be carried, or ``None``."""
     if value is None and serializer == "json":
         return None
-    from titan_sdk.runtime.values import Refused, dump  # only where there is something to carry
+    from titan_sdk.runtime.values import Refused, dump  # only for jobs with params
 
     try:
         dump(value, "params", serializer=serializer)
@@ -201,7 +201,7 @@ def as_text(value: object) -> object:
     """
     if isinstance(value, Enum) and not isinstance(value, int):
         value = value.value
-    from decimal import Decimal  # of those who submit jobs alone
+    from decimal import Decimal  # loaded only by programs that submit jobs
 
     if isinstance(value, bool | Real | Decimal):
         return str(value)

@@ -1,4 +1,4 @@
-"""Which master answers, and what it can do."""
+"""The kind of the master, and its features."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class ServerInfo:
     version: str | None = None
     features: frozenset[str] = frozenset()
     runtime: str | None = None
-    """SHA-256 of the launcher that its workers have loaded: a submit need not bring one of that content."""
+    """SHA-256 of the launcher that the workers have loaded. A submit need not upload this launcher."""
 
     def has(self, feature: str) -> bool:
         """Whether the master announced that extension (docs/protocol.md)."""

@@ -13,7 +13,7 @@ from pathlib import Path
 __all__ = ["CONTENT_NAME", "Asset", "blob_asset", "part_asset", "runtime_bundle", "runtime_files"]
 
 CONTENT_NAME = re.compile(r"titan-(?:project|part|blob)-[0-9a-f]{32}\.(?:zip|bin)")
-"""Names of what travels with jobs and has more than one version: a master may forget it, and a submit brings it again."""
+"""Names of assets that are not the runtime itself. A master may remove them, because a submit uploads them again."""
 _WORKER = Path(__file__).with_name("worker")
 _VALUES = Path(__file__).with_name("values")
 
@@ -41,12 +41,12 @@ def blob_asset(data: bytes) -> Asset:
 
 
 def part_asset(digest: str, data: bytes) -> Asset:
-    """A piece of a project that one packet cannot take; the launcher makes its name of the digest in the same way."""
+    """A part of a project that is too large for one packet. The launcher makes the name from the digest in the same way."""
     return Asset(f"titan-part-{digest[:32]}.bin", data, digest)
 
 
 def runtime_files() -> dict[str, Path]:
-    """What travels, by its place there: ``worker/`` is the package ``titan_runtime``, and ``values/`` a module of its jobs."""
+    """The files of the bundle, by their path in it: ``worker/`` is the package ``titan_runtime``, ``values/`` is for jobs."""
     files = {path.relative_to(_WORKER).as_posix(): path for path in _WORKER.rglob("*.py")}
     files |= {f"lib/titan_values/{path.name}": path for path in _VALUES.glob("*.py")}
     return {f"titan_runtime/{name}": path for name, path in files.items()}

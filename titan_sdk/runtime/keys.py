@@ -53,7 +53,7 @@ def log_key(full_id: str, nonce: str, index: int) -> str:
 
 
 def run_artifacts(full_id: str, nonce: str) -> str:
-    """How the names of a run's artifacts begin."""
+    """The beginning of the names of a run's artifacts."""
     short = full_id.removeprefix("DAG-")
     if len(short) > 100:
         short = f"{short[:83]}-{hashlib.sha256(short.encode('utf-8', 'replace')).hexdigest()[:16]}"
@@ -61,16 +61,16 @@ def run_artifacts(full_id: str, nonce: str) -> str:
 
 
 CHECKPOINTS = "titan:checkpoint:"
-"""How the keys of checkpoints begin that outlive their runs."""
+"""The beginning of the keys of checkpoints that outlive their runs."""
 
 
 def own_checkpoint_key(full_id: str, nonce: str) -> str:
-    """Where a run's own checkpoint is."""
+    """The key of a run's own checkpoint."""
     return f"titan:run:{full_id}:{nonce}:checkpoint"
 
 
 def checkpoint_key(key: str) -> str:
-    """Where the checkpoint of a user's key is: ASCII, and of bounded length."""
+    """The key of the checkpoint with a user's key. It is ASCII, and of bounded length."""
     name = quote(key, safe="+:@.-_~/=")
     if len(name) > 300:
         name = f"{name[:230]}~{hashlib.sha256(name.encode()).hexdigest()}"

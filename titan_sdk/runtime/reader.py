@@ -78,11 +78,11 @@ class RunState:
     """Whether a cancel caused its end: it never started, or the runtime ended it."""
 
     outputs: Mapping[str, FileRef | tuple[FileRef, ...]] = field(default_factory=dict)
-    """What it has published, by name."""
+    """The published files, by name."""
     is_last: bool = False
-    """The master is not let start it again after this attempt."""
+    """Whether the launcher refuses further starts after this attempt."""
     environment_seconds: float | None = None
-    """What it took to have its packages ready; None without packages of its own."""
+    """The seconds until its packages were ready; None for a job without packages of its own."""
     logs_to_master: bool = False
     """Whether its output is in the master's log, and not in chunks."""
 

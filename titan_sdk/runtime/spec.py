@@ -1,4 +1,4 @@
-"""What a job's launcher is told: a frozen value, checked here because the worker is the wrong place to find out."""
+"""RunSpec: the instructions for a job's launcher. They are checked here, because an error on the worker comes late."""
 
 from __future__ import annotations
 
@@ -22,16 +22,14 @@ __all__ = ["INLINE_LIMIT", "Packages", "Project", "RunSpec", "Script", "ScriptKi
 ScriptKind = Literal["python", "shell", "executable", "module"]
 
 INLINE_LIMIT = 4096
-"""Packed bytes up to which a script travels inside the stub; above it is an asset, uploaded once per content."""
+"""The largest packed script, in bytes, that travels inside the stub. A larger one is an asset, uploaded once per content."""
 
 _NONCE = re.compile(r"[0-9a-f]{16}")
 
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """The user's file: its own base name, how it is started, and its content: inline, by asset, or in an archive. Or a
-    module, whose name it has.
-    """
+    """The user's file: its base name, its kind, and its content (inline, an asset, or in an archive). Or a module, by name."""
 
     name: str
     kind: ScriptKind
@@ -39,8 +37,8 @@ class Script:
     asset: str | None = None
     sha256: str | None = None
     archive: str | None = None
-    """The name that the job uses for an uploaded zip, which is the asset if there is one; and the path inside it, or
-    inside the run's project.
+    """The job's name for an uploaded zip. The asset, if there is one, is this zip. ``entry`` is the path inside the zip,
+    or inside the run's project.
     """
     entry: str | None = None
 
@@ -52,14 +50,14 @@ class Script:
 
     @classmethod
     def module(cls, name: str) -> Script:
-        """What ``python -m name`` runs."""
+        """A module, run as by ``python -m name``."""
         return cls(name, "module")
 
     @classmethod
     def in_archive(cls, pointer: str, asset: str | None = None, sha256: str | None = None) -> Script:
-        """The script that ``name.zip/path/in/zip.py`` points to; cut at the first ``.zip``, as in Titan.
+        """The script at ``name.zip/path/in/zip.py``. The pointer is cut at the first ``.zip``, as in Titan.
 
-        Without an asset it is what stands under the name when the job starts.
+        Without an asset, the zip is the file of that name at the job's start.
         """
         stem, _, entry = pointer.partition(".zip")
         entry = entry.lstrip("/")
@@ -68,10 +66,10 @@ class Script:
 
     @classmethod
     def of(cls, name: str, content: bytes, kind: ScriptKind | None = None) -> tuple[Script, Asset | None]:
-        """The script, and the asset that must be on the master before the job is submitted, if it needs one.
+        """The script, and its asset if it needs one. The asset must be on the master before the submit.
 
-        Without `kind` the name decides: ``.py`` and ``.sh`` as in Titan, anything else is executed directly. On the
-        worker a first line that begins with ``#!`` goes before it.
+        Without `kind` the name decides: ``.py`` and ``.sh`` as in Titan; any other file is executed directly. A first
+        line that begins with ``#!`` overrides this on the worker.
         """
         kind = kind or cls.kind_of(name)
         packed = zlib.compress(content, 9)
@@ -82,7 +80,7 @@ class Script:
 
     @staticmethod
     def kind_of(name: str) -> ScriptKind:
-        """How a file of this name is started."""
+        """The kind of a file of this name."""
         suffixes: dict[str, ScriptKind] = {".py": "python", ".sh": "shell"}
         return suffixes.get(PurePosixPath(name).suffix, "executable")
 
@@ -102,13 +100,13 @@ class Script:
 
 @dataclass(frozen=True, slots=True)
 class Project:
-    """A folder that travels as a zip: an uploaded file, or several that are its parts."""
+    """A folder that travels as a zip: as one uploaded file, or in parts."""
 
     asset: str
     sha256: str
     bytes: int
     parts: tuple[str, ...] = ()
-    """The SHA-256 of each."""
+    """The SHA-256 of each part."""
 
     def to_dict(self) -> dict[str, object]:
         """The JSON form."""
@@ -118,7 +116,7 @@ class Project:
 
 @dataclass(frozen=True, slots=True)
 class Packages:
-    """What the job's environment is made of, as JSON text: inline, or by asset. Workers name it by its SHA-256."""
+    """The requirements of the job's environment as JSON text, inline or as an asset. Workers name it by its SHA-256."""
 
     sha256: str
     inherit: bool = False
@@ -127,7 +125,7 @@ class Packages:
 
     @classmethod
     def of(cls, requirements: Requirements, inherit: bool = False) -> tuple[Packages, Asset | None]:
-        """The packages, and the asset that must be on the master before the job is submitted, if they need one."""
+        """The packages, and their asset if they need one. The asset must be on the master before the submit."""
         content = json.dumps(requirements.to_dict(), separators=(",", ":"), sort_keys=True).encode()
         asset = blob_asset(content)
         packed = zlib.compress(content, 9)
@@ -143,10 +141,10 @@ class Packages:
 
 @dataclass(frozen=True, slots=True)
 class RunSpec:
-    """Everything one submission tells its launcher.
+    """The instructions of one submission for its launcher.
 
     Raises:
-        InvalidJob: a field cannot be carried; the sentence names it.
+        InvalidJob: a field cannot be carried; the sentence names the field.
     """
 
     job_id: str
@@ -154,34 +152,34 @@ class RunSpec:
     nonce: str
     """16 hex digits, new for each submission."""
     host: str
-    """Where workers reach the master."""
+    """The master's address for workers."""
     port: int
     script: Script
     argv: tuple[str, ...] = ()
     env: Mapping[str, str] = field(default_factory=dict)
     params: Any = None
     python: str | None = None
-    """Interpreter on the worker; None takes the first ``python3`` or ``python`` >= 3.8 on its PATH."""
+    """Interpreter on the worker; None: the first ``python3`` or ``python`` >= 3.8 on its PATH."""
     max_attempts: int = 1
     timeout: float | None = None
     cancel_grace: float = CANCEL_GRACE
-    """Seconds between the SIGTERM and the SIGKILL with which the job is ended."""
+    """Seconds between SIGTERM and SIGKILL when the job is stopped."""
     owner_lease: float | None = None
     """Seconds after which the job ends unless its owner renews the lease."""
     inputs: tuple[Mapping[str, Any], ...] = ()
-    """What is put where before the start, as ``worker/files.py`` reads it."""
+    """The files to put in place before the start, in the form of ``worker/files.py``."""
     outputs: Mapping[str, str] = field(default_factory=dict)
-    """Paths and patterns of what is published after success, by name."""
+    """Paths and patterns of the files to publish after success, by name."""
     packages: Packages | None = None
-    """None runs the job with the packages that the worker has."""
+    """None: the job uses the worker's packages."""
     checkpoint: str | None = None
-    """The key of TitanStore of a checkpoint that outlives the run; None is the run's own."""
+    """The key in TitanStore of a checkpoint that outlives the run; None: the run's own checkpoint."""
     keep_checkpoint: bool = False
     parents: Mapping[str, str] = field(default_factory=dict)
-    """Full ids of parents in the same submission that use the runtime, with their nonces."""
+    """Parents in the same submission that use the runtime: full ids with their nonces."""
     project: Project | None = None
     cwd: str = "project"
-    """Where a job with a project runs: ``project``, its root, or ``worker``."""
+    """The current folder of a job with a project: ``project`` (its root) or ``worker``."""
 
     def __post_init__(self) -> None:
         self._check_script()
@@ -222,9 +220,9 @@ class RunSpec:
         )
 
     def to_json(self, bundle: Asset) -> str:
-        """ASCII JSON, without fields that have their default.
+        """The spec as ASCII JSON, without fields that have their default.
 
-        ``params`` is JSON text inside it, which the launcher passes on without parsing.
+        ``params`` is a JSON text inside the JSON, because the launcher passes it on without parsing.
         """
         optional = {
             "argv": list(self.argv),
@@ -243,7 +241,7 @@ class RunSpec:
             "project": self.project and self.project.to_dict(),
             "cwd": None if self.cwd == "project" else self.cwd,
         }
-        # Not among those: its 0 says something.
+        # Not one of the fields above, because those leave out a 0.
         grace = {} if self.cancel_grace == CANCEL_GRACE else {"cancel_grace": self.cancel_grace}
         return json.dumps(
             {

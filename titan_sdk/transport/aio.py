@@ -61,7 +61,7 @@ class AsyncConnection:
         return cls(config, reader, writer)
 
     async def talk(self, operation: str, request: bytes, replies: int = 1) -> list[Frame]:
-        """Send, and return the replies, of which so many are to come."""
+        """Send the request, and return so many replies."""
         seconds = self._config.timeout
         with (
             map_os_errors(
@@ -83,14 +83,14 @@ class AsyncConnection:
         self._writer.transport.abort()
 
     def begin_close(self) -> None:
-        """What is left to do of a close, the loop does."""
+        """Start to close. The loop does the rest."""
         if self._writer.transport.get_write_buffer_size():
             self.abort()  # a peer that does not read would keep it open for ever
         else:
             self._writer.close()
 
     async def close(self) -> None:
-        """Close and wait for it; how the peer takes it changes nothing."""
+        """Close and wait until it is closed, for any behaviour of the peer."""
         self.begin_close()
         try:
             await self._writer.wait_closed()

@@ -16,7 +16,7 @@ __all__ = ["AsyncPool"]
 
 
 class AsyncPool:
-    """As ``Pool``, for any number of tasks. A cancelled exchange loses its connection, never its neighbour's."""
+    """As ``Pool``, for any number of tasks. A cancelled exchange closes its own connection only."""
 
     def __init__(self, config: ClientConfig, greeting: Greeting) -> None:
         self._config = config
@@ -25,7 +25,7 @@ class AsyncPool:
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def exchange(self, operation: str, opcode: int, payload: bytes) -> Frame:
-        """As ``aio.exchange``, over a kept connection where one is idle."""
+        """As ``aio.exchange``, over a kept connection if one is idle."""
         request = encode_frame(opcode, payload)
         connection = self._take()
         try:
@@ -43,7 +43,7 @@ class AsyncPool:
         return frame
 
     async def close(self) -> None:
-        """Close what is idle and wait for it. The pool may be used again."""
+        """Close idle connections and wait for that. The pool may be used again."""
         idle, self._idle = self._idle, deque()
         for _, connection in idle:
             connection.begin_close()  # all of them: this may be cancelled while it waits for one

@@ -14,9 +14,9 @@ from titan_sdk.wire.frames import Frame, encode_frame
 __all__ = ["IDLE_SECONDS", "MAX_IDLE", "Pool"]
 
 MAX_IDLE = 8
-"""Connections kept while nobody uses them; more may be open at once."""
+"""The number of unused connections that are kept. More may be open while they are in use."""
 IDLE_SECONDS = 20.0
-"""A connection unused for longer is closed instead of used: the master drops idle ones after a while."""
+"""A connection that was idle for longer is not used again, because the master closes idle connections."""
 
 
 class Pool:
@@ -32,7 +32,7 @@ class Pool:
         self._pid = os.getpid()
 
     def exchange(self, operation: str, opcode: int, payload: bytes) -> Frame:
-        """As ``sync.exchange``, over a kept connection where one is idle."""
+        """As ``sync.exchange``, over a kept connection if one is idle."""
         request = encode_frame(opcode, payload)
         connection = self._take()
         try:
@@ -43,7 +43,7 @@ class Pool:
                 hello, frame = connection.talk(operation, self._greeting[0] + request, replies=2)
                 self._greeting[1](hello)
         except BaseException:
-            # Also on KeyboardInterrupt: half an exchange must never meet the next one.
+            # Also on KeyboardInterrupt, so that no later exchange gets the rest of this one.
             if connection is not None:
                 connection.close()
             raise
@@ -51,7 +51,7 @@ class Pool:
         return frame
 
     def close(self) -> None:
-        """Close what is idle. Exchanges under way go on; the pool may be used again."""
+        """Close idle connections. Running exchanges go on; the pool may be used again."""
         with self._lock:
             idle, self._idle = self._idle, deque()
         for _, connection in idle:
@@ -65,7 +65,7 @@ class Pool:
         while True:
             with self._lock:
                 if self._pid != os.getpid():
-                    # After a fork parent and child would mix their replies on one connection.
+                    # After a fork, parent and child would mix up their replies on one connection.
                     self._idle, self._pid = deque(), os.getpid()
                 if not self._idle:
                     return None

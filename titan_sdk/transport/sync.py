@@ -1,4 +1,4 @@
-"""Exchanges over a blocking socket. Frames only: what they mean is the wire layer's business."""
+"""Exchanges over a blocking socket. This layer knows frames only; the wire layer knows their meaning."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Greeting = tuple[bytes, Callable[[Frame], None]]
 def exchange(
     config: ClientConfig, operation: str, opcode: int, payload: bytes, greeting: Greeting | None = None
 ) -> Frame:
-    """Connect, send one frame, return the reply, close: a real master serves one request per connection.
+    """Connect, send one frame, return the reply, close. A real master serves one request per connection.
 
     Blocks for at most ``connect_timeout`` plus ``timeout`` without progress.
 
@@ -70,7 +70,7 @@ class Connection:
         self._undelayed = False
 
     def talk(self, operation: str, request: bytes, replies: int = 1) -> list[Frame]:
-        """Send, and return the replies, of which so many are to come."""
+        """Send the request, and return so many replies."""
         config = self._config
         try:
             if config.tls is None:
@@ -90,14 +90,14 @@ class Connection:
 
     def _talk(self, operation: str, request: bytes, replies: int) -> list[Frame]:
         if len(request) > _ONE_SEGMENT and not self._undelayed and self._config.socket_path is None:
-            # Or the last part of a large request would wait for the peer's delayed acknowledgement.
+            # Otherwise the last part of a large request would wait for the peer's delayed acknowledgement.
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._undelayed = True
         self._socket.sendall(request)
         return [self._read_frame(operation) for _ in range(replies)]
 
     def is_usable(self) -> bool:
-        """Whether the peer has neither closed the connection nor sent what nobody asked for."""
+        """Whether the peer has neither closed the connection nor sent unexpected data."""
         return is_quiet(self._socket)
 
     def close(self) -> None:

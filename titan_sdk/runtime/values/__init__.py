@@ -1,17 +1,17 @@
-"""Python values as JSON and back, exactly. It travels with each job, so both ends read and write by the same code.
+"""Exact conversion of Python values to JSON and back. The package travels with each job, so both ends use the same code.
 
-A value of JSON's own types stays as it is. Any other becomes an envelope:
+A value of JSON's own types stays unchanged. Any other value becomes an envelope:
 
     {"titan_value": 1, "value": TREE}
 
-In a tree, ``null``, true and false, numbers, texts, arrays and objects stand for themselves; whatever JSON lacks is
-an object with the key ``$``, which names its kind:
+In a tree, ``null``, true and false, numbers, texts, arrays and objects have their usual meaning. Any other value is an
+object with the key ``$``, which names its kind:
 
 | ``$`` | more fields |
 |---|---|
 | ``int`` | ``v``: hexadecimal text of a number beyond 4,000 digits |
 | ``float`` | ``v``: ``nan``, ``inf`` or ``-inf`` |
-| ``str`` | ``v``: BUFFER of its UTF-8 with surrogates, where JSON would join two of them |
+| ``str`` | ``v``: BUFFER of its UTF-8 with surrogates, for a text in which JSON would join two surrogates |
 | ``bytes``, ``bytearray`` | ``v``: BUFFER |
 | ``tuple``, ``set``, ``frozenset`` | ``v``: array of trees |
 | ``dict`` | ``v``: array of ``[key, value]``; an object with text keys, none of them ``$``, needs no such form |
@@ -19,7 +19,7 @@ an object with the key ``$``, which names its kind:
 | ``date``, ``decimal``, ``uuid`` | ``v``: its text |
 | ``timedelta`` | ``v``: ``[days, seconds, microseconds]`` |
 | ``path`` | ``kind``: ``Path``, ``PurePosixPath`` or ``PureWindowsPath``; ``v``: its text |
-| ``enum`` | ``class``: ``module:Name``; ``name``, or ``value`` of a flag; ``plain``: the text or number that it is as well |
+| ``enum`` | ``class``: ``module:Name``; ``name``, or ``value`` of a flag; ``plain``: the text or number of a member that is also one |
 | ``namedtuple`` | ``class``; ``v``: array of trees |
 | ``dataclass`` | ``class``; ``v``: object of its fields |
 | ``pydantic`` | ``class``; ``v``, ``set``, ``extra``, ``private`` |
@@ -29,8 +29,8 @@ an object with the key ``$``, which names its kind:
 | ``pandas.Timestamp``, ``pandas.Timedelta``, ``pandas.NA``, ``pandas.NaT`` | ``v``, ``unit``, ``tz`` |
 | ``polars.DataFrame``, ``polars.Series`` | ``shape``, ``dtypes``; ``v``: BUFFER with uncompressed Arrow IPC |
 
-The whole tree, and never a part of one, may be ``{"$": "pickle", "python": "3.11", "v": BUFFER}``: a value that
-cloudpickle has written, for a reader that has said that it takes pickles.
+A whole tree, but not a part of one, may be ``{"$": "pickle", "python": "3.11", "v": BUFFER}``: a value written by
+cloudpickle. Only a reader that has chosen pickles accepts it.
 
 BUFFER is base64 text. ZONE is ``{"zone": "Europe/Berlin"}`` or ``{"offset": [seconds, microseconds], "name": ...}``.
 """

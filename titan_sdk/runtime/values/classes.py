@@ -1,7 +1,7 @@
 """Objects of classes: members of enumerations, named tuples, dataclasses, pydantic's models.
 
-Their class travels as a name. A reader makes an object only of a class that it has allowed, and sets the fields as they
-were: neither ``__init__`` nor a validator runs.
+The class travels as a name. A reader makes objects of allowed classes only. It sets the fields directly, so neither
+``__init__`` nor a validator runs.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ __all__ = [
 
 
 def name_of(kind: type) -> str:
-    """As a message shows a class."""
+    """The name of a class for a message."""
     return "%s.%s" % (kind.__module__, kind.__qualname__)
 
 
 def shown(key: Any) -> str:
-    """A key, as a place has it."""
+    """A key as a part of a place."""
     try:
         text = repr(key)
     except Exception:  # noqa: BLE001 - it is the user's code, and Python refuses to write very long numbers
@@ -49,7 +49,7 @@ def shown(key: Any) -> str:
 
 
 def allowed(name: str, classes: Iterable[Any]) -> Any:
-    """The class itself, or True, where one of the classes or patterns allows ``module.Class``; else None."""
+    """The class itself, or True if a pattern allows ``module.Class``; None if the class is not allowed."""
     matches = standard("fnmatch").fnmatchcase
     for entry in classes:
         if isinstance(entry, type):
@@ -67,7 +67,7 @@ def find(name: str, found: Any) -> Any:
     """The class called ``module:Class``.
 
     Args:
-        found: the class where it is known, else it is imported.
+        found: the class, if it is known. Otherwise it is imported.
     """
     if isinstance(found, type):
         return found
@@ -88,7 +88,7 @@ def find(name: str, found: Any) -> Any:
 
 
 def _is_importable(kind: type) -> bool:
-    """Whether another process may find it; one of a script or of Airflow's DAG file is found by nobody."""
+    """Whether another process can import the class. A class of a script or of an Airflow DAG file cannot be imported."""
     here: Any = sys.modules.get(kind.__module__)
     for part in kind.__qualname__.split("."):
         here = getattr(here, part, None)
@@ -110,8 +110,8 @@ def _name(writer: Writer, kind: type) -> str:
 
 
 def write_enum(writer: Writer, value: Any) -> Any:
-    """A member by its name; one of a flag by its value. One that is a text or number as well has that beside it, and is
-    no more than that where its class is one that nobody else can import.
+    """Write a member by its name, and a flag by its value. A member that is also a text or number gets ``plain``. If no
+    other process can import its class, it becomes just this text or number.
     """
     kind = type(value)
     bases: Any = ((str, str.__str__), (int, int.__int__), (float, float.__float__))
@@ -130,7 +130,7 @@ def write_enum(writer: Writer, value: Any) -> Any:
 
 
 def read_enum(reader: Reader, tree: Any) -> Any:
-    """The member, or, where its class is not allowed, the text or number that it equals."""
+    """Read the member. If its class is not allowed, the result is the text or number that equals it."""
     try:
         kind = reader.class_of(tree)
     except NotAllowed:
@@ -146,7 +146,7 @@ def read_enum(reader: Reader, tree: Any) -> Any:
 
 
 def write_namedtuple(writer: Writer, value: Any) -> Any:
-    """A named tuple; the tuple that it equals, where its class is one that nobody else can import."""
+    """Write a named tuple. If no other process can import its class, it becomes a plain tuple."""
     if not _is_importable(type(value)):
         return writer.write(tuple(value))
     writer.enter(value)
@@ -156,7 +156,7 @@ def write_namedtuple(writer: Writer, value: Any) -> Any:
 
 
 def read_namedtuple(reader: Reader, tree: Any) -> Any:
-    """The named tuple, or, where its class is not allowed, the tuple that it equals."""
+    """Read the named tuple. If its class is not allowed, the result is a plain tuple."""
     fields = reader.items(tree["v"])
     try:
         kind = reader.class_of(tree)
@@ -171,7 +171,7 @@ def read_namedtuple(reader: Reader, tree: Any) -> Any:
 
 
 def write_dataclass(writer: Writer, value: Any) -> Any:
-    """A dataclass by its fields; those that were never set stay so."""
+    """Write a dataclass by its fields, except those that were never set."""
     kind = type(value)
     if isinstance(value, (dict, list, tuple, set, frozenset, str, bytes, int, float)):
         raise writer.refused("is of %s, a dataclass and a built-in type at once" % name_of(kind))
@@ -192,7 +192,7 @@ def write_dataclass(writer: Writer, value: Any) -> Any:
 
 
 def read_dataclass(reader: Reader, tree: Any) -> Any:
-    """The object, made without a call of its class."""
+    """Read the object, without a call of its class."""
     kind = reader.class_of(tree)
     described = getattr(kind, "__dataclass_fields__", None)
     if not isinstance(described, dict) or not isinstance(tree["v"], dict):
@@ -218,7 +218,7 @@ def _same_fields(kind: type, found: Any, known: Iterable[str], needed: Iterable[
 
 
 def write_pydantic(writer: Writer, value: Any) -> Any:
-    """A model by its fields, with what pydantic 2 keeps beside them."""
+    """Write a model by its fields, with the other attributes of pydantic 2."""
     kind = type(value)
     if not hasattr(kind, "model_fields"):
         raise writer.refused("is a model of pydantic 1, which cannot be carried; send its dict()")
@@ -240,7 +240,7 @@ def _is_field(kind: Any, name: str) -> bool:
 
 
 def read_pydantic(reader: Reader, tree: Any) -> Any:
-    """The model, made without its validators."""
+    """Read the model, without its validators."""
     kind = reader.class_of(tree)
     described: Optional[Any] = getattr(kind, "model_fields", None)
     if not isinstance(described, dict) or not isinstance(tree["v"], dict):

@@ -1,4 +1,4 @@
-"""What goes wrong with a value on its way: it cannot be written, read, or its class is not allowed."""
+"""Errors of values: a value cannot be written or read, or its class is not allowed."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ __all__ = ["NotAllowed", "Refused", "Unreadable"]
 
 
 class Refused(TypeError):
-    """A value cannot be carried as it is. The sentence names its place inside the whole."""
+    """A value cannot be carried exactly. The sentence names the place inside the whole value."""
 
 
 class Unreadable(ValueError):
-    """What was received is no value of this format, or this machine lacks what the value needs."""
+    """The data is not a value of this format, or the value needs a package that this machine does not have."""
 
 
 class NotAllowed(Unreadable):
-    """A value is of a class that the reader has not allowed; nothing was imported."""
+    """The value has a class that the reader has not allowed. Nothing was imported."""
 
     def __init__(self, message: str, class_name: str) -> None:
         super().__init__(message)
         self.class_name = class_name
-        """As ``module.Class``."""
+        """The class as ``module.Class``."""

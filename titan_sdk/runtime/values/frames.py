@@ -1,7 +1,7 @@
-"""pandas' and polars' frames. Both are imported only where a value or an envelope is one of their own.
+"""Frames of pandas and polars. These packages are imported only for a value or an envelope of their own.
 
-A frame of pandas travels column by column, each as the arrays that it is made of, so that neither end needs Arrow and
-nothing is converted on the way. A column (``COLUMN``) is one of these objects:
+A frame of pandas travels column by column, each as its arrays. So neither end needs Arrow, and nothing is converted. A
+column (``COLUMN``) is one of these objects:
 
 | field | the column's dtype |
 |---|---|
@@ -53,7 +53,7 @@ _MASKED = {"b": "BooleanArray", "i": "IntegerArray", "u": "IntegerArray", "f": "
 
 
 def write_scalar(writer: Writer, value: Any) -> Any:
-    """A Timestamp or Timedelta with its unit, NaT or NA."""
+    """Write a Timestamp or Timedelta with its unit, NaT or NA."""
     from .moments import write_zone
 
     kind = type(value).__qualname__
@@ -87,7 +87,7 @@ def read_scalar(reader: Reader, tree: Any) -> Any:
 
 
 def _column(writer: Writer, values: Any) -> Dict[str, Any]:
-    """The column of a Series or an Index that has no levels."""
+    """The column of a Series, or of an Index without levels."""
     pandas, numpy = package("pandas"), package("numpy")
     dtype = values.dtype
     if isinstance(dtype, numpy.dtype):
@@ -156,7 +156,7 @@ def _arrow_bytes(held: Any) -> bytes:
 
 
 def _values(reader: Reader, tree: Any) -> Any:
-    """The array of a column: numpy's, or one of pandas' own."""
+    """The array of a column, of numpy or of pandas."""
     pandas, numpy = package("pandas"), package("numpy")
     if "array" in tree:
         return _array(reader, tree["array"])
@@ -195,7 +195,7 @@ def _array(reader: Reader, tree: Any) -> Any:
 
 
 def _is_objects(values: Any) -> bool:
-    """Objects, of which pandas would guess another dtype."""
+    """Whether the values are objects. Their dtype must be given, because pandas would guess another one."""
     return isinstance(values, package("numpy").ndarray) and values.dtype.kind == "O"
 
 
@@ -215,7 +215,7 @@ def _read_texts(reader: Reader, tree: Any) -> Any:
         try:
             package("pyarrow")
         except Unreadable:
-            storage = "python"  # equal values, in the other of the two ways that pandas keeps them
+            storage = "python"  # the other storage of pandas, with equal values
     try:
         dtype = pandas.StringDtype(storage, na_value=na)
     except TypeError:  # pandas 2.2 and before

@@ -1,4 +1,4 @@
-"""Dates and times with their zones; numbers and names of the standard library that JSON lacks."""
+"""Dates and times with their zones, and decimals and UUIDs."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _ZONE = r"[A-Za-z0-9_+\-]{1,64}(/[A-Za-z0-9_+\-]{1,64}){0,4}"
 
 
 def write_datetime(writer: Writer, value: Any) -> Any:
-    """A datetime; of a subclass, such as pendulum's, the moment and its zone."""
+    """A datetime. Of a subclass, such as pendulum's, the moment and the zone."""
     kind = standard("datetime").datetime
     fields = (value.year, value.month, value.day, value.hour, value.minute, value.second, value.microsecond)
     return writer.tag("datetime", kind(*fields).isoformat(), **_zoned(writer, value, value))
@@ -51,9 +51,9 @@ def write_date(writer: Writer, value: Any) -> Any:
 
 
 def write_timedelta(writer: Writer, value: Any) -> Any:
-    """A duration; of pendulum's, its length."""
+    """A duration. Of pendulum's class, its length."""
     plain = standard("datetime").timedelta
-    # Days of a subclass may mean something else; a sum is of the base type.
+    # A subclass may give ``days`` another meaning, so the span is computed by the base type.
     span = plain(microseconds=_microseconds(value))
     return writer.tag("timedelta", [span.days, span.seconds, span.microseconds])
 
@@ -81,7 +81,7 @@ def _zoned(writer: Writer, value: Any, moment: Any) -> Dict[str, Any]:
     if value.tzinfo is not None:
         fields["tz"] = write_zone(writer, value.tzinfo, moment)
         if moment is not None and not fields.get("fold") and "pytz" in type(value.tzinfo).__module__:
-            # pytz tells the second of two equal hours by its zone object and not by fold.
+            # pytz marks the second of two equal hours by its zone object, not by fold.
             again = value.replace(tzinfo=read_zone(fields["tz"]), fold=1)
             if again.replace(fold=0).utcoffset() != value.utcoffset() == again.utcoffset():
                 fields["fold"] = 1
@@ -89,7 +89,7 @@ def _zoned(writer: Writer, value: Any, moment: Any) -> Dict[str, Any]:
 
 
 def write_zone(writer: Writer, zone: Any, moment: Any = None) -> Dict[str, Any]:
-    """A time zone: its name in the IANA database, or its distance from UTC."""
+    """A time zone: its name in the IANA database, or its offset from UTC."""
     datetime = standard("datetime")
     names = {base.__qualname__ for base in type(zone).__mro__}
     if isinstance(zone, datetime.timezone):
@@ -128,7 +128,7 @@ def read_zone(tree: Any) -> Any:
         return standard("zoneinfo").ZoneInfo(name)
     except ImportError:  # Python 3.8
         problem = "this Python is older than 3.9 and has no module zoneinfo"
-    except (KeyError, ValueError, OSError):  # not found: it is a KeyError
+    except (KeyError, ValueError, OSError):  # an unknown zone is a KeyError
         problem = "this machine does not know it; install the package tzdata"
     if name == "UTC":
         return datetime.timezone.utc

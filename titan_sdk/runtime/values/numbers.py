@@ -1,4 +1,4 @@
-"""numpy's scalars and arrays. numpy is imported only where a value or an envelope is one of its own."""
+"""Scalars and arrays of numpy. It is imported only for a value or an envelope of its own."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _MOST_DIMENSIONS = 64
 
 
 def package(name: str) -> Any:
-    """A package that a value is of."""
+    """The package of a value's type, imported."""
     try:
         __import__(name)
     except ImportError as exc:
@@ -33,7 +33,7 @@ def package(name: str) -> Any:
 
 
 def write_scalar(writer: Writer, value: Any) -> Any:
-    """A scalar: readable where Python has a number or text that is the same, else its bytes."""
+    """Write a scalar as the equal number or text of Python, or as bytes if there is none."""
     dtype = value.dtype
     descr = _descr(writer, dtype)
     if dtype.kind in "biuU" or (dtype.kind == "f" and dtype.itemsize <= 8):
@@ -43,7 +43,7 @@ def write_scalar(writer: Writer, value: Any) -> Any:
 
 
 def read_scalar(reader: Reader, tree: Any) -> Any:
-    """A scalar. Without numpy, a float64 and a text are Python's own, which they equal."""
+    """Read a scalar. Without numpy, a float64 and a text become the equal objects of Python."""
     found = tree["v"]
     if ("numpy" not in sys.modules and tree["dtype"] in ("<f8", ">f8")) or str(tree["dtype"])[1:2] == "U":
         try:
@@ -64,7 +64,7 @@ def read_scalar(reader: Reader, tree: Any) -> Any:
 
 
 def write_array(writer: Writer, value: Any) -> Any:
-    """An array with its order; objects in it one by one."""
+    """Write an array with its order. Objects in it are written one by one."""
     numpy = package("numpy")
     if type(value) is not numpy.ndarray:
         raise writer.refused(
@@ -135,7 +135,7 @@ def _packed(dtype: Any) -> int:
 
 
 def _dtype(reader: Reader, numpy: Any, descr: Any) -> Any:
-    """The dtype of a description that this format has: numpy itself would evaluate more than that."""
+    """The dtype of a description in this format. numpy alone would accept more than this format has."""
     return numpy.dtype(_checked(reader, descr))
 
 

@@ -1,4 +1,4 @@
-"""From the JSON form back to the value. Nothing is imported because the data names it, unless the reader allows it."""
+"""From the JSON form back to the value. A class or module named in the data is imported only if the reader allows it."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ def load(
     setting: str = "",
     serializer: str = "json",
 ) -> Any:
-    """The value of a JSON form. What is no envelope is its own value.
+    """The value of a JSON form. Anything but an envelope is its own value.
 
     Args:
-        allowed_classes: the classes that may be made, or their names as ``module.Class``, where ``*`` stands for
+        allowed_classes: the classes that objects may have, or their names as ``module.Class``, in which ``*`` matches
             anything.
-        where: what the value is called in an error.
-        serializer: ``cloudpickle`` also takes pickles, which run whatever is in them.
-        setting: how a reader allows a class, for the sentence that says so.
+        where: the name of the value in an error.
+        serializer: ``cloudpickle`` also accepts pickles, which run the code in them.
+        setting: the way to allow a class, for the error's sentence.
 
     Raises:
-        NotAllowed: the value holds an object of a class that is not among them; nothing was imported.
-        Unreadable: it is damaged, of a later version, or needs a package that is not installed.
+        NotAllowed: the value has an object of another class. Nothing was imported.
+        Unreadable: the value is damaged, of a later version, or needs a package that is not installed.
     """
     if not (isinstance(found, dict) and len(found) == 2 and "titan_value" in found and "value" in found):
         return found
@@ -126,7 +126,7 @@ class Reader:
         return found
 
     def whole(self, found: Any) -> int:
-        """Something that must be a whole number."""
+        """A value that must be a whole number."""
         if type(found) is not int:
             raise self.damaged("a whole number", found)
         return found
@@ -135,7 +135,7 @@ class Reader:
         """The bytes of a buffer.
 
         Args:
-            size: how many the fields beside it promise; checked before anything is allocated.
+            size: the number of bytes that follows from the other fields. It is checked before memory is allocated.
         """
         if not isinstance(found, str) or len(found) % 4:
             raise self.damaged("base64", found)
@@ -148,11 +148,11 @@ class Reader:
         return data
 
     def damaged(self, wanted: str, found: Any) -> Unreadable:
-        """Something is of another kind than this format has it."""
+        """The error for a part of another type than the format has there."""
         return Unreadable("%s is damaged: it has %.80r where %s belongs" % (self.where, found, wanted))
 
     def class_of(self, tree: Any) -> Any:
-        """The class that a tree names, once the reader has allowed it."""
+        """The class that a tree names, if the reader has allowed it."""
         name = self.text(tree, "class").replace(":", ".")
         found = classes.allowed(name, self._allowed)
         if found is None:

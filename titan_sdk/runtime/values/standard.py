@@ -1,4 +1,4 @@
-"""The standard library, whatever the script's folder holds: in a job, `titan_job` knows how to find it."""
+"""Imports from the standard library. In a job they go through `titan_job`, because the script's folder may hide modules."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a value to its JSON form. Whatever cannot be carried is refused by its place, before anything is sent."""
+"""From a value to its JSON form. A part that cannot be carried is refused with its place, before anything is sent."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ __all__ = ["MARK", "Envelope", "Writer", "dump", "is_envelope"]
 MARK = "titan_value"
 DEEPEST = 200
 MOST_VALUES = 1 << 25
-"""As many as fit into the largest text that a job can send."""
+"""The number of values that fit into the largest text of a job."""
 LARGE = 10**4000
-"""Python refuses to read decimals that are not much longer."""
+"""From here on, integers are written in hexadecimal, because Python limits the digits of decimals."""
 
 
 class Envelope(dict):  # type: ignore[type-arg]
-    """A value that is written already: inside another one it stays the value that it stands for."""
+    """A value in its JSON form. Inside another value it is written as the value that it represents."""
 
 
 def is_envelope(value: Any) -> bool:
-    """Whether it is what `dump` makes of a value that JSON lacks."""
+    """Whether a value is an envelope, as `dump` makes it."""
     return isinstance(value, dict) and len(value) == 2 and MARK in value and "value" in value
 
 
@@ -38,15 +38,15 @@ def dump(
     also: Optional[Callable[[Any], Any]] = None,
     serializer: str = "json",
 ) -> Any:
-    """The value's JSON form: the value itself where JSON holds it as it is, else an Envelope.
+    """The JSON form of a value: the value itself if JSON can hold it, otherwise an Envelope.
 
     Args:
-        where: what the value is called in a refusal.
-        also: is asked about what is of none of our types: another value in its place, or NotImplemented.
-        serializer: ``cloudpickle`` writes all of it as one pickle, with the version of Python that can read it.
+        where: the name of the value in an error.
+        also: called with an object of an unknown type. It returns a value in its place, or NotImplemented.
+        serializer: ``cloudpickle`` writes the whole value as one pickle, with the version of Python that can read it.
 
     Raises:
-        Refused: a part of it cannot be carried, contains itself, or is nested more than 200 deep.
+        Refused: a part of the value cannot be carried, contains itself, or is nested more than 200 deep.
     """
     if serializer != "json":
         return Envelope({MARK: 1, "value": _pickled(root, where, serializer)})
@@ -77,12 +77,12 @@ def _pickled(root: Any, where: str, serializer: str) -> Any:
 
 
 class Writer:
-    """Writes one value; remembers where it is."""
+    """Writes one value, and keeps track of the place inside it."""
 
     def __init__(self, where: str, also: Optional[Callable[[Any], Any]] = None) -> None:
         self.where = where
         self.typed = False
-        """Whether there was anything that JSON lacks."""
+        """Whether a part of the value needs an envelope."""
         self.has_dollar = False
         self._also = also
         self._path: List[str] = []
@@ -112,12 +112,12 @@ class Writer:
         return write(self, value)
 
     def tag(self, kind: str, v: Any, /, **fields: Any) -> Dict[str, Any]:
-        """The object that stands for something JSON lacks."""
+        """The object with ``$`` for a value that JSON cannot hold."""
         self.typed = True
         return {"$": kind, "v": v, **fields}
 
     def at(self, step: str, value: Any) -> Any:
-        """The tree of what is found by that step, such as ``[2]`` or ``.name``."""
+        """The tree of a part of the value. The step to it is a text such as ``[2]`` or ``.name``."""
         self._path.append(step)
         tree = self.write(value)
         self._path.pop()
@@ -134,11 +134,11 @@ class Writer:
         return out
 
     def buffer(self, data: Any) -> str:
-        """Bytes, as they stand in a tree."""
+        """The BUFFER of bytes."""
         return str(standard("binascii").b2a_base64(data, newline=False), "ascii")
 
     def place(self) -> str:
-        """Where in the whole it is now."""
+        """The present place inside the whole value."""
         text = self.where + "".join(self._path[:20])
         return text if len(self._path) <= 20 else text + "..."
 
@@ -147,7 +147,7 @@ class Writer:
         return Refused("%s %s" % (self.place(), problem))
 
     def enter(self, value: Any) -> None:
-        """Go into a container."""
+        """Enter a container."""
         if id(value) in self._above:
             raise self.refused("contains itself")
         if len(self._above) >= DEEPEST:
@@ -155,7 +155,7 @@ class Writer:
         self._above.append(id(value))
 
     def leave(self) -> None:
-        """Come out of it again."""
+        """Leave the container."""
         self._above.pop()
 
     def _text(self, value: str) -> Any:
@@ -203,7 +203,7 @@ class Writer:
         members = [self.write(member) for member in value]
         self._path.pop()
         self.leave()
-        # The same set is always the same text.
+        # Sorted, so that equal sets give equal texts.
         members.sort(key=lambda member: str(standard("json").dumps(member, sort_keys=True)))
         return self.tag("frozenset" if isinstance(value, frozenset) else "set", members)
 
@@ -245,7 +245,7 @@ class Writer:
 def _is_plain_key(key: str) -> bool:
     if type(key) is str:
         return key.isascii() or key.isprintable() or not any("\ud800" <= c <= "\udfff" for c in key)
-    # A member of an enumeration is carried as what it is; another subclass as its text.
+    # A member of an enumeration keeps its type. Any other subclass becomes its text.
     return _find(type(key)) is _PLAIN_TEXT
 
 
@@ -257,7 +257,7 @@ _PLAIN_TEXT = _plain(str.__str__)
 
 
 def _find(kind: type) -> Optional[Callable[[Writer, Any], Any]]:
-    """How a type is written, by the names of its bases: nothing is imported to find out."""
+    """The function that writes a type. It is found by the names of the type's bases, so that nothing is imported."""
     if issubclass(kind, Envelope):
         return Writer._envelope
     bases = {(base.__module__.partition(".")[0], base.__qualname__) for base in kind.__mro__}

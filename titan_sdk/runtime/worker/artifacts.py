@@ -1,7 +1,7 @@
-"""Files between a folder of the worker and the master's registry, in bounded memory.
+"""Transfers files between a folder of the worker and the master's registry, in bounded memory.
 
-A bundled master takes and gives them in pieces. A real one takes one packet, so there a larger file goes in parts: files
-of their own, called ``<name>.1of3``, whose checksums the reference lists.
+A bundled master transfers a file in pieces. A real one takes one packet, so a larger file becomes several files there,
+called ``<name>.1of3`` and so on. The reference lists their checksums.
 """
 
 from __future__ import annotations
@@ -17,27 +17,27 @@ if TYPE_CHECKING:
     from typing import Any, Callable, Dict, List
 
     Deadline = Callable[[], Callable[[], float]]
-    """Makes the time until which to try one exchange."""
+    """Returns the deadline of one exchange."""
 
 ASSET_WRITE, ASSET_READ, ASSET_DELETE = 0x44, 0x45, 0x4E
 _BEYOND = 1 << 40
-"""An offset behind every artifact's end."""
+"""An offset beyond every artifact's end."""
 _BEGINNINGS = 5
-"""How often an upload is begun whose master is started anew meanwhile."""
+"""How often an upload begins if the master restarts meanwhile."""
 
 
 class Gone(Exception):
-    """The master says that it does not have the file; asking again does not help."""
+    """The master does not have the file, so a repetition does not help."""
 
 
 class _BeginAgain(Exception):
-    """The master does not know the upload any more."""
+    """The master has forgotten the upload."""
 
 
 def name_of(full_id: str, nonce: str, label: str) -> str:
-    """The name in the registry of a file that belongs to a run; it goes when the run is forgotten.
+    """The name in the registry of a run's file. The file is removed when the run is forgotten.
 
-    ``titan_sdk.runtime.keys.run_artifacts`` says how these names begin.
+    ``titan_sdk.runtime.keys.run_artifacts`` makes the beginning of these names.
     """
     short = full_id[4:] if full_id.startswith("DAG-") else full_id
     if len(short) > 100:
@@ -46,7 +46,7 @@ def name_of(full_id: str, nonce: str, label: str) -> str:
 
 
 def plain(text: str, longest: int = 60) -> str:
-    """A text as a part of such a name; its end, if it is long."""
+    """A text as a part of such a name. Of a long text, its end."""
     return "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "_" for c in text)[-longest:]
 
 
@@ -57,10 +57,10 @@ def part_name(name: str, index: int, count: int) -> str:
 def send(
     master: store.StoreConnection, name: str, path: Any, deadline: Deadline, alive: Callable[[], None]
 ) -> Dict[str, Any]:
-    """Store a file; what a reference says of it: ``name``, ``size``, ``sha256``, and ``parts`` where it has some.
+    """Store a file. Returns the fields of its reference: ``name``, ``size``, ``sha256``, and ``parts`` if it has parts.
 
     Args:
-        alive: called between the pieces; what it raises ends the upload.
+        alive: called between the pieces; its exception ends the upload.
 
     Raises:
         StoreError: the master does not take it.
@@ -139,10 +139,10 @@ def receive(
     deadline: Deadline,
     alive: Callable[[], None],
 ) -> None:
-    """Write what a reference names to a new file.
+    """Write the file of a reference to a new file.
 
     Raises:
-        StoreError: the master cannot be reached, or does not have the very bytes that the reference names.
+        StoreError: the master cannot be reached, or does not have exactly the bytes of the reference.
         OSError: the worker's disk.
     """
     digest = sha256()
@@ -190,7 +190,7 @@ def _read(master: store.StoreConnection, name: str, digest: str, offset: int) ->
 
 
 def look(master: store.StoreConnection, name: str) -> Dict[str, Any]:
-    """What a master that is trusted has under a name now."""
+    """The file that a trusted master has under a name now."""
     asked = '{"name":%s,"offset":%d,"sha256":""}' % (dumps(name), _BEYOND)
     head = master.call(ASSET_READ, asked.encode("ascii")).partition(b"\n")[0]
     if not head.startswith(b"{"):
@@ -202,7 +202,7 @@ def look(master: store.StoreConnection, name: str) -> Dict[str, Any]:
 
 
 def remove(master: store.StoreConnection, ref: Dict[str, Any], deadline: Deadline) -> None:
-    """Delete what a reference names; a real master, which cannot, is left with empty files."""
+    """Delete the file of a reference. A real master cannot delete, so there the files become empty."""
     parts = ref.get("parts") or []
     names = [part_name(ref["name"], i, len(parts)) for i in range(len(parts))] or [ref["name"]]
     for name in names:

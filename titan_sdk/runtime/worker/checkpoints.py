@@ -1,8 +1,8 @@
-"""What a job keeps for the case that it is killed: a file or folder, the step that it stands for, and a small mapping.
+"""The checkpoint of a job, from which it continues after a kill: a file or folder, its step, and a small mapping.
 
-One value in the store says all of it, so a kill at any moment leaves either the earlier checkpoint or the new one: a new
-file has a name of its own, the value names it only once it is whole, and only then is the earlier file removed. What a
-kill leaves besides, the value lists as stale, for the next one who writes.
+One value in the store describes the checkpoint. A new file has a name of its own, the value names it when it is complete,
+and then the earlier file is removed. So a kill at any moment leaves either the earlier checkpoint or the new one. The
+value also lists files that a kill may leave behind, and the next writer removes them.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     Deadline = Callable[[], Callable[[], float]]
 
 USED = "checkpoint.used"
-"""A file in the job's folder: it has asked for its checkpoint, or written one."""
+"""A file in the job's folder. It exists if the job has read or written a checkpoint."""
 VARIABLE = "TITAN_CHECKPOINT"
-"""Tells a job the key of its checkpoint, if that is not its run's own."""
+"""The variable with the key of the job's checkpoint, if that is not the run's own."""
 
 
 class Checkpoint:
@@ -31,14 +31,14 @@ class Checkpoint:
     def __init__(
         self, master: store.StoreConnection, run: Dict[str, Any], key: Optional[str], deadline: Deadline
     ) -> None:
-        """`key` is a key of TitanStore; None is the run's own."""
+        """`key` is a key of TitanStore; None: the run's own checkpoint."""
         self._master, self._run, self._deadline = master, run, deadline
         self._is_own = key is None
         self._key = key or keys.checkpoint_key(run["id"], run["nonce"])
         self._owner = "%s:%s" % (run["id"], run["nonce"])
 
     def load(self) -> Dict[str, Any]:
-        """What is stored: empty where nothing is, or where the run that wrote it has succeeded."""
+        """The stored checkpoint; empty if there is none, or if the run that wrote it has succeeded."""
         text = store.persist(partial(self._master.get, self._key), self._deadline())
         if text is None:
             return {}
@@ -61,7 +61,7 @@ class Checkpoint:
             ) from None
 
     def save(self, path: str, step: Any, scratch: str) -> None:
-        """Keep a file or folder in the place of the earlier one."""
+        """Replace the earlier file or folder by a new one."""
         before = self.load()
         self._remove(before.get("stale") or [])
         is_folder = os.path.isdir(path)
@@ -100,7 +100,7 @@ class Checkpoint:
         return "checkpoint~%s~%s-%s" % (digest, self._run["nonce"], label)
 
     def _intended(self, name: str, path: str) -> Dict[str, Any]:
-        """What may be there if this attempt is killed now."""
+        """The files that a kill of this attempt may leave behind."""
         count = 1 if self._master.trusted else -(-os.stat(path).st_size // limits.PART)
         return {"name": name, "parts": [""] * count} if count > 1 else {"name": name}
 
@@ -109,7 +109,7 @@ class Checkpoint:
             artifacts.remove(self._master, ref, self._deadline)
 
     def restore(self, folder: str) -> Optional[Tuple[str, Any]]:
-        """A copy of what was kept last below a folder, and its step; None where nothing was."""
+        """Copy the last checkpoint to a place below a folder. Returns its path and step; None if there is no checkpoint."""
         found = self.load()
         ref = found.get("ref")
         if ref is None:
@@ -132,18 +132,18 @@ class Checkpoint:
         return dict(self.load().get("state") or {})
 
     def put_state(self, state: Dict[str, Any]) -> None:
-        """Keep the mapping; beside the file, which stays."""
+        """Store the mapping. The file stays."""
         self._store(dict(self.load(), state=state))
 
     def end(self) -> bool:
-        """The run has succeeded, so nobody else is to go on from here; whether there is something to remove."""
+        """Mark the checkpoint as over after the run's success. Returns whether there is something to remove."""
         found = self.load()
         if found:
             self._store(dict(found, done=self._owner))
         return bool(found)
 
     def remove(self) -> None:
-        """Remove files and value, once the run's own record says that it has succeeded."""
+        """Remove the files and the value. Call this only when the run's record says that it has succeeded."""
         text = store.persist(partial(self._master.get, self._key), self._deadline())
         if text is None:
             return
@@ -153,7 +153,7 @@ class Checkpoint:
         if self._master.trusted:
             self._master.swap(self._key, text, None)
         else:
-            # It cannot delete.
+            # A real master cannot delete.
             self._store({"done": self._owner})
 
 
@@ -162,4 +162,4 @@ def _listed(found: Dict[str, Any]) -> List[Dict[str, Any]]:
 
 
 def _alive() -> None:
-    """The launcher says so meanwhile."""
+    """Do nothing: the launcher sends the heartbeats meanwhile."""

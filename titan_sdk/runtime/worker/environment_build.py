@@ -1,7 +1,7 @@
-"""Builds the environment of a job, in a process of its own, which runs before the job's and in its place.
+"""Builds the environment of a job, in a process of its own that runs before the job's process.
 
-It runs in the Python that is to run the job, with the environment variables of the worker: what a job brings must not
-say where the packages of other jobs come from. The job's guard watches it, so nothing of it outlives a cancel.
+It uses the job's Python and the worker's environment variables, because one job's variables must not decide the source
+of other jobs' packages. The job's guard watches the builder, so none of its processes survives a cancel.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Failure(Exception):
 
 
 def main(words: List[str]) -> NoReturn:
-    """See to it that the environment stands, and leave with 0; or tell why it does not.
+    """Provide the environment and exit with 0, or report why there is none.
 
     Args:
         words: the job's folder, the requirements' SHA-256, and ``inherit`` or nothing.
@@ -65,18 +65,18 @@ def main(words: List[str]) -> NoReturn:
 
 
 def say(sentence: str) -> None:
-    """A line of the job's log."""
+    """Write a line to the job's log."""
     sys.stdout.write("titan-runtime: %s\n" % sentence)
     sys.stdout.flush()
 
 
 def mask(text: str) -> str:
-    """The text without what stands before the host in a URL: names, passwords, tokens."""
+    """The text without the names, passwords and tokens before the host of a URL."""
     return _USERINFO.sub(r"\1****@", text)
 
 
 class _Build:
-    """One process's way to an environment that stands."""
+    """Provides one environment: reuses it, waits for it, or builds it."""
 
     def __init__(self, folder: str, requirements: str, inherit: bool) -> None:
         self.folder, self.inherit = folder, inherit
@@ -86,10 +86,10 @@ class _Build:
             self.wanted: Dict[str, Any] = json.load(file)
 
     def run(self) -> Tuple[str, str]:
-        """How it came to stand, and its digest."""
+        """Provide the environment. Returns how (``reused``, ``waited``, ``built``) and its digest."""
         self._check_python()
         place = environments.root()
-        # Held to this process's end: nobody removes what it waits for.
+        # This process holds the lock to its end, so that nobody removes the environment.
         _, path = environments.hold(place, self.digest)
         if path is not None:
             return "reused", self.digest
@@ -126,7 +126,7 @@ class _Build:
         begun = time.monotonic()
         for left in os.listdir(place):
             if left.startswith(self.digest + "-"):
-                # Nobody has got to know of it: its builder was killed.
+                # The remains of a killed builder. No link led to them, so no job uses them.
                 environments.clear(place + "/" + left)
         name = "%s-%s" % (self.digest, binascii.hexlify(os.urandom(4)).decode())
         path = place + "/" + name
@@ -153,7 +153,7 @@ class _Build:
         venv.EnvBuilder(symlinks=True).create(path)
         if self.inherited:
             with open(environments.site_packages(path) + "/_titan_inherited.pth", "w") as file:
-                # At the end of the path, and with what .pth files of their own say.
+                # The worker's folders go to the end of the path, and their own .pth files count.
                 for folder in self.inherited:
                     file.write("import site; site.addsitedir(%r)\n" % folder)
 
@@ -165,7 +165,7 @@ class _Build:
             if any(line[:1] != "-" for line in lines):
                 installer.install(path, given + ["-r", self._written("requirements", lines)])
             return
-        # A lock file names all there is; what comes from a repository has no hash that an installer could check.
+        # A lock file names all packages. A package from a repository has no hash that an installer could check.
         hashed = [line for line in lines if " --hash=" in line]
         for part, flags in ((hashed, ["--require-hashes"]), ([x for x in lines if x not in hashed], [])):
             if part:
@@ -195,19 +195,19 @@ class _Build:
         with open("%s/%s" % (path, environments.FACTS), "w", encoding="ascii") as file:
             json.dump(facts, file)
         for folder in folders:
-            # Jobs share it. The files may be links to the installer's own cache, so they are left as they are.
+            # Jobs share the environment, so its folders become read-only. Files do not: they may be links to the installer's cache.
             os.chmod(folder, 0o500)
 
 
 def summary(lines: List[str], shown: int = 5) -> str:
-    """The requirements in a few words."""
+    """The first few requirements, as one line."""
     names = [mask(line.partition(" --hash=")[0]) for line in lines if line[:1] != "-"]
     more = " and %d more" % (len(names) - shown) if len(names) > shown else ""
     return (", ".join(names[:shown]) or "no packages") + more
 
 
 def own_packages() -> List[str]:
-    """The folders in which this Python finds packages."""
+    """The folders of this Python's packages."""
     return [
         path
         for path in sys.path
@@ -247,10 +247,10 @@ def _holds(version: Tuple[int, ...], how: str, text: str) -> bool:
 
 
 class Installer:
-    """uv where the worker has it, else pip, with the worker's own settings.
+    """The installer: uv if the worker has it, otherwise pip, with the worker's own settings.
 
-    uv reads no setting of pip's. So where only pip has been told of an index it is pip that installs. And uv does not
-    look at packages outside of the environment, so pip installs where the worker's own are to count.
+    pip also installs if only pip's settings name an index, because uv does not read them. And pip installs if the
+    worker's packages count, because uv ignores packages outside of the environment.
     """
 
     def __init__(self, inherit: bool) -> None:
@@ -294,7 +294,7 @@ class Installer:
         return self._pip
 
     def _run(self, words: List[str]) -> Tuple[int, List[str]]:
-        """Its exit code and last lines. What it prints goes to the job's log, without secrets."""
+        """Run the installer. Returns its exit code and last lines. Its output goes to the job's log, without secrets."""
         env = {name: value for name, value in os.environ.items() if name not in _NOT_FOR_US.split()}
         env.update(NO_COLOR="1", PYTHONUNBUFFERED="1", PIP_USER="0", PIP_REQUIRE_VIRTUALENV="0")
         if not self.inherit:
@@ -319,7 +319,7 @@ class Installer:
 
 
 def find_uv() -> Optional[str]:
-    """On the PATH, or beside the worker's Python."""
+    """The path of uv, from the PATH or beside the worker's Python."""
     import shutil
 
     beside = os.path.join(os.path.dirname(sys.executable), "uv")
@@ -327,7 +327,7 @@ def find_uv() -> Optional[str]:
 
 
 def uv_is_set() -> bool:
-    """Whether uv knows where this worker's packages come from."""
+    """Whether uv's settings name an index."""
     homes = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config"), "/etc"
     return any(os.environ.get(name) for name in _OWN_UV.split()) or any(
         os.path.exists(home + "/uv/uv.toml") for home in homes
@@ -335,7 +335,7 @@ def uv_is_set() -> bool:
 
 
 def pip_is_set() -> bool:
-    """Whether pip has been told where this worker's packages come from."""
+    """Whether pip's settings name an index."""
     if any(os.environ.get("PIP_" + name) for name in _OWN_PIP.split()):
         return True
     home = os.path.expanduser("~")
@@ -359,7 +359,7 @@ def pip_is_set() -> bool:
 
 
 def _has_pip() -> bool:
-    """Whether this Python has a pip that can install for another one."""
+    """Whether this Python has a pip that can install for another Python."""
     try:
         from importlib import metadata
 

@@ -1,13 +1,15 @@
 """The environments of this worker: one per set of packages, built once, shared by its jobs, and removed when unused.
 
-Below the worker's private folder, for each environment
+The worker's private folder has, for each environment:
 
-- ``<digest>``: a link to its folder, renamed into place once that is complete: the paths in a venv do not change;
-- ``<digest>-<random>/``: the environment, or what a builder that was killed has left;
-- ``<digest>.use``: locked shared by those who run in it or wait for it; its time of change is that of the last use;
-- ``<digest>.build``: locked by the process that builds it.
+- ``<digest>``: a link to the environment's folder. It appears when the folder is complete. The folder is not renamed,
+  because a venv contains its own path;
+- ``<digest>-<random>/``: the environment, or the remains of a killed builder;
+- ``<digest>.use``: a file with a shared lock of every process that uses or awaits the environment. Its modification time
+  is the last use;
+- ``<digest>.build``: a file that the builder locks.
 
-The kernel releases a lock when its holders are gone, however they end. A job's process inherits its own.
+The kernel releases a lock when all its holders have ended, in whatever way. A job's process inherits its lock.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
 
 
 LAYOUT = "1"
-"""Of what is built: another one makes other digests."""
+"""The version of the layout. It is part of every digest."""
 FAILED = 96
 """The exit code of a job whose environment could not be built."""
 FACTS = "titan-environment.json"
@@ -47,18 +49,18 @@ class Entry:
     def __init__(self, digest: str, path: str, used_at: float, facts: Dict[str, Any]) -> None:
         self.digest, self.path, self.used_at = digest, path, used_at
         self.facts = facts
-        """What its builder noted: ``requirements``, ``python``, ``bytes``, ``built_at``, ``seconds``, ``installer``."""
+        """The builder's notes: ``requirements``, ``python``, ``bytes``, ``built_at``, ``seconds``, ``installer``."""
 
 
 class Unusable(Exception):
-    """There is no place for environments on this worker; the sentence says why."""
+    """This worker has no folder for environments; the sentence says why."""
 
 
 def root(make: bool = True) -> str:
-    """The folder of all environments: only one that nobody else can write to will do, as code in it is run.
+    """The folder of all environments. No other user may write to it, because code in it is run.
 
     Raises:
-        Unusable: there is none.
+        Unusable: there is no such folder.
     """
     named = os.environ.get("TITAN_RUNTIME_ENVIRONMENTS")
     places: List[Optional[str]] = [named]
@@ -86,20 +88,20 @@ def root(make: bool = True) -> str:
 
 
 def digest(requirements: str, inherited: Optional[List[str]] = None) -> str:
-    """The name of the environment that this Python makes of these requirements.
+    """The name of the environment for this Python and these requirements.
 
     Args:
-        requirements: their SHA-256.
-        inherited: folders of the worker's own packages, where the environment is to see them.
+        requirements: the SHA-256 of the requirements.
+        inherited: folders of the worker's own packages, if the environment sees them.
     """
     words = [LAYOUT, requirements, sys.version, sys.platform, os.uname().machine]
     words.append(os.path.realpath(sys.executable))
     try:
         words.append(os.confstr("CS_GNU_LIBC_VERSION") or "")
     except (AttributeError, ValueError, OSError):
-        pass  # another libc: Python itself is another one
+        pass  # not glibc; another libc comes with another Python, which is part of the name
     for folder in inherited or []:
-        # Another version of what the environment was completed for makes it another environment.
+        # The environment completes the worker's packages, so their versions are part of its name.
         words.append(folder)
         words.extend(name for name in _listed(folder) if name.endswith((".dist-info", ".egg-info")))
     if inherited is not None:
@@ -118,7 +120,7 @@ def _listed(folder: str) -> List[str]:
 
 
 def lock(path: str, how: int) -> int:
-    """An open file that is locked. Raises BlockingIOError with LOCK_NB where another process has it."""
+    """Open and lock a file. With LOCK_NB, raises BlockingIOError if another process has the lock."""
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         try:
@@ -133,7 +135,7 @@ def lock(path: str, how: int) -> int:
         except BaseException:
             os.close(descriptor)
             raise
-        # It was removed with its environment, before this process had the lock.
+        # The file was removed with its environment before this process got the lock.
         os.close(descriptor)
 
 
@@ -147,7 +149,7 @@ def published(place: str, name: str) -> Optional[str]:
 
 
 def hold(place: str, name: str) -> Tuple[int, Optional[str]]:
-    """A shared lock on the environment, which is not removed meanwhile, and its folder, if it is complete."""
+    """Take a shared lock, which protects the environment from removal. Returns it, and the folder if it is complete."""
     descriptor = lock("%s/%s.use" % (place, name), fcntl.LOCK_SH)
     path = published(place, name)
     if path is not None:
@@ -159,7 +161,7 @@ def hold(place: str, name: str) -> Tuple[int, Optional[str]]:
 
 
 class Packages:
-    """What a launcher does for the packages of its job."""
+    """The launcher's part of a job's packages."""
 
     def __init__(self, spec: Dict[str, Any], folder: str, command: List[bytes], library: str) -> None:
         self._wanted = spec["packages"]
@@ -175,10 +177,10 @@ class Packages:
         return bool(self._wanted.get("inherit"))
 
     def prepare(self, master: store.StoreConnection, until: Callable[[], float]) -> None:
-        """Take the environment, if it is there and this process can know; else put in place what it is built of.
+        """Lock the environment if it is found here. Otherwise write the requirements for the builder.
 
         Raises:
-            StoreError: that cannot be fetched.
+            StoreError: the requirements cannot be fetched.
             OSError: the worker's disk.
         """
         own = self._python == os.fsencode(sys.executable)
@@ -199,7 +201,7 @@ class Packages:
             file.write(content)
 
     def steps(self, argv: List[bytes], env: Dict[bytes, bytes], own: Dict[bytes, bytes]) -> Iterator[Any]:
-        """The programs to run, one after another: until the environment stands those that see to it, then the job's.
+        """The programs to run, in order: the builder until the environment is there, then the job.
 
         Args:
             env: the job's environment variables; `own` are the worker's.
@@ -217,7 +219,7 @@ class Packages:
         yield self._argv(argv), self._env(env), self._timeout, told, True
 
     def let_go(self) -> None:
-        """The job has ended."""
+        """Release the environment after the job's end."""
         if self._held is not None:
             os.close(self._held)
             self._held = None
@@ -231,7 +233,7 @@ class Packages:
             place = root(make=False)
             held, path = hold(place, name)
         except (Unusable, OSError):
-            return False  # the builder says why
+            return False  # the builder reports the reason
         if path is None:
             os.close(held)
             return False
@@ -254,7 +256,7 @@ class Packages:
         env[b"VIRTUAL_ENV"] = path
         env[b"PATH"] = path + b"/bin:" + (env.get(b"PATH") or os.fsencode(os.defpath))
         if self.inherits and b"PYTHONPATH" in os.environb:
-            # The packages of the job go before those of the worker, wherever it has them.
+            # The job's packages go before all packages of the worker.
             env[b"PYTHONPATH"] = os.fsencode(site_packages(self._path or "")) + b":" + env[b"PYTHONPATH"]
         return env
 
@@ -263,18 +265,18 @@ class Packages:
 
 
 def is_python(command: List[bytes]) -> bool:
-    """Whether the command's program is a Python, which the environment's own takes the place of."""
+    """Whether the command's program is a Python. The environment's Python then takes its place."""
     return len(command) > 1 and os.path.basename(command[0]).lstrip(b".").startswith((b"python", b"pypy"))
 
 
 def site_packages(path: str) -> str:
-    """Where an environment keeps its packages."""
+    """The folder of an environment's packages."""
     names = [name for name in _listed(path + "/lib") if name.startswith(("python", "pypy"))]
     return "%s/lib/%s/site-packages" % (path, names[0] if names else "")
 
 
 def tell(folder: str, how: str, seconds: float, text: str, **facts: Any) -> None:
-    """Leave for the launcher how the environment stands, and for whoever follows the job what goes on."""
+    """Write the environment's state for the launcher, and the progress for the job's readers."""
     told = dict(facts, state=how, seconds=round(seconds, 3))
     for name, value in (("environment", told), ("progress", {"fraction": None, "text": text})):
         with open("%s/%s.part" % (folder, name), "w") as file:
@@ -283,7 +285,7 @@ def tell(folder: str, how: str, seconds: float, text: str, **facts: Any) -> None
 
 
 def read(folder: str) -> Optional[Dict[str, Any]]:
-    """What ``tell`` has left."""
+    """The state that ``tell`` wrote."""
     import json
 
     try:
@@ -297,7 +299,7 @@ def read(folder: str) -> Optional[Dict[str, Any]]:
 
 
 def entries(place: str) -> List[Entry]:
-    """The complete ones, those first that were not used for the longest time."""
+    """The complete environments, the least recently used first."""
     import json
 
     found = []
@@ -315,8 +317,8 @@ def entries(place: str) -> List[Entry]:
 
 
 def prune(place: str, size: float, age: float) -> List[Entry]:
-    """Remove what is older than `age` seconds, then the least recently used until all are within `size` bytes, and
-    what killed builders have left. Nothing that is in use. What was removed.
+    """Remove environments that were not used for `age` seconds, then the least recently used until the rest has at most
+    `size` bytes, and the remains of killed builders. Environments in use stay. Returns the removed ones.
     """
     found = entries(place)
     known = {entry.digest for entry in found}
@@ -334,7 +336,7 @@ def prune(place: str, size: float, age: float) -> List[Entry]:
 
 
 def remove(place: str, name: str) -> bool:
-    """Remove the environment of that digest, complete or not; False where it is in use or being built."""
+    """Remove the environment of that digest, complete or not. False: it is in use or being built."""
     use = "%s/%s.use" % (place, name)
     try:
         held = lock(use, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -342,7 +344,7 @@ def remove(place: str, name: str) -> bool:
         return False
     trash = []
     try:
-        # Who waits for the lock finds nothing of it afterwards, and builds a folder of another name.
+        # A process that waits for the lock then finds no environment, and builds one in a folder of another name.
         for path in ("%s/%s" % (place, name), "%s/%s.build" % (place, name)):
             try:
                 os.unlink(path)
@@ -361,7 +363,7 @@ def remove(place: str, name: str) -> bool:
 
 
 def clear(folder: str) -> None:
-    """Delete a folder whose folders may be read-only."""
+    """Delete a folder. The folders in it may be read-only."""
     import shutil
 
     for path, _, _ in os.walk(folder):
@@ -373,7 +375,7 @@ def clear(folder: str) -> None:
 
 
 def is_used(place: str, name: str) -> bool:
-    """Whether a job runs in it, or it is being built."""
+    """Whether a job uses the environment, or a builder builds it."""
     try:
         os.close(lock("%s/%s.use" % (place, name), fcntl.LOCK_EX | fcntl.LOCK_NB))
     except OSError:

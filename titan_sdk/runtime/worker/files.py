@@ -1,7 +1,7 @@
-"""A job's files: its inputs are put in place before its code starts, its outputs become artifacts once that has succeeded.
+"""A job's files: inputs are put in place before the code starts, and outputs become artifacts after its success.
 
-What was fetched is kept by content in a private folder of the worker, for its next jobs. A job gets a copy, checked
-again: it may write to its own files.
+A private folder of the worker keeps fetched files by content, for later jobs. A job gets a verified copy, because it may
+write to its files.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ if TYPE_CHECKING:
 
 _KEY = "titan://"
 _MARK = "~t1~"
-"""Begins a value of TitanStore that stands for itself as JSON text."""
+"""The beginning of a value in TitanStore that is encoded as JSON text."""
 _SHOWN = 10
-"""Names of files that a sentence lists."""
+"""Number of file names that an error message lists."""
 
 
 class Trouble(Exception):
-    """An input is not to be had, or an output is not there; the sentence names it."""
+    """An input cannot be fetched, or an output is missing; the sentence names it."""
 
 
 def base(place: JobDir) -> str:
-    """The folder that relative paths mean: where the job runs."""
+    """The base of relative paths: the folder in which the job runs."""
     return os.getcwd() if place.cwd is None else os.fsdecode(place.cwd)
 
 
@@ -50,7 +50,7 @@ def put_inputs(
     """Put every input in place.
 
     Raises:
-        Trouble: one is not to be had.
+        Trouble: an input cannot be fetched.
         StoreError: the master cannot be reached.
     """
     for wanted in spec["inputs"]:
@@ -78,7 +78,7 @@ def _put(
         os.makedirs(os.path.dirname(target) or ".", 0o777, True)
         _bring(master, ref, target, deadline, alive)
     elif ref.get("one"):
-        # One of several files, each of which keeps its name.
+        # One of several files. Each keeps its name.
         os.makedirs(target, 0o777, True)
         name = os.path.basename(ref.get("path") or ref["name"])
         _bring(master, ref, os.path.join(target, name), deadline, alive)
@@ -94,7 +94,7 @@ def _put(
 def _refs(
     master: store.StoreConnection, wanted: Dict[str, Any], deadline: artifacts.Deadline
 ) -> List[Dict[str, Any]]:
-    """What the input stands for: artifacts that were named at the submit, or by now."""
+    """The artifacts of an input. They were named at the submit, or are found now."""
     if "files" in wanted:
         return [dict(ref, one=True) for ref in wanted["files"]]
     if "job" in wanted:
@@ -120,7 +120,7 @@ def _output_of(master: store.StoreConnection, wanted: Dict[str, Any], deadline: 
 
 
 def _published(master: store.StoreConnection, uri: str, deadline: artifacts.Deadline) -> Dict[str, Any]:
-    """What stands under a key of TitanStore, or under a name of the registry, now."""
+    """The artifact that a key of TitanStore names now."""
     text = store.persist(partial(master.call, store.KV_GET, uri.encode("ascii")), deadline())
     name = text.decode("utf-8", "replace")
     if name.startswith(_MARK):
@@ -137,7 +137,7 @@ def _published(master: store.StoreConnection, uri: str, deadline: artifacts.Dead
 
 
 def stored_key(key: str) -> str:
-    """The stored form of a key, as ``titan_sdk.wire.fields.encode_key`` makes it."""
+    """The stored form of a key, equal to the one of ``titan_sdk.wire.fields.encode_key``."""
     if not key.isascii() or "|" in key or key != key.strip() or key.startswith(_MARK):
         return _MARK + dumps(key).replace("|", "\\u007c")
     return key
@@ -157,7 +157,7 @@ def _bring(
     deadline: artifacts.Deadline,
     alive: Alive,
 ) -> None:
-    """A copy of the file, whole or not at all."""
+    """Bring a copy of the file, whole or not at all."""
     part = "%s.%s.part" % (target, binascii.hexlify(os.urandom(4)).decode())
     try:
         kept = _kept(master, ref, deadline, alive)
@@ -172,7 +172,7 @@ def _bring(
 
 
 def _copy(source: str, target: str, digest: str, alive: Alive) -> bool:
-    """Whether the copy has the right content."""
+    """Copy the file. Returns whether the copy has the right content."""
     found = sha256()
     try:
         with open(source, "rb") as read, open(target, "wb") as written:
@@ -185,14 +185,14 @@ def _copy(source: str, target: str, digest: str, alive: Alive) -> bool:
                 written.write(piece)
                 alive()
     except FileNotFoundError:
-        return False  # removed meanwhile to make room
+        return False  # another job removed it to make room
 
 
 # ---------------------------------------------------------------------- what was fetched before
 
 
 def cache() -> Optional[str]:
-    """The private folder of what this worker has fetched; None where it has no room for one."""
+    """The worker's private folder of fetched files; None if there is no usable folder."""
     if not limits.FILES_LIMIT:
         return None
     home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
@@ -214,7 +214,7 @@ def cache() -> Optional[str]:
 def _kept(
     master: store.StoreConnection, ref: Dict[str, Any], deadline: artifacts.Deadline, alive: Alive
 ) -> Optional[str]:
-    """Where the worker has the file, fetched now if need be; None where it does not keep it."""
+    """The path of the worker's copy of the file, which is fetched if it is missing. None: the worker keeps no copy."""
     folder = cache()
     if folder is None or not 0 < ref["size"] <= limits.FILES_LIMIT // 2:
         return None
@@ -231,12 +231,12 @@ def _kept(
             finally:
                 _unlink(part)
     except OSError:
-        return None  # its disk is full, say: the job's own may not be
+        return None  # such as a full disk; the job's folder may be on another one
     return path
 
 
 def _alone(path: str, alive: Alive) -> Iterator[None]:
-    """Once, while no other job of this worker does the same for this path."""
+    """Yield once, while this process has the lock of this path among the worker's jobs."""
     fcntl = __import__("fcntl")
     descriptor = os.open(path + ".lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
@@ -253,7 +253,7 @@ def _alone(path: str, alive: Alive) -> Iterator[None]:
 
 
 def _make_room(folder: str, size: int) -> None:
-    """Remove what was not used for longest, until there is room for so many bytes more."""
+    """Remove the least recently used files until there is room for ``size`` more bytes."""
     found = []
     for name in os.listdir(folder):
         try:
@@ -264,7 +264,7 @@ def _make_room(folder: str, size: int) -> None:
     total = sum(entry[1] for entry in found) + size
     for used_at, length, name in sorted(found):
         if name.endswith((".lock", ".part")):
-            # A part that nobody writes to any more was left by a job that was killed.
+            # An old part is the remains of a killed job.
             if time.time() - used_at > limits.LEFT_PART:
                 _unlink(os.path.join(folder, name))
         elif total > limits.FILES_LIMIT:
@@ -289,11 +289,11 @@ def publish_outputs(
     deadline: artifacts.Deadline,
     alive: Alive,
 ) -> Dict[str, Any]:
-    """Make artifacts of the job's outputs; their references, by name.
+    """Make artifacts of the job's outputs. Returns their references, by name.
 
     Raises:
-        Trouble: an output is not there.
-        StoreError: the master does not take it.
+        Trouble: an output is missing.
+        StoreError: the master does not take an output.
     """
     found = [
         (name, pattern, _matches(name, pattern, base(place))) for name, pattern in spec["outputs"].items()
@@ -333,7 +333,7 @@ def publish(
     deadline: artifacts.Deadline,
     alive: Alive,
 ) -> Dict[str, Any]:
-    """One file, or a folder as a zip, under a name that belongs to the run."""
+    """Publish one file, or a folder as a zip, under a name that belongs to the run."""
     own = artifacts.plain(os.path.basename(os.path.normpath(path)))
     name = artifacts.name_of(run["id"], run["nonce"], "%s~%s" % (label, own))
     if not os.path.isdir(path):
@@ -348,7 +348,7 @@ def publish(
 
 
 def is_pattern(path: str) -> bool:
-    """Whether a path stands for all that match it."""
+    """Whether a path is a pattern for several files."""
     return any(c in path for c in "*?[")
 
 
@@ -367,7 +367,7 @@ def _matches(name: str, pattern: str, folder: str) -> List[str]:
 
 
 def shown(path: str) -> str:
-    """The nearest folder above a path that is there, and what it holds."""
+    """The nearest existing folder above a path, and its content, for an error message."""
     folder = os.path.dirname(path.rstrip("/"))
     while not os.path.isdir(folder):
         folder = os.path.dirname(folder)
@@ -381,7 +381,7 @@ def shown(path: str) -> str:
 
 
 def read_published(place: JobDir) -> Dict[str, Any]:
-    """What the job has published itself, by ``titan_job.publish``."""
+    """The files that the job has published by ``titan_job.publish``."""
     folder = place.path("published")
     found: Dict[str, Any] = {}
     if not os.path.isdir(folder):

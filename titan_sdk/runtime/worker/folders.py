@@ -1,4 +1,4 @@
-"""A folder as one file, and back: a zip without compression, as what is large is mostly compressed already."""
+"""Packs a folder into one file, and unpacks it. The zip is not compressed, because large files mostly are already."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ _FIXED = (1980, 1, 1, 0, 0, 0)
 
 
 def pack(folder: str, target: str) -> None:
-    """Write the zip of a folder's files to a new file; equal files make equal bytes.
+    """Write the zip of a folder's files to a new file. Equal files give equal bytes.
 
     Raises:
-        ValueError: something in it is neither a file nor a folder.
-        OSError: it cannot be read, or the disk is full.
+        ValueError: an entry is neither a file nor a folder.
+        OSError: an entry cannot be read, or the disk is full.
     """
     import zipfile
 
@@ -53,10 +53,10 @@ def _add(archive: Any, path: str, name: str) -> None:
 
 
 def unpack(packed: str, folder: str, most: int) -> None:
-    """All files of a zip into a folder that may be there; a file of the same name is replaced.
+    """Unpack a zip into a folder, which may exist. A file of the same name is replaced.
 
     Raises:
-        ValueError: it is no zip, damaged, names a place outside the folder, or takes more than `most` bytes.
+        ValueError: the file is not a zip, is damaged, has a path outside the folder, or takes more than `most` bytes.
         OSError: the disk.
     """
     import zipfile

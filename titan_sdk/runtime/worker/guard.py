@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from typing import Callable, Dict, Iterable, Iterator, List, NoReturn, Optional, Set, Tuple
 
     Step = Tuple[List[bytes], Dict[bytes, bytes], Optional[float], bytes, bool]
-    """A program and its environment variables, the seconds that it has, what the log says before, and whether it is
-    the last one, the job's own. Each follows the success of the one before.
+    """A program, its environment variables, its time limit in seconds, a line for the log, and whether it is the last one,
+    the job itself. A step starts after the success of the step before.
     """
 
 STOP, KILL = b"t", b"k"

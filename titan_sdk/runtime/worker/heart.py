@@ -1,4 +1,4 @@
-"""Saying that an attempt is alive, and hearing that it should not be."""
+"""Heartbeats of an attempt. The answer may be that the attempt must stop."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ OVERTAKEN, CANCELLED = "overtaken", "cancelled"
 
 
 class Heart:
-    """Writes the record again, for one thread at a time."""
+    """Sends heartbeats, by writing the record again. For one thread at a time."""
 
     def __init__(self, master: store.StoreConnection, record: Record) -> None:
         self._master, self._record = master, record
@@ -22,11 +22,11 @@ class Heart:
         self.due_at = time.monotonic() + limits.HEARTBEAT
 
     def beat(self, first: bool = False) -> str:
-        """What was heard: nothing, or that another copy has taken over, or that somebody has cancelled the job."""
+        """Send a heartbeat. Returns an empty text, or that another copy has taken over, or that the job is cancelled."""
         self.due_at = time.monotonic() + limits.HEARTBEAT
         try:
             if self._master.trusted:
-                # It ends what it calls cancelled by itself.
+                # A trusted master ends a cancelled job itself.
                 self._record.save(self._master)
                 return ""
             if not first:
@@ -34,14 +34,14 @@ class Heart:
                 if seen is not None and not self._record.is_ours(seen):
                     return OVERTAKEN
             self._master.set(self._record.key, self._record.text())
-            # A real worker loses a cancel that comes while it is starting the job: the kill finds no process. And a
-            # master that has lost track of the job passes none on.
+            # A real worker loses a cancel during the start of the job, because there is no process to kill yet. And a
+            # real master passes no cancel on for a job that it has lost track of.
             if self._master.cancelled(self._record.full_id) or self._is_marked():
                 return CANCELLED
         except store.Contended:
             return OVERTAKEN
         except store.StoreError:
-            # The next heartbeat tries again; the final record is what must arrive.
+            # The next heartbeat tries again. Only the final record must arrive.
             pass
         return ""
 

@@ -1,4 +1,4 @@
-"""What ``titan_job`` does with files, in the job's own process: it talks to the master as the launcher does."""
+"""The file functions of ``titan_job``, in the job's own process. They talk to the master as the launcher does."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 
 def do(verb: str, *arguments: Any) -> Any:
-    """One of the functions below, for a job; outside a job nothing, with a warning.
+    """Call one of the functions below. Outside a job, only warn.
 
     Raises:
-        OSError: the master cannot be reached, or does not take it.
+        OSError: the master cannot be reached, or does not take the file.
     """
     if not os.environ.get("TITAN_JOB_DIR"):
         import warnings
@@ -31,7 +31,7 @@ def do(verb: str, *arguments: Any) -> Any:
 
 
 class _Job:
-    """What the launcher has told this job of itself."""
+    """The data that the launcher has given to this job."""
 
     def __init__(self) -> None:
         self.folder = os.environ["TITAN_JOB_DIR"]
@@ -50,7 +50,7 @@ def deadline() -> Callable[[], float]:
 
 
 def _alive() -> None:
-    """The launcher says so meanwhile."""
+    """Do nothing: the launcher sends the heartbeats meanwhile."""
 
 
 def _publish(path: Any, name: Optional[str], key: Optional[str]) -> Dict[str, Any]:
@@ -79,7 +79,7 @@ def _publish(path: Any, name: Optional[str], key: Optional[str]) -> Dict[str, An
 
 
 def _name(master: store.StoreConnection, key: str, ref: Dict[str, Any]) -> None:
-    """Have the key stand for the file. Upstream's clients read a plain name; parts need the whole reference."""
+    """Publish the file under the key. The value is a plain name, which upstream's clients read, or, for parts, a reference."""
     text = dumps(dict(ref, titan_file=1)) if "parts" in ref else ref["name"]
     stored = files.stored_key(key)
     store.persist(partial(master.set, stored, text), deadline())

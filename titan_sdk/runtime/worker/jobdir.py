@@ -1,12 +1,13 @@
-"""The private folder of one attempt: script, params, and what user code and runtime tell each other.
+"""The private folder of one attempt: script, params, and the files by which user code and runtime communicate.
 
-It is ``titan-job-<nonce>-<random>`` below TMPDIR or /tmp, 0700, TITAN_JOB_DIR to the job, and holds
+Its path is ``titan-job-<nonce>-<random>`` below TMPDIR or /tmp, its mode 0700. The job finds it in TITAN_JOB_DIR. It has
 
-- ``script/<own base name>``: alone there, as it is sys.path[0], where a neighbour could shadow a module;
-- ``files/``: the folder in which a job with inputs or outputs runs that has no project;
-- ``project/``: an archive job's zip, unpacked, instead; the job runs in the folder of its entry, as in Titan;
-- ``project/``: the folder that travels with a job, unpacked; the job runs in its root, unless it is to run in the
-  worker's folder;
+- ``script/<base name>``: the script, alone in its folder, because the folder is sys.path[0] and another file in it could
+  hide a module;
+- ``files/``: the current folder of a job with inputs or outputs but no project;
+- ``project/``: of an archive job, in place of ``script/``, the unpacked zip. The job runs in the folder of its entry, as
+  in Titan;
+- ``project/``: of a job with a project, the unpacked folder. The job runs in its root, unless ``cwd`` is ``worker``;
 - ``params.json``: written before the start;
 - ``result.json``, ``progress.json``, ``exception.json``: written by titan_job and the Python runner.
 """
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from . import environments
 
 PROJECT_DIR = b"TITAN_PROJECT_DIR"
-"""The variable that names the project's root to the job, and to the runner."""
+"""The variable with the project's root, for the job and the runner."""
 
 
 class JobDir:
@@ -36,9 +37,9 @@ class JobDir:
     def __init__(self, root: str, script_name: str) -> None:
         self.root = root
         self.cwd: Optional[bytes] = None
-        """Where the job runs; None is the worker's own folder."""
+        """The job's current folder; None: the worker's own."""
         self.command: List[bytes] = []
-        """What runs the script, before its arguments."""
+        """The command of the script, without its arguments."""
         self.project: Optional[bytes] = None
         """The root of the project."""
         self.packages: Optional[environments.Packages] = None
@@ -48,7 +49,7 @@ class JobDir:
         return self.root + "/" + name
 
     def remove(self) -> None:
-        """The attempt is over."""
+        """Delete the folder after the attempt."""
         if self.packages is not None:
             self.packages.let_go()
         remove(self.root)
@@ -63,13 +64,14 @@ def prepare(
     """Make the folder and put script, project and params in it.
 
     Args:
-        deadline: makes the time until which to ask the master, anew for each request.
-        library: where the runtime's modules are found.
+        deadline: returns a new deadline for each request to the master.
+        library: the folder or zip of the runtime's modules.
 
     Raises:
         StoreError: a large script, a project or the job's requirements could not be fetched from the master.
         OSError: the worker's disk.
-        ValueError: the project's zip cannot be unpacked or lacks the entry, or the worker what runs the script.
+        ValueError: the project's zip cannot be unpacked, or has no such entry, or the worker has no program for the
+            script.
     """
     script = spec["script"]
     source = _source(master, script, deadline())
@@ -97,7 +99,7 @@ def prepare(
             place.command = interpreter.command(place.script, script["kind"], path, bool(spec["python"]))
         _write(place.path("params.json"), spec["params"].encode("ascii"), 0o600)
         if place.cwd is None and (spec["inputs"] or spec["outputs"]) and spec["cwd"] != "worker":
-            # The worker's own folder is its other jobs', too.
+            # The worker's own folder is shared with other jobs.
             place.cwd = os.fsencode(root) + b"/files"
             os.mkdir(place.cwd, 0o700)
         if spec["packages"]:
@@ -122,9 +124,9 @@ def _prefix(nonce: str) -> str:
 def _source(
     master: store.StoreConnection, script: Dict[str, Any], until: Callable[[], float]
 ) -> Optional[bytes]:
-    """What the script or its archive is; None where the project or the worker has it."""
+    """The bytes of the script or of its archive; None if the script is in the project or on the worker."""
     if "archive" in script and "asset" not in script:
-        # A parent was to upload it, so nobody could name its content.
+        # A parent uploads the archive, so its checksum was unknown at the submit.
         return project.fetch(master, script["archive"], until)
     packed = script.get("data")
     if packed is not None:
@@ -158,7 +160,7 @@ def _unpack(place: JobDir, script: Dict[str, Any], data: bytes) -> None:
 
 
 def _enter(place: JobDir, script: Dict[str, Any], archive: str) -> None:
-    """The script is the entry of what was unpacked."""
+    """Make the script the entry of the unpacked archive."""
     place.script = os.fsencode(place.root) + b"/project/" + script["entry"].encode("utf-8", "surrogateescape")
     if not os.path.isfile(place.script):
         raise ValueError("the archive %r has no file %r" % (archive, script["entry"]))
@@ -170,12 +172,12 @@ def _write(path: Any, data: bytes, mode: int) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     with open(descriptor, "wb") as file:
         file.write(data)
-    # The umask may have taken the executable bit.
+    # The umask may have removed the executable bit.
     os.chmod(path, mode)
 
 
 def remove(root: str) -> None:
-    """Delete the folder and all that the job left in it; what cannot be deleted stays."""
+    """Delete the folder and its content. Files that cannot be deleted stay."""
     for attempt in range(3):
         for folder, folders, files in os.walk(root, topdown=False):
             for name in files:
@@ -186,12 +188,12 @@ def remove(root: str) -> None:
         _delete(os.rmdir, root)
         if attempt == 2 or not os.path.exists(root):
             return
-        # A process on its way out may have created another file.
+        # A process that is ending may have created another file.
         time.sleep(limits.FLUSH_EVERY / 10)
 
 
 def remove_left(nonce: str) -> None:
-    """Delete what a launcher of this submission has left that was killed."""
+    """Delete the folders that killed launchers of this submission have left."""
     for name in os.listdir(_temporary()):
         if name.startswith(_prefix(nonce)):
             remove("%s/%s" % (_temporary(), name))

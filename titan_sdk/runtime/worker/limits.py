@@ -17,13 +17,13 @@ CONNECT_TIMEOUT = 5.0
 REPLY_TIMEOUT = 20.0
 
 START_PATIENCE = _number("TITAN_RUNTIME_START_PATIENCE", 10.0)
-"""How long a job that has not started tries to reach the master: long enough for a restart, not for an outage."""
+"""How long a job that has not started tries to reach the master. This is enough for a restart, not for an outage."""
 
 END_PATIENCE = _number("TITAN_RUNTIME_END_PATIENCE", 120.0)
-"""How long a finished job tries to hand in its record. It is longer, because the work would be lost."""
+"""How long a finished job tries to store its record. It is longer, because the work would be lost."""
 
 AWAY_PATIENCE = _number("TITAN_RUNTIME_AWAY_PATIENCE", 0.0)
-"""How long a launcher outlasts an unreachable master, instead of the two limits above. A bundled master sets it for the
+"""How long a launcher waits for an unreachable master, in place of the two limits above. A bundled master sets it for the
 jobs of its own machine, which the next master takes over."""
 
 LEASE = _number("TITAN_RUNTIME_LEASE", 20.0)
@@ -48,7 +48,7 @@ BUILD_PATIENCE = _number("TITAN_RUNTIME_BUILD_PATIENCE", 1800.0)
 
 ENVIRONMENTS_SIZE = _number("TITAN_RUNTIME_ENVIRONMENTS_SIZE", 20 * 1024**3)
 ENVIRONMENTS_AGE = _number("TITAN_RUNTIME_ENVIRONMENTS_AGE", 30 * 86400.0)
-"""What a worker keeps of environments that no job is using: so many bytes, for so long after the last use."""
+"""The limits of environments on a worker that no job uses: their bytes, and the seconds since the last use."""
 
 FORK_PATIENCE = 45.0
 """How long a job that has not started waits while the machine has too many processes. With a longer silence it would count
@@ -85,25 +85,25 @@ PROJECT_FILES = 20_000
 """The largest unpacked size of a project. A real master takes zips of up to 7.8 MB."""
 
 PROJECT_WHOLE = 4 * 1024 * 1024
-"""A larger project's zip is asked for in pieces, of a master that gives it so."""
+"""A larger project's zip is fetched in pieces, from a master that supports this."""
 
 PIECE = 4 * 1024 * 1024
-"""Bytes of a file that are in memory at once; a bundled master takes and gives files so."""
+"""Bytes of a file in memory. A bundled master transfers files in such pieces."""
 
 PART = 7 * 1024 * 1024
-"""Bytes of a file that a real master takes at once: one packet of 10 MiB, in Base64."""
+"""The largest file, in bytes, that fits into one packet of a real master: 10 MiB, in Base64."""
 
 STATE = 64 * 1024
-"""Bytes of a job's state mapping, which each change writes whole."""
+"""The largest state mapping of a job, in bytes. Each change writes the whole mapping."""
 
 OUTPUT_FILES = 1000
-"""Of a job: its record, which lists them, is one value in the store."""
+"""The number of output files of a job. The job's record lists them, and is one value in the store."""
 
 FILES_LIMIT = int(_number("TITAN_RUNTIME_FILES_LIMIT", 10 * 1024 * 1024 * 1024))
-"""Bytes of fetched inputs that a worker keeps for its next jobs; 0 keeps none. One of more than half of it is not kept."""
+"""Bytes of fetched inputs that a worker keeps for later jobs; 0 keeps none. A file of more than half of it is not kept."""
 
 LEFT_PART = 86400.0
-"""Seconds after which a download that nobody has gone on with is taken for left by a job that was killed."""
+"""Seconds without a write after which an unfinished download counts as the remains of a killed job."""
 
 OUTPUT_LOST = "\n[titan-runtime: %d bytes of output lost, the disk is full]\n"
 

@@ -1,6 +1,6 @@
-"""The launcher: claims the job, starts the user's code under the guard, and hands in what became of it.
+"""The launcher: claims the job, starts the user's code under the guard, and reports the end.
 
-Its exit code is the user's (128+n for signal n), or 97 (master out of reach) or 98 (refused) of its own.
+Its exit code is the user's (128+n for signal n), or its own: 97 (the master cannot be reached) or 98 (refused).
 """
 
 from __future__ import annotations
@@ -42,19 +42,19 @@ def main(spec: Dict[str, Any], bundle: str, cache: str, prefix: Optional[str]) -
 
     Args:
         spec: RunSpec, with ``params`` as JSON text.
-        bundle: path of the zip this module was imported from.
-        cache: folder to leave a compiled bundle in, under `prefix`, when that is not None.
+        bundle: path of the zip from which this module was imported.
+        cache: folder for a compiled bundle, under `prefix`, if that is not None.
     """
     code = UNREACHABLE
     try:
         code = attempt(Launch(spec, bundle, cache, prefix))
     finally:
-        # Ends the death pipe too, should a guard still be there.
+        # This also closes the death pipe, so that a guard that is still there stops the job.
         os._exit(code)
 
 
 def attempt(launch: Launch) -> int:
-    """Its exit code, whatever happens; the log says what did."""
+    """Run the attempt. Returns its exit code in every case; the log has the reason."""
     try:
         return launch.run()
     except Leave as leave:
@@ -68,12 +68,12 @@ def attempt(launch: Launch) -> int:
 
 
 def say(sentence: str) -> None:
-    """One line of the launcher's own in the worker's log."""
+    """Write one line of the launcher itself to the worker's log."""
     _write(("titan-runtime: %s\n" % sentence).encode("utf-8", "backslashreplace"))
 
 
 def _write(data: bytes) -> int:
-    """All of `data` to the worker's stdout; how many bytes it does not take, as nobody listens or its disk is full."""
+    """Write `data` to the worker's stdout. Returns the number of lost bytes: nobody may read it, or the disk is full."""
     while data:
         try:
             data = data[os.write(1, data) :]
@@ -86,7 +86,7 @@ def _write(data: bytes) -> int:
     return len(data)
 
 
-# What RunSpec leaves out; "params" is JSON text.
+# The values of fields that RunSpec leaves out. "params" is JSON text.
 _DEFAULTS: Dict[str, Any] = {
     "argv": [],
     "env": {},
@@ -116,7 +116,7 @@ def _is_somewhere() -> bool:
 
 
 class Launch:
-    """One attempt of a job. Where it is made with a `master`, that may have a connection already."""
+    """One attempt of a job. A given `master` may be connected already."""
 
     def __init__(
         self,
@@ -135,14 +135,14 @@ class Launch:
         self._signal = 0
         self.tee = limits.TEE
         self.spool: Optional[Spool] = None
-        """None where the worker's stdout is the job's log."""
+        """None if the worker's stdout is the job's log."""
         self.dropped = 0
-        """Bytes that this did not take."""
+        """Bytes that the worker's stdout did not take."""
         self._line_end = ""
         self.abandoned = False
         self.ignored: List[int] = []
         self.is_done = False
-        """Whether the job has run, its end is handed in, and no thread is left."""
+        """Whether the job has run, its end is reported, and no thread is left."""
 
     def run(self) -> int:
         self._open_standard_descriptors()
@@ -152,7 +152,7 @@ class Launch:
             record, place = self._claim(claimant)
         except Cancelled as leave:
             say(str(leave))
-            # A real master has called it RUNNING since it let it start, and drops what its worker reports of it.
+            # On a real master the state is RUNNING since the start, and the worker's report does not change it.
             self.master.cancel(self.spec["id"])
             return leave.code
         try:
@@ -161,7 +161,7 @@ class Launch:
             place.remove()
 
     def _claim(self, claimant: Claimant) -> Tuple[Record, jobdir.JobDir]:
-        """A confirmed claim, and the script in place: what cannot be put in place uses no attempt up."""
+        """Put the script in place, then confirm the claim. In this order, a script that cannot be fetched costs no attempt."""
         claimant.meet()
         while True:
             record = claimant.propose()
@@ -179,7 +179,7 @@ class Launch:
             except Leave:
                 place.remove()
                 raise
-            # Another copy has claimed the job at the same moment; see what it makes of it.
+            # Another copy has claimed the job at the same moment. The next round reads its record.
             place.remove()
 
     def _attempt(self, record: Record, place: jobdir.JobDir) -> int:
@@ -195,7 +195,7 @@ class Launch:
         if self.asked():
             started.tell(guard.STOP)
         if record.logs_to_master:
-            # One byte beyond its limit tells the master that something is missing.
+            # One byte above the limit shows the master that output is missing.
             self.tee = int(limits.LOG_LIMIT) + 1 if limits.LOG_LIMIT else sys.maxsize
         else:
             self.spool = Spool(place.path("output"))
@@ -219,7 +219,7 @@ class Launch:
         return self._finish(record, place, shipper, report, status)
 
     def _put_inputs(self, record: Record, place: jobdir.JobDir) -> None:
-        """Before there are threads, so the record is kept fresh between the pieces."""
+        """Put the inputs in place. There is no shipper thread yet, so the heartbeats are sent between the pieces."""
         pulse = heart.Heart(self.master, record)
 
         def alive() -> None:
@@ -258,9 +258,7 @@ class Launch:
         shipper.start()
 
     def _keep(self, data: bytes) -> None:
-        """Output for the job's log; and for the worker's own, as long as it listens and its report of the job can carry
-        it.
-        """
+        """Take output for the job's log, and for the worker, while it reads and its report can carry the output."""
         self._line_end = "" if data.endswith(b"\n") else "\n"
         if self.spool is not None:
             self.spool.put(data)
@@ -324,7 +322,7 @@ class Launch:
         return code
 
     def _end_checkpoint(self, place: jobdir.JobDir, record: Record) -> Optional[checkpoints.Checkpoint]:
-        """Say that nobody is to go on from the job's checkpoint; it is there until the job's own end is recorded."""
+        """Mark the job's checkpoint as over, so that no job continues from it. Its files stay until the end is recorded."""
         was_used = os.path.exists(place.path(checkpoints.USED)) or record.attempt > 1
         if not was_used or self.spec["keep_checkpoint"]:
             return None
@@ -335,16 +333,16 @@ class Launch:
         try:
             return kept if kept.end() else None
         except store.StoreError:
-            return None  # the record of the job's own end may still arrive, and matters more
+            return None  # the record of the job's end is more important, and may still arrive
 
     def _forget_checkpoint(self, kept: checkpoints.Checkpoint) -> None:
         try:
             kept.remove()
         except store.StoreError:
-            pass  # it says that it is over; the next run with this key removes the files
+            pass  # it is marked as over; the next run with this key removes the files
 
     def _end_log(self, reason: Optional[str]) -> None:
-        """Who reads the log alone must not wonder why it stops."""
+        """Write the reason of the end into the log, because some readers see only the log."""
         if self.spool is None:
             if self.dropped:
                 _write((limits.OUTPUT_LOST % self.dropped).encode())
@@ -354,7 +352,7 @@ class Launch:
             self.spool.put(("%stitan-runtime: %s\n" % (self._line_end, reason)).encode("utf-8"))
 
     def _publish(self, place: jobdir.JobDir, shipper: Shipper, code: int, fields: Dict[str, Any]) -> int:
-        """Make artifacts of the outputs while the shipper goes on saying that this attempt is alive; the exit code."""
+        """Make artifacts of the outputs. Meanwhile the shipper sends heartbeats. Returns the exit code."""
         shipper.go_on()
 
         def alive() -> None:
@@ -398,7 +396,7 @@ class Launch:
         except store.StoreError as exc:
             raise Leave(UNREACHABLE, self._unrecorded(code, str(exc))) from None
         if fields.get("reason"):
-            # A log that holds this job's output alone need not name it.
+            # The log of a single job need not name the job.
             say(fields["reason"] if record.logs_to_master else "%s: %s" % (record.full_id, fields["reason"]))
         return code
 
@@ -410,7 +408,7 @@ class Launch:
         )
 
     def _steps(self, place: jobdir.JobDir, record: Record) -> Iterator[guard.Step]:
-        """The programs to run, one after the other."""
+        """The programs to run, in order."""
         argv, env = self._argv(place), self._environment(place, record)
         if place.packages is None:
             return iter([(self._program(argv, env, place), env, self.spec["timeout"], b"", True)])
@@ -445,16 +443,16 @@ class Launch:
             for name, value in ours.items()
         )
         if self.spec["env"].keys() & {"TITAN_HOST", "TITAN_PORT"}:
-            # The job is to talk to another master than its own.
+            # The job's own variables name another master.
             env.pop(b"TITAN_SOCKET", None)
-        # Where `import titan_job` is found, by the script and by any Python it starts.
+        # The script, and any Python that it starts, finds `import titan_job` here.
         library = os.fsencode(self.bundle) + b"/titan_runtime/lib"
         paths = [env.get(b"PYTHONPATH"), library]
         env.pop(jobdir.PROJECT_DIR, None)
         if place.project is not None:
             env[jobdir.PROJECT_DIR] = place.project
             if not interpreter.has_runner(place.command):
-                # The runner adds it when it has loaded what the project's files could hide from it.
+                # The runner adds the root itself, after its imports, because a project's file could hide a module from it.
                 paths.insert(0, place.project)
         env[b"PYTHONPATH"] = b":".join(filter(None, paths))
         return env
@@ -472,7 +470,7 @@ class Launch:
                 signal.signal(number, self._on_signal)
 
     def asked(self) -> int:
-        """The signal that asked this launcher to stop, or 0."""
+        """The stop signal that this launcher got, or 0."""
         return self._signal
 
     def _on_signal(self, number: int, _: object) -> None:
@@ -481,7 +479,7 @@ class Launch:
             self.guard.tell(guard.STOP)
 
     def _abandon(self) -> None:
-        """The owner has left: stop as on SIGTERM."""
+        """Stop as on SIGTERM, because the owner's lease is over."""
         self.abandoned = True
         if self.guard is not None:
             self.guard.tell(guard.STOP)
@@ -490,14 +488,14 @@ class Launch:
         return self._deadline(limits.START_PATIENCE)
 
     def _deadline(self, patience: float) -> Callable[[], float]:
-        """The monotonic time until which to try; short once somebody asked to stop."""
+        """The end of all tries, as monotonic time. After a stop signal it is near."""
         begun = time.monotonic()
         stop_begun: List[float] = []
 
         def until() -> float:
             if not self.asked():
                 if self.master.away and _is_somewhere():
-                    # The next master takes over the folder that this process is in.
+                    # The next master takes over this process's folder.
                     return begun + max(patience, limits.AWAY_PATIENCE)
                 return max(begun, self.master.back_at) + patience
             if not stop_begun:
@@ -508,7 +506,7 @@ class Launch:
 
     @staticmethod
     def _open_standard_descriptors() -> None:
-        """A worker that closed them would have the pipes below take their numbers."""
+        """Open the standard descriptors if the worker closed them; otherwise a pipe would get one of their numbers."""
         for descriptor in (0, 1, 2):
             try:
                 os.fstat(descriptor)
@@ -523,5 +521,5 @@ class Launch:
         try:
             bytecode.compile_bundle(self.bundle, self.cache, self.prefix)
         except OSError:
-            # Read-only or full: the next job compiles in memory again.
+            # The disk is read-only or full, so the next job compiles in memory again.
             pass

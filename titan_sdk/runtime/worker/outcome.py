@@ -60,7 +60,7 @@ def describe(
 def with_environment(
     place: JobDir, report: str, code: int, fields: Dict[str, Any]
 ) -> Tuple[int, Dict[str, Any]]:
-    """The same, with what became of the job's environment: without one its code was not started."""
+    """The same, with the state of the job's environment. If the environment failed, the job's code did not start."""
     if place.packages is None:
         return code, fields
     from . import environments

@@ -1,7 +1,7 @@
-"""A project's zip, fetched from the master and unpacked for one attempt.
+"""Fetches a project's zip from the master and unpacks it for one attempt.
 
-A stranger may have made it: nothing is written outside the folder, links and devices are refused, and what it unpacks
-to is bounded. Every member's checksum is verified in passing.
+The zip is not trusted. Nothing is written outside the folder, links and devices are refused, the unpacked size is
+bounded, and every member's checksum is verified.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ _FILE, _FOLDER = 0o100000, 0o040000
 
 
 def fetch(master: store.StoreConnection, name: str, until: Callable[[], float]) -> bytes:
-    """The zip as it is on the master now.
+    """The zip that the master has now.
 
     Raises:
-        StoreError: the master cannot be reached, or keeps sending what is not a whole zip.
-        FileNotFoundError: it has no file of that name.
+        StoreError: the master cannot be reached, or the file stays an incomplete zip.
+        FileNotFoundError: the master has no file of that name.
     """
 
     def whole() -> bytes:
         data = master.upload(name)
-        # The directory stands at a zip's end: while somebody overwrites the file there is none, or another one.
+        # A zip's directory is at its end. While the file is being overwritten, the directory is missing or does not match.
         if b"PK\x05\x06" not in data[-66000:]:
             raise store.StoreError(
                 "what the master holds as %r is not a whole zip (%d bytes)" % (name, len(data))
@@ -44,10 +44,10 @@ def fetch_parts(
     path: str,
     deadline: Callable[[], Callable[[], float]],
 ) -> None:
-    """Write the zip that a spec describes to a new file; a piece at a time, where there are pieces.
+    """Write the zip of a spec to a new file, one part at a time.
 
     Raises:
-        StoreError: the master cannot be reached, or does not have the very bytes that were submitted.
+        StoreError: the master cannot be reached, or does not have exactly the submitted bytes.
         OSError: the worker's disk.
     """
     digest = sha256()
@@ -68,7 +68,7 @@ def _pieces(
     parts = packed.get("parts")
     if parts:
         for part in parts:
-            # The name that titan_sdk.runtime.bundle.part_asset gives it.
+            # The name as titan_sdk.runtime.bundle.part_asset makes it.
             asked = partial(master.asset, "titan-part-%s.bin" % part[:32], part)
             yield store.persist(asked, deadline())
     elif master.trusted and packed["bytes"] > limits.PROJECT_WHOLE:
@@ -82,10 +82,10 @@ def _pieces(
 
 
 def unpack(zipped: Any, folder: bytes, name: str) -> None:
-    """All files of the zip, a path or an open file, below `folder`, which must not exist yet.
+    """Unpack the zip, a path or an open file, to `folder`, which must not exist yet.
 
     Raises:
-        ValueError: it is damaged, too large, or names a place outside the folder.
+        ValueError: the zip is damaged, too large, or has a path outside the folder.
     """
     import zipfile
 

@@ -48,7 +48,7 @@ class Record:
             # How long it may be silent while it is being stopped.
             "cancel_grace": spec["cancel_grace"],
             "result": None,
-            # How it came to stand, and how long that took.
+            # How the environment was provided, and how long that took.
             "environment": None,
             # Lets another launcher on this machine know at once that this one is gone.
             "processes": processes.identity(os.getpid()),

@@ -26,35 +26,35 @@ class RaySettings:
     )
     tag_resources: Mapping[str, Resources] = setting(
         dict,
-        "What a job of a tag takes of a Ray node, such as GPU=num_gpus:0.5,num_cpus:1, where that is not one CPU, one "
-        "GPU or one of the resource named by the tag.",
+        "Resources of a Ray node that a job of a tag takes, such as GPU=num_gpus:0.5,num_cpus:1. Default: "
+        "one CPU, one GPU, or one of the resource with the tag's name.",
         "--tag-resources",
         section="Ray",
     )
     ahead: int = setting(
         0,
-        "Jobs per tag that are handed to Ray beyond what it can hold, for its autoscaler to see.",
+        "Jobs per tag that are given to Ray beyond its capacity, so that its autoscaler sees them.",
         "--ray-ahead",
         section="Ray",
         least=0,
     )
     prefetch: int = setting(
         2,
-        "Jobs per tag that Ray has ready for the next free place. Jobs of higher priority do not overtake them; "
-        "0: none, the master decides every time.",
+        "Jobs per tag that wait in Ray for the next free place. Jobs of higher priority do not overtake "
+        "them; 0: none, so the master decides every time.",
         "--ray-prefetch",
         section="Ray",
         least=0,
     )
     ship_code: bool = setting(
         False,
-        "Bring this package to the nodes, which then need nothing but Ray.",
+        "Bring this package to the nodes, so that they need only Ray.",
         "--ray-ship-code",
         section="Ray",
     )
     advertise: tuple[str, int] | None = setting(
         None,
-        "HOST[:PORT] at which the cluster reaches this master. Default: where it listens.",
+        "HOST[:PORT] at which the cluster reaches this master. Default: the address on which it listens.",
         "--advertise-address",
         section="Ray",
     )
@@ -63,7 +63,8 @@ class RaySettings:
     )
     keep_jobs: bool = setting(
         True,
-        "Jobs and services go on when the master is stopped, for the next one; else they end with it.",
+        "Jobs and services continue when the master is stopped, and the next master takes them over. "
+        "Otherwise they end with it.",
     )
 
     def __post_init__(self) -> None:

@@ -58,7 +58,7 @@ def run_module() -> None:
     sys.modules["__main__"].__dict__.pop("_titan_runner", None)
     process = os.getpid()
     try:
-        # What the interpreter itself calls for -m.
+        # The function that the interpreter itself calls for -m.
         runpy._run_module_as_main(sys.argv[0])
     except SystemExit:
         raise
@@ -70,7 +70,9 @@ def run_module() -> None:
 
 
 def _add_project() -> None:
-    """The project's root goes behind the script's folder, and before all that a Python started from here finds."""
+    """Put the project's root on the path after the script's folder, and first on the path of every Python that the job
+    starts.
+    """
     root = os.environ.get("TITAN_PROJECT_DIR")
     if root is None:
         return

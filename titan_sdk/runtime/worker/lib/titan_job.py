@@ -1,19 +1,19 @@
-"""What a script that runs as a Titan job may ask and tell. Nothing to install: it travels with the job.
+"""The script's side of a Titan job: params, progress, result, files, checkpoints. It travels with the job.
 
     import titan_job
 
-    titan_job.params["rows"]                    # what the submitter passed as params
+    titan_job.params["rows"]                    # the params of the submit
     titan_job.progress(0.5, "half way")         # shown while the job runs
     titan_job.result({"accuracy": 0.97})        # the submitter reads it from the job's handle
     titan_job.publish("plots/loss.png")         # a file, as an artifact of the run, now
-    titan_job.checkpoint("model.pt", step=800)  # goes on from there if it is killed:
+    titan_job.checkpoint("model.pt", step=800)  # the job continues from here after a kill:
     titan_job.restore()                         # path of the last checkpoint, or None
 
 Shell scripts: ``python3 -m titan_job params [KEY]``, ``progress 0.5 [TEXT]``, ``result JSON``, ``publish PATH [NAME]``,
-``checkpoint PATH [STEP]``, ``restore`` (prints the path, or nothing). Outside a Titan
-job, so that scripts can be tried by hand, params are None and results and progress are checked, not stored.
+``checkpoint PATH [STEP]``, ``restore`` (prints the path, or nothing). A script also runs by hand, outside a Titan job:
+params are None there, and results and progress are checked, but not stored.
 
-Whatever else it needs comes by `_standard`: the script's folder may hold a ``json.py``.
+This module imports other modules by `_standard`, because the script's folder may have a ``json.py`` of its own.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     from typing import Any, List, Optional, Sequence, Tuple
 
     params: Any
-    """What the submitter passed as ``params``."""
+    """The ``params`` of the submit."""
     state: Any
-    """A small mapping of JSON values that outlives the job's attempts. Each assignment to a name of it is kept at once;
-    what changes inside a value is kept when the value is assigned again."""
+    """A small mapping of JSON values, shared by the job's attempts. Each assignment to a name is stored at once. A change
+    inside a value is stored when the value is assigned again."""
 
 __all__ = [
     "attempt",
@@ -48,7 +48,7 @@ __all__ = [
 RESULT_LIMIT = 64 * 1024 * 1024
 UNSENT_LIMIT = 64 * 1024 * 1024
 _SMALL = 1000
-"""Values up to which a result is written without the module json."""
+"""A result of at most so many values is written without the module json."""
 UNSENT_PART = 7 * 1024 * 1024
 """A real master takes no larger file."""
 
@@ -65,21 +65,21 @@ def __getattr__(name: str) -> Any:
         return found
     if name != "params":
         raise AttributeError("module %r has no attribute %r" % (__name__, name))
-    # Read once, so that a script sees its own changes to it.
+    # Read once, so that a script sees its own changes.
     globals()["params"] = value = read_params()
     return value
 
 
 def read_params(allowed_classes: Sequence[Any] = (), setting: str = "") -> Any:
-    """What the submitter passed as ``params``, as ``titan_job.params`` has it, with objects of these classes too.
+    """The ``params`` of the submit, like ``titan_job.params``, but with objects of the allowed classes.
 
     Args:
-        allowed_classes: classes, or their names as ``module.Class``, in which ``*`` stands for anything. They are
-            imported where an object of them is met.
-        setting: how to allow a class, for the error that says so.
+        allowed_classes: classes, or their names as ``module.Class``, in which ``*`` matches anything. A class is imported
+            if the params have an object of it.
+        setting: the way to allow a class, for the error's sentence.
 
     Raises:
-        ValueError: an object is of another class, or of a package that this Python lacks.
+        ValueError: an object has another class, or needs a package that this Python does not have.
     """
     folder = os.environ.get("TITAN_JOB_DIR")
     if folder is None:
@@ -89,7 +89,7 @@ def read_params(allowed_classes: Sequence[Any] = (), setting: str = "") -> Any:
     if not isinstance(found, dict) or "titan_value" not in found:
         return found
     setting = setting or "read the params by titan_job.read_params(allowed_classes=['CLASS'])"
-    # The submitter sends the script too, so its pickles can do no more than that.
+    # Pickles are safe here: the submitter's script can already run any code.
     return _values().load(found, allowed_classes, "params", setting, "cloudpickle")
 
 
@@ -100,11 +100,12 @@ def result(value: Any, serializer: str = "json") -> None:
         value: None, bool, int, float, str, bytes; lists, tuples, sets and dicts; dates, times, decimals, UUIDs and
             paths; members of enumerations, dataclasses and pydantic models of modules that can be imported; numpy's
             arrays, pandas' and polars' frames. At most 64 MiB as JSON.
-        serializer: ``cloudpickle`` for anything else: whoever reads it asks for that too, with the same Python.
+        serializer: ``cloudpickle`` for any other value. The reader must choose it too, and have the same version of
+            Python.
 
     Raises:
-        TypeError, ValueError: it cannot be carried, or is too large. The message names the place inside the value, and
-            the artifact that holds the value once the job has ended: the work was done.
+        TypeError, ValueError: the value cannot be carried, or is too large. The message names the place inside the value,
+            and the artifact that has the value after the job's end, so that the work is not lost.
     """
     try:
         count = _count_json(value) if serializer == "json" else 0
@@ -126,12 +127,12 @@ def result(value: Any, serializer: str = "json") -> None:
 
 
 def _values() -> Any:
-    """The package that writes and reads values: the one that came with this job, whatever the script's folders hold."""
+    """The package for values that came with this job, not one from the script's folders."""
     module = sys.modules.get("titan_values")
     if module is None:
         here = os.path.dirname(__file__)
         spec = _seek("titan_values", [here])
-        if spec is None:  # in a source tree, where a script is tried by hand
+        if spec is None:  # a script run by hand in a source tree
             here = os.path.join(os.path.dirname(os.path.dirname(here)), "values")
             spec = sys.modules["_frozen_importlib_external"].spec_from_file_location(
                 "titan_values", os.path.join(here, "__init__.py"), submodule_search_locations=[here]
@@ -148,7 +149,7 @@ def _values() -> Any:
 
 
 def progress(fraction: Optional[float], text: str = "") -> None:
-    """Tell how far the job is: `fraction` from 0 to 1, or None if unknown. The submitter sees it within seconds."""
+    """Report the progress: `fraction` from 0 to 1, or None if unknown. The submitter sees it within seconds."""
     if fraction is not None:
         fraction = float(fraction)
         if not 0 <= fraction <= 1:
@@ -157,50 +158,50 @@ def progress(fraction: Optional[float], text: str = "") -> None:
 
 
 def publish(path: Any, name: Optional[str] = None, key: Optional[str] = None) -> Any:
-    """Make an artifact of a file, or of a folder as a zip, now: it stays whatever becomes of the job.
+    """Make an artifact of a file, or of a folder as a zip, now. It stays even if the job fails.
 
     Args:
-        name: what it is called in the job's outputs (``report.outputs``); default its base name. The last one counts.
-        key: also publish it as ``titan://KEY``, for the inputs of any job.
+        name: the name in the job's outputs (``report.outputs``); by default the base name. The last one of a name counts.
+        key: also publish the file as ``titan://KEY``, for the inputs of any job.
 
     Returns:
-        its reference, ``{"titan_file": 1, "name", "size", "sha256", ...}``, which may be part of the result; None
+        the reference, ``{"titan_file": 1, "name", "size", "sha256", ...}``, which may be part of the result; None
         outside a Titan job.
 
     Raises:
-        FileNotFoundError: there is no such file; the message lists what its folder holds.
-        OSError: the master does not take it.
+        FileNotFoundError: there is no such file; the message lists the content of its folder.
+        OSError: the master does not take the file.
     """
     return _files("publish", path, name, key)
 
 
 def checkpoint(path: Any, step: Any = None) -> None:
-    """Keep a file or folder in the place of the last checkpoint. It is kept once this returns; a kill before that
-    leaves the last one.
+    """Store a file or folder in place of the last checkpoint. When this function returns, it is stored. After a kill
+    before that, the last checkpoint is still there.
 
     Args:
-        step: a number or text that ``restore`` gives back.
+        step: a number or text that ``restore`` returns.
 
     Raises:
         FileNotFoundError: there is no such file.
-        OSError: the master does not take it; the last checkpoint is still there.
+        OSError: the master does not take the file; the last checkpoint is still there.
     """
     _files("checkpoint", path, step)
 
 
 def restore() -> Optional[Restored]:
-    """The path of a copy of what ``checkpoint`` kept last, with its ``step``, in this attempt of the job or an earlier one,
-    or in one with the same ``checkpoint_key``; None where there is none.
+    """The path of a copy of the last checkpoint, with its ``step``; None if there is none. It is from this attempt, an
+    earlier one, or another job with the same ``checkpoint_key``.
     """
     found = _files("restore")
     return None if found is None else Restored(*found)
 
 
-class Restored(str):  # noqa: SLOT000 - of slots a text could have none that is named
-    """A path."""
+class Restored(str):  # noqa: SLOT000 - a subclass of str can have no named slots
+    """The path of a restored checkpoint."""
 
     step: Any
-    """What was given to ``checkpoint``."""
+    """The ``step`` of the checkpoint."""
 
     def __new__(cls, path: str, step: Any = None) -> Restored:
         self = super().__new__(cls, path)
@@ -209,7 +210,7 @@ class Restored(str):  # noqa: SLOT000 - of slots a text could have none that is 
 
 
 class _State(dict):  # type: ignore[type-arg]
-    """Each change of a name is kept before it returns; where that fails, the mapping is as it was."""
+    """A mapping that stores each change before the change returns. If that fails, the mapping is unchanged."""
 
     def _change(self, name: str, *arguments: Any, **more: Any) -> Any:
         changed = dict(self)
@@ -221,7 +222,7 @@ class _State(dict):  # type: ignore[type-arg]
         return answer
 
     def __setitem__(self, key: str, value: Any) -> None:
-        # Also where it seems to be equal: a list in it may be the very one that has changed.
+        # Stored even if it seems equal, because a list that has changed is equal to itself.
         _files("put_state", dict(self, **{key: value}))
         dict.__setitem__(self, key, value)
 
@@ -249,7 +250,7 @@ class _State(dict):  # type: ignore[type-arg]
 
 
 def _files(verb: str, *arguments: Any) -> Any:
-    """Do what takes the master, with the runtime's own modules."""
+    """Do a task that needs the master, with the runtime's own modules."""
     with _StandardOnly() as only:
         return only.runtime("job_files").do(verb, *arguments)
 
@@ -267,12 +268,12 @@ def _store(name: str, text: str) -> None:
     temporary = "%s.%d" % (path, os.getpid())
     with open(temporary, "w", encoding="ascii") as file:
         file.write(text)
-    # Whole or not at all, should the job be killed meanwhile.
+    # The file is complete or absent, even after a kill.
     os.replace(temporary, path)
 
 
 def _dumps(value: Any, size: int) -> str:
-    """JSON text of a value that was checked. A small one is written here: importing json costs as much as Python's start."""
+    """The JSON text of a checked value. A small one is written here, because the import of json is as slow as Python's start."""
     if size > _SMALL or "json" in sys.modules:
         return str(_standard("json").dumps(value, allow_nan=False))
     try:
@@ -296,8 +297,8 @@ def _written(value: Any, quoted: Any) -> str:
 
 
 def _count_json(root: Any) -> int:
-    """How many values there are, where JSON holds all of them as they are; else 0. Without recursion, as the depth is
-    the caller's.
+    """The number of values, if JSON can hold all of them; otherwise 0. There is no recursion, because the value may be
+    nested to any depth.
     """
     if isinstance(root, dict) and "titan_value" in root:
         return 0
@@ -322,11 +323,11 @@ def _count_json(root: Any) -> int:
 
 
 def _is_plain(value: Any) -> bool:
-    """Whether JSON holds this value, of one of its own types, as it is."""
+    """Whether JSON can hold this value. Its type is one of JSON's own."""
     if isinstance(value, float):
-        return value - value == 0  # neither infinite nor no number
+        return value - value == 0  # neither infinite nor NaN
     if isinstance(value, int):
-        return value.bit_length() < 13000  # more digits than Python reads
+        return value.bit_length() < 13000  # Python reads no more digits than that
     return not isinstance(value, str) or value.isascii() or value.isprintable() or not _has_surrogates(value)
 
 
@@ -335,7 +336,9 @@ def _has_surrogates(text: str) -> bool:
 
 
 def _keep(value: Any) -> str:
-    """Leave what cannot be the result for the launcher, which makes artifacts of it; a sentence about both."""
+    """Write a value that cannot be the result to files, of which the launcher makes artifacts. Returns a sentence about
+    the value and the artifacts.
+    """
     _forget_kept()
     brief = _standard("reprlib").Repr()
     brief.maxstring = brief.maxother = 300
@@ -362,14 +365,14 @@ def _packed(value: Any) -> Tuple[bytes, str]:
         data: bytes = _standard("pickle").dumps(value, 4)
     except Exception:  # noqa: BLE001 - a lock, a lambda, a connection
         data = b"__main__"
-    # A class of the script itself could be found nowhere else.
+    # No other program could load a class of the script itself.
     if b"__main__" not in data:
         return data, "pickle"
     return repr(value).encode("utf-8", "backslashreplace"), "txt"
 
 
 def _write_parts(folder: str, data: bytes, suffix: str) -> List[str]:
-    """The files, called as the artifacts will be."""
+    """Write the files, under the names of the future artifacts. Returns the names."""
     name = "%s-%s-%d" % (job_id or "job", os.environ.get("TITAN_NONCE", ""), attempt)
     name = "unsent-" + "".join(c if c.isalnum() or c in "._-" else "_" for c in name)[-150:]
     count = max(1, -(-len(data) // UNSENT_PART))
@@ -396,7 +399,7 @@ _LIBRARY_PATH = [_LIBRARY] + [entry for entry in sys.path if entry.endswith("lib
 
 
 def _standard(name: str) -> Any:
-    """The standard library's module of that name, with all that it imports, whatever the script's folders hold."""
+    """The standard library's module of that name, with its own imports. The script's folders do not count."""
     module = sys.modules.get(name)
     if module is not None and _is_standard(module):
         return module
@@ -406,9 +409,9 @@ def _standard(name: str) -> Any:
 
 
 class _StandardOnly:
-    """Meanwhile this thread imports from the standard library only.
+    """A context in which this thread imports from the standard library only.
 
-    What the script imports afterwards is what it would have been otherwise.
+    The script's later imports are not affected.
     """
 
     def __enter__(self) -> _StandardOnly:
@@ -425,7 +428,7 @@ class _StandardOnly:
         return self
 
     def runtime(self, name: str) -> Any:
-        """A module of the runtime that this one is a part of."""
+        """A module of the runtime to which this module belongs."""
         package = os.path.dirname(os.path.dirname(__file__))
         self._runtime = os.path.dirname(package)
         __import__("titan_runtime." + name)
@@ -440,7 +443,7 @@ class _StandardOnly:
         sys.modules.update(self._aside)
 
     def find_spec(self, name: str, path: Any = None, _: Any = None) -> Any:
-        """Answer as an importer does."""
+        """Find a module, as importlib expects of an entry in ``sys.meta_path``."""
         if path is not None or _thread.get_ident() != self._thread or name in sys.builtin_module_names:
             return None
         spec = _seek(name, [self._runtime] if name == "titan_runtime" else _LIBRARY_PATH)
@@ -450,7 +453,7 @@ class _StandardOnly:
 
 
 def _seek(name: str, path: Optional[List[str]]) -> Any:
-    # importlib.machinery's class; importing that module would cost each job a millisecond.
+    # This is importlib.machinery's class. An import of that module would cost each job a millisecond.
     return sys.modules["_frozen_importlib_external"].PathFinder.find_spec(name, path)
 
 

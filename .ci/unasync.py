@@ -67,7 +67,7 @@ def blocking_halves() -> dict[Path, str]:
         head = f"# Made from {source.name} by `make unasync`: edit that file, not this one.\n"
         texts[target] = formatted(head + text, target)
     if unused:
-        raise ValueError(f"tools/unasync.py: nothing matches {sorted(pattern.pattern for pattern in unused)}")
+        raise ValueError(f".ci/unasync.py: nothing matches {sorted(pattern.pattern for pattern in unused)}")
     return texts
 
 
