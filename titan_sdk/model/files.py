@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from posixpath import basename, normpath
 from typing import Any, TypeAlias
 
 from titan_sdk.errors import InvalidArgument
@@ -142,6 +144,11 @@ def read_inputs(given: object) -> dict[str, Input]:
     found: dict[str, Input] = {}
     for path, value in given.items():
         checked = _path(path, "", absolute=False)
+        if not checked.endswith("/") and checked.split("/")[-1] == ".":
+            raise InvalidArgument(f"{checked!r} is a folder; end it with '/', or name a file")
+        for other in found:
+            if normpath(other) == normpath(checked):
+                raise InvalidArgument(f"{other!r} and {checked!r} are the same place; give it once")
         found[checked] = _input(checked, value)
     return found
 
@@ -182,6 +189,12 @@ def _input(path: str, value: object) -> Input:
             raise InvalidArgument(f"{path!r} stands for several files; give a folder, which ends with '/'")
         several = tuple(_input(path, each) for each in value)
         if all(isinstance(each, FileRef) for each in several):
+            names = Counter(basename(each.path or each.name) for each in several)  # type: ignore[union-attr]
+            if names and names.most_common(1)[0][1] > 1:
+                raise InvalidArgument(
+                    f"{path!r}: several of its files are called {names.most_common(1)[0][0]!r}, and each keeps its base "
+                    "name; publish their folder instead"
+                )
             return several  # type: ignore[return-value]
     raise InvalidArgument(f"{path!r}: {_shown(value)} is no reference of a file")
 
