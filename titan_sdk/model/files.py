@@ -189,14 +189,19 @@ def _input(path: str, value: object) -> Input:
             raise InvalidArgument(f"{path!r} stands for several files; give a folder, which ends with '/'")
         several = tuple(_input(path, each) for each in value)
         if all(isinstance(each, FileRef) for each in several):
-            names = Counter(basename(each.path or each.name) for each in several)  # type: ignore[union-attr]
-            if names and names.most_common(1)[0][1] > 1:
-                raise InvalidArgument(
-                    f"{path!r}: several of its files are called {names.most_common(1)[0][0]!r}, and each keeps its base "
-                    "name; publish their folder instead"
-                )
+            _check_names(path, several)  # type: ignore[arg-type]
             return several  # type: ignore[return-value]
     raise InvalidArgument(f"{path!r}: {_shown(value)} is no reference of a file")
+
+
+def _check_names(path: str, several: Sequence[FileRef]) -> None:
+    names = Counter(name for name, _ in {(basename(ref.path or ref.name), ref.sha256) for ref in several})
+    for name, count in names.items():
+        if count > 1:
+            raise InvalidArgument(
+                f"{path!r}: several of its files are called {name!r}, and each keeps its base name; publish their folder "
+                "instead"
+            )
 
 
 def parents_of(inputs: Mapping[str, Input]) -> tuple[str, ...]:

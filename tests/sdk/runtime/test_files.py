@@ -265,7 +265,8 @@ def test_a_zip_that_cannot_be_read_is_said_and_no_code_starts(bench: Bench, dama
 
 def test_files_of_one_base_name_do_not_take_each_other_s_place(bench: Bench) -> None:
     several = [
-        {"name": "rows.csv", "size": 4, "sha256": SHA, "path": path} for path in ("a/rows.csv", "b/rows.csv")
+        {"name": "rows.csv", "size": 4, "sha256": digest, "path": path}
+        for path, digest in (("a/rows.csv", SHA), ("a/rows.csv", SHA), ("b/rows.csv", "0" * 64))
     ]
     bench.store.assets["rows.csv"] = DATA
     spec = bench.spec("print('never')", inputs=({"to": "in/", "files": several},))

@@ -98,16 +98,13 @@ def _base_name(ref: Dict[str, Any]) -> str:
 
 def _check_names(refs: List[Dict[str, Any]]) -> None:
     """Of several files each keeps its base name, so one would take the place of another."""
-    seen: Dict[str, str] = {}
+    seen: Dict[str, Dict[str, Any]] = {}
     for ref in refs:
         if ref.get("one"):
-            path = ref.get("path") or ref["name"]
-            name = _base_name(ref)
-            if name in seen:
-                raise ValueError(
-                    "%r and %r have the same base name; publish their folder instead" % (seen[name], path)
-                )
-            seen[name] = path
+            other = seen.setdefault(_base_name(ref), ref)
+            if other["sha256"] != ref["sha256"]:
+                paths = tuple(each.get("path") or each["name"] for each in (other, ref))
+                raise ValueError("%r and %r have the same base name; publish their folder instead" % paths)
 
 
 def _refs(
