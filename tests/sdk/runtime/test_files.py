@@ -131,6 +131,14 @@ def test_outputs_are_not_published_when_the_job_fails(bench: Bench) -> None:
     assert bench.state(spec).outputs == {}
 
 
+def test_an_output_that_the_disk_has_no_room_for_is_said(bench: Bench) -> None:
+    # The name of the zip is taken.
+    source = "import os; os.mkdir('d'); open(os.environ['TITAN_JOB_DIR'] + '/output.zip', 'w').close()"
+    spec = bench.spec(source, outputs={"d": "d/"})
+    assert bench.run(spec).code == 1
+    assert (bench.state(spec).reason or "").startswith("its outputs cannot be published: [Errno 17]")
+
+
 def test_too_many_files_are_refused(bench: Bench) -> None:
     spec = bench.spec("[open(str(n), 'w') for n in range(1001)]", outputs={"f": "*"})
     assert bench.run(spec).code == 1
