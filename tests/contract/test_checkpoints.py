@@ -142,7 +142,13 @@ except FileNotFoundError as exc:
 titan_job.state["a"] = {"list": [1]}
 titan_job.state["a"]["list"].append(2)
 titan_job.state["a"] = titan_job.state["a"]
-titan_job.state.update(b=None, c=1.5)
+titan_job.state.update(a=titan_job.state["a"], b=True, c=1.5)
+titan_job.state.update(b=1)
+titan_job.state.update(b=1.0)
+try:
+    titan_job.state[True] = 1
+except ValueError:
+    said.append("no text")
 del titan_job.state["c"]
 titan_job.state.setdefault("d", "d")
 said.append(titan_job.state.pop("d"))
@@ -155,7 +161,8 @@ def test_the_state_holds_json_and_says_what_it_cannot(api, unique):
     job = TitanJob(unique("a"), source=REFUSED, checkpoint_key=key, keep_checkpoint=True)
     said, state = ended(api.submit_job(job)).result
     assert said[:4] == ["titan_job.state holds JSON values by nam"] * 4
-    assert said[4:] == ["titan_job.state has 70009 bytes as JSON;", True, "d"]
-    assert state == {"a": {"list": [1, 2]}, "b": None}
+    assert said[4:] == ["titan_job.state has 70009 bytes as JSON;", True, "no text", "d"]
+    assert state == {"a": {"list": [1, 2]}, "b": 1.0}
     assert api.get_checkpoint(key).state == state
+    assert type(api.get_checkpoint(key).state["b"]) is float  # equal values, too, are kept
     assert api.remove_checkpoint(key)

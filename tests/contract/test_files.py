@@ -126,6 +126,14 @@ def test_a_published_dataset_is_named_by_its_key(api, unique, tmp_path):
     assert report.result == {"data/train.csv": 3}
 
 
+@pytest.mark.parametrize("value", ['{"learning_rate": 0.1}', "{no json", "no-such-artifact"])
+def test_a_key_that_stands_for_no_file_is_refused(api, unique, value):
+    key = unique("setting")
+    api.store_put(key, value)
+    with pytest.raises(InvalidJob, match=f"inputs: 'x': 'titan://{key}' stands for no file: "):
+        api.submit_job(TitanJob(unique("reads"), source=READS, inputs={"x": f"titan://{key}"}))
+
+
 def test_a_parent_may_publish_what_its_child_is_to_find(api, unique):
     key = unique("modèle|1")
     source = "import titan_job; open('m', 'w').write('four'); titan_job.result(titan_job.publish('m', key=titan_job.params))"

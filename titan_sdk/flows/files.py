@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
-from titan_sdk.errors import CorruptData, InvalidJob, NotFound
+from titan_sdk.errors import CorruptData, InvalidArgument, InvalidJob, NotFound
 from titan_sdk.flows.assets import BEYOND
 from titan_sdk.flows.core import Flow, ask, blocking
 from titan_sdk.flows.report import JobRef, read_run_state, resolve_nonce
@@ -64,7 +64,12 @@ def _meaning(
     if isinstance(value, JobOutput):
         return (yield from _output(job, path, value, run, inside))
     key = value.removeprefix(SCHEME)
-    ref = yield from published(session, key)
+    try:
+        ref = yield from published(session, key)
+    except (InvalidArgument, NotFound) as exc:
+        raise InvalidJob(
+            f"job {job.job_id!r}: inputs: {path!r}: {value!r} stands for no file: {exc}"
+        ) from exc
     if ref is not None:
         return _told(ref)
     if job.parents:
@@ -110,13 +115,17 @@ def published(session: Session, key: str) -> Flow[FileRef | None]:
     """The file that is published under a key now; ``None`` if there is none.
 
     Raises:
-        NotFound: the published artifact is gone.
+        NotFound: the artifact that it names is gone.
+        InvalidArgument: it is no reference.
     """
     name = yield from store_get(key)
     if not name or name == WITHDRAWN:
         return None
     if name.startswith("{"):
-        return FileRef.from_json(json.loads(name))
+        try:
+            return FileRef.from_json(json.loads(name))
+        except ValueError as exc:
+            raise InvalidArgument(f"{name[:200]!r} is no reference of a file") from exc
     info = yield from server_info(session)
     if "chunked_artifacts" in info.features:
         chunk = yield from ask(extended_calls.asset_read(name, BEYOND))
@@ -135,7 +144,7 @@ def fetch_file(
         CorruptData: the master has other content under its name.
     """
     target = Path(save_path) if save_path is not None else Path(Path(ref.path or ref.name).name)
-    neighbour = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
+    neighbour = target.with_name(f".{secrets.token_hex(8)}.part")  # the name may be as long as a name can be
     try:
         yield from blocking(partial(target.parent.mkdir, parents=True, exist_ok=True))
         with (yield from blocking(partial(_open_new, neighbour))) as file:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from posixpath import basename, normpath
 from typing import Any, TypeAlias
 
 from titan_sdk.errors import InvalidArgument
@@ -142,6 +144,11 @@ def read_inputs(given: object) -> dict[str, Input]:
     found: dict[str, Input] = {}
     for path, value in given.items():
         checked = _path(path, "", absolute=False)
+        if not checked.endswith("/") and checked.split("/")[-1] == ".":
+            raise InvalidArgument(f"{checked!r} is a folder; end it with '/', or name a file")
+        for other in found:
+            if normpath(other) == normpath(checked):
+                raise InvalidArgument(f"{other!r} and {checked!r} are the same place; give it once")
         found[checked] = _input(checked, value)
     return found
 
@@ -182,8 +189,19 @@ def _input(path: str, value: object) -> Input:
             raise InvalidArgument(f"{path!r} stands for several files; give a folder, which ends with '/'")
         several = tuple(_input(path, each) for each in value)
         if all(isinstance(each, FileRef) for each in several):
+            _check_names(path, several)  # type: ignore[arg-type]
             return several  # type: ignore[return-value]
     raise InvalidArgument(f"{path!r}: {_shown(value)} is no reference of a file")
+
+
+def _check_names(path: str, several: Sequence[FileRef]) -> None:
+    names = Counter(name for name, _ in {(basename(ref.path or ref.name), ref.sha256) for ref in several})
+    for name, count in names.items():
+        if count > 1:
+            raise InvalidArgument(
+                f"{path!r}: several of its files are called {name!r}, and each keeps its base name; publish their folder "
+                "instead"
+            )
 
 
 def parents_of(inputs: Mapping[str, Input]) -> tuple[str, ...]:

@@ -24,7 +24,8 @@ def read_script_block(name: str, content: bytes) -> Requirements | None:
     """
     if b"# /// script" not in content:
         return None
-    text = content.decode("utf-8", "replace").replace("\r\n", "\n")
+    # Python, too, passes over a byte order mark.
+    text = content.decode("utf-8-sig", "replace").replace("\r\n", "\n")
     blocks = [found for found in _BLOCK.finditer(text) if found["type"] == "script"]
     if not blocks:
         return None

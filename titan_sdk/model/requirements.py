@@ -193,12 +193,15 @@ def _check_secrets(where: str, text: str) -> None:
         userinfo = found[0][3:-1]
         names_only = not _VARIABLE.sub("", userinfo).strip(":")
         if not names_only and not (text[: found.start()].endswith("ssh") and ":" not in userinfo):
-            shown = _USERINFO.sub("://****@", text)
             raise InvalidArgument(
-                f"{where}: {shown!r} holds a user or password, which anybody who reaches the master could read. Set "
+                f"{where}: {_masked(text)!r} holds a user or password, which anybody who reaches the master could read. Set "
                 "the index on the workers (PIP_INDEX_URL, UV_INDEX_URL, pip.conf, .netrc), or write '${NAME}' for a "
                 "variable of the workers"
             )
+
+
+def _masked(text: str) -> str:
+    return _USERINFO.sub("://****@", text)
 
 
 def _option(where: str, line: str) -> str:
@@ -219,6 +222,10 @@ def _option(where: str, line: str) -> str:
         )
     if "binary" not in name:
         _url(where, value)
+    elif not re.fullmatch(r"[A-Za-z0-9:._-]+(,[A-Za-z0-9:._-]+)*", value):
+        raise InvalidArgument(
+            f"{where}: {name} takes ':all:', ':none:' or names of packages, not {_masked(value)!r}"
+        )
     return f"{name} {value}"
 
 

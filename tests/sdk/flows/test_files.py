@@ -70,6 +70,14 @@ def test_what_is_not_there_is_refused_unless_a_parent_may_publish_it(value):
     )
 
 
+@pytest.mark.parametrize("value", ['{"learning_rate": 0.1}', "{no json", "gone.csv"])
+def test_a_key_that_stands_for_no_file_is_refused(value):
+    master = Bundled()
+    master.kv["k"] = value
+    with pytest.raises(InvalidJob, match="job 'a': inputs: 'x': 'titan://k' stands for no file: "):
+        found(master, job(inputs={"x": "titan://k"}))
+
+
 def leave(master, full_id, nonce, **outputs):
     master.kv[f"titan:job:{full_id}"] = json.dumps({"nonce": nonce, "runtime": nonce is not None})
     if outputs:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -91,6 +92,12 @@ def test_what_a_job_will_leave():
         ({"inputs": {"/etc/a": REF}}, r"inputs: '/etc/a' leads out"),
         ({"inputs": {"/": REF}}, r"inputs: '/' is not the path of a file"),
         ({"inputs": {3: REF}}, r"inputs: 3 is not the path of a file"),
+        ({"inputs": {"a/.": REF}}, r"inputs: 'a/.' is a folder; end it with '/'"),
+        ({"inputs": {"a": REF, ".//a": REF}}, r"inputs: 'a' and './/a' are the same place"),
+        (
+            {"inputs": {"a/": [REF, replace(REF, sha256="2" * 64)]}},
+            r"inputs: 'a/': several of its files are called '\S+', and each keeps its base",
+        ),
         (
             {"inputs": {"a": "data.csv"}},
             r"inputs: 'a': 'data.csv' does not begin with titan://; publish the file first",

@@ -25,6 +25,7 @@ def test_the_block_at_the_head_of_a_script() -> None:
     wanted = Requirements(("numpy>=2", "pandas"), python=">=3.11")
     assert read_script_block("s.py", BLOCK.encode()) == wanted
     assert read_script_block("s.py", BLOCK.replace("\n", "\r\n").encode()) == wanted
+    assert read_script_block("s.py", BLOCK.partition("\n")[2].encode("utf-8-sig")) == wanted
     assert read_script_block("s.py", b"# /// script\n# dependencies = []\n# ///\n") == Requirements(())
     assert read_script_block("s.py", b"print('# /// scripts')") is None
     assert read_script_block("s.py", b"# /// script\nprint(1)\n") is None

@@ -63,6 +63,8 @@ REFUSED = {
     "--trusted-host host.example": "is an option that a job cannot bring",
     "--pre yes": "is an option that a job cannot bring",
     "--index-url": "is an option that a job cannot bring",
+    "--only-binary :all: --index-url https://me:hush@host.example/": "names of packages, not ':all: --index-url https://****@",
+    "--no-binary a -e /lib": "takes ':all:', ':none:' or names of packages",
     "--find-links ./wheels": "is no URL. Workers cannot see this machine's files",
     "numpy --global-option=x": "belongs to one installer; leave '--global-option=x' out",
     ".": "is a path on this machine. Workers cannot see",

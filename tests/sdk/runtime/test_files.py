@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import zipfile
 from pathlib import Path
@@ -130,6 +131,14 @@ def test_outputs_are_not_published_when_the_job_fails(bench: Bench) -> None:
     assert bench.state(spec).outputs == {}
 
 
+def test_an_output_that_the_disk_has_no_room_for_is_said(bench: Bench) -> None:
+    # The name of the zip is taken.
+    source = "import os; os.mkdir('d'); open(os.environ['TITAN_JOB_DIR'] + '/output.zip', 'w').close()"
+    spec = bench.spec(source, outputs={"d": "d/"})
+    assert bench.run(spec).code == 1
+    assert (bench.state(spec).reason or "").startswith("its outputs cannot be published: [Errno 17]")
+
+
 def test_too_many_files_are_refused(bench: Bench) -> None:
     spec = bench.spec("[open(str(n), 'w') for n in range(1001)]", outputs={"f": "*"})
     assert bench.run(spec).code == 1
@@ -207,6 +216,109 @@ def test_a_folder_as_one_file_and_back(tmp_path: Path) -> None:
     os.mkfifo(source / "pipe")
     with pytest.raises(ValueError, match="is neither a file nor a folder"):
         folders.pack(str(source), str(tmp_path / "three.zip"))
+
+
+def test_a_link_in_a_folder_is_what_it_leads_to(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    (source / "step-8").mkdir(parents=True)
+    (source / "step-8" / "model").write_text("m")
+    (source / "last").symlink_to("step-8")
+    (source / "newest").symlink_to("last/model")
+    folders.pack(str(source), str(tmp_path / "packed.zip"))
+    folders.unpack(str(tmp_path / "packed.zip"), str(tmp_path / "back"), 10)
+    for name in ("step-8/model", "last/model", "newest"):
+        assert (tmp_path / "back" / name).read_text() == "m"
+
+
+@pytest.mark.parametrize(
+    ("name", "target", "sentence"),
+    [
+        ("link", "..", "so it has no end"),
+        ("link", "/dev", "is a link out of the folder, to the folder /dev"),
+        ("link", "nowhere", "is a link that leads nowhere"),
+        ("deep\\model", "deep/model", "has a backslash"),
+        ("\udcff", "deep/model", "not UTF-8"),
+    ],
+)
+def test_what_a_zip_cannot_hold_is_refused_by_its_path(
+    tmp_path: Path, name: str, target: str, sentence: str
+) -> None:
+    source = tmp_path / "source" / "deep"
+    source.mkdir(parents=True)
+    (source / "model").touch()
+    os.symlink(target, source / name)
+    with pytest.raises(ValueError, match=sentence):
+        folders.pack(str(source.parent), str(tmp_path / "packed.zip"))
+
+
+@pytest.mark.parametrize("damage", ["deflate", "method", "encrypted"])
+def test_a_zip_that_cannot_be_read_is_said_and_no_code_starts(bench: Bench, damage: str) -> None:
+    held = io.BytesIO()
+    with zipfile.ZipFile(held, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a", b"a" * 1000)
+    packed = bytearray(held.getvalue())
+    listed = packed.index(b"PK\1\2")
+    if damage == "deflate":
+        packed[33:37] = b"\xff" * 4
+    elif damage == "method":
+        packed[8] = packed[listed + 10] = 97
+    else:
+        packed[6] = packed[listed + 8] = 1
+    bench.store.assets["a.zip"] = data = bytes(packed)
+    wanted = {"to": "in/", "name": "a.zip", "size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    spec = bench.spec("print('never')", inputs=(wanted,))
+    assert bench.run(spec).code == 98
+    assert "its input 'in/' cannot be put in place: it is" in (bench.state(spec).reason or "")
+
+
+def test_files_of_one_base_name_do_not_take_each_other_s_place(bench: Bench) -> None:
+    several = [
+        {"name": "rows.csv", "size": 4, "sha256": digest, "path": path}
+        for path, digest in (("a/rows.csv", SHA), ("a/rows.csv", SHA), ("b/rows.csv", "0" * 64))
+    ]
+    bench.store.assets["rows.csv"] = DATA
+    spec = bench.spec("print('never')", inputs=({"to": "in/", "files": several},))
+    assert bench.run(spec).code == 98
+    assert "'a/rows.csv' and 'b/rows.csv' have the same base name" in (bench.state(spec).reason or "")
+
+
+def test_an_input_may_have_the_longest_name_of_all(bench: Bench) -> None:
+    bench.store.assets["rows.csv"] = DATA
+    spec = bench.spec(
+        "import os, titan_job; titan_job.result(os.listdir('.'))", inputs=({**INPUT, "to": "x" * 255},)
+    )
+    assert bench.run(spec).code == 0
+    assert bench.result(spec) == ["x" * 255]
+
+
+def test_a_key_that_stands_for_something_else_is_said(bench: Bench) -> None:
+    bench.store.values["setting"] = '{"a": 1}'
+    spec = bench.spec("print('never')", inputs=({"to": "a", "uri": "setting"},))
+    assert bench.run(spec).code == 98
+    assert "what titan://setting stands for is no reference of a file" in (bench.state(spec).reason or "")
+
+
+def test_names_of_published_files_are_taken_as_they_are_or_refused(bench: Bench) -> None:
+    spec = bench.spec("""
+import titan_job
+refs = []
+for name in ("größe.png", "grüße.png", "a" * 50 + ".png", "b" * 50 + ".png", "plain.png"):
+    with open(name, "w") as file:
+        file.write(name)
+    refs.append(titan_job.publish(name)["name"])
+said = []
+for name in ("ä", "a/b", "", "x" * 41):
+    try:
+        titan_job.publish("plain.png", name=name)
+    except ValueError as exc:
+        said.append(str(exc))
+titan_job.result([len(set(refs)), len(said)])
+""")
+    assert bench.run(spec).code == 0
+    assert bench.result(spec) == [5, 4]
+    outputs = bench.state(spec).outputs
+    assert len(outputs) == 5
+    assert "plain.png" in outputs
 
 
 def test_a_real_master_that_keeps_nothing_is_said(bench: Bench) -> None:

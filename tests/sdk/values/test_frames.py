@@ -69,6 +69,12 @@ def test_a_whole_frame_with_levels_attrs_and_columns_of_one_name() -> None:
     pd.testing.assert_index_equal(travelled(index), index)
 
 
+def test_a_frame_that_allows_no_label_twice_stays_one() -> None:
+    for value in (pd.DataFrame({"a": [1]}), pd.Series([1])):
+        assert travelled(value).flags.allows_duplicate_labels
+        assert not travelled(value.set_flags(allows_duplicate_labels=False)).flags.allows_duplicate_labels
+
+
 def test_what_pandas_has_of_arrow_travels_as_arrow() -> None:
     pytest.importorskip("pyarrow")
     series = pd.Series([1, None], dtype="int64[pyarrow]")
@@ -86,8 +92,16 @@ def test_the_envelope_tells_shape_and_dtypes() -> None:
         (pd.DataFrame({"a": [object()]}), "value['a'][0] is of type builtins.object"),
         (type("Own", (pd.DataFrame,), {})(), "a subclass of pandas' DataFrame"),
         (pd.Series(pd.arrays.SparseArray([1, 0])), "has the dtype Sparse"),
+        (
+            pd.date_range("2026", periods=2, freq=pd.offsets.CustomBusinessDay(holidays=["2026-01-02"])),
+            "no name",
+        ),
+        (
+            pd.Series([1, 2], pd.date_range("2026", periods=2, freq=pd.offsets.Easter())),
+            "set its freq to None",
+        ),
     ],
-    ids=["object", "subclass", "sparse"],
+    ids=["object", "subclass", "sparse", "holidays", "easter"],
 )
 def test_what_a_frame_cannot_carry_is_refused_by_its_place(value: Any, sentence: str) -> None:
     with pytest.raises(Refused) as caught:
@@ -123,6 +137,8 @@ def test_frames_of_polars() -> None:
     assert travelled(frame["text"]).name == "text"
     with pytest.raises(Refused, match="a column of Python objects"):
         dump(pl.DataFrame({"a": [object()]}))
+    with pytest.raises(Refused, match="a subclass of polars' DataFrame"):
+        dump(type("Own", (pl.DataFrame,), {})())
     damaged = dump(frame)
     damaged["value"]["v"] = damaged["value"]["v"][:400]
     with pytest.raises(Unreadable):

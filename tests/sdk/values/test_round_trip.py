@@ -160,6 +160,11 @@ def test_a_number_too_long_for_python_to_write_travels() -> None:
     assert travelled({10**9000: -(10**9000)}) == {10**9000: -(10**9000)}
 
 
+def test_zeros_at_the_end_of_numpy_s_bytes_are_no_padding() -> None:
+    for value in (np.bytes_(b"a\0\0"), np.bytes_(b""), np.str_("a\0")):
+        assert same(travelled(value), value)
+
+
 def test_a_dict_that_looks_like_an_envelope_stays_a_dict() -> None:
     lookalike = {"titan_value": 1, "value": {"$": "tuple", "v": []}}
     assert travelled(lookalike) == lookalike
@@ -222,6 +227,18 @@ def test_where_a_class_is_not_allowed_what_equals_it_arrives_instead() -> None:
 
 LOOP: list[Any] = [1]
 LOOP.append({"a": LOOP})
+
+
+class Distinct(str):
+    """Equal to nothing but itself."""
+
+    __slots__ = ()
+    __hash__ = object.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+
 DEEP: Any = ()
 for _ in range(300):
     DEEP = (DEEP,)
@@ -244,6 +261,18 @@ LOCAL = type("Local", (shop.Item,), {"__module__": "__main__"})
         (np.ma.array([1]), "args is of numpy.ma.MaskedArray, a subclass of numpy's array"),
         (np.array([1, len], dtype=object), "args[1] is of type builtins.builtin_function_or_method"),
         (np.zeros(1, [("a", "O")]), "with objects in it"),
+        (
+            np.zeros(1, [("p", np.dtype([("a", "i1"), ("b", "f8")], align=True))]),
+            "with gaps between its fields",
+        ),
+        (
+            np.zeros(1, {"names": ["a", "b"], "formats": ["i4", "i4"], "offsets": [4, 0]}),
+            "fields out of order",
+        ),
+        (np.zeros(1, []), "with gaps between its fields"),
+        (np.rec.array([(1, 2)])[0], "args is a numpy.record"),
+        (orders.Order.model_construct(items=1), "args has no field 'number', which its model demands"),
+        ({Distinct("a"): 1, Distinct("a"): 2}, "args has several keys of one text"),
         (dt.datetime(2026, 1, 1, tzinfo=type("Own", (dt.tzinfo,), {})()), "args has the time zone"),
     ],
     ids=lambda value: str(value)[:30] if isinstance(value, str) else type(value).__name__,

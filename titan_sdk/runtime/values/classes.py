@@ -222,6 +222,9 @@ def write_pydantic(writer: Writer, value: Any) -> Any:
     kind = type(value)
     if not hasattr(kind, "model_fields"):
         raise writer.refused("is a model of pydantic 1, which cannot be carried; send its dict()")
+    missing = [name for name in kind.model_fields if name not in value.__dict__]
+    if missing:
+        raise writer.refused("has no field %r, which its model demands; construct it with that" % missing[0])
     writer.enter(value)
     fields = {
         name: writer.at("." + name, item) for name, item in value.__dict__.items() if _is_field(kind, name)

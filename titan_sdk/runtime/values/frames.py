@@ -16,7 +16,7 @@ column (``COLUMN``) is one of these objects:
 | ``arrow`` | one of Arrow's own: IPC stream |
 
 An index is ``{"range": [start, stop, step]}``, ``{"levels": [...], "codes": [...]}`` or ``{"column": COLUMN}``, each with
-``names`` and, for times, ``freq``. A frame of polars is Arrow IPC, which polars writes itself.
+``names`` and, for times, ``freq``. ``unique_labels`` is true where pandas is to refuse a label that occurs twice. A frame of polars is Arrow IPC, which polars writes itself.
 """
 
 from __future__ import annotations
@@ -247,8 +247,21 @@ def _index(writer: Writer, index: Any) -> Dict[str, Any]:
         }
     found = {"column": _column(writer, index), "names": names}
     if kind in ("DatetimeIndex", "TimedeltaIndex") and index.freq is not None:
-        found["freq"] = index.freq.freqstr
+        found["freq"] = _frequency(writer, index.freq)
     return found
+
+
+def _frequency(writer: Writer, freq: Any) -> str:
+    """The name of a frequency that pandas reads as that very one."""
+    name: str = freq.freqstr
+    try:
+        if package("pandas").tseries.frequencies.to_offset(name) == freq:
+            return name
+    except ValueError:
+        pass
+    raise writer.refused(
+        "has an index of the frequency %r, which has no name; set its freq to None" % (freq,)
+    )
 
 
 def _index_of(reader: Reader, tree: Any) -> Any:
@@ -300,6 +313,22 @@ def _own(writer: Writer, value: Any, name: str) -> None:
         raise writer.refused("has attrs that are no dict")
 
 
+def _more(writer: Writer, value: Any) -> Dict[str, Any]:
+    """What a frame or Series has beside its data, where it has it."""
+    more: Dict[str, Any] = {"attrs": writer.at(".attrs", dict(value.attrs))} if value.attrs else {}
+    if not value.flags.allows_duplicate_labels:
+        more["unique_labels"] = True
+    return more
+
+
+def _with_more(reader: Reader, tree: Any, made: Any) -> Any:
+    if "attrs" in tree:
+        made.attrs = reader.read(tree["attrs"])
+    if tree.get("unique_labels"):
+        made.flags.allows_duplicate_labels = False
+    return made
+
+
 def write_frame(writer: Writer, value: Any) -> Any:
     """A DataFrame."""
     _own(writer, value, "DataFrame")
@@ -309,7 +338,7 @@ def write_frame(writer: Writer, value: Any) -> Any:
         writer._path.append("[%s]" % shown(value.columns[position]))
         data.append(_column(writer, value.iloc[:, position]))
         writer._path.pop()
-    more = {"attrs": writer.at(".attrs", dict(value.attrs))} if value.attrs else {}
+    more = _more(writer, value)
     columns, index = _index(writer, value.columns), _index(writer, value.index)
     writer.leave()
     dtypes = [str(dtype) for dtype in value.dtypes]
@@ -334,9 +363,7 @@ def read_frame(reader: Reader, tree: Any) -> Any:
         raise reader.damaged("as many columns as names", len(data))
     made = pandas.DataFrame(dict(enumerate(data)), index=index, columns=range(len(data)))
     made.columns = columns
-    if "attrs" in tree:
-        made.attrs = reader.read(tree["attrs"])
-    return made
+    return _with_more(reader, tree, made)
 
 
 def _named(reader: Reader, tree: Any, index: Any) -> Any:
@@ -353,7 +380,7 @@ def write_series(writer: Writer, value: Any) -> Any:
     """A Series."""
     _own(writer, value, "Series")
     writer.enter(value)
-    more = {"attrs": writer.at(".attrs", dict(value.attrs))} if value.attrs else {}
+    more = _more(writer, value)
     tree = {"data": [_column(writer, value)], "index": _index(writer, value.index)}
     name = writer.at(".name", value.name)
     writer.leave()
@@ -365,9 +392,7 @@ def read_series(reader: Reader, tree: Any) -> Any:
     """The reverse."""
     made = _named(reader, tree["data"][0], _index_of(reader, tree["index"]))
     made.name = reader.read(tree["name"])
-    if "attrs" in tree:
-        made.attrs = reader.read(tree["attrs"])
-    return made
+    return _with_more(reader, tree, made)
 
 
 # -- polars ------------------------------------------------------------------------------------------------------
@@ -377,6 +402,8 @@ def write_polars(writer: Writer, value: Any) -> Any:
     """A DataFrame or Series."""
     polars = package("polars")
     kind = "Series" if isinstance(value, polars.Series) else "DataFrame"
+    if type(value) is not getattr(polars, kind):
+        raise writer.refused("is of a subclass of polars' %s; convert it to that" % kind)
     frame = value.to_frame("0") if kind == "Series" else value
     if any("Object" in str(dtype) for dtype in frame.dtypes):
         raise writer.refused("has a column of Python objects; give it a dtype of polars")

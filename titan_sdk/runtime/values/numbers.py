@@ -36,10 +36,13 @@ def write_scalar(writer: Writer, value: Any) -> Any:
     """Write a scalar as the equal number or text of Python, or as bytes if there is none."""
     dtype = value.dtype
     descr = _descr(writer, dtype)
+    if dtype.kind == "V" and type(value).__name__ != "void":
+        raise writer.refused("is a numpy.record, a subclass of numpy's void; send its item()")
     if dtype.kind in "biuU" or (dtype.kind == "f" and dtype.itemsize <= 8):
         plain = str.__str__(value) if dtype.kind == "U" else value.item()
         return writer.tag("numpy.scalar", writer.write(plain), dtype=descr)
-    return writer.tag("numpy.scalar", {"buffer": writer.buffer(value.tobytes())}, dtype=descr)
+    data = bytes(value) if dtype.kind == "S" else value.tobytes()
+    return writer.tag("numpy.scalar", {"buffer": writer.buffer(data)}, dtype=descr)
 
 
 def read_scalar(reader: Reader, tree: Any) -> Any:
@@ -56,6 +59,8 @@ def read_scalar(reader: Reader, tree: Any) -> Any:
     dtype = _dtype(reader, numpy, tree["dtype"])
     if isinstance(found, dict) and "buffer" in found:
         data = reader.buffer(found["buffer"], dtype.itemsize)
+        if dtype.kind == "S":
+            return numpy.bytes_(data)  # an array would take zeros at its end for padding
         return numpy.frombuffer(data, dtype=dtype)[0] if dtype.itemsize else numpy.zeros(1, dtype)[0]
     plain = reader.read(found)
     if not isinstance(plain, (bool, int, float)):
@@ -122,16 +127,27 @@ def _descr(writer: Writer, dtype: Any) -> Any:
         raise writer.refused("has the dtype %s, which cannot be carried; convert it with astype()" % (dtype,))
     if dtype.names is None and dtype.subdtype is None:
         return dtype.str
-    fields = sys.modules["numpy"].lib.format.dtype_to_descr(dtype)
-    if not isinstance(fields, list) or dtype.itemsize != _packed(dtype):
+    if not _is_packed(dtype):
         raise writer.refused(
-            "has the dtype %s with gaps between its fields; copy it into one without" % (dtype,)
+            "has the dtype %s with gaps between its fields, or fields out of order; copy it into one without"
+            % (dtype,)
         )
+    fields = sys.modules["numpy"].lib.format.dtype_to_descr(dtype)
     return standard("json").loads(standard("json").dumps(fields))
 
 
-def _packed(dtype: Any) -> int:
-    return sum(dtype.fields[name][0].itemsize for name in dtype.names)
+def _is_packed(dtype: Any) -> bool:
+    """Whether fields, at any depth, follow each other without gaps."""
+    dtype = dtype.base
+    if dtype.names is None:
+        return True
+    at = 0
+    for name in dtype.names:
+        inner, offset = dtype.fields[name][:2]
+        if offset != at or not _is_packed(inner):
+            return False
+        at += inner.itemsize
+    return bool(at == dtype.itemsize and at)
 
 
 def _dtype(reader: Reader, numpy: Any, descr: Any) -> Any:

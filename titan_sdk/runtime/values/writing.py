@@ -215,6 +215,8 @@ class Writer:
             out = {}
             for key, item in value.items():
                 out[str.__str__(key)] = self.at("[%s]" % shown(key), item)
+            if len(out) != len(value):
+                raise self.refused("has several keys of one text")
         else:
             out = []
             self.has_dollar = self.has_dollar or as_object

@@ -1,8 +1,11 @@
 """The checkpoint of a job, from which it continues after a kill: a file or folder, its step, and a small mapping.
 
-One value in the store describes the checkpoint. A new file has a name of its own, the value names it when it is complete,
-and then the earlier file is removed. So a kill at any moment leaves either the earlier checkpoint or the new one. The
-value also lists files that a kill may leave behind, and the next writer removes them.
+One value in the store says all of it, so a kill at any moment leaves either the earlier checkpoint or the new one: a new
+file has a name of its own, the value names it only once it is whole, and only then is the earlier file removed. What a
+kill leaves besides, the value lists as stale, for the next one who writes.
+
+An attempt that is given up for dead may still run, and write. On a trusted master each change is a compare-and-set: the
+last of the stale files is that of the present writer, and whoever finds another one there has been overtaken.
 """
 
 from __future__ import annotations
@@ -20,7 +23,9 @@ if TYPE_CHECKING:
     Deadline = Callable[[], Callable[[], float]]
 
 USED = "checkpoint.used"
-"""A file in the job's folder. It exists if the job has read or written a checkpoint."""
+"""A file in the job's folder: it has asked for its checkpoint, or written one."""
+_TRIES = 20
+"""How often a change is made anew because somebody else has written meanwhile."""
 VARIABLE = "TITAN_CHECKPOINT"
 """The variable with the key of the job's checkpoint, if that is not the run's own."""
 
@@ -36,10 +41,12 @@ class Checkpoint:
         self._is_own = key is None
         self._key = key or keys.checkpoint_key(run["id"], run["nonce"])
         self._owner = "%s:%s" % (run["id"], run["nonce"])
+        self._seen: Optional[str] = None
+        """What the value was when this last read or wrote it."""
 
     def load(self) -> Dict[str, Any]:
-        """The stored checkpoint; empty if there is none, or if the run that wrote it has succeeded."""
-        text = store.persist(partial(self._master.get, self._key), self._deadline())
+        """What is stored: empty where nothing is, or where the run that wrote it has succeeded."""
+        text = self._seen = store.persist(partial(self._master.get, self._key), self._deadline())
         if text is None:
             return {}
         import json
@@ -50,27 +57,52 @@ class Checkpoint:
         found.pop("done", None)
         return found
 
-    def _store(self, fields: Dict[str, Any]) -> None:
-        text = dumps(dict(fields, v=1))
-        try:
-            store.persist(partial(self._master.confirm, self._key, text), self._deadline())
-        except store.Contended:
-            raise store.StoreError(
-                "somebody else writes the checkpoint %s at this moment; two jobs that run at once need two keys"
-                % self._key
-            ) from None
+    def _write(self, fields: Dict[str, Any]) -> None:
+        """Raises Contended where somebody else has written since."""
+        text, seen = dumps(dict(fields, v=1)), self._seen
+        if not self._master.trusted:
+            self._master.confirm(self._key, text)
+        elif not self._master.swap(self._key, seen, text):
+            found = self._master.get(self._key)
+            if found != text:  # else only the reply was lost
+                raise store.Contended(found or "")
+        self._seen = text
+
+    def _change(self, made: Callable[[Dict[str, Any]], Dict[str, Any]]) -> Dict[str, Any]:
+        """Write what `made` makes of what is stored, made anew where somebody else writes meanwhile; what it was."""
+        for _ in range(_TRIES):
+            before = self.load()
+            try:
+                store.persist(partial(self._write, made(before)), self._deadline())
+                return before
+            except store.Contended:
+                if not self._master.trusted:
+                    break
+        raise self._overtaken()
+
+    def _overtaken(self) -> store.StoreError:
+        return store.StoreError(
+            "somebody else writes the checkpoint %s at this moment; two jobs that run at once need two keys"
+            % self._key
+        )
 
     def save(self, path: str, step: Any, scratch: str) -> None:
-        """Replace the earlier file or folder by a new one."""
-        before = self.load()
-        self._remove(before.get("stale") or [])
+        """Keep a file or folder in the place of the earlier one."""
         is_folder = os.path.isdir(path)
         if is_folder:
             folders.pack(path, scratch)
         try:
             source = scratch if is_folder else path
             name = self._new_name(os.path.basename(os.path.normpath(path)))
-            self._store(dict(before, stale=[self._intended(name, source)]))
+            intended = self._intended(name, source)
+
+            def begin(found: Dict[str, Any]) -> Dict[str, Any]:
+                if self._is_own and int(found.get("attempt") or 0) > int(self._run["attempt"]):
+                    raise self._overtaken()
+                return dict(found, stale=(found.get("stale") or []) + [intended])
+
+            before = self._change(begin)
+            self._remove(before.get("stale") or [])
             ref = artifacts.send(self._master, name, source, self._deadline, _alive)
         finally:
             if is_folder:
@@ -78,19 +110,26 @@ class Checkpoint:
         ref["path"] = os.path.basename(os.path.normpath(path))
         if is_folder:
             ref["folder"] = True
-        earlier = [before["ref"]] if before.get("ref") else []
-        self._store(
-            dict(
-                before,
-                ref=ref,
-                step=step,
-                saved_at=round(time.time(), 3),
-                job=self._run["id"],
-                attempt=self._run["attempt"],
-                stale=earlier,
-            )
-        )
-        self._remove(earlier)
+        fields = {
+            "ref": ref,
+            "step": step,
+            "saved_at": round(time.time(), 3),
+            "job": self._run["id"],
+            "attempt": self._run["attempt"],
+        }
+
+        def complete(found: Dict[str, Any]) -> Dict[str, Any]:
+            kept = found.get("ref") or {}
+            if kept.get("name") == name:
+                return found  # it was written, and only the reply was lost
+            if self._master.trusted and (found.get("stale") or [{}])[-1].get("name") != name:
+                self._remove([ref])
+                raise self._overtaken()
+            return dict(found, stale=[kept] if kept else [], **fields)
+
+        earlier = self._change(complete).get("ref")
+        if earlier and earlier["name"] != name:
+            self._remove([earlier])
 
     def _new_name(self, base: str) -> str:
         label = "%s-%x-%s" % (self._run["attempt"], time.time_ns(), artifacts.plain(base))
@@ -109,38 +148,47 @@ class Checkpoint:
             artifacts.remove(self._master, ref, self._deadline)
 
     def restore(self, folder: str) -> Optional[Tuple[str, Any]]:
-        """Copy the last checkpoint to a place below a folder. Returns its path and step; None if there is no checkpoint."""
-        found = self.load()
-        ref = found.get("ref")
-        if ref is None:
-            return None
+        """A copy of what was kept last below a folder, and its step; None where nothing was."""
+        while True:
+            found = self.load()
+            ref = found.get("ref")
+            if ref is None:
+                return None
+            try:
+                return self._copy(ref, folder), found.get("step")
+            except (artifacts.Gone, store.StoreError):
+                if self.load().get("ref") == ref:
+                    raise
+                # Another job has put a new one in its place meanwhile.
+
+    def _copy(self, ref: Dict[str, Any], folder: str) -> str:
         os.makedirs(folder, 0o700, True)
         target = os.path.join(folder, "%s-%x" % (ref["sha256"][:16], time.time_ns()))
         os.mkdir(target, 0o700)
         path = os.path.join(target, os.path.basename(ref.get("path") or "") or "checkpoint")
         if not ref.get("folder"):
             artifacts.receive(self._master, ref, path, self._deadline, _alive)
-            return path, found.get("step")
+            return path
         packed = path + ".zip"
         artifacts.receive(self._master, ref, packed, self._deadline, _alive)
         disk = os.statvfs(target)
         folders.unpack(packed, path, disk.f_bavail * disk.f_frsize)
         os.unlink(packed)
-        return path, found.get("step")
+        return path
 
     def state(self) -> Dict[str, Any]:
         return dict(self.load().get("state") or {})
 
     def put_state(self, state: Dict[str, Any]) -> None:
-        """Store the mapping. The file stays."""
-        self._store(dict(self.load(), state=state))
+        """Keep the mapping; beside the file, which stays."""
+        self._change(lambda found: dict(found, state=state))
 
     def end(self) -> bool:
-        """Mark the checkpoint as over after the run's success. Returns whether there is something to remove."""
-        found = self.load()
-        if found:
-            self._store(dict(found, done=self._owner))
-        return bool(found)
+        """The run has succeeded, so nobody else is to go on from here; whether there is something to remove."""
+        if not self.load():
+            return False
+        self._change(lambda found: dict(found, done=self._owner))
+        return True
 
     def remove(self) -> None:
         """Remove the files and the value. Call this only when the run's record says that it has succeeded."""
@@ -153,8 +201,8 @@ class Checkpoint:
         if self._master.trusted:
             self._master.swap(self._key, text, None)
         else:
-            # A real master cannot delete.
-            self._store({"done": self._owner})
+            # It cannot delete.
+            self._change(lambda _: {"done": self._owner})
 
 
 def _listed(found: Dict[str, Any]) -> List[Dict[str, Any]]:

@@ -57,7 +57,9 @@ def put_inputs(
         path = wanted["to"]
         try:
             target = os.path.join(base(place), path)
-            for ref in _refs(master, wanted, deadline):
+            refs = _refs(master, wanted, deadline)
+            _check_names(refs)
+            for ref in refs:
                 _put(master, ref, path, target, place, deadline, alive)
         except (artifacts.Gone, ValueError, OSError) as exc:
             raise Trouble("its input %r cannot be put in place: %s" % (path, exc)) from None
@@ -80,8 +82,7 @@ def _put(
     elif ref.get("one"):
         # One of several files. Each keeps its name.
         os.makedirs(target, 0o777, True)
-        name = os.path.basename(ref.get("path") or ref["name"])
-        _bring(master, ref, os.path.join(target, name), deadline, alive)
+        _bring(master, ref, os.path.join(target, _base_name(ref)), deadline, alive)
     else:
         packed = place.path("input.zip")
         _bring(master, ref, packed, deadline, alive)
@@ -89,6 +90,21 @@ def _put(
         found = os.statvfs(target)
         folders.unpack(packed, target, found.f_bavail * found.f_frsize)
         os.unlink(packed)
+
+
+def _base_name(ref: Dict[str, Any]) -> str:
+    return str(os.path.basename(ref.get("path") or ref["name"]))
+
+
+def _check_names(refs: List[Dict[str, Any]]) -> None:
+    """Of several files each keeps its base name, so one would take the place of another."""
+    seen: Dict[str, Dict[str, Any]] = {}
+    for ref in refs:
+        if ref.get("one"):
+            other = seen.setdefault(_base_name(ref), ref)
+            if other["sha256"] != ref["sha256"]:
+                paths = tuple(each.get("path") or each["name"] for each in (other, ref))
+                raise ValueError("%r and %r have the same base name; publish their folder instead" % paths)
 
 
 def _refs(
@@ -132,7 +148,10 @@ def _published(master: store.StoreConnection, uri: str, deadline: artifacts.Dead
     if name.startswith("{"):
         import json
 
-        return dict(json.loads(name))
+        ref = dict(json.loads(name))
+        if not (isinstance(ref.get("name"), str) and type(ref.get("size")) is int and "sha256" in ref):
+            raise ValueError("what %s%s stands for is no reference of a file: %.200s" % (_KEY, uri, name))
+        return ref
     return _as_it_is(master, name, deadline)
 
 
@@ -157,8 +176,9 @@ def _bring(
     deadline: artifacts.Deadline,
     alive: Alive,
 ) -> None:
-    """Bring a copy of the file, whole or not at all."""
-    part = "%s.%s.part" % (target, binascii.hexlify(os.urandom(4)).decode())
+    """A copy of the file, whole or not at all."""
+    # The target's name may be as long as a name can be.
+    part = os.path.join(os.path.dirname(target), ".%s.part" % binascii.hexlify(os.urandom(8)).decode())
     try:
         kept = _kept(master, ref, deadline, alive)
         if kept is None or not _copy(kept, part, ref["sha256"], alive):

@@ -6,7 +6,7 @@ import os
 import time
 
 from . import artifacts, checkpoints, files, limits, store
-from .c_modules import dumps, partial
+from .c_modules import dumps, partial, sha256
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def _publish(path: Any, name: Optional[str], key: Optional[str]) -> Dict[str, An
         raise FileNotFoundError(
             "titan_job.publish: there is no %r in %s" % (path, files.shown(os.path.abspath(path)))
         )
-    label = artifacts.plain(name or os.path.basename(os.path.normpath(path)), 40)
+    label = _label(name, path)
     job = _Job()
     try:
         ref = files.publish(job.master, job.run, label, path, job.scratch(), deadline, _alive)
@@ -76,6 +76,23 @@ def _publish(path: Any, name: Optional[str], key: Optional[str]) -> Dict[str, An
         file.write(dumps({"as": label, "ref": ref}))
     os.replace(target + ".part", target)
     return ref
+
+
+def _label(name: Optional[str], path: str) -> str:
+    """What it is called in the job's outputs: the name, or the base name where that can be one."""
+    if name is not None:
+        if not 0 < len(name) <= 40 or artifacts.plain(name) != name:
+            raise ValueError(
+                "titan_job.publish: the name %.100r is not 1 to 40 letters, digits, dots, dashes and underscores"
+                % (name,)
+            )
+        return name
+    own = os.path.basename(os.path.normpath(path))
+    label = artifacts.plain(own, 40)
+    if label == own:
+        return label
+    # Two names that differ only in what was left out stay two.
+    return "%s-%s" % (label[-31:], sha256(os.fsencode(own)).hexdigest()[:8])
 
 
 def _name(master: store.StoreConnection, key: str, ref: Dict[str, Any]) -> None:

@@ -366,7 +366,8 @@ class Launch:
             fields["outputs"].update(files.publish_outputs(self.master, self.spec, place, until, alive))
             return code
         except (files.Trouble, OSError) as exc:
-            fields.update(state="failed", reason=str(exc))
+            said = "its outputs cannot be published: %s" if isinstance(exc, OSError) else "%s"
+            fields.update(state="failed", reason=said % exc)
             return 128 + self.asked() if self.asked() else 1
         except store.StoreError as exc:
             fields.update(state="failed", reason="its outputs cannot be published: %s" % exc)

@@ -97,7 +97,7 @@ def unpack(zipped: Any, folder: bytes, name: str) -> None:
             if len(members) > limits.PROJECT_FILES:
                 raise ValueError("it has more than %d members" % limits.PROJECT_FILES)
             for member in members:
-                left -= put_member(archive, member, folder, left)
+                left -= put_member(archive, member, folder, left, limits.PROJECT_SIZE)
     except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, ValueError) as exc:
         raise ValueError("the archive %r cannot be unpacked: %s" % (name, exc)) from None
     except Exception as exc:
@@ -106,7 +106,7 @@ def unpack(zipped: Any, folder: bytes, name: str) -> None:
         raise ValueError("the archive %r is damaged: %s" % (name, exc)) from None
 
 
-def put_member(archive: Any, member: Any, folder: bytes, left: int) -> int:
+def put_member(archive: Any, member: Any, folder: bytes, left: int, most: int) -> int:
     name = member.filename.replace("\\", "/")
     parts = [part for part in name.split("/") if part not in ("", ".")]
     if name.startswith("/") or ".." in parts or not parts or "\0" in name:
@@ -127,7 +127,7 @@ def put_member(archive: Any, member: Any, folder: bytes, left: int) -> int:
                 break
             written += len(piece)
             if written > left:
-                raise ValueError("it unpacks to more than %d bytes" % limits.PROJECT_SIZE)
+                raise ValueError("it unpacks to more than %d bytes" % most)
             target.write(piece)
     if (member.external_attr >> 16) & 0o100:
         os.chmod(path, 0o700)

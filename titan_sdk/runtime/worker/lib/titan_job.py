@@ -215,15 +215,17 @@ class _State(dict):  # type: ignore[type-arg]
     def _change(self, name: str, *arguments: Any, **more: Any) -> Any:
         changed = dict(self)
         answer = getattr(changed, name)(*arguments, **more)
-        if changed != dict(self):
+        if name == "update" or changed != dict(self):
             _files("put_state", changed)
         dict.clear(self)
         dict.update(self, changed)
         return answer
 
     def __setitem__(self, key: str, value: Any) -> None:
-        # Stored even if it seems equal, because a list that has changed is equal to itself.
-        _files("put_state", dict(self, **{key: value}))
+        # Also where it seems to be equal: a list in it may be the very one that has changed.
+        changed = dict(self)
+        changed[key] = value
+        _files("put_state", changed)
         dict.__setitem__(self, key, value)
 
     def __delitem__(self, key: str) -> None:
