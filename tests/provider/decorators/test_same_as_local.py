@@ -430,4 +430,4 @@ def test_the_worker_returns_what_a_local_call_returns(
 ) -> None:
     function, report = remote[name]
     assert report.state == "COMPLETED", report.exception and report.exception.traceback
-    assert report.result == json.loads(json.dumps(function()))
+    assert report.result == function()

@@ -345,7 +345,7 @@ async def test_full_durability_says_that_a_server_does_not_tell(
     )
     with caplog.at_level(logging.WARNING):
         await (await open_redis(Location(server.url.replace("//", "//front:pw@")), synced=True)).close()
-    assert "does not tell its settings (CONFIG GET is forbidden)" in caplog.text
+    assert "does not allow reading its settings (CONFIG GET)" in caplog.text
     assert (
         "appendonly yes, appendfsync always, no-appendfsync-on-rewrite no, or allow its user +config|get"
         in caplog.text
