@@ -140,7 +140,11 @@ def opened(form: Any, where: str, accepts: Callable[[Any], bool] = lambda _: Tru
         return form
     tree = form["value"]
     if isinstance(tree, dict) and "$" not in tree:
-        return {key: _opened(item, f"{where}[{key!r}]", accepts) for key, item in tree.items()}
+        # Airflow 2 keeps a tuple, but not one inside a dict: so each value is tried in a dict.
+        return {
+            key: _opened(item, f"{where}[{key!r}]", lambda value: accepts({"": value}))
+            for key, item in tree.items()
+        }
     return _opened(tree, where, accepts)
 
 

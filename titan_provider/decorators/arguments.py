@@ -142,7 +142,8 @@ def job_arguments(
     taken = {*given, *list(parameters)[: len(args)]}
     takes_all = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     for key, value in context.items():
-        if key in taken or not (key in parameters or takes_all):
+        # Before anything looks at the value: it may be a proxy that asks Airflow's database.
+        if key in taken or not (key in parameters or (takes_all and key not in _NEVER_ASKED)):
             continue
         found = value.dump() if key == "params" and hasattr(value, "dump") else value
         if isinstance(found, datetime.datetime):  # pendulum's, perhaps behind a proxy of Airflow's
@@ -159,8 +160,6 @@ def job_arguments(
 
 
 def _is_json(key: str, value: Any) -> bool:
-    if key in _NEVER_ASKED:
-        return False
     try:
         return not is_envelope(to_json(value, key))
     except TitanFunctionRefused:

@@ -112,7 +112,9 @@ class TitanStoreXComBackend(BaseXCom):
         """
         purged = purged_xcom(row)
         try:
-            reference = Reference.from_json(database_to_plain(row.value))
+            # Airflow 2 has already read the row's bytes, with `orm_deserialize_value`.
+            plain = database_to_plain(row.value) if isinstance(row.value, bytes) else row.value
+            reference = Reference.from_json(plain)
         except CorruptData:
             return
         if reference is None or purged is None or not purged[0].owns(reference, purged[1]):

@@ -199,7 +199,7 @@ TYPED = """
 from tests.sdk.values.shop import Colour, Item, Point
 
 @task.titan(env={{"PYTHONPATH": {path!r}}})
-def first(item: "Item | Colour", when, logical_date, pair: "tuple[Point, int]"):
+def first(item: "Item | Colour", when, pair: "tuple[Point, int]", logical_date=None):
     assert (type(item).__name__, item.colour.name, type(pair[0]).__name__) == ("Item", "RED", "Point")
     return {{"when": (when, logical_date), "set": {{1}}, "item": item, "bytes": b"x"}}
 
@@ -211,7 +211,10 @@ def second(given: "dict[str, Item | Colour]"):
 @task
 def at_home(given):
     import datetime
-    assert given["when"][0] == datetime.timedelta(1), given
+    from titan_sdk import values
+    when = given["when"]
+    when = values.load(when) if values.is_envelope(when) else when  # Airflow 2 stores no tuple in a dict
+    assert when[0] == datetime.timedelta(1), given
     assert given["set"] == {{1}}, given
 
 made = first(Item("x"), timedelta(1), pair=(Point(1, 2), 3))

@@ -206,7 +206,7 @@ REFUSED = [
     ([{"job_id": "a", "script": "", "port": 80}], "'port' cannot be used here: services do not end"),
     ([{"job_id": "a", "script": "", "owner_lease": 9}], "'owner_lease' cannot be used here"),
     ([{"job_id": "a", "script": ""}, {"job_id": "a", "script": ""}], "more than one job is called 'a'"),
-    ([{"job_id": "a", "script": "", "params": {"b": print}}], "jobs[0] (a): params['b']"),
+    ([{"job_id": "a", "script": "", "params": {"b": ...}}], "jobs[0] (a): params['b']"),
     ([{"job_id": "a", "script": "", "parents": ["a"]}], "cycle"),
     ([{"job_id": "a", "script": "", "parents": ["nobody"]}], "'nobody'"),
     ([{"job_id": "a", "script": "", "priority": "high"}], "priority 'high' is not"),

@@ -62,7 +62,7 @@ PLACE = {"dag_id": "d", "run_id": "r", "task_id": "t", "map_index": -1, "key": "
 
 def purge(plain: Any, **where: Any) -> None:
     """As Airflow deletes an XCom."""
-    Backend.purge(SimpleNamespace(value=plain_to_database(plain), **PLACE | where))
+    Backend.purge(SimpleNamespace(value=plain, **PLACE | where))
 
 
 VALUES = [
