@@ -28,7 +28,8 @@ TURNS = 10
 AT_ONCE = 8
 
 _RAY = """
-import subprocess, sys, time
+import os, subprocess, sys, time
+os.environ["RAY_AUTH_MODE"] = "disabled"  # else Ray writes ~/.ray/auth_token, which switches tokens on from then on
 import ray
 ray.init(num_cpus=4, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
 @ray.remote(max_calls=1)

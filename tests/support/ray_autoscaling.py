@@ -63,6 +63,8 @@ class RayAutoscaling:
             "RAY_OVERRIDE_NODE_ID_FOR_TESTING": _HEAD_ID,
             "RAY_CLOUD_INSTANCE_ID": _HEAD_ID,
             "RAY_enable_autoscaler_v2": "1",
+            # Ray's provider of nodes on this machine sends no token. A user's ~/.ray/auth_token would switch tokens on.
+            "RAY_AUTH_MODE": "disabled",
             "AUTOSCALER_UPDATE_INTERVAL_S": "1",
         }
         self._process = subprocess.Popen(
